@@ -1,0 +1,1 @@
+"""Serving: trimmed SavedModels, the files of TensorFlow Serving, verification."""

@@ -1,0 +1,51 @@
+"""A directory of named tensors that appears whole or not at all, in TensorFlow's checkpoint format.
+
+TensorFlow's format is written by one graph operation, so a client's own computation can write it too, and it carries a checksum of every tensor.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec import errors, files
+
+_PREFIX = "state"
+_META = "meta.json"
+
+
+def save(directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapping[str, Any]] = None) -> None:
+    """Writes `values` and `meta` to `directory`, replacing one that is there.
+
+    Raises:
+      PfrecError: where there is no space or no permission; what was there before is kept.
+    """
+    try:
+        with files.whole_directory(directory, replace=True) as temporary:
+            names = sorted(values)
+            tf.raw_ops.SaveV2(
+                prefix=str(temporary / _PREFIX),
+                tensor_names=names or ["empty"],
+                shape_and_slices=[""] * max(1, len(names)),
+                tensors=[tf.convert_to_tensor(values[name]) for name in names] or [tf.constant(0)],
+            )
+            files.write_json(temporary / _META, {"names": names, "meta": meta})
+    except tf.errors.OpError as error:
+        raise errors.PfrecError(f"{directory}: {error.message}; free space or choose another path") from error
+
+
+def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
+    """The values and meta of a directory that `save` wrote.
+
+    Raises:
+      PfrecError: where a file is missing or damaged; the message names the directory.
+    """
+    meta = files.read_json(directory / _META, remedy="the checkpoint is not whole, remove it to use the one before")
+    try:
+        reader = tf.train.load_checkpoint(str(directory / _PREFIX))
+        return {name: reader.get_tensor(name) for name in meta["names"]}, meta["meta"]
+    except (tf.errors.OpError, ValueError, RuntimeError, KeyError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        raise errors.PfrecError(f"{directory}: damaged checkpoint ({reason}); remove it to use the one before") from error

@@ -1,0 +1,112 @@
+"""Reading shards with graph operations alone, so that a client's computation can do it in a worker without Python.
+
+Order and masks are functions of (seed, epoch): blocks are shuffled, then rows within a window of blocks. A round that starts in the middle of
+an epoch continues where the round before it stopped.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec.data import row_block
+from pfrec.data import schema as schema_lib
+
+# Rows are shuffled within windows of this many blocks (65,536 rows), blocks within a buffer of as many.
+WINDOW_BLOCKS = 256
+
+
+def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf.Tensor]:
+    """Decodes row blocks (see `row_block`).
+
+    Args:
+      records: string [blocks].
+      schema: of the rows.
+
+    Returns:
+      `categorical` int32 [rows, features], `numerical` float32 [rows, features], `labels` uint8 [rows, tasks], `group` int64 [rows] (only where
+      the schema has a group column).
+    """
+    rows = tf.strings.length(records) // schema.row_bytes
+    offset = tf.zeros_like(rows)
+
+    def section(dtype: tf.DType, columns: int) -> tf.Tensor:
+        nonlocal offset
+        length = rows * (dtype.size * columns)
+        joined = tf.strings.reduce_join(tf.strings.substr(records, offset, length))
+        offset += length
+        return tf.reshape(tf.io.decode_raw(joined, dtype), [-1, columns] if columns else [tf.reduce_sum(rows), 0])
+
+    decoded = {
+        "categorical": section(tf.int32, len(schema.categorical)),
+        "numerical": section(tf.float32, len(schema.numerical)),
+        "labels": section(tf.uint8, len(schema.tasks)),
+    }
+    if schema.group is not None:
+        decoded["group"] = section(tf.int64, 1)[:, 0]
+    return decoded
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Whole batches in an epoch, at least one; the rows left over differ from epoch to epoch."""
+    return max(1, rows // batch_size)
+
+
+def training_batches(
+    shards: tf.Tensor,
+    schema: schema_lib.Schema,
+    batch_size: int,
+    *,
+    seed: Any,
+    first_step: Any,
+    steps: Any,
+    epoch_steps: Any,
+) -> tf.data.Dataset:
+    """The batches of one round of training.
+
+    Args:
+      shards: string [shards], paths.
+      schema: of the rows.
+      batch_size: rows of a batch.
+      seed: int64 scalar; decides order and dropout masks.
+      first_step: int64 scalar, steps of this client before this round.
+      steps: int64 scalar, steps of this round.
+      epoch_steps: int64 scalar, `steps_per_epoch` of this client.
+
+    Returns:
+      batches as of `decode_blocks`, with `dropout_seed`, int64 [2].
+    """
+    seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        def permute(window: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = decode_blocks(records, schema)
+            window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, number]), window)
+            order = tf.argsort(tf.random.stateless_uniform([tf.shape(rows["labels"])[0]], window_seed))
+            return {name: tf.gather(value, order) for name, value in rows.items()}
+
+        blocks = tf.data.TFRecordDataset(shards).shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + number)
+        windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
+        return windows.rebatch(batch_size).take(epoch_steps)
+
+    def with_seed(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {**batch, "dropout_seed": tf.stack([seed, step])}
+
+    epochs = tf.data.Dataset.range(first_step // epoch_steps, tf.int64.max).flat_map(epoch)
+    return epochs.skip(first_step % epoch_steps).take(steps).enumerate(first_step).map(with_seed).prefetch(2)
+
+
+def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = 8192) -> tf.data.Dataset:
+    """All rows once, in the order of the shards; batches as of `decode_blocks`."""
+
+    def decode(records: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return decode_blocks(records, schema)
+
+    blocks = max(1, batch_size // row_block.ROWS_PER_BLOCK)
+    return tf.data.TFRecordDataset(shards).batch(blocks).map(decode).prefetch(2)
+
+
+def stream_seed(seed: int, client: int) -> int:
+    """The seed of a client's row order and dropout masks, in 1 to 2**31 - 1."""
+    return 1 + int(np.random.SeedSequence([seed, client]).generate_state(1)[0] % (2**31 - 1))

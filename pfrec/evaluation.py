@@ -1,0 +1,51 @@
+"""Evaluating a model on shards, with graph operations alone."""
+
+import tensorflow as tf
+
+from pfrec import metrics
+from pfrec.data import pipeline
+from pfrec.data import schema as schema_lib
+
+
+class Evaluator:
+    """Metrics of a network on all rows of some shards; keeps predictions and labels, never features, of more than one batch.
+
+    Args:
+      network: maps features to `{task: logits [rows]}`.
+      schema: of the rows.
+    """
+
+    def __init__(self, network: tf.keras.Model, schema: schema_lib.Schema) -> None:
+        self._network, self._schema = network, schema
+        self._run = tf.function(self._evaluate, input_signature=[tf.TensorSpec([None], tf.string)])
+
+    def __call__(self, shards: tf.Tensor) -> tf.Tensor:
+        """Evaluates.
+
+        Args:
+          shards: string [shards], paths.
+
+        Returns:
+          float64 [tasks, metrics], in the order of `metrics.METRICS`.
+        """
+        return self._run(shards)
+
+    def _evaluate(self, shards: tf.Tensor) -> tf.Tensor:
+        schema = self._schema
+        tasks = len(schema.tasks)
+
+        def store(dtype: tf.DType, shape: "list[int | None]") -> tf.TensorArray:
+            return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False)
+
+        logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
+        number = 0
+        for batch in pipeline.evaluation_batches(shards, schema):
+            predicted = self._network(batch, training=False)
+            logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
+            labels = labels.write(number, batch["labels"])
+            if schema.group is not None:
+                groups = groups.write(number, batch["group"])
+            number += 1
+        return metrics.evaluate(
+            labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None
+        )

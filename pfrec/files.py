@@ -1,0 +1,153 @@
+"""Files and directories that appear whole or not at all."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pfrec import errors
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def readable_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turns an operating-system error on `path` into one line that names the remedy.
+
+    Raises:
+      PfrecError: where the body raises OSError (no space left, no permission, a missing directory).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise errors.PfrecError(f"{path}: {error.strerror or error}; free space or choose another path") from error
+
+
+def sync(path: pathlib.Path) -> None:
+    """Makes the file or directory entry at `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: pathlib.Path) -> None:
+    """Makes every file and directory below `directory`, and itself, survive a power cut."""
+    for path in sorted(directory.rglob("*")):
+        sync(path)
+    sync(directory)
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file under a temporary name and makes it visible by rename.
+
+    Raises:
+      PfrecError: where the file cannot be written; nothing is left behind.
+    """
+    with readable_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+def json_text(value: Any) -> str:
+    """The project's one JSON form: sorted keys, two spaces, one newline at the end."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes `value` as sorted, stable JSON, whole or not at all."""
+    write_bytes(path, json_text(value).encode())
+
+
+def read_json(path: pathlib.Path, *, remedy: str) -> Any:
+    """Reads JSON.
+
+    Args:
+      path: the file.
+      remedy: what the user should do where the file is missing or damaged, as a clause.
+
+    Raises:
+      PfrecError: where the file is missing, unreadable or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise errors.PfrecError(f"{path}: no such file; {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise errors.PfrecError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def write_csv(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a comma-separated file, whole or not at all. Floats keep every digit."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows)
+    write_bytes(path, buffer.getvalue().encode())
+
+
+@contextlib.contextmanager
+def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pathlib.Path]:
+    """Yields a temporary directory beside `path` and renames it to `path` where the body succeeds.
+
+    An existing empty directory at `path` is replaced; with `replace`, also one that holds something.
+
+    Raises:
+      PfrecError: where `path` is a file or a directory that is not empty, or cannot be written.
+    """
+    if not replace:
+        require_empty(path)
+    with readable_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        try:
+            yield temporary
+            sync_tree(temporary)
+            temporary.chmod(0o755)
+            if replace:
+                shutil.rmtree(path, ignore_errors=True)
+            os.replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(path.parent)
+
+
+def require_empty(path: pathlib.Path) -> None:
+    """Checks that `path` can become a new directory.
+
+    Raises:
+      PfrecError: where `path` is a file or a directory that is not empty.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        raise errors.PfrecError(f"{path}: exists and is not an empty directory; choose another one or remove it")
+
+
+def sha256(path: pathlib.Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+"""Variable groups: every variable of a model in exactly one, and what a policy lets leave of each.
+
+A group is chosen by layer type and declared role, never by a substring of a name: renaming or nesting a BatchNormalization layer cannot
+make it leave a client.
+"""
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Optional
+
+import tensorflow as tf
+from keras.src.layers.normalization import batch_normalization
+
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from pfrec.models import roles
+
+# Layers that hold statistics of the data they saw. The first is the common base of all of Keras's batch normalisations.
+STATISTICS_LAYERS = (batch_normalization.BatchNormalizationBase, tf.keras.layers.Normalization)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggedVariable:
+    """A variable and its group.
+
+    Attributes:
+      name: unique in the model: the group, then the layer's path below it and the variable's own name.
+      kind: the role's kind, or `batch_norm`.
+      group: the group, as `expert/0/shared`.
+      member: what tells this group from others of its kind (`Role.member`).
+      variable: the variable.
+    """
+
+    name: str
+    kind: str
+    group: str
+    member: str
+    variable: tf.Variable
+
+
+def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
+    """All variables of a built model with their groups, in the model's own order.
+
+    Raises:
+      ValueError: where a layer's variables have no declared role, or a non-trainable variable is in a group that could be shared.
+    """
+    tagged: list[TaggedVariable] = []
+    seen: set[int] = set()
+    for path, layer, role in _walk(model, (), None):
+        own = [v for v in layer._trainable_weights + layer._non_trainable_weights if id(v) not in seen]
+        for variable in own:
+            seen.add(id(variable))
+            leaf = variable.name.rsplit("/", 1)[-1].split(":")[0]
+            if isinstance(layer, STATISTICS_LAYERS):
+                group = "/".join(("batch_norm", *path))
+                tagged.append(TaggedVariable(f"{group}/{leaf}", "batch_norm", group, "/".join(path), variable))
+                continue
+            if role is None:
+                raise ValueError(f"variable {variable.name} of layer {'/'.join(path)} has no role; declare one (pfrec.models.roles)")
+            if not variable.trainable:
+                raise ValueError(
+                    f"variable {variable.name} of layer {'/'.join(path)} is not trained, so it may hold statistics of the data; "
+                    "only normalisation layers may have such variables"
+                )
+            tagged.append(TaggedVariable("/".join((role.group, *path, leaf)), role.kind, role.group, role.member, variable))
+    missing = [v.name for v in model.variables if id(v) not in seen]
+    if missing:
+        raise ValueError(f"variables outside any layer of the model: {', '.join(missing)}")
+    names = [t.name for t in tagged]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"two variables have one name: {', '.join(twice)}; give layers of one parent distinct names")
+    return tagged
+
+
+def _walk(
+    layer: tf.keras.layers.Layer, path: "tuple[str, ...]", role: Optional[roles.Role]
+) -> "Iterator[tuple[tuple[str, ...], tf.keras.layers.Layer, Optional[roles.Role]]]":
+    """Every layer below `layer`, with its path and the nearest role declared on the way to it."""
+    role = getattr(layer, "pfrec_role", role)
+    yield path, layer, role
+    for child in layer._flatten_layers(recursive=False, include_self=False):
+        yield from _walk(child, (*path, child.name), role)
+
+
+@dataclasses.dataclass(frozen=True)
+class SharingPolicy:
+    """Which groups may leave a client.
+
+    Attributes:
+      rules: pattern of a group (as `expert/*/shared`, `embedding/item_id`) to `shared` or `private`; the last pattern that matches
+        decides, and a group that no pattern matches is private. Batch normalisation is private unless a rule names `batch_norm/*`
+        itself: `*` alone does not reach it.
+    """
+
+    rules: "tuple[tuple[str, str], ...]"
+
+    def __post_init__(self) -> None:
+        for pattern, rule in self.rules:
+            if rule not in schema_lib.POLICIES:
+                raise errors.PfrecError(f"sharing {pattern}={rule}: not one of {', '.join(schema_lib.POLICIES)}")
+
+    def shares(self, group: str) -> bool:
+        """Whether `group` leaves its client."""
+        decision = "private"
+        for pattern, rule in self.rules:
+            if group.startswith("batch_norm/") and not pattern.startswith("batch_norm"):
+                continue
+            if fnmatch.fnmatchcase(group, pattern):
+                decision = rule
+        return decision == "shared"
+
+    def override(self, rules: Mapping[str, str]) -> "SharingPolicy":
+        """This policy with further rules after its own."""
+        return SharingPolicy((*self.rules, *rules.items()))
+
+    def table(self, tagged: Sequence[TaggedVariable]) -> "list[dict[str, object]]":
+        """One row per group: its name, kind, whether it leaves, its variables' shapes, and their bytes."""
+        rows: dict[str, dict[str, object]] = {}
+        for item in tagged:
+            row = rows.setdefault(
+                item.group,
+                {"group": item.group, "kind": item.kind, "leaves": self.shares(item.group), "shapes": [], "bytes": 0},
+            )
+            shape = list(item.variable.shape)
+            row["shapes"].append(shape)  # type: ignore[attr-defined]
+            row["bytes"] += item.variable.dtype.size * item.variable.shape.num_elements()  # type: ignore[operator]
+        return list(rows.values())
+
+    def describe(self, tagged: Sequence[TaggedVariable]) -> str:
+        """The table as text, for a person."""
+        lines = [f"{'group':<40} {'leaves':<7} {'bytes':>10}"]
+        lines += [
+            f"{row['group']!s:<40} {'yes' if row['leaves'] else 'never':<7} {row['bytes']:>10}" for row in self.table(tagged)
+        ]
+        return "\n".join(lines)
+
+
+def feature_rules(schema: schema_lib.Schema) -> "tuple[tuple[str, str], ...]":
+    """The rules that the schema gives its embedding tables."""
+    return tuple((f"embedding/{feature.name}", feature.policy) for feature in schema.categorical)

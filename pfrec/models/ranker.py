@@ -1,0 +1,54 @@
+"""The loss of a multi-task model, through TensorFlow Recommenders."""
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from pfrec.data import row_block
+
+
+class MultiTaskRanker(tfrs.Model):
+    """A network with one `tfrs.tasks.Ranking` per task; the same class serves pooled, local and federated training.
+
+    Formula: the loss is the sum over tasks of the mean binary cross-entropy over the rows whose label is observed; a task with no
+    observed row in a batch adds nothing.
+
+    Args:
+      network: maps a batch's features to `{task: logits [rows]}`, as `mmoe.MMoE`.
+      tasks: names of the tasks, in the order of the label columns.
+    """
+
+    def __init__(self, network: tf.keras.Model, tasks: "list[str]", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+        self.ranking = {
+            task: tfrs.tasks.Ranking(loss=tf.keras.losses.BinaryCrossentropy(from_logits=True), name=f"ranking_{task}")
+            for task in tasks
+        }
+
+    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+        return self.network(inputs, training=training)
+
+    def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The loss of a batch.
+
+        Args:
+          inputs: the network's inputs and `labels`, uint8 [rows, tasks], `row_block.UNOBSERVED` where a label is not observed.
+          training: whether batch statistics and dropout are those of training.
+
+        Returns:
+          float32 scalar.
+        """
+        logits = self(inputs, training=training)
+        total = tf.constant(0.0)
+        for number, (task, ranking) in enumerate(self.ranking.items()):
+            labels = inputs["labels"][:, number]
+            observed = tf.cast(tf.not_equal(labels, row_block.UNOBSERVED), tf.float32)
+            rows = tf.cast(tf.size(labels), tf.float32)
+            # `tf.equal`, not `==`: inside a TFF computation that is Python identity. Keras divides by all rows: the weight makes that a division by the observed ones.
+            weight = observed * rows / tf.maximum(tf.reduce_sum(observed), 1.0)
+            target = tf.cast(tf.equal(labels, 1), tf.float32)[:, tf.newaxis]
+            total += ranking(target, logits[task][:, tf.newaxis], sample_weight=weight, training=training, compute_metrics=False)
+        return total

@@ -1,0 +1,203 @@
+"""The run directory: everything a training writes, and how a trained model is found in it again.
+
+    RUN/config.json             what was asked, with the formats' version
+    RUN/server/round_00007/     the server's state after round 7; its appearance makes the round complete
+    RUN/clients/NL/round_00007/ the private state of client NL after round 7
+    RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+import pfrec
+from pfrec import checkpoint, errors, files, groups
+from pfrec.data import dataset as dataset_lib
+from pfrec.data import row_block
+from pfrec.data import schema as schema_lib
+from pfrec.models import mmoe
+from pfrec.models.config import ModelConfig
+
+FORMAT_VERSION = 1
+METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
+
+MetricRow = tuple[int, str, str, str, str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundState:
+    """All that is kept of a round.
+
+    Attributes:
+      server: the server's tensors, named `common/NAME`, `personal/NAME`, `template/NAME`, `extra/NAME`.
+      clients: for each scenario, its private tensors by name.
+      meta: plain data, as how often each client took part and the metrics of the round.
+    """
+
+    server: Mapping[str, np.ndarray]
+    clients: Mapping[str, Mapping[str, np.ndarray]]
+    meta: Mapping[str, Any]
+
+
+class RunDirectory:
+    """Reads and writes one run directory; `create`, `resume` or `open_run` make one.
+
+    Attributes:
+      path: of the directory.
+      config: the content of config.json.
+    """
+
+    def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
+        self.path, self.config = path, config
+
+    @classmethod
+    def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
+        """Starts a run in a directory that is new or empty.
+
+        Raises:
+          PfrecError: where it is not empty or cannot be written.
+        """
+        files.require_empty(path)
+        config = {**config, "format_version": FORMAT_VERSION, "pfrec_version": pfrec.__version__}
+        files.write_json(path / "config.json", config)
+        return cls(path, config)
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> "RunDirectory":
+        """Reads a run's config.json.
+
+        Raises:
+          PfrecError: where there is no run, or one of another format version.
+        """
+        config = files.read_json(path / "config.json", remedy="name the directory that pfrec-train wrote as --output")
+        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
+            found = config.get("format_version") if isinstance(config, dict) else None
+            raise errors.PfrecError(
+                f"{path}: run directory of format version {found}, this pfrec reads {FORMAT_VERSION}; train again or use the pfrec that wrote it"
+            )
+        return cls(path, config)
+
+    @property
+    def scenarios(self) -> "tuple[str, ...]":
+        """The scenarios, in client order."""
+        return tuple(self.config["scenarios"])
+
+    @functools.cached_property
+    def schema(self) -> schema_lib.Schema:
+        """Of the rows."""
+        return schema_lib.Schema.from_json(self.config["schema"], place=str(self.path / "config.json"))
+
+    @functools.cached_property
+    def dataset(self) -> dataset_lib.Dataset:
+        """The data that the run was trained on."""
+        return dataset_lib.Dataset.open(pathlib.Path(self.config["data"]))
+
+    # Rounds -----------------------------------------------------------------------------------------------------------------------
+
+    def _server(self, round_number: int) -> pathlib.Path:
+        return self.path / "server" / f"round_{round_number:05d}"
+
+    def _client(self, scenario: str, round_number: int) -> pathlib.Path:
+        return self.path / "clients" / scenario / f"round_{round_number:05d}"
+
+    def rounds(self) -> "list[int]":
+        """Rounds that are complete, ascending."""
+        found = [re.fullmatch(r"round_(\d+)", p.name) for p in (self.path / "server").glob("round_*")]
+        return sorted(int(match.group(1)) for match in found if match)
+
+    def commit(self, round_number: int, state: RoundState) -> None:
+        """Writes a round: the clients' states first, the server's last, whose appearance makes the round complete.
+
+        Raises:
+          PfrecError: where it cannot be written; the rounds before stay usable.
+        """
+        for scenario, values in state.clients.items():
+            checkpoint.save(self._client(scenario, round_number), values)
+        checkpoint.save(self._server(round_number), state.server, state.meta)
+
+    def load(self, round_number: int) -> RoundState:
+        """Reads a complete round.
+
+        Raises:
+          PfrecError: where a part of it is missing or damaged.
+        """
+        server, meta = checkpoint.load(self._server(round_number))
+        clients = {s: checkpoint.load(self._client(s, round_number))[0] for s in self.scenarios}
+        return RoundState(server, clients, meta)
+
+    def keep_only(self, rounds: Sequence[int]) -> None:
+        """Removes all rounds but these; the server's part of a round goes first, so that no round is left incomplete but visible."""
+        for parent in (self.path / "server", *(self.path / "clients" / s for s in self.scenarios)):
+            for path in sorted(parent.glob("*round_*")):
+                if not any(path.name == f"round_{number:05d}" for number in rounds):
+                    shutil.rmtree(path)
+
+    # Results ----------------------------------------------------------------------------------------------------------------------
+
+    def write_metrics(self, rows: Sequence[MetricRow]) -> None:
+        """Writes metrics.csv; a value that is not defined (an AUC of one class) is left empty."""
+        files.write_csv(
+            self.path / "metrics.csv", METRICS_HEADER, [[*row[:-1], "" if np.isnan(row[-1]) else float(row[-1])] for row in rows]
+        )
+
+    @functools.cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """The content of summary.json.
+
+        Raises:
+          PfrecError: where the run is not finished.
+        """
+        return files.read_json(self.path / "summary.json", remedy="the run is not finished, continue it with pfrec-train --resume")
+
+    # Models -----------------------------------------------------------------------------------------------------------------------
+
+    def load_model(self, scenario: str, round_number: Optional[int] = None) -> tf.keras.Model:
+        """The trained model of a scenario.
+
+        Args:
+          scenario: which one.
+          round_number: after which round; None for the best one.
+
+        Raises:
+          PfrecError: where there is no such scenario, the run is not finished, or the round is damaged.
+        """
+        if scenario not in self.scenarios:
+            raise errors.PfrecError(f"{self.path}: no scenario {scenario!r}; it has {', '.join(self.scenarios)}")
+        number = self.summary["best_round"] if round_number is None else round_number
+        server, _ = checkpoint.load(self._server(number))
+        private, _ = checkpoint.load(self._client(scenario, number))
+        model = mmoe.build(self.schema, ModelConfig.from_json(self.config["model"]), self.config["seed"])
+        client = self.scenarios.index(scenario)
+        for item in groups.tag(model):
+            if item.name in private:
+                item.variable.assign(private[item.name])
+            elif f"personal/{item.name}" in server:
+                item.variable.assign(server[f"personal/{item.name}"][client])
+            else:
+                item.variable.assign(server[f"common/{item.name}"])
+        return model
+
+    def sample_rows(self, scenario: str, split: str, count: int) -> row_block.Rows:
+        """Up to `count` rows of a scenario's split, the first ones of its first shard."""
+        shard = self.dataset.shards(scenario, split)[0]
+        for record in tf.data.TFRecordDataset(shard).take(1).as_numpy_iterator():
+            return row_block.decode(record, self.schema).take(slice(0, count))
+        raise errors.PfrecError(f"{shard}: no rows; convert the raw data again")
+
+
+def open_run(path: pathlib.Path) -> RunDirectory:
+    """A finished run.
+
+    Raises:
+      PfrecError: where there is none, it is of another version, or it is not finished.
+    """
+    run = RunDirectory.read(pathlib.Path(path))
+    run.summary  # noqa: B018  (raises where the run is not finished)
+    return run

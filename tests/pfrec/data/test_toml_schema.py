@@ -1,0 +1,104 @@
+import re
+
+import pytest
+
+from pfrec import errors
+from pfrec.data import toml_schema
+from pfrec.data.schema import Categorical, Numerical, Schema, Task
+
+_WHOLE = """
+group = "search"
+[scenario]
+column = "site"
+[[categorical]]
+name = "user"
+cardinality = 1000
+encoding = "hash"
+[[categorical]]
+name = "city"
+vocabulary = ["Rome", "Oslo"]
+policy = "shared"
+[[numerical]]
+name = "price"
+default = 1
+[[task]]
+name = "ctr"
+column = "click"
+[[task]]
+name = "buy"
+given = "ctr"
+[split]
+valid = 0.25
+test = 0.25
+"""
+
+
+def test_reads_every_key(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(_WHOLE)
+    assert toml_schema.read(path) == toml_schema.TomlSchema(
+        Schema(
+            (
+                Categorical("user", 1000, "private", "hash"),
+                Categorical("city", 2, "shared", "vocabulary", ("Rome", "Oslo")),
+            ),
+            (Numerical("price", 1.0),),
+            (Task("ctr", "click"), Task("buy", "buy", "ctr")),
+            "search",
+        ),
+        "site",
+        (0.5, 0.25, 0.25),
+    )
+
+
+def test_defaults(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[[numerical]]\nname = "x"\n[[task]]\nname = "y"\n')
+    read = toml_schema.read(path)
+    assert read.scenario_column is None
+    assert read.schema.group is None
+    assert read.fractions == pytest.approx((0.7, 0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('group = "search"', 'grop = "search"', "unknown key 'grop'; known keys are group, scenario"),
+        ('column = "site"', 'colum = "site"', "[scenario]: unknown key 'colum'; known keys are column"),
+        ("cardinality = 1000", "size = 1000", "[[categorical]] user: unknown key 'size'"),
+        ("cardinality = 1000", "cardinality = 1.5", "[[categorical]] user: cardinality = 1.5 must be a whole number"),
+        ("cardinality = 1000", "cardinality = true", "cardinality = True must be a whole number"),
+        ("cardinality = 1000\n", "", "[[categorical]] user: no key 'cardinality'"),
+        ("cardinality = 1000", "cardinality = 3000000000", "cardinality 3000000000 is above"),
+        ("cardinality = 1000", "cardinality = 0", "cardinality 0 is below 1"),
+        ('encoding = "hash"', 'encoding = "hsh"', "'hsh' is not one of identity, hash, vocabulary"),
+        ('encoding = "hash"', 'encoding = "vocabulary"', "no key 'vocabulary'"),
+        ('policy = "shared"', 'encoding = "hash"', "a vocabulary does not go with encoding = 'hash'"),
+        ('policy = "shared"', 'policy = "public"', "policy 'public' is not one of private, shared"),
+        ('"Oslo"]', "5]", "vocabulary: 5 is not text"),
+        ('"Oslo"]', '"Rome"]', "'Rome' stands twice"),
+        ('name = "price"\n', "", "[[numerical]] number 1: no key 'name'"),
+        ("default = 1", 'default = "1"', "default = '1' must be a number"),
+        ("default = 1", "default = nan", "is not a finite 32-bit float"),
+        ('given = "ctr"', 'given = "ctrr"', "given = 'ctrr' is not another task"),
+        ("valid = 0.25", "valid = 0.8", "[split]: valid = 0.8 and test = 0.25"),
+        ("valid = 0.25", "valid = 0", "must be above 0"),
+        ("valid = 0.25", "train = 0.5", "[split]: unknown key 'train'"),
+        ("[[numerical]]", "[numerical]", "write [[numerical]]"),
+        ('[scenario]\ncolumn = "site"', 'scenario = "site"', "write [scenario]"),
+        ("[split]", "[split", "not a readable TOML file"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_and_key(tmp_path, old, new, message):
+    assert old in _WHOLE
+    path = tmp_path / "s.toml"
+    path.write_text(_WHOLE.replace(old, new, 1))
+    with pytest.raises(errors.PfrecError, match=re.escape(message)) as raised:
+        toml_schema.read(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(errors.PfrecError, match=r"none.toml: no such file; check --schema"):
+        toml_schema.read(tmp_path / "none.toml")

@@ -1,0 +1,103 @@
+"""What a federated algorithm is: data and one pure function.
+
+The frame does the rest alike for all: it gives each client its values, trains, stacks what comes back along a client axis, and keeps the
+state. Everything here is TensorFlow without TFF and can be called eagerly.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from pfrec import groups
+from tff_process import layout as layout_lib
+
+Values = Mapping[str, tf.Tensor]
+Diagnostics = Mapping[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerState:
+    """What the server keeps between rounds.
+
+    Attributes:
+      round: int32 scalar, rounds done.
+      common: values that all clients share.
+      personal: values of which each client has its own, with a client axis first: [clients, ...].
+      template: G, the consensus of the personal variables.
+      extra: what the algorithm alone needs (as a server optimizer's moments).
+    """
+
+    round: Any
+    common: Values
+    personal: Values
+    template: Values
+    extra: Values
+
+
+@dataclasses.dataclass(frozen=True)
+class Updates:
+    """What the clients sent in a round, stacked along a client axis; rows of absent clients hold zeros.
+
+    Attributes:
+      values: trained values of the shared variables, [clients, ...].
+      seen: for each common embedding table, float32 [clients, rows], training rows that held each id.
+      examples: float32 [clients], training rows.
+      serves: float32 [clients, tasks], 1 where the client has observed labels of the task.
+      present: bool [clients].
+    """
+
+    values: Values
+    seen: Values
+    examples: tf.Tensor
+    serves: tf.Tensor
+    present: tf.Tensor
+
+
+def no_extra(layout: layout_lib.Layout, clients: int) -> Values:
+    """The `extra` of an algorithm that needs none."""
+    del layout, clients
+    return collections.OrderedDict()
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """A federated algorithm.
+
+    Attributes:
+      name: as given on the command line.
+      policy: which variable groups leave a client.
+      personal_kinds: kinds of which, where they leave, each client gets its own value back.
+      aggregate: `(layout, tasks, state, updates) -> (state, diagnostics)`, pure; `tasks` are the task names in model order. Called
+        only where at least one client is present.
+      proximal: weight of the clients' pull towards the template; 0 for none.
+      initial_extra: makes `ServerState.extra` before the first round.
+    """
+
+    name: str
+    policy: groups.SharingPolicy
+    personal_kinds: tuple[str, ...]
+    aggregate: Callable[[layout_lib.Layout, "tuple[str, ...]", ServerState, Updates], "tuple[ServerState, Diagnostics]"]
+    proximal: float = 0.0
+    initial_extra: Callable[[layout_lib.Layout, int], Values] = no_extra
+
+
+def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int, initial: Values) -> ServerState:
+    """The state before the first round: every client starts from the same values.
+
+    Args:
+      algorithm: which one.
+      layout: of the client model.
+      clients: how many there are.
+      initial: the model's initial values by name.
+    """
+    personal = layout.joined(layout_lib.PERSONAL)
+    return ServerState(
+        round=tf.constant(0, tf.int32),
+        common=collections.OrderedDict((s.name, initial[s.name]) for s in layout.joined(layout_lib.COMMON)),
+        personal=collections.OrderedDict((s.name, tf.stack([initial[s.name]] * clients)) for s in personal),
+        template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
+        extra=algorithm.initial_extra(layout, clients),
+    )

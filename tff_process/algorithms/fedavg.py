@@ -1,0 +1,42 @@
+"""FedAvg: the mean of all clients' values, weighted by their training rows.
+
+Formula: `w = sum over k of n[k] / n * w[k]`. The rows of a shared embedding table are weighted by how often each client saw them: a row
+that only one client touched would otherwise be pulled back to its old value by all others.
+
+References:
+  McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", AISTATS 2017.
+"""
+
+import collections
+
+from pfrec import groups
+from pfrec.data import schema as schema_lib
+from tff_process import layout as layout_lib
+from tff_process.aggregation import mix
+from tff_process.algorithms import base
+
+
+def average(layout: layout_lib.Layout, common: base.Values, updates: base.Updates) -> base.Values:
+    """The next values of the common variables."""
+    joined = collections.OrderedDict()
+    for slot in layout.joined(layout_lib.COMMON):
+        if slot.counts_rows:
+            joined[slot.name] = mix.mean_by_rows_seen(updates.values[slot.name], updates.seen[slot.name], common[slot.name])
+        else:
+            joined[slot.name] = mix.weighted_mean(updates.values[slot.name], updates.examples)
+    return joined
+
+
+def aggregate(
+    layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+) -> "tuple[base.ServerState, base.Diagnostics]":
+    """FedAvg's `Algorithm.aggregate`."""
+    del tasks
+    common = average(layout, state.common, updates)
+    return base.ServerState(state.round + 1, common, state.personal, state.template, state.extra), collections.OrderedDict()
+
+
+def fedavg(schema: schema_lib.Schema) -> base.Algorithm:
+    """Everything is averaged, batch normalisation included; embedding tables by their feature's policy."""
+    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *groups.feature_rules(schema))
+    return base.Algorithm("fedavg", groups.SharingPolicy(rules), personal_kinds=(), aggregate=aggregate)

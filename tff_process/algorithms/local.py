@@ -1,0 +1,12 @@
+"""Local training alone: nothing leaves a client but its metrics."""
+
+from pfrec import groups
+from pfrec.data import schema as schema_lib
+from tff_process.algorithms import base
+from tff_process.algorithms import fedavg
+
+
+def local(schema: schema_lib.Schema) -> base.Algorithm:
+    """No group is shared, so FedAvg's mean is over nothing."""
+    del schema
+    return base.Algorithm("local", groups.SharingPolicy(()), personal_kinds=(), aggregate=fedavg.aggregate)

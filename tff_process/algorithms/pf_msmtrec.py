@@ -1,0 +1,126 @@
+"""PF-MSMTrec: every expert and tower aggregated personally for every client, batch normalisation local, conflicts coordinated.
+
+Formula, for each expert of client k, with Delta[k] = W[k] - P[k] and N clients present:
+  coordination: `U = sum over j of u[j] * Delta[j]` with the coefficients u of `aggregation.conflict`;
+  personalisation: `P'[k] = (1 - mu) * W[k] + mu * (sum over j of a[k, j] * P[j] + U)` with the attention a of `aggregation.attention`;
+  template: `G' = sum over k of n[k] / n * P'[k]`.
+Towers are aggregated per task over the clients that serve it: `P'[k] = (1 - mu_t) * W[k] + mu_t * sum over j of a[k, j] * W[j]`.
+
+References:
+  Ding et al., "Towards Personalized Federated Multi-Scenario Multi-Task Recommendation", arXiv 2406.18938 (the modules and their order);
+  Liu et al., NeurIPS 2021 (CAGrad); Lu et al., CVPR 2024 (FedHCA2); Huang et al., AAAI 2021 (FedAMP); Li et al., ICLR 2021 (FedBN).
+"""
+
+import collections
+import dataclasses
+
+import tensorflow as tf
+
+from pfrec import errors
+from pfrec import groups
+from pfrec.data import schema as schema_lib
+from tff_process import layout as layout_lib
+from tff_process.aggregation import attention
+from tff_process.aggregation import conflict
+from tff_process.aggregation import gram as gram_lib
+from tff_process.aggregation import mix
+from tff_process.algorithms import base
+from tff_process.algorithms import fedavg
+
+COORDINATIONS = ("none", "mean", "pcgrad", "conflict_averse")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The modules' settings.
+
+    Attributes:
+      coordination: how the experts' updates are joined: `conflict_averse`, `pcgrad`, `mean`, or `none` (attention over W alone).
+      conflict_radius: c of conflict-averse coordination, 0 to below 1; 0 is the mean.
+      temperature: tau of the attention; larger is more even.
+      log_counts: whether attention also weighs clients by their rows.
+      mu: how much of an expert comes from the aggregation, 0 (local) to 1.
+      tower_mu: the same for towers.
+      proximal: weight of the pull towards the template.
+    """
+
+    coordination: str = "conflict_averse"
+    conflict_radius: float = 0.4
+    temperature: float = 1.0
+    log_counts: bool = False
+    mu: float = 0.5
+    tower_mu: float = 0.5
+    proximal: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.coordination not in COORDINATIONS:
+            raise errors.PfrecError(f"coordination {self.coordination!r} is not one of {', '.join(COORDINATIONS)}")
+        for name in ("mu", "tower_mu"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if not 0.0 <= self.conflict_radius < 1.0:
+            raise errors.PfrecError(f"conflict_radius is {self.conflict_radius}; it must be at least 0 and below 1")
+        if self.temperature <= 0.0 or self.proximal < 0.0:
+            raise errors.PfrecError("temperature must be above 0 and proximal must not be negative")
+
+
+def coefficients(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """u [clients], float64: the coordinated update of a group is `sum over j of u[j] * Delta[j]`."""
+    if settings.coordination == "conflict_averse":
+        return conflict.conflict_averse(gram, present, settings.conflict_radius)
+    if settings.coordination == "pcgrad":
+        return conflict.pcgrad(gram, present)
+    return conflict.mean(present)
+
+
+def aggregate(
+    settings: Settings, layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+) -> "tuple[base.ServerState, base.Diagnostics]":
+    """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, then what all clients share."""
+    personal = collections.OrderedDict(state.personal)
+    diagnostics: "collections.OrderedDict[str, tf.Tensor]" = collections.OrderedDict()
+
+    def join(group: str, slots: "list[layout_lib.Slot]", members: tf.Tensor, mu: float, coordinate: bool) -> None:
+        deltas = [updates.values[s.name] - state.personal[s.name] for s in slots]
+        gram = gram_lib.gram(deltas)
+        weights = attention.attention(gram, updates.examples, members, settings.temperature, settings.log_counts)
+        update = coefficients(settings, gram, members)
+        for slot, delta in zip(slots, deltas):
+            trained, previous = updates.values[slot.name], state.personal[slot.name]
+            if coordinate and settings.coordination != "none":
+                attended = mix.combine(weights, previous) + mix.combine(update[tf.newaxis], delta)
+            else:
+                attended = mix.combine(weights, trained)
+            personal[slot.name] = tf.where(
+                mix.along(updates.present, previous), mix.personalise(trained, attended, mu, members), previous
+            )
+        diagnostics[f"gram/{group}"] = gram
+        diagnostics[f"attention/{group}"] = weights
+        diagnostics[f"conflict_share/{group}"] = conflict.conflict_share(gram, members)
+
+    for group, slots in layout.personal_groups("expert").items():
+        join(group, slots, updates.present, settings.mu, coordinate=True)
+    for group, slots in layout.personal_groups("tower").items():
+        serving = updates.present & (updates.serves[:, tasks.index(slots[0].member)] > 0)
+        join(group, slots, serving, settings.tower_mu, coordinate=False)
+    template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
+    common = fedavg.average(layout, state.common, updates)
+    return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
+
+
+def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:  # noqa: B008 (frozen)
+    """Experts and towers are personal; gates, batch normalisation and numerical projections stay; embeddings by their feature's policy."""
+    rules = (("expert/*/shared", "shared"), ("tower/*", "shared"), *groups.feature_rules(schema))
+
+    def aggregate_with_settings(
+        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    ) -> "tuple[base.ServerState, base.Diagnostics]":
+        return aggregate(settings, layout, tasks, state, updates)
+
+    return base.Algorithm(
+        "pf_msmtrec",
+        groups.SharingPolicy(rules),
+        personal_kinds=("expert", "tower"),
+        aggregate=aggregate_with_settings,
+        proximal=settings.proximal,
+    )

@@ -1,0 +1,175 @@
+"""What a client does in a round: pure TensorFlow, without TFF.
+
+All functions map tensors to tensors. The variables they use live in a `ClientModel` that the caller makes in the graph (or eagerly) where
+they run; every variable is loaded before it is used, so nothing stays in it from call to call.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from pfrec import evaluation
+from pfrec import groups
+from pfrec.data import pipeline
+from pfrec.data import schema as schema_lib
+from pfrec.models import adam
+from pfrec.models import ranker
+from tff_process import layout as layout_lib
+
+Values = Mapping[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How a client trains.
+
+    Attributes:
+      batch_size: rows of a batch.
+      learning_rate: of Adam.
+      proximal: weight lambda of `lambda / 2 * sum of ||S - G||^2` over the experts' scenario components; 0 turns it off.
+    """
+
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    proximal: float = 0.0
+
+
+class ClientModel:
+    """A client's model and optimizer, with their variables by name.
+
+    Args:
+      make_network: makes the network with its variables.
+      schema: of the rows.
+      learning_rate: of Adam.
+    """
+
+    def __init__(self, make_network: Callable[[], tf.keras.Model], schema: schema_lib.Schema, learning_rate: float) -> None:
+        self.schema = schema
+        self.network = make_network()
+        self.ranker = ranker.MultiTaskRanker(self.network, [task.name for task in schema.tasks])
+        self.tagged = groups.tag(self.network)
+        self.variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
+        self.trainable = [item.variable for item in self.tagged if item.variable.trainable]
+        self.optimizer = adam.Adam(self.trainable, learning_rate)
+        self.slots = collections.OrderedDict((f"optimizer/{i:04d}", slot) for i, slot in enumerate(self.optimizer.slots))
+
+    def load(self, values: Values) -> None:
+        """Assigns variables and optimizer slots by name."""
+        for name, value in values.items():
+            (self.variables[name] if name in self.variables else self.slots[name]).assign(value)
+
+    def private_state(self, layout: layout_lib.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
+        """What stays with the client: its private variables and all optimizer slots."""
+        state = collections.OrderedDict((s.name, self.variables[s.name].read_value()) for s in layout.joined(layout_lib.PRIVATE))
+        state.update((name, slot.read_value()) for name, slot in self.slots.items())
+        return state
+
+    def upload(self, layout: layout_lib.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
+        """What leaves the client: the variables of shared groups, by name."""
+        return collections.OrderedDict((s.name, self.variables[s.name].read_value()) for s in layout.uploaded)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientRound:
+    """What a round of training returns.
+
+    Attributes:
+      private: the client's next private state.
+      upload: values of the shared variables after training.
+      seen: for each shared embedding table, float32 [rows], how many training rows of this round held each id.
+      examples: float32 scalar, training rows of this round.
+      loss: float32 scalar, mean training loss over the steps of this round.
+    """
+
+    private: Any
+    upload: Any
+    seen: Any
+    examples: Any
+    loss: Any
+
+
+def train(
+    model: ClientModel, layout: layout_lib.Layout, settings: TrainingSettings, incoming: Values, template: Values, private: Values, work: Values
+) -> ClientRound:
+    """One round of local training.
+
+    Args:
+      model: the variables to work in.
+      layout: what of them leaves.
+      settings: how to train.
+      incoming: the client's values of the shared variables.
+      template: G, the server's consensus of the experts' scenario components; read only where `settings.proximal` is above 0.
+      private: the client's private state.
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.training_batches`).
+    """
+    batches = pipeline.training_batches(
+        work["shards"],
+        model.schema,
+        settings.batch_size,
+        seed=work["seed"],
+        first_step=work["first_step"],
+        steps=work["steps"],
+        epoch_steps=work["epoch_steps"],
+    )
+    columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
+    counted = [slot for slot in layout.slots if slot.counts_rows]
+    anchored = [slot.name for slot in layout.slots if slot.kind == "expert" and slot.name in template] if settings.proximal else []
+
+    @tf.function
+    def loop() -> Any:
+        model.load(incoming)
+        model.load(private)
+        examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
+        # A tuple: the loop over a dataset would pack a list into one tensor.
+        seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
+        for batch in batches:
+            with tf.GradientTape() as tape:
+                loss = model.ranker.compute_loss(batch, training=True)
+                objective = loss
+                for name in anchored:
+                    distance = model.variables[name] - template[name]
+                    objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
+            gradients = tape.gradient(objective, model.trainable)
+            model.optimizer.apply(
+                [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)]
+            )
+            seen = tuple(
+                total + _occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0])
+                for total, slot in zip(seen, counted)
+            )
+            examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
+            loss_sum += loss
+            steps += 1.0
+        return (
+            model.private_state(layout),
+            model.upload(layout),
+            collections.OrderedDict((slot.name, total) for slot, total in zip(counted, seen)),
+            examples,
+            loss_sum / tf.maximum(steps, 1.0),
+        )
+
+    return ClientRound(*loop())
+
+
+def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
+    return tf.ensure_shape(tf.math.bincount(ids, minlength=rows, maxlength=rows, dtype=tf.float32), [rows])
+
+
+def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.Tensor) -> tf.Tensor:
+    """Metrics of the client's model on all rows of some shards.
+
+    Returns:
+      float64 [tasks, metrics], in the order of `metrics.METRICS`.
+    """
+    evaluator = evaluation.Evaluator(model.network, model.schema)
+
+    @tf.function
+    def run() -> tf.Tensor:
+        model.load(incoming)
+        model.load(private)
+        return evaluator(shards)
+
+    return run()

@@ -1,0 +1,148 @@
+"""Federated training of a run: the loop around the process."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from pfrec import groups
+from pfrec import run_directory
+from pfrec.data import dataset as dataset_lib
+from pfrec.data import pipeline
+from pfrec.models import adam
+from pfrec.models import mmoe
+from tff_process import client_work
+from tff_process import layout as layout_lib
+from tff_process import plan as plan_lib
+from tff_process import process as process_lib
+from tff_process.algorithms import base
+from tff_process.algorithms import registry
+
+OD = collections.OrderedDict
+
+_NAMED_PARTS = ("common", "personal", "template", "extra")
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundReport:
+    """What is known of a round of training.
+
+    Attributes:
+      loss: mean training loss by scenario present.
+      diagnostics: what the algorithm says of its aggregation, by name.
+    """
+
+    loss: Mapping[str, float]
+    diagnostics: Mapping[str, np.ndarray]
+
+
+class FederatedTraining:
+    """One run's federated training in the current TFF context.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios; scenario i is client i.
+
+    Attributes:
+      process: the TFF computations.
+      algorithm: the algorithm, with the plan's sharing rules applied.
+      tagged: the variables of the client model.
+    """
+
+    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        self.plan, self.dataset = plan, dataset
+        algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, plan)
+        self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
+        network = mmoe.build(dataset.schema, plan.model, plan.seed)
+        self.tagged = groups.tag(network)
+        layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
+        settings = client_work.TrainingSettings(plan.batch_size, plan.learning_rate, self.algorithm.proximal)
+        self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        self.process = process_lib.build(
+            self.algorithm,
+            layout,
+            dataset.schema,
+            lambda: mmoe.build(dataset.schema, plan.model, plan.seed),
+            settings,
+            self._initial,
+            len(dataset.scenarios),
+        )
+        self._private_type = self.process.iterative.next.type_signature.parameter[1].member["private"]
+        self._state = self.process.iterative.initialize()
+        self._private = [self._initial_private() for _ in dataset.scenarios]
+        self._participations = [0] * len(dataset.scenarios)
+
+    def train_round(self, round_number: int) -> RoundReport:
+        """Trains round `round_number` (from 0); absent clients keep what they have."""
+        present = self.participants(round_number)
+        clients = [
+            OD(client_id=np.int32(i), private=self._private[i], work=self._work(i), serves=self._serves(i)) for i in present
+        ]
+        self._state, returned, report = self.process.iterative.next(self._state, clients)
+        for client, private in zip(present, returned):
+            self._private[client] = private
+            self._participations[client] += 1
+        losses = {self.dataset.scenarios[i]: float(report["loss"][i]) for i in present}
+        return RoundReport(losses, dict(report["diagnostics"]))
+
+    def evaluate(self, split: str) -> np.ndarray:
+        """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]."""
+        clients = [
+            OD(client_id=np.int32(i), private=self._private[i], shards=np.array(self.dataset.shards(scenario, split), dtype=object))
+            for i, scenario in enumerate(self.dataset.scenarios)
+        ]
+        return self.process.evaluate(self._state, clients)
+
+    def to_save(self) -> run_directory.RoundState:
+        """All state, for `restore`."""
+        server = {"round": self._state["round"]}
+        for name in _NAMED_PARTS:
+            server.update({f"{name}/{key}": value for key, value in self._state[name].items()})
+        clients = dict(zip(self.dataset.scenarios, self._private))
+        return run_directory.RoundState(server, clients, {"participations": self._participations})
+
+    def restore(self, saved: run_directory.RoundState) -> None:
+        """Continues from a saved round."""
+        state_type = self.process.iterative.state_type.member
+
+        def part(name: str) -> "OD[str, np.ndarray]":
+            return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(state_type[name]))
+
+        self._state = OD(round=saved.server["round"], **{name: part(name) for name in _NAMED_PARTS})
+        self._private = [
+            OD((name, saved.clients[scenario][name]) for name, _ in tff.structure.to_elements(self._private_type)) for scenario in self.dataset.scenarios
+        ]
+        self._participations = list(saved.meta["participations"])
+
+    def participants(self, round_number: int) -> "list[int]":
+        """The clients of a round, ascending; a function of the seed and the round."""
+        clients = len(self.dataset.scenarios)
+        count = max(1, round(self.plan.participation * clients))
+        chosen = np.random.default_rng([self.plan.seed, round_number]).permutation(clients)[:count]
+        return sorted(int(i) for i in chosen)
+
+    def _initial_private(self) -> "OD[str, np.ndarray]":
+        values = OD()
+        for name, kind in tff.structure.to_elements(self._private_type):
+            values[name] = self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype)
+        values.update(zip([name for name in values if name.startswith("optimizer/")][-2:], adam.INITIAL_POWERS))
+        return values
+
+    def _work(self, client: int) -> "OD[str, Any]":
+        scenario = self.dataset.scenarios[client]
+        epoch_steps = pipeline.steps_per_epoch(self.dataset.rows(scenario, "train"), self.plan.batch_size)
+        steps = max(1, round(self.plan.local_epochs * epoch_steps))
+        return OD(
+            shards=np.array(self.dataset.shards(scenario, "train"), dtype=object),
+            seed=np.int64(pipeline.stream_seed(self.plan.seed, client)),
+            first_step=np.int64(self._participations[client] * steps),
+            steps=np.int64(steps),
+            epoch_steps=np.int64(epoch_steps),
+        )
+
+    def _serves(self, client: int) -> np.ndarray:
+        scenario = self.dataset.scenarios[client]
+        return np.array([self.dataset.observed(scenario, "train", t.name) > 0 for t in self.dataset.schema.tasks], np.float32)

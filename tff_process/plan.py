@@ -1,0 +1,66 @@
+"""What a training is to do, as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pfrec import errors
+from pfrec.models.config import ModelConfig
+from tff_process.algorithms import pf_msmtrec
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a training is to do.
+
+    Attributes:
+      algorithm: by name, see `algorithms.registry`.
+      rounds: of federated training; epochs of pooled training times `local_epochs`.
+      local_epochs: how much of its training rows a client sees in a round; may be a fraction.
+      batch_size: rows of a batch.
+      learning_rate: of Adam.
+      participation: share of the clients that take part in a round.
+      seed: of initial values, row order, dropout and participation.
+      model: shape of the model.
+      pf: settings of pf_msmtrec.
+      sharing: rules that go over the algorithm's sharing policy.
+    """
+
+    algorithm: str
+    rounds: int = 20
+    local_epochs: float = 1.0
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    participation: float = 1.0
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    pf: pf_msmtrec.Settings = pf_msmtrec.Settings()
+    sharing: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "batch_size"):
+            if getattr(self, name) < 1:
+                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.seed < 0:
+            raise errors.PfrecError(f"seed is {self.seed}; it must not be negative")
+        for name in ("local_epochs", "learning_rate"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not 0.0 < self.participation <= 1.0:
+            raise errors.PfrecError(f"participation is {self.participation}; it must be above 0 and at most 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for config.json."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Plan":
+        """The inverse of `to_json`, also after a trip through JSON."""
+        return cls(
+            **{
+                **value,
+                "model": ModelConfig.from_json(value["model"]),
+                "pf": pf_msmtrec.Settings(**value["pf"]),
+                "sharing": tuple((pattern, rule) for pattern, rule in value["sharing"]),
+            }
+        )

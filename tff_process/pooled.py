@@ -1,0 +1,72 @@
+"""Pooled training: one model on the rows of all scenarios together, through TensorFlow Recommenders. Not private; the usual yardstick."""
+
+import collections
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec import evaluation
+from pfrec import groups
+from pfrec import run_directory
+from pfrec.data import dataset as dataset_lib
+from pfrec.data import pipeline
+from pfrec.models import mmoe
+from pfrec.models import ranker
+from tff_process import federated
+from tff_process import plan as plan_lib
+
+
+class PooledTraining:
+    """One run's pooled training; a round is an epoch, or `local_epochs` of one.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios.
+    """
+
+    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        self.plan, self.dataset = plan, dataset
+        self.network = mmoe.build(dataset.schema, plan.model, plan.seed)
+        self.tagged = groups.tag(self.network)
+        self._variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
+        self._ranker = ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
+        # Keras's fused Adam: the same arithmetic as `pfrec.models.adam`, so pooled and federated clients take equal steps.
+        self._optimizer = tf.keras.optimizers.legacy.Adam(plan.learning_rate)
+        self._ranker.compile(optimizer=self._optimizer)
+        self._optimizer._create_all_weights(self._ranker.trainable_variables)
+        self._evaluator = evaluation.Evaluator(self.network, dataset.schema)
+        self._shards = [shard for scenario in dataset.scenarios for shard in dataset.shards(scenario, "train")]
+        rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
+        self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
+
+    def train_round(self, round_number: int) -> federated.RoundReport:
+        """Trains round `round_number` (from 0)."""
+        steps = max(1, round(self.plan.local_epochs * self._epoch_steps))
+        batches = pipeline.training_batches(
+            tf.constant(self._shards),
+            self.dataset.schema,
+            self.plan.batch_size,
+            seed=pipeline.stream_seed(self.plan.seed, 0),
+            first_step=round_number * steps,
+            steps=steps,
+            epoch_steps=self._epoch_steps,
+        )
+        history = self._ranker.fit(batches, epochs=1, verbose=0)
+        return federated.RoundReport({"pooled": float(np.mean(history.history["total_loss"]))}, {})
+
+    def evaluate(self, split: str) -> np.ndarray:
+        """Metrics by scenario, float64 [scenarios, tasks, metrics]."""
+        return np.stack([self._evaluator(tf.constant(self.dataset.shards(s, split))).numpy() for s in self.dataset.scenarios])
+
+    def to_save(self) -> run_directory.RoundState:
+        """The model as a round whose clients hold nothing."""
+        server = {f"common/{name}": variable.numpy() for name, variable in self._variables.items()}
+        server.update({f"optimizer/{i:04d}": value for i, value in enumerate(self._optimizer.get_weights())})
+        return run_directory.RoundState(server, {scenario: {} for scenario in self.dataset.scenarios}, {})
+
+    def restore(self, saved: run_directory.RoundState) -> None:
+        """Continues from a saved round."""
+        for name, variable in self._variables.items():
+            variable.assign(saved.server[f"common/{name}"])
+        names = sorted(name for name in saved.server if name.startswith("optimizer/"))
+        self._optimizer.set_weights([saved.server[name] for name in names])

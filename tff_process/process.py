@@ -1,0 +1,287 @@
+"""The federated process: client work and aggregation composed by TFF, and nothing else.
+
+What is placed where: the server's state at SERVER; a client's private state at CLIENTS, in one round and out of it into that client's next; the
+only way from CLIENTS to SERVER is `collect`, which takes the fields of `report_type` and no other. A test walks the built computations and
+checks that.
+"""
+
+import collections
+import dataclasses
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from pfrec import metrics
+from pfrec.data import schema as schema_lib
+from tff_process import client_work
+from tff_process import keras_in_tff
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base
+
+OD = collections.OrderedDict
+
+
+@dataclasses.dataclass(frozen=True)
+class FederatedProcess:
+    """An algorithm as TFF computations.
+
+    Attributes:
+      iterative: a `tff.templates.IterativeProcess`; its `next(state, clients)` takes the server's state and, for each client present, its
+        `client_id`, `private` state, `work` (see `client_work.train`) and `serves`; it returns the state, the clients' private states in the same
+        order, and what the server learned of the round.
+      evaluate: `(state, clients) -> float64 [clients, tasks, metrics]`, of the personalised models; for each client its `client_id`, `private` state
+        and `shards`.
+      layout: the variables.
+      client_count: how many clients there are, present or not.
+    """
+
+    iterative: tff.templates.IterativeProcess
+    evaluate: tff.Computation
+    layout: layout_lib.Layout
+    client_count: int
+
+
+def _types(slots: "list[layout_lib.Slot]", *leading: int) -> "OD[str, tff.TensorType]":
+    return OD((s.name, tff.TensorType(np.float32, [*leading, *s.shape])) for s in slots)
+
+
+def build(
+    algorithm: base.Algorithm,
+    layout: layout_lib.Layout,
+    schema: schema_lib.Schema,
+    make_network: Callable[[], tf.keras.Model],
+    settings: client_work.TrainingSettings,
+    initial: "OD[str, np.ndarray]",
+    client_count: int,
+) -> FederatedProcess:
+    """Composes the process.
+
+    Args:
+      algorithm: what the server does.
+      layout: of the client model under the algorithm's policy.
+      schema: of the rows.
+      make_network: makes the client's network.
+      settings: how clients train.
+      initial: the model's initial values by name.
+      client_count: how many clients there are.
+    """
+    tasks = tuple(task.name for task in schema.tasks)
+    personal_slots, common_slots = layout.joined(layout_lib.PERSONAL), layout.joined(layout_lib.COMMON)
+
+    @tff.tensorflow.computation
+    def initialize() -> Any:
+        return _state_struct(base.initial_state(algorithm, layout, client_count, {k: tf.constant(v) for k, v in initial.items()}))
+
+    state_type = initialize.type_signature.result
+    with keras_in_tff.version_2():
+        optimizer_slots = _optimizer_types(make_network, schema, settings)
+    private_type = tff.to_type(OD((*_types(layout.joined(layout_lib.PRIVATE)).items(), *optimizer_slots.items())))
+    shards_type = tff.TensorType(np.str_, [None])
+    work_type = OD(
+        shards=shards_type, **{name: tff.TensorType(np.int64) for name in ("seed", "first_step", "steps", "epoch_steps")}
+    )
+    serves_type = tff.TensorType(np.float32, [len(tasks)])
+    client_type = tff.to_type(
+        OD(client_id=tff.TensorType(np.int32), private=private_type, work=work_type, serves=serves_type)
+    )
+    evaluation_client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, shards=shards_type))
+    shared_type = tff.to_type(
+        OD(common=_types(common_slots), template=state_type["template"])  # what every client may see
+    )
+    personal_type = tff.to_type(_types(personal_slots))
+    report_type = tff.to_type(
+        OD(
+            values=_types(layout.uploaded),
+            seen=OD((s.name, tff.TensorType(np.float32, [s.shape[0]])) for s in layout.slots if s.counts_rows),
+            examples=tff.TensorType(np.float32),
+            serves=serves_type,
+            loss=tff.TensorType(np.float32),
+        )
+    )
+
+    def new_model() -> client_work.ClientModel:
+        with keras_in_tff.version_2():
+            return client_work.ClientModel(make_network, schema, settings.learning_rate)
+
+    def incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
+        return OD((*shared["common"].items(), *personal.items()))
+
+    @tff.tensorflow.computation(shared_type, personal_type, client_type)
+    def train(shared: Any, personal: Any, client: Any) -> Any:
+        done = client_work.train(
+            new_model(), layout, settings, incoming(shared, personal), shared["template"], client["private"], client["work"]
+        )
+        report = OD(values=done.upload, seen=done.seen, examples=done.examples, serves=client["serves"], loss=done.loss)
+        return OD(private=done.private, report=report)
+
+    @tff.tensorflow.computation(shared_type, personal_type, evaluation_client_type)
+    def evaluate_client(shared: Any, personal: Any, client: Any) -> Any:
+        return client_work.evaluate(new_model(), incoming(shared, personal), client["private"], client["shards"])
+
+    @tff.tensorflow.computation(state_type)
+    def shared_part(state: Any) -> Any:
+        return OD(common=state["common"], template=state["template"])
+
+    @tff.tensorflow.computation(state_type)
+    def personal_part(state: Any) -> Any:
+        return state["personal"]
+
+    @tff.tensorflow.computation(state_type["personal"], np.int32)
+    def personal_of(personal: Any, client_id: tf.Tensor) -> Any:
+        return OD((name, value[client_id]) for name, value in personal.items())
+
+    @tff.tensorflow.computation(client_type)
+    def key(client: Any) -> tf.Tensor:
+        return client["client_id"][tf.newaxis]
+
+    @tff.tensorflow.computation(evaluation_client_type)
+    def evaluation_key(client: Any) -> tf.Tensor:
+        return client["client_id"][tf.newaxis]
+
+    @tff.tensorflow.computation(tff.SequenceType(personal_type))
+    def only(selected: tf.data.Dataset) -> Any:
+        return selected.get_single_element()
+
+    def receive(state: Any, keys: Any) -> "tuple[Any, Any]":
+        """What each client is given: what all share, and by `federated_select` its own personal values and nobody else's."""
+        shared = tff.federated_broadcast(tff.federated_map(shared_part, state))
+        if not personal_slots:
+            return shared, tff.federated_map(nothing, keys)
+        chosen = tff.federated_select(
+            keys, tff.federated_value(client_count, tff.SERVER), tff.federated_map(personal_part, state), personal_of
+        )
+        return shared, tff.federated_map(only, chosen)
+
+    @tff.tensorflow.computation(tff.TensorType(np.int32, [1]))
+    def nothing(keys: tf.Tensor) -> Any:
+        del keys
+        return OD()
+
+    collect_reports = _collector(report_type, client_count)
+    metrics_type = tff.TensorType(np.float64, [len(tasks), len(metrics.METRICS)])
+    collect_metrics = _collector(tff.to_type(OD(metrics=metrics_type)), client_count)
+
+    @tff.tensorflow.computation(state_type, collect_reports.result_type)
+    def aggregate(state: Any, collected: Any) -> Any:
+        report = collected["value"]
+        updates = base.Updates(report["values"], report["seen"], report["examples"], report["serves"], collected["present"])
+        new_state, diagnostics = algorithm.aggregate(
+            layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
+        )
+        round_report = OD(
+            examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics)
+        )
+        return _state_struct(new_state), round_report
+
+    @tff.tensorflow.computation(metrics_type)
+    def named(values: tf.Tensor) -> Any:
+        return OD(metrics=values)
+
+    @tff.tensorflow.computation(train.type_signature.result)
+    def report_of(result: Any) -> Any:
+        return result["report"]
+
+    @tff.tensorflow.computation(train.type_signature.result)
+    def private_of(result: Any) -> Any:
+        return result["private"]
+
+    @tff.tensorflow.computation(collect_metrics.result_type)
+    def metrics_of(collected: Any) -> Any:
+        absent = tf.fill([1, 1, 1], tf.constant(np.nan, tf.float64))
+        return tf.where(collected["present"][:, tf.newaxis, tf.newaxis], collected["value"]["metrics"], absent)
+
+    @tff.federated_computation
+    def initialize_at_server() -> Any:
+        return tff.federated_eval(initialize, tff.SERVER)
+
+    server_state_type = tff.FederatedType(state_type, tff.SERVER)
+
+    @tff.federated_computation(server_state_type, tff.FederatedType(client_type, tff.CLIENTS))
+    def next_round(state: Any, clients: Any) -> Any:
+        keys = tff.federated_map(key, clients)
+        shared, personal = receive(state, keys)
+        result = tff.federated_map(train, (shared, personal, clients))
+        collected = collect_reports(tff.federated_map(_client_id(client_type), clients), tff.federated_map(report_of, result))
+        new_state, report = tff.federated_map(aggregate, (state, collected))
+        return new_state, tff.federated_map(private_of, result), report
+
+    @tff.federated_computation(server_state_type, tff.FederatedType(evaluation_client_type, tff.CLIENTS))
+    def evaluate(state: Any, clients: Any) -> Any:
+        shared, personal = receive(state, tff.federated_map(evaluation_key, clients))
+        values = tff.federated_map(named, tff.federated_map(evaluate_client, (shared, personal, clients)))
+        collected = collect_metrics(tff.federated_map(_client_id(evaluation_client_type), clients), values)
+        return tff.federated_map(metrics_of, collected)
+
+    iterative = tff.templates.IterativeProcess(initialize_fn=initialize_at_server, next_fn=next_round)
+    return FederatedProcess(iterative, evaluate, layout, client_count)
+
+
+def _state_struct(state: base.ServerState) -> "OD[str, Any]":
+    return OD((f.name, getattr(state, f.name)) for f in dataclasses.fields(base.ServerState))
+
+
+def _optimizer_types(make_network: Any, schema: schema_lib.Schema, settings: client_work.TrainingSettings) -> "OD[str, Any]":
+    with tf.Graph().as_default():
+        model = client_work.ClientModel(make_network, schema, settings.learning_rate)
+        return OD((name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in model.slots.items())
+
+
+def _client_id(client_type: tff.StructType) -> tff.Computation:
+    @tff.tensorflow.computation(client_type)
+    def client_id(client: Any) -> tf.Tensor:
+        return client["client_id"]
+
+    return client_id
+
+
+@dataclasses.dataclass(frozen=True)
+class _Collector:
+    """Brings a value of each client present to the server, stacked along a client axis, whatever the order they come in."""
+
+    aggregate: Callable[[Any], Any]
+    result_type: tff.Type
+
+    def __call__(self, client_ids: Any, values: Any) -> Any:
+        return self.aggregate(tff.federated_zip((client_ids, values)))
+
+
+def _collector(value_type: tff.StructType, client_count: int) -> _Collector:
+    def zeros(value: tff.Type) -> Any:
+        if isinstance(value, tff.StructType):
+            return OD((name, zeros(inner)) for name, inner in tff.structure.to_elements(value))
+        return tf.zeros([client_count, *value.shape], value.dtype)
+
+    @tff.tensorflow.computation
+    def zero() -> Any:
+        return OD(value=zeros(value_type), present=tf.zeros([client_count], tf.bool))
+
+    result_type = zero.type_signature.result
+
+    @tff.tensorflow.computation(result_type, (np.int32, value_type))
+    def accumulate(total: Any, item: Any) -> Any:
+        client_id, value = item
+        index = client_id[tf.newaxis, tf.newaxis]
+        return tf.nest.map_structure(
+            lambda stacked, own: tf.tensor_scatter_nd_update(stacked, index, own[tf.newaxis]),
+            total,
+            OD(value=value, present=tf.constant(True)),
+        )
+
+    @tff.tensorflow.computation(result_type, result_type)
+    def merge(first: Any, second: Any) -> Any:
+        def choose(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+            chosen = tf.reshape(second["present"], [client_count] + [1] * (len(a.shape) - 1))
+            return tf.where(chosen, b, a)
+
+        return tf.nest.map_structure(choose, first, second)
+
+    @tff.tensorflow.computation(result_type)
+    def report(total: Any) -> Any:
+        return total
+
+    def aggregate(values: Any) -> Any:
+        return tff.federated_aggregate(values, zero(), accumulate, merge, report)
+
+    return _Collector(aggregate, result_type)

@@ -1,0 +1,91 @@
+"""`pfrec-train`: trains one algorithm on a dataset and writes a run directory."""
+
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from pfrec import command
+from tff_process import training_flags
+
+if TYPE_CHECKING:
+    from pfrec.data import dataset as dataset_lib
+
+
+def main() -> None:
+    """Entry point of `pfrec-train`."""
+    training_flags.define()
+    flags.DEFINE_string("algorithm", "pf_msmtrec", "What to train with; an unknown name lists the known ones.")
+    flags.DEFINE_integer("seed", 0, "Of initial values, row order and --data=synthetic.", lower_bound=0)
+    flags.DEFINE_bool("resume", False, "Continue the run in --output after its last complete round.")
+    command.run(_main)
+
+
+def _main(argv: "list[str]") -> None:
+    del argv
+    from tff_process import training
+    from tff_process.algorithms import registry
+
+    f = flags.FLAGS
+    registry.check(f.algorithm)
+    plan = training_flags.plan(f.algorithm, f.seed)
+    output = pathlib.Path(f.output)
+    dataset = open_data(f.data, output / "data", f.synthetic_scenarios, f.synthetic_rows, f.seed)
+    print(f"training {f.algorithm} on {dataset.path} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
+    outcome = training.train(
+        plan,
+        dataset,
+        output,
+        resume=f.resume,
+        max_concurrent_clients=f.max_concurrent_clients,
+        progress=progress(plan.rounds),
+    )
+    print(table(outcome.summary))
+    print(f"run: {output}")
+
+
+def open_data(data: str, synthetic_path: pathlib.Path, scenarios: int, rows: int, seed: int) -> "dataset_lib.Dataset":
+    """Opens `--data`; 'synthetic' is generated at `synthetic_path` where it is not there yet."""
+    from pfrec.data import dataset as dataset_lib
+
+    if data != "synthetic":
+        return dataset_lib.Dataset.open(pathlib.Path(data))
+    if not (synthetic_path / "dataset.json").exists():
+        from pfrec.data import synthetic
+
+        synthetic.generate(synthetic_path, scenarios=scenarios, rows=rows, seed=seed)
+    return dataset_lib.Dataset.open(synthetic_path)
+
+
+def progress(rounds: int, label: str = "") -> Any:
+    """Reports rounds: a bar on a terminal, plain lines when piped."""
+    if not sys.stderr.isatty():
+        return lambda number, auc: print(f"{label}round {number}/{rounds}: mean valid AUC {auc:.4f}", flush=True)
+    import tqdm
+
+    bar = tqdm.tqdm(total=rounds, desc=label or "rounds", unit="round")
+
+    def update(number: int, auc: float) -> None:
+        bar.update(number - bar.n)
+        bar.set_postfix(valid_auc=f"{auc:.4f}")
+        if number == rounds:
+            bar.close()
+
+    return update
+
+
+def table(summary: "dict[str, Any]") -> str:
+    """The test metrics as text."""
+    lines = [f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} {'ece':>8}"]
+    for scenario, tasks in summary["test"].items():
+        for task, cell in tasks.items():
+            numbers = " ".join("one class" if cell[m] is None else f"{cell[m]:8.4f}" for m in ("auc", "logloss", "ece"))
+            lines.append(f"{scenario:<16} {task:<12} {cell['rows']:>8} {cell['positives']:>9} {numbers}")
+    mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"
+    lines.append(f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of {summary['rounds']}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""A whole training: rounds, evaluation, choice of the best round on `valid`, test at that round, and a directory that survives a kill."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, Optional, Protocol
+
+import numpy as np
+import tensorflow_federated as tff
+
+from pfrec import errors
+from pfrec import files
+from pfrec import metrics as metrics_lib
+from pfrec import run_directory
+from pfrec.data import dataset as dataset_lib
+from tff_process import federated
+from tff_process import manifest
+from tff_process import plan as plan_lib
+from tff_process import pooled
+from tff_process import worker
+from tff_process.algorithms import registry
+
+
+class Training(Protocol):
+    """What the loop needs of federated and pooled training alike."""
+
+    def train_round(self, round_number: int) -> federated.RoundReport:
+        """Trains one round."""
+        ...
+
+    def evaluate(self, split: str) -> np.ndarray:
+        """Metrics, float64 [scenarios, tasks, metrics]."""
+        ...
+
+    def to_save(self) -> run_directory.RoundState:
+        """All state."""
+        ...
+
+    def restore(self, saved: run_directory.RoundState) -> None:
+        """Continues from saved state."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a training came to.
+
+    Attributes:
+      run: its directory.
+      summary: the content of summary.json.
+    """
+
+    run: run_directory.RunDirectory
+    summary: "dict[str, Any]"
+
+
+Progress = Callable[[int, float], None]
+
+
+def train(
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    output: pathlib.Path,
+    *,
+    resume: bool = False,
+    max_concurrent_clients: int = 0,
+    progress: Progress = lambda round_number, mean_auc: None,
+) -> Outcome:
+    """Trains, evaluates and writes a run directory.
+
+    Args:
+      plan: what to do.
+      dataset: on what.
+      output: the run directory: new or empty, or, with `resume`, one that a training with the same plan and data began.
+      resume: whether to continue after the last complete round.
+      max_concurrent_clients: how many clients train at once; 0 sets no bound.
+      progress: called after each round with its number and its mean valid AUC.
+
+    Raises:
+      PfrecError: for bad data, a directory that does not fit, or no space left.
+    """
+    registry.check(plan.algorithm)
+    dataset.verify()
+    started = time.monotonic()
+    if resume and (output / "config.json").exists():
+        run = check_same(output, plan, dataset)
+    else:
+        run = run_directory.RunDirectory.create(output, _config(plan, dataset))
+    with _training(plan, dataset, run, max_concurrent_clients) as training:
+        summary = _loop(plan, dataset, run, training, progress)
+    summary["wall_seconds"] = round(time.monotonic() - started, 1)
+    files.write_json(run.path / "summary.json", summary)
+    return Outcome(run, summary)
+
+
+def check_same(output: pathlib.Path, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> run_directory.RunDirectory:
+    """The run in `output`, which must have been begun with this plan and data.
+
+    Raises:
+      PfrecError: where it was not, or where there is none.
+    """
+    run = run_directory.RunDirectory.read(output)
+    for key, value in _config(plan, dataset).items():
+        if files.json_text(run.config[key]) != files.json_text(value):
+            raise errors.PfrecError(
+                f"{output}: was begun with another {key}; resume with the same flags and data, or choose another --output"
+            )
+    return run
+
+
+def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> "dict[str, Any]":
+    return {
+        "data": str(dataset.path.resolve()),
+        "plan": plan.to_json(),
+        "algorithm": plan.algorithm,
+        "model": dataclasses.asdict(plan.model),
+        "seed": plan.seed,
+        "schema": dataset.schema.to_json(),
+        "scenarios": list(dataset.scenarios),
+    }
+
+
+@contextlib.contextmanager
+def _training(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, max_concurrent: int
+) -> Iterator[Training]:
+    if plan.algorithm in registry.POOLED:
+        yield pooled.PooledTraining(plan, dataset)
+        return
+    with worker.Worker(run.path / "logs" / "worker.log", max_concurrent) as running:
+        with tff.framework.get_context_stack().install(running.context()):
+            training = federated.FederatedTraining(plan, dataset)
+            manifest.write(run.path / "privacy_manifest.json", training)
+            yield training
+
+
+def _loop(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, training: Training, progress: Progress
+) -> "dict[str, Any]":
+    done = run.rounds()
+    rows: "list[run_directory.MetricRow]" = []
+    best: "Optional[tuple[int, float]]" = None
+    if done:
+        saved = run.load(done[-1])
+        training.restore(saved)
+        rows = [_from_json(row) for row in saved.meta["rows"]]
+        best = (saved.meta["best_round"], saved.meta["best_auc"])
+    for number in range(done[-1] if done else 0, plan.rounds):
+        report = training.train_round(number)
+        values = training.evaluate("valid")
+        mean_auc = mean_metric(values, "auc")
+        rows += [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]
+        rows += _rows(number + 1, dataset, "valid", values)
+        if np.isnan(mean_auc):
+            raise errors.PfrecError(
+                f"{dataset.path}: no scenario's valid split holds both classes of any task; a best round cannot be chosen, convert with more rows"
+            )
+        if best is None or mean_auc > best[1]:
+            best = (number + 1, mean_auc)
+        state = training.to_save()
+        meta = {**state.meta, "rows": [_to_json(row) for row in rows], "best_round": best[0], "best_auc": best[1]}
+        run.commit(number + 1, dataclasses.replace(state, meta=meta))
+        _write_diagnostics(run, number + 1, report)
+        run.keep_only([best[0], number, number + 1])
+        run.write_metrics(rows)
+        progress(number + 1, mean_auc)
+    assert best is not None
+    training.restore(run.load(best[0]))
+    values = training.evaluate("test")
+    run.write_metrics(rows + _rows(best[0], dataset, "test", values))
+    return _summary(plan, dataset, best[0], values)
+
+
+def mean_metric(values: np.ndarray, metric: str) -> float:
+    """The mean of a metric over scenario-task pairs where it is defined; NaN where it is nowhere."""
+    column = values[:, :, metrics_lib.METRICS.index(metric)]
+    defined = column[~np.isnan(column)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def _rows(
+    round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray
+) -> "list[run_directory.MetricRow]":
+    return [
+        (round_number, scenario, split, task.name, metric, float(values[s, t, m]))
+        for s, scenario in enumerate(dataset.scenarios)
+        for t, task in enumerate(dataset.schema.tasks)
+        for m, metric in enumerate(metrics_lib.METRICS)
+        if not (metric == "gauc" and dataset.schema.group is None)
+    ]
+
+
+def _to_json(row: run_directory.MetricRow) -> "list[Any]":
+    return [*row[:-1], None if np.isnan(row[-1]) else row[-1]]
+
+
+def _from_json(row: "list[Any]") -> run_directory.MetricRow:
+    number, scenario, split, task, metric, value = row
+    return number, scenario, split, task, metric, float("nan") if value is None else value
+
+
+def _write_diagnostics(run: run_directory.RunDirectory, number: int, report: federated.RoundReport) -> None:
+    if report.diagnostics:
+        value = {name: np.asarray(array).tolist() for name, array in report.diagnostics.items()}
+        files.write_json(run.path / "diagnostics" / f"round_{number:05d}.json", value)
+
+
+def _summary(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int, values: np.ndarray) -> "dict[str, Any]":
+    test: "dict[str, Any]" = {}
+    for s, scenario in enumerate(dataset.scenarios):
+        for t, task in enumerate(dataset.schema.tasks):
+            cell = dict(zip(metrics_lib.METRICS, values[s, t].tolist()))
+            cell["rows"], cell["positives"] = int(cell["rows"]), int(cell["positives"])
+            test.setdefault(scenario, {})[task.name] = {k: None if v != v else v for k, v in cell.items()}
+    mean_auc = mean_metric(values, "auc")
+    return {
+        "algorithm": plan.algorithm,
+        "seed": plan.seed,
+        "rounds": plan.rounds,
+        "best_round": best_round,
+        "mean_auc": None if np.isnan(mean_auc) else mean_auc,
+        "test": test,
+    }

@@ -1,0 +1,104 @@
+"""The flags of a training, shared by `pfrec-train` and `pfrec-compare`."""
+
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from pfrec import errors
+
+if TYPE_CHECKING:
+    from tff_process import plan as plan_lib
+
+
+def define() -> None:
+    """Defines the flags; called by a command's module once."""
+    flags.DEFINE_string("data", None, "A directory that pfrec-convert wrote, or 'synthetic' for built-in data.", required=True)
+    flags.DEFINE_integer("synthetic_scenarios", 4, "Scenarios of --data=synthetic.", lower_bound=1)
+    flags.DEFINE_integer("synthetic_rows", 40_000, "Training and valid rows of the largest scenario of --data=synthetic.", lower_bound=500)
+    flags.DEFINE_string("output", None, "The directory to write.", required=True)
+    flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
+    flags.DEFINE_float("local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6)
+    flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
+    flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_integer("max_concurrent_clients", 0, "Clients that train at once; 0 sets no bound.", lower_bound=0)
+    flags.DEFINE_integer("embedding_dim", 8, "Width of the embedding tables.", lower_bound=1)
+    flags.DEFINE_float("embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0)
+    flags.DEFINE_integer("numeric_dim", 16, "Width of the projection of numerical features; 0 for none.", lower_bound=0)
+    flags.DEFINE_integer("experts", 4, "Experts.", lower_bound=1)
+    flags.DEFINE_list("expert_units", ["64", "32"], "Widths of an expert's layers.")
+    flags.DEFINE_list("tower_units", ["32"], "Widths of a tower's hidden layers.")
+    flags.DEFINE_float("dropout", 0.0, "Dropout rate.", lower_bound=0.0, upper_bound=0.99)
+    flags.DEFINE_bool("batch_norm", True, "Batch normalisation in experts and towers.")
+    flags.DEFINE_enum("template", "none", ["none", "additive", "hadamard"], "Composition of the parameter template.")
+    flags.DEFINE_integer("rank", 4, "Rank of the template's task components.", lower_bound=1)
+    flags.DEFINE_enum(
+        "coordination", "conflict_averse", ["none", "mean", "pcgrad", "conflict_averse"], "pf_msmtrec: how updates of experts are joined."
+    )
+    flags.DEFINE_float("conflict_radius", 0.4, "pf_msmtrec: c of conflict-averse coordination.", lower_bound=0.0, upper_bound=0.999)
+    flags.DEFINE_float("temperature", 1.0, "pf_msmtrec: tau of the attention between clients.", lower_bound=1e-6)
+    flags.DEFINE_bool("log_counts", False, "pf_msmtrec: attention also weighs clients by their rows.")
+    flags.DEFINE_float("mu", 0.5, "pf_msmtrec: how much of an expert comes from the aggregation.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
+    flags.DEFINE_multi_string(
+        "sharing", [], "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable."
+    )
+
+
+def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
+    """The plan that the flags describe.
+
+    Raises:
+      PfrecError: where a value does not fit.
+    """
+    from pfrec.models.config import ModelConfig
+    from tff_process import plan as plan_lib
+    from tff_process.algorithms import pf_msmtrec
+
+    f = flags.FLAGS
+    return plan_lib.Plan(
+        algorithm=algorithm,
+        rounds=f.rounds,
+        local_epochs=f.local_epochs,
+        batch_size=f.batch_size,
+        learning_rate=f.learning_rate,
+        participation=f.participation,
+        seed=seed,
+        model=ModelConfig(
+            embedding_dim=f.embedding_dim,
+            embedding_scale=f.embedding_scale,
+            numeric_dim=f.numeric_dim,
+            experts=f.experts,
+            expert_units=_widths("expert_units"),
+            tower_units=_widths("tower_units"),
+            dropout=f.dropout,
+            batch_norm=f.batch_norm,
+            template=f.template,
+            rank=f.rank,
+        ),
+        pf=pf_msmtrec.Settings(
+            coordination=f.coordination,
+            conflict_radius=f.conflict_radius,
+            temperature=f.temperature,
+            log_counts=f.log_counts,
+            mu=f.mu,
+            tower_mu=f.tower_mu,
+            proximal=f.proximal,
+        ),
+        sharing=tuple(_rule(text) for text in f.sharing),
+    )
+
+
+def _widths(name: str) -> "tuple[int, ...]":
+    try:
+        return tuple(int(text) for text in flags.FLAGS[name].value)
+    except ValueError:
+        raise errors.PfrecError(f"--{name}={','.join(flags.FLAGS[name].value)}: give whole numbers, as 64,32") from None
+
+
+def _rule(text: str) -> "tuple[str, str]":
+    group, equals, rule = text.partition("=")
+    if not equals:
+        raise errors.PfrecError(f"--sharing={text}: give GROUP=shared or GROUP=private")
+    return group, rule
