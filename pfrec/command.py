@@ -4,8 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 from pfrec import errors
 

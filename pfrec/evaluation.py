@@ -38,14 +38,12 @@ class Evaluator:
             return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False)
 
         logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
-        number = 0
+        number = 0  # not enumerate: the loop becomes a graph
         for batch in pipeline.evaluation_batches(shards, schema):
             predicted = self._network(batch, training=False)
             logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
             labels = labels.write(number, batch["labels"])
             if schema.group is not None:
                 groups = groups.write(number, batch["group"])
-            number += 1
-        return metrics.evaluate(
-            labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None
-        )
+            number += 1  # noqa: SIM113
+        return metrics.evaluate(labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None)

@@ -57,7 +57,9 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
                 tagged.append(TaggedVariable(f"{group}/{leaf}", "batch_norm", group, "/".join(path), variable))
                 continue
             if role is None:
-                raise ValueError(f"variable {variable.name} of layer {'/'.join(path)} has no role; declare one (pfrec.models.roles)")
+                raise ValueError(
+                    f"variable {variable.name} of layer {'/'.join(path)} has no role; declare one (pfrec.models.roles)"
+                )
             if not variable.trainable:
                 raise ValueError(
                     f"variable {variable.name} of layer {'/'.join(path)} is not trained, so it may hold statistics of the data; "
@@ -131,9 +133,7 @@ class SharingPolicy:
     def describe(self, tagged: Sequence[TaggedVariable]) -> str:
         """The table as text, for a person."""
         lines = [f"{'group':<40} {'leaves':<7} {'bytes':>10}"]
-        lines += [
-            f"{row['group']!s:<40} {'yes' if row['leaves'] else 'never':<7} {row['bytes']:>10}" for row in self.table(tagged)
-        ]
+        lines += [f"{row['group']!s:<40} {'yes' if row['leaves'] else 'never':<7} {row['bytes']:>10}" for row in self.table(tagged)]
         return "\n".join(lines)
 
 

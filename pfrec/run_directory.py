@@ -1,9 +1,9 @@
 """The run directory: everything a training writes, and how a trained model is found in it again.
 
-    RUN/config.json             what was asked, with the formats' version
-    RUN/server/round_00007/     the server's state after round 7; its appearance makes the round complete
-    RUN/clients/NL/round_00007/ the private state of client NL after round 7
-    RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
+RUN/config.json             what was asked, with the formats' version
+RUN/server/round_00007/     the server's state after round 7; its appearance makes the round complete
+RUN/clients/NL/round_00007/ the private state of client NL after round 7
+RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
 """
 
 import dataclasses

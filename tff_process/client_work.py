@@ -11,12 +11,10 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from pfrec import evaluation
-from pfrec import groups
+from pfrec import evaluation, groups
 from pfrec.data import pipeline
 from pfrec.data import schema as schema_lib
-from pfrec.models import adam
-from pfrec.models import ranker
+from pfrec.models import adam, ranker
 from tff_process import layout as layout_lib
 
 Values = Mapping[str, tf.Tensor]
@@ -92,7 +90,13 @@ class ClientRound:
 
 
 def train(
-    model: ClientModel, layout: layout_lib.Layout, settings: TrainingSettings, incoming: Values, template: Values, private: Values, work: Values
+    model: ClientModel,
+    layout: layout_lib.Layout,
+    settings: TrainingSettings,
+    incoming: Values,
+    template: Values,
+    private: Values,
+    work: Values,
 ) -> ClientRound:
     """One round of local training.
 
@@ -133,9 +137,7 @@ def train(
                     distance = model.variables[name] - template[name]
                     objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
             gradients = tape.gradient(objective, model.trainable)
-            model.optimizer.apply(
-                [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)]
-            )
+            model.optimizer.apply([tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)])
             seen = tuple(
                 total + _occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0])
                 for total, slot in zip(seen, counted)

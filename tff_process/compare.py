@@ -4,15 +4,16 @@ import pathlib
 
 from absl import flags
 
-from pfrec import command
-from pfrec import errors
+from pfrec import command, errors
 from tff_process import training_flags
 
 
 def main() -> None:
     """Entry point of `pfrec-compare`."""
     training_flags.define()
-    flags.DEFINE_list("algorithms", ["local", "fedavg", "pf_msmtrec", "pooled_mmoe"], "Algorithms; an unknown name lists the known ones.")
+    flags.DEFINE_list(
+        "algorithms", ["local", "fedavg", "pf_msmtrec", "pooled_mmoe"], "Algorithms; an unknown name lists the known ones."
+    )
     flags.DEFINE_integer("seeds", 5, "How many seeds each algorithm is trained with: 0, 1, ...", lower_bound=1)
     command.run(_main)
 
@@ -23,8 +24,7 @@ def _main(argv: "list[str]") -> None:
     if not f.algorithms or len(set(f.algorithms)) != len(f.algorithms):
         raise errors.PfrecError(f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one")
     from pfrec import files
-    from tff_process import comparison
-    from tff_process import train
+    from tff_process import comparison, train
     from tff_process.algorithms import registry
 
     for name in f.algorithms:

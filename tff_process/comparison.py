@@ -9,8 +9,7 @@ from typing import Any, Callable
 import numpy as np
 import pandas as pd
 
-from pfrec import errors
-from pfrec import files
+from pfrec import errors, files
 from pfrec.data import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process import training
@@ -54,7 +53,7 @@ def run_path(output: pathlib.Path, algorithm: str, seed: int) -> pathlib.Path:
 
 def long_rows(summaries: Sequence["dict[str, Any]"]) -> "list[tuple[str, int, str, str, str, Any]]":
     """The rows of results.csv; a metric that is not defined has an empty value."""
-    rows: "list[tuple[str, int, str, str, str, Any]]" = []
+    rows: list[tuple[str, int, str, str, str, Any]] = []
     for summary in summaries:
         for scenario, tasks in summary["test"].items():
             for task, cell in tasks.items():
@@ -83,12 +82,18 @@ def standings(summaries: Sequence["dict[str, Any]"]) -> "list[Standing]":
     Raises:
       PfrecError: where no scenario's test split holds both classes of any task.
     """
-    table = pd.DataFrame([(s["algorithm"], s["seed"], s["mean_auc"], s["wall_seconds"]) for s in summaries], columns=["a", "s", "auc", "t"])
+    table = pd.DataFrame(
+        [(s["algorithm"], s["seed"], s["mean_auc"], s["wall_seconds"]) for s in summaries], columns=["a", "s", "auc", "t"]
+    )
     if table.auc.isna().any():
-        raise errors.PfrecError("no scenario's test split holds both classes of any task; AUC is not defined, convert with more rows")
+        raise errors.PfrecError(
+            "no scenario's test split holds both classes of any task; AUC is not defined, convert with more rows"
+        )
     grouped = table.astype({"auc": float}).groupby("a", sort=False)
     rows = [
-        Standing(str(name), float(cell.auc.mean()), float(cell.auc.std(ddof=1)) if len(cell) > 1 else float("nan"), float(cell.t.mean()))
+        Standing(
+            str(name), float(cell.auc.mean()), float(cell.auc.std(ddof=1)) if len(cell) > 1 else float("nan"), float(cell.t.mean())
+        )
         for name, cell in grouped
     ]
     return sorted(rows, key=lambda row: -row.mean)

@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import groups
-from pfrec import run_directory
+from pfrec import groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
-from pfrec.models import adam
-from pfrec.models import mmoe
+from pfrec.models import adam, mmoe
 from tff_process import client_work
 from tff_process import layout as layout_lib
 from tff_process import plan as plan_lib
 from tff_process import process as process_lib
-from tff_process.algorithms import base
-from tff_process.algorithms import registry
+from tff_process.algorithms import base, registry
 
 OD = collections.OrderedDict
 
@@ -78,9 +75,7 @@ class FederatedTraining:
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0); absent clients keep what they have."""
         present = self.participants(round_number)
-        clients = [
-            OD(client_id=np.int32(i), private=self._private[i], work=self._work(i), serves=self._serves(i)) for i in present
-        ]
+        clients = [OD(client_id=np.int32(i), private=self._private[i], work=self._work(i), serves=self._serves(i)) for i in present]
         self._state, returned, report = self.process.iterative.next(self._state, clients)
         for client, private in zip(present, returned):
             self._private[client] = private
@@ -113,7 +108,8 @@ class FederatedTraining:
 
         self._state = OD(round=saved.server["round"], **{name: part(name) for name in _NAMED_PARTS})
         self._private = [
-            OD((name, saved.clients[scenario][name]) for name, _ in tff.structure.to_elements(self._private_type)) for scenario in self.dataset.scenarios
+            OD((name, saved.clients[scenario][name]) for name, _ in tff.structure.to_elements(self._private_type))
+            for scenario in self.dataset.scenarios
         ]
         self._participations = list(saved.meta["participations"])
 
@@ -125,11 +121,11 @@ class FederatedTraining:
         return sorted(int(i) for i in chosen)
 
     def _initial_private(self) -> "OD[str, np.ndarray]":
-        values = OD()
-        for name, kind in tff.structure.to_elements(self._private_type):
-            values[name] = self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype)
-        values.update(zip([name for name in values if name.startswith("optimizer/")][-2:], adam.INITIAL_POWERS))
-        return values
+        # Optimizer slots start at zero, as `adam.Adam` says.
+        return OD(
+            (name, self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype))
+            for name, kind in tff.structure.to_elements(self._private_type)
+        )
 
     def _work(self, client: int) -> "OD[str, Any]":
         scenario = self.dataset.scenarios[client]

@@ -77,7 +77,5 @@ def of(tagged: Sequence[groups.TaggedVariable], policy: groups.SharingPolicy, pe
         return PERSONAL if item.kind in personal else COMMON
 
     return Layout(
-        tuple(
-            Slot(t.name, t.kind, t.group, t.member, tuple(t.variable.shape), bool(t.variable.trainable), join(t)) for t in tagged
-        )
+        tuple(Slot(t.name, t.kind, t.group, t.member, tuple(t.variable.shape), bool(t.variable.trainable), join(t)) for t in tagged)
     )

@@ -3,8 +3,7 @@
 import pathlib
 from typing import Any
 
-from pfrec import files
-from pfrec import metrics
+from pfrec import files, metrics
 from tff_process import federated
 
 
@@ -16,7 +15,9 @@ def of(training: "federated.FederatedTraining") -> "dict[str, Any]":
     """
     layout = training.process.layout
     table = training.algorithm.policy.table(training.tagged)
-    uploads = [{"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded]
+    uploads = [
+        {"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded
+    ]
     uploads += [
         {"what": f"seen/{slot.name}", "group": slot.group, "shape": [slot.shape[0]], "bytes": _bytes(slot.shape[:1])}
         for slot in layout.slots

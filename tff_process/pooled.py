@@ -5,13 +5,10 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from pfrec import evaluation
-from pfrec import groups
-from pfrec import run_directory
+from pfrec import evaluation, groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
-from pfrec.models import mmoe
-from pfrec.models import ranker
+from pfrec.models import mmoe, ranker
 from tff_process import federated
 from tff_process import plan as plan_lib
 
@@ -30,10 +27,10 @@ class PooledTraining:
         self.tagged = groups.tag(self.network)
         self._variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
         self._ranker = ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
-        # Keras's fused Adam: the same arithmetic as `pfrec.models.adam`, so pooled and federated clients take equal steps.
-        self._optimizer = tf.keras.optimizers.legacy.Adam(plan.learning_rate)
+        # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients take equal steps.
+        self._optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
         self._ranker.compile(optimizer=self._optimizer)
-        self._optimizer._create_all_weights(self._ranker.trainable_variables)
+        self._optimizer.build(self._ranker.trainable_variables)
         self._evaluator = evaluation.Evaluator(self.network, dataset.schema)
         self._shards = [shard for scenario in dataset.scenarios for shard in dataset.shards(scenario, "train")]
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
@@ -61,12 +58,12 @@ class PooledTraining:
     def to_save(self) -> run_directory.RoundState:
         """The model as a round whose clients hold nothing."""
         server = {f"common/{name}": variable.numpy() for name, variable in self._variables.items()}
-        server.update({f"optimizer/{i:04d}": value for i, value in enumerate(self._optimizer.get_weights())})
+        server.update({f"optimizer/{i:04d}": slot.numpy() for i, slot in enumerate(self._optimizer.variables)})
         return run_directory.RoundState(server, {scenario: {} for scenario in self.dataset.scenarios}, {})
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round."""
         for name, variable in self._variables.items():
             variable.assign(saved.server[f"common/{name}"])
-        names = sorted(name for name in saved.server if name.startswith("optimizer/"))
-        self._optimizer.set_weights([saved.server[name] for name in names])
+        for i, slot in enumerate(self._optimizer.variables):
+            slot.assign(saved.server[f"optimizer/{i:04d}"])

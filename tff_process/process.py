@@ -15,8 +15,7 @@ import tensorflow_federated as tff
 
 from pfrec import metrics
 from pfrec.data import schema as schema_lib
-from tff_process import client_work
-from tff_process import keras_in_tff
+from tff_process import client_work, keras_in_tff
 from tff_process import layout as layout_lib
 from tff_process.algorithms import base
 
@@ -83,14 +82,12 @@ def build(
         shards=shards_type, **{name: tff.TensorType(np.int64) for name in ("seed", "first_step", "steps", "epoch_steps")}
     )
     serves_type = tff.TensorType(np.float32, [len(tasks)])
-    client_type = tff.to_type(
-        OD(client_id=tff.TensorType(np.int32), private=private_type, work=work_type, serves=serves_type)
-    )
+    client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, work=work_type, serves=serves_type))
     evaluation_client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, shards=shards_type))
     shared_type = tff.to_type(
         OD(common=_types(common_slots), template=state_type["template"])  # what every client may see
     )
-    personal_type = tff.to_type(_types(personal_slots))
+    personal_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), values=_types(personal_slots)))
     report_type = tff.to_type(
         OD(
             values=_types(layout.uploaded),
@@ -106,7 +103,7 @@ def build(
             return client_work.ClientModel(make_network, schema, settings.learning_rate)
 
     def incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
-        return OD((*shared["common"].items(), *personal.items()))
+        return OD((*shared["common"].items(), *personal["values"].items()))
 
     @tff.tensorflow.computation(shared_type, personal_type, client_type)
     def train(shared: Any, personal: Any, client: Any) -> Any:
@@ -130,7 +127,7 @@ def build(
 
     @tff.tensorflow.computation(state_type["personal"], np.int32)
     def personal_of(personal: Any, client_id: tf.Tensor) -> Any:
-        return OD((name, value[client_id]) for name, value in personal.items())
+        return OD(client_id=client_id, values=OD((name, value[client_id]) for name, value in personal.items()))
 
     @tff.tensorflow.computation(client_type)
     def key(client: Any) -> tf.Tensor:
@@ -147,17 +144,10 @@ def build(
     def receive(state: Any, keys: Any) -> "tuple[Any, Any]":
         """What each client is given: what all share, and by `federated_select` its own personal values and nobody else's."""
         shared = tff.federated_broadcast(tff.federated_map(shared_part, state))
-        if not personal_slots:
-            return shared, tff.federated_map(nothing, keys)
         chosen = tff.federated_select(
             keys, tff.federated_value(client_count, tff.SERVER), tff.federated_map(personal_part, state), personal_of
         )
         return shared, tff.federated_map(only, chosen)
-
-    @tff.tensorflow.computation(tff.TensorType(np.int32, [1]))
-    def nothing(keys: tf.Tensor) -> Any:
-        del keys
-        return OD()
 
     collect_reports = _collector(report_type, client_count)
     metrics_type = tff.TensorType(np.float64, [len(tasks), len(metrics.METRICS)])
@@ -170,9 +160,7 @@ def build(
         new_state, diagnostics = algorithm.aggregate(
             layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
         )
-        round_report = OD(
-            examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics)
-        )
+        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics))
         return _state_struct(new_state), round_report
 
     @tff.tensorflow.computation(metrics_type)

@@ -10,16 +10,11 @@ from typing import Any, Callable, Optional, Protocol
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import errors
-from pfrec import files
+from pfrec import errors, files, run_directory
 from pfrec import metrics as metrics_lib
-from pfrec import run_directory
 from pfrec.data import dataset as dataset_lib
-from tff_process import federated
-from tff_process import manifest
+from tff_process import federated, manifest, pooled, worker
 from tff_process import plan as plan_lib
-from tff_process import pooled
-from tff_process import worker
 from tff_process.algorithms import registry
 
 
@@ -140,8 +135,8 @@ def _loop(
     plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, training: Training, progress: Progress
 ) -> "dict[str, Any]":
     done = run.rounds()
-    rows: "list[run_directory.MetricRow]" = []
-    best: "Optional[tuple[int, float]]" = None
+    rows: list[run_directory.MetricRow] = []
+    best: Optional[tuple[int, float]] = None
     if done:
         saved = run.load(done[-1])
         training.restore(saved)
@@ -180,9 +175,7 @@ def mean_metric(values: np.ndarray, metric: str) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def _rows(
-    round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray
-) -> "list[run_directory.MetricRow]":
+def _rows(round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray) -> "list[run_directory.MetricRow]":
     return [
         (round_number, scenario, split, task.name, metric, float(values[s, t, m]))
         for s, scenario in enumerate(dataset.scenarios)
@@ -208,7 +201,7 @@ def _write_diagnostics(run: run_directory.RunDirectory, number: int, report: fed
 
 
 def _summary(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int, values: np.ndarray) -> "dict[str, Any]":
-    test: "dict[str, Any]" = {}
+    test: dict[str, Any] = {}
     for s, scenario in enumerate(dataset.scenarios):
         for t, task in enumerate(dataset.schema.tasks):
             cell = dict(zip(metrics_lib.METRICS, values[s, t].tolist()))

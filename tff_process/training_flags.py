@@ -14,10 +14,14 @@ def define() -> None:
     """Defines the flags; called by a command's module once."""
     flags.DEFINE_string("data", None, "A directory that pfrec-convert wrote, or 'synthetic' for built-in data.", required=True)
     flags.DEFINE_integer("synthetic_scenarios", 4, "Scenarios of --data=synthetic.", lower_bound=1)
-    flags.DEFINE_integer("synthetic_rows", 40_000, "Training and valid rows of the largest scenario of --data=synthetic.", lower_bound=500)
+    flags.DEFINE_integer(
+        "synthetic_rows", 40_000, "Training and valid rows of the largest scenario of --data=synthetic.", lower_bound=500
+    )
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
     flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
-    flags.DEFINE_float("local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6)
+    flags.DEFINE_float(
+        "local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6
+    )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
@@ -33,16 +37,23 @@ def define() -> None:
     flags.DEFINE_enum("template", "none", ["none", "additive", "hadamard"], "Composition of the parameter template.")
     flags.DEFINE_integer("rank", 4, "Rank of the template's task components.", lower_bound=1)
     flags.DEFINE_enum(
-        "coordination", "conflict_averse", ["none", "mean", "pcgrad", "conflict_averse"], "pf_msmtrec: how updates of experts are joined."
+        "coordination",
+        "conflict_averse",
+        ["none", "mean", "pcgrad", "conflict_averse"],
+        "pf_msmtrec: how updates of experts are joined.",
     )
     flags.DEFINE_float("conflict_radius", 0.4, "pf_msmtrec: c of conflict-averse coordination.", lower_bound=0.0, upper_bound=0.999)
     flags.DEFINE_float("temperature", 1.0, "pf_msmtrec: tau of the attention between clients.", lower_bound=1e-6)
     flags.DEFINE_bool("log_counts", False, "pf_msmtrec: attention also weighs clients by their rows.")
     flags.DEFINE_float("mu", 0.5, "pf_msmtrec: how much of an expert comes from the aggregation.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_float("tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float(
+        "tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0
+    )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
     flags.DEFINE_multi_string(
-        "sharing", [], "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable."
+        "sharing",
+        [],
+        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable.",
     )
 
 

@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, log: pathlib.Path, max_concurrent: int = 0) -> None:
         self.log = log
         self._max_concurrent = max_concurrent
-        self._process: Optional["subprocess.Popen[bytes]"] = None
+        self._process: Optional[subprocess.Popen[bytes]] = None
         self._channel: Optional[grpc.Channel] = None
 
     def __enter__(self) -> "Worker":
@@ -105,7 +105,5 @@ class Worker:
                 self._process.kill()
                 self._process.wait()
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
         self._stop()

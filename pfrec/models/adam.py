@@ -2,12 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
-
-BETA_1, BETA_2 = 0.9, 0.999
-# The values of the last two slots before the first step.
-INITIAL_POWERS = (np.float32(BETA_1), np.float32(BETA_2))
 
 
 class Adam:
@@ -22,15 +17,15 @@ class Adam:
       learning_rate: step size.
 
     Attributes:
-      slots: m and v of each variable in turn, then the two powers b1^t and b2^t.
+      slots: m and v of each variable in turn, then the number of steps; all start at zero.
     """
 
     def __init__(
         self,
         variables: Sequence[tf.Variable],
         learning_rate: float = 1e-3,
-        beta_1: float = BETA_1,
-        beta_2: float = BETA_2,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
         epsilon: float = 1e-7,
     ) -> None:
         self._variables = list(variables)
@@ -42,25 +37,23 @@ class Adam:
             )
             for v in self._variables
         ]
-        self._powers = (
-            tf.Variable(beta_1, trainable=False, name="adam_beta_1_power", dtype=tf.float32),
-            tf.Variable(beta_2, trainable=False, name="adam_beta_2_power", dtype=tf.float32),
-        )
+        self._steps = tf.Variable(0.0, trainable=False, name="adam_steps", dtype=tf.float32)
 
     @property
     def slots(self) -> "list[tf.Variable]":
-        return [slot for pair in self._moments for slot in pair] + list(self._powers)
+        return [slot for pair in self._moments for slot in pair] + [self._steps]
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """One step; `gradients` in the order of the variables, dense or IndexedSlices."""
         learning_rate, beta_1, beta_2, epsilon = self._settings
+        steps = self._steps.assign_add(1.0)
         for variable, (m, v), gradient in zip(self._variables, self._moments, gradients):
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=m.handle,
                 v=v.handle,
-                beta1_power=self._powers[0],
-                beta2_power=self._powers[1],
+                beta1_power=tf.pow(beta_1, steps),
+                beta2_power=tf.pow(beta_2, steps),
                 lr=learning_rate,
                 beta1=beta_1,
                 beta2=beta_2,
@@ -68,5 +61,3 @@ class Adam:
                 grad=tf.convert_to_tensor(gradient),
                 use_locking=True,
             )
-        self._powers[0].assign(self._powers[0] * beta_1)
-        self._powers[1].assign(self._powers[1] * beta_2)

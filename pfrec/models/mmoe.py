@@ -12,10 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
-from pfrec.models import dropout
-from pfrec.models import embedding
-from pfrec.models import roles
-from pfrec.models import template
+from pfrec.models import dropout, embedding, roles, template
 from pfrec.models.config import ModelConfig
 
 
@@ -113,9 +110,7 @@ class Expert(tf.keras.layers.Layer):
                 self.norms.append(tf.keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}"))
             self.dropouts.append(dropout.SeededDropout(rate, index=1000 * (index + 1) + number, name=f"dropout_{number}"))
 
-    def call(
-        self, x: tf.Tensor, dropout_seed: Optional[tf.Tensor] = None, training: Optional[bool] = None
-    ) -> tf.Tensor:
+    def call(self, x: tf.Tensor, dropout_seed: Optional[tf.Tensor] = None, training: Optional[bool] = None) -> tf.Tensor:
         x = x[tf.newaxis]
         for number, dense in enumerate(self.dense):
             x = dense(x)
@@ -136,9 +131,7 @@ class Gate(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.task, self.experts, self.seed = task, experts, seed
         roles.declare(self, roles.gate(task))
-        self.dense = tf.keras.layers.Dense(
-            experts, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed), name="dense"
-        )
+        self.dense = tf.keras.layers.Dense(experts, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed), name="dense")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.dense(x))
@@ -169,7 +162,14 @@ class Tower(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, task: str, units: Sequence[int], number: int = 0, batch_norm: bool = True, rate: float = 0.0, seed: int = 0, **kwargs: Any
+        self,
+        task: str,
+        units: Sequence[int],
+        number: int = 0,
+        batch_norm: bool = True,
+        rate: float = 0.0,
+        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._settings = {
@@ -191,9 +191,7 @@ class Tower(tf.keras.layers.Layer):
         initial = tf.keras.initializers.GlorotUniform(seed=seed + len(units))
         self.logit = tf.keras.layers.Dense(1, kernel_initializer=initial, name="logit")
 
-    def call(
-        self, x: tf.Tensor, dropout_seed: Optional[tf.Tensor] = None, training: Optional[bool] = None
-    ) -> tf.Tensor:
+    def call(self, x: tf.Tensor, dropout_seed: Optional[tf.Tensor] = None, training: Optional[bool] = None) -> tf.Tensor:
         for layer, dense in enumerate(self.dense):
             x = dense(x)
             if self.norms:

@@ -47,7 +47,8 @@ class MultiTaskRanker(tfrs.Model):
             labels = inputs["labels"][:, number]
             observed = tf.cast(tf.not_equal(labels, row_block.UNOBSERVED), tf.float32)
             rows = tf.cast(tf.size(labels), tf.float32)
-            # `tf.equal`, not `==`: inside a TFF computation that is Python identity. Keras divides by all rows: the weight makes that a division by the observed ones.
+            # Keras divides by all rows: the weight makes that a division by the observed ones. (`tf.equal`, not `==`: inside a TFF
+            # computation that is Python identity.)
             weight = observed * rows / tf.maximum(tf.reduce_sum(observed), 1.0)
             target = tf.cast(tf.equal(labels, 1), tf.float32)[:, tf.newaxis]
             total += ranking(target, logits[task][:, tf.newaxis], sample_weight=weight, training=training, compute_metrics=False)

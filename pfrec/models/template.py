@@ -19,9 +19,7 @@ class LowRank(tf.keras.layers.Layer):
         self.inputs, self.units, self.rank, self.seed = inputs, units, rank, seed
 
     def build(self, input_shape: Any) -> None:
-        self.a = self.add_weight(
-            "a", [self.inputs, self.rank], initializer=tf.keras.initializers.GlorotUniform(seed=self.seed)
-        )
+        self.a = self.add_weight("a", [self.inputs, self.rank], initializer=tf.keras.initializers.GlorotUniform(seed=self.seed))
         self.b = self.add_weight("b", [self.rank, self.units], initializer="zeros")
         super().build(input_shape)
 

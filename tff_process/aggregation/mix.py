@@ -1,14 +1,80 @@
-"""TEMP"""
+"""Joining the clients' values along their axis."""
+
+from typing import Union
+
 import tensorflow as tf
-def along(v, like):
-    return tf.reshape(v, tf.concat([[tf.size(v)], tf.ones([tf.rank(like)-1],tf.int32)],0))
-def weighted_mean(values, weights):
-    w=weights/tf.reduce_sum(weights)
-    return tf.einsum('n,n...->...', tf.cast(w,values.dtype), values)
-def combine(matrix, values):
-    return tf.einsum('kn,n...->k...', tf.cast(matrix,values.dtype), values)
-def personalise(local, attended, mu, present):
-    return (1-mu)*local+mu*attended
-def mean_by_rows_seen(values, seen, previous):
-    total=tf.reduce_sum(seen,0)[:,None]
-    return tf.where(total>0, tf.einsum('nv,nvd->vd',seen,values)/tf.maximum(total,1.), previous)
+
+
+def along(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """A vector [N] shaped [N, 1, ..., 1] to broadcast against `like` [N, ...]."""
+    return tf.reshape(vector, tf.concat([tf.shape(vector), tf.ones([tf.rank(like) - 1], tf.int32)], axis=0))
+
+
+def _shares(weights: tf.Tensor) -> tf.Tensor:
+    precise = tf.cast(weights, tf.float64)
+    return precise / tf.reduce_sum(precise, axis=0)
+
+
+def weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The weighted mean over clients; values of weight 0 take no part, whatever they are.
+
+    Args:
+      values: [N, ...].
+      weights: [N], not negative, at least one above 0 (else the result is NaN).
+
+    Returns:
+      [...], of the type of the values.
+    """
+    share = tf.cast(_shares(weights), values.dtype)
+    return tf.reduce_sum(tf.math.multiply_no_nan(values, along(share, values)), axis=0)
+
+
+def mean_by_rows_seen(values: tf.Tensor, seen: tf.Tensor, previous: tf.Tensor) -> tf.Tensor:
+    """The mean of embedding tables over clients, each row weighted by how often each client saw it.
+
+    Args:
+      values: [N, V, d].
+      seen: [N, V], not negative.
+      previous: [V, d]; kept where nobody saw a row.
+
+    Returns:
+      [V, d].
+    """
+    share = tf.cast(_shares(seen), values.dtype)[:, :, tf.newaxis]
+    anyone = tf.reduce_any(seen > 0, axis=0)[:, tf.newaxis]
+    return tf.where(anyone, tf.reduce_sum(tf.math.multiply_no_nan(values, share), axis=0), previous)
+
+
+def combine(matrix: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Linear combinations of the clients' values.
+
+    Args:
+      matrix: [K, N].
+      values: [N, ...].
+
+    Returns:
+      [K, ...], of the type of the values.
+    """
+    shape = tf.shape(values)
+    flat = tf.reshape(values, [shape[0], tf.reduce_prod(shape[1:])])
+    joined = tf.matmul(tf.cast(matrix, values.dtype), flat)
+    result = tf.reshape(joined, tf.concat([tf.shape(matrix)[:1], shape[1:]], axis=0))
+    return tf.ensure_shape(result, matrix.shape[:1].concatenate(values.shape[1:]))
+
+
+def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tensor]", present: tf.Tensor) -> tf.Tensor:
+    """`(1 - mu) * local + mu * attended` for the clients present; an absent client keeps its `local`.
+
+    Args:
+      local: [N, ...], W of the clients present; for an absent client, what it is to keep.
+      attended: [N, ...], what the aggregation offers each client.
+      mu: how much of it each client takes, a scalar or [N].
+      present: bool or number [N].
+
+    Returns:
+      [N, ...].
+    """
+    portion = tf.cast(mu, local.dtype)
+    if portion.shape.rank != 0:
+        portion = along(portion, local)
+    return tf.where(along(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)

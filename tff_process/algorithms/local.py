@@ -2,8 +2,7 @@
 
 from pfrec import groups
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base
-from tff_process.algorithms import fedavg
+from tff_process.algorithms import base, fedavg
 
 
 def local(schema: schema_lib.Schema) -> base.Algorithm:

@@ -16,16 +16,12 @@ import dataclasses
 
 import tensorflow as tf
 
-from pfrec import errors
-from pfrec import groups
+from pfrec import errors, groups
 from pfrec.data import schema as schema_lib
 from tff_process import layout as layout_lib
-from tff_process.aggregation import attention
-from tff_process.aggregation import conflict
+from tff_process.aggregation import attention, conflict, mix
 from tff_process.aggregation import gram as gram_lib
-from tff_process.aggregation import mix
-from tff_process.algorithms import base
-from tff_process.algorithms import fedavg
+from tff_process.algorithms import base, fedavg
 
 COORDINATIONS = ("none", "mean", "pcgrad", "conflict_averse")
 
@@ -78,7 +74,7 @@ def aggregate(
 ) -> "tuple[base.ServerState, base.Diagnostics]":
     """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, then what all clients share."""
     personal = collections.OrderedDict(state.personal)
-    diagnostics: "collections.OrderedDict[str, tf.Tensor]" = collections.OrderedDict()
+    diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
 
     def join(group: str, slots: "list[layout_lib.Slot]", members: tf.Tensor, mu: float, coordinate: bool) -> None:
         deltas = [updates.values[s.name] - state.personal[s.name] for s in slots]
@@ -108,7 +104,7 @@ def aggregate(
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
 
-def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:  # noqa: B008 (frozen)
+def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """Experts and towers are personal; gates, batch normalisation and numerical projections stay; embeddings by their feature's policy."""
     rules = (("expert/*/shared", "shared"), ("tower/*", "shared"), *groups.feature_rules(schema))
 

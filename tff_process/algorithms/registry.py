@@ -5,10 +5,7 @@ from typing import Callable
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 from tff_process import plan as plan_lib
-from tff_process.algorithms import base
-from tff_process.algorithms import fedavg
-from tff_process.algorithms import local
-from tff_process.algorithms import pf_msmtrec
+from tff_process.algorithms import base, fedavg, local, pf_msmtrec
 
 FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorithm]]" = {
     "fedavg": lambda schema, plan: fedavg.fedavg(schema),

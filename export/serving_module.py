@@ -1,0 +1,170 @@
+"""The module that is served: raw features in, probabilities out, and no variable that serving does not read."""
+
+import pathlib
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from export import signature
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_LENGTHS_DIFFER = "every feature must be a list of single values (rank 1), all of one length; names, ranks and sizes:"
+
+
+class ServingModule(tf.Module):
+    """A trained network with the encoding of its features in the graph.
+
+    `tf.saved_model.save` keeps every variable that the saved object tracks, read or not. So this module does not track the network: it
+    tracks the variables and tables that its signature captured, and no others.
+
+    Args:
+      network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}` to `{task: logits [rows]}`.
+      schema: of the features and tasks.
+
+    Attributes:
+      weights: the variables that serving reads, by name.
+      serve: the concrete function. Its inputs are named as the features: int64 [rows] for identity encoding, string [rows] for hash
+        and vocabulary encoding, float32 [rows] for numbers. Its outputs are named as the tasks: probabilities, float32 [rows].
+
+    Raises:
+      PfrecError: where the signature reads a variable that is not the network's, or a name cannot be served.
+    """
+
+    def __init__(self, network: tf.keras.Model, schema: schema_lib.Schema) -> None:
+        super().__init__(name="serving")
+        tables = {f.name: _vocabulary_table(f) for f in schema.categorical if f.encoding == "vocabulary"}
+        specs = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in signature.input_dtypes(schema).items()}
+
+        def serve(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
+            features = _checked(inputs)
+            logits = network(encode(features, schema, tables), training=False)
+            return {task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1], name=task.name) for task in schema.tasks}
+
+        concrete = tf.function(serve, input_signature=[specs], autograph=False).get_concrete_function()
+        own = {id(variable) for variable in network.variables}
+        foreign = [variable.name for variable in concrete.variables if id(variable) not in own]
+        if foreign:
+            raise errors.PfrecError(f"serving reads variables outside the trained model: {', '.join(sorted(foreign))}; report this")
+        self.tables = list(tables.values())
+        self.weights = _by_name(network, list(concrete.variables))
+        self.serve = concrete
+
+
+def encode(
+    features: Mapping[str, tf.Tensor], schema: schema_lib.Schema, tables: Mapping[str, tf.lookup.StaticHashTable]
+) -> "dict[str, tf.Tensor]":
+    """Raw features to what the network reads, in graph operations.
+
+    An identity id out of range becomes the unknown id: a gather would raise on CPU and return zeros on GPU. A number that is NaN or
+    infinite becomes the column's default.
+
+    Args:
+      features: each [rows].
+      schema: of the features.
+      tables: from word to id, for features with a vocabulary.
+
+    Returns:
+      `categorical` int32 [rows, features] and `numerical` float32 [rows, features].
+    """
+    rows = tf.size(next(iter(features.values())))
+    ids = []
+    for feature in schema.categorical:
+        values = features[feature.name]
+        if feature.encoding == "identity":
+            unknown = tf.constant(feature.cardinality, tf.int64)
+            ids.append(tf.where((values >= 0) & (values < unknown), values, unknown))
+        elif feature.encoding == "hash":
+            ids.append(tf.strings.to_hash_bucket_fast(values, feature.cardinality))
+        else:
+            ids.append(tables[feature.name].lookup(values))
+    numbers = [
+        tf.where(tf.math.is_finite(features[c.name]), features[c.name], tf.constant(c.default, tf.float32))
+        for c in schema.numerical
+    ]
+    return {
+        "categorical": tf.cast(tf.stack(ids, axis=1), tf.int32) if ids else tf.zeros([rows, 0], tf.int32),
+        "numerical": tf.stack(numbers, axis=1) if numbers else tf.zeros([rows, 0], tf.float32),
+    }
+
+
+def save(module: ServingModule, directory: pathlib.Path) -> "dict[str, list[int]]":
+    """Writes a SavedModel and checks that it holds the module's weights and no other variable.
+
+    Args:
+      module: what to serve.
+      directory: to write to.
+
+    Returns:
+      The shape of every variable in it, by name in the checkpoint.
+
+    Raises:
+      PfrecError: where a variable that serving does not read got in, or the directory cannot be written.
+    """
+    try:
+        tf.saved_model.save(module, str(directory), signatures={signature.NAME: module.serve})
+    except tf.errors.OpError as error:
+        raise errors.PfrecError(f"{directory}: {error.message}; free space or choose another path") from error
+    saved = checkpoint_variables(directory)
+    # TensorFlow's names in a checkpoint: the path of attributes, with a slash inside a key written as `.S`.
+    keys = [name.replace(".", "..").replace("/", ".S") for name in module.weights]
+    expected = {f"weights/{key}/.ATTRIBUTES/VARIABLE_VALUE" for key in keys}
+    foreign = sorted(set(saved) - expected)
+    if foreign:
+        raise errors.PfrecError(f"{directory}: variables that serving does not read: {', '.join(foreign)}; track them elsewhere")
+    if expected - set(saved):
+        raise errors.PfrecError(
+            f"{directory}: variables are missing: {', '.join(sorted(expected - set(saved)))}; export the model again"
+        )
+    return saved
+
+
+def checkpoint_variables(directory: pathlib.Path) -> "dict[str, list[int]]":
+    """The shape of every variable of a SavedModel, by name in its checkpoint.
+
+    Raises:
+      PfrecError: where the checkpoint is missing or damaged.
+    """
+    try:
+        listed = tf.train.list_variables(str(directory / "variables" / "variables"))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise errors.PfrecError(f"{directory}/variables: cannot be read ({error}); export the model again") from error
+    return {name: list(shape) for name, shape in listed if name != _OBJECT_GRAPH}
+
+
+def _checked(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
+    """The inputs, after a check of their shapes when the graph runs: a server does not check what a REST request holds."""
+    # The signature says rank 1, so the graph optimiser would decide the check beforehand. A placeholder without shape hides it.
+    hidden = {name: tf.compat.v1.placeholder_with_default(value, shape=None) for name, value in sorted(inputs.items())}
+    ranks = tf.stack([tf.rank(value) for value in hidden.values()])
+    sizes = tf.stack([tf.size(value) for value in hidden.values()])
+    fine = tf.reduce_all((ranks == 1) & (sizes == sizes[0]))
+    check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
+    with tf.control_dependencies([check]):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def _vocabulary_table(feature: schema_lib.Categorical) -> tf.lookup.StaticHashTable:
+    """From word to id, with the words in the graph itself: no file, hence no path, belongs to it."""
+    places: dict[str, int] = {}
+    for place, word in enumerate(feature.vocabulary):
+        places.setdefault(word, place)
+    initial = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(list(places), tf.string), tf.constant(list(places.values()), tf.int64)
+    )
+    return tf.lookup.StaticHashTable(initial, default_value=feature.cardinality, name=f"vocabulary_{feature.name}")
+
+
+def _by_name(network: tf.keras.Model, variables: "list[tf.Variable]") -> "dict[str, tf.Variable]":
+    """Variables by unique name, without the network's own name, which differs from process to process."""
+    named: dict[str, tf.Variable] = {}
+    for variable in variables:
+        name = variable.name.split(":")[0]
+        if name.startswith(f"{network.name}/"):
+            name = name[len(network.name) + 1 :]
+        unique, number = name, 1
+        while unique in named:
+            unique, number = f"{name}_{number}", number + 1
+        named[unique] = variable
+    return named

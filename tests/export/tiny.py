@@ -1,0 +1,72 @@
+"""A tiny trained model with every kind of feature."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from export import export, trained
+from pfrec.data import row_block
+from pfrec.data import schema as schema_lib
+
+SCHEMA = schema_lib.Schema(
+    categorical=(
+        schema_lib.Categorical("101", 5),
+        schema_lib.Categorical("city", 11, encoding="hash"),
+        schema_lib.Categorical("device", 3, encoding="vocabulary", vocabulary=("phone", "/tablet/a", "\u7535\u8111")),
+    ),
+    numerical=(schema_lib.Numerical("price", default=0.5), schema_lib.Numerical("age", default=-1.0)),
+    tasks=(schema_lib.Task("click", "clicked"), schema_lib.Task("buy", "bought", given="click")),
+)
+
+
+class Network(tf.keras.Model):
+    """Embeddings, a batch normalisation, a logit per task, and a layer that no call reads."""
+
+    def __init__(self, schema: schema_lib.Schema = SCHEMA, seed: int = 0) -> None:
+        super().__init__()
+        self.schema = schema
+        self.tables = [
+            self.add_weight(
+                f"table_{f.name}", [f.cardinality + 1, 2], initializer=tf.keras.initializers.RandomNormal(seed=seed + i)
+            )
+            for i, f in enumerate(schema.categorical)
+        ]
+        self.norm = tf.keras.layers.BatchNormalization()
+        self.logits = {
+            t.name: tf.keras.layers.Dense(1, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + 10 + i))
+            for i, t in enumerate(schema.tasks)
+        }
+        self.unread = tf.keras.layers.Dense(4)
+        self.unread.build([None, 3])
+        self({"categorical": tf.zeros([1, len(schema.categorical)], tf.int32), "numerical": tf.zeros([1, len(schema.numerical)])})
+        self.norm.moving_mean.assign(tf.range(float(len(schema.numerical))))
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        parts = [tf.gather(table, inputs["categorical"][:, i]) for i, table in enumerate(self.tables)]
+        x = tf.concat([*parts, self.norm(inputs["numerical"], training=training)], axis=1)
+        return {name: tf.squeeze(layer(x), axis=-1) for name, layer in self.logits.items()}
+
+
+def rows(count: int = 12, schema: schema_lib.Schema = SCHEMA) -> row_block.Rows:
+    """Rows with every id, unknown ones too."""
+    generator = np.random.default_rng(3)
+    ids = [np.arange(count) % (f.cardinality + (f.encoding != "hash")) for f in schema.categorical]
+    return row_block.Rows(
+        categorical=np.stack(ids, axis=1).astype(np.int32) if ids else np.zeros((count, 0), np.int32),
+        numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
+        labels=np.zeros((count, len(schema.tasks)), np.uint8),
+    )
+
+
+def model(schema: schema_lib.Schema = SCHEMA, seed: int = 0, scenario: str = "NL") -> trained.TrainedModel:
+    return trained.TrainedModel(scenario, Network(schema, seed), schema, rows(schema=schema), {"id": "abc", "round": 4})
+
+
+def write_version(directory: pathlib.Path, seed: int = 0) -> trained.TrainedModel:
+    """Exports the tiny model into `directory` and returns it."""
+    directory.mkdir(parents=True)
+    made = model(seed=seed)
+    export.build(made, "NL", directory)
+    return made
