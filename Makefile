@@ -38,7 +38,7 @@ endef
 .PHONY: help setup demo test check lock clean
 
 help:
-	@echo "make setup   make .venv with every package at its locked version (2.5 GB, one to three minutes; done once)"
+	@echo "make setup   make .venv with every package at its locked version (3 GB, one to three minutes; done once)"
 	@echo "make demo    on synthetic data: compare algorithms, export the best federated one, verify the exports; writes demo/"
 	@echo "make test    run all tests"
 	@echo "make check   ruff, mypy and import-linter"
@@ -55,7 +55,7 @@ setup:
 	package="$$(cksum <pyproject.toml) $(CURDIR)"; \
 	if [ "$$(cat .venv/made-from.lock 2>/dev/null)" != "$$locked" ] || ! $(BIN)/python -c '' 2>/dev/null; then \
 	  $(FIND_PYTHON); \
-	  echo "setup: making .venv with $$("$$python" --version) ($$python): 2.5 GB, one to three minutes"; \
+	  echo "setup: making .venv with $$("$$python" --version) ($$python): 3 GB, one to three minutes"; \
 	  rm -rf .venv; \
 	  "$$python" -m venv .venv; \
 	  $(BIN)/python -c 'import pip, sys; sys.exit([int(part) for part in pip.__version__.split(".")[:2]] < [21, 3])' \

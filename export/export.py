@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Optional
 
-from absl import flags
+from absl import flags, logging
 
 from pfrec import command, errors, files
 
@@ -152,6 +152,7 @@ def _main(argv: "list[str]") -> None:
     run, output = pathlib.Path(values.run), pathlib.Path(values.output)
     if not run.is_dir():
         raise errors.PfrecError(f"{run}: no such directory; check --run")
+    logging.set_verbosity(logging.ERROR)  # TensorFlow warns of input names that are no Python names, such as 101.
     result = export(run, output, model_prefix=values.model_prefix, version=values.version, base_path=values.base_path)
     print(table(result))
     for entry in result["models"]:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from typing import Optional
 
-from google.protobuf import text_format
+from google.protobuf import text_format  # type: ignore[import-untyped]
 from tensorflow_serving.config import model_server_config_pb2
 
 from pfrec import errors, files
@@ -109,7 +109,7 @@ class Publication:
             with files.readable_errors(target):
                 _open_to_server(temporary)
                 files.sync_tree(temporary)
-        published = []
+        published: list[pathlib.Path] = []
         for target, temporary in list(self._staged.items()):
             _require_absent(target)
             try:

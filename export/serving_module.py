@@ -40,7 +40,7 @@ class ServingModule(tf.Module):
         def serve(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
             features = _checked(inputs)
             logits = network(encode(features, schema, tables), training=False)
-            return {task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1], name=task.name) for task in schema.tasks}
+            return {task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1]) for task in schema.tasks}
 
         concrete = tf.function(serve, input_signature=[specs], autograph=False).get_concrete_function()
         own = {id(variable) for variable in network.variables}
@@ -48,7 +48,9 @@ class ServingModule(tf.Module):
         if foreign:
             raise errors.PfrecError(f"serving reads variables outside the trained model: {', '.join(sorted(foreign))}; report this")
         self.tables = list(tables.values())
-        self.weights = _by_name(network, list(concrete.variables))
+        # In the network's order: the order of a function's variables differs from process to process.
+        read = {id(variable) for variable in concrete.variables}
+        self.weights = _by_name(network, [variable for variable in network.variables if id(variable) in read])
         self.serve = concrete
 
 
@@ -139,7 +141,8 @@ def _checked(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
     hidden = {name: tf.compat.v1.placeholder_with_default(value, shape=None) for name, value in sorted(inputs.items())}
     ranks = tf.stack([tf.rank(value) for value in hidden.values()])
     sizes = tf.stack([tf.size(value) for value in hidden.values()])
-    fine = tf.reduce_all((ranks == 1) & (sizes == sizes[0]))
+    # `tf.equal`, not `==`: where TensorFlow was first imported below absl's app.run, `==` compares objects while a function is traced.
+    fine = tf.reduce_all(tf.equal(ranks, 1) & tf.equal(sizes, sizes[0]))
     check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
     with tf.control_dependencies([check]):
         return {name: tf.identity(value) for name, value in inputs.items()}

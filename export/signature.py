@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf import message
+from google.protobuf import message  # type: ignore[import-untyped]
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import capi

@@ -1,6 +1,7 @@
 """The checks of one version of a model, as a list of named results."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -111,7 +112,7 @@ def verify(directory: pathlib.Path, cases: Sequence[Case] = ()) -> Report:
     given = {name: [next(waiting) for _ in group] for name, group in groups.items()}
     for name in ("batch sizes", "unknown values", "warm-up replay"):
         if groups[name]:
-            passed(name, lambda name=name: _probabilities(groups[name], given[name]))
+            passed(name, functools.partial(_probabilities, groups[name], given[name]))
     if groups["refused shapes"]:
         passed("refused shapes", lambda: _refused(given["refused shapes"]))
     if cases:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import message
+from google.protobuf import message  # type: ignore[import-untyped]
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from export import signature

@@ -18,6 +18,7 @@ def run(main: Callable[[list[str]], None]) -> None:
       main: receives the command line after flag parsing.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _show_flags_in_help()
 
     def wrapped(argv: list[str]) -> None:
         if len(argv) > 1:
@@ -35,6 +36,14 @@ def run(main: Callable[[list[str]], None]) -> None:
             sys.exit(1)
 
     app.run(wrapped, flags_parser=_parse_flags)
+
+
+def _show_flags_in_help() -> None:
+    """Makes `--help` list the command's flags: absl lists those of the main module alone, which is the script that imported us."""
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.partition(".")[0] != "absl":
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

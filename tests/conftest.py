@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block
+from pfrec.data import row_block, writer
 from pfrec.data import schema as schema_lib
-from pfrec.data import writer
 
 SCENARIO_ROWS = {"nl": 300, "es": 200, "fr": 100}
 

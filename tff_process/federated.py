@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 from pfrec import groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
-from pfrec.models import adam, mmoe
+from pfrec.models import mmoe
 from tff_process import client_work
 from tff_process import layout as layout_lib
 from tff_process import plan as plan_lib

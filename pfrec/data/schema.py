@@ -76,7 +76,7 @@ class Schema:
             raise errors.PfrecError("schema: no task; name at least one label column")
         if not self.categorical and not self.numerical:
             raise errors.PfrecError("schema: no feature; name at least one categorical or numerical column")
-        names = [c.name for c in (*self.categorical, *self.numerical, *self.tasks)]
+        names = [f.name for f in self.categorical] + [f.name for f in self.numerical] + [task.name for task in self.tasks]
         for name in names:
             if names.count(name) > 1:
                 raise errors.PfrecError(f"schema: the name {name!r} stands twice; give every feature and task its own")
@@ -121,9 +121,7 @@ class Schema:
             )
         try:
             return cls(
-                categorical=tuple(
-                    Categorical(**{**c, "vocabulary": tuple(c.get("vocabulary", ()))}) for c in value["categorical"]
-                ),
+                categorical=tuple(Categorical(**{**c, "vocabulary": tuple(c.get("vocabulary", ()))}) for c in value["categorical"]),
                 numerical=tuple(Numerical(**n) for n in value["numerical"]),
                 tasks=tuple(Task(**t) for t in value["tasks"]),
                 group=value["group"],

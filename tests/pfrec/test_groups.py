@@ -135,5 +135,7 @@ def test_the_table_counts_bytes(schema):
 
 
 def test_feature_rules_follow_the_schema():
-    schema = schema_lib.Schema((schema_lib.Categorical("a", 2), schema_lib.Categorical("b", 2, "shared")), (), (schema_lib.Task("t", "t"),))
+    schema = schema_lib.Schema(
+        (schema_lib.Categorical("a", 2), schema_lib.Categorical("b", 2, "shared")), (), (schema_lib.Task("t", "t"),)
+    )
     assert groups.feature_rules(schema) == (("embedding/a", "private"), ("embedding/b", "shared"))

@@ -28,7 +28,7 @@ def attention(gram: tf.Tensor, counts: tf.Tensor, present: tf.Tensor, tau: float
     Returns:
       float64 [N, N], rows sum to 1. Absent clients get no weight from others; their own rows are those of the identity.
     """
-    logits = gram_lib.cosine(present_lib.submatrix(gram, present)) / tf.cast(tau, tf.float64)
+    logits = gram_lib.cosine(present_lib.submatrix(gram, present)) / tau
     if log_counts:
         # log(n) is the same for all j, so softmax drops it. The floor gives a client of no rows no say, and keeps the softmax
         # defined where nobody has rows.

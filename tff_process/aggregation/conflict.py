@@ -9,7 +9,7 @@ References:
   Barzilai and Borwein, "Two-Point Step Size Gradient Methods", 1988; Grippo, Lampariello and Lucidi, 1986 (non-monotone acceptance).
 """
 
-from typing import Optional
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -60,7 +60,7 @@ def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float) -> tf.Tensor:
     Returns:
       float64 [N].
     """
-    return present_lib.spread(_conflict_averse(present_lib.submatrix(gram, present), tf.cast(c, tf.float64)), present)
+    return present_lib.spread(_conflict_averse(present_lib.submatrix(gram, present), tf.constant(c, tf.float64)), present)
 
 
 @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float64), tf.TensorSpec([], tf.float64)], autograph=False)
@@ -84,10 +84,18 @@ def _conflict_averse(gram: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
     return (average + radius / length(weights, tf.linalg.matvec(gram, weights)) * weights) / (1.0 + tf.square(c))
 
 
-def _minimise_on_simplex(objective, start: tf.Tensor) -> tf.Tensor:  # type: ignore[no-untyped-def]
+def _minimise_on_simplex(objective: "Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]", start: tf.Tensor) -> tf.Tensor:
     """Exponentiated gradient; `objective(weights)` gives the value to minimise and its gradient. Returns the best weights met."""
 
-    def step(log_weights, weights, value, slope, size, recent, best_weights, best_value):  # type: ignore[no-untyped-def]
+    def step(
+        log_weights: tf.Tensor,
+        weights: tf.Tensor,
+        slope: tf.Tensor,
+        size: tf.Tensor,
+        recent: tf.Tensor,
+        best_weights: tf.Tensor,
+        best_value: tf.Tensor,
+    ) -> "tuple[tf.Tensor, ...]":
         moved = tf.maximum(tf.nn.log_softmax(log_weights - size * (slope - tf.reduce_min(slope))), _LEAST_LOG_WEIGHT)
         new_weights = tf.exp(moved)
         new_value, new_slope = objective(new_weights)
@@ -103,7 +111,6 @@ def _minimise_on_simplex(objective, start: tf.Tensor) -> tf.Tensor:  # type: ign
         return (
             tf.where(accepted, moved, log_weights),
             tf.where(accepted, new_weights, weights),
-            tf.where(accepted, new_value, value),
             tf.where(accepted, new_slope, slope),
             next_size,
             tf.where(accepted, tf.concat([recent[1:], new_value[tf.newaxis]], axis=0), recent),
@@ -112,7 +119,7 @@ def _minimise_on_simplex(objective, start: tf.Tensor) -> tf.Tensor:  # type: ign
         )
 
     value, slope = objective(start)
-    initial = (tf.math.log(start), start, value, slope, tf.ones_like(value), tf.fill([_MEMORY], value), start, value)
+    initial = (tf.math.log(start), start, slope, tf.ones_like(value), tf.fill([_MEMORY], value), start, value)
     return tf.while_loop(lambda *_: True, step, initial, maximum_iterations=ITERATIONS, parallel_iterations=1)[-2]
 
 

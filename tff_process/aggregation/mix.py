@@ -74,7 +74,8 @@ def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tens
     Returns:
       [N, ...].
     """
-    portion = tf.cast(mu, local.dtype)
+    # `tf.cast` would take a Python number through float32.
+    portion = tf.cast(mu, local.dtype) if tf.is_tensor(mu) else tf.constant(mu, local.dtype)
     if portion.shape.rank != 0:
         portion = along(portion, local)
     return tf.where(along(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)

@@ -72,7 +72,11 @@ def test_the_template_starts_from_the_plain_model(schema, composition):
 
 def test_template_formulas_by_hand():
     x = tf.constant([[[1.0, 2.0]]])
-    for composition, expected in [("none", [[[3.5]]]), ("additive", [[[3.5 + 3.0]], [[3.5]]]), ("hadamard", [[[0.5 + 1 * 2 + 2 * 2]], [[3.5]]])]:
+    for composition, expected in [
+        ("none", [[[3.5]]]),
+        ("additive", [[[3.5 + 3.0]], [[3.5]]]),
+        ("hadamard", [[[0.5 + 1 * 2 + 2 * 2]], [[3.5]]]),
+    ]:
         layer = template.TemplateDense(1, 0, ["a", "b"], composition, rank=1)
         layer(x)
         layer.kernel.assign([[1.0], [1.0]])
@@ -114,7 +118,9 @@ def test_dropout_masks_depend_on_seed_and_layer_only():
         first(x, training=True)
 
 
-@pytest.mark.parametrize("wrong", [{"experts": 0}, {"dropout": 1.0}, {"expert_units": ()}, {"tower_units": (0,)}, {"numeric_dim": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"experts": 0}, {"dropout": 1.0}, {"expert_units": ()}, {"tower_units": (0,)}, {"numeric_dim": -1}]
+)
 def test_impossible_shapes_are_one_clear_error(wrong):
     with pytest.raises(errors.PfrecError, match=r"model: "):
         ModelConfig(**wrong)

@@ -1,0 +1,68 @@
+"""The C library's answers, in a process without TensorFlow's Python."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from export import capi, serving_request, signature
+from pfrec import errors
+from tests.export import tiny
+
+
+def test_answers_are_those_of_the_trained_model(exported: pathlib.Path) -> None:
+    names = signature.read(exported, tiny.SCHEMA).names
+    requests = [serving_request.random(tiny.SCHEMA, rows, seed=rows) for rows in (1, 7, 300)] + [
+        serving_request.hostile(tiny.SCHEMA)
+    ]
+    for request, answer in zip(requests, capi.run(exported, names, requests)):
+        assert answer.error is None
+        for task, expected in tiny.model().predict(request).items():
+            assert answer.outputs[task].dtype == np.float32
+            np.testing.assert_allclose(answer.outputs[task], expected, rtol=0, atol=1e-6)
+
+
+def test_unknown_ids_answer_as_the_unknown_id(exported: pathlib.Path) -> None:
+    names = signature.read(exported, tiny.SCHEMA).names
+    request = serving_request.random(tiny.SCHEMA, 4, seed=0)
+    one = {name: np.repeat(values[:1], 4) for name, values in request.items()}
+    one["101"] = np.array([5, 6, -1, 0], np.int64)
+    (answer,) = capi.run(exported, names, [one])
+    click = answer.outputs["click"]
+    assert click[0] == click[1] == click[2] != click[3]
+
+
+def test_empty_batch(exported: pathlib.Path) -> None:
+    names = signature.read(exported, tiny.SCHEMA).names
+    (answer,) = capi.run(exported, names, [serving_request.random(tiny.SCHEMA, 0, seed=0)])
+    assert {name: values.shape for name, values in answer.outputs.items()} == {"buy": (0,), "click": (0,)}
+
+
+def test_unequal_lengths_are_named(exported: pathlib.Path) -> None:
+    names = signature.read(exported, tiny.SCHEMA).names
+    good = serving_request.random(tiny.SCHEMA, 3, seed=0)
+    short = {**good, "price": good["price"][:2]}
+    matrix = {name: values[:, np.newaxis] for name, values in good.items()}
+    answers = capi.run(exported, names, [short, matrix, good])
+    assert "all of one length" in str(answers[0].error)
+    assert "rank 1" in str(answers[1].error)
+    assert answers[2].error is None
+
+
+def test_missing_model(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.PfrecError, match="does not load through the C library"):
+        capi.run(tmp_path, capi.TensorNames({}, {}), [])
+
+
+def test_texts_survive_packing() -> None:
+    texts = np.array([[b"", b"\x00", b"a\x00"], ["\u65b0", b"\xff", b"x" * 100]], object)
+    packed = capi._pack("0.0", texts)
+    unpacked = capi._unpack(packed, "0.0")
+    assert unpacked.tolist() == [[b"", b"\x00", b"a\x00"], ["\u65b0".encode(), b"\xff", b"x" * 100]]
+
+
+def test_fresh_process_does_not_import_tensorflow() -> None:
+    code = "import sys, export.capi; print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,0 +1,159 @@
+"""Nothing of a private group reaches SERVER: by the computation's structure, by invariance, and by planted values."""
+
+import collections
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+from hypothesis import strategies as st
+
+from pfrec.models.config import ModelConfig
+from tff_process import federated, plan, process, worker
+from tff_process.algorithms import registry
+
+SMALL = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), template="additive", rank=2)
+PLANTED = 7_654_321.0
+
+
+def training(dataset, algorithm, **settings):
+    return federated.FederatedTraining(plan.Plan(algorithm, batch_size=50, model=SMALL, **settings), dataset)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    with worker.Worker(tmp_path_factory.mktemp("logs") / "worker.log") as running:
+        with tff.framework.get_context_stack().install(running.context()):
+            yield
+
+
+def to_server(computation):
+    """The types of all values that a computation moves from CLIENTS to SERVER."""
+    moved = []
+
+    def visit(block):
+        if isinstance(block, tff.framework.Intrinsic):
+            kind = block.type_signature
+            parameter, result = kind.parameter, kind.result
+            arguments = list(parameter) if isinstance(parameter, tff.StructType) else [parameter]
+            from_clients = [a.member for a in arguments if isinstance(a, tff.FederatedType) and a.placement is tff.CLIENTS]
+            if isinstance(result, tff.FederatedType) and result.placement is tff.SERVER and from_clients:
+                moved.extend(from_clients)
+        return block, False
+
+    tff.framework.transform_postorder(computation.to_building_block(), visit)
+    return moved
+
+
+def leaves(kind, path=()):
+    """(path, tensor type) of every tensor in a type."""
+    if isinstance(kind, tff.StructType):
+        for name, inner in tff.structure.to_elements(kind):
+            yield from leaves(inner, (*path, name))
+    else:
+        yield path, kind
+
+
+@pytest.mark.parametrize("algorithm", sorted(registry.FEDERATED))
+def test_only_declared_fields_move_from_clients_to_server(dataset, context, algorithm):
+    """Walks the built computations: every operation that brings a CLIENTS value to SERVER, and every tensor it brings."""
+    made = training(dataset, algorithm)
+    policy, layout = made.algorithm.policy, made.process.layout
+    shared = {slot.name for slot in layout.slots if policy.shares(slot.group)}
+    allowed = {("values", name) for name in shared} | {("seen", slot.name) for slot in layout.slots if slot.counts_rows}
+    allowed |= {("examples",), ("serves",), ("loss",), ("metrics",)}
+    found = set()
+    for computation in (made.process.iterative.initialize, made.process.iterative.next, made.process.evaluate):
+        for kind in to_server(computation):
+            for path, _ in leaves(kind):
+                found.add(tuple(name for name in path if name is not None and not str(name).isdigit() and name != "client_id"))
+    # What is moved travels with its client's number, the key of the scatter.
+    assert {path for path in found if path} == allowed
+    private = {slot.name for slot in layout.slots} - shared
+    state_names = {name for path, _ in leaves(made.process.iterative.state_type.member) for name in path}
+    assert not state_names & private
+    assert not any(str(name).startswith("optimizer/") for name in state_names)
+
+
+@pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg"])
+def test_what_a_client_may_never_share(dataset, context, algorithm):
+    made = training(dataset, algorithm)
+    joined = {slot.name: slot.join for slot in made.process.layout.slots}
+    for slot in made.process.layout.slots:
+        if slot.group == "embedding/user" or (
+            algorithm == "pf_msmtrec" and slot.kind in ("batch_norm", "gate", "expert_task", "numeric")
+        ):
+            assert joined[slot.name] == "private", slot.name
+
+
+def planted_round(made, change):
+    """A round in which `change` altered every client's private state before it; returns what SERVER holds after it."""
+    for client, private in enumerate(made._private):
+        made._private[client] = collections.OrderedDict((name, change(client, name, value)) for name, value in private.items())
+    report = made.train_round(0)
+    values = [value for name in ("common", "personal", "template") for value in made._state[name].values()]
+    return values, report
+
+
+@pytest.fixture(scope="module")
+def still(dataset, context):
+    """A training whose learning rate is too small to change any float32: training reads private state but cannot carry it anywhere."""
+    return lambda: training(dataset, "pf_msmtrec", learning_rate=1e-30)
+
+
+@hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
+@hypothesis.given(st.integers(0, 2**31), st.floats(-3, 3, width=32))
+def test_server_values_do_not_depend_on_private_ones(still, seed, scale):
+    """Without a training step between them, SERVER's values are bit for bit the same whatever the private groups hold."""
+    reference, _ = planted_round(still(), lambda client, name, value: value)
+    rng = np.random.default_rng(seed)
+
+    def change(client, name, value):
+        if name.startswith("optimizer/"):
+            return value
+        return np.asarray(value + scale * rng.random(value.shape), value.dtype)
+
+    changed, _ = planted_round(still(), change)
+    for before, after in zip(reference, changed):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_planted_statistics_never_reach_the_server(dataset, context):
+    """Moving statistics play no part in training: with real steps too, SERVER's values stay bit for bit the same, and no planted one is there."""
+    reference, _ = planted_round(training(dataset, "pf_msmtrec"), lambda client, name, value: value)
+
+    def change(client, name, value):
+        return np.full_like(value, PLANTED) if name.endswith(("moving_mean", "moving_variance")) else value
+
+    changed, report = planted_round(training(dataset, "pf_msmtrec"), change)
+    for before, after in zip(reference, changed):
+        np.testing.assert_array_equal(before, after)
+    for value in [*changed, *report.diagnostics.values()]:
+        assert not np.any(np.abs(np.asarray(value, np.float64)) > PLANTED / 100)
+
+
+def test_a_client_receives_its_own_personal_values_only(dataset, context):
+    """`federated_select` is what hands out personal values; no broadcast carries a client axis."""
+    made = training(dataset, "pf_msmtrec")
+    personal = {slot.name: slot.shape for slot in made.process.layout.joined("personal")}
+    broadcast = []
+
+    def visit(block):
+        if isinstance(block, tff.framework.Intrinsic) and block.uri == tff.framework.FEDERATED_BROADCAST.uri:
+            broadcast.append(block.type_signature.result.member)
+        return block, False
+
+    tff.framework.transform_postorder(made.process.iterative.next.to_building_block(), visit)
+    assert broadcast
+    for kind in broadcast:
+        for path, tensor in leaves(kind):
+            assert path[0] in ("common", "template")
+            if path[-1] in personal:
+                assert tuple(tensor.shape) == personal[path[-1]]
+
+
+def test_the_collector_knows_no_order():
+    """Accumulating clients in any order, or in two parts, gives the same stack."""
+    kind = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2])))
+    collector = process._collector(kind, 3)
+    assert collector.result_type["present"].shape == (3,)
