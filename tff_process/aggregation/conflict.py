@@ -15,7 +15,9 @@ import tensorflow as tf
 
 from tff_process.aggregation import present as present_lib
 
-ITERATIONS = 1000
+MAX_ITERATIONS = 5000
+# Of ||Dbar||^2: the solver stops where it is proven that the objective is no further than this from its least value.
+_GAP = 1e-10
 # Of squared lengths, with the longest update scaled to 1: below it a length is rounding error of the Gram matrix.
 _SQUARED_LENGTH_FLOOR = 1e-16
 _LEAST_LOG_WEIGHT = -200.0
@@ -49,8 +51,9 @@ def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float) -> tf.Tensor:
     Dw* is zero its direction is not defined and the second term vanishes.
 
     The simplex problem is convex. It is solved by exponentiated gradient, with Barzilai-Borwein steps that must improve on the worst
-    of the last few objectives, a fixed number of iterations. The objective then agrees with the optimum to 1e-6 of itself and mostly to
-    1e-12; with updates that are almost copies of one another (1e-3 apart) to 1e-4.
+    of the last few objectives, until the duality gap `w'slope - min(slope)`, an upper bound of what is left to gain, is below
+    1e-10 * ||Dbar||^2, or for 5000 steps: some tens for updates as they come, all of them for updates that are almost copies of one
+    another (1e-3 apart), where the objective still comes within 1e-5 * ||Dbar||^2.
 
     Args:
       gram: [N, N], of the updates.
@@ -80,12 +83,18 @@ def _conflict_averse(gram: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
         distance = length(weights, with_weights)
         return tf.tensordot(weights, with_mean, 1) + radius * distance, with_mean + radius * with_weights / distance
 
-    weights = _minimise_on_simplex(objective, average)
+    weights = _minimise_on_simplex(objective, average, _GAP * tf.tensordot(average, with_mean, 1))
     return (average + radius / length(weights, tf.linalg.matvec(gram, weights)) * weights) / (1.0 + tf.square(c))
 
 
-def _minimise_on_simplex(objective: "Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]", start: tf.Tensor) -> tf.Tensor:
+def _minimise_on_simplex(
+    objective: "Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]", start: tf.Tensor, tolerance: tf.Tensor
+) -> tf.Tensor:
     """Exponentiated gradient; `objective(weights)` gives the value to minimise and its gradient. Returns the best weights met."""
+
+    def unfinished(log_weights: tf.Tensor, weights: tf.Tensor, slope: tf.Tensor, *rest: tf.Tensor) -> tf.Tensor:
+        del log_weights, rest
+        return tf.tensordot(weights, slope, 1) - tf.reduce_min(slope) > tolerance
 
     def step(
         log_weights: tf.Tensor,
@@ -120,7 +129,7 @@ def _minimise_on_simplex(objective: "Callable[[tf.Tensor], tuple[tf.Tensor, tf.T
 
     value, slope = objective(start)
     initial = (tf.math.log(start), start, slope, tf.ones_like(value), tf.fill([_MEMORY], value), start, value)
-    return tf.while_loop(lambda *_: True, step, initial, maximum_iterations=ITERATIONS, parallel_iterations=1)[-2]
+    return tf.while_loop(unfinished, step, initial, maximum_iterations=MAX_ITERATIONS, parallel_iterations=1)[-2]
 
 
 def pcgrad(gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

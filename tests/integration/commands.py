@@ -1,0 +1,72 @@
+"""Runs the commands as a user would: in a process of their own, their output read to the end."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMALL = ("--embedding_dim=3", "--experts=2", "--expert_units=4", "--tower_units=3", "--numeric_dim=2", "--batch_size=50")
+_MODULES = {
+    "pfrec-convert": "pfrec.convert",
+    "pfrec-evaluate": "pfrec.evaluate",
+    "pfrec-train": "tff_process.train",
+    "pfrec-compare": "tff_process.compare",
+    "pfrec-export": "export.export",
+    "pfrec-verify": "export.verify",
+}
+
+
+def start(command: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Starts a command in a process group of its own, with both outputs piped."""
+    return subprocess.Popen(
+        [sys.executable, "-m", _MODULES[command], *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(command: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Runs a command to the end of its output, which a process that it left behind would hold open."""
+    process = start(command, *arguments)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def succeed(command: str, *arguments: object) -> str:
+    """Runs a command that must succeed; its standard output."""
+    done = run(command, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fail(command: str, *arguments: object) -> str:
+    """Runs a command that must fail with one line; that line."""
+    done = run(command, *arguments)
+    assert done.returncode != 0, done.stdout
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    return done.stderr[len("error: ") :].rstrip("\n")
+
+
+def workers(parent_argument: str) -> "list[int]":
+    """Process ids of TFF workers whose environment or command line names `parent_argument`."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                line = (entry / "cmdline").read_bytes()
+                opened = [os.readlink(link) for link in (entry / "fd").iterdir()] if b"worker_binary" in line else []
+            except OSError:
+                continue  # It ended while we looked.
+            if any(parent_argument in path for path in opened):
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,113 @@
+"""The main job as a user types it: train, evaluate, compare, export, verify."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+from pfrec.data import dataset as dataset_lib
+from tests.integration import commands
+
+
+@pytest.fixture(scope="module")
+def run(dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A finished run of the default algorithm."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    out = commands.succeed("pfrec-train", f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL)
+    assert out.rstrip().endswith(f"run: {output}")
+    assert "round 3/3: mean valid AUC" in out
+    return output
+
+
+def _json(path: pathlib.Path) -> "dict[str, object]":
+    value: dict[str, object] = json.loads(path.read_text())
+    return value
+
+
+def test_a_run_directory_holds_what_the_contract_names(run: pathlib.Path, dataset: dataset_lib.Dataset) -> None:
+    summary = _json(run / "summary.json")
+    assert {"algorithm", "seed", "rounds", "best_round", "mean_auc", "wall_seconds", "test"} <= set(summary)
+    assert summary["algorithm"] == "pf_msmtrec"
+    assert sorted(path.name for path in (run / "clients").iterdir()) == sorted(dataset.scenarios)
+    with (run / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["round", "scenario", "split", "task", "metric", "value"]
+    assert {row["split"] for row in rows} == {"train", "valid", "test"}
+    # Test is evaluated once, at the round that was best on valid.
+    assert {int(row["round"]) for row in rows if row["split"] == "test"} == {summary["best_round"]}
+    manifest = _json(run / "privacy_manifest.json")
+    assert "embedding/user" in manifest["never_leaves"]  # type: ignore[operator]
+    assert not commands.workers(str(run))
+
+
+def test_evaluating_afresh_gives_the_same_numbers(run: pathlib.Path) -> None:
+    commands.succeed("pfrec-evaluate", f"--run={run}")
+    evaluation, summary = _json(run / "evaluation.json"), _json(run / "summary.json")
+    for scenario, tasks in summary["test"].items():  # type: ignore[attr-defined]
+        for task, cell in tasks.items():
+            found = evaluation["metrics"][scenario][task]  # type: ignore[index]
+            for metric in ("auc", "logloss", "gauc", "rows", "positives"):
+                assert found[metric] == pytest.approx(cell[metric], abs=1e-6), (scenario, task, metric)
+
+
+def test_export_and_verify(run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+    serving = tmp_path / "serving"
+    commands.succeed("pfrec-export", f"--run={run}", f"--output={serving}")
+    for scenario in dataset.scenarios:
+        assert (serving / scenario / "1" / "saved_model.pb").is_file()
+    out = commands.succeed("pfrec-verify", f"--serving={serving}")
+    assert out.rstrip().endswith(" 0 failed")
+    damaged = serving / dataset.scenarios[0] / "1" / "variables" / "variables.data-00000-of-00001"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    done = commands.run("pfrec-verify", f"--serving={serving}")
+    assert done.returncode == 1
+    assert "variables.data-00000-of-00001 was changed" in done.stdout
+
+
+def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
+    run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    """SIGKILL falls into a round; what the worker was doing is lost with it, and `--resume` comes to the same bytes."""
+    output = tmp_path / "run"
+    arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL)
+    process = commands.start("pfrec-train", *arguments)
+    deadline = time.monotonic() + 240
+    while not (output / "server" / "round_00001").is_dir():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    time.sleep(0.5)
+    assert not commands.workers(str(output))
+    assert not (output / "summary.json").exists()
+    assert "not finished" in commands.fail("pfrec-evaluate", f"--run={output}")
+    commands.succeed("pfrec-train", *arguments, "--resume")
+    assert (output / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
+    first, second = _json(run / "summary.json"), _json(output / "summary.json")
+    assert {**first, "wall_seconds": 0} == {**second, "wall_seconds": 0}
+    assert "other" not in commands.fail("pfrec-train", *arguments, "--resume", "--learning_rate=0.5").split("begun with an")[0]
+
+
+def test_compare_resumes_cell_by_cell(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+    output = tmp_path / "compare"
+    arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=2", "--seeds=1", *commands.SMALL)
+    commands.succeed("pfrec-compare", *arguments, "--algorithms=local,pooled_mmoe")
+    before = (output / "runs" / "local" / "seed_0" / "summary.json").stat().st_mtime_ns
+    out = commands.succeed("pfrec-compare", *arguments, "--algorithms=local,fedavg,pf_msmtrec,pooled_mmoe")
+    assert (output / "runs" / "local" / "seed_0" / "summary.json").stat().st_mtime_ns == before
+    assert out.rstrip().endswith(f"wrote {output / 'results.csv'} and {output / 'results.md'}")
+    with (output / "results.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["algorithm", "seed", "scenario", "task", "metric", "value"]
+    assert {row["algorithm"] for row in rows} == {"local", "fedavg", "pf_msmtrec", "pooled_mmoe"}
+    winner = _json(output / "winner.json")
+    assert winner["algorithm"] in ("local", "fedavg", "pf_msmtrec")
+    assert (output / str(winner["federated"]) / "summary.json").is_file()
+    assert not commands.workers(str(output))

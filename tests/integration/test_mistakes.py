@@ -1,0 +1,74 @@
+"""What a user can get wrong in training: each ends in one clear line, and nothing is half-written or lost."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from pfrec.data import dataset as dataset_lib
+from tests.integration import commands
+
+
+@pytest.fixture
+def data(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the dataset that a test may damage."""
+    return pathlib.Path(shutil.copytree(dataset.path, tmp_path / "data"))
+
+
+def _train(data: pathlib.Path, output: pathlib.Path, *more: str) -> str:
+    return commands.fail("pfrec-train", f"--data={data}", f"--output={output}", "--rounds=1", *commands.SMALL, *more)
+
+
+def test_a_missing_dataset(tmp_path: pathlib.Path) -> None:
+    message = _train(tmp_path / "nowhere", tmp_path / "run")
+    assert message.startswith(f"{tmp_path / 'nowhere' / 'dataset.json'}: no such file")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_algorithm_names_the_known_ones(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    message = _train(data, tmp_path / "run", "--algorithm=magic")
+    assert message == "--algorithm=magic: unknown; known are fedavg, local, pf_msmtrec, pooled_mmoe"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_is_not_empty(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").write_text("mine")
+    assert "not an empty directory" in _train(data, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+def test_a_run_directory_of_another_version(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"format_version": 99}))
+    assert "run directory of format version 99" in _train(data, tmp_path / "run", "--resume")
+    assert "run directory of format version 99" in commands.fail("pfrec-evaluate", f"--run={tmp_path / 'run'}")
+
+
+def test_a_flipped_byte_in_a_shard(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shard = next((data / "nl").glob("train-*.tfrecord"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 4
+    shard.write_bytes(content)
+    assert _train(data, tmp_path / "run").startswith(f"{shard}: damaged")
+    assert not (tmp_path / "run").exists()
+
+
+def test_scenarios_whose_schemas_disagree(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    path = data / "es" / "schema.json"
+    schema = json.loads(path.read_text())
+    schema["categorical"][0]["cardinality"] += 1
+    text = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_text(text)
+    listing = json.loads((data / "dataset.json").read_text())
+    listing["files"]["es/schema.json"]["bytes"] = len(text.encode())
+    (data / "dataset.json").write_text(json.dumps(listing))
+    message = _train(data, tmp_path / "run")
+    assert "the schemas of scenarios 'nl' and 'es' differ: categorical[0].cardinality is 12 against 13" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    assert "expert_units=64,x" in _train(data, tmp_path / "run", "--expert_units=64,x")
+    assert not (tmp_path / "run").exists()
