@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from pfrec import errors, files
 
-_PREFIX = "state"
-_META = "meta.json"
+PREFIX = "state"
+META = "meta.json"
 
 
 def save(directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapping[str, Any]] = None) -> None:
@@ -26,12 +26,12 @@ def save(directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapp
         with files.whole_directory(directory, replace=True) as temporary:
             names = sorted(values)
             tf.raw_ops.SaveV2(
-                prefix=str(temporary / _PREFIX),
+                prefix=str(temporary / PREFIX),
                 tensor_names=names or ["empty"],
                 shape_and_slices=[""] * max(1, len(names)),
                 tensors=[tf.convert_to_tensor(values[name]) for name in names] or [tf.constant(0)],
             )
-            files.write_json(temporary / _META, {"names": names, "meta": meta})
+            files.write_json(temporary / META, {"names": names, "meta": meta})
     except tf.errors.OpError as error:
         raise errors.PfrecError(f"{directory}: {error.message}; free space or choose another path") from error
 
@@ -42,10 +42,28 @@ def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
     Raises:
       PfrecError: where a file is missing or damaged; the message names the directory.
     """
-    meta = files.read_json(directory / _META, remedy="the checkpoint is not whole, remove it to use the one before")
+    meta = _described(directory)
     try:
-        reader = tf.train.load_checkpoint(str(directory / _PREFIX))
+        reader = tf.train.load_checkpoint(str(directory / PREFIX))
         return {name: reader.get_tensor(name) for name in meta["names"]}, meta["meta"]
     except (tf.errors.OpError, ValueError, RuntimeError, KeyError) as error:
         reason = getattr(error, "message", None) or str(error)
         raise errors.PfrecError(f"{directory}: damaged checkpoint ({reason}); remove it to use the one before") from error
+
+
+def load_meta(directory: pathlib.Path) -> Any:
+    """The meta of a directory that `save` wrote.
+
+    Raises:
+      PfrecError: where it is missing or damaged.
+    """
+    return _described(directory)["meta"]
+
+
+def _described(directory: pathlib.Path) -> Any:
+    value = files.read_json(directory / META, remedy="the checkpoint is not whole, remove it to use the one before")
+    if not isinstance(value, dict) or not {"names", "meta"} <= set(value):
+        raise errors.PfrecError(
+            f"{directory / META}: not the description of a checkpoint; remove {directory} to use the one before"
+        )
+    return value

@@ -98,11 +98,25 @@ def read_json(path: pathlib.Path, *, remedy: str) -> Any:
 
 def write_csv(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a comma-separated file, whole or not at all. Floats keep every digit."""
+    write_bytes(path, (_csv_text([header]) + _csv_text(rows)).encode())
+
+
+def append_csv(path: pathlib.Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Adds lines to a comma-separated file that `write_csv` began; a kill may cut the last one short.
+
+    Raises:
+      PfrecError: where it cannot be written.
+    """
+    with readable_errors(path), path.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(_csv_text(rows))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows)
-    write_bytes(path, buffer.getvalue().encode())
+    csv.writer(buffer, lineterminator="\n").writerows([repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows)
+    return buffer.getvalue()
 
 
 @contextlib.contextmanager

@@ -2,16 +2,17 @@
 
 RUN/config.json             what was asked, with the formats' version
 RUN/server/round_00007/     the server's state after round 7; its appearance makes the round complete
-RUN/clients/NL/round_00007/ the private state of client NL after round 7
+RUN/clients/NL/round_00007/ the private state of client NL after round 7, where it took part in that; the server's part of a later round names it
 RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
 """
 
+import csv
 import dataclasses
 import functools
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -37,8 +38,8 @@ class RoundState:
 
     Attributes:
       server: the server's tensors, named `common/NAME`, `personal/NAME`, `template/NAME`, `extra/NAME`.
-      clients: for each scenario, its private tensors by name.
-      meta: plain data, as how often each client took part and the metrics of the round.
+      clients: for each scenario, its private tensors by name; empty where the clients write their own.
+      meta: plain data, as how often each client took part. `versions`, by scenario, is the round whose private state belongs to this one.
     """
 
     server: Mapping[str, np.ndarray]
@@ -56,6 +57,7 @@ class RunDirectory:
 
     def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
         self.path, self.config = path, config
+        self._metas: dict[int, Mapping[str, Any]] = {}
 
     @classmethod
     def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
@@ -120,32 +122,58 @@ class RunDirectory:
         """
         for scenario, values in state.clients.items():
             checkpoint.save(self._client(scenario, round_number), values)
-        checkpoint.save(self._server(round_number), state.server, state.meta)
+        meta = {"versions": dict.fromkeys(self.scenarios, round_number), **state.meta}
+        checkpoint.save(self._server(round_number), state.server, meta)
+        self._metas[round_number] = meta
 
     def load(self, round_number: int) -> RoundState:
-        """Reads a complete round.
+        """Reads a complete round; a client's part of it only when it is looked up.
 
         Raises:
           PfrecError: where a part of it is missing or damaged.
         """
         server, meta = checkpoint.load(self._server(round_number))
-        clients = {s: checkpoint.load(self._client(s, round_number))[0] for s in self.scenarios}
-        return RoundState(server, clients, meta)
+        self._metas[round_number] = meta
+        return RoundState(server, _ClientFiles(self, meta["versions"]), meta)
 
-    def keep_only(self, rounds: Sequence[int]) -> None:
+    def client_path(self, scenario: str) -> pathlib.Path:
+        """The client directory of a scenario in a simulation."""
+        return self.path / "clients" / scenario
+
+    def meta(self, round_number: int) -> Mapping[str, Any]:
+        """The plain data of a complete round.
+
+        Raises:
+          PfrecError: where it is missing or damaged.
+        """
+        if round_number not in self._metas:
+            self._metas[round_number] = checkpoint.load_meta(self._server(round_number))
+        return self._metas[round_number]
+
+    def keep_only(self, rounds: Iterable[int]) -> None:
         """Removes all rounds but these; the server's part of a round goes first, so that no round is left incomplete but visible."""
-        for parent in (self.path / "server", *(self.path / "clients" / s for s in self.scenarios)):
-            for path in sorted(parent.glob("*round_*")):
-                if not any(path.name == f"round_{number:05d}" for number in rounds):
-                    shutil.rmtree(path)
+        kept = set(rounds)
+        versions = [self.meta(number)["versions"] for number in kept]
+        _remove_others(self.path / "server", kept)
+        for scenario in self.scenarios:
+            _remove_others(self.client_path(scenario), {version[scenario] for version in versions})
+        self._metas = {number: meta for number, meta in self._metas.items() if number in kept}
 
     # Results ----------------------------------------------------------------------------------------------------------------------
 
-    def write_metrics(self, rows: Sequence[MetricRow]) -> None:
-        """Writes metrics.csv; a value that is not defined (an AUC of one class) is left empty."""
+    def begin_metrics(self, last_round: int) -> None:
+        """Starts metrics.csv, or takes from it what belongs to a later round or to the test."""
+        path = self.path / "metrics.csv"
+        lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+        rows = [next(csv.reader([line])) for line in lines if line]
+        # A line that a kill cut short belongs to a round that was not complete.
         files.write_csv(
-            self.path / "metrics.csv", METRICS_HEADER, [[*row[:-1], "" if np.isnan(row[-1]) else float(row[-1])] for row in rows]
+            path, METRICS_HEADER, [row for row in rows if len(row) == 6 and int(row[0]) <= last_round and row[2] != "test"]
         )
+
+    def append_metrics(self, rows: Sequence[MetricRow]) -> None:
+        """Adds rows to metrics.csv; a value that is not defined (an AUC of one class) is left empty."""
+        files.append_csv(self.path / "metrics.csv", [[*row[:-1], "" if np.isnan(row[-1]) else float(row[-1])] for row in rows])
 
     @functools.cached_property
     def summary(self) -> Mapping[str, Any]:
@@ -171,8 +199,8 @@ class RunDirectory:
         if scenario not in self.scenarios:
             raise errors.PfrecError(f"{self.path}: no scenario {scenario!r}; it has {', '.join(self.scenarios)}")
         number = self.summary["best_round"] if round_number is None else round_number
-        server, _ = checkpoint.load(self._server(number))
-        private, _ = checkpoint.load(self._client(scenario, number))
+        server, meta = checkpoint.load(self._server(number))
+        private, _ = checkpoint.load(self._client(scenario, meta["versions"][scenario]))
         model = mmoe.build(self.schema, ModelConfig.from_json(self.config["model"]), self.config["seed"])
         client = self.scenarios.index(scenario)
         for item in groups.tag(model):
@@ -190,6 +218,29 @@ class RunDirectory:
         for record in tf.data.TFRecordDataset(shard).take(1).as_numpy_iterator():
             return row_block.decode(record, self.schema).take(slice(0, count))
         raise errors.PfrecError(f"{shard}: no rows; convert the raw data again")
+
+
+class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
+    """The private states of a round, each read when it is looked up: a runtime whose clients read their own never looks."""
+
+    def __init__(self, run: RunDirectory, versions: Mapping[str, int]) -> None:
+        self._run, self._versions = run, versions
+
+    def __getitem__(self, scenario: str) -> Mapping[str, np.ndarray]:
+        return checkpoint.load(self._run._client(scenario, self._versions[scenario]))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._versions)
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+
+def _remove_others(parent: pathlib.Path, kept: "set[int]") -> None:
+    names = {f"round_{number:05d}" for number in kept}
+    for path in sorted(parent.glob("*round_*")):
+        if path.name not in names:
+            shutil.rmtree(path)
 
 
 def open_run(path: pathlib.Path) -> RunDirectory:

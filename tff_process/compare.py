@@ -38,7 +38,7 @@ def _main(argv: "list[str]") -> None:
         plans,
         dataset,
         output,
-        max_concurrent_clients=f.max_concurrent_clients,
+        options=training_flags.options(),
         progress=lambda plan: train.progress(plan.rounds, f"{plan.algorithm} seed {plan.seed} "),
     )
     text = comparison.markdown(summaries, plans, dataset)

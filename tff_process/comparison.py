@@ -14,6 +14,7 @@ from pfrec.data import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process import training
 from tff_process.algorithms import registry
+from tff_process.runtime import options as options_lib
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
 _METRICS = ("auc", "gauc", "logloss", "ece")
@@ -24,7 +25,7 @@ def compare(
     dataset: dataset_lib.Dataset,
     output: pathlib.Path,
     *,
-    max_concurrent_clients: int = 0,
+    options: options_lib.Options = options_lib.Options(),
     progress: Callable[[plan_lib.Plan], training.Progress],
 ) -> "list[dict[str, Any]]":
     """Trains every plan that has no summary yet in `output/runs/ALGORITHM/seed_N`; an interrupted one continues.
@@ -39,7 +40,7 @@ def compare(
     for plan in plans:
         run = run_path(output, plan.algorithm, plan.seed)
         if not (run / "summary.json").exists():
-            training.train(plan, dataset, run, resume=True, max_concurrent_clients=max_concurrent_clients, progress=progress(plan))
+            training.train(plan, dataset, run, resume=True, options=options, progress=progress(plan))
         else:
             training.check_same(run, plan, dataset)
         summaries.append(files.read_json(run / "summary.json", remedy=f"remove {run} to train it again"))

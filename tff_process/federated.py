@@ -20,7 +20,7 @@ from tff_process.algorithms import base, registry
 
 OD = collections.OrderedDict
 
-_NAMED_PARTS = ("common", "personal", "template", "extra")
+NAMED_PARTS = ("common", "personal", "template", "extra")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,23 +30,31 @@ class RoundReport:
     Attributes:
       loss: mean training loss by scenario present.
       diagnostics: what the algorithm says of its aggregation, by name.
+      refused: why the server refused a scenario's update.
+      skipped: why a scenario missed the round though it was to take part.
+      clipped: the factor that a scenario's update was scaled by.
+      applied: whether the server's state changed.
     """
 
     loss: Mapping[str, float]
     diagnostics: Mapping[str, np.ndarray]
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    clipped: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    applied: bool = True
 
 
-class FederatedTraining:
-    """One run's federated training in the current TFF context.
+class Federation:
+    """What every runtime knows of a run: who takes part when, with which work, and the model's variables.
 
     Args:
       plan: what to do.
       dataset: of all scenarios; scenario i is client i.
 
     Attributes:
-      process: the TFF computations.
       algorithm: the algorithm, with the plan's sharing rules applied.
       tagged: the variables of the client model.
+      layout: the same as data, under the algorithm's policy.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -55,22 +63,61 @@ class FederatedTraining:
         self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
-        layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
-        settings = client_work.TrainingSettings(plan.batch_size, plan.learning_rate, self.algorithm.proximal)
+        self.layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
-        self.process = process_lib.build(
-            self.algorithm,
-            layout,
-            dataset.schema,
-            lambda: mmoe.build(dataset.schema, plan.model, plan.seed),
-            settings,
-            self._initial,
-            len(dataset.scenarios),
+        self._participations = [0] * len(dataset.scenarios)
+
+    def _process_arguments(self) -> "tuple[Any, ...]":
+        """The arguments of `process.parts` and `process.build`."""
+        plan, dataset = self.plan, self.dataset
+        settings = client_work.TrainingSettings(plan.batch_size, plan.learning_rate, self.algorithm.proximal)
+
+        def make_network() -> Any:
+            return mmoe.build(dataset.schema, plan.model, plan.seed)
+
+        return self.algorithm, self.layout, dataset.schema, make_network, settings, self._initial, len(dataset.scenarios)
+
+    def participants(self, round_number: int) -> "list[int]":
+        """The clients of a round, ascending; a function of the seed and the round."""
+        clients = len(self.dataset.scenarios)
+        count = max(1, round(self.plan.participation * clients))
+        chosen = np.random.default_rng([self.plan.seed, round_number]).permutation(clients)[:count]
+        return sorted(int(i) for i in chosen)
+
+    def _work(self, client: int) -> "OD[str, Any]":
+        scenario = self.dataset.scenarios[client]
+        epoch_steps = pipeline.steps_per_epoch(self.dataset.rows(scenario, "train"), self.plan.batch_size)
+        steps = max(1, round(self.plan.local_epochs * epoch_steps))
+        return OD(
+            shards=np.array(self.dataset.shards(scenario, "train"), dtype=object),
+            seed=np.int64(pipeline.stream_seed(self.plan.seed, client)),
+            first_step=np.int64(self._participations[client] * steps),
+            steps=np.int64(steps),
+            epoch_steps=np.int64(epoch_steps),
         )
+
+    def _serves(self, client: int) -> np.ndarray:
+        scenario = self.dataset.scenarios[client]
+        return np.array([self.dataset.observed(scenario, "train", t.name) > 0 for t in self.dataset.schema.tasks], np.float32)
+
+
+class FederatedTraining(Federation):
+    """The reference runtime: one pure computation a round, in the current TFF context, with all state in and out.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios; scenario i is client i.
+
+    Attributes:
+      process: the TFF computations.
+    """
+
+    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        super().__init__(plan, dataset)
+        self.process = process_lib.build(*self._process_arguments())
         self._private_type = self.process.iterative.next.type_signature.parameter[1].member["private"]
         self._state = self.process.iterative.initialize()
         self._private = [self._initial_private() for _ in dataset.scenarios]
-        self._participations = [0] * len(dataset.scenarios)
 
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0); absent clients keep what they have."""
@@ -94,7 +141,7 @@ class FederatedTraining:
     def to_save(self) -> run_directory.RoundState:
         """All state, for `restore`."""
         server = {"round": self._state["round"]}
-        for name in _NAMED_PARTS:
+        for name in NAMED_PARTS:
             server.update({f"{name}/{key}": value for key, value in self._state[name].items()})
         clients = dict(zip(self.dataset.scenarios, self._private))
         return run_directory.RoundState(server, clients, {"participations": self._participations})
@@ -106,19 +153,12 @@ class FederatedTraining:
         def part(name: str) -> "OD[str, np.ndarray]":
             return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(state_type[name]))
 
-        self._state = OD(round=saved.server["round"], **{name: part(name) for name in _NAMED_PARTS})
+        self._state = OD(round=saved.server["round"], **{name: part(name) for name in NAMED_PARTS})
         self._private = [
             OD((name, saved.clients[scenario][name]) for name, _ in tff.structure.to_elements(self._private_type))
             for scenario in self.dataset.scenarios
         ]
         self._participations = list(saved.meta["participations"])
-
-    def participants(self, round_number: int) -> "list[int]":
-        """The clients of a round, ascending; a function of the seed and the round."""
-        clients = len(self.dataset.scenarios)
-        count = max(1, round(self.plan.participation * clients))
-        chosen = np.random.default_rng([self.plan.seed, round_number]).permutation(clients)[:count]
-        return sorted(int(i) for i in chosen)
 
     def _initial_private(self) -> "OD[str, np.ndarray]":
         # Optimizer slots start at zero, as `adam.Adam` says.
@@ -126,19 +166,3 @@ class FederatedTraining:
             (name, self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype))
             for name, kind in tff.structure.to_elements(self._private_type)
         )
-
-    def _work(self, client: int) -> "OD[str, Any]":
-        scenario = self.dataset.scenarios[client]
-        epoch_steps = pipeline.steps_per_epoch(self.dataset.rows(scenario, "train"), self.plan.batch_size)
-        steps = max(1, round(self.plan.local_epochs * epoch_steps))
-        return OD(
-            shards=np.array(self.dataset.shards(scenario, "train"), dtype=object),
-            seed=np.int64(pipeline.stream_seed(self.plan.seed, client)),
-            first_step=np.int64(self._participations[client] * steps),
-            steps=np.int64(steps),
-            epoch_steps=np.int64(epoch_steps),
-        )
-
-    def _serves(self, client: int) -> np.ndarray:
-        scenario = self.dataset.scenarios[client]
-        return np.array([self.dataset.observed(scenario, "train", t.name) > 0 for t in self.dataset.schema.tasks], np.float32)

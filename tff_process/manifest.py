@@ -7,13 +7,13 @@ from pfrec import files, metrics
 from tff_process import federated
 
 
-def of(training: "federated.FederatedTraining") -> "dict[str, Any]":
+def of(training: federated.Federation) -> "dict[str, Any]":
     """The manifest of a training, as plain data.
 
     Shapes and bytes are those of one client and one round. `uploads` and `downloads` list everything that crosses the wire; what is in neither
     stays with its client.
     """
-    layout = training.process.layout
+    layout = training.layout
     table = training.algorithm.policy.table(training.tagged)
     uploads = [
         {"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded
@@ -48,7 +48,7 @@ def of(training: "federated.FederatedTraining") -> "dict[str, Any]":
     }
 
 
-def write(path: pathlib.Path, training: "federated.FederatedTraining") -> None:
+def write(path: pathlib.Path, training: federated.Federation) -> None:
     """Writes the manifest of a training."""
     files.write_json(path, of(training))
 

@@ -7,6 +7,7 @@ checks that.
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Callable
 
 import numpy as np
@@ -42,11 +43,43 @@ class FederatedProcess:
     client_count: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The computations that a process is composed of, and their types: what every runtime shares, however it connects them.
+
+    Attributes:
+      train: `(shared, personal, client) -> (private, report)`, one client's round.
+      evaluate_client: `(shared, personal, client) -> float64 [tasks, metrics]`.
+      aggregate: `(state, collected) -> (state, report of the round)`, at the server.
+      state_type, shared_type, personal_type, client_type, evaluation_client_type, private_type, report_type, collected_type: of the values
+        that pass between them.
+      initial_state: the server's state before the first round, of the model's initial values by name.
+      layout: the variables.
+      client_count: how many clients there are, present or not.
+    """
+
+    train: tff.Computation
+    evaluate_client: tff.Computation
+    aggregate: tff.Computation
+    state_type: tff.StructType
+    shared_type: tff.StructType
+    personal_type: tff.StructType
+    client_type: tff.StructType
+    evaluation_client_type: tff.StructType
+    private_type: tff.StructType
+    report_type: tff.StructType
+    metrics_type: tff.TensorType
+    collected_type: tff.StructType
+    initial_state: Callable[[Mapping[str, Any]], Any]
+    layout: layout_lib.Layout
+    client_count: int
+
+
 def _types(slots: "list[layout_lib.Slot]", *leading: int) -> "OD[str, tff.TensorType]":
     return OD((s.name, tff.TensorType(np.float32, [*leading, *s.shape])) for s in slots)
 
 
-def build(
+def parts(
     algorithm: base.Algorithm,
     layout: layout_lib.Layout,
     schema: schema_lib.Schema,
@@ -54,8 +87,8 @@ def build(
     settings: client_work.TrainingSettings,
     initial: "OD[str, np.ndarray]",
     client_count: int,
-) -> FederatedProcess:
-    """Composes the process.
+) -> Parts:
+    """Traces the computations of an algorithm, each once.
 
     Args:
       algorithm: what the server does.
@@ -69,11 +102,11 @@ def build(
     tasks = tuple(task.name for task in schema.tasks)
     personal_slots, common_slots = layout.joined(layout_lib.PERSONAL), layout.joined(layout_lib.COMMON)
 
-    @tff.tensorflow.computation
-    def initialize() -> Any:
-        return _state_struct(base.initial_state(algorithm, layout, client_count, {k: tf.constant(v) for k, v in initial.items()}))
+    def initial_state(values: Mapping[str, Any]) -> Any:
+        return _state_struct(base.initial_state(algorithm, layout, client_count, {k: tf.constant(v) for k, v in values.items()}))
 
-    state_type = initialize.type_signature.result
+    with tf.Graph().as_default():
+        state_type = tff.to_type(_tensor_types(initial_state(initial)))
     with keras_in_tff.version_2():
         optimizer_slots = _optimizer_types(make_network, schema, settings)
     private_type = tff.to_type(OD((*_types(layout.joined(layout_lib.PRIVATE)).items(), *optimizer_slots.items())))
@@ -117,6 +150,58 @@ def build(
     def evaluate_client(shared: Any, personal: Any, client: Any) -> Any:
         return client_work.evaluate(new_model(), incoming(shared, personal), client["private"], client["shards"])
 
+    collected_type = _collected_type(report_type, client_count)
+
+    @tff.tensorflow.computation(state_type, collected_type)
+    def aggregate(state: Any, collected: Any) -> Any:
+        report = collected["value"]
+        updates = base.Updates(report["values"], report["seen"], report["examples"], report["serves"], collected["present"])
+        new_state, diagnostics = algorithm.aggregate(
+            layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
+        )
+        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics))
+        return _state_struct(new_state), round_report
+
+    return Parts(
+        train=train,
+        evaluate_client=evaluate_client,
+        aggregate=aggregate,
+        state_type=state_type,
+        shared_type=shared_type,
+        personal_type=personal_type,
+        client_type=client_type,
+        evaluation_client_type=evaluation_client_type,
+        private_type=private_type,
+        report_type=report_type,
+        metrics_type=tff.TensorType(np.float64, [len(tasks), len(metrics.METRICS)]),
+        collected_type=collected_type,
+        initial_state=initial_state,
+        layout=layout,
+        client_count=client_count,
+    )
+
+
+def build(
+    algorithm: base.Algorithm,
+    layout: layout_lib.Layout,
+    schema: schema_lib.Schema,
+    make_network: Callable[[], tf.keras.Model],
+    settings: client_work.TrainingSettings,
+    initial: "OD[str, np.ndarray]",
+    client_count: int,
+) -> FederatedProcess:
+    """Composes the process of the computations of `parts`, which has the same arguments."""
+    made = parts(algorithm, layout, schema, make_network, settings, initial, client_count)
+    train, evaluate_client, aggregate = made.train, made.evaluate_client, made.aggregate
+    state_type, client_type, evaluation_client_type = made.state_type, made.client_type, made.evaluation_client_type
+    metrics_type, personal_type = made.metrics_type, made.personal_type
+    collect_reports = _collector(made.report_type, client_count)
+    collect_metrics = _collector(tff.to_type(OD(metrics=metrics_type)), client_count)
+
+    @tff.tensorflow.computation
+    def initialize() -> Any:
+        return made.initial_state(initial)
+
     @tff.tensorflow.computation(state_type)
     def shared_part(state: Any) -> Any:
         return OD(common=state["common"], template=state["template"])
@@ -148,20 +233,6 @@ def build(
             keys, tff.federated_value(client_count, tff.SERVER), tff.federated_map(personal_part, state), personal_of
         )
         return shared, tff.federated_map(only, chosen)
-
-    collect_reports = _collector(report_type, client_count)
-    metrics_type = tff.TensorType(np.float64, [len(tasks), len(metrics.METRICS)])
-    collect_metrics = _collector(tff.to_type(OD(metrics=metrics_type)), client_count)
-
-    @tff.tensorflow.computation(state_type, collect_reports.result_type)
-    def aggregate(state: Any, collected: Any) -> Any:
-        report = collected["value"]
-        updates = base.Updates(report["values"], report["seen"], report["examples"], report["serves"], collected["present"])
-        new_state, diagnostics = algorithm.aggregate(
-            layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
-        )
-        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics))
-        return _state_struct(new_state), round_report
 
     @tff.tensorflow.computation(metrics_type)
     def named(values: tf.Tensor) -> Any:
@@ -210,6 +281,23 @@ def _state_struct(state: base.ServerState) -> "OD[str, Any]":
     return OD((f.name, getattr(state, f.name)) for f in dataclasses.fields(base.ServerState))
 
 
+def _tensor_types(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return OD((name, _tensor_types(inner)) for name, inner in value.items())
+    return tff.TensorType(value.dtype.as_numpy_dtype, value.shape.as_list())
+
+
+def _collected_type(value_type: tff.StructType, client_count: int) -> tff.StructType:
+    """What `_collector` brings to the server: a client axis before every tensor, and who is present."""
+
+    def stacked(value: tff.Type) -> Any:
+        if isinstance(value, tff.StructType):
+            return OD((name, stacked(inner)) for name, inner in tff.structure.to_elements(value))
+        return tff.TensorType(value.dtype.type, [client_count, *value.shape])
+
+    return tff.to_type(OD(value=stacked(value_type), present=tff.TensorType(np.bool_, [client_count])))
+
+
 def _optimizer_types(make_network: Any, schema: schema_lib.Schema, settings: client_work.TrainingSettings) -> "OD[str, Any]":
     with tf.Graph().as_default():
         model = client_work.ClientModel(make_network, schema, settings.learning_rate)
@@ -245,7 +333,7 @@ def _collector(value_type: tff.StructType, client_count: int) -> _Collector:
     def zero() -> Any:
         return OD(value=zeros(value_type), present=tf.zeros([client_count], tf.bool))
 
-    result_type = zero.type_signature.result
+    result_type = _collected_type(value_type, client_count)
 
     @tff.tensorflow.computation(result_type, (np.int32, value_type))
     def accumulate(total: Any, item: Any) -> Any:

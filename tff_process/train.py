@@ -38,7 +38,7 @@ def _main(argv: "list[str]") -> None:
         dataset,
         output,
         resume=f.resume,
-        max_concurrent_clients=f.max_concurrent_clients,
+        options=training_flags.options(),
         progress=progress(plan.rounds),
     )
     print(table(outcome.summary))

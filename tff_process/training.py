@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import logging
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional, Protocol
 
 import numpy as np
@@ -16,6 +17,10 @@ from pfrec.data import dataset as dataset_lib
 from tff_process import federated, manifest, pooled, worker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
+from tff_process.runtime import options as options_lib
+from tff_process.runtime import simulation
+
+_log = logging.getLogger(__name__)
 
 
 class Training(Protocol):
@@ -60,7 +65,7 @@ def train(
     output: pathlib.Path,
     *,
     resume: bool = False,
-    max_concurrent_clients: int = 0,
+    options: options_lib.Options = options_lib.Options(),
     progress: Progress = lambda round_number, mean_auc: None,
 ) -> Outcome:
     """Trains, evaluates and writes a run directory.
@@ -70,7 +75,7 @@ def train(
       dataset: on what.
       output: the run directory: new or empty, or, with `resume`, one that a training with the same plan and data began.
       resume: whether to continue after the last complete round.
-      max_concurrent_clients: how many clients train at once; 0 sets no bound.
+      options: how it is executed, which does not change what comes out.
       progress: called after each round with its number and its mean valid AUC.
 
     Raises:
@@ -83,8 +88,8 @@ def train(
         run = check_same(output, plan, dataset)
     else:
         run = run_directory.RunDirectory.create(output, _config(plan, dataset))
-    with _training(plan, dataset, run, max_concurrent_clients) as training:
-        summary = _loop(plan, dataset, run, training, progress)
+    with _training(plan, dataset, run, options) as training:
+        summary = _loop(plan, dataset, run, training, options, progress)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     files.write_json(run.path / "summary.json", summary)
     return Outcome(run, summary)
@@ -119,34 +124,39 @@ def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> "dict[str, Any
 
 @contextlib.contextmanager
 def _training(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, max_concurrent: int
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options
 ) -> Iterator[Training]:
     if plan.algorithm in registry.POOLED:
         yield pooled.PooledTraining(plan, dataset)
         return
-    with worker.Worker(run.path / "logs" / "worker.log", max_concurrent) as running:
-        with tff.framework.get_context_stack().install(running.context()):
-            training = federated.FederatedTraining(plan, dataset)
-            manifest.write(run.path / "privacy_manifest.json", training)
-            yield training
+    if options.runtime == options_lib.REFERENCE:
+        with worker.Worker(run.path / "logs" / "worker.log", options.max_concurrent_clients) as running:
+            with tff.framework.get_context_stack().install(running.context()):
+                reference = federated.FederatedTraining(plan, dataset)
+                manifest.write(run.path / "privacy_manifest.json", reference)
+                yield reference
+        return
+    with simulation.resident_training(plan, dataset, run, options) as training:
+        manifest.write(run.path / "privacy_manifest.json", training)
+        yield training
 
 
 def _loop(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, training: Training, progress: Progress
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    training: Training,
+    options: options_lib.Options,
+    progress: Progress,
 ) -> "dict[str, Any]":
-    done = run.rounds()
-    rows: list[run_directory.MetricRow] = []
-    best: Optional[tuple[int, float]] = None
-    if done:
-        saved = run.load(done[-1])
-        training.restore(saved)
-        rows = [_from_json(row) for row in saved.meta["rows"]]
-        best = (saved.meta["best_round"], saved.meta["best_auc"])
-    for number in range(done[-1] if done else 0, plan.rounds):
+    done, meta = _resume(run, training)
+    best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_auc"]) if done else None
+    run.begin_metrics(done)
+    for number in range(done, plan.rounds):
         report = training.train_round(number)
         values = training.evaluate("valid")
         mean_auc = mean_metric(values, "auc")
-        rows += [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]
+        rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]
         rows += _rows(number + 1, dataset, "valid", values)
         if np.isnan(mean_auc):
             raise errors.PfrecError(
@@ -155,17 +165,45 @@ def _loop(
         if best is None or mean_auc > best[1]:
             best = (number + 1, mean_auc)
         state = training.to_save()
-        meta = {**state.meta, "rows": [_to_json(row) for row in rows], "best_round": best[0], "best_auc": best[1]}
-        run.commit(number + 1, dataclasses.replace(state, meta=meta))
+        # Before the round is complete: what is added for one that a kill cuts off is taken out again when it is resumed.
+        run.append_metrics(rows)
         _write_diagnostics(run, number + 1, report)
-        run.keep_only([best[0], number, number + 1])
-        run.write_metrics(rows)
+        meta = {**state.meta, "best_round": best[0], "best_auc": best[1]}
+        run.commit(number + 1, dataclasses.replace(state, meta=meta))
+        _keep_last(run, options.keep_rounds)
         progress(number + 1, mean_auc)
     assert best is not None
     training.restore(run.load(best[0]))
     values = training.evaluate("test")
-    run.write_metrics(rows + _rows(best[0], dataset, "test", values))
+    run.append_metrics(_rows(best[0], dataset, "test", values))
     return _summary(plan, dataset, best[0], values)
+
+
+def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, Mapping[str, Any]]":
+    """Continues from the last complete round that is undamaged; returns its number, 0 for none, and its meta.
+
+    Raises:
+      PfrecError: where there are complete rounds and all are damaged.
+    """
+    rounds = run.rounds()
+    for number in reversed(rounds):
+        try:
+            saved = run.load(number)
+            training.restore(saved)
+            return number, saved.meta
+        except errors.PfrecError as error:
+            _log.warning("%s: round %d cannot be used (%s); going back to the one before", run.path, number, error)
+    if rounds:
+        raise errors.PfrecError(
+            f"{run.path}: every kept round is damaged; train into another --output, with a larger --keep_rounds"
+        )
+    return 0, {}
+
+
+def _keep_last(run: run_directory.RunDirectory, count: int) -> None:
+    """Keeps the last rounds, and for each of them the one that was best until then: going back must find its test round too."""
+    last = run.rounds()[-count:]
+    run.keep_only({*last, *(run.meta(number)["best_round"] for number in last)})
 
 
 def mean_metric(values: np.ndarray, metric: str) -> float:
@@ -185,18 +223,12 @@ def _rows(round_number: int, dataset: dataset_lib.Dataset, split: str, values: n
     ]
 
 
-def _to_json(row: run_directory.MetricRow) -> "list[Any]":
-    return [*row[:-1], None if np.isnan(row[-1]) else row[-1]]
-
-
-def _from_json(row: "list[Any]") -> run_directory.MetricRow:
-    number, scenario, split, task, metric, value = row
-    return number, scenario, split, task, metric, float("nan") if value is None else value
-
-
 def _write_diagnostics(run: run_directory.RunDirectory, number: int, report: federated.RoundReport) -> None:
-    if report.diagnostics:
-        value = {name: np.asarray(array).tolist() for name, array in report.diagnostics.items()}
+    value: dict[str, Any] = {name: np.asarray(array).tolist() for name, array in report.diagnostics.items()}
+    value.update({name: dict(getattr(report, name)) for name in ("refused", "skipped", "clipped") if getattr(report, name)})
+    if not report.applied:
+        value["applied"] = False
+    if value:
         files.write_json(run.path / "diagnostics" / f"round_{number:05d}.json", value)
 
 

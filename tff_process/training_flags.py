@@ -8,6 +8,7 @@ from pfrec import errors
 
 if TYPE_CHECKING:
     from tff_process import plan as plan_lib
+    from tff_process.runtime import options as options_lib
 
 
 def define() -> None:
@@ -25,7 +26,9 @@ def define() -> None:
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_integer("max_concurrent_clients", 0, "Clients that train at once; 0 sets no bound.", lower_bound=0)
+    flags.DEFINE_integer(
+        "max_concurrent_clients", 0, "Clients that train at once; 0 takes what processors and memory bear.", lower_bound=0
+    )
     flags.DEFINE_integer("embedding_dim", 8, "Width of the embedding tables.", lower_bound=1)
     flags.DEFINE_float("embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0)
     flags.DEFINE_integer("numeric_dim", 16, "Width of the projection of numerical features; 0 for none.", lower_bound=0)
@@ -54,6 +57,57 @@ def define() -> None:
         "sharing",
         [],
         "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable.",
+    )
+    define_runtime()
+
+
+def define_runtime() -> None:
+    """Defines the flags of `options`."""
+    flags.DEFINE_enum(
+        "runtime",
+        "resident",
+        ["resident", "reference"],
+        "resident: private state stays in the clients' workers; reference: pure TFF.",
+    )
+    flags.DEFINE_integer("local_workers", 1, "Worker processes that the clients of a simulation are split over.", lower_bound=1)
+    flags.DEFINE_float(
+        "client_timeout",
+        3600.0,
+        "Seconds that a call on a worker may take before it counts as hung; 0 for no limit.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_enum(
+        "on_client_failure",
+        "retry",
+        ["retry", "skip", "stop"],
+        "What to do where a client's worker dies, hangs or fails: try it again (up to three times), let it miss the round, or stop.",
+    )
+    flags.DEFINE_integer("min_clients", 1, "A round with fewer accepted clients is not applied.", lower_bound=1)
+    flags.DEFINE_float(
+        "max_update_norm",
+        100.0,
+        "An update with a norm more than this many times the round's median is refused; 0 for no bound.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_bool("clip_updates", False, "Scale an update beyond --max_update_norm down to it instead of refusing it.")
+    flags.DEFINE_integer("keep_rounds", 2, "Complete rounds that are kept, besides the best ones.", lower_bound=1)
+
+
+def options() -> "options_lib.Options":
+    """How the flags ask for the training to be executed."""
+    from tff_process.runtime import options as options_lib
+
+    f = flags.FLAGS
+    return options_lib.Options(
+        runtime=f.runtime,
+        max_concurrent_clients=f.max_concurrent_clients,
+        local_workers=f.local_workers,
+        client_timeout=f.client_timeout or None,
+        on_client_failure=f.on_client_failure,
+        min_clients=f.min_clients,
+        max_update_norm=f.max_update_norm,
+        clip_updates=f.clip_updates,
+        keep_rounds=f.keep_rounds,
     )
 
 

@@ -86,7 +86,9 @@ class TemplateDense(tf.keras.layers.Layer):
             for number, task in enumerate(self.tasks):
                 component = LowRank(inputs, self.units, self.rank, self.seed + 1 + number, name=f"task_{task}")
                 roles.declare(component, roles.expert_task(self.expert, task))
-                component.build(input_shape)
+                # A scope of its own: in a graph, a second weight of the same name in one scope is renamed, and `groups.tag` goes by its name.
+                with tf.name_scope(component.name):
+                    component.build(input_shape)
                 self.task_components.append(component)
         super().build(input_shape)
 

@@ -1,0 +1,161 @@
+"""What the runtime does with one client: its state stays in its worker, and its files are written and read there."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from tff_process import process
+from tff_process.runtime import crew, remote, server, state_files
+
+OD = collections.OrderedDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """The computations of a run, compiled once; each is sent to a worker once.
+
+    Attributes:
+      train, evaluate, aggregate: as of `process.Parts`.
+      write, read, start: as of `state_files`.
+      parts: their types.
+    """
+
+    train: tff.Computation
+    evaluate: tff.Computation
+    aggregate: tff.Computation
+    write: tff.Computation
+    read: tff.Computation
+    start: tff.Computation
+    parts: process.Parts
+
+    @classmethod
+    def of(cls, parts: process.Parts) -> "Compiled":
+        """Compiles for TFF's native runtime."""
+        compile_one = tff.backends.native.desugar_and_transform_to_native
+        return cls(
+            train=compile_one(parts.train),
+            evaluate=compile_one(parts.evaluate_client),
+            aggregate=compile_one(parts.aggregate),
+            write=compile_one(state_files.writer(parts.private_type)),
+            read=compile_one(state_files.reader(parts.private_type)),
+            start=compile_one(state_files.starter(parts.private_type)),
+            parts=parts,
+        )
+
+
+@dataclasses.dataclass
+class Client:
+    """A client between rounds.
+
+    Attributes:
+      place: where it runs.
+      directory: of its versions, as its worker names it.
+      shards: the paths of a split's shards, as its worker names them.
+      serves: float32 [tasks], 1 where it has observed labels of the task.
+      version: the round after which its accepted private state is; 0 before its first.
+    """
+
+    place: crew.Place
+    directory: str
+    shards: "Callable[[str], list[str]]"
+    serves: np.ndarray
+    version: int = 0
+    private: Any = None
+    generation: int = -1
+
+    def version_path(self, version: int) -> str:
+        """Where a version is."""
+        return f"{self.directory}/round_{version:05d}"
+
+
+class ClientWork:
+    """The calls that make up a client's part of a round; safe to use for several clients at once.
+
+    Args:
+      compiled: the computations.
+      initial: the model's first values by name, of which private ones start every client.
+    """
+
+    def __init__(self, compiled: Compiled, initial: Mapping[str, np.ndarray]) -> None:
+        self._compiled, self._parts, self._initial = compiled, compiled.parts, initial
+
+    def train(self, client: Client, incoming: server.Server, work: Any, version: int) -> "tuple[Any, Any]":
+        """Trains a round and writes the new private state as `version`.
+
+        Returns:
+          a reference to the new private state, and the report that leaves the client.
+        """
+        there = client.place.host.remote
+        types = self._parts.client_type
+        own = OD(
+            client_id=self._constant(client, "client_id", np.int32(client.place.number), types["client_id"]),
+            private=self._private(client),
+            work=there.send(work, types["work"]),
+            serves=self._constant(client, "serves", client.serves, types["serves"]),
+        )
+        result = there.call(self._compiled.train, self._argument(client, incoming, own))
+        private = there.select(result, 0)
+        self.write(client, private, version)
+        return private, there.fetch(there.select(result, 1))
+
+    def write(self, client: Client, private: Any, version: int) -> None:
+        """Writes a private state to the client's directory."""
+        there = client.place.host.remote
+        directory = there.send(client.version_path(version), tff.TensorType(np.str_))
+        there.fetch(there.call(self._compiled.write, there.struct(OD(private=private, directory=directory))))
+
+    def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
+        """Metrics of the client's model on a split, float64 [tasks, metrics]."""
+        there = client.place.host.remote
+        types = self._parts.evaluation_client_type
+        own = OD(
+            client_id=self._constant(client, "client_id", np.int32(client.place.number), types["client_id"]),
+            private=self._private(client),
+            shards=self._constant(client, split, np.array(client.shards(split), dtype=object), types["shards"]),
+        )
+        return np.asarray(there.fetch(there.call(self._compiled.evaluate, self._argument(client, incoming, own))))
+
+    def load(self, client: Client, version: int) -> None:
+        """Makes a version on the client's disk its private state.
+
+        Raises:
+          WorkError: where it is missing or damaged.
+        """
+        host = client.place.host
+        there = host.remote
+        if version:
+            directory = there.send(client.version_path(version), tff.TensorType(np.str_))
+            read = there.call(self._compiled.read, directory)
+            # Fetching the count waits for the read, so that damage shows here and not in a round.
+            there.fetch(there.select(read, 1))
+            private = there.select(read, 0)
+        else:
+            private = host.kept("start", self, self._start)
+        client.private, client.version, client.generation = private, version, host.generation
+
+    def _start(self, there: remote.Remote) -> Any:
+        kinds = self._compiled.start.type_signature.parameter
+        values = OD((name, self._initial[name]) for name, _ in tff.structure.to_elements(kinds))
+        return there.call(self._compiled.start, there.send(values, kinds))
+
+    def _private(self, client: Client) -> Any:
+        if client.generation != client.place.host.generation:
+            self.load(client, client.version)
+        return client.private
+
+    def _constant(self, client: Client, name: str, value: Any, kind: tff.Type) -> Any:
+        return client.place.host.kept((client.place.number, name), self, lambda there: there.send(value, kind))
+
+    def _argument(self, client: Client, incoming: server.Server, own: Any) -> Any:
+        host, version = client.place.host, incoming.version
+        shared = host.kept("shared", version, lambda there: there.send(incoming.shared(), self._parts.shared_type))
+        personal = host.kept(
+            (client.place.number, "personal"),
+            version,
+            lambda there: there.send(incoming.personal(client.place.number), self._parts.personal_type),
+        )
+        return host.remote.struct(OD(shared=shared, personal=personal, client=host.remote.struct(own)))

@@ -1,0 +1,118 @@
+"""The workers of a run: one or more processes on this machine, or one in each silo."""
+
+import abc
+import pathlib
+import threading
+from typing import Any, Callable, Optional
+
+from pfrec import errors
+from tff_process import worker
+from tff_process.runtime import remote as remote_lib
+
+
+class Host(abc.ABC):
+    """A worker that clients' computations run on; it may be lost and come back empty.
+
+    Attributes:
+      name: for messages.
+      generation: how often it came up; a reference is of use in its own generation only.
+      lost: whether a call found it dead, hung or out of reach since it came up.
+    """
+
+    def __init__(self, name: str, deadline: Optional[float]) -> None:
+        self.name, self.generation, self.lost = name, 0, False
+        self._deadline = deadline
+        self._remote: Optional[remote_lib.Remote] = None
+        self._lock = threading.RLock()
+        self._kept: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def remote(self) -> remote_lib.Remote:
+        """The connection of this generation.
+
+        Raises:
+          WorkError: where it is lost.
+        """
+        if self.lost or self._remote is None:
+            raise remote_lib.WorkError("its worker is gone", lost=True)
+        return self._remote
+
+    def kept(self, key: Any, version: Any, make: Callable[[remote_lib.Remote], Any]) -> Any:
+        """A reference that several calls use, made once for each version, which is told by its identity."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None or found[0] is not version:
+                found = self._kept[key] = (version, make(self.remote))
+            return found[1]
+
+    def up(self) -> None:
+        """Starts or reaches the worker; from the main thread.
+
+        Raises:
+          PfrecError: where that fails.
+        """
+        self._remote = self._connect()
+        self.generation, self.lost = self.generation + 1, False
+
+    def down(self) -> None:
+        """Gives the worker up; its references are gone."""
+        with self._lock:
+            self._kept.clear()
+        if self._remote is not None:
+            if self.lost:
+                self._remote.abandon()
+            else:
+                self._remote.close()
+            self._remote = None
+        self._end()
+
+    @abc.abstractmethod
+    def _connect(self) -> remote_lib.Remote: ...
+
+    @abc.abstractmethod
+    def _end(self) -> None: ...
+
+
+class LocalHost(Host):
+    """A worker process on this machine, which ends with ours.
+
+    Args:
+      name: for messages.
+      log: file that receives its messages.
+      max_concurrent: how many computations run in it at once.
+      deadline: seconds that a call may take; None for no limit.
+    """
+
+    def __init__(self, name: str, log: pathlib.Path, max_concurrent: int, deadline: Optional[float]) -> None:
+        super().__init__(name, deadline)
+        self._log, self._max_concurrent = log, max_concurrent
+        self._process: Optional[worker.WorkerProcess] = None
+
+    @property
+    def pid(self) -> Optional[int]:
+        """Of the process; None where there is none."""
+        return None if self._process is None else self._process.pid
+
+    def _connect(self) -> remote_lib.Remote:
+        # A port may be taken between the moment it is found free and the worker's start.
+        for attempt in range(3):
+            process = self._process = worker.WorkerProcess(self._log, self._max_concurrent)
+            remote = remote_lib.Remote(process.target, self._deadline)
+            try:
+                process.wait_until_ready(remote.channel)
+                remote.open()
+                return remote
+            except errors.PfrecError:
+                remote.abandon()
+                self._end()
+                if attempt == 2:
+                    raise
+        raise AssertionError
+
+    def _end(self) -> None:
+        if self._process is not None:
+            if self.lost:
+                self._process.kill()
+            else:
+                self._process.stop()
+            self._process = None

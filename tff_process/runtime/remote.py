@@ -1,0 +1,211 @@
+"""Calls on one worker through TFF's `RemoteExecutor`: values stay there as references until they are fetched.
+
+Every call has a deadline, and an error says whether the worker is lost or the computation failed.
+"""
+
+import collections
+import concurrent.futures
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import Any, Optional
+
+import grpc
+import tensorflow_federated as tff
+
+from pfrec import errors
+from tff_process import worker as worker_lib
+
+_LOST = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    # A worker that was started again does not know the executor.
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+# Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
+_DISPOSE_TOGETHER = 8
+
+
+class WorkError(errors.PfrecError):
+    """A call on a worker failed.
+
+    Attributes:
+      lost: whether the worker died, hung or is out of reach; otherwise its computation failed.
+    """
+
+    def __init__(self, message: str, lost: bool) -> None:
+        super().__init__(message)
+        self.lost = lost
+
+
+class _TimedChannel(grpc.Channel):
+    """A channel that gives every call the same deadline.
+
+    Nobody is told of its connectivity: gRPC's thread that watches it would complain when the channel is closed.
+    """
+
+    def __init__(self, channel: grpc.Channel, seconds: Optional[float]) -> None:
+        self._channel, self._seconds = channel, seconds
+
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
+        call = self._channel.unary_unary(method, *arguments, **options)
+        return lambda request: call(request, timeout=self._seconds)
+
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    def stream_unary(self, *arguments: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    def stream_stream(self, *arguments: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        pass
+
+    def unsubscribe(self, callback: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> "_TimedChannel":
+        return self
+
+    def __exit__(self, *arguments: Any) -> None:
+        self.close()
+
+
+class _Stub(tff.framework.RemoteExecutorGrpcStub):
+    """Disposing of values of a lost worker is no error: they are gone."""
+
+    def dispose(self, request: Any) -> Any:
+        try:
+            return super().dispose(request)
+        except (grpc.RpcError, ValueError):
+            return None
+
+    def dispose_executor(self, request: Any) -> Any:
+        try:
+            return super().dispose_executor(request)
+        except (grpc.RpcError, ValueError):
+            return None
+
+
+class _Executor(tff.framework.RemoteExecutor):
+    """References may be dropped by several threads at once, and by garbage collection within one that is dropping."""
+
+    def __init__(self, stub: Any) -> None:
+        super().__init__(stub, dispose_batch_size=_DISPOSE_TOGETHER)
+        self._lock = threading.RLock()
+
+    def _dispose(self, *arguments: Any) -> None:
+        with self._lock:
+            super()._dispose(*arguments)
+
+
+class Remote:
+    """One worker's executor, used from several threads.
+
+    Args:
+      target: HOST:PORT of a worker that accepts calls.
+      deadline: seconds that a call may take; None for no limit.
+
+    Attributes:
+      channel: to the worker.
+
+    Raises:
+      WorkError: where the worker cannot be reached.
+    """
+
+    def __init__(self, target: str, deadline: Optional[float]) -> None:
+        self._target, self._deadline = target, deadline
+        self.channel = grpc.insecure_channel(target, worker_lib.CHANNEL_OPTIONS)
+        self._functions: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Connects: asks the worker for an executor."""
+        stub = _Stub(_TimedChannel(self.channel, self._deadline))
+        self._executor = _Executor(stub)
+        self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
+
+    def close(self) -> None:
+        """Disposes of the executor and its values, and disconnects."""
+        if hasattr(self, "_executor"):
+            with self._lock:
+                self._functions.clear()
+            self._executor.close()
+        self.channel.close()
+
+    def abandon(self) -> None:
+        """Disconnects from a worker that is lost, without a word to it."""
+        self.channel.close()
+
+    def send(self, value: Any, kind: tff.Type) -> Any:
+        """A reference to a value that is sent to the worker."""
+        return self._run(lambda: self._executor.create_value(value, kind))
+
+    def struct(self, values: Mapping[str, Any]) -> Any:
+        """A reference to the structure of referenced values."""
+        return self._run(lambda: self._executor.create_struct(collections.OrderedDict(values)))
+
+    def call(self, function: tff.Computation, argument: Any = None) -> Any:
+        """A reference to the result of a compiled computation, which is sent where it was not yet; the call itself does not wait."""
+        with self._lock:
+            # The function is kept too: its number may be another's after it is gone.
+            if id(function) not in self._functions:
+                self._functions[id(function)] = function, self.send(function, function.type_signature)
+            _, reference = self._functions[id(function)]
+        return self._run(lambda: self._executor.create_call(reference, argument))
+
+    def select(self, source: Any, index: int) -> Any:
+        """A reference to an element of a referenced structure."""
+        return self._run(lambda: self._executor.create_selection(source, index))
+
+    def fetch(self, reference: Any) -> Any:
+        """The value of a reference; structures come as ordered dicts, or lists where they have no names. Waits for the computation."""
+        return _plain(self._run(reference.compute), reference.type_signature)
+
+    def _run(self, start: Any) -> Any:
+        return self._try(lambda: _finish(start()))
+
+    def _try(self, call: Any) -> Any:
+        try:
+            return call()
+        except (grpc.RpcError, tff.framework.RetryableError) as error:
+            code = error.code() if callable(getattr(error, "code", None)) else None
+            details = (error.details() if callable(getattr(error, "details", None)) else None) or str(error)
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise WorkError(f"no answer within {self._deadline:g} s", lost=True) from error
+            if code in _LOST:
+                raise WorkError(f"the worker is gone ({' '.join(details.split())[:200]})", lost=True) from error
+            raise WorkError(_shortened(details), lost=False) from error
+        except (concurrent.futures.CancelledError, ValueError) as error:
+            if "closed channel" in str(error) or isinstance(error, concurrent.futures.CancelledError):
+                raise WorkError("the worker is gone", lost=True) from error
+            raise
+
+
+def _finish(work: "Coroutine[Any, Any, Any]") -> Any:
+    """Runs a coroutine of `RemoteExecutor`, which blocks where others would wait."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("the executor waits for something else than its worker")
+
+
+def _plain(value: Any, kind: tff.Type) -> Any:
+    # The worker returns structures without names.
+    if not isinstance(kind, tff.StructType):
+        return value
+    inner = [_plain(element, of) for element, (_, of) in zip(value, tff.structure.to_elements(kind))]
+    names = tff.structure.name_list(kind)
+    return inner if inner and not names else collections.OrderedDict(zip(names, inner))
+
+
+def _shortened(details: str) -> str:
+    """The worker's error in one line; TensorFlow repeats the node and the stack."""
+    line = " ".join(details.split())
+    return line if len(line) <= 400 else line[:400] + "..."

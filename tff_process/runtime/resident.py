@@ -1,0 +1,167 @@
+"""Federated training whose private state stays in the clients' workers between rounds.
+
+The same computations as the reference's (`process.Parts`), composed by calls on TFF's `RemoteExecutor` instead of one federated computation:
+the driver sends each client its values, and fetches its report and metrics and nothing else.
+"""
+
+import collections
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow_federated as tff
+
+from pfrec import metrics, run_directory
+from pfrec.data import dataset as dataset_lib
+from tff_process import federated, process
+from tff_process import plan as plan_lib
+from tff_process.runtime import clients as clients_lib
+from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import guard, hosts
+from tff_process.runtime import server as server_lib
+
+OD = collections.OrderedDict
+_log = logging.getLogger(__name__)
+# The last run's alone: a comparison goes through the seeds of one algorithm, or through algorithms that have nothing in common.
+_COMPILED: "dict[str, Any]" = {}
+
+
+class ResidentTraining(federated.Federation):
+    """One run's federated training on workers that are up.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios; scenario i is client i.
+      client_hosts: the worker of each client, in the order of the scenarios; several clients may have the same.
+      server_host: the worker that aggregates.
+      directory: the directory of a scenario's private states, as its worker names it.
+      crew: runs the clients.
+      rules: what updates are refused.
+
+    Attributes:
+      server: its state.
+      clients: in the order of the scenarios.
+    """
+
+    def __init__(
+        self,
+        plan: plan_lib.Plan,
+        dataset: dataset_lib.Dataset,
+        client_hosts: "Sequence[hosts.Host]",
+        server_host: hosts.Host,
+        directory: "Callable[[str], str]",
+        crew: crew_lib.Crew,
+        rules: guard.Rules = guard.Rules(),
+    ) -> None:
+        super().__init__(plan, dataset)
+        self._crew, self._rules, self._server_host = crew, rules, server_host
+        compiled = self._compiled()
+        self._parts = compiled.parts
+        self.server = server_lib.Server(compiled.parts, compiled.aggregate, self._initial, server_host)
+        self._work_of = clients_lib.ClientWork(compiled, self._initial)
+        self.clients = [
+            clients_lib.Client(
+                crew_lib.Place(number, scenario, host),
+                directory(scenario),
+                functools.partial(dataset.shards, scenario),
+                self._serves(number),
+            )
+            for number, (scenario, host) in enumerate(zip(dataset.scenarios, client_hosts))
+        ]
+
+    def _compiled(self) -> clients_lib.Compiled:
+        """The computations, traced and compiled once in this process for all runs that differ in nothing that a graph holds."""
+        # Seed, rounds and amount of work reach a client as values.
+        graph = dataclasses.replace(self.plan, seed=0, rounds=1, local_epochs=1.0, participation=1.0)
+        key = (graph, self.dataset.schema, len(self.dataset.scenarios))
+        if _COMPILED.get("key") != key:
+            _COMPILED.clear()
+            _COMPILED.update(key=key, value=clients_lib.Compiled.of(process.parts(*self._process_arguments())))
+        return _COMPILED["value"]
+
+    def train_round(self, round_number: int) -> federated.RoundReport:
+        """Trains round `round_number` (from 0).
+
+        A client that is absent, skipped or refused keeps what it has, and its next round begins where it stands.
+
+        Raises:
+          PfrecError: where a client fails and may not be skipped.
+        """
+        version = round_number + 1
+        present = self.participants(round_number)
+        works = {i: self._work(i) for i in present}
+        done, skipped = self._each(
+            present, lambda client: self._work_of.train(client, self.server, works[client.place.number], version), "training"
+        )
+        verdict = guard.judge(self._rules, {i: report for i, (_, report) in done.items()}, self._parts.report_type, self._received)
+        self._tell(verdict, round_number)
+        applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
+        report: Mapping[str, Any] = {"diagnostics": {}}
+        if applied:
+            report = self._crew.alone(self._server_host, lambda: self.server.apply(verdict.accepted), "aggregation")
+            for i in verdict.accepted:
+                client = self.clients[i]
+                client.private, client.version, client.generation = done[i][0], version, client.place.host.generation
+                self._participations[i] += 1
+        else:
+            _log.warning(
+                "round %d: %d client(s) accepted of at least %d; it is not applied",
+                version,
+                len(verdict.accepted),
+                self._rules.min_clients,
+            )
+        return federated.RoundReport(
+            loss={self.dataset.scenarios[i]: float(verdict.accepted[i]["loss"]) for i in verdict.accepted},
+            diagnostics=dict(report["diagnostics"]),
+            refused={self.dataset.scenarios[i]: reason for i, reason in verdict.refused.items()},
+            skipped={self.dataset.scenarios[i]: reason for i, reason in skipped.items()},
+            clipped={self.dataset.scenarios[i]: factor for i, factor in verdict.clipped.items()},
+            applied=applied,
+        )
+
+    def evaluate(self, split: str) -> np.ndarray:
+        """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]; NaN for a client that was skipped."""
+        done, _ = self._each(
+            range(len(self.clients)), lambda client: self._work_of.evaluate(client, self.server, split), "evaluation"
+        )
+        missing = np.full([len(self.dataset.schema.tasks), len(metrics.METRICS)], np.nan)
+        return np.stack([done.get(i, missing) for i in range(len(self.clients))])
+
+    def to_save(self) -> run_directory.RoundState:
+        """The server's state, and which version of each client's own belongs to it; the clients have written theirs themselves."""
+        server = {"round": self.server.state["round"]}
+        for name in federated.NAMED_PARTS:
+            server.update({f"{name}/{key}": value for key, value in self.server.state[name].items()})
+        versions = {client.place.scenario: client.version for client in self.clients}
+        return run_directory.RoundState(server, {}, {"participations": list(self._participations), "versions": versions})
+
+    def restore(self, saved: run_directory.RoundState) -> None:
+        """Continues from a saved round; each client reads its version of it.
+
+        Raises:
+          PfrecError: where a client's version is missing or damaged; the message names the client.
+        """
+        kinds = self._parts.state_type
+
+        def part(name: str) -> "OD[str, np.ndarray]":
+            return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(kinds[name]))
+
+        self.server.set_state(OD(round=saved.server["round"], **{name: part(name) for name in federated.NAMED_PARTS}))
+        self._participations = list(saved.meta["participations"])
+        versions = saved.meta["versions"]
+        for client in self.clients:
+            client.version, client.private, client.generation = versions[client.place.scenario], None, -1
+        self._each(range(len(self.clients)), lambda client: self._work_of.load(client, client.version), "reading its state")
+
+    def _each(self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str) -> Any:
+        return self._crew.run([self.clients[i].place for i in numbers], lambda place: task(self.clients[place.number]), what)
+
+    def _received(self, client: int) -> "Mapping[str, np.ndarray]":
+        return {**self.server.state["common"], **self.server.personal(client)["values"]}
+
+    def _tell(self, verdict: guard.Verdict, round_number: int) -> None:
+        for i, reason in verdict.refused.items():
+            _log.warning("round %d: the update of client %s is refused: %s", round_number + 1, self.dataset.scenarios[i], reason)

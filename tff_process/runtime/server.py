@@ -1,0 +1,81 @@
+"""The server's part: its state, what each client receives of it, and the aggregation."""
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_process import process
+from tff_process.runtime import hosts
+
+OD = collections.OrderedDict
+
+
+class Server:
+    """Keeps the server's state and aggregates in a worker of its own choice.
+
+    Args:
+      parts: the computations; `aggregate` compiled.
+      aggregate: the compiled aggregation.
+      initial: the model's initial values by name.
+      host: the worker that aggregates; it may be one that clients use.
+
+    Attributes:
+      state: the server's state, arrays by name.
+      version: an object of its own for every state.
+    """
+
+    def __init__(
+        self, parts: process.Parts, aggregate: tff.Computation, initial: Mapping[str, np.ndarray], host: hosts.Host
+    ) -> None:
+        self._parts, self._aggregate, self._host = parts, aggregate, host
+        self.set_state(tf.nest.map_structure(lambda tensor: tensor.numpy(), parts.initial_state(initial)))
+
+    def set_state(self, state: Any) -> None:
+        """Replaces the state."""
+        self.state = state
+        self.version = object()
+
+    def shared(self) -> Any:
+        """What every client may see."""
+        return OD(common=self.state["common"], template=self.state["template"])
+
+    def personal(self, client: int) -> Any:
+        """What one client alone receives."""
+        return OD(client_id=np.int32(client), values=OD((name, value[client]) for name, value in self.state["personal"].items()))
+
+    def apply(self, reports: Mapping[int, Any]) -> Any:
+        """Aggregates the reports of the clients present, by client number, into the next state.
+
+        Returns:
+          what the algorithm says of the round: `examples`, `loss`, `present` by client, and `diagnostics`.
+        """
+        collected = stack(reports, self._parts.report_type, self._parts.client_count)
+        remote = self._host.remote
+        state = self._host.kept("state", self.version, lambda r: r.send(self.state, self._parts.state_type))
+        argument = remote.struct(OD(state=state, collected=remote.send(collected, self._parts.collected_type)))
+        result = remote.call(self._aggregate, argument)
+        new_state, report = remote.fetch(result)
+        self.set_state(new_state)
+        self._host.kept("state", self.version, lambda r: r.select(result, 0))
+        return report
+
+
+def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any:
+    """Reports stacked along a client axis, zeros where a client is absent, and who is present: what `process._collector` brings."""
+
+    def stacked(kind: tff.Type, values: Mapping[int, Any]) -> Any:
+        if isinstance(kind, tff.StructType):
+            return OD(
+                (name, stacked(inner, {client: value[name] for client, value in values.items()}))
+                for name, inner in tff.structure.to_elements(kind)
+            )
+        result = np.zeros([clients, *kind.shape], kind.dtype.type)
+        for client, value in values.items():
+            result[client] = value
+        return result
+
+    return OD(value=stacked(kind, reports), present=np.array([client in reports for client in range(clients)]))

@@ -1,0 +1,89 @@
+"""A simulation: all clients on this machine, in worker processes that start and end with the run."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from pfrec import files, run_directory
+from pfrec.data import dataset as dataset_lib
+from tff_process import plan as plan_lib
+from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import guard, hosts, resident
+from tff_process.runtime import options as options_lib
+
+# A client's graph, its session and TensorFlow's buffers, besides values, gradients and the optimizer's slots.
+_CLIENT_BYTES = 200_000_000
+
+
+@contextlib.contextmanager
+def resident_training(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options
+) -> Iterator[resident.ResidentTraining]:
+    """Starts the workers and makes the training in them; ends them in any case.
+
+    Raises:
+      PfrecError: where a worker does not start or a client directory cannot be made.
+    """
+    concurrent = options.max_concurrent_clients or default_concurrency(len(dataset.scenarios), _model_bytes(dataset, plan))
+    count = min(options.local_workers, len(dataset.scenarios))
+    logs = run.path / "logs"
+    workers = [
+        hosts.LocalHost(
+            f"the worker with log {logs / _log_name(number, count)}",
+            logs / _log_name(number, count),
+            concurrent,
+            options.client_timeout,
+        )
+        for number in range(count)
+    ]
+    for scenario in dataset.scenarios:
+        with files.readable_errors(run.client_path(scenario)):
+            run.client_path(scenario).mkdir(parents=True, exist_ok=True)
+    crew = crew_lib.Crew(concurrent, options.on_client_failure)
+    try:
+        for host in workers:
+            host.up()
+        yield resident.ResidentTraining(
+            plan,
+            dataset,
+            [workers[number % count] for number in range(len(dataset.scenarios))],
+            workers[0],
+            lambda scenario: str(run.client_path(scenario).resolve()),
+            crew,
+            guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
+        )
+    finally:
+        for host in workers:
+            host.down()
+        crew.close()
+
+
+def _log_name(number: int, count: int) -> str:
+    return "worker.log" if count == 1 else f"worker_{number}.log"
+
+
+def default_concurrency(clients: int, model_bytes: int) -> int:
+    """How many clients train at once where nobody says: one a processor, and fewer where memory would not hold them.
+
+    Args:
+      clients: how many there are.
+      model_bytes: size of a client's model.
+    """
+    # Values, gradients, two slots of Adam, and as much again while they pass from one round to the next.
+    need = _CLIENT_BYTES + 8 * model_bytes
+    fitting = _available_bytes() // 2 // need
+    return max(1, min(clients, len(os.sched_getaffinity(0)), fitting))
+
+
+def _available_bytes() -> int:
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return 4 << 30
+
+
+def _model_bytes(dataset: dataset_lib.Dataset, plan: plan_lib.Plan) -> int:
+    """The embedding tables, which are what makes a model large."""
+    return 4 * plan.model.embedding_dim * sum(feature.cardinality for feature in dataset.schema.categorical)

@@ -1,0 +1,78 @@
+"""A client's own computations that keep its private state in its directory, in the format of `pfrec.checkpoint`.
+
+Graph operations alone: the private state goes from the worker's memory to the disk of the worker's machine and never through the driver.
+A version counts only once the server's checkpoint names it, so a torn one that a kill left behind is never read.
+"""
+
+import collections
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from pfrec import checkpoint, files
+
+
+def writer(private_type: tff.StructType) -> tff.Computation:
+    """The computation `(private, directory) -> int32`, which writes a state and returns the bytes of its index."""
+    meta = files.json_text({"names": sorted(dict(tff.structure.to_elements(private_type))), "meta": None})
+
+    @tff.tensorflow.computation(private_type, np.str_)
+    def write(private: Any, directory: tf.Tensor) -> tf.Tensor:
+        names = sorted(private)
+        prefix = tf.strings.join([directory, "/", checkpoint.PREFIX])
+        save = tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[private[name] for name in names],
+        )
+        # What is returned must depend on every effect, by data: TensorFlow drops the others from a computation's graph. And the file that
+        # says that the state is whole is written last.
+        with tf.control_dependencies([save]):
+            index = tf.io.read_file(prefix + ".index")
+        described = tf.io.write_file(tf.strings.join([directory, "/", checkpoint.META]), meta + tf.strings.substr(index, 0, 0))
+        with tf.control_dependencies([described]):
+            return tf.strings.length(tf.identity(index))
+
+    return write
+
+
+def reader(private_type: tff.StructType) -> tff.Computation:
+    """The computation `directory -> (private, int32)`, which reads a state and counts its tensors; it fails where a checksum does not fit."""
+    kinds = collections.OrderedDict(tff.structure.to_elements(private_type))
+
+    @tff.tensorflow.computation(np.str_)
+    def read(directory: tf.Tensor) -> Any:
+        values = tf.raw_ops.RestoreV2(
+            prefix=tf.strings.join([directory, "/", checkpoint.PREFIX]),
+            tensor_names=list(kinds),
+            shape_and_slices=[""] * len(kinds),
+            dtypes=[kind.dtype.type for kind in kinds.values()],
+        )
+        private = collections.OrderedDict(
+            (name, tf.ensure_shape(value, kind.shape)) for (name, kind), value in zip(kinds.items(), values)
+        )
+        return private, tf.constant(len(kinds))
+
+    return read
+
+
+def starter(private_type: tff.StructType) -> tff.Computation:
+    """The computation `values -> private`, which adds the optimizer's slots, all zero, to a client's first private values."""
+    kinds = collections.OrderedDict(tff.structure.to_elements(private_type))
+    given = collections.OrderedDict((name, kind) for name, kind in kinds.items() if not is_slot(name))
+
+    @tff.tensorflow.computation(given)
+    def start(values: Any) -> Any:
+        return collections.OrderedDict(
+            (name, values[name] if name in given else tf.zeros(kind.shape, kind.dtype.type)) for name, kind in kinds.items()
+        )
+
+    return start
+
+
+def is_slot(name: str) -> bool:
+    """Whether a tensor of a private state belongs to the optimizer."""
+    return name.startswith("optimizer/")
