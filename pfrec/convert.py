@@ -28,11 +28,16 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("input", None, "The raw file or folder.", required=True)
     flags.DEFINE_string(
-        "output", None, "The dataset directory to write; must not exist or be empty. With --infer_schema, the TOML file.", required=True
+        "output",
+        None,
+        "The dataset directory to write; must not exist or be empty. With --infer_schema, the TOML file.",
+        required=True,
     )
     flags.DEFINE_string("schema", None, "TOML schema of the columns (csv and parquet only).")
     flags.DEFINE_bool("infer_schema", False, "Write a first TOML schema of csv or parquet files to --output, for a person to edit.")
-    flags.DEFINE_integer("split_seed", 0, "Seed of the hash that splits rows into train, valid and test, and of the sampling of users.")
+    flags.DEFINE_integer(
+        "split_seed", 0, "Seed of the hash that splits rows into train, valid and test, and of the sampling of users."
+    )
     flags.DEFINE_enum(
         "missing_numerical",
         "reject",
@@ -46,7 +51,9 @@ def define_flags() -> None:
         "What to do with a row that does not fit: stop with an error, leave it out and count it, or also keep it in quarantine.jsonl.",
     )
     flags.DEFINE_bool("resume", False, "Go on with the conversion into --output that was killed or interrupted.")
-    flags.DEFINE_float("sample_users", 1.0, "Part of users whose rows are kept, chosen by --split_seed (tenrec, kuairand).", 0.0, 1.0)
+    flags.DEFINE_float(
+        "sample_users", 1.0, "Part of users whose rows are kept, chosen by --split_seed (tenrec, kuairand).", 0.0, 1.0
+    )
     flags.DEFINE_list("scenarios", [], "Scenarios to keep; empty for the format's own choice (tenrec, kuairand).")
     flags.DEFINE_list("tasks", [], "Tasks to keep; empty for the format's own choice (tenrec, kuairand).")
     flags.DEFINE_integer("min_count", None, "Ids rarer than this among training rows share one id (ali_ccp).", lower_bound=1)

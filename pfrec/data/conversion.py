@@ -64,7 +64,7 @@ def run(
         scratch.mkdir(exist_ok=True)
         raw = open_source(scratch)
         state = _state(work / work_directory.STATE_FILE, raw, output, source_format, options)
-        if state["clients"] is None:
+        if "clients" not in state:
             state["clients"] = {name: value.to_json() for name, value in _client_schemas(raw, options).items()}
         clients = {name: schema_lib.Schema.from_json(value, place=name) for name, value in state["clients"].items()}
         record = {"fractions": list(raw.fractions), "missing_numerical": options.missing_numerical, **options.record}
@@ -118,6 +118,9 @@ def _convert(
     target: writer.DatasetWriter,
 ) -> None:
     """Encodes a chunk and hands its rows to the writer."""
+    if not len(chunk):
+        bad.add(chunk.faults)
+        return
     if scenario is None and clients:
         parts: list[tuple[Optional[str], source.RawChunk]] = list(_by_scenario(chunk))
     else:
@@ -169,6 +172,8 @@ def _client_schemas(raw: source.Source, options: Options) -> "dict[str, schema_l
 
     def training() -> "Iterator[tuple[str, source.RawChunk]]":
         for scenario, split, chunk in raw.chunks(None):
+            if not len(chunk):
+                continue
             if split is None:
                 kept = np.flatnonzero(splits.split_of(chunk.rows, options.split_seed, raw.fractions) == 0)
                 chunk = chunk.take(kept)
@@ -179,9 +184,7 @@ def _client_schemas(raw: source.Source, options: Options) -> "dict[str, schema_l
     return local_statistics.client_schemas(raw.schema, training(), options.missing_numerical)
 
 
-def _state(
-    path: pathlib.Path, raw: source.Source, output: pathlib.Path, source_format: str, options: Options
-) -> dict[str, Any]:
+def _state(path: pathlib.Path, raw: source.Source, output: pathlib.Path, source_format: str, options: Options) -> dict[str, Any]:
     """What the last checkpoint says, or the start of a conversion.
 
     Raises:
@@ -198,12 +201,14 @@ def _state(
     if options.resume and path.exists():
         state = files.read_json(path, remedy=f"remove {path.parent}, or convert without --resume")
         if not isinstance(state, dict) or state.get("inputs") != inputs:
-            raise work_directory.KeptError(f"{output}: its conversion was begun with other flags or files; resume with the same, or leave --resume out")
+            raise work_directory.KeptError(
+                f"{output}: its conversion was begun with other flags or files; resume with the same, or leave --resume out"
+            )
         return state
     for leftover in path.parent.glob("*/*.piece-*"):
         leftover.unlink()
-    start = {"inputs": inputs, "position": None, "finished": False, "writer": None, "imputed": {}, "bad_rows": None}
-    return {**start, "clients": None, "quarantine_bytes": 0}
+    start: dict[str, Any] = {"inputs": inputs, "position": None, "finished": False, "writer": None, "imputed": {}, "bad_rows": None}
+    return {**start, "quarantine_bytes": 0}
 
 
 @contextlib.contextmanager

@@ -165,7 +165,9 @@ def _chunk(text: _Text, kinds: Mapping[str, str]) -> tuple[source.RawChunk, int]
 
     if text.block.regular:
         try:
-            table = text.parse(text.block.text, {name: pa.float64() if kind == NUMBER else pa.string() for name, kind in kinds.items()})
+            table = text.parse(
+                text.block.text, {name: pa.float64() if kind == NUMBER else pa.string() for name, kind in kinds.items()}
+            )
             return _made(text, table, np.arange(text.first_row, text.first_row + len(table), dtype=np.int64), []), len(table)
         except pa.ArrowInvalid:
             pass
@@ -246,7 +248,9 @@ def _made(text: _Text, table: Any, rows: np.ndarray, faults: "list[bad_rows.Faul
         values = table.column(name).combine_chunks()
         for null in text.dialect.nulls:
             if str(values.type) in ("string", "binary"):
-                values = compute.if_else(compute.equal(values, null.encode() if str(values.type) == "binary" else null), None, values)
+                values = compute.if_else(
+                    compute.equal(values, null.encode() if str(values.type) == "binary" else null), None, values
+                )
         columns[name] = values
     return source.RawChunk(text.file, rows, columns, text.origin, tuple(faults))
 

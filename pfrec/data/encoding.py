@@ -1,7 +1,7 @@
 """Turns raw columns into rows: ids, numbers, labels and groups, checked value by value."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,16 @@ def numbers_or_nan(chunk: source.RawChunk, column: str) -> np.ndarray:
     return _numbers(chunk, column, _Checks(chunk))
 
 
+def only_numbers(chunk: source.RawChunk, columns: Sequence[str]) -> source.RawChunk:
+    """The chunk without the rows that have something other than a number, or nothing, in one of `columns`; those become faults."""
+    checks = _Checks(chunk)
+    for column in columns:
+        _numbers(chunk, column, checks)
+    if not checks.bad.any():
+        return chunk
+    return dataclasses.replace(chunk.take(np.flatnonzero(~checks.bad)), faults=(*chunk.faults, *checks.faults))
+
+
 def _numbers(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
     """The same; values that are no number are marked, and NaN."""
     import pyarrow as pa
@@ -206,20 +216,6 @@ def _arrow(values: Any) -> Any:
     return values
 
 
-def is_missing(values: Any) -> np.ndarray:
-    """Where a column of numbers has nothing, or a spelling of it, bool [rows]."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    values = _arrow(values)
-    if pa.types.is_string(values.type):
-        values = compute.utf8_trim_whitespace(values)
-        missing = compute.is_in(values, value_set=pa.array([None, *_null_texts()], pa.string()))
-    else:
-        missing = compute.is_null(values, nan_is_null=True)
-    return missing.to_numpy(zero_copy_only=False)
-
-
 def _null_texts() -> list[str]:
     """The spellings that Arrow's CSV reader takes for a missing number."""
     from pyarrow import csv as arrow_csv
@@ -256,8 +252,10 @@ def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Check
         good,
         feature.name,
         "id_out_of_range",
-        lambda i: f"the id {values[i]:.17g} is not one of 0 to {feature.cardinality - 1}; "
-        'mend the value, raise the cardinality, or use encoding = "hash"',
+        lambda i: (
+            f"the id {values[i]:.17g} is not one of 0 to {feature.cardinality - 1}; "
+            'mend the value, raise the cardinality, or use encoding = "hash"'
+        ),
     )
     return np.where(good & ~missing, values, 0).astype(np.int32)
 
@@ -295,9 +293,7 @@ def _finite(
         remedy = f"mend it, or pass --missing_numerical=impute to put {stand_in} there"
         empty = np.isnan(values)
         checks.require(~empty, column.name, "number_missing", lambda _: f"the value is empty or NaN; {remedy}")
-        checks.require(
-            good | empty, column.name, "number_infinite", lambda _: f"the value is infinite as a 32-bit float; {remedy}"
-        )
+        checks.require(good | empty, column.name, "number_infinite", lambda _: f"the value is infinite as a 32-bit float; {remedy}")
     return np.where(good, values, np.float32(default)), ~good
 
 

@@ -87,7 +87,8 @@ class _Moments:
 def open_schema(schema: schema_lib.Schema) -> schema_lib.Schema:
     """The schema with local features read as any text or number: what tells good rows before the statistics are known."""
     categorical = [
-        dataclasses.replace(f, encoding="hash", cardinality=1) if f.encoding == "local_vocabulary" else f for f in schema.categorical
+        dataclasses.replace(f, encoding="hash", cardinality=1) if f.encoding == "local_vocabulary" else f
+        for f in schema.categorical
     ]
     numerical = [column if column.normalise == "none" else schema_lib.Numerical(column.name) for column in schema.numerical]
     return dataclasses.replace(schema, categorical=tuple(categorical), numerical=tuple(numerical))

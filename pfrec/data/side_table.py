@@ -18,6 +18,7 @@ class SideTable:
     """Numbers and texts by key. Texts are kept as places in a list of distinct ones.
 
     Attributes:
+      names: its columns.
       rows: how many rows it has, after `freeze`.
       repeated: positions (in the order added) of rows whose key an earlier row has; they are never found. int64 [repeated].
     """
@@ -33,6 +34,7 @@ class SideTable:
         self._path = path
         self._dtype = np.dtype([(name, "<f4") for name in numbers] + [(name, "<i4") for name in texts])
         self._numbers, self._texts = tuple(numbers), tuple(texts)
+        self.names = (*self._numbers, *self._texts)
         self._words: dict[str, dict[Optional[str], int]] = {name: {None: 0} for name in texts}
         self._key_parts: list[np.ndarray] = []
         self._stream = path.open("wb")

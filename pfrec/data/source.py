@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -139,6 +139,11 @@ def units_after(count: int, resume: Optional[Any]) -> "Iterator[tuple[int, Optio
 def in_unit(chunk: RawChunk, number: int) -> RawChunk:
     """The chunk with `resume` within unit `number` as one within all units."""
     return chunk if chunk.resume is None else dataclasses.replace(chunk, resume=[number, chunk.resume])
+
+
+def faults_alone(file: Any, faults: "Sequence[bad_rows.Faults]") -> RawChunk:
+    """A chunk without rows, for the faults of a file that others are joined with."""
+    return RawChunk(file, np.zeros(0, np.int64), {}, faults=tuple(faults))
 
 
 def is_scenario_name(name: str) -> bool:

@@ -77,21 +77,34 @@ def read(path: pathlib.Path) -> TomlSchema:
     Raises:
       PfrecError: where the file is missing or no TOML, or has an unknown key or a wrong value; names the key.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise errors.PfrecError(f"{path}: no such file; check --schema") from None
+    except (OSError, ValueError) as error:
+        raise errors.PfrecError(f"{path}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
+    return read_text(text, place=str(path))
+
+
+def read_text(text: str, *, place: str) -> TomlSchema:
+    """The same from a document's text; `place` is what messages call it.
+
+    Raises:
+      PfrecError: as `read`.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
 
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise errors.PfrecError(f"{path}: no such file; check --schema") from None
-    except (OSError, ValueError) as error:
-        raise errors.PfrecError(f"{path}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
+        value = tomllib.loads(text)
+    except ValueError as error:
+        raise errors.PfrecError(f"{place}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
     try:
         return parse(value)
     except errors.PfrecError as error:
-        raise errors.PfrecError(f"{path}: {error}") from None
+        raise errors.PfrecError(f"{place}: {error}") from None
 
 
 def parse(value: Mapping[str, Any]) -> TomlSchema:
@@ -174,7 +187,9 @@ def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
     normalise = _get(entry, "normalise", str, place, "none")
     if normalise != "none":
         if "default" in entry:
-            raise errors.PfrecError(f"{place}: default does not go with normalise: each client's own mean stands in; remove one of them")
+            raise errors.PfrecError(
+                f"{place}: default does not go with normalise: each client's own mean stands in; remove one of them"
+            )
         return schema_lib.Numerical(name, None, normalise)
     default = float(_get(entry, "default", (int, float), place, 0.0))
     if not abs(default) < 3.4e38:

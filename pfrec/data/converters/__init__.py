@@ -7,13 +7,17 @@ import pathlib
 
 from pfrec import errors
 from pfrec.data import source
-from pfrec.data.converters import aliexpress, csv, movielens, parquet
+from pfrec.data.converters import ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, parquet, tenrec
 
 FORMATS = {
+    "ali_ccp": ali_ccp.open_source,
     "aliexpress": aliexpress.open_source,
+    "aliexpress_raw": aliexpress_raw.open_source,
     "csv": csv.open_source,
+    "kuairand": kuairand.open_source,
     "movielens": movielens.open_source,
     "parquet": parquet.open_source,
+    "tenrec": tenrec.open_source,
 }
 
 

@@ -79,7 +79,9 @@ def _cardinalities(files: Sequence[raw_file.RawFile]) -> list[int]:
     return [int(value) + 1 for value in largest]
 
 
-def _chunks(parts: "Sequence[tuple[str, raw_file.RawFile, str]]", found: schema_lib.Schema, resume: Optional[Any]) -> Iterator[source.Chunk]:
+def _chunks(
+    parts: "Sequence[tuple[str, raw_file.RawFile, str]]", found: schema_lib.Schema, resume: Optional[Any]
+) -> Iterator[source.Chunk]:
     kinds = csv_stream.column_kinds(found)
     for number, start in source.units_after(len(parts), resume):
         scenario, file, split = parts[number]

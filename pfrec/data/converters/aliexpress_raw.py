@@ -145,15 +145,13 @@ def _chunks(parts: "list[_Part]", scratch: pathlib.Path, resume: Optional[Any]) 
     for number, start in source.units_after(len(parts), resume):
         part = parts[number]
         users, faults = _users(part, scratch / f"{part.country}_{part.split}.users")
-        # A resumed conversion has reported the user file's bad rows already.
-        reported = start is not None
+        if start is None:  # a resumed conversion has reported them already
+            yield part.country, part.split, source.faults_alone(part.users, faults)
         kinds = {ITEM_SEARCH: csv_stream.NUMBER, LABEL: csv_stream.NUMBER}
         kinds.update(dict.fromkeys(ITEM_CATEGORICAL, csv_stream.TEXT))
         kinds.update(dict.fromkeys(ITEM_NUMERICAL, csv_stream.NUMBER))
         for chunk in csv_stream.chunks(part.items, kinds, csv_stream.Dialect(names=ITEM_COLUMNS), start=start):
             chunk = _joined(source.in_unit(chunk, number), users, part)
-            if not reported:
-                chunk, reported = dataclasses.replace(chunk, faults=(*chunk.faults, *faults)), True
             yield part.country, None if part.split == "train" else "test", chunk
 
 
@@ -163,31 +161,20 @@ def _users(part: _Part, path: pathlib.Path) -> "tuple[side_table.SideTable, list
     faults: list[bad_rows.Faults] = []
     kinds = {SEARCH: csv_stream.NUMBER, **dict.fromkeys(USER_NUMERICAL, csv_stream.NUMBER)}
     kinds.update(dict.fromkeys(USER_CATEGORICAL, csv_stream.TEXT))
+    rows = []
     for chunk in csv_stream.chunks(part.users, kinds, csv_stream.Dialect(names=USER_COLUMNS)):
-        chunk = _with_search(chunk, SEARCH)
-        columns: dict[str, Any] = {}
-        for name in USER_NUMERICAL:
-            values = encoding.numbers_or_nan(chunk, name)
-            texts = chunk.columns[name]
-            bad = np.isnan(values) & ~encoding.is_missing(texts)
-            if bad.any():
-                chunk = chunk.without(bad, "not_a_number", name, lambda i, t=texts: f"{t[i].as_py()!r} is not a number; mend the value")  # type: ignore[misc]
-        columns = {name: encoding.numbers(chunk, name) for name in USER_NUMERICAL}
+        chunk = encoding.only_numbers(_with_search(chunk, SEARCH), USER_NUMERICAL)
+        columns: dict[str, Any] = {name: encoding.numbers(chunk, name) for name in USER_NUMERICAL}
         columns.update((name, chunk.columns[name]) for name in USER_CATEGORICAL)
-        faults += chunk.faults
         table.add(chunk.columns[SEARCH], columns)
+        faults += chunk.faults
+        rows.append(chunk.rows)
     table.freeze()
     if len(table.repeated):
-        place = f"{part.users}: {len(table.repeated)} rows repeat the search of an earlier row"
-        faults.append(
-            bad_rows.Faults(
-                "repeated_search",
-                SEARCH,
-                table.repeated,
-                lambda _: "the search stands in an earlier row too; remove one of them",
-                lambda row: bad_rows.Origin(str(part.users), None, row, place),
-            )
-        )
+        repeated = np.concatenate(rows)[table.repeated]
+        message = "the search stands in an earlier row too; remove one of them"
+        origin = functools.partial(bad_rows.Origin, str(part.users), None, text="")
+        faults.append(bad_rows.Faults("repeated_search", SEARCH, repeated, lambda _: message, lambda row: origin(row=row)))
     return table, faults
 
 
@@ -211,17 +198,17 @@ def _joined(chunk: source.RawChunk, users: side_table.SideTable, part: _Part) ->
         ITEM_SEARCH,
         lambda i: f"the search {searches[i]} has no row in {part.users}; add it there, or leave the row out",
     )
-    labels = encoding.numbers_or_nan(chunk, LABEL)
-    chunk_labels = labels
-    bad = ~np.isin(labels, (0.0, 1.0, 2.0))
+    found = encoding.numbers_or_nan(chunk, LABEL)
+    bad = ~np.isin(found, (0.0, 1.0, 2.0))
     chunk = chunk.without(
         bad,
         "label",
         LABEL,
-        lambda i: f"the label is {'empty or no number' if np.isnan(chunk_labels[i]) else f'{chunk_labels[i]:g}'}; "
-        "it is 0 (shown), 1 (clicked) or 2 (bought)",
+        lambda i: (
+            f"the label is {'empty or no number' if np.isnan(found[i]) else f'{found[i]:g}'}; "
+            "it is 0 (shown), 1 (clicked) or 2 (bought)"
+        ),
     )
-    labels = labels[~bad]
-    positions = positions[positions >= 0][~bad]
+    labels, positions = found[~bad], positions[positions >= 0][~bad]
     columns = {**chunk.columns, **users.columns(positions), "click": labels >= 1, "purchase": labels == 2}
     return dataclasses.replace(chunk, columns=columns)

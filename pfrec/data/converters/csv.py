@@ -15,7 +15,7 @@ import numpy as np
 from pfrec import errors
 from pfrec.data import csv_stream, encoding, raw_file, source, toml_schema
 
-_ENDINGS = (".csv", ".csv.gz")
+ENDINGS = (".csv", ".csv.gz")
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
@@ -26,7 +26,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     """
     settings.refuse("csv", "sample_users", "scenarios", "tasks", "min_count")
     described = read_schema(settings, "csv")
-    files = [raw_file.RawFile(file) for file in find(path, _ENDINGS, "CSV")]
+    files = [raw_file.RawFile(file) for file in find(path, ENDINGS, "CSV")]
     kinds, scenarios = columns_and_scenarios(described, files)
     for file in files:
         csv_stream.require_columns(file, list(kinds), described.dialect)
@@ -77,7 +77,9 @@ def columns_and_scenarios(
     scenarios = tuple(source.check_scenario_name(file.stem, place=str(file)) for file in files)
     for scenario, file in zip(scenarios, files):
         if scenarios.count(scenario) > 1:
-            raise errors.PfrecError(f"{file}: another file names the scenario {scenario!r} too; rename one or name a scenario column")
+            raise errors.PfrecError(
+                f"{file}: another file names the scenario {scenario!r} too; rename one or name a scenario column"
+            )
     return kinds, scenarios
 
 

@@ -58,7 +58,9 @@ def batches(file: pathlib.Path, columns: Sequence[str], start: int = 0) -> Itera
                     part = batch.slice(first)
                     yield _chunk(file, dict(zip(part.schema.names, part.columns)), row - len(part), row)
     except (pa.ArrowException, OSError) as error:
-        raise errors.PfrecError(f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); fetch it again") from error
+        raise errors.PfrecError(
+            f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); fetch it again"
+        ) from error
 
 
 def _chunk(file: pathlib.Path, columns: Mapping[str, Any], first: int, after: int) -> source.RawChunk:
@@ -79,8 +81,17 @@ def _open(file: pathlib.Path) -> Any:
         raise errors.PfrecError(f"{file}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again") from error
 
 
+def column_names(file: pathlib.Path) -> list[str]:
+    """The columns of a file.
+
+    Raises:
+      PfrecError: where it is missing or damaged.
+    """
+    return list(_open(file).schema_arrow.names)
+
+
 def _require_columns(file: pathlib.Path, wanted: Sequence[str]) -> None:
-    found = _open(file).schema_arrow.names
+    found = column_names(file)
     for name in wanted:
         if name not in found:
             raise errors.PfrecError(f"{file}: no column {name!r}; columns found: {', '.join(found)}; mend the file or the schema")

@@ -77,8 +77,7 @@ def test_a_malformed_file_is_one_line(tmp_path, content, message):
     path = tmp_path / "f.csv"
     path.write_bytes(content)
     with pytest.raises(errors.PfrecError) as raised:
-        for chunk in csv_stream.chunks(path, _KINDS):
-            bad_rows.BadRows("stop").add(chunk.faults)
+        bad_rows.BadRows("stop").add([fault for chunk in csv_stream.chunks(path, _KINDS) for fault in chunk.faults])
     assert str(raised.value).startswith(f"{path}:")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
