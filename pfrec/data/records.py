@@ -133,16 +133,15 @@ def _quoted(text: bytes, start: int, line: int, delimiter: bytes, ended: bool) -
             limit = min(len(text), position + MAX_RECORD_BYTES)
             match = _QUOTED.match(text, position, limit)
             if match is None:
-                if not ended and limit == len(text):
-                    return None
-                newline = text.find(b"\n", start)  # the rest of the file is not to vanish into one value
-                return Record(start, newline + 1 if newline >= 0 else len(text), line, 1, "unclosed_quote")
+                return None if not ended and limit == len(text) else _first_line(text, start, line)
             position = match.end()
             if text[position : position + 2] != b"\r\n" and text[position : position + 1] not in (delimiter, b"\n", b""):
                 at_the_end = text[position:] == b"\r"
                 if at_the_end and not ended:
                     return None
                 if not at_the_end:
+                    if b"\n" in match.group():  # it ran on to the next quote of another row
+                        return _first_line(text, start, line)
                     fault = fault or "text_after_quote"
         match = unquoted.match(text, position)
         assert match is not None
@@ -155,6 +154,12 @@ def _quoted(text: bytes, start: int, line: int, delimiter: bytes, ended: bool) -
         position += len(following)
         if following != delimiter:
             return Record(start, position, line, fields, fault)
+
+
+def _first_line(text: bytes, start: int, line: int) -> Record:
+    """The line at `start` as a record whose quote is never closed: the rows after it are not to vanish into one value."""
+    newline = text.find(b"\n", start)
+    return Record(start, newline + 1 if newline >= 0 else len(text), line, 1, "unclosed_quote")
 
 
 _UNQUOTED: "dict[bytes, re.Pattern[bytes]]" = {}
