@@ -120,7 +120,7 @@ def chunks(
     for block in records.blocks(file, delimiter, offset=offset, line=line, block_bytes=block_bytes or BLOCK_BYTES):
         chunk, count = _chunk(_Text(file, block, dialect, names, row), kinds)
         row += count
-        position = [block.offset + len(block.text), block.line + block.text.count(b"\n"), row]
+        position = [block.offset + len(block.text), block.line + block.lines, row]
         if count or block.ended:
             yield dataclasses.replace(chunk, resume=position)
 

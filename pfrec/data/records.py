@@ -49,6 +49,7 @@ class Block:
       text: the bytes.
       offset: where they start in the (decompressed) file.
       line: the line (from 1) that they start on.
+      lines: how many line ends they have.
       regular: whether no record has a fault of its own and quotes stand where they belong; a faster parser may be trusted then.
       ended: whether the file ends with this block.
     """
@@ -56,6 +57,7 @@ class Block:
     text: bytes
     offset: int
     line: int
+    lines: int
     regular: bool
     ended: bool
 
@@ -83,9 +85,10 @@ def blocks(file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, 
             end, regular = _cut(text, delimiter, ended)
             if end == 0 and len(text) > 2 * MAX_RECORD_BYTES:
                 raise errors.PfrecError(f"{file}: line {line}: longer than {MAX_RECORD_BYTES:,} bytes; not a text file with lines?")
+            lines = int(np.count_nonzero(np.frombuffer(text, np.uint8, end) == _NEWLINE)) if end else 0
             if end:
-                yield Block(text[:end], offset, line, regular, ended)
-            offset, line, rest = offset + end, line + text.count(b"\n", 0, end), text[end:]
+                yield Block(text[:end], offset, line, lines, regular, ended)
+            offset, line, rest = offset + end, line + lines, text[end:]
             if ended:
                 return
 
@@ -171,7 +174,8 @@ def _unquoted(delimiter: bytes) -> "re.Pattern[bytes]":
 
 def _cut(text: bytes, delimiter: bytes, ended: bool) -> tuple[int, bool]:
     """Where the last whole record of a text ends, and whether the text up to there is regular."""
-    if b"\0" not in text and text.count(b"\r") == text.count(b"\r\n") + (not ended and text.endswith(b"\r")):
+    returns = text.count(b"\r") if b"\r" in text else 0
+    if b"\0" not in text and (not returns or returns == text.count(b"\r\n") + (not ended and text.endswith(b"\r"))):
         if b'"' not in text:
             return (len(text) if ended else text.rfind(b"\n") + 1), True
         end = _cut_by_parity(text, delimiter, ended)
