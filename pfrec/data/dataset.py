@@ -107,6 +107,19 @@ class Dataset:
         start = f"{scenario}/{split}-"
         return [str(self.path / name) for name in sorted(self.files) if name.startswith(start) and name.endswith(".tfrecord")]
 
+    def client_schema(self, scenario: str) -> schema_lib.Schema:
+        """The schema as the scenario's own client knows it: with its vocabularies and statistics of private features filled in.
+
+        For that client's preprocessing and export alone; it must not leave the client. Equal to `schema` where nothing is local.
+
+        Raises:
+          PfrecError: where there is no such scenario, or the file is damaged.
+        """
+        if scenario not in self.scenarios:
+            raise errors.PfrecError(f"{self.path}: no scenario {scenario!r}; scenarios are {', '.join(self.scenarios)}")
+        name = f"{scenario}/{writer.CLIENT_SCHEMA_FILE}"
+        return schema_lib.Schema.read(self.path / name) if name in self.files else self.schema
+
     def verify(self) -> None:
         """Reads every file and compares its checksum.
 

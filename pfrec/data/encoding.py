@@ -1,22 +1,65 @@
 """Turns raw columns into rows: ids, numbers, labels and groups, checked value by value."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import row_block, source
+from pfrec.data import bad_rows, row_block, source
 from pfrec.data import schema as schema_lib
 
 MISSING_NUMERICAL = ("reject", "impute")
 # The largest modulus of to_hash_bucket_fast, so that group hashes use 63 bits.
 _GROUP_BUCKETS = 2**63 - 1
+# Above this, float64 no longer tells neighbouring integers apart.
+_LARGEST_EXACT = 2.0**53
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """What became of a chunk.
+
+    Attributes:
+      rows: the good rows.
+      good: bool [rows of the chunk], which they are.
+      faults: the others, by column and reason; a row stands in one of them, that of the first column in which it is bad.
+      imputed: per numerical column, how many values of good rows were imputed (columns without any are left out).
+    """
+
+    rows: row_block.Rows
+    good: np.ndarray
+    faults: tuple[bad_rows.Faults, ...]
+    imputed: "dict[str, int]"
+
+
+class _Checks:
+    """Collects the bad rows of a chunk, each once."""
+
+    def __init__(self, chunk: source.RawChunk) -> None:
+        self._chunk = chunk
+        self.bad = np.zeros(len(chunk), bool)
+        self.faults: list[bad_rows.Faults] = []
+
+    def require(self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]) -> None:
+        """Marks the rows that are not `good`; `describe` takes a position in the chunk."""
+        if good.all():
+            return
+        positions = np.flatnonzero(~good & ~self.bad)
+        self.bad |= ~good
+        if len(positions):
+            self.faults.append(
+                bad_rows.Faults(
+                    reason, column, self._chunk.rows[positions], lambda i: describe(int(positions[i])), self._chunk.origin
+                )
+            )
 
 
 def encode(
     chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject"
 ) -> tuple[row_block.Rows, dict[str, int]]:
-    """Encodes a chunk.
+    """Encodes a chunk all of whose rows must be good.
 
     Args:
       chunk: raw rows.
@@ -30,18 +73,32 @@ def encode(
     Raises:
       PfrecError: naming file, line and column of the first value that does not fit the schema.
     """
+    encoded = encode_good(chunk, schema, missing_numerical=missing_numerical)
+    bad_rows.BadRows("stop").add(encoded.faults)
+    return encoded.rows, encoded.imputed
+
+
+def encode_good(chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject") -> Encoded:
+    """Encodes the rows of a chunk that fit the schema, and says which do not. Arguments as of `encode`.
+
+    Raises:
+      PfrecError: where a column is missing or of a type that cannot hold what the schema wants.
+    """
     _require_columns(chunk, schema)
+    checks = _Checks(chunk)
     categorical = np.empty((len(chunk), len(schema.categorical)), np.int32)
     for i, feature in enumerate(schema.categorical):
-        categorical[:, i] = _ids(chunk, feature)
+        categorical[:, i] = _ids(chunk, feature, checks)
     numerical = np.empty((len(chunk), len(schema.numerical)), np.float32)
-    imputed = {}
+    missing = {}
     for i, column in enumerate(schema.numerical):
-        numerical[:, i], missing = _finite(chunk, column, missing_numerical)
-        if missing:
-            imputed[column.name] = missing
-    group = None if schema.group is None else _groups(chunk, schema.group)
-    return row_block.Rows(categorical, numerical, _labels(chunk, schema), group), imputed
+        numerical[:, i], missing[column.name] = _finite(chunk, column, missing_numerical, checks)
+    group = None if schema.group is None else _groups(chunk, schema.group, checks)
+    rows = row_block.Rows(categorical, numerical, _labels(chunk, schema, checks), group)
+    good = ~checks.bad
+    counts = {name: int((mask & good).sum()) for name, mask in missing.items() if mask is not None}
+    imputed = {name: count for name, count in counts.items() if count}
+    return Encoded(rows if good.all() else rows.take(good), good, tuple(checks.faults), imputed)
 
 
 def numbers(chunk: source.RawChunk, column: str) -> np.ndarray:
@@ -50,25 +107,61 @@ def numbers(chunk: source.RawChunk, column: str) -> np.ndarray:
     Raises:
       PfrecError: where a value is no number.
     """
+    checks = _Checks(chunk)
+    values = _numbers(chunk, column, checks)
+    bad_rows.BadRows("stop").add(checks.faults)
+    return values
+
+
+def numbers_or_nan(chunk: source.RawChunk, column: str) -> np.ndarray:
+    """The same; values that are no number are NaN."""
+    return _numbers(chunk, column, _Checks(chunk))
+
+
+def only_numbers(chunk: source.RawChunk, columns: Sequence[str]) -> source.RawChunk:
+    """The chunk without the rows that have something other than a number, or nothing, in one of `columns`; those become faults."""
+    checks = _Checks(chunk)
+    for column in columns:
+        _numbers(chunk, column, checks)
+    if not checks.bad.any():
+        return chunk
+    return dataclasses.replace(chunk.take(np.flatnonzero(~checks.bad)), faults=(*chunk.faults, *checks.faults))
+
+
+def _numbers(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
+    """The same; values that are no number are marked, and NaN."""
     import pyarrow as pa
     from pyarrow import compute
 
     values = _arrow(chunk.columns[column])
     if not pa.types.is_string(values.type):
-        return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        try:
+            return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        except pa.ArrowException:
+            raise errors.PfrecError(
+                f"{chunk.file}: column {column!r} holds {values.type} where numbers belong; mend the file or the schema"
+            ) from None
     text = compute.utf8_trim_whitespace(values)
     text = compute.if_else(compute.is_in(text, value_set=pa.array(_null_texts())), None, text)
     try:
         return text.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        for position, value in enumerate(text):
-            try:
-                value.cast(pa.float64())
-            except pa.ArrowInvalid:
-                raise errors.PfrecError(
-                    f"{chunk.place(position, column)}: {value.as_py()!r} is not a number; mend the value"
-                ) from None
-        raise
+        found = np.array([_float(value) for value in text])
+    good = ~np.isnan(found) | ~text.is_valid().to_numpy(zero_copy_only=False)
+    good |= compute.fill_null(compute.utf8_lower(text), "").to_numpy(zero_copy_only=False) == "nan"
+    checks.require(good, column, "not_a_number", lambda i: f"{text[i].as_py()!r} is not a number; mend the value")
+    return found
+
+
+def _float(value: Any) -> float:
+    """An Arrow string as a number, as Arrow reads it; NaN where it is none."""
+    import pyarrow as pa
+
+    try:
+        number = value.cast(pa.float64()).as_py()
+    except pa.ArrowInvalid:
+        return float("nan")
+    return float("nan") if number is None else number
 
 
 def texts(values: Any) -> Any:
@@ -78,9 +171,11 @@ def texts(values: Any) -> Any:
 
     values = _arrow(values)
     if pa.types.is_floating(values.type):
-        whole = compute.all(compute.equal(compute.floor(values), values)).as_py() is not False
-        if whole:
-            values = values.cast(pa.int64())
+        values = values.cast(pa.float64())
+        # Value by value, so that what stands beside a value does not change its text.
+        exact = compute.and_(compute.equal(compute.floor(values), values), compute.less(compute.abs(values), _LARGEST_EXACT))
+        whole = compute.if_else(exact, values, None).cast(pa.int64()).cast(pa.string())
+        values = compute.if_else(compute.fill_null(exact, False), whole, values.cast(pa.string()))
     return compute.fill_null(values.cast(pa.string()), "")
 
 
@@ -137,58 +232,84 @@ def _require_columns(chunk: source.RawChunk, schema: schema_lib.Schema) -> None:
             raise errors.PfrecError(f"{chunk.file}: no column {name!r}; columns found: {', '.join(chunk.columns)}")
 
 
-def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical) -> np.ndarray:
+def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks) -> np.ndarray:
     """The ids of a categorical column, int32 [rows]."""
     import pyarrow as pa
     from pyarrow import compute
 
     if feature.encoding == "hash":
-        return hash_bucket(texts(chunk.columns[feature.name]), feature.cardinality).astype(np.int32)
+        return hash_bucket(_texts(chunk, feature.name), feature.cardinality).astype(np.int32)
     if feature.encoding == "vocabulary":
-        found = compute.index_in(texts(chunk.columns[feature.name]), value_set=pa.array(feature.vocabulary, pa.string()))
+        found = compute.index_in(_texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string()))
         return compute.fill_null(found, feature.cardinality).to_numpy(zero_copy_only=False).astype(np.int32)
-    values = numbers(chunk, feature.name)
-    good = (values >= 0) & (values < feature.cardinality) & (values == np.floor(values))
-    if not good.all():
-        position = int(np.argmin(good))
-        value = values[position]
-        place = chunk.place(position, feature.name)
-        if np.isnan(value):
-            raise errors.PfrecError(f'{place}: the id is empty; fill it in, or use encoding = "hash" or "vocabulary"')
+    values = _numbers(chunk, feature.name, checks)
+    missing = np.isnan(values)
+    checks.require(
+        ~missing, feature.name, "id_missing", lambda _: 'the id is empty; fill it in, or use encoding = "hash" or "vocabulary"'
+    )
+    good = missing | ((values >= 0) & (values < feature.cardinality) & (values == np.floor(values)))
+    checks.require(
+        good,
+        feature.name,
+        "id_out_of_range",
+        lambda i: (
+            f"the id {values[i]:.17g} is not one of 0 to {feature.cardinality - 1}; "
+            'mend the value, raise the cardinality, or use encoding = "hash"'
+        ),
+    )
+    return np.where(good & ~missing, values, 0).astype(np.int32)
+
+
+def _texts(chunk: source.RawChunk, column: str) -> Any:
+    """`texts` of a chunk's column.
+
+    Raises:
+      PfrecError: where its type has no text (a list, a structure).
+    """
+    import pyarrow as pa
+
+    try:
+        return texts(chunk.columns[column])
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        kind = getattr(chunk.columns[column], "type", "values")
         raise errors.PfrecError(
-            f"{place}: the id {value:.17g} is not one of 0 to {feature.cardinality - 1}; "
-            f'mend the value, raise the cardinality, or use encoding = "hash"'
-        )
-    return values.astype(np.int32)
+            f"{chunk.file}: column {column!r} holds {kind} where text or numbers belong; mend the file or the schema"
+        ) from None
 
 
-def _finite(chunk: source.RawChunk, column: schema_lib.Numerical, missing: str) -> tuple[np.ndarray, int]:
-    """A numerical column as float32 [rows], and how many values were imputed."""
+def _finite(
+    chunk: source.RawChunk, column: schema_lib.Numerical, missing: str, checks: _Checks
+) -> "tuple[np.ndarray, np.ndarray | None]":
+    """A numerical column as float32 [rows], and where values were imputed, bool [rows] (None: nowhere)."""
     with np.errstate(over="ignore"):
-        values = numbers(chunk, column.name).astype(np.float32)
+        raw = _numbers(chunk, column.name, checks)
+        values = raw.astype(np.float32) if column.normalise == "none" else ((raw - column.shift) / column.scale).astype(np.float32)
     good = np.isfinite(values)
     if good.all():
-        return values, 0
+        return values, None
+    default = 0.0 if column.default is None else (column.default - column.shift) / column.scale
     if missing == "reject":
-        position = int(np.argmin(good))
-        what = "empty or NaN" if np.isnan(values[position]) else "infinite as a 32-bit float"
-        raise errors.PfrecError(
-            f"{chunk.place(position, column.name)}: the value is {what}; "
-            f"mend it, or pass --missing_numerical=impute to put the column's default {column.default:g} there"
-        )
-    return np.where(good, values, np.float32(column.default)), int((~good).sum())
+        stand_in = "the client's mean" if column.default is None else f"the column's default {column.default:g}"
+        remedy = f"mend it, or pass --missing_numerical=impute to put {stand_in} there"
+        empty = np.isnan(values)
+        checks.require(~empty, column.name, "number_missing", lambda _: f"the value is empty or NaN; {remedy}")
+        checks.require(good | empty, column.name, "number_infinite", lambda _: f"the value is infinite as a 32-bit float; {remedy}")
+    return np.where(good, values, np.float32(default)), ~good
 
 
-def _labels(chunk: source.RawChunk, schema: schema_lib.Schema) -> np.ndarray:
+def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) -> np.ndarray:
     """Labels, uint8 [rows, tasks]. A conditional task is unobserved wherever the task it depends on is not 1."""
     raw = {}
     for task in schema.tasks:
-        values = numbers(chunk, task.column)
-        good = (values == 0) | (values == 1)
-        if not good.all():
-            position = int(np.argmin(good))
-            value = "empty" if np.isnan(values[position]) else f"{values[position]:g}"
-            raise errors.PfrecError(f"{chunk.place(position, task.column)}: the label is {value}; labels are 0 or 1")
+        values = _numbers(chunk, task.column, checks)
+        missing = np.isnan(values)
+        checks.require(~missing, task.column, "label_missing", lambda _: "the label is empty; labels are 0 or 1")
+        checks.require(
+            missing | (values == 0) | (values == 1),
+            task.column,
+            "label_not_binary",
+            lambda i, values=values: f"the label is {values[i]:g}; labels are 0 or 1",  # type: ignore[misc]
+        )
         raw[task.name] = values == 1
     given = {task.name: task.given for task in schema.tasks}
     labels = np.empty((len(chunk), len(schema.tasks)), np.uint8)
@@ -204,7 +325,7 @@ def _labels(chunk: source.RawChunk, schema: schema_lib.Schema) -> np.ndarray:
     return labels
 
 
-def _groups(chunk: source.RawChunk, column: str) -> np.ndarray:
+def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
     """Groups, int64 [rows]: integers as they are, any other text by its hash. Decided value by value, whatever stands beside it."""
     import pyarrow as pa
     from pyarrow import compute
@@ -212,11 +333,9 @@ def _groups(chunk: source.RawChunk, column: str) -> np.ndarray:
     values = _arrow(chunk.columns[column])
     if values.null_count == 0 and pa.types.is_integer(values.type) and not pa.types.is_uint64(values.type):
         return values.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    text = texts(values)
-    empty = compute.equal(text, "")
-    if compute.any(empty).as_py():
-        position = int(np.argmax(empty.to_numpy(zero_copy_only=False)))
-        raise errors.PfrecError(f"{chunk.place(position, column)}: the group is empty; fill it in, or name no group column")
+    text = _texts(chunk, column)
+    filled = compute.not_equal(text, "").to_numpy(zero_copy_only=False)
+    checks.require(filled, column, "group_missing", lambda _: "the group is empty; fill it in, or name no group column")
     # At most 18 digits: always within int64. Longer numbers, and those with leading zeros, count as text.
     whole = compute.match_substring_regex(text, r"^(0|-?[1-9][0-9]{0,17})$")
     integers = compute.if_else(whole, text, "0").cast(pa.int64()).to_numpy(zero_copy_only=False)

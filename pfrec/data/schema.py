@@ -9,7 +9,9 @@ from pfrec import errors, files
 
 FORMAT_VERSION = 1
 POLICIES = ("private", "shared")
-ENCODINGS = ("identity", "hash", "vocabulary")
+ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
+NORMALISATIONS = ("none", "standard", "minmax")
+_OPTIONAL = ("min_count", "normalise", "shift", "scale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +23,11 @@ class Categorical:
       cardinality: how many known ids there are; ids are 0 to cardinality - 1. Id `cardinality` means unknown.
       policy: whether its embedding table may leave the client: `private` or `shared`.
       encoding: how a raw value becomes an id. `identity`: the value is the id. `hash`: FarmHash fingerprint of its text modulo
-        cardinality (`tf.strings.to_hash_bucket_fast`). `vocabulary`: its place in `vocabulary`, else unknown.
-      vocabulary: the known values, for `vocabulary` only; agreed beforehand, so equal in all scenarios.
+        cardinality (`tf.strings.to_hash_bucket_fast`). `vocabulary`: its place in `vocabulary`, else unknown. `local_vocabulary`: the
+        same, with a vocabulary that each client makes of its own training rows and keeps; private features only.
+      vocabulary: the known values, for `vocabulary` only; agreed beforehand, so equal in all scenarios. May be shorter than the
+        cardinality: ids without a value are never used.
+      min_count: how often a value must occur among a client's training rows to enter its local vocabulary; rarer ones are unknown.
     """
 
     name: str
@@ -30,14 +35,28 @@ class Categorical:
     policy: str = "private"
     encoding: str = "identity"
     vocabulary: tuple[str, ...] = ()
+    min_count: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Numerical:
-    """A numerical column; `default` replaces a missing value where missing values are imputed, in training and in serving."""
+    """A numerical column.
+
+    Attributes:
+      name: the column's name, also the name of the served input.
+      default: replaces a missing raw value where missing values are imputed, in training and in serving. None where the client's own
+        mean does, which only its `client_schema.json` says: in the agreed schema of a normalised column.
+      normalise: what is done to raw values: `none`; `standard`, (value - mean) / standard deviation; `minmax`, (value - smallest) /
+        (largest - smallest). The statistics are those of the client's own training rows, and stay with it.
+      shift: what is subtracted from a raw value (client's schema only).
+      scale: what the difference is divided by (client's schema only).
+    """
 
     name: str
-    default: float = 0.0
+    default: Optional[float] = 0.0
+    normalise: str = "none"
+    shift: float = 0.0
+    scale: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +108,18 @@ class Schema:
                 )
             if feature.cardinality < 1:
                 raise errors.PfrecError(f"schema: {feature.name}: cardinality {feature.cardinality} is below 1")
-            if feature.encoding == "vocabulary" and len(feature.vocabulary) != feature.cardinality:
-                raise errors.PfrecError(f"schema: {feature.name}: cardinality differs from the length of its vocabulary")
+            if len(feature.vocabulary) > feature.cardinality:
+                raise errors.PfrecError(f"schema: {feature.name}: cardinality is below the length of its vocabulary")
+            if feature.encoding == "local_vocabulary" and feature.policy != "private":
+                raise errors.PfrecError(
+                    f"schema: {feature.name}: ids of a local vocabulary mean something else at every client, so its table cannot be "
+                    'shared; use encoding = "hash" or "vocabulary"'
+                )
+        for column in self.numerical:
+            if column.normalise not in NORMALISATIONS:
+                raise errors.PfrecError(
+                    f"schema: {column.name}: normalise {column.normalise!r} is not one of {', '.join(NORMALISATIONS)}"
+                )
         known = {task.name for task in self.tasks}
         for task in self.tasks:
             if task.given is not None and (task.given not in known or task.given == task.name):
@@ -105,7 +134,19 @@ class Schema:
         """A value for `files.write_json`; `from_json` is its inverse."""
         value = dataclasses.asdict(self)
         value["format_version"] = FORMAT_VERSION
+        # Only where they say something: a reader that does not know them then reads every schema that it can follow.
+        for entry, known in zip([*value["categorical"], *value["numerical"]], [*self.categorical, *self.numerical]):
+            for name in _OPTIONAL:
+                if name in entry and getattr(known, name) == getattr(type(known), name):
+                    del entry[name]
         return value
+
+    @property
+    def local(self) -> bool:
+        """Whether something of it is computed by each client for itself."""
+        return any(f.encoding == "local_vocabulary" for f in self.categorical) or any(
+            column.normalise != "none" for column in self.numerical
+        )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], *, place: str) -> "Schema":

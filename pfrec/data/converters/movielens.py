@@ -1,13 +1,15 @@
-"""MovieLens 100K: ratings of films, as four scenarios by the user's age and two tasks.
+"""MovieLens 100K and 1M: ratings of films, as four scenarios by the user's age and two tasks.
 
 Scenario: `age_0_23`, `age_24_30`, `age_31_41`, `age_42_up`. Task `like` is a rating of 4 or 5, `love` one of 5: love implies like.
 All ratings are read (`u.data`, or `u1.base` and `u1.test`, which together are the same), put in order of user and item, and split
-70 : 10 : 20 by the hash of their place in that order: both layouts give the same dataset.
+70 : 10 : 20 by the hash of their place in that order: both layouts give the same dataset. 1M (`ratings.dat`, `users.dat`, `movies.dat`) gives
+the same columns; its ages are the lowest of a band, its occupations numbers.
 Source of the data: Harper and Konstan, "The MovieLens Datasets", ACM TiiS 2015; its licence forbids passing it on.
 """
 
 import functools
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -27,7 +29,11 @@ GENRES = (
 
 _FIRST_AGES = (24, 31, 42)  # of the second, third and fourth scenario
 _SEXES = ("F", "M")
-_REMEDY = "--input is the MovieLens 100K folder, with u.data (or u1.base and u1.test), u.user and u.item"
+_REMEDY = (
+    "--input is the MovieLens 100K folder, with u.data (or u1.base and u1.test), u.user and u.item, "
+    "or that of 1M, with ratings.dat, users.dat and movies.dat"
+)
+MAX_ID = 10_000_000  # ids are places in arrays
 
 
 def schema(users: int, items: int, occupations: "tuple[str, ...]") -> schema_lib.Schema:
@@ -46,25 +52,38 @@ def schema(users: int, items: int, occupations: "tuple[str, ...]") -> schema_lib
     )
 
 
-def open_source(path: pathlib.Path, schema_path: Optional[pathlib.Path] = None) -> source.Source:
+def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
     """Reads the users, items and ratings.
 
     Raises:
       PfrecError: where a file is missing or a line is malformed.
     """
-    if schema_path is not None:
-        raise errors.PfrecError("--schema: the movielens format has its own schema; leave the flag out")
+    settings.refuse("movielens", "schema", "sample_users", "scenarios", "tasks", "min_count")
     source.require_directory(path, _REMEDY)
-    rating_files = [path / "u.data"] if (path / "u.data").is_file() else [path / "u1.base", path / "u1.test"]
-    source.require_files([*rating_files, path / "u.user", path / "u.item"], _REMEDY)
-    users = _users(path / "u.user")
-    items, undated = _items(path / "u.item")
-    ratings = np.concatenate([_ratings(file, len(users["age"]) - 1, len(items) - 1) for file in rating_files])
+    if (path / "ratings.dat").is_file():
+        files = [path / name for name in ("ratings.dat", "users.dat", "movies.dat")]
+        source.require_files(files, _REMEDY)
+        users = _users_1m(files[1])
+        items, undated = _items_1m(files[2])
+        ratings = _ratings(files[0], "::", len(users["age"]) - 1, len(items) - 1)
+        for user, item in ratings[(users["age"][ratings[:, 0]] < 0) | np.isnan(items[ratings[:, 1], 0]), :2]:
+            raise errors.PfrecError(
+                f"{files[0]}: user {user} or item {item} stands in no other file; mend the rating or add a line"
+            )
+        occupations = tuple(sorted({str(o) for o in users["occupation"][1:] if o}, key=lambda o: (len(o), o)))
+    else:
+        rating_files = [path / "u.data"] if (path / "u.data").is_file() else [path / "u1.base", path / "u1.test"]
+        files = [*rating_files, path / "u.user", path / "u.item"]
+        source.require_files(files, _REMEDY)
+        users = _users(path / "u.user")
+        items, undated = _items(path / "u.item")
+        ratings = np.concatenate([_ratings(file, "\t", len(users["age"]) - 1, len(items) - 1) for file in rating_files])
+        occupations = tuple(sorted(set(users["occupation"][1:])))
     ratings = ratings[np.lexsort((ratings[:, 1], ratings[:, 0]))]
-    found = schema(len(users["age"]) - 1, len(items) - 1, tuple(sorted(set(users["occupation"][1:]))))
+    found = schema(len(users["age"]) - 1, len(items) - 1, occupations)
     note = f"release_year: {undated} films without a release date get 0; others (year - 1900) / 100"
     chunks = functools.partial(_chunks, path, ratings, users, items)
-    return source.Source(found, FRACTIONS, chunks, SCENARIOS, (note,) if undated else ())
+    return source.Source(found, FRACTIONS, chunks, SCENARIOS, (note,) if undated else (), tuple(files))
 
 
 def _genre_columns() -> list[str]:
@@ -121,7 +140,40 @@ def _items(file: pathlib.Path) -> tuple[np.ndarray, int]:
     return np.array(table), undated
 
 
-def _ratings(file: pathlib.Path, users: int, items: int) -> np.ndarray:
+def _users_1m(file: pathlib.Path) -> dict[str, np.ndarray]:
+    """As `_users`, of MovieLens 1M: `user::sex::age::occupation::postcode`; age is the lowest of a band. Age -1 where an id is free."""
+    table: dict[int, tuple[int, str, str]] = {}
+    for place, (user, sex, age, occupation, _) in _fields(file, "::", 5):
+        number = _integer(user, place, "user id", 1, MAX_ID)
+        if number in table:
+            raise errors.PfrecError(f"{place}: user {number} stands in an earlier line too; remove one")
+        table[number] = (_integer(age, place, "age", 0, 150), sex, occupation)
+    ages, sexes, occupations = zip(*(table.get(number, (-1, "", "")) for number in range(max(table, default=0) + 1)))
+    return {"age": np.array(ages), "sex": np.array(sexes, object), "occupation": np.array(occupations, object)}
+
+
+def _items_1m(file: pathlib.Path) -> tuple[np.ndarray, int]:
+    """As `_items`, of MovieLens 1M: `item::title (year)::genre|genre`; NaN where an id is free."""
+    table: dict[int, list[float]] = {}
+    undated = 0
+    for place, (item, title, genres) in _fields(file, "::", 3):
+        number = _integer(item, place, "item id", 1, MAX_ID)
+        if number in table:
+            raise errors.PfrecError(f"{place}: item {number} stands in an earlier line too; remove one")
+        flags = [0.0] * len(GENRES)
+        for genre in genres.split("|"):
+            name = genre.lower().replace("-", "_").replace("'", "")
+            if name not in GENRES[1:]:
+                raise errors.PfrecError(f"{place}: genre {genre!r} is not known; mend the line")
+            flags[GENRES.index(name)] = 1.0
+        dated = re.search(r"\((\d{4})\)$", title)
+        undated += dated is None
+        year = 0.0 if dated is None else (_integer(dated[1], place, "release year", 1850, 2100) - 1900) / 100
+        table[number] = [*flags, year]
+    return np.array([table.get(n, [np.nan] * (len(GENRES) + 1)) for n in range(max(table, default=0) + 1)]), undated
+
+
+def _ratings(file: pathlib.Path, separator: str, users: int, items: int) -> np.ndarray:
     """User, item and rating of each line, int64 [ratings, 3]."""
     table = [
         (
@@ -129,15 +181,16 @@ def _ratings(file: pathlib.Path, users: int, items: int) -> np.ndarray:
             _integer(item, place, "item id", 1, items),
             _integer(rating, place, "rating", 1, 5),
         )
-        for place, (user, item, rating, _) in _fields(file, "\t", 4)
+        for place, (user, item, rating, _) in _fields(file, separator, 4)
     ]
     return np.array(table, np.int64).reshape(-1, 3)
 
 
 def _chunks(
-    path: pathlib.Path, ratings: np.ndarray, users: "dict[str, np.ndarray]", items: np.ndarray
-) -> Iterator[tuple[str, Optional[str], source.RawChunk]]:
+    path: pathlib.Path, ratings: np.ndarray, users: "dict[str, np.ndarray]", items: np.ndarray, resume: Optional[Any]
+) -> Iterator[source.Chunk]:
     """One chunk per scenario."""
+    del resume  # all is in memory: nothing is resumed
     band = np.searchsorted(_FIRST_AGES, users["age"][ratings[:, 0]], side="right")
     for i, scenario in enumerate(SCENARIOS):
         rows = np.flatnonzero(band == i)

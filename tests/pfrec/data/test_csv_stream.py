@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pfrec import errors
-from pfrec.data import csv_stream, encoding
+from pfrec.data import bad_rows, csv_stream, encoding
 
 _KINDS = {"a": csv_stream.NUMBER, "s": csv_stream.TEXT}
 
@@ -50,9 +50,9 @@ def test_text_stays_text_and_empty_numbers_are_nan(tmp_path):
 
 def test_line_numbers_count_empty_lines_and_lines_within_values(tmp_path):
     path = _file(tmp_path, '\n\na,s\n1,"two\nlines"\n\n3,x\n')
-    chunks = list(csv_stream.chunks(path, _KINDS, newlines_in_values=True))
-    assert chunks[0].place(0, "a") == f"{path}: line 5, column 'a'"
-    assert chunks[0].place(1, "a") == f"{path}: line 7, column 'a'"
+    chunks = list(csv_stream.chunks(path, _KINDS))
+    assert chunks[0].origin(0) == bad_rows.Origin(str(path), 4, 0, '1,"two\nlines"')
+    assert chunks[0].origin(1) == bad_rows.Origin(str(path), 7, 1, "3,x")
 
 
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path):
@@ -70,14 +70,14 @@ def test_a_byte_order_mark_and_windows_line_ends(tmp_path):
         (b"a,s,a\n1,2,3\n", "line 1: the column 'a' stands twice"),
         (b"a,s\n1,x\n\n2\n", "line 4: 1 values where the header names 2 columns"),
         (b"a,s\n1,x,9\n", "line 2: 3 values where the header names 2 columns"),
-        (b"a,s\n1,\xff\xfe\n", "not a readable CSV file"),
+        (b"a,s\n1,\xff\xfe\n", "line 2, column 's': the value is not UTF-8; mend it, or name the file's encoding"),
     ],
 )
 def test_a_malformed_file_is_one_line(tmp_path, content, message):
     path = tmp_path / "f.csv"
     path.write_bytes(content)
     with pytest.raises(errors.PfrecError) as raised:
-        list(csv_stream.chunks(path, _KINDS))
+        bad_rows.BadRows("stop").add([fault for chunk in csv_stream.chunks(path, _KINDS) for fault in chunk.faults])
     assert str(raised.value).startswith(f"{path}:")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)

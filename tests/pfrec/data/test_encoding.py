@@ -136,3 +136,21 @@ def test_integer_groups_stay_and_text_is_hashed():
 def test_groups_do_not_depend_on_what_stands_beside_them(values, cut):
     parts = [_groups(part) for part in (values[:cut], values[cut:]) if part]
     assert _groups(values) == [group for part in parts for group in part]
+
+
+def test_a_whole_number_has_the_same_text_whatever_stands_beside_it():
+    assert encoding.texts(pa.array([1.0, 2.5, None, 1e300])).to_pylist() == ["1", "2.5", "", "1e+300"]
+    assert encoding.texts(pa.array([1.0])).to_pylist() == ["1"]
+
+
+def test_good_rows_are_encoded_and_bad_ones_told_once():
+    chunk = _chunk(city=[3, 99], price=[None, None])
+    encoded = encoding.encode_good(chunk, _SCHEMA)
+    assert len(encoded.rows) == 0
+    assert [(faults.reason, faults.rows.tolist()) for faults in encoded.faults] == [
+        ("id_out_of_range", [1]),
+        ("number_missing", [0]),
+    ]
+    imputed = encoding.encode_good(chunk, _SCHEMA, missing_numerical="impute")
+    assert imputed.rows.numerical.tolist() == [[0.5]]
+    assert imputed.imputed == {"price": 1}  # that of the bad row does not count

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pfrec import errors
-from pfrec.data import toml_schema
+from pfrec.data import csv_stream, toml_schema
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 _WHOLE = """
@@ -102,3 +102,26 @@ def test_a_mistake_is_one_line_that_names_file_and_key(tmp_path, old, new, messa
 def test_a_missing_file(tmp_path):
     with pytest.raises(errors.PfrecError, match=r"none.toml: no such file; check --schema"):
         toml_schema.read(tmp_path / "none.toml")
+
+
+def test_how_files_are_laid_out():
+    file = {"delimiter": "\t", "encoding": "latin-1", "short_rows": True, "missing": ["\\N"]}
+    value = {"numerical": [{"name": "n"}], "task": [{"name": "t"}], "file": file}
+    assert toml_schema.parse(value).dialect == csv_stream.Dialect("\t", "latin-1", None, True, ("\\N",))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"delimiter": "::"}, "delimiter = '::' must be one ASCII character"),
+        ({"delimiter": '"'}, "must be one ASCII character, and no quote"),
+        ({"encoding": "utf-16"}, "encoding = 'utf-16' is not one of utf-8, latin-1"),
+        ({"short_rows": 1}, "short_rows = 1 must be true or false"),
+        ({"missing": [0]}, "missing: 0 is not text"),
+        ({"quote": "'"}, "unknown key 'quote'"),
+    ],
+)
+def test_a_wrong_layout_is_named(file, message):
+    value = {"numerical": [{"name": "n"}], "task": [{"name": "t"}], "file": file}
+    with pytest.raises(errors.PfrecError, match=message):
+        toml_schema.parse(value)

@@ -83,7 +83,7 @@ def test_scenarios_from_files(tmp_path, schema_path):
 def test_the_dataset_does_not_depend_on_chunks(tmp_path, schema_path, monkeypatch, block_bytes):
     raw = _raw(tmp_path / "log.csv")
     convert.convert("csv", raw, tmp_path / "one", schema_path=schema_path)
-    monkeypatch.setitem(csv_stream.chunks.__kwdefaults__, "block_bytes", block_bytes)
+    monkeypatch.setattr(csv_stream, "BLOCK_BYTES", block_bytes)
     convert.convert("csv", raw, tmp_path / "two", schema_path=schema_path)
     assert (tmp_path / "one" / "dataset.json").read_bytes() == (tmp_path / "two" / "dataset.json").read_bytes()
 
@@ -122,7 +122,7 @@ def test_what_is_missing_is_named(tmp_path, schema_path):
     with pytest.raises(errors.PfrecError, match="no such directory; --input is a CSV file or a folder"):
         convert.convert("csv", tmp_path / "none.csv", tmp_path / "data", schema_path=schema_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(errors.PfrecError, match=r"holds no \*.csv file"):
+    with pytest.raises(errors.PfrecError, match=r"holds no \*.csv or \*.csv.gz file"):
         convert.convert("csv", tmp_path / "folder", tmp_path / "data", schema_path=schema_path)
     schema_path.write_text(_SCHEMA.replace('"price"', '"cost"'))
     with pytest.raises(errors.PfrecError, match=r"log.csv: no column 'cost'; columns found: site, user, city, price, click, buy"):

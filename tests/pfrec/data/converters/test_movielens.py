@@ -7,6 +7,7 @@ import pytest
 from pfrec import convert, errors
 from pfrec.data import converters, dataset, encoding
 from pfrec.data.converters import movielens
+from tests.pfrec.data import raw_layouts
 
 _RAW = pathlib.Path(__file__).resolve().parents[4] / ".." / "shared" / "data" / "movielens-100k"
 
@@ -67,7 +68,7 @@ def test_both_layouts_give_the_same_dataset(raw, tmp_path):
 
 def test_columns_of_a_small_folder(tmp_path):
     source = converters.open_source("movielens", _small(tmp_path / "raw"))
-    chunks = {scenario: chunk for scenario, split, chunk in source.chunks() if split is None}
+    chunks = {scenario: chunk for scenario, split, chunk in source.chunks(None) if split is None}
     assert {scenario: len(chunk) for scenario, chunk in chunks.items()} == dict(zip(movielens.SCENARIOS, (0, 2, 0, 1)))
     rows, _ = encoding.encode(chunks["age_24_30"], source.schema)
     assert rows.categorical.tolist() == [[1, 1, 0, 1, 4], [1, 2, 0, 1, 4]]  # user, item, technician, M, 20 to 24
@@ -101,3 +102,47 @@ def test_a_mistake_names_file_and_line(tmp_path, file, content, message):
     with pytest.raises(errors.PfrecError, match=message):
         convert.convert("movielens", raw, tmp_path / "data")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["raw"]
+
+
+def test_1m_rows_come_out_with_their_values(tmp_path):
+    folder, ratings = raw_layouts.write_movielens_1m(tmp_path / "raw")
+    convert.convert("movielens", folder, tmp_path / "data")
+    data = dataset.Dataset.open(tmp_path / "data")
+    assert data.scenarios == movielens.SCENARIOS
+    users = {int(line.split("::")[0]): line.split("::") for line in (folder / "users.dat").read_text("latin-1").splitlines()}
+    bands = {1: 0, 18: 0, 25: 1, 35: 2, 45: 3, 50: 3, 56: 3}
+    numbers = raw_layouts.in_order(900, 0, movielens.FRACTIONS)
+    ordered = sorted(ratings)
+    occupation = data.schema.categorical[2].vocabulary
+    for band, scenario in enumerate(movielens.SCENARIOS):
+        for split, chosen in zip(("train", "valid", "test"), numbers):
+            expected = [ordered[i] for i in chosen if bands[int(users[ordered[i][0]][2])] == band]
+            found = raw_layouts.read_back(data, scenario, split)
+            assert found["categorical"][:, :2].tolist() == [[user, item] for user, item, _ in expected]
+            assert found["labels"].tolist() == [[rating >= 4, rating == 5] for _, _, rating in expected]
+            assert [occupation[v] for v in found["categorical"][:, 2]] == [users[user][3] for user, _, _ in expected]
+            # Item 3k is Toy Story (animation, children's, comedy; 1995), 3k + 1 Amélie (romance; 2001), 3k + 2 Heat (film noir, sci-fi; 1995).
+            flags = {0: [3, 4, 5], 1: [14], 2: [10, 15]}
+            assert [np.flatnonzero(row[:19]).tolist() for row in found["numerical"]] == [flags[item % 3] for _, item, _ in expected]
+            years = [[0.95, 1.01, 0.95][item % 3] for _, item, _ in expected]
+            np.testing.assert_allclose(found["numerical"][:, 19], years, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("ratings.dat", "1::7::5::978", "user 1 or item 7 stands in no other file"),
+        ("ratings.dat", "1::1::9::978", "ratings.dat: line 901: rating 9 is not one of 1 to 5"),
+        ("ratings.dat", "1::1::5", "ratings.dat: line 901: 3 fields where 4 belong"),
+        ("users.dat", "1::F::25::3::0", "users.dat: line 41: user 1 stands in an earlier line too"),
+        ("users.dat", "99999999::F::25::3::0", "users.dat: line 41: user id 99999999 is not one of 1 to 10000000"),
+        ("movies.dat", "99::X (1999)::Opera", "movies.dat: line 60: genre 'Opera' is not known"),
+        ("movies.dat", "99::X (1099)::Drama", "movies.dat: line 60: release year 1099 is not one of 1850 to 2100"),
+    ],
+)
+def test_a_mistake_in_1m_names_file_and_line(tmp_path, file, line, message):
+    folder, _ = raw_layouts.write_movielens_1m(tmp_path / "raw")
+    with (folder / file).open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(errors.PfrecError, match=message):
+        convert.convert("movielens", folder, tmp_path / "data")

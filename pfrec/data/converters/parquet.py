@@ -1,0 +1,111 @@
+"""A user's own Parquet files, described by a TOML schema; scenarios and splits as of the csv format.
+
+Row groups are read one after the other, a batch of rows at a time.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from pfrec import errors
+from pfrec.data import bad_rows, raw_file, source, toml_schema
+from pfrec.data.converters import csv
+
+BATCH_ROWS = 1 << 15
+
+
+def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
+    """Opens Parquet files.
+
+    Raises:
+      PfrecError: where the schema or a file is missing or wrong, or a file lacks a column.
+    """
+    settings.refuse("parquet", "sample_users", "scenarios", "tasks", "min_count")
+    described = csv.read_schema(settings, "parquet")
+    paths = csv.find(path, (".parquet",), "Parquet")
+    files = [raw_file.RawFile(file) for file in paths]
+    kinds, scenarios = csv.columns_and_scenarios(described, files)
+    for file in paths:
+        _require_columns(file, list(kinds))
+    chunks = functools.partial(_chunks, files, list(kinds), described)
+    return source.Source(described.schema, described.fractions, chunks, scenarios, files=tuple(paths))
+
+
+def batches(file: pathlib.Path, columns: Sequence[str], start: int = 0) -> Iterator[source.RawChunk]:
+    """Yields the rows of a file from row `start` on.
+
+    Raises:
+      PfrecError: where the file is missing or damaged.
+    """
+    import pyarrow as pa
+
+    row = 0
+    try:
+        opened = _open(file)
+        for group in range(opened.num_row_groups):
+            size = opened.metadata.row_group(group).num_rows
+            if row + size <= start:
+                row += size
+                continue
+            for batch in opened.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):
+                first = max(start - row, 0)
+                row += len(batch)
+                if first < len(batch):
+                    part = batch.slice(first)
+                    yield _chunk(file, dict(zip(part.schema.names, part.columns)), row - len(part), row)
+    except (pa.ArrowException, OSError) as error:
+        raise errors.PfrecError(
+            f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); fetch it again"
+        ) from error
+
+
+def _chunk(file: pathlib.Path, columns: Mapping[str, Any], first: int, after: int) -> source.RawChunk:
+    def origin(row: int) -> bad_rows.Origin:
+        values = {name: column[row - first].as_py() for name, column in columns.items()}
+        return bad_rows.Origin(str(file), None, row, json.dumps(values, default=str, ensure_ascii=False))
+
+    return source.RawChunk(file, np.arange(first, after, dtype=np.int64), columns, origin, resume=after)
+
+
+def _open(file: pathlib.Path) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise errors.PfrecError(f"{file}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again") from error
+
+
+def column_names(file: pathlib.Path) -> list[str]:
+    """The columns of a file.
+
+    Raises:
+      PfrecError: where it is missing or damaged.
+    """
+    return list(_open(file).schema_arrow.names)
+
+
+def _require_columns(file: pathlib.Path, wanted: Sequence[str]) -> None:
+    found = column_names(file)
+    for name in wanted:
+        if name not in found:
+            raise errors.PfrecError(f"{file}: no column {name!r}; columns found: {', '.join(found)}; mend the file or the schema")
+        if found.count(name) > 1:
+            raise errors.PfrecError(f"{file}: the column {name!r} stands twice; rename one")
+
+
+def _chunks(
+    files: Sequence[raw_file.RawFile], columns: Sequence[str], described: toml_schema.TomlSchema, resume: Optional[Any]
+) -> Iterator[source.Chunk]:
+    for number, start in source.units_after(len(files), resume):
+        for chunk in batches(files[number].path, columns, start or 0):
+            chunk = source.in_unit(chunk, number)
+            if described.scenario_column is None:
+                yield files[number].stem, None, chunk
+            else:
+                yield None, None, csv.with_scenario(chunk, described.scenario_column)

@@ -1,0 +1,12 @@
+import pathlib
+
+from pfrec.data import toml_schema
+
+_EXAMPLE = pathlib.Path(__file__).resolve().parents[3] / "configs" / "example_schema.toml"
+
+
+def test_the_example_is_a_schema():
+    described = toml_schema.read(_EXAMPLE)
+    assert {feature.encoding for feature in described.schema.categorical} == {"identity", "hash", "vocabulary", "local_vocabulary"}
+    assert described.dialect.nulls == ("\\N",)
+    assert described.schema.local

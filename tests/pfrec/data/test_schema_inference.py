@@ -1,0 +1,124 @@
+import random
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from pfrec import convert, errors
+from pfrec.data import column_statistics, dataset, schema_inference, toml_schema
+from tests.pfrec.data import raw_layouts
+
+
+def _rows(count=2000):
+    draw = random.Random(0)
+    rows = []
+    for i in range(count):
+        click = draw.randint(0, 1)
+        rows.append(
+            {
+                "site": draw.choice(["nl", "es", "fr"]),
+                "user_id": draw.randint(0, 300),
+                "event": f"{draw.getrandbits(64):016x}",
+                "sequence": 10_000 + i,
+                "colour": draw.choice(["red", "green", 'b"lue', ""]),
+                "article": f"a{draw.randint(0, 800)}",
+                "level": draw.randint(0, 4),
+                "price": round(draw.uniform(0.5, 99), 3),
+                "discount": draw.choice(["", round(draw.uniform(-1, 1), 3)]),
+                "always": 7,
+                "never": "",
+                "dwell": round(click * 10 + draw.random(), 4),
+                "outcome": ["no", "yes"][click],
+                "click": click,
+                "purchase": int(click and draw.random() < 0.3),
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("infer")
+    rows = _rows()
+    (folder / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
+    return schema_inference.infer("csv", folder / "log.csv")
+
+
+def test_types_cardinalities_and_roles(text):
+    described = toml_schema.read_text(text, place="here")
+    assert described.scenario_column == "site"
+    assert described.schema.group == "user_id"
+    assert [task.name for task in described.schema.tasks] == ["click", "purchase"]
+    features = {f.name: (f.encoding, f.cardinality, f.policy) for f in described.schema.categorical}
+    assert features == {
+        "user_id": ("identity", 301, "private"),
+        "colour": ("vocabulary", 3, "shared"),
+        "article": ("hash", 2048, "shared"),
+        "level": ("identity", 5, "shared"),
+    }
+    assert [column.name for column in described.schema.numerical] == ["price", "discount"]
+
+
+def test_warnings_and_rates(text):
+    assert (
+        '# WARNING: has a value of its own in nearly every row: an identifier in disguise; left out\n# [[categorical]]\n# name = "event"'
+        in text
+    )
+    assert '# name = "sequence"' in text
+    assert "# WARNING: is always '7'; left out" in text
+    assert "# WARNING: is always empty; left out" in text
+    for column in ("dwell", "outcome"):
+        before = text[: text.index(f'# name = "{column}"')].rsplit("\n\n", 1)[1]
+        assert "alone ranks click with AUC 1.000: an outcome rather than a feature? left out" in before
+    missing = sum(row["discount"] == "" for row in _rows())
+    assert f"missing {missing / 2000:.2%}" in text
+    clicks = sum(row["click"] for row in _rows())
+    assert f'name = "click"  # rate {clicks / 2000:.4f}' in text
+
+
+def test_what_is_written_converts(text, tmp_path):
+    rows = _rows()
+    (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
+    (tmp_path / "s.toml").write_text(text)
+    options = {"schema_path": tmp_path / "s.toml", "missing_numerical": "impute"}
+    convert.convert("csv", tmp_path / "log.csv", tmp_path / "data", **options)
+    assert dataset.Dataset.open(tmp_path / "data").scenarios == ("es", "fr", "nl")
+
+
+def test_parquet_gives_the_same(text, tmp_path):
+    rows = _rows()
+    table = pa.table({name: [str(row[name]) if row[name] != "" else None for row in rows] for name in rows[0]})
+    parquet.write_table(table, tmp_path / "log.parquet")
+    assert schema_inference.infer("parquet", tmp_path / "log.parquet") == text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n3,4\n", "no column of 0 and 1 that could be a label"),
+        ("a,click\n", "no rows; a schema is inferred from rows"),
+        ("click\n1\n0\n", "no column that could be a feature"),
+        ("", "empty; a CSV file starts with"),
+    ],
+)
+def test_files_that_show_too_little(tmp_path, content, message):
+    (tmp_path / "f.csv").write_text(content)
+    with pytest.raises(errors.PfrecError, match=message):
+        schema_inference.infer("csv", tmp_path / "f.csv")
+
+
+def test_other_formats_have_their_own_schema(tmp_path):
+    with pytest.raises(errors.PfrecError, match="the tenrec format has its own schema"):
+        schema_inference.infer("tenrec", tmp_path)
+
+
+def test_telling_agrees_with_an_independent_auc():
+    from sklearn import metrics
+
+    draw = random.Random(1)
+    column, label = column_statistics.ColumnStatistics("c"), column_statistics.ColumnStatistics("l")
+    values = [round(draw.gauss(0, 1), 1) for _ in range(500)]
+    labels = [int(value + draw.gauss(0, 1) > 0) for value in values]
+    column.add(pa.array(list(map(str, values))))
+    label.add(pa.array(list(map(str, labels))))
+    assert column_statistics.telling(column, label) == pytest.approx(metrics.roc_auc_score(labels, values), abs=1e-12)
