@@ -30,7 +30,7 @@ def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib
     Raises:
       PfrecError: where there is none, or a model of models.config has none.
     """
-    from export import publish
+    from export import publish, server_config
 
     if model is not None:
         if not model.is_dir():
@@ -42,11 +42,11 @@ def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib
     if not serving.is_dir():
         raise errors.PfrecError(f"{serving}: no such directory; check --serving")
     names = publish.models(serving)
-    listed = [entry.name for entry in publish.read_config(serving).model_config_list.config]
+    listed = [entry.name for entry in server_config.read(serving).model_config_list.config]
     absent = sorted(set(listed) - set(names))
     if absent:
         raise errors.PfrecError(
-            f"{serving / publish.CONFIG_FILE}: lists {', '.join(absent)}, of which there is no version; export it"
+            f"{serving / server_config.FILE}: lists {', '.join(absent)}, of which there is no version; export it"
         )
     if not names:
         raise errors.PfrecError(f"{serving}: holds no version of any model; name what pfrec-export wrote as --output")
