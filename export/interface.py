@@ -56,7 +56,7 @@ class Interface:
                     f"schema: the feature name {name!r} cannot be the name of a served input; use letters, digits, and _ . - / "
                     "with a letter or digit first, rename the column and convert again"
                 )
-        if self.scenarios and any(f.name == SCENARIO for f in (*self.schema.categorical, *self.schema.numerical)):
+        if self.scenarios and SCENARIO in [*(f.name for f in self.schema.categorical), *(c.name for c in self.schema.numerical)]:
             raise errors.PfrecError(f"schema: a router's input {SCENARIO!r} and a feature share the name; rename the column")
 
     def inputs(self) -> "dict[str, str]":
