@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -61,8 +61,6 @@ class Built:
 def build(model: trained.Exportable, name: str, directory: pathlib.Path, options: Options = Options()) -> Built:
     """Writes a version of a model into a directory and holds it against the trained model.
 
-    The warm-up requests ship with the version: they hold the features, not the labels, of a few rows of the scenario's own data.
-
     Args:
       model: the trained model of a scenario, or those of all scenarios to make a router.
       name: of the served model.
@@ -72,6 +70,25 @@ def build(model: trained.Exportable, name: str, directory: pathlib.Path, options
     Raises:
       PfrecError: where it cannot be written, a check fails, or the options do not fit the network.
     """
+    made = write(model, name, directory, options)
+    real, served = model.requests(), model.served
+    requests = (real, serving_request.mixed(served, real, _RANDOM_ROWS, seed=1), serving_request.hostile(served))
+    report = verification.verify(directory, [checks.Case(request, model.predict(request)) for request in requests])
+    report.require()
+    return Built(report, made, latency(directory, served))
+
+
+def write(model: trained.Exportable, name: str, directory: pathlib.Path, options: Options = Options()) -> "dict[str, Any]":
+    """Writes a version of a model into a directory, and checks nothing but its variables; see `build`.
+
+    The warm-up requests ship with the version: they hold the features, not the labels, of a few rows of the scenario's own data.
+
+    Returns:
+      How it was made.
+
+    Raises:
+      PfrecError: where it cannot be written, or the options do not fit the network.
+    """
     real, served = model.requests(), model.served
     exact = model.predict(real)
     parts = model.models if isinstance(model, trained.RoutedModels) else (model,)
@@ -80,25 +97,20 @@ def build(model: trained.Exportable, name: str, directory: pathlib.Path, options
     if options.embedding_dtype != "float32":
         # From here on the trained model has the rounded tables too, so that all else is held to the same tolerance as ever.
         made["rounding_moved"] = max(float(np.abs(exact[task] - values).max()) for task, values in model.predict(real).items())
+    network: Any = networks[0]
+    scenario: Optional[str] = parts[0].scenario
     if isinstance(model, trained.RoutedModels):
-        network: Any = router.RoutedNetwork(dict(zip(served.scenarios, networks)))
-    else:
-        network = networks[0]
+        network, scenario = router.RoutedNetwork(dict(zip(served.scenarios, networks))), None
     variables = serving_module.save(serving_module.ServingModule(network, served), served, directory)
     warmup.write(directory, warmup.requests(name, served, real))
     largest = serving_request.repeated(real, max(warmup.SIZES))
     expected = {task: values.tolist() for task, values in model.predict(largest).items()}
-    scenario = None if isinstance(model, trained.RoutedModels) else model.scenario
-    described_whole = manifest.describe(
+    whole = manifest.describe(
         model=name, scenario=scenario, served=served, variables=variables, run=model.run, made=made, expected=expected
     )
-    metrics = {part.scenario: part.metrics for part in parts if part.metrics}
-    model_card.write(directory, described_whole, served, metrics)
-    manifest.write(directory, described_whole)
-    requests = (real, serving_request.mixed(served, real, _RANDOM_ROWS, seed=1), serving_request.hostile(served))
-    report = verification.verify(directory, [checks.Case(request, model.predict(request)) for request in requests])
-    report.require()
-    return Built(report, made, latency(directory, served))
+    model_card.write(directory, whole, served, {part.scenario: part.metrics for part in parts if part.metrics})
+    manifest.write(directory, whole)
+    return made
 
 
 def latency(directory: pathlib.Path, served: interface.Interface) -> "dict[str, float]":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from export import client, endpoint, publish, server_config, serving_request, verification
+from export import building, client, endpoint, publish, server_config, serving_request, verification
 from pfrec import errors
 from tests.export import stand_in_server, tiny
 
@@ -32,7 +32,8 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> "list[dict[str, pathli
     for training in range(2):
         directory = tmp_path_factory.mktemp(f"training_{training}")
         for place, scenario in enumerate(SCENARIOS):
-            tiny.write_version(directory / scenario, tiny.model(seed=10 * training + place, scenario=scenario), scenario)
+            (directory / scenario).mkdir()
+            building.write(tiny.model(seed=10 * training + place, scenario=scenario), scenario, directory / scenario)
         found.append({scenario: directory / scenario for scenario in SCENARIOS})
     return found
 
@@ -173,7 +174,7 @@ def test_new_version_replaces_the_old_one_under_load(versions: "list[dict[str, p
                 while not done.is_set() or count == 0:
                     seen[scenario].append(model.predict(request)["click"])
                     count += 1
-                    time.sleep(0.002)
+                    time.sleep(0.02)
                 return count
 
         with concurrent.futures.ThreadPoolExecutor(2 * len(SCENARIOS)) as pool:
