@@ -95,24 +95,34 @@ def encode(
       `categorical` int32 [rows, features] and `numerical` float32 [rows, features].
     """
     rows = tf.size(next(iter(features.values())))
-    ids = []
-    for feature in schema.categorical:
-        values = features[feature.name]
-        if feature.encoding == "identity":
-            unknown = tf.constant(feature.cardinality, tf.int64)
-            ids.append(tf.where((values >= 0) & (values < unknown), values, unknown))
-        elif feature.encoding == "hash":
-            ids.append(tf.strings.to_hash_bucket_fast(values, feature.cardinality))
-        else:
-            ids.append(tables[feature.name].lookup(values))
-    numbers = [
-        tf.where(tf.math.is_finite(features[c.name]), features[c.name], tf.constant(c.default, tf.float32))
-        for c in schema.numerical
-    ]
-    return {
-        "categorical": tf.cast(tf.stack(ids, axis=1), tf.int32) if ids else tf.zeros([rows, 0], tf.int32),
-        "numerical": tf.stack(numbers, axis=1) if numbers else tf.zeros([rows, 0], tf.float32),
-    }
+    # Operations on all columns at once: at a batch of one row, a call's time is that of starting its operations.
+    whole = [place for place, feature in enumerate(schema.categorical) if feature.encoding == "identity"]
+    other = [place for place in range(len(schema.categorical)) if place not in whole]
+    parts = []
+    if whole:
+        values = tf.stack([features[schema.categorical[place].name] for place in whole], axis=1)
+        unknown = tf.constant([schema.categorical[place].cardinality for place in whole], tf.int64)
+        parts.append(tf.cast(tf.where((values >= 0) & (values < unknown), values, unknown), tf.int32))
+    if other:
+        ids = [_text_ids(features[schema.categorical[place].name], schema.categorical[place], tables) for place in other]
+        parts.append(tf.cast(tf.stack(ids, axis=1), tf.int32))
+    categorical = tf.concat(parts, axis=1) if parts else tf.zeros([rows, 0], tf.int32)
+    if whole and other:
+        order = [*whole, *other]
+        categorical = tf.gather(categorical, [order.index(place) for place in range(len(order))], axis=1)
+    numerical = tf.zeros([rows, 0], tf.float32)
+    if schema.numerical:
+        numerical = tf.stack([features[column.name] for column in schema.numerical], axis=1)
+        defaults = tf.constant([column.default for column in schema.numerical], tf.float32)
+        numerical = tf.where(tf.math.is_finite(numerical), numerical, defaults)
+    return {"categorical": categorical, "numerical": numerical}
+
+
+def _text_ids(values: tf.Tensor, feature: schema_lib.Categorical, tables: Mapping[str, tf.lookup.StaticHashTable]) -> tf.Tensor:
+    """Ids, int64 [rows], of a feature whose raw values are text."""
+    if feature.encoding == "hash":
+        return tf.strings.to_hash_bucket_fast(values, feature.cardinality)
+    return tables[feature.name].lookup(values)
 
 
 def save(module: ServingModule, served: interface.Interface, directory: pathlib.Path) -> "dict[str, list[int]]":
@@ -165,13 +175,17 @@ def _checked(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
     """The inputs, after a check of their shapes when the graph runs: a server does not check what a REST request holds."""
     # The signature says rank 1, so the graph optimiser would decide the check beforehand. A placeholder without shape hides it.
     hidden = {name: tf.compat.v1.placeholder_with_default(value, shape=None) for name, value in sorted(inputs.items())}
-    ranks = tf.stack([tf.rank(value) for value in hidden.values()])
-    sizes = tf.stack([tf.size(value) for value in hidden.values()])
+    found: dict[str, tf.Tensor] = {}
+    for dtype in sorted({value.dtype.name for value in hidden.values()}):  # one operation for all inputs of a type
+        alike = [name for name, value in hidden.items() if value.dtype.name == dtype]
+        found.update(zip(alike, tf.shape_n([hidden[name] for name in alike])))
+    shapes = [found[name] for name in hidden]
+    ranks, sizes = tf.stack([tf.size(shape) for shape in shapes]), tf.concat(shapes, axis=0)
     # `tf.equal`, not `==`: where TensorFlow was first imported below absl's app.run, `==` compares objects while a function is traced.
-    fine = tf.reduce_all(tf.equal(ranks, 1) & tf.equal(sizes, sizes[0]))
+    fine = tf.reduce_all(tf.equal(ranks, 1)) & tf.equal(tf.reduce_min(sizes), tf.reduce_max(sizes))
     check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
     with tf.control_dependencies([check]):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+        return dict(zip(inputs, tf.identity_n(list(inputs.values()))))
 
 
 def _vocabulary_table(feature: schema_lib.Categorical) -> tf.lookup.StaticHashTable:

@@ -118,6 +118,9 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
         ("export.export", ["--run=.", "--output=x", "--version=0"], "version"),
         ("export.verify", [], "give one of --model and --serving"),
         ("export.verify", ["--model=.", "--endpoint=nowhere"], "not HOST:PORT"),
+        ("export.verify", ["--model=.", "--rest_endpoint=nowhere"], "--rest_endpoint=nowhere: not HOST:PORT"),
+        ("export.export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
+        ("export.export", ["--rollback", "--output=/nonexistent"], "lists no model of this directory"),
     ],
 )
 def test_bad_flags_are_one_line(module: str, arguments: "list[str]", message: str) -> None:
