@@ -2,15 +2,17 @@
 
 `run` is the caller's side; the process it starts runs this module:
 
-    python -m export.capi MODEL_DIR SIGNATURE.json REQUEST.npz RESPONSE.npz
+    python -m export.capi MODEL_DIR PLAN.json REQUEST.npz RESPONSE.npz
 
-SIGNATURE.json holds `calls` (a number) and `inputs` and `outputs`, lists of [name, tensor name]. In the npz files array `2.0` is the
-first tensor of the third call. A tensor of strings is two arrays: all bytes one after the other, and under `2.0.lengths` the length of
-each string, in the tensor's shape. The response of a call that was refused is its message under `2.error`.
+PLAN.json holds per call `inputs` and `outputs`, the names of their tensors in the graph, and `repeats`. In the npz files array `2.0` is
+the first tensor of the third call. A tensor of strings is two arrays: all bytes one after the other, and under `2.0.lengths` the length
+of each string, in the tensor's shape. The response of a call that was refused is its message under `2.error`; the seconds of a call that
+was repeated are under `2.seconds`.
 
 Reference: tensorflow/c/c_api.h and tensorflow/c/tf_tstring.h of TensorFlow 2.14.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import importlib.util
@@ -21,7 +23,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -44,22 +47,35 @@ class TensorNames:
 
 
 @dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a signature.
+
+    Attributes:
+      names: of the signature's tensors.
+      inputs: an array for every input; text as an object array of bytes.
+      repeats: how often the call is made again to be timed.
+    """
+
+    names: TensorNames
+    inputs: Mapping[str, np.ndarray]
+    repeats: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a loaded model gave for one call: the outputs by name, or the message with which it refused."""
+    """What a loaded model gave for one call: the outputs by name, or the message with which it refused; and the time of each repeat."""
 
     outputs: Mapping[str, np.ndarray]
     error: Optional[str] = None
+    seconds: "tuple[float, ...]" = ()
 
 
-def run(
-    model_directory: pathlib.Path, names: TensorNames, calls: Sequence[Mapping[str, np.ndarray]], *, timeout: float = 300.0
-) -> "list[Answer]":
+def run(model_directory: pathlib.Path, calls: Sequence[Call], *, timeout: float = 300.0) -> "list[Answer]":
     """Loads a SavedModel once in a fresh process and calls it.
 
     Args:
       model_directory: holds saved_model.pb.
-      names: of the signature's tensors.
-      calls: per call an array for every input; text as an object array of bytes.
+      calls: what to call it with.
       timeout: seconds after which the process is stopped.
 
     Returns:
@@ -69,13 +85,16 @@ def run(
       PfrecError: where the model does not load, or the process dies or takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="pfrec-capi-") as folder:
-        plan, request, response = (pathlib.Path(folder) / name for name in ("signature.json", "request.npz", "response.npz"))
-        signature = {"calls": len(calls), "inputs": list(names.inputs.items()), "outputs": list(names.outputs.items())}
-        plan.write_text(json.dumps(signature), encoding="utf-8")
+        plan, request, response = (pathlib.Path(folder) / name for name in ("plan.json", "request.npz", "response.npz"))
+        told = [
+            {"inputs": list(c.names.inputs.values()), "outputs": list(c.names.outputs.values()), "repeats": c.repeats}
+            for c in calls
+        ]
+        plan.write_text(json.dumps(told), encoding="utf-8")
         arrays: dict[str, np.ndarray] = {}
         for number, call in enumerate(calls):
-            for position, name in enumerate(names.inputs):
-                arrays.update(_pack(f"{number}.{position}", call[name]))
+            for position, name in enumerate(call.names.inputs):
+                arrays.update(_pack(f"{number}.{position}", call.inputs[name]))
         _write_arrays(request, arrays)
         # A server's answer must not depend on a GPU here; the child also finds this package wherever the caller's came from.
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -92,7 +111,7 @@ def run(
             reason = _reason(done.returncode, done.stderr.decode(errors="replace"))
             raise errors.PfrecError(f"{model_directory}: does not load through the C library ({reason}); export the model again")
         with np.load(response) as given:
-            return [_answer(given, number, names) for number in range(len(calls))]
+            return [_answer(given, number, call.names) for number, call in enumerate(calls)]
 
 
 def _reason(code: int, stderr: str) -> str:
@@ -107,7 +126,9 @@ def _reason(code: int, stderr: str) -> str:
 def _answer(given: Any, number: int, names: TensorNames) -> Answer:
     if f"{number}.error" in given:
         return Answer({}, given[f"{number}.error"].tobytes().decode(errors="replace"))
-    return Answer({name: _unpack(given, f"{number}.{position}") for position, name in enumerate(names.outputs)})
+    outputs = {name: _unpack(given, f"{number}.{position}") for position, name in enumerate(names.outputs)}
+    seconds = given.get(f"{number}.seconds", ())
+    return Answer(outputs, None, tuple(float(s) for s in seconds))
 
 
 def _write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -155,9 +176,12 @@ def _open_library() -> Any:
     pointer, integer, size, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_char_p
     functions: dict[str, tuple[Any, list[Any]]] = {
         "TF_NewStatus": (pointer, []),
+        "TF_DeleteStatus": (None, [pointer]),
         "TF_GetCode": (integer, [pointer]),
         "TF_Message": (text, [pointer]),
         "TF_NewGraph": (pointer, []),
+        "TF_DeleteGraph": (None, [pointer]),
+        "TF_DeleteSession": (None, [pointer, pointer]),
         "TF_NewSessionOptions": (pointer, []),
         "TF_LoadSessionFromSavedModel": (
             pointer,
@@ -173,6 +197,8 @@ def _open_library() -> Any:
         "TF_Dim": (ctypes.c_int64, [pointer, integer]),
         "TF_StringInit": (None, [pointer]),
         "TF_StringCopy": (None, [pointer, text, size]),
+        "TF_StringGetDataPointer": (pointer, [pointer]),
+        "TF_StringGetSize": (size, [pointer]),
         "TF_SessionRun": (
             None,
             [pointer, pointer, pointer, pointer, integer, pointer, pointer, integer, pointer, integer, pointer, pointer],
@@ -184,22 +210,42 @@ def _open_library() -> Any:
     return library
 
 
-class _Session:
-    """A SavedModel loaded with the tag `serve`."""
+class Session:
+    """A SavedModel loaded with the tag `serve`; calls from several threads at once are fine.
+
+    Args:
+      directory: of the model.
+
+    Raises:
+      CLibraryError: where the library does not load it.
+    """
 
     def __init__(self, directory: str) -> None:
         self._library = _open_library()
-        self._status = self._library.TF_NewStatus()
         self._graph = self._library.TF_NewGraph()
         tags = (ctypes.c_char_p * 1)(b"serve")
-        self._session = self._library.TF_LoadSessionFromSavedModel(
-            self._library.TF_NewSessionOptions(), None, directory.encode(), tags, 1, self._graph, None, self._status
-        )
-        self._check()
+        options = self._library.TF_NewSessionOptions()
+        with self._status() as status:
+            self._session = self._library.TF_LoadSessionFromSavedModel(
+                options, None, directory.encode(), tags, 1, self._graph, None, status
+            )
 
-    def _check(self) -> None:
-        if self._library.TF_GetCode(self._status):
-            raise CLibraryError(self._library.TF_Message(self._status).decode(errors="replace"))
+    @contextlib.contextmanager
+    def _status(self) -> Iterator[Any]:
+        """A status for one call of the library, which is an error afterwards where the library says so."""
+        status = self._library.TF_NewStatus()
+        try:
+            yield status
+            if self._library.TF_GetCode(status):
+                raise CLibraryError(self._library.TF_Message(status).decode(errors="replace"))
+        finally:
+            self._library.TF_DeleteStatus(status)
+
+    def close(self) -> None:
+        """Gives the model's memory back; no call may be under way, or come later."""
+        with self._status() as status:
+            self._library.TF_DeleteSession(self._session, status)
+        self._library.TF_DeleteGraph(self._graph)
 
     def _outputs(self, names: Sequence[str]) -> Any:
         found = (_Output * len(names))()
@@ -230,22 +276,34 @@ class _Session:
     def _array(self, tensor: Any) -> np.ndarray:
         shape = [self._library.TF_Dim(tensor, i) for i in range(self._library.TF_NumDims(tensor))]
         number = self._library.TF_TensorType(tensor)
+        if number == _STRING:
+            texts = np.empty(shape, object)
+            start = self._library.TF_TensorData(tensor)
+            for i in range(texts.size):
+                place = start + _STRING_BYTES * i
+                pointer, size = self._library.TF_StringGetDataPointer(place), self._library.TF_StringGetSize(place)
+                texts.flat[i] = ctypes.string_at(pointer, size)
+            return texts
         if number not in _DTYPES:
-            raise CLibraryError(f"an output has type number {number}, which is no number type")
+            raise CLibraryError(f"an output has type number {number}, which is none of those of signatures")
         values = np.empty(shape, _DTYPES[number])
         ctypes.memmove(values.ctypes.data, self._library.TF_TensorData(tensor), self._library.TF_TensorByteSize(tensor))
         return values
 
     def call(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> "list[np.ndarray]":
-        """Feeds tensors by name and fetches others."""
+        """Feeds tensors by name and fetches others.
+
+        Raises:
+          CLibraryError: where the model refuses.
+        """
         fed, fetched = self._outputs(list(inputs)), self._outputs(outputs)
         tensors = (ctypes.c_void_p * len(inputs))(*(self._tensor(values) for values in inputs.values()))
         results = (ctypes.c_void_p * len(outputs))()
         try:
-            self._library.TF_SessionRun(
-                self._session, None, fed, tensors, len(inputs), fetched, results, len(outputs), None, 0, None, self._status
-            )
-            self._check()
+            with self._status() as status:
+                self._library.TF_SessionRun(
+                    self._session, None, fed, tensors, len(inputs), fetched, results, len(outputs), None, 0, None, status
+                )
             return [self._array(tensor) for tensor in results]
         finally:
             for tensor in (*tensors, *results):
@@ -255,25 +313,32 @@ class _Session:
 
 def _serve(model_directory: str, plan_path: str, request_path: str, response_path: str) -> None:
     plan = json.loads(pathlib.Path(plan_path).read_text(encoding="utf-8"))
-    session = _Session(model_directory)
-    outputs = [tensor for _, tensor in plan["outputs"]]
+    session = Session(model_directory)
     response: dict[str, np.ndarray] = {}
     with np.load(request_path) as request:
-        for number in range(plan["calls"]):
-            inputs = {tensor: _unpack(request, f"{number}.{i}") for i, (_, tensor) in enumerate(plan["inputs"])}
+        for number, told in enumerate(plan):
+            inputs = {tensor: _unpack(request, f"{number}.{i}") for i, tensor in enumerate(told["inputs"])}
+            seconds = []
             try:
-                results = session.call(inputs, outputs)
+                results = session.call(inputs, told["outputs"])
+                for _ in range(told["repeats"]):
+                    start = time.perf_counter()
+                    session.call(inputs, told["outputs"])
+                    seconds.append(time.perf_counter() - start)
             except CLibraryError as error:
                 response[f"{number}.error"] = np.frombuffer(str(error).encode(), np.uint8)
                 continue
-            response.update({f"{number}.{i}": values for i, values in enumerate(results)})
+            for i, values in enumerate(results):
+                response.update(_pack(f"{number}.{i}", values))
+            if seconds:
+                response[f"{number}.seconds"] = np.array(seconds)
     _write_arrays(pathlib.Path(response_path), response)
 
 
 def main(argv: Sequence[str]) -> int:
     """The fresh process: returns its exit status."""
     if len(argv) != 4:
-        print(f"{_ERROR_START}usage: python -m export.capi MODEL_DIR SIGNATURE.json REQUEST.npz RESPONSE.npz", file=sys.stderr)
+        print(f"{_ERROR_START}usage: python -m export.capi MODEL_DIR PLAN.json REQUEST.npz RESPONSE.npz", file=sys.stderr)
         return 2
     try:
         _serve(*argv)

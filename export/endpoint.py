@@ -1,81 +1,138 @@
-"""The check of a running model server, over gRPC."""
+"""The checks of a running model server: its answers against those of a version's files, and that errors are errors."""
 
-import contextlib
+import dataclasses
 import pathlib
-from collections.abc import Iterator
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
-import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+import numpy as np
 
-from export import capi, manifest, signature, verification, warmup
+from export import capi, interface, malformed, manifest, serving_request, signature, verification, warmup
 from pfrec import errors
-from pfrec.data import schema as schema_lib
 
 # The server is another build of TensorFlow, perhaps on a GPU: sums are taken in another order than here.
 TOLERANCE = 1e-4
-_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-def check(endpoint: str, directory: pathlib.Path, *, timeout: float) -> verification.Check:
-    """Sends the warm-up requests of a version to a server and compares its answers with what the version's files answer here.
+class UnreachableError(Exception):
+    """No server answers. Not a check that failed: there is nothing to check."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What a server of a version has to give.
+
+    Attributes:
+      model, version: of the served model; the version is None where the directory's name is no number.
+      served: its interface.
+      replays: the warm-up requests.
+      answers: of the version's files here to them.
+    """
+
+    model: str
+    version: Optional[int]
+    served: interface.Interface
+    replays: "list[warmup.Replay]"
+    answers: "list[capi.Answer]"
+
+
+def expected(directory: pathlib.Path) -> Expected:
+    """Reads a version, and answers its warm-up requests here.
 
     Args:
-      endpoint: HOST:PORT of the server's gRPC port.
+      directory: of a version that passed `verification.verify`.
+
+    Raises:
+      PfrecError: where it cannot be read.
+    """
+    value = manifest.read(directory)
+    served = manifest.served_by(value, place=str(directory / manifest.FILE))
+    names = signature.read(directory, served).names
+    replays = warmup.read(directory)
+    answers = capi.run(directory, [capi.Call(names[replay.signature], replay.inputs) for replay in replays])
+    number = int(directory.name) if directory.name.isdecimal() else None
+    return Expected(value["model"], number, served, replays, answers)
+
+
+def errors_expected(served: interface.Interface) -> "list[malformed.Malformed]":
+    """Requests that a server must refuse by either protocol: malformed ones, wrong, missing and strange inputs."""
+    request = serving_request.random(served, 3, seed=0)
+    first = next(iter(request))
+    lacking = {name: values for name, values in request.items() if name != first}
+    other = serving_request.texts([b"a"] * 3) if request[first].dtype != object else np.ones(3, np.float32)
+    found = [
+        malformed.Malformed("an input missing", interface.SERVE, lacking, ""),
+        malformed.Malformed("an input too many", interface.SERVE, {**request, "no_such_input": request[first]}, ""),
+        malformed.Malformed("an input of another name", interface.SERVE, {**lacking, "no_such_input": request[first]}, ""),
+        malformed.Malformed("an input of another type", interface.SERVE, {**request, first: other}, ""),
+        malformed.Malformed("a signature that is not there", "no_such_signature", request, ""),
+    ]
+    return [case for case in (*found, *malformed.malformed(served)) if case.inputs]
+
+
+def require_equal(found: Mapping[str, Any], mine: capi.Answer, what: str) -> float:
+    """The largest difference between a server's outputs and the files'.
+
+    Raises:
+      PfrecError: where an output is missing, has another shape or other classes, or is too far away.
+    """
+    largest = 0.0
+    for name, values in mine.outputs.items():
+        if name not in found:
+            raise errors.PfrecError(f"{what}: gives no output {name}")
+        theirs = np.asarray(found[name])
+        if theirs.shape != values.shape:
+            raise errors.PfrecError(f"{what}: {name} has shape {list(theirs.shape)} where the files give {list(values.shape)}")
+        if values.dtype == object:
+            if theirs.tolist() != values.tolist():
+                raise errors.PfrecError(f"{what}: {name} is not as in the files")
+            continue
+        difference = float(np.max(np.abs(theirs.astype(np.float64) - values), initial=0.0))
+        largest = max(largest, difference if np.isfinite(difference) else np.inf)
+    if largest > TOLERANCE:
+        raise errors.PfrecError(f"{what}: differs by {largest:.3g} from the files here, above {TOLERANCE:g}")
+    return largest
+
+
+def require_signatures(found: Mapping[str, interface.Signature], served: interface.Interface) -> str:
+    """That a server describes the signatures of the schema."""
+    wanted = served.signatures()
+    for name in sorted({*wanted, *found}):
+        if found.get(name) != wanted.get(name):
+            raise errors.PfrecError(
+                f"signature {name!r} is {found.get(name, 'absent')} where the schema says {wanted.get(name, 'absent')}"
+            )
+    return f"{', '.join(sorted(wanted))} as in the schema"
+
+
+def require_refusals(outcomes: "Sequence[tuple[str, Optional[str]]]") -> str:
+    """That every one of some requests was refused: each outcome is what was asked, and the refusal or None."""
+    answered = [name for name, refusal in outcomes if refusal is None]
+    if answered:
+        raise errors.PfrecError(f"answered, and has to be an error: {', '.join(answered)}")
+    return f"{len(outcomes)} requests refused: {', '.join(name for name, _ in outcomes)}"
+
+
+def check(directory: pathlib.Path, *, grpc: Optional[str], rest: Optional[str], timeout: float) -> "list[verification.Check]":
+    """Holds a running server against a version's files.
+
+    Args:
       directory: of a version that passed `verification.verify`; its name is the version asked for, where that is a number.
+      grpc: HOST:PORT of the server's gRPC port; None to leave it out.
+      rest: HOST:PORT of its REST port; None to leave it out.
       timeout: deadline of each request, in seconds.
 
     Raises:
       PfrecError: where no server answers in time, or the directory cannot be read.
     """
-    value = manifest.read(directory)
-    schema = schema_lib.Schema.from_json(value["schema"], place=str(directory / manifest.FILE))
-    requests = warmup.read(directory)
-    inputs = [warmup.arrays(request) for request in requests]
-    answers = capi.run(directory, signature.read(directory, schema).names, inputs)
-    largest = 0.0
-    with _channel(endpoint, timeout) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        for request, mine in zip(requests, answers):
-            if directory.name.isdecimal():
-                request.model_spec.version.value = int(directory.name)
-            response, refusal = _predict(stub, request, endpoint, timeout)
-            if response is None:
-                return verification.Check("endpoint", False, f"{endpoint} refused a warm-up request: {refusal}")
-            theirs = capi.Answer({name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()})
-            missing = sorted(set(mine.outputs) - set(theirs.outputs))
-            if missing:
-                return verification.Check("endpoint", False, f"{endpoint} gives no output {', '.join(missing)}")
-            try:
-                largest = max(largest, verification.largest_difference([verification.Case({}, mine.outputs)], [theirs]))
-            except errors.PfrecError as error:
-                return verification.Check("endpoint", False, f"{endpoint}: {error}")
-    detail = f"{endpoint}: {len(requests)} request(s), largest difference to the files here {largest:.3g}"
-    return verification.Check("endpoint", largest <= TOLERANCE, detail)
+    from export import grpc_endpoint, rest_endpoint
 
-
-@contextlib.contextmanager
-def _channel(endpoint: str, timeout: float) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(endpoint) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=timeout)
-        except grpc.FutureTimeoutError:
-            raise _unreachable(endpoint, f"no connection within {timeout:g} s") from None
-        yield channel
-
-
-def _predict(
-    stub: prediction_service_pb2_grpc.PredictionServiceStub, request: predict_pb2.PredictRequest, endpoint: str, timeout: float
-) -> "tuple[Optional[predict_pb2.PredictResponse], str]":
-    """The server's response, or None and why it refused."""
+    wanted, made = expected(directory), verification.Checklist()
     try:
-        return stub.Predict(request, timeout=timeout), ""
-    except grpc.RpcError as error:
-        if error.code() in _UNREACHABLE:
-            raise _unreachable(endpoint, f"{error.code().name}: {error.details()}") from error
-        return None, f"{error.code().name}: {error.details()}"
-
-
-def _unreachable(endpoint: str, reason: str) -> errors.PfrecError:
-    return errors.PfrecError(f"{endpoint}: {reason}; start the model server, or check --endpoint (its gRPC port) and --timeout")
+        if grpc is not None:
+            grpc_endpoint.check(made, wanted, grpc, timeout)
+        if rest is not None:
+            rest_endpoint.check(made, wanted, rest, timeout)
+    except UnreachableError as error:
+        raise errors.PfrecError(str(error)) from error
+    return made.checks

@@ -1,6 +1,8 @@
 """pfrec-export: writes each scenario's trained model for TensorFlow Serving.
 
 pfrec-export --run=run --output=serving
+pfrec-export --client_dir=/srv/silo --output=serving
+pfrec-export --output=serving --rollback
 """
 
 import pathlib
@@ -13,152 +15,208 @@ from absl import flags, logging
 from pfrec import command, errors, files
 
 if TYPE_CHECKING:
-    from export import trained, verification
+    from export import building, trained
 
 REPORT_FILE = "export_report.json"
-_WARMUP_ROWS = 8
+ROUTER = "router"
 _PARITY_ROWS = 256
 
 
 def define_flags() -> None:
     """Declares the command's flags. In a function, so that commands with flags of the same name can be imported together."""
-    flags.DEFINE_string("run", None, "The run directory that pfrec-train wrote.", required=True)
+    flags.DEFINE_string("run", None, "The run directory that pfrec-train wrote.")
+    flags.DEFINE_string("client_dir", None, "In place of --run: one silo's own directory, which is all that is read.")
     flags.DEFINE_string("output", None, "The serving directory: one directory per model below it.", required=True)
     flags.DEFINE_string("model_prefix", "", "Put before a scenario's name to make its model's name.")
     flags.DEFINE_integer(
-        "version", None, "Number of the new version; one more than a model's highest where not given.", lower_bound=1
+        "version",
+        None,
+        "Number of the new version of every model, one more than the highest of any where not given; with --rollback the version to go to.",
+        lower_bound=1,
     )
     flags.DEFINE_string(
-        "base_path", None, "Path of the serving directory as the server sees it, for models.config; as seen here where not given."
+        "base_path",
+        None,
+        "Path of the serving directory as the server sees it, for models.config; as seen here where not given.",
     )
-
-
-def build(model: "trained.TrainedModel", name: str, directory: pathlib.Path) -> "verification.Report":
-    """Writes a version of a model into a directory and holds it against the trained model.
-
-    The warm-up request ships with the version: it holds the features, not the labels, of a few rows of the scenario's own data.
-
-    Args:
-      model: the trained model.
-      name: of the served model.
-      directory: to write to.
-
-    Returns:
-      What was checked, all of it passed.
-
-    Raises:
-      PfrecError: where it cannot be written, or a check fails.
-    """
-    from export import manifest, serving_module, serving_request, verification, warmup
-
-    variables = serving_module.save(serving_module.ServingModule(model.network, model.schema), directory)
-    real = serving_request.from_rows(model.rows, model.schema)
-    warmup.write(directory, name, {feature: values[:_WARMUP_ROWS] for feature, values in real.items()})
-    manifest.write(directory, model=name, scenario=model.scenario, schema=model.schema, variables=variables, run=model.run)
-    requests = (
-        real,
-        serving_request.random(model.schema, _PARITY_ROWS, seed=1),
-        serving_request.hostile(model.schema),
+    flags.DEFINE_bool("fold", True, "Fold normalisations, small embeddings, experts' first layers and gates for inference.")
+    flags.DEFINE_enum(
+        "embedding_dtype",
+        "float32",
+        ["float32", "float16"],
+        "Of embedding tables that are too large to be folded; float16 halves them.",
     )
-    report = verification.verify(directory, [verification.Case(request, model.predict(request)) for request in requests])
-    report.require()
-    return report
+    flags.DEFINE_bool("router", False, "Also export one model for all scenarios, which takes the scenario as an input.")
+    flags.DEFINE_integer("keep", None, "Remove all but this many of each exported model's highest versions.", lower_bound=1)
+    flags.DEFINE_bool("rollback", False, "Export nothing: let the server go back to the version before, or to --version.")
+    flags.DEFINE_bool("roll_forward", False, "Export nothing: end a rollback, so that the highest versions are served.")
 
 
 def export(
-    run: pathlib.Path,
+    source: "trained.Source",
     output: pathlib.Path,
     *,
     model_prefix: str = "",
     version: Optional[int] = None,
     base_path: Optional[str] = None,
+    options: "Optional[building.Options]" = None,
+    router: bool = False,
+    keep: Optional[int] = None,
 ) -> "dict[str, Any]":
-    """Exports every scenario of a run; publishes none before all are verified.
+    """Exports every scenario of a source, all with one version number; publishes none before all are verified.
 
     Args:
-      run: the run directory.
+      source: the finished run, or a silo's client directory.
       output: the serving directory.
       model_prefix: put before a scenario's name to make its model's name.
-      version: number of the new version; None for one more than a model's highest.
+      version: number of the new version; None for one more than the highest of any of the models.
       base_path: of `output` as the server sees it; None for its absolute path here.
+      options: how to make the versions.
+      router: whether to export a model for all scenarios too.
+      keep: how many of each model's highest versions to keep; None for all.
 
     Returns:
       What was written, the content of export_report.json.
 
     Raises:
-      PfrecError: where the run cannot be read, a check fails or something cannot be written; no version is left half-written.
+      PfrecError: where the source cannot be read, a check fails or something cannot be written; no version is left half-written.
     """
-    from export import manifest, publish, trained
+    from export import building, deployment, publish, server_config, trained
 
-    finished = trained.Run(run)
     if output.exists() and not output.is_dir():
         raise errors.PfrecError(f"{output}: is not a directory; choose another --output")
-    publish.read_config(output)  # A damaged one is an error before the work, not after it.
+    if router and ROUTER in source.scenarios:
+        raise errors.PfrecError(f"--router: a scenario has the name {ROUTER!r}; leave the flag out")
+    server_config.read(output)  # A damaged one is an error before the work, not after it.
+    names = {scenario: f"{model_prefix}{scenario}" for scenario in (*source.scenarios, *([ROUTER] if router else []))}
+    number = publish.next_version(*(output / name for name in names.values())) if version is None else version
     entries: list[dict[str, Any]] = []
+    models: list[trained.TrainedModel] = []
     with publish.Publication(output) as publication:
-        staged = [publication.stage(f"{model_prefix}{scenario}", version) for scenario in finished.scenarios]
-        for scenario, directory in _progress(list(zip(finished.scenarios, staged))):
-            target = publication.target(directory)
-            model = finished.trained(scenario, _PARITY_ROWS)
+        staged = {key: publication.stage(name, number) for key, name in names.items()}
+        for key in _progress(list(names)):
+            directory, target = staged[key], output / names[key] / str(number)
+            model: trained.Exportable
+            if key in source.scenarios:
+                model = source.trained(key, _PARITY_ROWS)
+                models += [model] if router else []
+            else:
+                model = trained.RoutedModels(tuple(models))
             try:
-                report = build(model, target.parent.name, directory)
+                built = building.build(model, names[key], directory, options or building.Options())
             except errors.PfrecError as error:
                 # The temporary directory is gone when the message is read.
                 raise errors.PfrecError(str(error).replace(str(directory), str(target))) from error
-            entries.append(
-                {
-                    "bytes": sum((directory / name).stat().st_size for name in manifest.file_names(directory)),
-                    "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in report.checks],
-                    "model": target.parent.name,
-                    "path": str(target.relative_to(output)),
-                    "run": dict(model.run),
-                    "scenario": scenario,
-                    "version": int(target.name),
-                }
-            )
+            entries.append(_entry(built, directory, key, names[key], number, dict(model.run)))
         publication.publish()
-    publish.write_config(output, base_path or str(output.resolve()))
-    result = {"format_version": 1, "models": entries}
+    base = base_path or str(output.resolve())
+    deployment.write(output, base, next(iter(names.values())))
+    server_config.write(output, base)
+    held = server_config.pinned(output)
+    if keep is not None:
+        for entry in entries:
+            entry["removed_versions"] = publish.retire(output / entry["model"], keep, held.get(entry["model"], ()))
+    result = {
+        "format_version": 1,
+        "held_back": {name: versions for name, versions in held.items() if name in names.values() and number not in versions},
+        "models": entries,
+        "version": number,
+    }
     files.write_json(output / REPORT_FILE, result)
     return result
 
 
+def _entry(
+    built: "building.Built", directory: pathlib.Path, key: str, name: str, number: int, run: "dict[str, Any]"
+) -> "dict[str, Any]":
+    from export import manifest
+
+    sizes = {file: (directory / file).stat().st_size for file in manifest.file_names(directory)}
+    return {
+        "bytes": sum(sizes.values()),
+        "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in built.report.checks],
+        "files": sizes,
+        "latency_ms": built.latency_ms,
+        "made": built.made,
+        "model": name,
+        "parity": next(c.detail for c in built.report.checks if c.name == "parity"),
+        "path": f"{name}/{number}",
+        "run": run,
+        "scenario": key,
+        "version": number,
+    }
+
+
 def table(result: "dict[str, Any]") -> str:
     """The exported models as aligned text."""
-    lines = [["model", "version", "round", "MB", "checks", "parity"]]
+    lines = [["model", "version", "round", "MB", "ms at 1, 32, 512 rows", "checks", "parity"]]
     for entry in result["models"]:
-        parity = next(c["detail"] for c in entry["checks"] if c["name"] == "parity")
         passed = f"{sum(c['ok'] for c in entry['checks'])} of {len(entry['checks'])}"
+        times = ", ".join(f"{value:.3g}" for value in entry["latency_ms"].values())
         size = f"{entry['bytes'] / 1e6:.2f}"
-        lines.append([entry["model"], str(entry["version"]), str(entry["run"]["round"]), size, passed, parity])
+        lines.append(
+            [entry["model"], str(entry["version"]), str(entry["run"]["round"]), size, times, passed, entry["parity"]],
+        )
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def _progress(work: "list[tuple[str, pathlib.Path]]") -> "Iterator[tuple[str, pathlib.Path]]":
-    """The scenarios one by one: a bar on a terminal, a line each where standard error is piped."""
+def _progress(work: "list[str]") -> "Iterator[str]":
+    """The models one by one: a bar on a terminal, a line each where standard error is piped."""
     import tqdm
 
-    bar: Iterable[tuple[str, pathlib.Path]] = tqdm.tqdm(work, desc="exporting", unit="model", disable=not sys.stderr.isatty())
-    for scenario, directory in bar:
+    bar: Iterable[str] = tqdm.tqdm(work, desc="exporting", unit="model", disable=not sys.stderr.isatty())
+    for name in bar:
         if not sys.stderr.isatty():
-            print(f"exporting: {scenario}", file=sys.stderr, flush=True)
-        yield scenario, directory
+            print(f"exporting: {name}", file=sys.stderr, flush=True)
+        yield name
+
+
+def _switch(output: pathlib.Path, rollback: bool, version: Optional[int]) -> None:
+    """Rolls back or forward, and says to what."""
+    from export import server_config
+
+    found = server_config.roll_back(output, version) if rollback else server_config.roll_forward(output)
+    for name, number in sorted(found.items()):
+        print(f"{name}: {'pinned to version' if rollback else 'highest version is served,'} {number}")
+    print(f"wrote {output / server_config.FILE}")
 
 
 def _main(argv: "list[str]") -> None:
     del argv
     values = flags.FLAGS
-    run, output = pathlib.Path(values.run), pathlib.Path(values.output)
-    if not run.is_dir():
-        raise errors.PfrecError(f"{run}: no such directory; check --run")
+    output = pathlib.Path(values.output)
+    chosen = [name for name in ("run", "client_dir", "rollback", "roll_forward") if values[name].value]
+    if len(chosen) != 1:
+        raise errors.PfrecError("give one of --run, --client_dir, --rollback and --roll_forward; --help lists the flags")
+    if values.rollback or values.roll_forward:
+        _switch(output, values.rollback, values.version)
+        return
+    path = pathlib.Path(values[chosen[0]].value)
+    if not path.is_dir():
+        raise errors.PfrecError(f"{path}: no such directory; check --{chosen[0]}")
+    if values.router and values.client_dir:
+        raise errors.PfrecError("--router needs the models of all scenarios, so --run; a silo has its own alone")
     logging.set_verbosity(logging.ERROR)  # TensorFlow warns of input names that are no Python names, such as 101.
-    result = export(run, output, model_prefix=values.model_prefix, version=values.version, base_path=values.base_path)
+    from export import building, trained
+
+    result = export(
+        trained.Run(path) if values.run else trained.ClientDirectory(path),
+        output,
+        model_prefix=values.model_prefix,
+        version=values.version,
+        base_path=values.base_path,
+        options=building.Options(values.fold, values.embedding_dtype),
+        router=values.router,
+        keep=values.keep,
+    )
     print(table(result))
     for entry in result["models"]:
         print(f"wrote {output / entry['path']}")
     print(f"wrote {output / 'models.config'}")
     print(f"wrote {output / REPORT_FILE}")
+    if result["held_back"]:
+        print(f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older version; --roll_forward ends that")
 
 
 def main() -> None:

@@ -4,13 +4,14 @@ TensorFlow's fingerprint.pb covers the graph alone, and not even that after a to
 exports give equal manifests, and a checksum of its own content.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import pfrec
-from export import signature
+from export import interface
 from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 
@@ -19,43 +20,67 @@ FORMAT_VERSION = 1
 _REMEDY = "export the model again"
 
 
-def write(
-    directory: pathlib.Path,
+def describe(
     *,
     model: str,
-    scenario: str,
-    schema: schema_lib.Schema,
+    scenario: Optional[str],
+    served: interface.Interface,
     variables: Mapping[str, Any],
     run: Mapping[str, Any],
-) -> None:
+    made: Mapping[str, Any],
+    expected: Mapping[str, "list[float]"],
+) -> "dict[str, Any]":
+    """What a manifest says besides the files.
+
+    Args:
+      model: name of the served model.
+      scenario: that it was trained for; None for a router.
+      served: its interface.
+      variables: shape of each variable, by name in the checkpoint.
+      run: `id` and `round` of the training.
+      made: how the export was made, such as whether it is folded.
+      expected: what the trained model answers to the largest warm-up request of `serving_default`, by task.
+    """
+    return {
+        "expected": dict(expected),
+        "made": dict(made),
+        "model": model,
+        "run": dict(run),
+        "scenario": scenario,
+        "scenarios": list(served.scenarios),
+        "schema": served.schema.to_json(),
+        "signatures": {name: dataclasses.asdict(value) for name, value in served.signatures().items()},
+        "variables": dict(variables),
+    }
+
+
+def write(directory: pathlib.Path, described: Mapping[str, Any]) -> None:
     """Writes the manifest of a version, as the last of its files.
 
     Args:
       directory: of the version.
-      model: name of the served model.
-      scenario: that it was trained for.
-      schema: of its features and tasks.
-      variables: shape of each variable, by name in the checkpoint.
-      run: `id` and `round` of the training.
+      described: what `describe` made.
 
     Raises:
       PfrecError: where it cannot be written.
     """
     value = {
+        **described,
         "files": {name: files.sha256(directory / name) for name in file_names(directory) if name != FILE},
         "format_version": FORMAT_VERSION,
-        "model": model,
         "pfrec_version": pfrec.__version__,
-        "run": dict(run),
-        "scenario": scenario,
-        "schema": schema.to_json(),
-        "signature": {
-            signature.NAME: {"inputs": signature.input_dtypes(schema), "outputs": signature.output_dtypes(schema)},
-        },
-        "variables": dict(variables),
     }
     value["sha256"] = _own_sha256(value)
     files.write_json(directory / FILE, value)
+
+
+def served_by(value: Mapping[str, Any], *, place: str) -> interface.Interface:
+    """The interface that a manifest describes.
+
+    Raises:
+      PfrecError: where its schema is of another version.
+    """
+    return interface.Interface(schema_lib.Schema.from_json(value["schema"], place=place), tuple(value["scenarios"]))
 
 
 def read(directory: pathlib.Path) -> "dict[str, Any]":

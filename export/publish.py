@@ -9,14 +9,14 @@ import pathlib
 import re
 import shutil
 import tempfile
+import time
+from collections.abc import Collection
 from typing import Optional
-
-from google.protobuf import text_format  # type: ignore[import-untyped]
-from tensorflow_serving.config import model_server_config_pb2
 
 from pfrec import errors, files
 
-CONFIG_FILE = "models.config"
+# What a publication that was killed left behind is removed by a later one, once no living one can still be at it.
+_STALE_SECONDS = 24 * 3600.0
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -27,9 +27,9 @@ def versions(model_directory: pathlib.Path) -> "list[int]":
     return sorted(int(path.name) for path in model_directory.iterdir() if path.is_dir() and re.fullmatch(r"[0-9]+", path.name))
 
 
-def next_version(model_directory: pathlib.Path) -> int:
-    """One more than the highest version, or 1."""
-    return max(versions(model_directory), default=0) + 1
+def next_version(*model_directories: pathlib.Path) -> int:
+    """One more than the highest version of any of these models, or 1."""
+    return 1 + max((version for directory in model_directories for version in versions(directory)), default=0)
 
 
 def models(serving: pathlib.Path) -> "list[str]":
@@ -91,6 +91,7 @@ class Publication:
                 if not parent.is_dir():
                     parent.mkdir(mode=0o755)
                     self._made.append(parent)
+            _remove_stale(directory)
             temporary = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=directory))
         self._staged[target] = temporary
         return temporary
@@ -126,57 +127,40 @@ class Publication:
         return published
 
 
-def read_config(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
-    """models.config; an empty one where there is none.
+def retire(model_directory: pathlib.Path, keep: int, pinned: Collection[int] = ()) -> "list[int]":
+    """Removes the oldest versions of a model.
 
-    Raises:
-      PfrecError: where it is no list of models.
-    """
-    path = serving / CONFIG_FILE
-    config = model_server_config_pb2.ModelServerConfig()
-    if path.exists():
-        try:
-            text_format.Parse(path.read_text(encoding="utf-8"), config)
-        except (OSError, ValueError, text_format.ParseError) as error:
-            raise errors.PfrecError(f"{path}: cannot be read ({error}); mend or remove it") from error
-        if config.HasField("custom_model_config"):
-            raise errors.PfrecError(f"{path}: has a custom_model_config, not a list of models; move it elsewhere")
-    return config
-
-
-def write_config(serving: pathlib.Path, base_path: str) -> pathlib.Path:
-    """Writes models.config, which lists every model of the serving directory; call it when all versions are in place.
-
-    A model that is listed already keeps its settings, such as a version policy set by hand, but for its path. There are no version
-    labels: a label on a version that is not yet loaded stops a server at its start.
+    A version disappears by rename too, so that a server never sees half of one.
 
     Args:
-      serving: the directory.
-      base_path: of that directory as the server sees it.
+      model_directory: of the model.
+      keep: how many of the highest versions stay.
+      pinned: versions that stay in any case, because models.config names them.
 
     Returns:
-      The file.
+      The versions that were removed.
 
     Raises:
-      PfrecError: where the file there cannot be understood, or the new one not be written.
+      PfrecError: where one cannot be removed.
     """
-    old = {entry.name: entry for entry in read_config(serving).model_config_list.config}
-    config = model_server_config_pb2.ModelServerConfig()
-    for name in sorted({*old, *models(serving)}):
-        entry = config.model_config_list.config.add()
-        if name in old:
-            entry.CopyFrom(old[name])
-        if name not in old or (serving / name).is_dir():
-            entry.base_path = f"{base_path.rstrip('/')}/{name}"
-        entry.name, entry.model_platform = name, "tensorflow"
-    path = serving / CONFIG_FILE
-    files.write_bytes(path, text_format.MessageToString(config).encode())
-    return path
+    old = [version for version in versions(model_directory)[:-keep] if version not in pinned]
+    for version in old:
+        with files.readable_errors(model_directory / str(version)):
+            temporary = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=model_directory))
+            os.rename(model_directory / str(version), temporary / "retired")
+            shutil.rmtree(temporary)
+    return old
 
 
 def _require_absent(target: pathlib.Path) -> None:
     if target.exists() or target.is_symlink():
         raise errors.PfrecError(f"{target}: this version is there already and is never overwritten; choose another --version")
+
+
+def _remove_stale(directory: pathlib.Path) -> None:
+    for path in directory.glob(f"{files.TEMPORARY_PREFIX}*"):
+        if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _open_to_server(directory: pathlib.Path) -> None:

@@ -2,10 +2,11 @@
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
-from export import signature
+from export import interface, signature
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 
@@ -14,44 +15,67 @@ _LENGTHS_DIFFER = "every feature must be a list of single values (rank 1), all o
 
 
 class ServingModule(tf.Module):
-    """A trained network with the encoding of its features in the graph.
+    """A trained network with the encoding of its features in the graph, and every signature of its interface.
 
     `tf.saved_model.save` keeps every variable that the saved object tracks, read or not. So this module does not track the network: it
-    tracks the variables and tables that its signature captured, and no others.
+    tracks the variables and tables that its signatures captured, and no others.
 
     Args:
-      network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}` to `{task: logits [rows]}`.
-      schema: of the features and tasks.
+      network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}` to `{task: logits [rows]}`; a router's
+        network also takes `"scenario"`, string [rows].
+      served: the features and tasks.
 
     Attributes:
       weights: the variables that serving reads, by name.
-      serve: the concrete function. Its inputs are named as the features: int64 [rows] for identity encoding, string [rows] for hash
-        and vocabulary encoding, float32 [rows] for numbers. Its outputs are named as the tasks: probabilities, float32 [rows].
+      functions: the concrete function of each signature of `served`, by its name.
 
     Raises:
-      PfrecError: where the signature reads a variable that is not the network's, or a name cannot be served.
+      PfrecError: where a signature reads a variable that is not the network's.
     """
 
-    def __init__(self, network: tf.keras.Model, schema: schema_lib.Schema) -> None:
+    def __init__(self, network: Any, served: interface.Interface) -> None:
         super().__init__(name="serving")
+        schema = served.schema
         tables = {f.name: _vocabulary_table(f) for f in schema.categorical if f.encoding == "vocabulary"}
-        specs = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in signature.input_dtypes(schema).items()}
+        named = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in served.inputs().items()}
+        serialized = tf.TensorSpec([None], tf.string, name=interface.EXAMPLES)
+        # No defaults: a feature that an example lacks is an error, as it is where tensors are named.
+        layout = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in served.inputs().items()}
 
         def serve(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
             features = _checked(inputs)
-            logits = network(encode(features, schema, tables), training=False)
-            return {task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1]) for task in schema.tasks}
+            encoded = encode(features, schema, tables)
+            if served.scenarios:
+                encoded[interface.SCENARIO] = features[interface.SCENARIO]
+            logits = network(encoded, training=False)
+            return {task: tf.reshape(tf.sigmoid(logits[task]), [-1]) for task in served.tasks()}
 
-        concrete = tf.function(serve, input_signature=[specs], autograph=False).get_concrete_function()
+        def parsed(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
+            checked = _checked({interface.EXAMPLES: inputs})
+            return serve(tf.io.parse_example(checked[interface.EXAMPLES], layout))
+
+        def classify(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
+            given = parsed(inputs)
+            classes = tf.tile(tf.constant([served.tasks()]), [tf.size(inputs), 1])
+            return {interface.CLASSES: classes, interface.SCORES: tf.stack([given[task] for task in served.tasks()], axis=1)}
+
+        def regression(task: str) -> Any:
+            return lambda inputs: {interface.REGRESSED: parsed(inputs)[task]}
+
+        def concrete(function: Any, spec: Any) -> Any:
+            return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
+
+        self.functions = {interface.SERVE: concrete(serve, named), interface.CLASSIFY: concrete(classify, serialized)}
+        for name, task in served.regressions().items():
+            self.functions[name] = concrete(regression(task), serialized)
+        captured = {id(v): v for function in self.functions.values() for v in function.variables}
         own = {id(variable) for variable in network.variables}
-        foreign = [variable.name for variable in concrete.variables if id(variable) not in own]
+        foreign = [variable.name for variable in captured.values() if id(variable) not in own]
         if foreign:
             raise errors.PfrecError(f"serving reads variables outside the trained model: {', '.join(sorted(foreign))}; report this")
         self.tables = list(tables.values())
         # In the network's order: the order of a function's variables differs from process to process.
-        read = {id(variable) for variable in concrete.variables}
-        self.weights = _by_name(network, [variable for variable in network.variables if id(variable) in read])
-        self.serve = concrete
+        self.weights = _by_name(network, [variable for variable in network.variables if id(variable) in captured])
 
 
 def encode(
@@ -71,31 +95,42 @@ def encode(
       `categorical` int32 [rows, features] and `numerical` float32 [rows, features].
     """
     rows = tf.size(next(iter(features.values())))
-    ids = []
-    for feature in schema.categorical:
-        values = features[feature.name]
-        if feature.encoding == "identity":
-            unknown = tf.constant(feature.cardinality, tf.int64)
-            ids.append(tf.where((values >= 0) & (values < unknown), values, unknown))
-        elif feature.encoding == "hash":
-            ids.append(tf.strings.to_hash_bucket_fast(values, feature.cardinality))
-        else:
-            ids.append(tables[feature.name].lookup(values))
-    numbers = [
-        tf.where(tf.math.is_finite(features[c.name]), features[c.name], tf.constant(c.default, tf.float32))
-        for c in schema.numerical
-    ]
-    return {
-        "categorical": tf.cast(tf.stack(ids, axis=1), tf.int32) if ids else tf.zeros([rows, 0], tf.int32),
-        "numerical": tf.stack(numbers, axis=1) if numbers else tf.zeros([rows, 0], tf.float32),
-    }
+    # Operations on all columns at once: at a batch of one row, a call's time is that of starting its operations.
+    whole = [place for place, feature in enumerate(schema.categorical) if feature.encoding == "identity"]
+    other = [place for place in range(len(schema.categorical)) if place not in whole]
+    parts = []
+    if whole:
+        values = tf.stack([features[schema.categorical[place].name] for place in whole], axis=1)
+        unknown = tf.constant([schema.categorical[place].cardinality for place in whole], tf.int64)
+        parts.append(tf.cast(tf.where((values >= 0) & (values < unknown), values, unknown), tf.int32))
+    if other:
+        ids = [_text_ids(features[schema.categorical[place].name], schema.categorical[place], tables) for place in other]
+        parts.append(tf.cast(tf.stack(ids, axis=1), tf.int32))
+    categorical = tf.concat(parts, axis=1) if parts else tf.zeros([rows, 0], tf.int32)
+    if whole and other:
+        order = [*whole, *other]
+        categorical = tf.gather(categorical, [order.index(place) for place in range(len(order))], axis=1)
+    numerical = tf.zeros([rows, 0], tf.float32)
+    if schema.numerical:
+        numerical = tf.stack([features[column.name] for column in schema.numerical], axis=1)
+        defaults = tf.constant([column.default for column in schema.numerical], tf.float32)
+        numerical = tf.where(tf.math.is_finite(numerical), numerical, defaults)
+    return {"categorical": categorical, "numerical": numerical}
 
 
-def save(module: ServingModule, directory: pathlib.Path) -> "dict[str, list[int]]":
+def _text_ids(values: tf.Tensor, feature: schema_lib.Categorical, tables: Mapping[str, tf.lookup.StaticHashTable]) -> tf.Tensor:
+    """Ids, int64 [rows], of a feature whose raw values are text."""
+    if feature.encoding == "hash":
+        return tf.strings.to_hash_bucket_fast(values, feature.cardinality)
+    return tables[feature.name].lookup(values)
+
+
+def save(module: ServingModule, served: interface.Interface, directory: pathlib.Path) -> "dict[str, list[int]]":
     """Writes a SavedModel and checks that it holds the module's weights and no other variable.
 
     Args:
       module: what to serve.
+      served: its interface, which names the method of each signature.
       directory: to write to.
 
     Returns:
@@ -105,7 +140,8 @@ def save(module: ServingModule, directory: pathlib.Path) -> "dict[str, list[int]
       PfrecError: where a variable that serving does not read got in, or the directory cannot be written.
     """
     try:
-        tf.saved_model.save(module, str(directory), signatures={signature.NAME: module.serve})
+        tf.saved_model.save(module, str(directory), signatures=module.functions)
+        signature.set_methods(directory, {name: value.method for name, value in served.signatures().items()})
     except tf.errors.OpError as error:
         raise errors.PfrecError(f"{directory}: {error.message}; free space or choose another path") from error
     saved = checkpoint_variables(directory)
@@ -139,13 +175,17 @@ def _checked(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
     """The inputs, after a check of their shapes when the graph runs: a server does not check what a REST request holds."""
     # The signature says rank 1, so the graph optimiser would decide the check beforehand. A placeholder without shape hides it.
     hidden = {name: tf.compat.v1.placeholder_with_default(value, shape=None) for name, value in sorted(inputs.items())}
-    ranks = tf.stack([tf.rank(value) for value in hidden.values()])
-    sizes = tf.stack([tf.size(value) for value in hidden.values()])
+    found: dict[str, tf.Tensor] = {}
+    for dtype in sorted({value.dtype.name for value in hidden.values()}):  # one operation for all inputs of a type
+        alike = [name for name, value in hidden.items() if value.dtype.name == dtype]
+        found.update(zip(alike, tf.shape_n([hidden[name] for name in alike])))
+    shapes = [found[name] for name in hidden]
+    ranks, sizes = tf.stack([tf.size(shape) for shape in shapes]), tf.concat(shapes, axis=0)
     # `tf.equal`, not `==`: where TensorFlow was first imported below absl's app.run, `==` compares objects while a function is traced.
-    fine = tf.reduce_all(tf.equal(ranks, 1) & tf.equal(sizes, sizes[0]))
+    fine = tf.reduce_all(tf.equal(ranks, 1)) & tf.equal(tf.reduce_min(sizes), tf.reduce_max(sizes))
     check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
     with tf.control_dependencies([check]):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+        return dict(zip(inputs, tf.identity_n(list(inputs.values()))))
 
 
 def _vocabulary_table(feature: schema_lib.Categorical) -> tf.lookup.StaticHashTable:
@@ -159,7 +199,7 @@ def _vocabulary_table(feature: schema_lib.Categorical) -> tf.lookup.StaticHashTa
     return tf.lookup.StaticHashTable(initial, default_value=feature.cardinality, name=f"vocabulary_{feature.name}")
 
 
-def _by_name(network: tf.keras.Model, variables: "list[tf.Variable]") -> "dict[str, tf.Variable]":
+def _by_name(network: Any, variables: "list[tf.Variable]") -> "dict[str, tf.Variable]":
     """Variables by unique name, without the network's own name, which differs from process to process."""
     named: dict[str, tf.Variable] = {}
     for variable in variables:

@@ -1,7 +1,7 @@
 """Requests: the raw inputs of an exported model, and the reference encoding of them.
 
 A request is a dict with one array [rows] per feature: int64 for identity encoding, an object array of bytes for hash and vocabulary
-encoding, float32 for a numerical feature.
+encoding, float32 for a numerical feature. A request to a router also has the scenario of each row, as bytes.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from export import interface
 from pfrec.data import row_block
 from pfrec.data import schema as schema_lib
 
 Request = dict[str, np.ndarray]
 
 
-def from_rows(rows: row_block.Rows, schema: schema_lib.Schema) -> Request:
+def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
     """The request that stands for encoded rows.
 
     A vocabulary id becomes its word and an identity id itself. A hash cannot be undone, so a hashed feature gets the decimal text of its
@@ -23,38 +24,53 @@ def from_rows(rows: row_block.Rows, schema: schema_lib.Schema) -> Request:
     """
     request: Request = {}
     for i, feature in enumerate(schema.categorical):
-        ids = rows.categorical[:, i]
+        ids = given.categorical[:, i]
         if feature.encoding == "identity":
             request[feature.name] = ids.astype(np.int64)
         elif feature.encoding == "hash":
-            request[feature.name] = _texts([str(v).encode() for v in ids])
+            request[feature.name] = texts([str(v).encode() for v in ids])
         else:
             unknown = _unknown_word(feature)
-            request[feature.name] = _texts([feature.vocabulary[v].encode() if v < feature.cardinality else unknown for v in ids])
+            request[feature.name] = texts([feature.vocabulary[v].encode() if v < feature.cardinality else unknown for v in ids])
     for i, column in enumerate(schema.numerical):
-        request[column.name] = rows.numerical[:, i].astype(np.float32)
+        request[column.name] = given.numerical[:, i].astype(np.float32)
     return request
 
 
-def random(schema: schema_lib.Schema, rows: int, seed: int) -> Request:
-    """Rows with ids drawn evenly from all known ones and numbers from a standard normal distribution."""
+def random(served: interface.Interface, count: int, seed: int) -> Request:
+    """Rows with scenarios and ids drawn evenly from all known ones and numbers from a standard normal distribution."""
     generator = np.random.default_rng(seed)
-    ids = [generator.integers(0, feature.cardinality, rows) for feature in schema.categorical]
-    return from_rows(
+    schema = served.schema
+    ids = [generator.integers(0, feature.cardinality, count) for feature in schema.categorical]
+    request = from_rows(
         row_block.Rows(
-            categorical=np.stack(ids, axis=1).astype(np.int32) if ids else np.zeros((rows, 0), np.int32),
-            numerical=generator.standard_normal((rows, len(schema.numerical))).astype(np.float32),
-            labels=np.zeros((rows, len(schema.tasks)), np.uint8),
+            categorical=np.stack(ids, axis=1).astype(np.int32) if ids else np.zeros((count, 0), np.int32),
+            numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
+            labels=np.zeros((count, len(schema.tasks)), np.uint8),
         ),
         schema,
     )
+    return _with_scenarios(request, served, generator.integers(0, max(1, len(served.scenarios)), count))
 
 
-def hostile(schema: schema_lib.Schema) -> Request:
+def mixed(served: interface.Interface, real: Mapping[str, np.ndarray], count: int, seed: int) -> Request:
+    """Rows with random scenarios and ids, and each number from any of some real rows.
+
+    Numbers from a normal distribution would be many deviations away in a column that is rarely other than 0: there a trained model's
+    own rounding is as large as what an export is held to.
+    """
+    generator = np.random.default_rng(seed)
+    request = random(served, count, seed)
+    for column in served.schema.numerical:
+        request[column.name] = real[column.name][generator.integers(0, rows(real), count)]
+    return request
+
+
+def hostile(served: interface.Interface) -> Request:
     """Rows that no training data held: ids just out of range and at the ends of int64, words not in any vocabulary, NaN and infinities."""
     limits = np.iinfo(np.int64)
     request: Request = {}
-    for feature in schema.categorical:
+    for feature in served.schema.categorical:
         if feature.encoding == "identity":
             # 2**32 would become id 0 where a graph cut it to 32 bits before the range check.
             request[feature.name] = np.array(
@@ -62,10 +78,53 @@ def hostile(schema: schema_lib.Schema) -> Request:
             )
         else:
             words = [_unknown_word(feature), b"", b"\x00", "\u65b0".encode(), b"\xff\xfe", b" " * 300]
-            request[feature.name] = _texts(words)
-    for column in schema.numerical:
+            request[feature.name] = texts(words)
+    for column in served.schema.numerical:
         request[column.name] = np.array([np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0], np.float32)
+    return _with_scenarios(request, served, np.arange(6) % max(1, len(served.scenarios)))
+
+
+def unknown_scenario(served: interface.Interface) -> Request:
+    """A request to a router in which one of three rows is of a scenario that it does not know."""
+    request = random(served, 3, seed=0)
+    name = b"unknown"
+    while name.decode() in served.scenarios:
+        name += b"!"
+    request[interface.SCENARIO][1] = name
     return request
+
+
+def rows(request: Mapping[str, np.ndarray]) -> int:
+    """How many rows a request has."""
+    return len(next(iter(request.values())))
+
+
+def take(request: Mapping[str, np.ndarray], index: "np.ndarray | slice") -> Request:
+    """The rows that `index` (positions, a mask or a slice) chooses."""
+    return {name: values[index] for name, values in request.items()}
+
+
+def repeated(request: Mapping[str, np.ndarray], count: int) -> Request:
+    """`count` rows: those of a request from the first on, again and again where it has fewer."""
+    return take(request, np.arange(count) % rows(request))
+
+
+def examples(request: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The request as serialized tf.Example, an object array of bytes [rows]."""
+    serialized = []
+    for row in range(rows(request)):
+        example = tf.train.Example()
+        for name, values in request.items():
+            feature = example.features.feature[name]
+            if values.dtype == object:
+                feature.bytes_list.value.append(values[row])
+            elif values.dtype == np.int64:
+                feature.int64_list.value.append(int(values[row]))
+            else:
+                feature.float_list.value.append(float(values[row]))
+        # A map has no order of its own; equal exports must hold equal bytes.
+        serialized.append(example.SerializeToString(deterministic=True))
+    return texts(serialized)
 
 
 def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) -> "tuple[np.ndarray, np.ndarray]":
@@ -74,8 +133,8 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
     Returns:
       Ids, int32 [rows, categorical features], and numbers, float32 [rows, numerical features].
     """
-    rows = len(next(iter(request.values())))
-    ids = np.zeros((rows, len(schema.categorical)), np.int32)
+    count = rows(request)
+    ids = np.zeros((count, len(schema.categorical)), np.int32)
     for i, feature in enumerate(schema.categorical):
         values = request[feature.name]
         if feature.encoding == "identity":
@@ -87,17 +146,25 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
         else:
             places = {word.encode(): place for place, word in reversed(list(enumerate(feature.vocabulary)))}
             ids[:, i] = [places.get(value, feature.cardinality) for value in values]
-    numbers = np.zeros((rows, len(schema.numerical)), np.float32)
+    numbers = np.zeros((count, len(schema.numerical)), np.float32)
     for i, column in enumerate(schema.numerical):
         values = request[column.name]
         numbers[:, i] = np.where(np.isfinite(values), values, np.float32(column.default))
     return ids, numbers
 
 
-def _texts(values: "list[bytes]") -> np.ndarray:
+def texts(values: "list[bytes]") -> np.ndarray:
+    """Byte strings as an object array [rows]."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
+
+
+def _with_scenarios(request: Request, served: interface.Interface, places: np.ndarray) -> Request:
+    """The request, for a router with the scenario at each place among its scenarios."""
+    if not served.scenarios:
+        return request
+    return {interface.SCENARIO: texts([served.scenarios[place].encode() for place in places]), **request}
 
 
 def _unknown_word(feature: schema_lib.Categorical) -> bytes:

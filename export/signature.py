@@ -1,4 +1,4 @@
-"""The signature of an exported model, from its schema and from saved_model.pb."""
+"""What saved_model.pb says of itself: its signatures, variables and paths."""
 
 import dataclasses
 import pathlib
@@ -10,39 +10,15 @@ import tensorflow as tf
 from google.protobuf import message  # type: ignore[import-untyped]
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import capi
+from export import capi, interface
 from pfrec import errors
-from pfrec.data import schema as schema_lib
 
-NAME = "serving_default"
 GRAPH_FILE = "saved_model.pb"
 
-# What a SavedModel can call an input; TensorFlow cannot save a signature with another name.
-_INPUT_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+# TensorFlow's own, for the initialisation of tables and variables; it is called by no request.
+_INTERNAL = "__saved_model_init_op"
 # A device name, such as /job:localhost/device:CPU:0, is no path.
 _ABSOLUTE_PATH = re.compile(rb"(?!(/(job|replica|task|device):[^/]+)+\Z)(file:/)?/[\x20-\x7e]+")
-
-
-def input_dtypes(schema: schema_lib.Schema) -> "dict[str, str]":
-    """TensorFlow's dtype name per served input; each input has shape [rows].
-
-    Raises:
-      PfrecError: where a feature's name cannot be the name of a served input.
-    """
-    dtypes = {f.name: "int64" if f.encoding == "identity" else "string" for f in schema.categorical}
-    dtypes.update({column.name: "float32" for column in schema.numerical})
-    for name in dtypes:
-        if not _INPUT_NAME.fullmatch(name):
-            raise errors.PfrecError(
-                f"schema: the feature name {name!r} cannot be the name of a served input; use letters, digits, and _ . - / "
-                "with a letter or digit first, rename the column and convert again"
-            )
-    return dtypes
-
-
-def output_dtypes(schema: schema_lib.Schema) -> "dict[str, str]":
-    """TensorFlow's dtype name per served output; each output has shape [rows]."""
-    return {task.name: "float32" for task in schema.tasks}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,27 +26,26 @@ class SavedGraph:
     """What saved_model.pb says.
 
     Attributes:
-      inputs, outputs: per name of the signature, its dtype and shape as text, such as `int64 [None]`.
-      names: of the signature's tensors.
-      reachable: variables that the signature's outputs depend on, by their names in the graph.
+      signatures: by name.
+      names: of each signature's tensors.
+      reachable: variables that the outputs of `serving_default` depend on, by their names in the graph.
       unreachable: variables that they do not depend on.
       absolute_paths: absolute paths found in any text of the file, vocabularies excepted.
     """
 
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-    names: capi.TensorNames
+    signatures: Mapping[str, interface.Signature]
+    names: Mapping[str, capi.TensorNames]
     reachable: "frozenset[str]"
     unreachable: "frozenset[str]"
     absolute_paths: "tuple[str, ...]"
 
 
-def read(directory: pathlib.Path, schema: schema_lib.Schema) -> SavedGraph:
+def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
     """Reads saved_model.pb.
 
     Args:
       directory: of the model.
-      schema: whose vocabularies may hold words that look like paths.
+      served: whose vocabularies may hold words that look like paths.
 
     Raises:
       PfrecError: where the file is missing, damaged, or has no signature `serving_default`.
@@ -81,24 +56,45 @@ def read(directory: pathlib.Path, schema: schema_lib.Schema) -> SavedGraph:
     except (OSError, message.DecodeError) as error:
         raise errors.PfrecError(f"{path}: cannot be read ({error}); export the model again") from error
     graphs = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
-    if len(graphs) != 1 or NAME not in graphs[0].signature_def:
-        raise errors.PfrecError(f"{path}: no graph for serving with signature {NAME!r}; export the model again")
-    signature, graph = graphs[0].signature_def[NAME], graphs[0].graph_def
+    if len(graphs) != 1 or interface.SERVE not in graphs[0].signature_def:
+        raise errors.PfrecError(f"{path}: no graph for serving with signature {interface.SERVE!r}; export the model again")
+    graph = graphs[0].graph_def
+    found = {name: value for name, value in sorted(graphs[0].signature_def.items()) if name != _INTERNAL}
     variables = {node.name for node in graph.node if node.op == "VarHandleOp"}
-    reachable = _ancestors(graph, [info.name for info in signature.outputs.values()]) & variables
-    words = {word.encode() for feature in schema.categorical for word in feature.vocabulary}
-    found = {text for text in _texts(saved) if _ABSOLUTE_PATH.fullmatch(text) and text not in words}
+    reachable = _ancestors(graph, [info.name for info in found[interface.SERVE].outputs.values()]) & variables
+    words = {word.encode() for feature in served.schema.categorical for word in feature.vocabulary}
+    paths = {text for text in _texts(saved) if _ABSOLUTE_PATH.fullmatch(text) and text not in words}
     return SavedGraph(
-        inputs={name: _describe(info) for name, info in signature.inputs.items()},
-        outputs={name: _describe(info) for name, info in signature.outputs.items()},
-        names=capi.TensorNames(
-            {name: info.name for name, info in sorted(signature.inputs.items())},
-            {name: info.name for name, info in sorted(signature.outputs.items())},
-        ),
+        signatures={
+            name: interface.Signature(
+                value.method_name,
+                {key: _describe(info) for key, info in value.inputs.items()},
+                {key: _describe(info) for key, info in value.outputs.items()},
+            )
+            for name, value in found.items()
+        },
+        names={
+            name: capi.TensorNames(
+                {key: info.name for key, info in sorted(value.inputs.items())},
+                {key: info.name for key, info in sorted(value.outputs.items())},
+            )
+            for name, value in found.items()
+        },
         reachable=frozenset(reachable),
         unreachable=frozenset(variables - reachable),
-        absolute_paths=tuple(sorted(text.decode(errors="replace") for text in found)),
+        absolute_paths=tuple(sorted(text.decode(errors="replace") for text in paths)),
     )
+
+
+def set_methods(directory: pathlib.Path, methods: Mapping[str, str]) -> None:
+    """Gives signatures the method names that a server asks for: `tf.saved_model.save` writes `predict` for all.
+
+    TensorFlow's fingerprint.pb does not follow; the manifest is the checksum to trust.
+    """
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(directory))
+    for name, method in sorted(methods.items()):
+        updater.replace_method_name(signature_key=name, method_name=method, tags="serve")
+    updater.save()
 
 
 def _describe(info: Any) -> str:

@@ -1,17 +1,23 @@
-"""The one place where exports read a finished run."""
+"""The one place where exports read trained models: of a finished run, or of one silo's client directory."""
 
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Mapping
+from typing import Any, Union
 
 import numpy as np
 import tensorflow as tf
 
-from export import serving_request
-from pfrec import files, run_directory
+from export import interface, serving_request
+from pfrec import checkpoint, errors, files, groups, run_directory
 from pfrec.data import row_block
 from pfrec.data import schema as schema_lib
+from pfrec.models import mmoe
+from pfrec.models.config import ModelConfig
+
+CLIENT_FILE = "client.json"
+CLIENT_FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +30,7 @@ class TrainedModel:
       schema: of the features and tasks.
       rows: some rows of its data.
       run: `id` (of the training's configuration) and `round`.
+      metrics: of the scenario's test rows, by task; empty where they are not known.
     """
 
     scenario: str
@@ -31,6 +38,16 @@ class TrainedModel:
     schema: schema_lib.Schema
     rows: row_block.Rows
     run: Mapping[str, object]
+    metrics: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def served(self) -> interface.Interface:
+        """What its export takes and gives."""
+        return interface.Interface(self.schema)
+
+    def requests(self) -> serving_request.Request:
+        """The request that stands for its rows."""
+        return serving_request.from_rows(self.rows, self.schema)
 
     def predict(self, request: Mapping[str, np.ndarray]) -> "dict[str, np.ndarray]":
         """Probabilities, float32 [rows] per task, computed without any exported graph."""
@@ -38,6 +55,51 @@ class TrainedModel:
         with tf.device("/CPU:0"):
             logits = self.network({"categorical": tf.constant(ids), "numerical": tf.constant(numbers)}, training=False)
             return {task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1]).numpy() for task in self.schema.tasks}
+
+
+@dataclasses.dataclass(frozen=True)
+class RoutedModels:
+    """The trained models of several scenarios, to be exported as one that takes the scenario as an input.
+
+    Attributes:
+      models: one per scenario, all of one schema.
+    """
+
+    models: "tuple[TrainedModel, ...]"
+
+    @property
+    def served(self) -> interface.Interface:
+        """What its export takes and gives."""
+        return interface.Interface(self.models[0].schema, tuple(model.scenario for model in self.models))
+
+    @property
+    def run(self) -> Mapping[str, object]:
+        """`id` and `round` of the training."""
+        return self.models[0].run
+
+    def requests(self) -> serving_request.Request:
+        """Rows of all scenarios, one of each in turn."""
+        parts = []
+        for model in self.models:
+            own = model.requests()
+            name = serving_request.texts([model.scenario.encode()] * serving_request.rows(own))
+            parts.append({interface.SCENARIO: name, **own})
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        turns = np.concatenate([np.arange(serving_request.rows(part)) for part in parts])
+        return serving_request.take(joined, np.argsort(turns, kind="stable"))
+
+    def predict(self, request: Mapping[str, np.ndarray]) -> "dict[str, np.ndarray]":
+        """Probabilities, float32 [rows] per task, each row's by the model of its scenario."""
+        found = {task: np.zeros(serving_request.rows(request), np.float32) for task in self.served.tasks()}
+        for model in self.models:
+            own = np.flatnonzero(request[interface.SCENARIO] == model.scenario.encode())
+            if len(own):
+                for task, values in model.predict(serving_request.take(request, own)).items():
+                    found[task][own] = values
+        return found
+
+
+Exportable = Union[TrainedModel, RoutedModels]
 
 
 class Run:
@@ -63,12 +125,90 @@ class Run:
         Raises:
           PfrecError: where its files are damaged.
         """
-        # The configuration decides everything about a run, and its text is equal wherever the run directory is copied to.
-        identity = hashlib.sha256(files.json_text(self._run.config).encode()).hexdigest()[:16]
         return TrainedModel(
             scenario=scenario,
             network=self._run.load_model(scenario),
             schema=self._run.schema,
             rows=self._run.sample_rows(scenario, "train", rows),
-            run={"id": identity, "round": self._run.summary["best_round"]},
+            run={"id": _identity(self._run.config), "round": self._run.summary["best_round"]},
+            metrics=self._run.summary.get("test", {}).get(scenario, {}),
         )
+
+
+class ClientDirectory:
+    """What one silo holds of its own model; nothing of another silo, and nothing of the server, is read.
+
+    CLIENT/client.json           `format_version`, `scenario`, `schema`, `model` (its shape), `seed`, `round`, `run` (the run's id), and
+                                 where they are known `test`, the metrics of the scenario by task
+    CLIENT/round_00007/          its private values after that round, as in a run directory
+    CLIENT/shared/round_00007/   the values it got back from the server after that round: its own, by the variables' names
+    CLIENT/data/train-*.tfrecord its training rows; without them random rows stand in for the warm-up requests
+
+    Args:
+      path: of the client directory.
+
+    Raises:
+      PfrecError: where client.json is missing, damaged or of another version.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path, place = path, path / CLIENT_FILE
+        value = files.read_json(place, remedy="name the directory of a silo whose training is finished as --client_dir")
+        version = value.get("format_version") if isinstance(value, dict) else None
+        if version != CLIENT_FORMAT_VERSION:
+            raise errors.PfrecError(
+                f"{place}: format version {version}, this pfrec reads {CLIENT_FORMAT_VERSION}; use the pfrec that wrote it"
+            )
+        try:
+            self._value = value
+            self._schema = schema_lib.Schema.from_json(value["schema"], place=str(place))
+            self._config = ModelConfig.from_json(value["model"])
+            self._round = f"round_{int(value['round']):05d}"
+            self.scenarios: tuple[str, ...] = (str(value["scenario"]),)
+            self._seed, self._run = int(value["seed"]), str(value["run"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.PfrecError(
+                f"{place}: not a client directory's ({error!r}); let the silo's worker write it anew"
+            ) from error
+
+    def trained(self, scenario: str, rows: int) -> TrainedModel:
+        """The silo's model, with up to `rows` of its training rows.
+
+        Raises:
+          PfrecError: where a part is missing or damaged.
+        """
+        private, _ = checkpoint.load(self._path / self._round)
+        shared, _ = checkpoint.load(self._path / "shared" / self._round)
+        network = mmoe.build(self._schema, self._config, self._seed)
+        for item in groups.tag(network):
+            values = private if item.name in private else shared
+            if item.name not in values:
+                raise errors.PfrecError(
+                    f"{self._path}: {item.name} is in neither {self._round} nor shared/{self._round}; train again"
+                )
+            item.variable.assign(values[item.name])
+        return TrainedModel(
+            scenario=scenario,
+            network=network,
+            schema=self._schema,
+            rows=self._rows(rows),
+            run={"id": self._run, "round": int(self._value["round"])},
+            metrics=self._value.get("test", {}),
+        )
+
+    def _rows(self, count: int) -> row_block.Rows:
+        for shard in sorted((self._path / "data").glob("train-*.tfrecord")):
+            for record in tf.data.TFRecordDataset(str(shard)).take(1).as_numpy_iterator():
+                return row_block.decode(record, self._schema).take(slice(0, count))
+        ids, numbers = serving_request.reference_ids(
+            serving_request.random(interface.Interface(self._schema), count, seed=2), self._schema
+        )
+        return row_block.Rows(ids, numbers, np.zeros((count, len(self._schema.tasks)), np.uint8))
+
+
+Source = Union[Run, ClientDirectory]
+
+
+def _identity(config: Mapping[str, Any]) -> str:
+    # The configuration decides everything about a run, and its text is equal wherever the run directory is copied to.
+    return hashlib.sha256(files.json_text(config).encode()).hexdigest()[:16]

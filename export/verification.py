@@ -1,19 +1,15 @@
 """The checks of one version of a model, as a list of named results."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from export import capi, manifest, serving_module, serving_request, signature, warmup
+from export import capi, checks, interface, malformed, manifest, serving_module, serving_request, signature, warmup
 from pfrec import errors
-from pfrec.data import schema as schema_lib
 
-# Between a trained model and its export: two compilations of the same float32 graph.
-TOLERANCE = 1e-6
 BATCH_SIZES = (1, 32, 512)
 
 
@@ -49,195 +45,195 @@ class Report:
             raise errors.PfrecError(f"{self.directory}: the export is refused; {'; '.join(failed)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A request and the probabilities that the trained model gives it, float32 [rows] per task."""
+class Checklist:
+    """Checks as they are made."""
 
-    request: serving_request.Request
-    expected: Mapping[str, np.ndarray]
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+    def passed(self, name: str, body: Callable[[], Any]) -> Any:
+        """Makes a check: the body's result is its detail, or detail and a value.
+
+        Returns:
+          The value, or True without one; None where the body raised PfrecError, which is a check that failed.
+        """
+        try:
+            result = body()
+        except errors.PfrecError as error:
+            self.checks.append(Check(name, False, " ".join(str(error).split())))
+            return None
+        detail, value = result if isinstance(result, tuple) else (result, True)
+        self.checks.append(Check(name, True, detail))
+        return value
 
 
-def verify(directory: pathlib.Path, cases: Sequence[Case] = ()) -> Report:
+def verify(directory: pathlib.Path, cases: Sequence[checks.Case] = ()) -> Report:
     """Checks one version.
 
     Files that are not what the manifest says are not loaded: the checks that would load them are left out then.
 
     Args:
       directory: of the version.
-      cases: what the trained model answers, where that is known.
+      cases: what the trained model answers, where that is known; the first one holds real rows.
 
     Returns:
       The checks in order. Nothing is raised for a damaged version: that is a check that failed.
     """
-    checks: list[Check] = []
+    made = Checklist()
+    held = made.passed("manifest", lambda: _manifest(directory))
+    if held is None or made.passed("files", lambda: _files(directory, held[0])) is None:
+        return Report(directory, tuple(made.checks))
+    value, served = held
+    graph = made.passed("graph", lambda: ("saved_model.pb can be read", signature.read(directory, served)))
+    replays = made.passed("warm-up file", lambda: _warmup(directory, value, served))
+    if graph is not None:
+        made.passed("paths", lambda: _paths(graph))
+        made.passed("variables", lambda: _variables(directory, value, graph))
+        if made.passed("signatures", lambda: _signatures(served, graph)) is not None:
+            _answers(made, directory, value, served, graph, replays or [], cases)
+    return Report(directory, tuple(made.checks))
 
-    def passed(name: str, body: Callable[[], Any]) -> Any:
-        """Runs a check; its result, or None where it failed."""
-        try:
-            detail, result = body()
-        except errors.PfrecError as error:
-            checks.append(Check(name, False, " ".join(str(error).split())))
-            return None
-        checks.append(Check(name, True, detail))
-        return result
 
-    def report() -> Report:
-        return Report(directory, tuple(checks))
-
-    held = passed("manifest", lambda: _manifest(directory))
-    if held is None or passed("files", lambda: _files(directory, held[0])) is None:
-        return report()
-    value, schema = held
-    graph = passed("graph", lambda: ("saved_model.pb can be read", signature.read(directory, schema)))
-    requests = passed("warm-up file", lambda: _warmup(directory, schema))
-    if graph is None:
-        return report()
-    passed("paths", lambda: _paths(graph))
-    passed("variables", lambda: _variables(directory, value, graph))
-    if passed("signature", lambda: _signature(schema, graph)) is None:
-        return report()
-
-    groups: dict[str, list[serving_request.Request]] = {
-        "batch sizes": [serving_request.random(schema, rows, seed=rows) for rows in BATCH_SIZES],
-        "unknown values": [serving_request.hostile(schema)],
-        "warm-up replay": requests or [],
-        "refused shapes": list(_malformed(schema)),
-        "parity": [case.request for case in cases],
+def _answers(
+    made: Checklist,
+    directory: pathlib.Path,
+    value: Mapping[str, Any],
+    served: interface.Interface,
+    graph: signature.SavedGraph,
+    replays: "list[warmup.Replay]",
+    cases: Sequence[checks.Case],
+) -> None:
+    """The checks that need the model loaded; all their calls are made in one process."""
+    requests = [serving_request.random(served, rows, seed=rows) for rows in BATCH_SIZES]
+    hostile = [serving_request.hostile(served)]
+    examples: list[tuple[str, Mapping[str, np.ndarray]]] = [
+        (name, {interface.EXAMPLES: serving_request.examples(request)})
+        for name in served.signatures()
+        if name != interface.SERVE
+        for request in (*requests, *hostile)
+    ]
+    wrong = malformed.malformed(served)
+    groups: dict[str, list[tuple[str, Mapping[str, np.ndarray]]]] = {
+        "sizes": [(interface.SERVE, request) for request in requests],
+        "unknown": [(interface.SERVE, request) for request in hostile],
+        "examples": examples,
+        "warm-up": [(replay.signature, replay.inputs) for replay in replays],
+        "malformed": [(request.signature, request.inputs) for request in wrong],
+        "parity": [(interface.SERVE, case.request) for case in cases],
     }
-    calls = [request for group in groups.values() for request in group]
-    answers = passed("load", lambda: _load(directory, graph.names, calls))
+    calls = [capi.Call(graph.names[name], inputs) for group in groups.values() for name, inputs in group]
+    answers = made.passed("load", lambda: (f"loaded in a fresh process, {len(calls)} requests", capi.run(directory, calls)))
     if answers is None:
-        return report()
+        return
     waiting = iter(answers)
     given = {name: [next(waiting) for _ in group] for name, group in groups.items()}
-    for name in ("batch sizes", "unknown values", "warm-up replay"):
-        if groups[name]:
-            passed(name, functools.partial(_probabilities, groups[name], given[name]))
-    if groups["refused shapes"]:
-        passed("refused shapes", lambda: _refused(given["refused shapes"]))
+    made.passed("batch sizes", lambda: checks.probabilities(requests, given["sizes"]))
+    made.passed("unknown values", lambda: checks.probabilities(hostile, given["unknown"]))
+    each = len(requests) + len(hostile)
+    by_signature = {examples[i][0]: given["examples"][i : i + each] for i in range(0, len(examples), each)}
+    counts = [serving_request.rows(request) for request in (*requests, *hostile)]
+    named = [*given["sizes"], *given["unknown"]]
+    made.passed("tf.Example", lambda: checks.agreement(served, named, by_signature, counts))
+    if replays:
+        made.passed("warm-up replay", lambda: _replayed(replays, given["warm-up"]))
+        made.passed("recorded answers", lambda: _recorded(value, replays, given["warm-up"]))
+    by_name = {request.name: answer for request, answer in zip(wrong, given["malformed"])}
+    made.passed("refusals", lambda: checks.refused(by_name, {request.name: request.words for request in wrong}))
     if cases:
-        passed("parity", lambda: _parity(cases, given["parity"]))
-    return report()
+        made.passed("parity", lambda: checks.parity(cases, given["parity"], tolerance(value)))
+        made.passed("ranking", lambda: checks.ranking(cases[0], given["parity"][0]))
 
 
-def largest_difference(cases: Sequence[Case], answers: Sequence[capi.Answer]) -> float:
-    """The largest absolute difference of any probability from the expected one.
-
-    Raises:
-      PfrecError: where a call was refused, or an answer has another shape.
-    """
-    largest = 0.0
-    for case, answer in zip(cases, answers):
-        if answer.error is not None:
-            raise errors.PfrecError(f"a request was refused: {_short(answer.error)}")
-        for task, expected in case.expected.items():
-            found = answer.outputs[task]
-            if found.shape != expected.shape:
-                raise errors.PfrecError(f"{task} has shape {list(found.shape)} where the model gives {list(expected.shape)}")
-            # NaN on either side must not pass for a small difference.
-            difference = float(np.max(np.abs(found.astype(np.float64) - expected), initial=0.0))
-            largest = max(largest, difference if np.isfinite(difference) else np.inf)
-    return largest
+def tolerance(value: Mapping[str, Any]) -> float:
+    """How far a probability may be from the trained model's, by the version's manifest."""
+    return checks.FOLDED_TOLERANCE if value["made"].get("folded") else checks.TOLERANCE
 
 
 def _manifest(directory: pathlib.Path) -> Any:
     value = manifest.read(directory)
-    schema = schema_lib.Schema.from_json(value["schema"], place=str(directory / manifest.FILE))
-    return f"model {value['model']}, run {value['run']['id']}, round {value['run']['round']}", (value, schema)
+    served = manifest.served_by(value, place=str(directory / manifest.FILE))
+    return f"model {value['model']}, run {value['run']['id']}, round {value['run']['round']}", (value, served)
 
 
-def _files(directory: pathlib.Path, value: Mapping[str, Any]) -> Any:
+def _files(directory: pathlib.Path, value: Mapping[str, Any]) -> str:
     found = manifest.differences(directory, value)
     if found:
         raise errors.PfrecError("; ".join(found))
-    return f"{len(value['files'])} files as written", True
+    return f"{len(value['files'])} files as written"
 
 
-def _warmup(directory: pathlib.Path, schema: schema_lib.Schema) -> Any:
-    requests = [warmup.arrays(request) for request in warmup.read(directory)]
-    for request in requests:
-        if set(request) != set(signature.input_dtypes(schema)):
-            raise errors.PfrecError("a warm-up request does not hold exactly the features of the schema")
-    return f"{len(requests)} request(s), {sum(len(next(iter(r.values()))) for r in requests)} rows", requests
+def _warmup(directory: pathlib.Path, value: Mapping[str, Any], served: interface.Interface) -> Any:
+    replays = warmup.read(directory)
+    signatures = served.signatures()
+    for replay in replays:
+        if replay.signature not in signatures:
+            raise errors.PfrecError(f"a warm-up request is for signature {replay.signature!r}, which the schema does not have")
+        if set(replay.inputs) != set(signatures[replay.signature].inputs):
+            raise errors.PfrecError(f"a warm-up request to {replay.signature} does not hold exactly the inputs of the schema")
+        if replay.request.model_spec.name != value["model"]:
+            raise errors.PfrecError(f"a warm-up request is for model {replay.request.model_spec.name!r}, not {value['model']!r}")
+    missing = sorted(set(signatures) - {replay.signature for replay in replays})
+    if missing:
+        raise errors.PfrecError(f"no warm-up request for {', '.join(missing)}")
+    sizes = sorted({serving_request.rows(replay.inputs) for replay in replays})
+    return f"{len(replays)} requests to {len(signatures)} signatures, of {', '.join(map(str, sizes))} rows", replays
 
 
-def _paths(graph: signature.SavedGraph) -> Any:
+def _paths(graph: signature.SavedGraph) -> str:
     if graph.absolute_paths:
         raise errors.PfrecError(f"saved_model.pb holds absolute paths: {', '.join(graph.absolute_paths[:5])}")
-    return "no absolute path in saved_model.pb", True
+    return "no absolute path in saved_model.pb"
 
 
-def _variables(directory: pathlib.Path, value: Mapping[str, Any], graph: signature.SavedGraph) -> Any:
+def _variables(directory: pathlib.Path, value: Mapping[str, Any], graph: signature.SavedGraph) -> str:
     found = serving_module.checkpoint_variables(directory)
     listed = {name: list(shape) for name, shape in value["variables"].items()}
     if found != listed:
         names = sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name))
         raise errors.PfrecError(f"not as in the manifest: {', '.join(names)}")
     if graph.unreachable:
-        raise errors.PfrecError(f"not read by {signature.NAME}: {', '.join(sorted(graph.unreachable))}")
+        raise errors.PfrecError(f"not read by {interface.SERVE}: {', '.join(sorted(graph.unreachable))}")
     if len(found) != len(graph.reachable):
         raise errors.PfrecError(f"the graph reads {len(graph.reachable)} variables, the checkpoint holds {len(found)}")
-    return f"{len(found)} variables, all read by {signature.NAME}", True
+    return f"{len(found)} variables, all read by {interface.SERVE}"
 
 
-def _signature(schema: schema_lib.Schema, graph: signature.SavedGraph) -> Any:
-    for what, wanted, found in (
-        ("input", signature.input_dtypes(schema), graph.inputs),
-        ("output", signature.output_dtypes(schema), graph.outputs),
-    ):
-        for name in sorted({*wanted, *found}):
-            expected = f"{wanted[name]} [None]" if name in wanted else "absent"
-            if found.get(name, "absent") != expected:
-                raise errors.PfrecError(f"{what} {name!r} is {found.get(name, 'absent')} where the schema says {expected}")
-    return f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs", True
+def _signatures(served: interface.Interface, graph: signature.SavedGraph) -> str:
+    wanted = served.signatures()
+    if set(wanted) != set(graph.signatures):
+        names = ", ".join(sorted(set(wanted) ^ set(graph.signatures)))
+        raise errors.PfrecError(f"the signatures {names} are not in both the graph and the schema")
+    for name, signature_wanted in sorted(wanted.items()):
+        found = graph.signatures[name]
+        for what, one, other in (
+            ("input", signature_wanted.inputs, found.inputs),
+            ("output", signature_wanted.outputs, found.outputs),
+            ("method", {name: signature_wanted.method}, {name: found.method}),
+        ):
+            for key in sorted({*one, *other}):
+                if one.get(key) != other.get(key):
+                    raise errors.PfrecError(
+                        f"{name}: {what} {key!r} is {other.get(key, 'absent')} where the schema says {one.get(key, 'absent')}"
+                    )
+    return f"{', '.join(sorted(wanted))}: methods, {len(served.inputs())} inputs and {len(served.tasks())} tasks as in the schema"
 
 
-def _malformed(schema: schema_lib.Schema) -> "tuple[serving_request.Request, ...]":
-    """Requests with one input of another length (where there are two inputs), and with one of rank 2."""
-    request = serving_request.random(schema, 3, seed=0)
-    first = next(iter(request))
-    ranks = ({**request, first: request[first][:, np.newaxis]},)
-    return ranks if len(request) == 1 else (*ranks, {**request, first: request[first][:2]})
-
-
-def _load(directory: pathlib.Path, names: capi.TensorNames, calls: "list[serving_request.Request]") -> Any:
-    answers = capi.run(directory, names, calls)
-    return f"loaded in a fresh process, {len(calls)} requests", answers
-
-
-def _probabilities(requests: "list[serving_request.Request]", answers: "list[capi.Answer]") -> Any:
-    lowest, highest = np.inf, -np.inf
-    for request, answer in zip(requests, answers):
-        rows = len(next(iter(request.values())))
+def _replayed(replays: "list[warmup.Replay]", answers: "list[capi.Answer]") -> str:
+    for replay, answer in zip(replays, answers):
         if answer.error is not None:
-            raise errors.PfrecError(f"a request of {rows} rows was refused: {_short(answer.error)}")
-        for task, values in answer.outputs.items():
-            if values.shape != (rows,):
-                raise errors.PfrecError(f"{task} has shape {list(values.shape)} for {rows} rows")
-            if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1).all()):
-                raise errors.PfrecError(f"{task} holds values that are no probability, in a request of {rows} rows")
-            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
-    sizes = ", ".join(str(len(next(iter(request.values())))) for request in requests)
-    return f"{sizes} rows: probabilities {lowest:.3g} to {highest:.3g}", True
+            raise errors.PfrecError(f"a warm-up request to {replay.signature} was refused: {checks.short(answer.error)}")
+        for name, values in answer.outputs.items():
+            if values.dtype != object and not np.isfinite(values).all():
+                raise errors.PfrecError(f"a warm-up request to {replay.signature} gave {name} that is no number")
+    return f"{len(replays)} requests answered"
 
 
-def _refused(answers: "list[capi.Answer]") -> Any:
-    for answer in answers:
-        if answer.error is None:
-            raise errors.PfrecError("inputs of unequal length or of rank 2 were answered")
-        if "rank 1" not in answer.error:
-            raise errors.PfrecError(f"inputs of unequal length or of rank 2 are refused without saying so: {_short(answer.error)}")
-    return "inputs of unequal length and of rank 2 are refused with a message that says so", True
-
-
-def _parity(cases: Sequence[Case], answers: "list[capi.Answer]") -> Any:
-    largest = largest_difference(cases, answers)
-    rows = sum(len(next(iter(case.expected.values()))) for case in cases)
-    detail = f"largest difference to the trained model {largest:.3g} over {rows} rows"
-    if largest > TOLERANCE:
-        raise errors.PfrecError(f"{detail}, above {TOLERANCE:g}")
-    return detail, True
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
+def _recorded(value: Mapping[str, Any], replays: "list[warmup.Replay]", answers: "list[capi.Answer]") -> str:
+    """That the largest request to `serving_default` gets the answers that the trained model gave when the version was made."""
+    named = [number for number, replay in enumerate(replays) if replay.signature == interface.SERVE]
+    if not named:
+        raise errors.PfrecError(f"no warm-up request to {interface.SERVE}")
+    largest = max(named, key=lambda number: serving_request.rows(replays[number].inputs))
+    expected = {task: np.array(values, np.float32) for task, values in value["expected"].items()}
+    # Another processor may add in another order than the one that the version was made on.
+    return checks.parity([checks.Case({}, expected)], [answers[largest]], checks.FOLDED_TOLERANCE)

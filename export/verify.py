@@ -2,7 +2,7 @@
 
 pfrec-verify --serving=serving
 pfrec-verify --model=serving/NL/3
-pfrec-verify --model=serving/NL/3 --endpoint=localhost:8500
+pfrec-verify --model=serving/NL/3 --endpoint=localhost:8500 --rest_endpoint=localhost:8501
 """
 
 import pathlib
@@ -21,7 +21,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "endpoint", None, "HOST:PORT of a model server's gRPC port, to compare its answers with those of the versions checked."
     )
-    flags.DEFINE_float("timeout", 10.0, "Deadline of a request to the endpoint, in seconds.", lower_bound=0.001)
+    flags.DEFINE_string("rest_endpoint", None, "HOST:PORT of a model server's REST port, to be checked in the same way.")
+    flags.DEFINE_float("timeout", 10.0, "Deadline of a request to an endpoint, in seconds.", lower_bound=0.001)
 
 
 def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib.Path]) -> "list[pathlib.Path]":
@@ -30,7 +31,7 @@ def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib
     Raises:
       PfrecError: where there is none, or a model of models.config has none.
     """
-    from export import publish
+    from export import publish, server_config
 
     if model is not None:
         if not model.is_dir():
@@ -42,11 +43,11 @@ def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib
     if not serving.is_dir():
         raise errors.PfrecError(f"{serving}: no such directory; check --serving")
     names = publish.models(serving)
-    listed = [entry.name for entry in publish.read_config(serving).model_config_list.config]
+    listed = [entry.name for entry in server_config.read(serving).model_config_list.config]
     absent = sorted(set(listed) - set(names))
     if absent:
         raise errors.PfrecError(
-            f"{serving / publish.CONFIG_FILE}: lists {', '.join(absent)}, of which there is no version; export it"
+            f"{serving / server_config.FILE}: lists {', '.join(absent)}, of which there is no version; export it"
         )
     if not names:
         raise errors.PfrecError(f"{serving}: holds no version of any model; name what pfrec-export wrote as --output")
@@ -57,10 +58,12 @@ def _main(argv: "list[str]") -> None:
     del argv
     values = flags.FLAGS
     if (values.model is None) == (values.serving is None):
-        also = ", whose requests are sent to --endpoint" if values.endpoint else ""
+        also = ", whose requests are sent to the endpoint" if values.endpoint or values.rest_endpoint else ""
         raise errors.PfrecError(f"give one of --model and --serving{also}; --help lists the flags")
-    if values.endpoint is not None and not values.endpoint.rpartition(":")[2].isdecimal():
-        raise errors.PfrecError(f"--endpoint={values.endpoint}: not HOST:PORT; give for example localhost:8500")
+    for flag, example in (("endpoint", 8500), ("rest_endpoint", 8501)):
+        given = values[flag].value
+        if given is not None and not given.rpartition(":")[2].isdecimal():
+            raise errors.PfrecError(f"--{flag}={given}: not HOST:PORT; give for example localhost:{example}")
     directories = version_directories(
         None if values.model is None else pathlib.Path(values.model),
         None if values.serving is None else pathlib.Path(values.serving),
@@ -71,13 +74,13 @@ def _main(argv: "list[str]") -> None:
     for directory in directories:
         report = verification.verify(directory)
         checks = list(report.checks)
-        if values.endpoint and report.ok:
+        if report.ok and (values.endpoint or values.rest_endpoint):
             from export import endpoint
 
-            checks.append(endpoint.check(values.endpoint, directory, timeout=values.timeout))
+            checks += endpoint.check(directory, grpc=values.endpoint, rest=values.rest_endpoint, timeout=values.timeout)
         print(directory)
         for check in checks:
-            print(f"  {'ok  ' if check.ok else 'FAIL'}  {check.name:<15}  {check.detail}", flush=True)
+            print(f"  {'ok  ' if check.ok else 'FAIL'}  {check.name:<16}  {check.detail}", flush=True)
         checked += len(checks)
         failed += sum(not check.ok for check in checks)
     print(f"{len(directories)} version(s), {checked} checks, {failed} failed")

@@ -5,53 +5,95 @@ Without them a version whose variables are missing would load and then fail at t
 Reference: https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import message  # type: ignore[import-untyped]
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2, regression_pb2
 
-from export import signature
+from export import interface, serving_request
 from pfrec import errors
 
 FILE = "assets.extra/tf_serving_warmup_requests"
+SIZES = (1, 8, 32)
 
 
-def predict_request(model: str, request: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
-    """The request to `serving_default` of a model server that holds these inputs, each [rows]."""
-    made = predict_pb2.PredictRequest()
-    made.model_spec.name = model
-    made.model_spec.signature_name = signature.NAME
-    for name, values in request.items():
-        made.inputs[name].CopyFrom(tf.make_tensor_proto(values, tf.string if values.dtype == object else values.dtype))
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """One warm-up request.
+
+    Attributes:
+      signature: the name of the signature that it is for.
+      request: what is sent: a PredictRequest, ClassificationRequest or RegressionRequest.
+      inputs: the tensors that a server makes of it, by name.
+    """
+
+    signature: str
+    request: Any
+    inputs: Mapping[str, np.ndarray]
+
+
+def request_for(model: str, served: interface.Interface, name: str, features: Mapping[str, np.ndarray]) -> Any:
+    """The request to a signature of a model server.
+
+    Args:
+      model: name of the served model.
+      served: its interface.
+      name: of the signature.
+      features: named arrays [rows].
+    """
+    method = served.signatures()[name].method.rpartition("/")[2]
+    if method == "predict":
+        made = predict_pb2.PredictRequest()
+        for key, values in features.items():
+            made.inputs[key].CopyFrom(tf.make_tensor_proto(values, tf.string if values.dtype == object else values.dtype))
+    else:
+        made = classification_pb2.ClassificationRequest() if method == "classify" else regression_pb2.RegressionRequest()
+        for serialized in serving_request.examples(features):
+            made.input.example_list.examples.add().MergeFromString(serialized)
+    made.model_spec.name, made.model_spec.signature_name = model, name
     return made
 
 
-def write(directory: pathlib.Path, model: str, request: Mapping[str, np.ndarray]) -> None:
-    """Writes one warm-up request into a model directory.
+def requests(model: str, served: interface.Interface, features: Mapping[str, np.ndarray]) -> "list[Any]":
+    """For every signature a request of each of `SIZES` rows, made of the given rows."""
+    parts = [serving_request.repeated(features, size) for size in SIZES]
+    return [request_for(model, served, name, part) for name in sorted(served.signatures()) for part in parts]
+
+
+def write(directory: pathlib.Path, sent: Sequence[Any]) -> None:
+    """Writes requests as the warm-up file of a model directory.
 
     Raises:
       PfrecError: where the file cannot be written.
     """
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request(model, request))
     path = directory / FILE
     try:
         path.parent.mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(path)) as writer:
-            # Maps have no order of their own; two equal exports must give equal files.
-            writer.write(log.SerializeToString(deterministic=True))
+            for request in sent:
+                log = prediction_log_pb2.PredictionLog()
+                if isinstance(request, predict_pb2.PredictRequest):
+                    log.predict_log.request.CopyFrom(request)
+                elif isinstance(request, classification_pb2.ClassificationRequest):
+                    log.classify_log.request.CopyFrom(request)
+                else:
+                    log.regress_log.request.CopyFrom(request)
+                # Maps have no order of their own; two equal exports must give equal files.
+                writer.write(log.SerializeToString(deterministic=True))
     except (OSError, tf.errors.OpError) as error:
         raise errors.PfrecError(f"{path}: cannot be written ({error}); free space or choose another path") from error
 
 
-def read(directory: pathlib.Path) -> "list[predict_pb2.PredictRequest]":
+def read(directory: pathlib.Path) -> "list[Replay]":
     """The warm-up requests of a model directory.
 
     Raises:
-      PfrecError: where the file is missing, damaged, empty, or holds anything but requests to `serving_default`.
+      PfrecError: where the file is missing, damaged, empty, or holds a kind of request that no signature of ours answers.
     """
     path = directory / FILE
     remedy = "export the model again"
@@ -62,12 +104,19 @@ def read(directory: pathlib.Path) -> "list[predict_pb2.PredictRequest]":
         raise errors.PfrecError(f"{path}: cannot be read ({error}); {remedy}") from error
     if not logs:
         raise errors.PfrecError(f"{path}: holds no request; {remedy}")
+    found = []
     for log in logs:
-        if not log.HasField("predict_log") or log.predict_log.request.model_spec.signature_name != signature.NAME:
-            raise errors.PfrecError(f"{path}: holds something other than a request to {signature.NAME}; {remedy}")
-    return [log.predict_log.request for log in logs]
+        kind = log.WhichOneof("log_type")
+        if kind not in ("predict_log", "classify_log", "regress_log"):
+            raise errors.PfrecError(f"{path}: holds something other than a request to predict, classify or regress; {remedy}")
+        request = getattr(log, kind).request
+        found.append(Replay(request.model_spec.signature_name, request, arrays(request)))
+    return found
 
 
-def arrays(request: predict_pb2.PredictRequest) -> "dict[str, np.ndarray]":
-    """The inputs of a request as arrays [rows], text as objects of bytes."""
-    return {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+def arrays(request: Any) -> "dict[str, np.ndarray]":
+    """The tensors that a server makes of a request, text as objects of bytes."""
+    if isinstance(request, predict_pb2.PredictRequest):
+        return {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+    examples = [example.SerializeToString(deterministic=True) for example in request.input.example_list.examples]
+    return {interface.EXAMPLES: serving_request.texts(examples)}

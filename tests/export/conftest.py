@@ -17,6 +17,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A version directory of a router; do not change it."""
+    directory = tmp_path_factory.mktemp("serving") / "router" / "1"
+    tiny.write_version(directory, tiny.routed(), "router")
+    return directory
+
+
 @pytest.fixture
 def copy(exported: pathlib.Path, tmp_path: pathlib.Path) -> Callable[[str], pathlib.Path]:
     """Makes a copy of the version at a path below the test's own directory."""

@@ -1,12 +1,11 @@
 """Versions appear whole, and are never overwritten."""
 
+import os
 import pathlib
 import stat
 from typing import Optional
 
 import pytest
-from google.protobuf import text_format  # type: ignore[import-untyped]
-from tensorflow_serving.config import model_server_config_pb2
 
 from export import publish
 from pfrec import errors
@@ -17,11 +16,6 @@ def _publish(serving: pathlib.Path, *models: str, version: Optional[int] = None)
         for model in models:
             (publication.stage(model, version) / "saved_model.pb").write_text(model)
         return publication.publish()
-
-
-def _config(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
-    config = model_server_config_pb2.ModelServerConfig()
-    return text_format.Parse((serving / "models.config").read_text(), config)
 
 
 def _hidden(serving: pathlib.Path) -> "list[pathlib.Path]":
@@ -82,29 +76,26 @@ def test_names_that_cannot_be_served(tmp_path: pathlib.Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Path) -> None:
-    _publish(tmp_path, "NL", "ES")
-    publish.write_config(tmp_path, "/models/")
-    assert [(e.name, e.base_path, e.model_platform) for e in _config(tmp_path).model_config_list.config] == [
-        ("ES", "/models/ES", "tensorflow"),
-        ("NL", "/models/NL", "tensorflow"),
-    ]
-    rollback = _config(tmp_path)
-    rollback.model_config_list.config[1].model_version_policy.specific.versions.append(1)
-    other = rollback.model_config_list.config.add()
-    other.name, other.base_path, other.model_platform = "search", "/elsewhere/search", "tensorflow"
-    (tmp_path / "models.config").write_text(text_format.MessageToString(rollback))
-    _publish(tmp_path, "FR", "NL")
-    publish.write_config(tmp_path, "/new")
-    entries = {e.name: e for e in _config(tmp_path).model_config_list.config}
-    assert sorted(entries) == ["ES", "FR", "NL", "search"]
-    assert list(entries["NL"].model_version_policy.specific.versions) == [1]
-    assert [entries[name].base_path for name in ("NL", "search")] == ["/new/NL", "/elsewhere/search"]
-    assert not any(e.version_labels for e in entries.values())
+def test_one_number_for_all_models_of_a_run(tmp_path: pathlib.Path) -> None:
+    _publish(tmp_path, "NL", version=4)
+    _publish(tmp_path, "ES")
+    assert publish.next_version(tmp_path / "NL", tmp_path / "ES", tmp_path / "FR") == 5
 
 
-def test_damaged_config_is_not_replaced(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "models.config").write_text("model_config_list { nonsense")
-    with pytest.raises(errors.PfrecError, match=r"models\.config: cannot be read"):
-        publish.write_config(tmp_path, "/models")
-    assert (tmp_path / "models.config").read_text() == "model_config_list { nonsense"
+def test_old_versions_are_retired_but_for_pinned_ones(tmp_path: pathlib.Path) -> None:
+    for version in (1, 2, 3, 10):
+        _publish(tmp_path, "NL", version=version)
+    assert publish.retire(tmp_path / "NL", 2, pinned=[1]) == [2]
+    assert publish.versions(tmp_path / "NL") == [1, 3, 10]
+    assert publish.retire(tmp_path / "NL", 5) == []
+    assert _hidden(tmp_path) == []
+
+
+def test_what_a_killed_publication_left_is_removed_a_day_later(tmp_path: pathlib.Path) -> None:
+    _publish(tmp_path, "NL")
+    old, new = tmp_path / "NL" / ".tmp-old", tmp_path / "NL" / ".tmp-new"
+    for path in (old, new):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    _publish(tmp_path, "NL")
+    assert _hidden(tmp_path) == [new]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from export import serving_module, serving_request, signature
+from export import interface, serving_module, serving_request, signature
 from pfrec import errors
 from pfrec.data import encoding
 from pfrec.data import schema as schema_lib
@@ -19,7 +19,7 @@ from tests.export import tiny
 
 @pytest.fixture(scope="module")
 def module() -> serving_module.ServingModule:
-    return serving_module.ServingModule(tiny.Network(), tiny.SCHEMA)
+    return serving_module.ServingModule(tiny.Network(), tiny.SERVED)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_encoding_by_hand(encode: Any) -> None:
 
 def test_hash_is_that_of_training_data(encode: Any) -> None:
     texts = ["Delft", "", "17", "\u65b0", "a b"]
-    request = serving_request.random(tiny.SCHEMA, len(texts), seed=0)
+    request = serving_request.random(tiny.SERVED, len(texts), seed=0)
     ids = encode({**request, "city": _texts(*(t.encode() for t in texts))})["categorical"].numpy()[:, 1]
     assert ids.tolist() == encoding.hash_bucket(pa.array(texts), 11).tolist()
     assert ids.tolist() == tf.strings.to_hash_bucket_fast(texts, 11).numpy().tolist()
@@ -66,7 +66,7 @@ def test_hash_is_that_of_training_data(encode: Any) -> None:
 @hypothesis.given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats(width=32)), min_size=1, max_size=8))
 @hypothesis.settings(max_examples=40, deadline=None)
 def test_encoding_equals_the_reference(encode: Any, values: Any) -> None:
-    request = serving_request.random(tiny.SCHEMA, len(values), seed=1)
+    request = serving_request.random(tiny.SERVED, len(values), seed=1)
     request["101"] = np.array([v for v, _ in values], np.int64)
     request["age"] = np.array([v for _, v in values], np.float32)
     encoded = encode(request)
@@ -87,15 +87,15 @@ def test_only_variables_that_serving_reads(module: serving_module.ServingModule,
     # Three tables; mean and variance, scale and shift of one normalisation; kernel and bias of two logits. Not the unread layer's.
     assert len(module.weights) == 3 + 4 + 4
     assert len(tiny.Network().variables) == 3 + 4 + 4 + 2
-    saved = serving_module.save(module, tmp_path)
+    saved = serving_module.save(module, tiny.SERVED, tmp_path)
     assert sorted(saved.values()) == sorted(list(v.shape) for v in module.weights.values())
 
 
 def test_planted_variable_is_refused(tmp_path: pathlib.Path) -> None:
-    module = serving_module.ServingModule(tiny.Network(), tiny.SCHEMA)
+    module = serving_module.ServingModule(tiny.Network(), tiny.SERVED)
     module.planted = tf.Variable(tf.zeros([7]), name="tower_of_another")
     with pytest.raises(errors.PfrecError, match="does not read: planted"):
-        serving_module.save(module, tmp_path)
+        serving_module.save(module, tiny.SERVED, tmp_path)
 
 
 def test_variable_of_another_model_is_refused() -> None:
@@ -108,7 +108,7 @@ def test_variable_of_another_model_is_refused() -> None:
 
     _HIDDEN.append(other)
     with pytest.raises(errors.PfrecError, match="outside the trained model: other"):
-        serving_module.ServingModule(Leaky(), tiny.SCHEMA)
+        serving_module.ServingModule(Leaky(), tiny.SERVED)
 
 
 _HIDDEN: list = []
@@ -118,7 +118,7 @@ _HIDDEN: list = []
 def test_names_that_cannot_be_served(name: str) -> None:
     schema = schema_lib.Schema((schema_lib.Categorical(name, 2),), (), (schema_lib.Task("t", "t"),))
     with pytest.raises(errors.PfrecError, match="rename the column"):
-        signature.input_dtypes(schema)
+        interface.Interface(schema)
 
 
 @pytest.mark.parametrize("numerical", [False, True])
@@ -134,11 +134,14 @@ def test_one_kind_of_feature_alone(numerical: bool, tmp_path: pathlib.Path) -> N
             total = tf.reduce_sum(tf.cast(inputs["categorical"], tf.float32), 1) + tf.reduce_sum(inputs["numerical"], 1)
             return {"the task": total}
 
-    module = serving_module.ServingModule(Sum(), schema)
-    assert serving_module.save(module, tmp_path) == {}
-    graph = signature.read(tmp_path, schema)
-    assert graph.inputs == ({"109_14": "float32 [None]"} if numerical else {"a/b.c-d": "int64 [None]"})
-    assert graph.outputs == {"the task": "float32 [None]"}
+    served = interface.Interface(schema)
+    module = serving_module.ServingModule(Sum(), served)
+    assert serving_module.save(module, served, tmp_path) == {}
+    graph = signature.read(tmp_path, served)
+    assert graph.signatures == served.signatures()
+    serve = graph.signatures[interface.SERVE]
+    assert serve.inputs == ({"109_14": "float32 [None]"} if numerical else {"a/b.c-d": "int64 [None]"})
+    assert serve.outputs == {"the task": "float32 [None]"}
     request = {"109_14": tf.constant([1.0])} if numerical else {"a/b.c-d": tf.constant([1], tf.int64)}
-    answer = module.serve(**{key: request[key] for key in request})
+    answer = module.functions[interface.SERVE](**{key: request[key] for key in request})
     assert answer["the task"].numpy() == pytest.approx(1 / (1 + np.exp(-1.0)))

@@ -1,6 +1,7 @@
 """Broken versions are refused, by the check that should see it."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 from typing import Any, Callable
@@ -8,8 +9,9 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-from export import manifest, serving_module, serving_request, signature, verification, warmup
+from export import checks, interface, manifest, model_card, serving_module, serving_request, signature, verification, warmup
 from pfrec import errors, files
 from tests.export import tiny
 
@@ -19,6 +21,7 @@ FILES = (
     "variables/variables.data-00000-of-00001",
     "fingerprint.pb",
     warmup.FILE,
+    model_card.FILE,
     manifest.FILE,
 )
 
@@ -29,22 +32,27 @@ def _failed(report: verification.Report) -> "dict[str, str]":
 
 def _sign(directory: pathlib.Path) -> None:
     """Makes the manifest fit files that were changed, so that other checks must see the change."""
-    value = manifest.read(directory)
-    manifest.write(
-        directory,
-        model="NL",
-        scenario="NL",
-        schema=tiny.SCHEMA,
-        variables=value["variables"],
-        run=value["run"],
-    )
+    manifest.write(directory, manifest.read(directory))
 
 
 def test_good_version_passes(exported: pathlib.Path) -> None:
     report = verification.verify(exported)
     assert report.ok
-    assert [c.name for c in report.checks][-4:] == ["batch sizes", "unknown values", "warm-up replay", "refused shapes"]
+    assert [c.name for c in report.checks][-6:] == [
+        "batch sizes",
+        "unknown values",
+        "tf.Example",
+        "warm-up replay",
+        "recorded answers",
+        "refusals",
+    ]
     report.require()
+
+
+def test_good_router_passes(routed: pathlib.Path) -> None:
+    report = verification.verify(routed)
+    assert report.ok
+    assert "an unknown scenario (classify)" in report.checks[-1].detail
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -76,8 +84,21 @@ def test_any_flip_in_the_manifest_is_refused(copy: Callable[..., pathlib.Path], 
     assert not verification.verify(path.parents[1]).ok
 
 
+@pytest.mark.parametrize("name", ["variables", "assets.extra", "assets"])
+def test_lost_directory_is_refused(copy: Callable[..., pathlib.Path], name: str) -> None:
+    directory = copy()
+    (directory / "assets").mkdir(exist_ok=True)
+    shutil.rmtree(directory / name)
+    report = verification.verify(directory)
+    # A model of ours keeps its vocabularies in the graph: an empty `assets` may go.
+    assert report.ok == (name == "assets")
+    if name != "assets":
+        assert set(_failed(report)) == ({"manifest"} if name == "assets.extra" else {"files"})
+
+
 def test_extra_file_is_named(copy: Callable[..., pathlib.Path]) -> None:
     directory = copy()
+    (directory / "assets").mkdir(exist_ok=True)
     (directory / "assets" / "notes.txt").write_text("x")
     assert "assets/notes.txt is not in the manifest" in _failed(verification.verify(directory))["files"]
 
@@ -91,65 +112,131 @@ def test_extra_file_is_named(copy: Callable[..., pathlib.Path]) -> None:
         (warmup.FILE, "warm-up file"),
     ],
 )
-def test_missing_file_is_seen_without_checksums(copy: Callable[..., pathlib.Path], name: str, check: str) -> None:
-    directory = copy()
-    (directory / name).unlink()
+@pytest.mark.parametrize("damage", ["remove", "truncate"])
+def test_damage_is_seen_without_checksums(copy: Callable[..., pathlib.Path], name: str, check: str, damage: str) -> None:
+    path = copy() / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    directory = path.parents[len(pathlib.PurePath(name).parts) - 1]
     _sign(directory)
     assert check in _failed(verification.verify(directory))
 
 
+def test_changed_weight_is_seen_without_checksums(tmp_path: pathlib.Path) -> None:
+    tiny.write_version(tmp_path / "1")
+    other = serving_module.ServingModule(tiny.Network(seed=1), tiny.SERVED)
+    serving_module.save(other, tiny.SERVED, tmp_path / "1")
+    _sign(tmp_path / "1")
+    assert "recorded answers" in _failed(verification.verify(tmp_path / "1"))
+
+
+@pytest.mark.parametrize("name", [interface.CLASSIFY, interface.REGRESS, interface.SERVE])
+def test_wrong_method_name_is_refused(copy: Callable[..., pathlib.Path], name: str) -> None:
+    directory = copy()
+    wrong = "tensorflow/serving/predict" if name != interface.SERVE else "tensorflow/serving/regress"
+    signature.set_methods(directory, {name: wrong})
+    _sign(directory)
+    failed = _failed(verification.verify(directory))
+    assert set(failed) == {"signatures"}
+    assert f"{name}: method {name!r} is {wrong}" in failed["signatures"]
+
+
+def test_missing_signature_is_refused(copy: Callable[..., pathlib.Path]) -> None:
+    path = copy() / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    del saved.meta_graphs[0].signature_def["regress_buy"]
+    path.write_bytes(saved.SerializeToString())
+    _sign(path.parent)
+    assert _failed(verification.verify(path.parent)) == {
+        "signatures": "the signatures regress_buy are not in both the graph and the schema"
+    }
+
+
+def _warm(directory: pathlib.Path, features: Any, name: str = interface.SERVE, model: str = "NL") -> None:
+    """Puts a request of these features in place of the one to `name`."""
+    kept = [replay.request for replay in warmup.read(directory) if replay.signature != name]
+    warmup.write(directory, [*kept, warmup.request_for(model, tiny.SERVED, name, features)])
+    _sign(directory)
+
+
 def test_warmup_with_another_feature_is_refused(copy: Callable[..., pathlib.Path]) -> None:
     directory = copy()
-    request = serving_request.random(tiny.SCHEMA, 2, seed=0)
+    request = serving_request.random(tiny.SERVED, 2, seed=0)
     request["stranger"] = request.pop("age")
-    warmup.write(directory, "NL", request)
-    _sign(directory)
+    _warm(directory, request)
     assert set(_failed(verification.verify(directory))) == {"warm-up file"}
 
 
 def test_warmup_that_the_model_refuses(copy: Callable[..., pathlib.Path]) -> None:
     directory = copy()
-    request = serving_request.random(tiny.SCHEMA, 2, seed=0)
-    warmup.write(directory, "NL", {**request, "age": request["age"][:1]})
+    request = serving_request.random(tiny.SERVED, 2, seed=0)
+    _warm(directory, {**request, "age": request["age"][:1]})
+    assert set(_failed(verification.verify(directory))) == {"warm-up replay", "recorded answers"}
+
+
+def test_warmup_of_each_signature_and_of_this_model(copy: Callable[..., pathlib.Path]) -> None:
+    directory = copy()
+    request = serving_request.random(tiny.SERVED, 2, seed=0)
+    _warm(directory, request, interface.REGRESS, model="ES")
+    assert "for model 'ES', not 'NL'" in _failed(verification.verify(directory))["warm-up file"]
+    warmup.write(directory, [replay.request for replay in warmup.read(directory) if replay.signature != interface.REGRESS])
     _sign(directory)
-    assert set(_failed(verification.verify(directory))) == {"warm-up replay"}
+    assert _failed(verification.verify(directory)) == {"warm-up file": "no warm-up request for regress"}
 
 
-def _write_saved_model(directory: pathlib.Path, module: tf.Module, function: Any) -> None:
-    tf.saved_model.save(module, str(directory), signatures={signature.NAME: function})
-    warmup.write(directory, "NL", serving_request.random(tiny.SCHEMA, 2, seed=0))
-    found = serving_module.checkpoint_variables(directory)
-    manifest.write(directory, model="NL", scenario="NL", schema=tiny.SCHEMA, variables=found, run={"id": "abc", "round": 4})
+def _write_saved_model(directory: pathlib.Path, module: tf.Module, functions: Any) -> None:
+    """A version with any functions, whose manifest says that all is well."""
+    tf.saved_model.save(module, str(directory), signatures=functions)
+    present = {n: s.method for n, s in tiny.SERVED.signatures().items() if n in functions}
+    signature.set_methods(directory, present)
+    real = serving_request.random(tiny.SERVED, 32, seed=0)
+    warmup.write(directory, warmup.requests("NL", tiny.SERVED, real))
+    described = manifest.describe(
+        model="NL",
+        scenario="NL",
+        served=tiny.SERVED,
+        variables=serving_module.checkpoint_variables(directory),
+        run={"id": "abc", "round": 4},
+        made={"folded": False},
+        expected={task: values.tolist() for task, values in tiny.model().predict(real).items()},
+    )
+    manifest.write(directory, described)
 
 
 def test_foreign_variable_is_named(tmp_path: pathlib.Path) -> None:
-    module = serving_module.ServingModule(tiny.Network(), tiny.SCHEMA)
+    module = serving_module.ServingModule(tiny.Network(), tiny.SERVED)
     module.planted = tf.Variable(tf.zeros([7]), name="tower_of_another")
-    _write_saved_model(tmp_path, module, module.serve)
+    _write_saved_model(tmp_path, module, module.functions)
     failed = _failed(verification.verify(tmp_path))
     assert set(failed) == {"variables"}
     assert "tower_of_another" in failed["variables"]
 
 
-def _unchecked(outputs: Any) -> "tuple[tf.Module, object]":
+def _unchecked(outputs: Any) -> "tuple[tf.Module, dict[str, Any]]":
     """A module with the right inputs whose outputs `outputs(x)` gives, x being float32 [rows]; it does not check shapes."""
-    specs = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in signature.input_dtypes(tiny.SCHEMA).items()}
-    return tf.Module(), tf.function(lambda inputs: outputs(inputs["price"]), input_signature=[specs]).get_concrete_function()
+    specs = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in tiny.SERVED.inputs().items()}
+    module = serving_module.ServingModule(tiny.Network(), tiny.SERVED)
+    serve = tf.function(lambda inputs: outputs(inputs["price"]), input_signature=[specs]).get_concrete_function()
+    return module, {**module.functions, interface.SERVE: serve}
 
 
 @pytest.mark.parametrize(
     ("outputs", "check"),
     [
-        (lambda x: {"click": tf.sigmoid(x), "purchase": tf.sigmoid(x)}, "signature"),
-        (lambda x: {"click": tf.cast(x, tf.float64), "buy": x}, "signature"),
+        (lambda x: {"click": tf.sigmoid(x), "purchase": tf.sigmoid(x)}, "signatures"),
+        (lambda x: {"click": tf.cast(x, tf.float64), "buy": x}, "signatures"),
         (lambda x: {"click": tf.sigmoid(x), "buy": x * 1e3}, "batch sizes"),
         (lambda x: {"click": tf.sigmoid(x), "buy": tf.where(tf.math.is_nan(x), x, tf.sigmoid(x))}, "unknown values"),
-        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "refused shapes"),
+        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "refusals"),
+        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "tf.Example"),
+        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "recorded answers"),
     ],
 )
 def test_wrong_answers_are_refused(tmp_path: pathlib.Path, outputs: Any, check: str) -> None:
-    module, function = _unchecked(outputs)
-    _write_saved_model(tmp_path, module, function)
+    module, functions = _unchecked(outputs)
+    _write_saved_model(tmp_path, module, functions)
     assert check in _failed(verification.verify(tmp_path))
 
 
@@ -166,24 +253,24 @@ def test_absolute_path_is_named(tmp_path: pathlib.Path) -> None:
     def serve(device):
         return {"click": tf.cast(module.table.lookup(device), tf.float32), "leak": tf.fill([1], "/home/someone/data.csv")}
 
-    tf.saved_model.save(module, str(tmp_path / "m"), signatures={signature.NAME: serve})
-    found = signature.read(tmp_path / "m", tiny.SCHEMA).absolute_paths
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={interface.SERVE: serve})
+    found = signature.read(tmp_path / "m", tiny.SERVED).absolute_paths
     assert "/home/someone/data.csv" in found
 
 
 def test_vocabulary_words_are_no_paths(exported: pathlib.Path) -> None:
     assert b"/tablet/a" in (exported / "saved_model.pb").read_bytes()
-    assert signature.read(exported, tiny.SCHEMA).absolute_paths == ()
+    assert signature.read(exported, tiny.SERVED).absolute_paths == ()
 
 
 def test_parity(exported: pathlib.Path) -> None:
-    request = serving_request.random(tiny.SCHEMA, 5, seed=9)
+    request = serving_request.random(tiny.SERVED, 5, seed=9)
     expected = tiny.model().predict(request)
-    good = verification.verify(exported, [verification.Case(request, expected)])
+    good = verification.verify(exported, [checks.Case(request, expected)])
     assert good.ok
-    assert good.checks[-1].name == "parity"
+    assert [check.name for check in good.checks[-2:]] == ["parity", "ranking"]
     for wrong in (expected["buy"] + np.float32(2e-6), expected["buy"] * np.float32(np.nan), expected["buy"][:4]):
-        bad = verification.verify(exported, [verification.Case(request, {**expected, "buy": wrong})])
+        bad = verification.verify(exported, [checks.Case(request, expected), checks.Case(request, {**expected, "buy": wrong})])
         assert set(_failed(bad)) == {"parity"}
 
 

@@ -1,12 +1,12 @@
 """A tiny trained model with every kind of feature."""
 
 import pathlib
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from export import export, trained
+from export import building, interface, trained
 from pfrec.data import row_block
 from pfrec.data import schema as schema_lib
 
@@ -19,6 +19,9 @@ SCHEMA = schema_lib.Schema(
     numerical=(schema_lib.Numerical("price", default=0.5), schema_lib.Numerical("age", default=-1.0)),
     tasks=(schema_lib.Task("click", "clicked"), schema_lib.Task("buy", "bought", given="click")),
 )
+
+
+SERVED = interface.Interface(SCHEMA)
 
 
 class Network(tf.keras.Model):
@@ -64,9 +67,12 @@ def model(schema: schema_lib.Schema = SCHEMA, seed: int = 0, scenario: str = "NL
     return trained.TrainedModel(scenario, Network(schema, seed), schema, rows(schema=schema), {"id": "abc", "round": 4})
 
 
-def write_version(directory: pathlib.Path, seed: int = 0) -> trained.TrainedModel:
-    """Exports the tiny model into `directory` and returns it."""
+def routed() -> trained.RoutedModels:
+    """Two scenarios behind one model."""
+    return trained.RoutedModels((model(scenario="NL"), model(seed=1, scenario="ES")))
+
+
+def write_version(directory: pathlib.Path, made: Optional[trained.Exportable] = None, name: str = "NL") -> building.Built:
+    """Exports the tiny model, or another one, into `directory`."""
     directory.mkdir(parents=True)
-    made = model(seed=seed)
-    export.build(made, "NL", directory)
-    return made
+    return building.build(made or model(), name, directory)

@@ -1,0 +1,312 @@
+"""Latency and throughput of exported models through TensorFlow's C library, folded against unfolded, and ONNX Runtime beside it.
+
+    python benchmarks/serving.py [--quick] [--onnx_python=/path/to/python]
+
+The model has the shape of MTReclib's MMoE on AliExpress: 16 categorical features, 63 numbers, embedding 128, 8 experts of 512-256, two towers
+of 128-64. Its weights are random, which no time here depends on. Sides:
+
+- folded: what pfrec-export writes.
+- unfolded: the layers as they are defined, one by one: look-ups, concatenation, dense layer, normalisation, ReLU, per expert.
+- trained graph: what pfrec-export --nofold writes, which is the network's own inference graph.
+- onnx: the unfolded graph, converted by tf2onnx, in ONNX Runtime with its default settings; onnx folded: the folded graph.
+
+Each side has a process of its own, which loads one model and waits; the sides are called in turns. For the ONNX sides name a Python that has
+tensorflow, tf2onnx and onnxruntime: they do not go together with this project's versions, so make it an environment of its own.
+
+The last line is JSON: `folded_over_unfolded_512` and `vs_onnxruntime_512`, each the folded latency at 512 rows over the other's, so that below
+1 is ahead; and `vs_onnxruntime_folded_512`, against ONNX Runtime on the folded graph.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import numpy as np
+
+SIZES = (1, 32, 512)
+CARDINALITIES = (2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 17, 20, 25, 30, 33, 38)
+NUMBERS = 63
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+# The sides' processes: they import neither TensorFlow's Python nor this project's models -------------------------------------------
+
+
+def _capi_side(directory: str, plan: "dict[str, Any]") -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
+    sys.path.insert(0, str(ROOT))
+    from export import capi
+
+    session = capi.Session(directory)
+    outputs = list(plan["outputs"].values())
+
+    def prepare(rows: int) -> "Callable[[], Any]":
+        with np.load(plan["requests"]) as arrays:
+            inputs = {tensor: arrays[f"{rows}.{name}"] for name, tensor in plan["inputs"].items()}
+        return lambda: session.call(inputs, outputs)
+
+    return prepare, list(plan["outputs"])
+
+
+def _onnx_side(path: str, plan: "dict[str, Any]") -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [(value.name, value.name.split(":")[0]) for value in session.get_inputs()]
+
+    def prepare(rows: int) -> "Callable[[], Any]":
+        with np.load(plan["requests"]) as arrays:
+            inputs = {key: arrays[f"{rows}.{name}"] for key, name in names}
+        return lambda: session.run(None, inputs)
+
+    return prepare, [value.name.split(":")[0] for value in session.get_outputs()]
+
+
+def _worker(kind: str, path: str, plan_path: str) -> None:
+    """Answers lines `answer ROWS`, `time ROWS CALLS` and `load ROWS THREADS SECONDS` with JSON."""
+    plan = json.loads(pathlib.Path(plan_path).read_text())
+    prepare, outputs = (_capi_side if kind == "capi" else _onnx_side)(path, plan)
+    prepared = {rows: prepare(rows) for rows in SIZES}
+    for call in prepared.values():
+        for _ in range(3):
+            call()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        what, rows, *rest = line.split()
+        call = prepared[int(rows)]
+        if what == "answer":
+            print(json.dumps({name: values.tolist() for name, values in zip(outputs, call())}), flush=True)
+        elif what == "time":
+            seconds = []
+            call()
+            for _ in range(int(rest[0])):
+                start = time.perf_counter()
+                call()
+                seconds.append(time.perf_counter() - start)
+            print(json.dumps(seconds), flush=True)
+        else:
+            print(json.dumps(_throughput(call, int(rows), int(rest[0]), float(rest[1]))), flush=True)
+
+
+def _throughput(call: "Callable[[], Any]", rows: int, threads: int, seconds: float) -> float:
+    """Rows per second with several calls at once."""
+    start = time.perf_counter()
+
+    def loop(_: int) -> int:
+        count = 0
+        while time.perf_counter() - start < seconds:
+            call()
+            count += 1
+        return count
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        calls = sum(pool.map(loop, range(threads)))
+    return calls * rows / (time.perf_counter() - start)
+
+
+class Side:
+    """One side's process."""
+
+    def __init__(self, python: str, kind: str, path: pathlib.Path, plan: pathlib.Path) -> None:
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [python, str(pathlib.Path(__file__).resolve()), "--worker", kind, str(path), str(plan)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("a side's process ended; its error stands above")
+        return json.loads(line)
+
+    def ask(self, line: str) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+# The models ------------------------------------------------------------------------------------------------------------------------
+
+
+def _network(quick: bool) -> "tuple[Any, Any]":
+    from pfrec.data import schema as schema_lib
+    from pfrec.models import mmoe
+    from pfrec.models.config import ModelConfig
+
+    schema = schema_lib.Schema(
+        tuple(schema_lib.Categorical(f"categorical_{i}", n, "shared") for i, n in enumerate(CARDINALITIES, start=1)),
+        tuple(schema_lib.Numerical(f"numerical_{i}") for i in range(1, NUMBERS + 1)),
+        (schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")),
+    )
+    config = ModelConfig(
+        embedding_dim=32 if quick else 128,
+        experts=4 if quick else 8,
+        expert_units=(128, 64) if quick else (512, 256),
+        tower_units=(32,) if quick else (128, 64),
+    )
+    network = mmoe.build(schema, config)
+    generator = np.random.default_rng(0)
+    for variable in network.variables:
+        if "moving_variance" in variable.name:
+            variable.assign(generator.uniform(0.5, 2.0, variable.shape).astype(np.float32))
+        elif "moving_mean" in variable.name or "beta" in variable.name:
+            variable.assign(generator.normal(0, 0.1, variable.shape).astype(np.float32))
+    return schema, network
+
+
+def _plain(network: Any) -> Any:
+    """The network's layers one by one, as they are defined."""
+    import tensorflow as tf
+
+    def normalised(norm: Any, x: Any) -> Any:
+        return tf.nn.batch_normalization(x, norm.moving_mean, norm.moving_variance, norm.beta, norm.gamma, norm.epsilon)
+
+    class Plain:
+        name = network.name
+        variables = network.variables
+
+        def __call__(self, inputs: Any, training: Any = None) -> Any:
+            ids = tf.unstack(inputs["categorical"], num=len(network.embeddings), axis=1)
+            parts = [tf.gather(layer.table, column) for layer, column in zip(network.embeddings, ids)]
+            x = tf.concat([*parts, network.numeric.project(network.numeric.normalise(inputs["numerical"], training=False))], axis=1)
+            experts = []
+            for expert in network.experts:
+                h = x
+                for dense, norm in zip(expert.dense, expert.norms):
+                    h = tf.nn.relu(normalised(norm, tf.matmul(h, dense.kernel) + dense.bias))
+                experts.append(h)
+            stacked = tf.stack(experts, axis=1)
+            logits = {}
+            for task, tower in network.towers.items():
+                h = tf.einsum("bm,bmu->bu", tf.nn.softmax(network.gates[task].dense(x)), stacked)
+                for dense, norm in zip(tower.dense, tower.norms):
+                    h = tf.nn.relu(normalised(norm, dense(h)))
+                logits[task] = tf.squeeze(tower.logit(h), axis=-1)
+            return logits
+
+    return Plain()
+
+
+def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path, pathlib.Path]]":
+    """Writes the three models; the directory and the plan of each."""
+    from export import folded_network, folding, interface, serving_module, serving_request, signature
+
+    schema, network = _network(quick)
+    served = interface.Interface(schema)
+    requests = {rows: serving_request.random(served, rows, seed=rows) for rows in SIZES}
+    np.savez(folder / "requests.npz", **{f"{rows}.{name}": v for rows, r in requests.items() for name, v in r.items()})
+    found = {}
+    networks = {
+        "folded": folded_network.FoldedNetwork(folding.fold(network)),
+        "unfolded": _plain(network),
+        "trained graph": network,
+    }
+    for side, made in networks.items():
+        directory = folder / side.replace(" ", "_")
+        module = serving_module.ServingModule(made, served)
+        serving_module.save(module, served, directory)
+        names = signature.read(directory, served).names[interface.SERVE]
+        plan = folder / f"{directory.name}.json"
+        plan.write_text(
+            json.dumps({"inputs": dict(names.inputs), "outputs": dict(names.outputs), "requests": str(folder / "requests.npz")})
+        )
+        found[side] = (directory, plan)
+    return found
+
+
+def _convert(python: str, directory: pathlib.Path) -> Optional[pathlib.Path]:
+    """The ONNX file of a model, or None with a printed reason."""
+    target = directory.with_suffix(".onnx")
+    command = [python, "-m", "tf2onnx.convert", "--saved-model", str(directory), "--output", str(target)]
+    command += ["--tag", "serve", "--signature_def", "serving_default", "--opset", "17"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode or not target.exists():
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"tf2onnx does not convert {directory.name}: {reason}")
+        return None
+    return target
+
+
+@contextlib.contextmanager
+def _sides(folder: pathlib.Path, quick: bool, onnx_python: Optional[str]) -> "Iterator[dict[str, Side]]":
+    made = _export(folder, quick)
+    wanted = {side: (sys.executable, "capi", directory, plan) for side, (directory, plan) in made.items()}
+    sizes = {side: sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()) for side, (directory, _) in made.items()}
+    if onnx_python:
+        for name, side in (("onnx", "unfolded"), ("onnx folded", "folded")):
+            path = _convert(onnx_python, made[side][0])
+            if path is not None:
+                wanted[name] = (onnx_python, "onnx", path, made[side][1])
+                sizes[name] = path.stat().st_size
+    print("MB: " + ", ".join(f"{side} {size / 1e6:.1f}" for side, size in sizes.items()))
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for side, (python, kind, path, plan) in wanted.items():
+            started[side] = Side(python, kind, path, plan)
+            stack.callback(started[side].close)
+        answers = {side: process.ask("answer 512") for side, process in started.items()}
+        for side, answer in answers.items():
+            difference = max(float(np.abs(np.subtract(answer[task], values)).max()) for task, values in answers["unfolded"].items())
+            print(f"{side}: largest difference to unfolded {difference:.2g}")
+            if difference > 1e-5:
+                raise RuntimeError(f"{side} computes something else")
+        yield started
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    if len(sys.argv) == 5 and sys.argv[1] == "--worker":
+        _worker(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small model and few calls: under a minute")
+    parser.add_argument("--onnx_python", help="a Python with tensorflow, tf2onnx and onnxruntime")
+    options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    turns = 3 if options.quick else 15
+    calls = {1: 20, 32: 10, 512: 2}
+    with tempfile.TemporaryDirectory() as name:
+        with _sides(pathlib.Path(name), options.quick, options.onnx_python) as sides:
+            times: dict[str, dict[int, list[float]]] = {side: {rows: [] for rows in SIZES} for side in sides}
+            for _ in range(turns):
+                for rows in SIZES:
+                    for side, process in sides.items():
+                        times[side][rows] += process.ask(f"time {rows} {calls[rows]}")
+            seconds = 0.5 if options.quick else 3.0
+            speed = {side: process.ask(f"load 512 4 {seconds}") for side, process in sides.items()}
+    medians = {side: {rows: statistics.median(values) for rows, values in t.items()} for side, t in times.items()}
+    print(f"{'median ms':<16} {'1 row':>9} {'32 rows':>9} {'512 rows':>9} {'rows/s, 4 calls of 512 at once':>32}")
+    for side, found in medians.items():
+        print(f"{side:<16} " + " ".join(f"{1e3 * found[rows]:>9.2f}" for rows in SIZES) + f" {speed[side]:>32,.0f}")
+
+    def ratio(other: str) -> Optional[float]:
+        return round(medians["folded"][512] / medians[other][512], 4) if other in medians else None
+
+    result = {
+        "folded_over_unfolded_512": ratio("unfolded"),
+        "folded_over_trained_graph_512": ratio("trained graph"),
+        "vs_onnxruntime_512": ratio("onnx"),
+        "vs_onnxruntime_folded_512": ratio("onnx folded"),
+    }
+    print(json.dumps(result, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Requests that must be errors, whatever the model: each with words that its refusal has to hold."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from export import interface, serving_request
+
+
+@dataclasses.dataclass(frozen=True)
+class Malformed:
+    """A request that must be refused.
+
+    Attributes:
+      name: what is wrong with it.
+      signature: the signature it is sent to.
+      inputs: the tensors.
+      words: that the message of the refusal has to hold.
+    """
+
+    name: str
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    words: str
+
+
+def malformed(served: interface.Interface) -> "list[Malformed]":
+    """Inputs of rank 2 and of unequal length, examples that lack a feature or have one of another type, and unknown scenarios."""
+    request = serving_request.random(served, 3, seed=0)
+    first = next(iter(request))
+    found = [Malformed("an input of rank 2", interface.SERVE, {**request, first: request[first][:, np.newaxis]}, "rank 1")]
+    if len(request) > 1:
+        found.append(
+            Malformed("inputs of unequal length", interface.SERVE, {**request, first: request[first][:2]}, "all of one length")
+        )
+    lacking = {name: values for name, values in request.items() if name != first}
+    other = np.ones(3, np.float32) if request[first].dtype != np.float32 else np.ones(3, np.int64)
+    for name, features, words in (
+        ("an example without a feature", lacking, f"Feature: {first}"),
+        ("an example with another type", {**request, first: other}, f"Key: {first}"),
+    ):
+        serialized = serving_request.examples(features) if features else serving_request.texts([b""] * 3)
+        for signature in (interface.CLASSIFY, interface.REGRESS):
+            found.append(Malformed(f"{name} ({signature})", signature, {interface.EXAMPLES: serialized}, words))
+    garbage = {interface.EXAMPLES: serving_request.texts([b"\xff\xff\xff"])}
+    found.append(Malformed("bytes that are no example", interface.CLASSIFY, garbage, "Could not parse example"))
+    if served.scenarios:
+        unknown = serving_request.unknown_scenario(served)
+        found.append(Malformed("an unknown scenario", interface.SERVE, unknown, "unknown scenario"))
+        examples = {interface.EXAMPLES: serving_request.examples(unknown)}
+        found.append(Malformed("an unknown scenario (classify)", interface.CLASSIFY, examples, "unknown scenario"))
+    return found

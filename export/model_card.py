@@ -1,0 +1,83 @@
+"""The model card of a version: what it is, what it takes and gives, and how good it was, for a person."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from export import interface
+from pfrec import files
+
+FILE = "assets.extra/model_card.md"
+_COLUMNS = ("rows", "positives", "auc", "logloss", "ece")
+
+
+def write(
+    directory: pathlib.Path,
+    described: Mapping[str, Any],
+    served: interface.Interface,
+    metrics: "Mapping[str, Mapping[str, Mapping[str, Any]]]",
+) -> None:
+    """Writes the card into a version's directory. It holds no times, so that equal exports have equal cards.
+
+    Args:
+      directory: of the version.
+      described: what `manifest.describe` made of it.
+      served: its interface.
+      metrics: of the test rows by scenario and task, where they are known.
+
+    Raises:
+      PfrecError: where it cannot be written.
+    """
+    files.write_bytes(directory / FILE, text(described, served, metrics).encode())
+
+
+def text(
+    described: Mapping[str, Any], served: interface.Interface, metrics: "Mapping[str, Mapping[str, Mapping[str, Any]]]"
+) -> str:
+    """The card as Markdown."""
+    whose = f"scenario `{described['scenario']}`" if described["scenario"] else f"scenarios {', '.join(served.scenarios)}"
+    made = described["made"]
+    lines = [
+        f"# {described['model']}",
+        "",
+        f"Ranks candidates of {whose}: one probability per task. Trained federatedly by pfrec, run `{described['run']['id']}`, "
+        f"round {described['run']['round']}.",
+        "",
+        f"- {'Folded for inference' if made['folded'] else 'Not folded'}; embeddings are {made['embedding_dtype']}.",
+        "- An id out of range, and a word outside a vocabulary, counts as unknown. A number that is NaN or infinite becomes its default.",
+        "- The warm-up requests in this directory hold features of real rows, without labels: share the directory as you would those.",
+        "",
+        "## Inputs",
+        "",
+        "| input | type | values |",
+        "| --- | --- | --- |",
+    ]
+    if served.scenarios:
+        lines.append(f"| {interface.SCENARIO} | string | {', '.join(served.scenarios)}; any other is an error |")
+    lines += [
+        f"| {f.name} | {'int64' if f.encoding == 'identity' else 'string'} | {_values(f)} |" for f in served.schema.categorical
+    ]
+    lines += [f"| {c.name} | float32 | default {c.default:g} |" for c in served.schema.numerical]
+    lines += ["", "## Outputs", "", "| task | label | given |", "| --- | --- | --- |"]
+    lines += [f"| {task.name} | {task.column} | {task.given or 'all rows'} |" for task in served.schema.tasks]
+    if metrics:
+        lines += ["", "## Test rows of training", "", f"| scenario | task | {' | '.join(_COLUMNS)} |"]
+        lines.append("| --- " * (2 + len(_COLUMNS)) + "|")
+        for scenario, tasks in sorted(metrics.items()):
+            for task, cell in sorted(tasks.items()):
+                lines.append(f"| {scenario} | {task} | {' | '.join(_number(cell.get(name)) for name in _COLUMNS)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(feature: Any) -> str:
+    if feature.encoding == "identity":
+        return f"0 to {feature.cardinality - 1}"
+    if feature.encoding == "hash":
+        return f"any text, hashed to {feature.cardinality} ids"
+    return f"one of {feature.cardinality} words"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
