@@ -86,7 +86,10 @@ class TemplateDense(tf.keras.layers.Layer):
             for number, task in enumerate(self.tasks):
                 component = LowRank(inputs, self.units, self.rank, self.seed + 1 + number, name=f"task_{task}")
                 roles.declare(component, roles.expert_task(self.expert, task))
-                component.build(input_shape)
+                with tf.name_scope(
+                    component.name
+                ):  # in a graph, two variables of one scope would be told apart by their names' ends
+                    component.build(input_shape)
                 self.task_components.append(component)
         super().build(input_shape)
 
