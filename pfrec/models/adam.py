@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+# Variables up to this many elements share one pair of moments: the kernel costs more to start than to run on them.
+_JOINT_ELEMENTS = 1 << 16
+
 
 class Adam:
     """Adam with TensorFlow's fused kernel.
@@ -17,7 +20,8 @@ class Adam:
       learning_rate: step size.
 
     Attributes:
-      slots: m and v of each variable in turn, then the number of steps; all start at zero.
+      slots: m and v of each large variable in turn, then m and v of all small ones one after the other, then the number of steps; all
+        start at zero.
     """
 
     def __init__(
@@ -30,13 +34,15 @@ class Adam:
     ) -> None:
         self._variables = list(variables)
         self._settings = (learning_rate, beta_1, beta_2, epsilon)
-        self._moments = [
-            (
-                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="adam_m"),
-                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="adam_v"),
-            )
-            for v in self._variables
-        ]
+        small = [i for i, v in enumerate(self._variables) if v.shape.num_elements() <= _JOINT_ELEMENTS]
+        self._small = small if len(small) > 1 else []
+        self._large = [i for i in range(len(self._variables)) if i not in self._small]
+        self._moments = [_moments(self._variables[i].shape) for i in self._large]
+        if self._small:
+            self._sizes = [self._variables[i].shape.num_elements() for i in self._small]
+            self._moments.append(_moments([sum(self._sizes)]))
+            # The kernel subtracts the step from this; it holds nothing from step to step.
+            self._step = tf.Variable(tf.zeros([sum(self._sizes)]), trainable=False, name="adam_step")
         self._steps = tf.Variable(0.0, trainable=False, name="adam_steps", dtype=tf.float32)
 
     @property
@@ -45,19 +51,41 @@ class Adam:
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """One step; `gradients` in the order of the variables, dense or IndexedSlices."""
-        learning_rate, beta_1, beta_2, epsilon = self._settings
+        beta_1, beta_2 = self._settings[1:3]
         steps = self._steps.assign_add(1.0)
-        for variable, (m, v), gradient in zip(self._variables, self._moments, gradients):
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=m.handle,
-                v=v.handle,
-                beta1_power=tf.pow(beta_1, steps),
-                beta2_power=tf.pow(beta_2, steps),
-                lr=learning_rate,
-                beta1=beta_1,
-                beta2=beta_2,
-                epsilon=epsilon,
-                grad=tf.convert_to_tensor(gradient),
-                use_locking=True,
-            )
+        powers = tf.pow(beta_1, steps), tf.pow(beta_2, steps)
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        for i, moments in zip(self._large, self._moments):
+            self._apply_one(self._variables[i], moments, dense[i], powers)
+        if self._small:
+            self._step.assign(tf.zeros_like(self._step))
+            joint = tf.concat([tf.reshape(dense[i], [-1]) for i in self._small], axis=0)
+            self._apply_one(self._step, self._moments[-1], joint, powers)
+            for i, step in zip(self._small, tf.split(self._step, self._sizes)):
+                self._variables[i].assign_add(tf.reshape(step, self._variables[i].shape))
+
+    def _apply_one(
+        self,
+        variable: tf.Variable,
+        moments: "tuple[tf.Variable, tf.Variable]",
+        gradient: tf.Tensor,
+        powers: "tuple[tf.Tensor, tf.Tensor]",
+    ) -> None:
+        learning_rate, beta_1, beta_2, epsilon = self._settings
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=moments[0].handle,
+            v=moments[1].handle,
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=learning_rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
+            grad=gradient,
+            use_locking=True,
+        )
+
+
+def _moments(shape: "Sequence[int]") -> "tuple[tf.Variable, tf.Variable]":
+    return tuple(tf.Variable(tf.zeros(shape), trainable=False, name=name) for name in ("adam_m", "adam_v"))  # type: ignore[return-value]

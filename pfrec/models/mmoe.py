@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
-from pfrec.models import dropout, embedding, roles, template
+from pfrec.models import dropout, embedding, fast, roles, template
 from pfrec.models.config import ModelConfig
 
 
@@ -221,6 +221,9 @@ class MMoE(tf.keras.Model):
 
     Returns:
       logits by task name, each float32 [rows].
+
+    Attributes:
+      use_plain: whether a call computes layer by layer (`plain`) instead of in the fast form, which is equal but for rounding.
     """
 
     def __init__(
@@ -236,6 +239,7 @@ class MMoE(tf.keras.Model):
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_json(config)
         self.schema, self.config, self.seed = schema, config, seed
+        self.use_plain, self._made = False, False
         tasks = [task.name for task in schema.tasks]
         seeds = iter(np.random.SeedSequence(seed).generate_state(len(schema.categorical) + config.experts + 2 * len(tasks) + 1))
 
@@ -271,6 +275,14 @@ class MMoE(tf.keras.Model):
         }
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+        # The first call makes the variables, layer by layer.
+        if self.use_plain or not self._made:
+            return self.plain(inputs, training)
+        return fast.forward(self, inputs, bool(training))
+
+    def plain(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+        """The formula layer by layer, as Keras computes it: what the fast form must equal. Arguments and result as of a call."""
+        self._made = True
         x = self.features(inputs, training)
         dropout_seed = inputs.get("dropout_seed")
         # [tasks or 1, rows, experts, units]
