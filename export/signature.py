@@ -17,6 +17,7 @@ GRAPH_FILE = "saved_model.pb"
 
 # TensorFlow's own, for the initialisation of tables and variables; it is called by no request.
 _INTERNAL = "__saved_model_init_op"
+_TRAINING_ONLY = re.compile(r"Stateless(Random|Dropout)|Random|Resource(Sparse)?Apply|Assign(Add|Sub)VariableOp")
 # A device name, such as /job:localhost/device:CPU:0, is no path.
 _ABSOLUTE_PATH = re.compile(rb"(?!(/(job|replica|task|device):[^/]+)+\Z)(file:/)?/[\x20-\x7e]+")
 
@@ -31,6 +32,7 @@ class SavedGraph:
       reachable: variables that the outputs of `serving_default` depend on, by their names in the graph.
       unreachable: variables that they do not depend on.
       absolute_paths: absolute paths found in any text of the file, vocabularies excepted.
+      training_only: operations that serving has no use for: random numbers, as of dropout, and updates of variables by an optimizer.
     """
 
     signatures: Mapping[str, interface.Signature]
@@ -38,6 +40,7 @@ class SavedGraph:
     reachable: "frozenset[str]"
     unreachable: "frozenset[str]"
     absolute_paths: "tuple[str, ...]"
+    training_only: "tuple[str, ...]"
 
 
 def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
@@ -83,6 +86,7 @@ def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
         reachable=frozenset(reachable),
         unreachable=frozenset(variables - reachable),
         absolute_paths=tuple(sorted(text.decode(errors="replace") for text in paths)),
+        training_only=tuple(sorted({node.op for node in _nodes(graph) if _TRAINING_ONLY.match(node.op)})),
     )
 
 
@@ -100,6 +104,13 @@ def set_methods(directory: pathlib.Path, methods: Mapping[str, str]) -> None:
 def _describe(info: Any) -> str:
     shape = tf.TensorShape(info.tensor_shape)
     return f"{tf.as_dtype(info.dtype).name} {shape.as_list() if shape.rank is not None else '?'}"
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of its functions."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 def _ancestors(graph: Any, outputs: "list[str]") -> "set[str]":

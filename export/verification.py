@@ -88,6 +88,7 @@ def verify(directory: pathlib.Path, cases: Sequence[checks.Case] = ()) -> Report
     replays = made.passed("warm-up file", lambda: _warmup(directory, value, served))
     if graph is not None:
         made.passed("paths", lambda: _paths(graph))
+        made.passed("operations", lambda: _operations(graph))
         made.passed("variables", lambda: _variables(directory, value, graph))
         if made.passed("signatures", lambda: _signatures(served, graph)) is not None:
             _answers(made, directory, value, served, graph, replays or [], cases)
@@ -183,6 +184,12 @@ def _paths(graph: signature.SavedGraph) -> str:
     if graph.absolute_paths:
         raise errors.PfrecError(f"saved_model.pb holds absolute paths: {', '.join(graph.absolute_paths[:5])}")
     return "no absolute path in saved_model.pb"
+
+
+def _operations(graph: signature.SavedGraph) -> str:
+    if graph.training_only:
+        raise errors.PfrecError(f"saved_model.pb holds operations of training: {', '.join(graph.training_only)}")
+    return "no operation of training, such as dropout or an optimizer's, in saved_model.pb"
 
 
 def _variables(directory: pathlib.Path, value: Mapping[str, Any], graph: signature.SavedGraph) -> str:

@@ -37,13 +37,16 @@ class Evaluator:
         def store(dtype: tf.DType, shape: "list[int | None]") -> tf.TensorArray:
             return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False)
 
+        # Autograph is for the loop: rewriting Keras and the metrics by it would take longer than tracing them.
+        predict = tf.autograph.experimental.do_not_convert(lambda batch: self._network(batch, training=False))
+        measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
         logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
         number = 0  # not enumerate: the loop becomes a graph
         for batch in pipeline.evaluation_batches(shards, schema):
-            predicted = self._network(batch, training=False)
+            predicted = predict(batch)
             logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
             labels = labels.write(number, batch["labels"])
             if schema.group is not None:
                 groups = groups.write(number, batch["group"])
             number += 1  # noqa: SIM113
-        return metrics.evaluate(labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None)
+        return measure(labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None)

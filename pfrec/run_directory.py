@@ -136,6 +136,12 @@ class RunDirectory:
         self._metas[round_number] = meta
         return RoundState(server, _ClientFiles(self, meta["versions"]), meta)
 
+    def remove_leftovers(self) -> None:
+        """Removes what a kill left half-written; only for the one process that trains into the directory."""
+        for parent in (self.path, self.path / "server", self.path / "diagnostics", *(self.client_path(s) for s in self.scenarios)):
+            for path in parent.glob(f"{files.TEMPORARY_PREFIX}*"):
+                _remove(path)
+
     def client_path(self, scenario: str) -> pathlib.Path:
         """The client directory of a scenario in a simulation."""
         return self.path / "clients" / scenario
@@ -240,7 +246,14 @@ def _remove_others(parent: pathlib.Path, kept: "set[int]") -> None:
     names = {f"round_{number:05d}" for number in kept}
     for path in sorted(parent.glob("*round_*")):
         if path.name not in names:
-            shutil.rmtree(path)
+            _remove(path)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def open_run(path: pathlib.Path) -> RunDirectory:

@@ -19,6 +19,9 @@ from tff_process import layout as layout_lib
 
 Values = Mapping[str, tf.Tensor]
 
+# Autograph rewrites what it meets, Keras included, which takes longer than tracing it. Only the loops over batches need it.
+_plain = tf.autograph.experimental.do_not_convert
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
@@ -33,6 +36,16 @@ class TrainingSettings:
     batch_size: int = 256
     learning_rate: float = 1e-3
     proximal: float = 0.0
+
+
+def make_optimizer(trainable: "list[tf.Variable]", learning_rate: float) -> adam.Adam:
+    """A client's optimizer of its trainable variables, in model order."""
+    return adam.Adam(trainable, learning_rate)
+
+
+def optimizer_slots(optimizer: adam.Adam) -> "collections.OrderedDict[str, tf.Variable]":
+    """An optimizer's variables by the name that they have in a private state."""
+    return collections.OrderedDict((f"optimizer/{i:04d}", slot) for i, slot in enumerate(optimizer.slots))
 
 
 class ClientModel:
@@ -51,20 +64,23 @@ class ClientModel:
         self.tagged = groups.tag(self.network)
         self.variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
         self.trainable = [item.variable for item in self.tagged if item.variable.trainable]
-        self.optimizer = adam.Adam(self.trainable, learning_rate)
-        self.slots = collections.OrderedDict((f"optimizer/{i:04d}", slot) for i, slot in enumerate(self.optimizer.slots))
+        self.optimizer = make_optimizer(self.trainable, learning_rate)
+        self.slots = optimizer_slots(self.optimizer)
 
+    @_plain
     def load(self, values: Values) -> None:
         """Assigns variables and optimizer slots by name."""
         for name, value in values.items():
             (self.variables[name] if name in self.variables else self.slots[name]).assign(value)
 
+    @_plain
     def private_state(self, layout: layout_lib.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
         """What stays with the client: its private variables and all optimizer slots."""
         state = collections.OrderedDict((s.name, self.variables[s.name].read_value()) for s in layout.joined(layout_lib.PRIVATE))
         state.update((name, slot.read_value()) for name, slot in self.slots.items())
         return state
 
+    @_plain
     def upload(self, layout: layout_lib.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
         """What leaves the client: the variables of shared groups, by name."""
         return collections.OrderedDict((s.name, self.variables[s.name].read_value()) for s in layout.uploaded)
@@ -122,6 +138,18 @@ def train(
     counted = [slot for slot in layout.slots if slot.counts_rows]
     anchored = [slot.name for slot in layout.slots if slot.kind == "expert" and slot.name in template] if settings.proximal else []
 
+    @_plain
+    def step(batch: Any) -> "tuple[tf.Tensor, tuple[tf.Tensor, ...]]":
+        with tf.GradientTape() as tape:
+            loss = model.ranker.compute_loss(batch, training=True)
+            objective = loss
+            for name in anchored:
+                distance = model.variables[name] - template[name]
+                objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
+        gradients = tape.gradient(objective, model.trainable)
+        model.optimizer.apply([tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)])
+        return loss, tuple(_occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0]) for slot in counted)
+
     @tf.function
     def loop() -> Any:
         model.load(incoming)
@@ -130,18 +158,8 @@ def train(
         # A tuple: the loop over a dataset would pack a list into one tensor.
         seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
         for batch in batches:
-            with tf.GradientTape() as tape:
-                loss = model.ranker.compute_loss(batch, training=True)
-                objective = loss
-                for name in anchored:
-                    distance = model.variables[name] - template[name]
-                    objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
-            gradients = tape.gradient(objective, model.trainable)
-            model.optimizer.apply([tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)])
-            seen = tuple(
-                total + _occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0])
-                for total, slot in zip(seen, counted)
-            )
+            loss, occurrences = step(batch)
+            seen = tuple(total + count for total, count in zip(seen, occurrences))
             examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
             loss_sum += loss
             steps += 1.0

@@ -107,8 +107,7 @@ def parts(
 
     with tf.Graph().as_default():
         state_type = tff.to_type(_tensor_types(initial_state(initial)))
-    with keras_in_tff.version_2():
-        optimizer_slots = _optimizer_types(make_network, schema, settings)
+    optimizer_slots = _optimizer_types(layout, settings)
     private_type = tff.to_type(OD((*_types(layout.joined(layout_lib.PRIVATE)).items(), *optimizer_slots.items())))
     shards_type = tff.TensorType(np.str_, [None])
     work_type = OD(
@@ -131,6 +130,7 @@ def parts(
         )
     )
 
+    @tf.autograph.experimental.do_not_convert
     def new_model() -> client_work.ClientModel:
         with keras_in_tff.version_2():
             return client_work.ClientModel(make_network, schema, settings.learning_rate)
@@ -298,10 +298,12 @@ def _collected_type(value_type: tff.StructType, client_count: int) -> tff.Struct
     return tff.to_type(OD(value=stacked(value_type), present=tff.TensorType(np.bool_, [client_count])))
 
 
-def _optimizer_types(make_network: Any, schema: schema_lib.Schema, settings: client_work.TrainingSettings) -> "OD[str, Any]":
+def _optimizer_types(layout: layout_lib.Layout, settings: client_work.TrainingSettings) -> "OD[str, Any]":
+    """The types of the optimizer's slots: an optimizer of stand-ins has the same, and a third network need not be built."""
     with tf.Graph().as_default():
-        model = client_work.ClientModel(make_network, schema, settings.learning_rate)
-        return OD((name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in model.slots.items())
+        stand_ins = [tf.Variable(tf.zeros(slot.shape)) for slot in layout.slots if slot.trainable]
+        slots = client_work.optimizer_slots(client_work.make_optimizer(stand_ins, settings.learning_rate))
+        return OD((name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in slots.items())
 
 
 def _client_id(client_type: tff.StructType) -> tff.Computation:

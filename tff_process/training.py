@@ -185,6 +185,7 @@ def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, 
     Raises:
       PfrecError: where there are complete rounds and all are damaged.
     """
+    run.remove_leftovers()
     rounds = run.rounds()
     for number in reversed(rounds):
         try:

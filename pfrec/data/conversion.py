@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import IO, Any, Optional
 
 import numpy as np
 
 from pfrec import files
-from pfrec.data import bad_rows, encoding, local_statistics, source, splits, work_directory, writer
+from pfrec.data import ahead, bad_rows, encoding, local_statistics, source, splits, work_directory, writer
 from pfrec.data import schema as schema_lib
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -88,12 +88,13 @@ def run(
                     state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
                     files.write_json(work / work_directory.STATE_FILE, state)
 
-                for scenario, split, chunk in () if state["finished"] else raw.chunks(state["position"]):
-                    _convert(scenario, split, chunk, raw, clients, options, bad, imputed, target)
-                    progress(len(chunk))
-                    if chunk.resume is not None and time.monotonic() >= next_checkpoint:
-                        checkpoint(chunk.resume, False)
-                        next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
+                with contextlib.closing(_remaining(raw, state)) as chunks:
+                    for scenario, split, chunk in chunks:
+                        _convert(scenario, split, chunk, raw, clients, options, bad, imputed, target)
+                        progress(len(chunk))
+                        if chunk.resume is not None and time.monotonic() >= next_checkpoint:
+                            checkpoint(chunk.resume, False)
+                            next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
                 if state["position"] is not None or options.resume:
                     checkpoint(state["position"], True)
                 target.describe_clients(clients)
@@ -104,6 +105,12 @@ def run(
     if options.on_bad_row == "quarantine" and bad.counts:
         notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
     return [*raw.notes, *notes]
+
+
+def _remaining(raw: source.Source, state: Mapping[str, Any]) -> Generator[source.Chunk, None, None]:
+    """The chunks that are still to be converted."""
+    if not state["finished"]:
+        yield from ahead.ahead(raw.chunks(state["position"]))
 
 
 def _convert(

@@ -79,7 +79,9 @@ def training_batches(
     """
     seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
 
+    @tf.autograph.experimental.do_not_convert
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        @tf.autograph.experimental.do_not_convert
         def permute(window: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = decode_blocks(records, schema)
             window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, number]), window)
@@ -90,6 +92,7 @@ def training_batches(
         windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
         return windows.rebatch(batch_size).take(epoch_steps)
 
+    @tf.autograph.experimental.do_not_convert
     def with_seed(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {**batch, "dropout_seed": tf.stack([seed, step])}
 
@@ -100,6 +103,7 @@ def training_batches(
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = 8192) -> tf.data.Dataset:
     """All rows once, in the order of the shards; batches as of `decode_blocks`."""
 
+    @tf.autograph.experimental.do_not_convert
     def decode(records: tf.Tensor) -> Mapping[str, tf.Tensor]:
         return decode_blocks(records, schema)
 

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from pfrec import errors
+from pfrec import errors, files
 from pfrec.data import bad_rows
 from pfrec.data import schema as schema_lib
 
@@ -95,6 +95,17 @@ class Settings:
     tasks: tuple[str, ...] = ()
     min_count: Optional[int] = None
 
+    @property
+    def tables(self) -> pathlib.Path:
+        """Where tables to join with are put.
+
+        Raises:
+          ValueError: where there is no `scratch` directory.
+        """
+        if self.scratch is None:
+            raise ValueError("joining files needs a scratch directory")
+        return self.scratch
+
     def refuse(self, source_format: str, *names: str) -> None:
         """Refuses settings that a format has no use for.
 
@@ -154,6 +165,21 @@ def is_scenario_name(name: str) -> bool:
 def scenario_name_fault(name: str) -> str:
     """What is wrong with a scenario's name that is none."""
     return f"scenario {name!r} cannot be a directory's name; use letters, digits, '_', '-', '.', and no dot first"
+
+
+def remembered(scratch: Optional[pathlib.Path], name: str, paths: "Sequence[pathlib.Path]", make: Callable[[], Any]) -> Any:
+    """What `make` returns, a JSON value that reading the files at `paths` gave; kept in `scratch` for a conversion that is resumed."""
+    if scratch is None:
+        return make()
+    read = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    kept = scratch / f"{name}.json"
+    if kept.exists():
+        found = files.read_json(kept, remedy="convert without --resume")
+        if found["read"] == read:
+            return found["value"]
+    value = make()
+    files.write_json(kept, {"read": read, "value": value})
+    return value
 
 
 def check_scenario_name(name: str, *, place: str) -> str:

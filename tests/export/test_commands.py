@@ -107,7 +107,7 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
     shutil.rmtree(directory)
     copy()
     done = _command("export.verify", f"--serving={tmp_path}")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 version(s), 14 checks, 0 failed")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 version(s), 15 checks, 0 failed")
 
 
 @pytest.mark.parametrize(

@@ -103,22 +103,30 @@ def test_extra_file_is_named(copy: Callable[..., pathlib.Path]) -> None:
     assert "assets/notes.txt is not in the manifest" in _failed(verification.verify(directory))["files"]
 
 
+# TensorFlow keeps no checksum of the graph: a flip there is seen by the manifest alone, in the test above.
 @pytest.mark.parametrize(
-    ("name", "check"),
+    ("name", "check", "damage"),
     [
-        ("saved_model.pb", "graph"),
-        ("variables/variables.index", "variables"),
-        ("variables/variables.data-00000-of-00001", "load"),
-        (warmup.FILE, "warm-up file"),
+        (name, check, damage)
+        for name, check in (
+            ("saved_model.pb", "graph"),
+            ("variables/variables.index", "variables"),
+            ("variables/variables.data-00000-of-00001", "load"),
+            (warmup.FILE, "warm-up file"),
+        )
+        for damage in ("remove", "truncate", "flip")
+        if (name, damage) != ("saved_model.pb", "flip")
     ],
 )
-@pytest.mark.parametrize("damage", ["remove", "truncate"])
 def test_damage_is_seen_without_checksums(copy: Callable[..., pathlib.Path], name: str, check: str, damage: str) -> None:
     path = copy() / name
     content = path.read_bytes()
     path.unlink()
     if damage == "truncate":
         path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        place = len(content) // 2
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     directory = path.parents[len(pathlib.PurePath(name).parts) - 1]
     _sign(directory)
     assert check in _failed(verification.verify(directory))
@@ -238,6 +246,14 @@ def test_wrong_answers_are_refused(tmp_path: pathlib.Path, outputs: Any, check: 
     module, functions = _unchecked(outputs)
     _write_saved_model(tmp_path, module, functions)
     assert check in _failed(verification.verify(tmp_path))
+
+
+def test_operation_of_training_is_named(tmp_path: pathlib.Path) -> None:
+    module, functions = _unchecked(
+        lambda x: {"click": tf.sigmoid(tf.nn.experimental.stateless_dropout(x, 0.5, [1, 2])), "buy": tf.sigmoid(x)}
+    )
+    _write_saved_model(tmp_path, module, functions)
+    assert "StatelessRandom" in _failed(verification.verify(tmp_path))["operations"]
 
 
 def test_absolute_path_is_named(tmp_path: pathlib.Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
+from pfrec import files
 from tff_process import process
 from tff_process.runtime import crew, remote, server, state_files
 
@@ -20,7 +21,7 @@ class Compiled:
 
     Attributes:
       train, evaluate, aggregate: as of `process.Parts`.
-      write, read, start: as of `state_files`.
+      write, read, start, note: as of `state_files`.
       parts: their types.
     """
 
@@ -30,6 +31,7 @@ class Compiled:
     write: tff.Computation
     read: tff.Computation
     start: tff.Computation
+    note: tff.Computation
     parts: process.Parts
 
     @classmethod
@@ -43,6 +45,7 @@ class Compiled:
             write=compile_one(state_files.writer(parts.private_type)),
             read=compile_one(state_files.reader(parts.private_type)),
             start=compile_one(state_files.starter(parts.private_type)),
+            note=compile_one(state_files.noter()),
             parts=parts,
         )
 
@@ -107,6 +110,14 @@ class ClientWork:
         there = client.place.host.remote
         directory = there.send(client.version_path(version), tff.TensorType(np.str_))
         there.fetch(there.call(self._compiled.write, there.struct(OD(private=private, directory=directory))))
+
+    def refuse(self, client: Client, round_number: int, reason: str) -> None:
+        """Tells the client that its update of a round was refused, by a file in its directory; it goes on from where it stood before."""
+        there = client.place.host.remote
+        text = tff.TensorType(np.str_)
+        path = there.send(f"{client.directory}/refused/round_{round_number:05d}.json", text)
+        content = there.send(files.json_text({"round": round_number, "reason": reason}), text)
+        there.fetch(there.call(self._compiled.note, there.struct(OD(path=path, text=content))))
 
     def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
         """Metrics of the client's model on a split, float64 [tasks, metrics]."""

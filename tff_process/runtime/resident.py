@@ -20,7 +20,7 @@ from tff_process import federated, process
 from tff_process import plan as plan_lib
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import crew as crew_lib
-from tff_process.runtime import guard, hosts
+from tff_process.runtime import guard, hosts, remote
 from tff_process.runtime import server as server_lib
 
 OD = collections.OrderedDict
@@ -97,7 +97,7 @@ class ResidentTraining(federated.Federation):
             present, lambda client: self._work_of.train(client, self.server, works[client.place.number], version), "training"
         )
         verdict = guard.judge(self._rules, {i: report for i, (_, report) in done.items()}, self._parts.report_type, self._received)
-        self._tell(verdict, round_number)
+        self._tell(verdict, version)
         applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
         report: Mapping[str, Any] = {"diagnostics": {}}
         if applied:
@@ -162,6 +162,17 @@ class ResidentTraining(federated.Federation):
     def _received(self, client: int) -> "Mapping[str, np.ndarray]":
         return {**self.server.state["common"], **self.server.personal(client)["values"]}
 
-    def _tell(self, verdict: guard.Verdict, round_number: int) -> None:
+    def _tell(self, verdict: guard.Verdict, number: int) -> None:
+        """Logs what was refused, and tells those whom it concerns."""
         for i, reason in verdict.refused.items():
-            _log.warning("round %d: the update of client %s is refused: %s", round_number + 1, self.dataset.scenarios[i], reason)
+            _log.warning("round %d: the update of client %s is refused: %s", number, self.dataset.scenarios[i], reason)
+
+        def refuse(client: clients_lib.Client) -> None:
+            try:
+                self._work_of.refuse(client, number, verdict.refused[client.place.number])
+            except remote.WorkError as error:
+                # The round does not hang on it: a client that cannot be told is out of reach or has no space, and the next round says so.
+                _log.warning("round %d: client %s could not be told: %s", number, client.place.scenario, error)
+
+        if verdict.refused:
+            self._each(sorted(verdict.refused), refuse, "the note of its refusal")

@@ -73,6 +73,17 @@ def starter(private_type: tff.StructType) -> tff.Computation:
     return start
 
 
+def noter() -> tff.Computation:
+    """The computation `(path, text) -> int32`, which leaves a note on the client's disk and returns its length."""
+
+    @tff.tensorflow.computation(np.str_, np.str_)
+    def note(path: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([tf.io.write_file(path, text)]):
+            return tf.strings.length(tf.io.read_file(path))
+
+    return note
+
+
 def is_slot(name: str) -> bool:
     """Whether a tensor of a private state belongs to the optimizer."""
     return name.startswith("optimizer/")

@@ -62,21 +62,30 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     source.require_directory(path, _REMEDY)
     files = {(kind, split): _file(path, kind, split) for kind in ("sample_skeleton", "common_features") for split in _SPLITS}
     parts = [(split, files["sample_skeleton", split], files["common_features", split]) for split in _SPLITS]
-    scratch = settings.scratch or path
-    counts = {field: local_statistics.Vocabulary() for field in FIELDS}
-    for _, _, chunk in _chunks(parts[:1], scratch, None):
-        for field in FIELDS if len(chunk) else ():
-            counts[field].add(encoding.texts(chunk.columns[field]))
+    scratch = settings.tables
+    paths = tuple(file.path for file in files.values())
     least = MIN_COUNT if settings.min_count is None else settings.min_count
+    vocabularies = source.remembered(scratch, f"vocabularies_{least}", paths, lambda: _vocabularies(parts[:1], scratch, least))
     categorical = []
     for field in FIELDS:
-        words = counts[field].words(1 << 30, least)
+        words = tuple(vocabularies[field])
         policy = "private" if field == USER else "shared"
         categorical.append(schema_lib.Categorical(field, max(len(words), 1), policy, "vocabulary", words))
     found = schema_lib.Schema(tuple(categorical), (), TASKS, USER)
     note = f"ids that occur fewer than {least} times in training rows share the unknown id of their field"
     chunks = functools.partial(_chunks, parts, scratch)
-    return source.Source(found, FRACTIONS, chunks, None, (note,), tuple(file.path for file in files.values()))
+    return source.Source(found, FRACTIONS, chunks, None, (note,), paths)
+
+
+def _vocabularies(
+    parts: "Sequence[tuple[str, raw_file.RawFile, raw_file.RawFile]]", scratch: pathlib.Path, least: int
+) -> "dict[str, Sequence[str]]":
+    """The ids of each field that occur often enough, as of `local_statistics`."""
+    counts = {field: local_statistics.Vocabulary() for field in FIELDS}
+    for _, _, chunk in _chunks(parts, scratch, None):
+        for field in FIELDS if len(chunk) else ():
+            counts[field].add(encoding.texts(chunk.columns[field]))
+    return {field: vocabulary.words(1 << 30, least) for field, vocabulary in counts.items()}
 
 
 def _file(path: pathlib.Path, kind: str, split: str) -> raw_file.RawFile:

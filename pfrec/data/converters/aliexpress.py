@@ -52,9 +52,10 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     source.require_files([file.path for file in files], _REMEDY)
     for file in files:
         csv_stream.require_columns(file, [GROUP, *CATEGORICAL, *NUMERICAL, *(task.column for task in TASKS)])
-    found = schema(_cardinalities(files))
+    paths = tuple(file.path for file in files)
+    found = schema(source.remembered(settings.scratch, "cardinalities", paths, lambda: _cardinalities(files)))
     chunks = functools.partial(_chunks, parts, found)
-    return source.Source(found, FRACTIONS, chunks, tuple(folders), files=tuple(file.path for file in files))
+    return source.Source(found, FRACTIONS, chunks, tuple(folders), files=paths)
 
 
 def _folders(path: pathlib.Path) -> dict[str, pathlib.Path]:

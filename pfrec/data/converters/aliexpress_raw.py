@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -56,11 +56,13 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     """
     settings.refuse("aliexpress_raw", "schema", "sample_users", "scenarios", "tasks", "min_count")
     parts = _parts(path)
-    found = schema(_vocabularies([part for part in parts if part.split == "train"]))
-    chunks = functools.partial(_chunks, parts, settings.scratch or path)
+    paths = tuple(dict.fromkeys(file.path for part in parts for file in (part.users, part.items)))
+    training = [part for part in parts if part.split == "train"]
+    vocabularies = source.remembered(settings.scratch, "vocabularies", paths, lambda: _vocabularies(training))
+    found = schema({name: tuple(words) for name, words in vocabularies.items()})
+    chunks = functools.partial(_chunks, parts, settings.tables)
     countries = tuple(dict.fromkeys(part.country for part in parts))
-    paths = dict.fromkeys(file.path for part in parts for file in (part.users, part.items))
-    return source.Source(found, FRACTIONS, chunks, countries, files=tuple(paths))
+    return source.Source(found, FRACTIONS, chunks, countries, files=paths)
 
 
 def schema(vocabularies: "Mapping[str, tuple[str, ...]]") -> schema_lib.Schema:
@@ -127,7 +129,7 @@ def _inner(file: raw_file.RawFile) -> raw_file.RawFile:
     return members[0]
 
 
-def _vocabularies(parts: "list[_Part]") -> "dict[str, tuple[str, ...]]":
+def _vocabularies(parts: "list[_Part]") -> "dict[str, Sequence[str]]":
     """The values of each categorical column, as of `local_statistics`."""
     counts = {name: local_statistics.Vocabulary() for name in (*USER_CATEGORICAL, *ITEM_CATEGORICAL)}
     for part in parts:

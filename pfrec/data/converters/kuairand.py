@@ -145,11 +145,10 @@ class _Reader:
     ) -> None:
         self._logs, self._texts, self._numbers, self._labels, self._settings = logs, texts, numbers, labels, settings
         self.tabs = tuple(name[4:] if name.startswith("tab_") else name for name in settings.scenarios) or TABS
-        scratch = settings.scratch or logs[0].path.parent
         self._tables: list[tuple[str, raw_file.RawFile, side_table.SideTable]] = []
         for key, file in (("user_id", users), ("video_id", videos)):
             if file is not None:
-                self._tables.append((key, file, self._table(key, file, scratch / f"{key}.table")))
+                self._tables.append((key, file, self._table(key, file, settings.tables / f"{key}.table")))
         self._joined = {name for _, _, table in self._tables for name in table.names}
 
     def vocabularies(self) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,118 @@
+"""What happens to a client whose worker dies or whose computation fails, with workers that are stand-ins."""
+
+import pytest
+
+from pfrec import errors
+from tff_process.runtime import crew, hosts, remote
+
+
+class StandIn(hosts.Host):
+    """A host that counts how often it comes up."""
+
+    def __init__(self):
+        super().__init__("stand-in", None)
+        self.up()
+
+    def _connect(self):
+        return FakeRemote()
+
+    def _end(self):
+        pass
+
+
+class FakeRemote:
+    def close(self):
+        pass
+
+    def abandon(self):
+        pass
+
+
+@pytest.fixture
+def host():
+    return StandIn()
+
+
+def places(host, count=3):
+    return [crew.Place(number, f"s{number}", host) for number in range(count)]
+
+
+def make(policy, threads=1):
+    return crew.Crew(threads, policy)
+
+
+def failing(times, lost, numbers=(1,)):
+    """A task that fails the first `times` times for some clients."""
+    calls = []
+
+    def task(place):
+        calls.append(place.number)
+        if place.number in numbers and calls.count(place.number) <= times:
+            raise remote.WorkError("no answer", lost)
+        return 10 * place.number
+
+    return task, calls
+
+
+def test_a_failure_is_tried_again(host):
+    task, calls = failing(2, lost=False)
+    assert make("retry").run(places(host), task, "training") == ({0: 0, 1: 10, 2: 20}, {})
+    assert calls.count(1) == 3
+    assert host.generation == 1
+
+
+def test_a_lost_worker_is_started_again_and_clients_not_begun_are_not_counted(host):
+    """One thread: client 2 finds the worker lost before it begins, and is not skipped for it."""
+    task, calls = failing(1, lost=True)
+    assert make("skip").run(places(host), task, "training") == ({0: 0, 2: 20}, {1: "no answer"})
+    assert host.generation == 2
+    assert not host.lost
+    assert calls == [0, 1, 2]
+
+
+def test_retry_gives_up_after_three_attempts_and_names_the_client(host):
+    task, _ = failing(9, lost=True)
+    with pytest.raises(errors.PfrecError, match="client s1: training failed 3 times: no answer"):
+        make("retry").run(places(host), task, "training")
+
+
+def test_stop_stops_at_the_first_failure(host):
+    task, calls = failing(1, lost=False)
+    with pytest.raises(errors.PfrecError, match="client s1: training failed: no answer"):
+        make("stop").run(places(host), task, "training")
+    assert calls.count(1) == 1
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(errors.PfrecError, match="on_client_failure=never"):
+        make("never")
+
+
+def test_a_kept_reference_is_made_once_for_each_version_and_again_by_a_new_worker(host):
+    made = []
+
+    def reference(there):
+        made.append(there)
+        return len(made)
+
+    first, second = object(), object()
+    assert [host.kept("a", first, reference), host.kept("a", first, reference), host.kept("a", second, reference)] == [1, 1, 2]
+    host.lost = True
+    with pytest.raises(remote.WorkError):
+        host.kept("b", first, reference)
+    host.down()
+    host.up()
+    assert host.kept("a", second, reference) == 3
+
+
+def test_the_servers_own_call_is_repeated_on_a_new_worker(host):
+    outcomes = iter([remote.WorkError("gone", lost=True), "done"])
+
+    def action():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert make("skip").alone(host, action, "aggregation") == "done"
+    assert host.generation == 2
