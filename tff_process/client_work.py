@@ -17,6 +17,8 @@ from pfrec.data import schema as schema_lib
 from pfrec.models import adam, ranker
 from tff_process import layout as layout_lib
 
+TEMPLATE, RECEIVED = "template", "received"
+
 Values = Mapping[str, tf.Tensor]
 
 # Autograph rewrites what it meets, Keras included, which takes longer than tracing it. Only the loops over batches need it.
@@ -30,12 +32,14 @@ class TrainingSettings:
     Attributes:
       batch_size: rows of a batch.
       learning_rate: of Adam.
-      proximal: weight lambda of `lambda / 2 * sum of ||S - G||^2` over the experts' scenario components; 0 turns it off.
+      proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
+      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all common variables to their incoming values.
     """
 
     batch_size: int = 256
     learning_rate: float = 1e-3
     proximal: float = 0.0
+    anchor: str = TEMPLATE
 
 
 def make_optimizer(trainable: "list[tf.Variable]", learning_rate: float) -> adam.Adam:
@@ -121,7 +125,7 @@ def train(
       layout: what of them leaves.
       settings: how to train.
       incoming: the client's values of the shared variables.
-      template: G, the server's consensus of the experts' scenario components; read only where `settings.proximal` is above 0.
+      template: G, the server's consensus of the experts' scenario components; read only where they are pulled towards it.
       private: the client's private state.
       work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.training_batches`).
     """
@@ -136,15 +140,15 @@ def train(
     )
     columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
     counted = [slot for slot in layout.slots if slot.counts_rows]
-    anchored = [slot.name for slot in layout.slots if slot.kind == "expert" and slot.name in template] if settings.proximal else []
+    anchors = _anchors(layout, settings, incoming, template)
 
     @_plain
     def step(batch: Any) -> "tuple[tf.Tensor, tuple[tf.Tensor, ...]]":
         with tf.GradientTape() as tape:
             loss = model.ranker.compute_loss(batch, training=True)
             objective = loss
-            for name in anchored:
-                distance = model.variables[name] - template[name]
+            for name, anchor in anchors.items():
+                distance = model.variables[name] - anchor
                 objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
         gradients = tape.gradient(objective, model.trainable)
         model.optimizer.apply([tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)])
@@ -172,6 +176,15 @@ def train(
         )
 
     return ClientRound(*loop())
+
+
+def _anchors(layout: layout_lib.Layout, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
+    """What each pulled variable is pulled towards, by name."""
+    if not settings.proximal:
+        return {}
+    if settings.anchor == TEMPLATE:
+        return {slot.name: template[slot.name] for slot in layout.slots if slot.kind == "expert" and slot.name in template}
+    return {slot.name: incoming[slot.name] for slot in layout.joined(layout_lib.COMMON) if slot.trainable}
 
 
 def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:

@@ -23,6 +23,7 @@ class Plan:
       seed: of initial values, row order, dropout and participation.
       model: shape of the model.
       pf: settings of pf_msmtrec.
+      fedprox_mu: weight of FedProx's proximal term.
       sharing: rules that go over the algorithm's sharing policy.
     """
 
@@ -35,6 +36,7 @@ class Plan:
     seed: int = 0
     model: ModelConfig = ModelConfig()
     pf: pf_msmtrec.Settings = pf_msmtrec.Settings()
+    fedprox_mu: float = 0.01
     sharing: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class Plan:
         for name in ("local_epochs", "learning_rate"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not 0.0 <= self.fedprox_mu < float("inf"):
+            raise errors.PfrecError(f"fedprox_mu is {self.fedprox_mu}; it must not be negative")
         if not 0.0 < self.participation <= 1.0:
             raise errors.PfrecError(f"participation is {self.participation}; it must be above 0 and at most 1")
 

@@ -28,7 +28,7 @@ def test_a_missing_dataset(tmp_path: pathlib.Path) -> None:
 
 def test_an_unknown_algorithm_names_the_known_ones(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     message = _train(data, tmp_path / "run", "--algorithm=magic")
-    assert message == "--algorithm=magic: unknown; known are fedavg, local, pf_msmtrec, pooled_mmoe"
+    assert message == "--algorithm=magic: unknown; known are fedavg, fedbn, fedper, fedprox, local, pf_msmtrec, pooled_mmoe"
     assert not (tmp_path / "run").exists()
 
 

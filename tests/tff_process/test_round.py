@@ -137,7 +137,7 @@ def test_an_absent_client_keeps_its_values(context, two_clients):
     np.testing.assert_allclose(state["template"][NAME], [[0.9]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg", "local"])
+@pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg", "fedprox", "local"])
 def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset, algorithm):
     """Three rounds, one with an absent client: client work and aggregation called eagerly, without TFF, give the same to 1e-6."""
     shape = ModelConfig(
@@ -147,7 +147,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         plan.Plan(algorithm, batch_size=40, participation=0.67, model=shape, pf=pf_msmtrec.Settings(proximal=0.1)), dataset
     )
     layout, tasks = made.process.layout, tuple(t.name for t in dataset.schema.tasks)
-    settings = client_work.TrainingSettings(40, 1e-3, made.algorithm.proximal)
+    settings = client_work.TrainingSettings(40, 1e-3, made.algorithm.proximal, made.algorithm.anchor)
     model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, shape, 0), dataset.schema, 1e-3)
     state = base.initial_state(made.algorithm, layout, 3, {k: tf.constant(v) for k, v in made._initial.items()})
     private = [dict(p) for p in made._private]

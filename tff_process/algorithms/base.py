@@ -12,7 +12,10 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from pfrec import groups
+from tff_process import client_work
 from tff_process import layout as layout_lib
+
+TEMPLATE, RECEIVED = client_work.TEMPLATE, client_work.RECEIVED
 
 Values = Mapping[str, tf.Tensor]
 Diagnostics = Mapping[str, tf.Tensor]
@@ -72,7 +75,9 @@ class Algorithm:
       personal_kinds: kinds of which, where they leave, each client gets its own value back.
       aggregate: `(layout, tasks, state, updates) -> (state, diagnostics)`, pure; `tasks` are the task names in model order. Called
         only where at least one client is present.
-      proximal: weight of the clients' pull towards the template; 0 for none.
+      proximal: weight of the clients' pull towards `anchor`; 0 for none.
+      anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or `RECEIVED` (all that is common to
+        the values of the round's start).
       initial_extra: makes `ServerState.extra` before the first round.
     """
 
@@ -81,6 +86,7 @@ class Algorithm:
     personal_kinds: tuple[str, ...]
     aggregate: Callable[[layout_lib.Layout, "tuple[str, ...]", ServerState, Updates], "tuple[ServerState, Diagnostics]"]
     proximal: float = 0.0
+    anchor: str = TEMPLATE
     initial_extra: Callable[[layout_lib.Layout, int], Values] = no_extra
 
 

@@ -1,0 +1,165 @@
+"""PF-MSMTrec's aggregation as a pure function: degenerate settings, and properties that hold for any updates."""
+
+import collections
+import dataclasses
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base, pf_msmtrec
+
+few = hypothesis.settings(max_examples=10, deadline=None)
+SEEDS = st.integers(0, 2**32 - 1)
+EXPERT, TOWER = "expert/0/shared/kernel", "tower/ctr/kernel"
+LAYOUT = layout_lib.Layout(
+    (
+        layout_lib.Slot(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, layout_lib.PERSONAL),
+        layout_lib.Slot(TOWER, "tower", "tower/ctr", "ctr", (2,), True, layout_lib.PERSONAL),
+    )
+)
+
+
+def round_of(seed, clients=4, present=None, serves=None, same=False):
+    """A random state and updates of it."""
+    random = np.random.default_rng(seed)
+    shapes = {EXPERT: (3, 2), TOWER: (2,)}
+
+    def draw(shape):
+        one = random.normal(size=(1 if same else clients, *shape)).astype(np.float32)
+        return np.repeat(one, clients // len(one), axis=0)
+
+    personal = collections.OrderedDict((name, tf.constant(draw(shape))) for name, shape in shapes.items())
+    trained = collections.OrderedDict((name, tf.constant(draw(shape))) for name, shape in shapes.items())
+    empty = collections.OrderedDict()
+    state = base.ServerState(
+        tf.constant(0), empty, personal, collections.OrderedDict((n, v[0]) for n, v in personal.items()), empty
+    )
+    counts = np.full(clients, 5.0) if same else random.integers(1, 50, clients)
+    updates = base.Updates(
+        trained,
+        empty,
+        tf.constant(counts, tf.float32),
+        tf.constant(np.ones([clients, 1]) if serves is None else serves, tf.float32),
+        tf.constant([True] * clients if present is None else present),
+    )
+    return state, updates
+
+
+def aggregate(state, updates, **settings):
+    after, diagnostics = pf_msmtrec.aggregate(pf_msmtrec.Settings(**settings), LAYOUT, ("ctr",), state, updates)
+    return {name: value.numpy() for name, value in after.personal.items()}, after, diagnostics
+
+
+@few
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
+def test_mu_zero_is_local_training(seed, coordination):
+    state, updates = round_of(seed)
+    personal, _, _ = aggregate(state, updates, coordination=coordination, mu=0.0, tower_mu=0.0)
+    for name, value in personal.items():
+        np.testing.assert_array_equal(value, updates.values[name])
+
+
+@few
+@hypothesis.given(seed=SEEDS)
+def test_even_attention_and_mu_one_is_plain_averaging(seed):
+    """With the mean update and an infinite temperature every client gets the plain mean of all."""
+    state, updates = round_of(seed)
+    personal, _, _ = aggregate(state, updates, coordination="mean", temperature=1e12, mu=1.0, tower_mu=1.0)
+    for name, value in personal.items():
+        mean = updates.values[name].numpy().mean(axis=0)
+        np.testing.assert_allclose(value, np.broadcast_to(mean, value.shape), atol=1e-6)
+
+
+@few
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "conflict_averse"]))
+def test_permuting_clients_permutes_results(seed, coordination):
+    state, updates = round_of(seed)
+    order = np.random.default_rng(seed).permutation(4)
+
+    def permuted(values):
+        return collections.OrderedDict((name, tf.gather(value, order)) for name, value in values.items())
+
+    other_state = dataclasses.replace(state, personal=permuted(state.personal))
+    other = base.Updates(
+        permuted(updates.values), updates.seen, tf.gather(updates.examples, order), updates.serves, updates.present
+    )
+    one, after, _ = aggregate(state, updates, coordination=coordination)
+    two, other_after, _ = aggregate(other_state, other, coordination=coordination)
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value[order], atol=1e-5)
+        np.testing.assert_allclose(after.template[name], other_after.template[name], atol=1e-5)
+
+
+@few
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
+def test_identical_clients_get_identical_results(seed, coordination):
+    personal, _, _ = aggregate(*round_of(seed, same=True), coordination=coordination)
+    for value in personal.values():
+        np.testing.assert_allclose(value, np.broadcast_to(value[:1], value.shape), atol=1e-6)
+
+
+@few
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "pcgrad"]))
+def test_one_client_alone_is_local_training(seed, coordination):
+    """With the mean, or no conflict to project away, a client alone gets back what it trained, whatever mu."""
+    state, updates = round_of(seed, clients=1)
+    personal, _, _ = aggregate(state, updates, coordination=coordination)
+    for name, value in personal.items():
+        np.testing.assert_allclose(value, updates.values[name], atol=1e-6)
+
+
+@few
+@hypothesis.given(seed=SEEDS, absent=st.integers(0, 3))
+def test_an_absent_client_keeps_its_values_and_counts_for_nothing(seed, absent):
+    present = [client != absent for client in range(4)]
+    state, updates = round_of(seed, present=present)
+    changed = dataclasses.replace(
+        updates,
+        values=collections.OrderedDict(
+            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e6])) for name, value in updates.values.items()
+        ),
+    )
+    one, _, _ = aggregate(state, updates)
+    two, _, _ = aggregate(state, changed)
+    for name in one:
+        np.testing.assert_array_equal(one[name][absent], state.personal[name][absent])
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_a_client_without_a_task_takes_no_part_in_its_tower():
+    state, updates = round_of(0, serves=[[1], [1], [0], [1]])
+    personal, _, diagnostics = aggregate(state, updates)
+    np.testing.assert_array_equal(personal[TOWER][2], updates.values[TOWER][2])
+    weights = diagnostics["attention/tower/ctr"].numpy()
+    np.testing.assert_allclose(weights[[0, 1, 3], 2], 0.0)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("coordination", pf_msmtrec.COORDINATIONS)
+def test_two_clients_by_hand(coordination):
+    """Updates (1, 0) and (-1, 2) of one expert from P = 0, mu = 1, even attention: U alone is left.
+
+    mean: (0, 1). PCGrad: the cosine is negative, <a, b> = -1; a' = (1, 0) + (-1, 2) / 5 = (0.8, 0.4), b' = (-1, 2) + (1, 0) = (0, 2);
+    mean (0.4, 1.2). None: the mean of the trained values, (0, 1). Conflict-averse (c = 0.4): within 0.4 * |mean| of the mean, scaled.
+    """
+    layout = layout_lib.Layout((layout_lib.Slot("e", "expert", "expert/0/shared", "0", (2,), True, layout_lib.PERSONAL),))
+    empty = collections.OrderedDict()
+    state = base.ServerState(tf.constant(0), empty, {"e": tf.zeros([2, 2])}, {"e": tf.zeros([2])}, empty)
+    updates = base.Updates(
+        {"e": tf.constant([[1.0, 0.0], [-1.0, 2.0]])}, empty, tf.ones([2]), tf.ones([2, 1]), tf.constant([True, True])
+    )
+    settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0)
+    after, diagnostics = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
+    found = after.personal["e"].numpy()
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    if coordination == "conflict_averse":
+        assert np.linalg.norm(1.16 * found[0] - [0.0, 1.0]) <= 0.4 + 1e-5
+        # It serves the worst-served client better than the mean does.
+        assert min(1.16 * found[0] @ [1.0, 0.0], 1.16 * found[0] @ [-1.0, 2.0]) > 0.0
+    else:
+        np.testing.assert_allclose(found[0], [0.4, 1.2] if coordination == "pcgrad" else [0.0, 1.0], atol=1e-6)
+    assert float(diagnostics["conflict_share/expert/0/shared"]) == 1.0

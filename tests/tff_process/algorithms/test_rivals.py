@@ -1,0 +1,91 @@
+"""What each simple rival shares, and its degenerate settings."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pfrec import groups
+from pfrec.models import mmoe
+from pfrec.models.config import ModelConfig
+from tff_process import client_work, plan
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base, registry
+
+SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
+STATISTICS = ("moving_mean", "moving_variance")
+
+
+def layout_of(name, schema):
+    algorithm = registry.FEDERATED[name](schema, plan.Plan(name))
+    return algorithm, layout_lib.of(groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("local", set()),
+        ("fedper", {"embedding", "numeric", "expert"}),
+        ("fedbn", {"embedding", "numeric", "expert", "gate", "tower"}),
+        ("fedavg", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
+        ("fedprox", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
+        ("pf_msmtrec", {"embedding", "expert", "tower"}),
+    ],
+)
+def test_kinds_that_leave_a_client(name, kinds, schema):
+    algorithm, layout = layout_of(name, schema)
+    assert {slot.kind for slot in layout.uploaded} == kinds
+    # The schema keeps users private and shares items, for every algorithm that shares anything.
+    assert {slot.member for slot in layout.uploaded if slot.kind == "embedding"} == ({"item"} if kinds else set())
+    assert {slot.kind for slot in layout.joined(layout_lib.PERSONAL)} == set(algorithm.personal_kinds)
+
+
+def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(schema):
+    algorithm, layout = layout_of("fedprox", schema)
+    settings = client_work.TrainingSettings(proximal=algorithm.proximal, anchor=algorithm.anchor)
+    incoming = {slot.name: tf.zeros(slot.shape) for slot in layout.uploaded}
+    anchors = client_work._anchors(layout, settings, incoming, {})
+    assert set(anchors) == {s.name for s in layout.uploaded if not s.name.endswith(STATISTICS)}
+    assert all(anchors[name] is incoming[name] for name in anchors)
+
+
+def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
+    algorithm, layout = layout_of("pf_msmtrec", schema)
+    assert algorithm.anchor == base.TEMPLATE
+    template = {slot.name: tf.zeros(slot.shape) for slot in layout.joined(layout_lib.PERSONAL)}
+    anchors = client_work._anchors(layout, client_work.TrainingSettings(proximal=1.0), {}, template)
+    assert set(anchors) == {s.name for s in layout.joined(layout_lib.PERSONAL) if s.kind == "expert"}
+    assert client_work._anchors(layout, client_work.TrainingSettings(), {}, template) == {}
+
+
+def work_of(dataset):
+    return {
+        "shards": tf.constant(dataset.shards("nl", "train")),
+        "seed": tf.constant(1, tf.int64),
+        "first_step": tf.constant(0, tf.int64),
+        "steps": tf.constant(4, tf.int64),
+        "epoch_steps": tf.constant(4, tf.int64),
+    }
+
+
+def trained(dataset, settings):
+    """Values of the shared variables after four steps under FedProx's layout, and before them."""
+    _, layout = layout_of("fedprox", dataset.schema)
+    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, settings.learning_rate)
+    start = {name: tf.constant(variable.numpy()) for name, variable in model.variables.items()}
+    private = dict(model.private_state(layout))
+    incoming = {slot.name: start[slot.name] for slot in layout.uploaded}
+    done = client_work.train(model, layout, settings, incoming, {}, private, work_of(dataset))
+    return done.upload, incoming
+
+
+def test_fedprox_of_no_weight_is_fedavg_and_of_a_large_one_stays(dataset):
+    plain, start = trained(dataset, client_work.TrainingSettings(batch_size=50, learning_rate=1e-2))
+    none, _ = trained(dataset, client_work.TrainingSettings(50, 1e-2, 0.0, base.RECEIVED))
+    held, _ = trained(dataset, client_work.TrainingSettings(50, 1e-2, 1e4, base.RECEIVED))
+
+    def distance(values):
+        return np.sqrt(sum(np.sum((values[n] - start[n]).numpy() ** 2) for n in values if not n.endswith(STATISTICS)))
+
+    for name, value in plain.items():
+        np.testing.assert_array_equal(value, none[name])
+    assert distance(held) < 0.7 * distance(plain)
