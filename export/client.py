@@ -98,7 +98,11 @@ class Client(abc.ABC):
         if self._dtypes is None:
             self._dtypes = self._tried(deadline, self._input_dtypes)
         arrays = {name: _array(name, values, self._dtypes.get(name)) for name, values in features.items()}
-        return self._tried(deadline, lambda seconds: self._predict(arrays, seconds))
+        try:
+            return self._tried(deadline, lambda seconds: self._predict(arrays, seconds))
+        except ServingError:
+            self._dtypes = None  # A new version may take other types.
+            raise
 
     @abc.abstractmethod
     def close(self) -> None:

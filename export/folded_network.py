@@ -13,7 +13,7 @@ class FoldedNetwork(tf.Module):
     """A folded MMoE, called as the trained one is.
 
     Experts are not fused into one product: on a CPU a chain of products per expert, each small enough for the cache and all of them
-    independent of each other, takes about half the time of one product over all experts and the transposition after it.
+    independent of each other, is faster than one product over all experts and the transposition after it.
 
     Args:
       folded: the constants.

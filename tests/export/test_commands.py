@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 import tensorflow as tf
 
-from export import export, serving_module, trained, verification, verify
+from export import building, export, server_config, serving_module, trained, verification, verify
 from pfrec import errors, files
 from tests.export import tiny
 
@@ -72,6 +72,45 @@ def test_nothing_is_published_where_one_scenario_fails(run: Any, tmp_path: pathl
     with pytest.raises(errors.PfrecError, match=r"serving/ES/1: the export is refused; .*parity: .* above 1e-06"):
         export.export(run, tmp_path / "serving")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def quick_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a file in place of a model: for what happens around it."""
+
+    def build(model: Any, name: str, directory: pathlib.Path, options: Any) -> building.Built:
+        (directory / "saved_model.pb").write_text(f"{name} {options.embedding_dtype}")
+        report = verification.Report(directory, (verification.Check("parity", True, "none"),))
+        return building.Built(report, {"folded": options.fold}, {"1": 0.5})
+
+    monkeypatch.setattr(building, "build", build)
+
+
+def test_one_number_and_old_versions_go(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
+    (tmp_path / "ES" / "6").mkdir(parents=True)
+    assert export.export(run, tmp_path)["version"] == 7
+    assert [(tmp_path / name / "7").is_dir() for name in run.scenarios] == [True, True]
+    server_config.roll_back(tmp_path, 7)
+    result = export.export(run, tmp_path, keep=1, router=True)
+    # The pinned version is served, so it stays, and a user hears that the new one is not.
+    assert (result["version"], result["held_back"]) == (8, {"NL": [7], "ES": [7]})
+    assert [entry["removed_versions"] for entry in result["models"]] == [[], [6], []]
+    assert _names(tmp_path / "NL") == ["7", "8"]
+    assert _names(tmp_path / "router") == ["8"]
+    server_config.roll_forward(tmp_path)
+    result = export.export(run, tmp_path, keep=2)
+    assert (result["held_back"], _names(tmp_path / "ES")) == ({}, ["8", "9"])
+
+
+def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
+    for _ in range(2):
+        export.export(run, tmp_path)
+    done = _command("export.export", f"--output={tmp_path}", "--rollback")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "ES: pinned to version 1")
+    assert server_config.pinned(tmp_path) == {"ES": [1], "NL": [1]}
+    done = _command("export.export", f"--output={tmp_path}", "--roll_forward")
+    assert done.stdout.splitlines()[0] == "ES: highest version is served, 2"
+    assert server_config.pinned(tmp_path) == {}
 
 
 def test_damaged_config_is_seen_before_the_work(run: Any, tmp_path: pathlib.Path) -> None:
