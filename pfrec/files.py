@@ -146,13 +146,17 @@ def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pa
         sync(path.parent)
 
 
-def require_empty(path: pathlib.Path) -> None:
+def require_empty(path: pathlib.Path, *, besides: Sequence[str] = ()) -> None:
     """Checks that `path` can become a new directory.
+
+    Args:
+      path: of the directory.
+      besides: names of entries that may be there already.
 
     Raises:
       PfrecError: where `path` is a file or a directory that is not empty.
     """
-    if path.is_dir() and not any(path.iterdir()):
+    if path.is_dir() and all(entry.name in besides for entry in path.iterdir()):
         return
     if path.exists():
         raise errors.PfrecError(f"{path}: exists and is not an empty directory; choose another one or remove it")

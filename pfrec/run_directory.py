@@ -27,6 +27,7 @@ from pfrec.models import mmoe
 from pfrec.models.config import ModelConfig
 
 FORMAT_VERSION = 1
+SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthetic made for it
 METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
 
 MetricRow = tuple[int, str, str, str, str, float]
@@ -61,12 +62,12 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
-        """Starts a run in a directory that is new or empty.
+        """Starts a run in a directory that is new or empty, or holds nothing but the synthetic data made for the run.
 
         Raises:
           PfrecError: where it is not empty or cannot be written.
         """
-        files.require_empty(path)
+        files.require_empty(path, besides=[SYNTHETIC_DATA])
         config = {**config, "format_version": FORMAT_VERSION, "pfrec_version": pfrec.__version__}
         files.write_json(path / "config.json", config)
         return cls(path, config)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import command
+from pfrec import command, errors
 from tff_process import training_flags
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def main() -> None:
 
 def _main(argv: "list[str]") -> None:
     del argv
+    from pfrec import files, run_directory
     from tff_process import training
     from tff_process.algorithms import registry
 
@@ -31,7 +32,9 @@ def _main(argv: "list[str]") -> None:
     registry.check(f.algorithm)
     plan = training_flags.plan(f.algorithm, f.seed)
     output = pathlib.Path(f.output)
-    dataset = open_data(f.data, output / "data", f.synthetic_scenarios, f.synthetic_rows, f.seed)
+    if f.data == "synthetic" and not f.resume:
+        files.require_empty(output, besides=[run_directory.SYNTHETIC_DATA])
+    dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
     print(f"training {f.algorithm} on {dataset.path} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
     outcome = training.train(
         plan,
@@ -46,12 +49,25 @@ def _main(argv: "list[str]") -> None:
 
 
 def open_data(data: str, synthetic_path: pathlib.Path, scenarios: int, rows: int, seed: int) -> "dataset_lib.Dataset":
-    """Opens `--data`; 'synthetic' is generated at `synthetic_path` where it is not there yet."""
+    """Opens `--data`; 'synthetic' is generated at `synthetic_path` where it is not there yet.
+
+    Raises:
+      PfrecError: where there is no dataset, or the synthetic one there was made with other flags.
+    """
+    from pfrec import files
     from pfrec.data import dataset as dataset_lib
 
     if data != "synthetic":
         return dataset_lib.Dataset.open(pathlib.Path(data))
-    if not (synthetic_path / "dataset.json").exists():
+    if (synthetic_path / "dataset.json").exists():
+        made = files.read_json(synthetic_path / "dataset.json", remedy="remove the directory")
+        found = {"seed": made["split_seed"], "scenarios": made["options"]["scenarios"], "rows": made["options"]["rows"]}
+        if found != {"seed": seed, "scenarios": scenarios, "rows": rows}:
+            raise errors.PfrecError(
+                f"{synthetic_path}: synthetic data of {found['scenarios']} scenarios, {found['rows']} rows and seed {found['seed']}; "
+                "give the same flags, or choose another --output"
+            )
+    else:
         from pfrec.data import synthetic
 
         synthetic.generate(synthetic_path, scenarios=scenarios, rows=rows, seed=seed)

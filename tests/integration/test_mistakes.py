@@ -69,6 +69,17 @@ def test_scenarios_whose_schemas_disagree(data: pathlib.Path, tmp_path: pathlib.
     assert not (tmp_path / "run").exists()
 
 
+def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
+    """The data lie in the run directory itself; a second run there is refused, and so is going on with other data."""
+    arguments = ("--data=synthetic", f"--output={tmp_path / 'run'}", "--synthetic_scenarios=2", "--rounds=1", *commands.SMALL)
+    commands.succeed("pfrec-train", *arguments, "--synthetic_rows=600")
+    assert (tmp_path / "run" / "data" / "S2" / "schema.json").is_file()
+    assert "not an empty directory" in commands.fail("pfrec-train", *arguments, "--synthetic_rows=600")
+    assert "600 rows and seed 0; give the same flags" in commands.fail(
+        "pfrec-train", *arguments, "--synthetic_rows=700", "--resume"
+    )
+
+
 def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert "expert_units=64,x" in _train(data, tmp_path / "run", "--expert_units=64,x")
     assert not (tmp_path / "run").exists()
