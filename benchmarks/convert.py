@@ -121,11 +121,12 @@ def main() -> None:
         generate(part, given.pandas_rows)
         ratios, seconds, peak = [], 0.0, 0.0
         for _ in range(given.repeats):
-            plain, plain_peak = measure([sys.executable, "-c", _PANDAS, str(part)])
-            seconds, peak = convert(part, folder / "data")
+            plain, plain_processor, plain_peak = measure([sys.executable, "-c", _PANDAS, str(part)])
+            seconds, processor, peak = convert(part, folder / "data")
             ratios.append(plain / seconds)
             print(
-                f"{given.pandas_rows:,} rows: pandas {plain:.1f} s, {plain_peak:.2f} GB; pfrec {seconds:.1f} s, {peak:.2f} GB",
+                f"{given.pandas_rows:,} rows: pandas {plain:.1f} s ({plain_processor:.1f} s of processor), {plain_peak:.2f} GB; "
+                f"pfrec {seconds:.1f} s ({processor:.1f} s of processor), {peak:.2f} GB",
                 flush=True,
             )
         if given.rows > given.pandas_rows:
