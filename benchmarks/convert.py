@@ -77,8 +77,8 @@ def _line(generator: np.random.Generator, kind: str) -> str:
     return ",".join([*values, str(generator.choice([0, 1, 2], p=[0.96, 0.035, 0.005]))])
 
 
-def measure(command: "list[str]") -> "tuple[float, float]":
-    """Seconds and peak resident gigabytes of a command.
+def measure(command: "list[str]") -> "tuple[float, float, float]":
+    """Seconds, processor seconds and peak resident gigabytes of a command.
 
     Raises:
       SystemExit: where it fails.
@@ -91,11 +91,11 @@ def measure(command: "list[str]") -> "tuple[float, float]":
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{command}: {said.decode()}")
-    return time.monotonic() - start, usage.ru_maxrss / 1e6
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
-def convert(folder: pathlib.Path, output: pathlib.Path) -> "tuple[float, float]":
-    """Seconds and peak resident gigabytes of a conversion."""
+def convert(folder: pathlib.Path, output: pathlib.Path) -> "tuple[float, float, float]":
+    """Of a conversion, what `measure` says."""
     shutil.rmtree(output, ignore_errors=True)
     program = [sys.executable, "-m", "pfrec.convert", "--format=aliexpress_raw", f"--input={folder}", f"--output={output}"]
     return measure(program)
@@ -121,11 +121,12 @@ def main() -> None:
         generate(part, given.pandas_rows)
         ratios, seconds, peak = [], 0.0, 0.0
         for _ in range(given.repeats):
-            plain, plain_peak = measure([sys.executable, "-c", _PANDAS, str(part)])
-            seconds, peak = convert(part, folder / "data")
+            plain, plain_processor, plain_peak = measure([sys.executable, "-c", _PANDAS, str(part)])
+            seconds, processor, peak = convert(part, folder / "data")
             ratios.append(plain / seconds)
             print(
-                f"{given.pandas_rows:,} rows: pandas {plain:.1f} s, {plain_peak:.2f} GB; pfrec {seconds:.1f} s, {peak:.2f} GB",
+                f"{given.pandas_rows:,} rows: pandas {plain:.1f} s ({plain_processor:.1f} s of processor), {plain_peak:.2f} GB; "
+                f"pfrec {seconds:.1f} s ({processor:.1f} s of processor), {peak:.2f} GB",
                 flush=True,
             )
         if given.rows > given.pandas_rows:
@@ -133,8 +134,8 @@ def main() -> None:
             generate(folder / "whole", given.rows)
             size = sum(file.stat().st_size for file in (folder / "whole").iterdir())
             print(f"{given.rows:,} rows: {size / 1e9:.2f} GB of text", flush=True)
-            seconds, peak = convert(folder / "whole", folder / "data")
-            print(f"{given.rows:,} rows: pfrec {seconds:.1f} s, {peak:.2f} GB", flush=True)
+            seconds, processor, peak = convert(folder / "whole", folder / "data")
+            print(f"{given.rows:,} rows: pfrec {seconds:.1f} s ({processor:.1f} s of processor), {peak:.2f} GB", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     result = {"rows_per_second": given.rows / seconds, "peak_rss_gb": peak, "vs_pandas": statistics.median(ratios)}

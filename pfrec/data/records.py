@@ -135,7 +135,8 @@ def _quoted(text: bytes, start: int, line: int, delimiter: bytes, ended: bool) -
         if text[position : position + 1] == b'"':
             limit = min(len(text), position + MAX_RECORD_BYTES)
             match = _QUOTED.match(text, position, limit)
-            if match is None:
+            # A quote after the match is the second of a doubled pair, which the pattern took apart for want of a closing one.
+            if match is None or text[match.end() : match.end() + 1] == b'"':
                 return None if not ended and limit == len(text) else _first_line(text, start, line)
             position = match.end()
             if text[position : position + 2] != b"\r\n" and text[position : position + 1] not in (delimiter, b"\n", b""):

@@ -5,6 +5,7 @@ each. A column names the scenario of each row, or each file is a scenario of its
 number in its file.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,7 @@ def with_scenario(chunk: source.RawChunk, column: str) -> source.RawChunk:
     encoded = names.dictionary_encode()
     wrong = np.array([not source.is_scenario_name(name) for name in encoded.dictionary.to_pylist()], bool)
     bad = wrong[encoded.indices.to_numpy(zero_copy_only=False)] if len(names) else np.zeros(0, bool)
-    chunk = source.RawChunk(chunk.file, chunk.rows, chunk.columns, chunk.trace, chunk.faults, names, chunk.resume)
+    chunk = dataclasses.replace(chunk, scenario=names)
     return chunk.without(bad, "scenario_name", column, lambda i: source.scenario_name_fault(names[i].as_py()))
 
 

@@ -22,6 +22,7 @@ def _read(path, block_bytes):
     return found
 
 
+@hypothesis.example(pieces=["a", '"', ",", '"p\nq"', '""'], block_bytes=1)
 @hypothesis.given(pieces=st.lists(_PIECES, max_size=30), block_bytes=st.integers(1, 20))
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_records_do_not_depend_on_blocks(tmp_path_factory, pieces, block_bytes):

@@ -36,6 +36,12 @@ def test_the_real_rows(tmp_path):
     data = dataset.Dataset.open(tmp_path / "data")
     assert data.scenarios == ("US",)
     assert [data.rows("US", split) for split in ("train", "valid", "test")] == [91, 9, 20]
+    # Clicked: 60 of the 100 training rows and 10 of the 20 test rows; bought: 2 and 2.
+    assert [data.counts["US"][split].positives for split in ("train", "valid", "test")] == [
+        {"ctr": 54, "ctcvr": 1},
+        {"ctr": 6, "ctcvr": 1},
+        {"ctr": 10, "ctcvr": 2},
+    ]
     with (_RAW / "train.csv").open() as stream:
         train = list(csv.DictReader(stream))
     with (_RAW / "test.csv").open() as stream:

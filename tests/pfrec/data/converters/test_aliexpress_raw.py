@@ -76,6 +76,21 @@ def test_the_dataset_does_not_depend_on_chunks(made, converted, tmp_path, monkey
     assert dataset.Dataset.open(tmp_path / "data").files == converted.files
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_line_end_gives_the_same_dataset(tmp_path, seed):
+    made = raw_layouts.aliexpress(seed, pages=15)
+    found = []
+    for name, line_end in (("lf", "\n"), ("crlf", "\r\n")):
+        (tmp_path / name).mkdir()
+        for kind, rows in (("user", made.users), ("item", made.items)):
+            for split in ("train", "test"):
+                content = raw_layouts.text(rows[split], line_end)
+                (tmp_path / name / f"FR_{kind}_{split}.csv").write_bytes(content[: -len(line_end)])  # no line end at the end
+        convert.convert("aliexpress_raw", tmp_path / name, tmp_path / f"{name}_data")
+        found.append(dataset.Dataset.open(tmp_path / f"{name}_data").files)
+    assert found[0] == found[1]
+
+
 def test_a_value_that_only_the_test_rows_have_is_unknown(made, tmp_path):
     changed = raw_layouts.AliExpress(made.users, {**made.items, "test": [list(row) for row in made.items["test"]]})
     changed.items["test"][0][18] = "never seen"

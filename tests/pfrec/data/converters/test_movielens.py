@@ -49,6 +49,10 @@ def test_all_ratings_are_there(raw, tmp_path):
         for task in ("like", "love")
     }
     assert positives == {"like": 34_174 + 21_201, "love": 21_201}
+    rates = [[round(data.counts[s]["test"].rate(task), 4) for task in ("like", "love")] for s in data.scenarios]
+    assert rates == [[0.5348, 0.2166], [0.5395, 0.1937], [0.5677, 0.2242], [0.5748, 0.2201]]
+    # A change here would make results on this data incomparable with earlier ones.
+    assert data.files["age_0_23/train-00000-of-00001.tfrecord"]["sha256"].startswith("cdad4b0869d5161a056b6327235f0918")
     assert [feature.cardinality for feature in data.schema.categorical] == [944, 1683, 21, 2, 20]
     assert [feature.policy for feature in data.schema.categorical] == ["private"] + ["shared"] * 4
     assert len(data.schema.numerical) == 21
