@@ -42,7 +42,8 @@ class Evaluator:
         measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
         logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
         number = 0  # not enumerate: the loop becomes a graph
-        for batch in pipeline.evaluation_batches(shards, schema):
+        # An iterator, not the dataset: so the loop is part of the graph, where a dataset would build its step anew in every call.
+        for batch in iter(pipeline.evaluation_batches(shards, schema)):
             predicted = predict(batch)
             logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
             labels = labels.write(number, batch["labels"])

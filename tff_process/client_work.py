@@ -161,7 +161,8 @@ def train(
         examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
         # A tuple: the loop over a dataset would pack a list into one tensor.
         seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
-        for batch in batches:
+        # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
+        for batch in iter(batches):
             loss, occurrences = step(batch)
             seen = tuple(total + count for total, count in zip(seen, occurrences))
             examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)

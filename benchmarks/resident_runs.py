@@ -1,0 +1,73 @@
+"""What the runtime's benchmarks share: random datasets, and a training on a worker in a directory that is removed."""
+
+import contextlib
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from pfrec.data import dataset as dataset_lib
+from pfrec.data import row_block, writer
+from pfrec.data import schema as schema_lib
+from tff_process import plan as plan_lib
+from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import hosts, resident
+
+
+@contextlib.contextmanager
+def directory() -> "Iterator[pathlib.Path]":
+    """A temporary directory in the working directory, where large files may go and /tmp may be memory."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
+    try:
+        yield path.resolve()
+    finally:
+        shutil.rmtree(path)
+
+
+def schema(cardinality: int, features: int, numerical: int) -> schema_lib.Schema:
+    """Private categorical features of one cardinality, numbers, and two tasks."""
+    return schema_lib.Schema(
+        categorical=tuple(schema_lib.Categorical(f"c{i}", cardinality) for i in range(features)),
+        numerical=tuple(schema_lib.Numerical(f"n{i}") for i in range(numerical)),
+        tasks=(schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")),
+    )
+
+
+def dataset(path: pathlib.Path, of: schema_lib.Schema, scenarios: int, rows: int, held_out: int = 64) -> dataset_lib.Dataset:
+    """Random rows, as many in every scenario: time does not ask what they say."""
+    with writer.DatasetWriter(path, of, source_format="benchmark", split_seed=0) as target:
+        for number in range(scenarios):
+            rng = np.random.default_rng(number)
+            for split, count in (("train", rows), ("valid", held_out), ("test", held_out)):
+                categorical = np.stack([rng.integers(0, f.cardinality, count) for f in of.categorical], 1).astype(np.int32)
+                numerical = rng.normal(size=(count, len(of.numerical))).astype(np.float32)
+                labels = (rng.random((count, len(of.tasks))) < 0.3).astype(np.uint8)
+                target.add(f"s{number:03d}", split, row_block.Rows(categorical, numerical, labels))
+    return dataset_lib.Dataset.open(path)
+
+
+@contextlib.contextmanager
+def training(
+    plan: plan_lib.Plan, data: dataset_lib.Dataset, path: pathlib.Path, concurrent: int
+) -> "Iterator[resident.ResidentTraining]":
+    """A training with one worker of its own, as a simulation has it."""
+    host = hosts.LocalHost("the worker", path / "worker.log", concurrent, 3600.0)
+    crew = crew_lib.Crew(concurrent)
+    for scenario in data.scenarios:
+        (path / scenario).mkdir(parents=True)
+    try:
+        host.up()
+        yield resident.ResidentTraining(plan, data, [host] * len(data.scenarios), host, lambda scenario: str(path / scenario), crew)
+    finally:
+        host.down()
+        crew.close()
+
+
+def forget_versions(path: pathlib.Path, made: resident.ResidentTraining) -> None:
+    """Removes all versions but the last, as a run does after each round."""
+    for client in made.clients:
+        for old in (path / client.place.scenario).glob("round_*"):
+            if old.name != f"round_{client.version:05d}":
+                shutil.rmtree(old)

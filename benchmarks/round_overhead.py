@@ -1,0 +1,106 @@
+"""A round against the same training in a plain loop: what resident execution costs. `--quick` for a smoke run.
+
+The plain loop trains the same four clients one after the other in this process, with the same batches, by one `tf.function` that is traced once,
+and neither aggregates nor writes anything. A round trains them in a worker, writes their private states and aggregates.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import tensorflow as tf
+
+from benchmarks import resident_runs
+from pfrec.data import dataset as dataset_lib
+from pfrec.models import mmoe
+from pfrec.models.config import ModelConfig
+from tff_process import client_work, layout
+from tff_process import plan as plan_lib
+from tff_process.runtime import resident
+
+CLIENTS = 4
+
+
+class PlainLoop:
+    """The same clients' training without TFF, worker, aggregation or files."""
+
+    def __init__(self, plan: plan_lib.Plan, data: dataset_lib.Dataset, made: resident.ResidentTraining) -> None:
+        self._made = made
+        model = client_work.ClientModel(lambda: mmoe.build(data.schema, plan.model, plan.seed), data.schema, plan.learning_rate)
+        settings = client_work.TrainingSettings(plan.batch_size, plan.learning_rate, made.algorithm.proximal)
+        self._incoming = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.uploaded}
+        private = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.joined(layout.PRIVATE)}
+        private.update({name: tf.zeros(slot.shape) for name, slot in model.slots.items()})
+        self._private = [private] * CLIENTS
+        shards = tf.TensorSpec([None], tf.string)
+        number = tf.TensorSpec([], tf.int64)
+        work = {"shards": shards, **dict.fromkeys(("seed", "first_step", "steps", "epoch_steps"), number)}
+
+        @tf.function(
+            input_signature=[tf.nest.map_structure(tf.TensorSpec.from_tensor, private), work],
+            autograph=False,
+        )
+        def train(private, work):  # type: ignore[no-untyped-def]
+            done = client_work.train(model, made.layout, settings, self._incoming, self._incoming, private, work)
+            return dict(done.private), done.loss
+
+        self._train = train
+
+    def round(self) -> None:
+        for client in range(CLIENTS):
+            work = {name: tf.constant(value) for name, value in self._made._work(client).items()}
+            self._private[client], loss = self._train(self._private[client], work)
+            loss.numpy()
+
+
+def measure(name: str, quick: bool) -> float:
+    """Median round time over median time of the plain loop, the two interleaved."""
+    repeats = 2 if quick else 5
+    if name == "small":
+        schema, model, rows, batch = resident_runs.schema(30, 16, 63), ModelConfig(), 5_000 if quick else 40_000, 256
+    elif name == "large":
+        model = ModelConfig(embedding_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64))
+        schema, rows, batch = resident_runs.schema(30, 16, 63), 2_048 if quick else 20_480, 2_048
+    else:
+        schema, model = resident_runs.schema(50_000 if quick else 2_000_000, 1, 8), ModelConfig(embedding_dim=16)
+        rows, batch = 2_048 if quick else 40_960, 1_024
+    plan = plan_lib.Plan("pf_msmtrec", batch_size=batch, model=model)
+    rounds, plains = [], []
+    with resident_runs.directory() as path:
+        data = resident_runs.dataset(path / "data", schema, CLIENTS, rows)
+        concurrent = min(CLIENTS, len(os.sched_getaffinity(0)))
+        with resident_runs.training(plan, data, path / "clients", concurrent) as made:
+            plain = PlainLoop(plan, data, made)
+            for number in range(repeats + 1):
+                start = time.perf_counter()
+                made.train_round(number)
+                middle = time.perf_counter()
+                plain.round()
+                end = time.perf_counter()
+                resident_runs.forget_versions(path / "clients", made)
+                # The first of each builds its sessions.
+                if number:
+                    rounds.append(middle - start)
+                    plains.append(end - middle)
+    print(f"{name}: round {statistics.median(rounds):.3f} s, plain loop {statistics.median(plains):.3f} s", flush=True)
+    return statistics.median(rounds) / statistics.median(plains)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=["small", "large", "wide"])
+    arguments = parser.parse_args()
+    names = [arguments.only] if arguments.only else ["small", "large", "wide"]
+    print(json.dumps({name: round(measure(name, arguments.quick), 3) for name in names}, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()
