@@ -5,6 +5,7 @@ import tensorflow as tf
 from pfrec import metrics
 from pfrec.data import pipeline
 from pfrec.data import schema as schema_lib
+from pfrec.models import first_layer
 
 
 class Evaluator:
@@ -40,7 +41,8 @@ class Evaluator:
         logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
         number = 0  # not enumerate: the loop becomes a graph
         for batch in pipeline.evaluation_batches(shards, schema):
-            predicted = self._network(batch, training=False)
+            with first_layer.expected_rows(pipeline.EVALUATION_ROWS):
+                predicted = self._network(batch, training=False)
             logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
             labels = labels.write(number, batch["labels"])
             if schema.group is not None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from pfrec import evaluation, groups
 from pfrec.data import pipeline
 from pfrec.data import schema as schema_lib
-from pfrec.models import adam, ranker
+from pfrec.models import adam, first_layer, ranker
 from tff_process import layout as layout_lib
 
 Values = Mapping[str, tf.Tensor]
@@ -131,7 +131,8 @@ def train(
         seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
         for batch in batches:
             with tf.GradientTape() as tape:
-                loss = model.ranker.compute_loss(batch, training=True)
+                with first_layer.expected_rows(settings.batch_size):
+                    loss = model.ranker.compute_loss(batch, training=True)
                 objective = loss
                 for name in anchored:
                     distance = model.variables[name] - template[name]

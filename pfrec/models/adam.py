@@ -49,6 +49,7 @@ class Adam:
     def slots(self) -> "list[tf.Variable]":
         return [slot for pair in self._moments for slot in pair] + [self._steps]
 
+    @tf.autograph.experimental.do_not_convert
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """One step; `gradients` in the order of the variables, dense or IndexedSlices."""
         beta_1, beta_2 = self._settings[1:3]
