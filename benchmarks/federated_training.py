@@ -15,7 +15,6 @@ import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do; the worker inherits it
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import numpy as np

@@ -19,7 +19,6 @@ import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import numpy as np
@@ -260,7 +259,7 @@ def measure(name: str, shape: Shape, repeats: int, peer: "MTReclib | None") -> "
     arithmetic, traffic = floor(shape)
     median = {key: float(np.median(value)) for key, value in times.items()}
     reading = input_seconds(shape, min(repeats, 5))
-    print(f"\n{name}: batch {shape.batch}, {shape.tasks} tasks; milliseconds per step, median of {repeats} (best)")
+    print(f"{name}: batch {shape.batch}, {shape.tasks} tasks; milliseconds per step, median of {repeats} (best)")
     print(f"{'':<10}{'input':>8}{'forward':>10}{'backward':>10}{'optimizer':>10}{'step':>17}{'samples/s':>12}")
     for side_name in sides:
         forward, both, whole = (median[side_name, part] for part in ("forward", "backward", "step"))
