@@ -24,8 +24,8 @@ Parts = Sequence[tf.Tensor]
 
 LOOK_UP, PROJECT, OCCURRING = "look_up", "project", "occurring"
 
-# Reading, adding and summing up a row of projections, in multiplications and additions per output. Memory traffic: for 2048 x 512 outputs
-# 3.8 ms against 38 ns per row of a product (benchmarks/scaling.py tells where ways cross).
+# Reading, adding and summing up a row of projections, in multiplications and additions per output: an estimate from single operations on a
+# busy machine (gather, add and segment sum of 2048 x 512 took about 4 ms), not from whole steps.
 _GATHER_COST = 180.0
 # A feature must save this many multiplications and additions per step to be worth the operations that folding it takes.
 _OPERATIONS_COST = 4e6
