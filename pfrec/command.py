@@ -18,8 +18,6 @@ def run(main: Callable[[list[str]], None]) -> None:
       main: receives the command line after flag parsing.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # oneDNN kernels and pooled memory: on processors without AVX512 TensorFlow leaves them off, at two to four times the time of a step.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     _show_flags_in_help()
 
     def wrapped(argv: list[str]) -> None:

@@ -5,6 +5,7 @@ import tensorflow as tf
 from pfrec import metrics
 from pfrec.data import pipeline
 from pfrec.data import schema as schema_lib
+from pfrec.models import first_layer
 
 
 class Evaluator:
@@ -30,6 +31,10 @@ class Evaluator:
         """
         return self._run(shards)
 
+    def _predict(self, batch: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+        with first_layer.expected_rows(pipeline.EVALUATION_ROWS):
+            return self._network(batch, training=False)
+
     def _evaluate(self, shards: tf.Tensor) -> tf.Tensor:
         schema = self._schema
         tasks = len(schema.tasks)
@@ -38,7 +43,7 @@ class Evaluator:
             return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False)
 
         # Autograph is for the loop: rewriting Keras and the metrics by it would take longer than tracing them.
-        predict = tf.autograph.experimental.do_not_convert(lambda batch: self._network(batch, training=False))
+        predict = tf.autograph.experimental.do_not_convert(self._predict)
         measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
         logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
         number = 0  # not enumerate: the loop becomes a graph

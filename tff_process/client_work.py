@@ -14,7 +14,7 @@ import tensorflow as tf
 from pfrec import evaluation, groups
 from pfrec.data import pipeline
 from pfrec.data import schema as schema_lib
-from pfrec.models import adam, ranker
+from pfrec.models import adam, first_layer, ranker
 from tff_process import layout as layout_lib
 
 TEMPLATE, RECEIVED = "template", "received"
@@ -145,7 +145,8 @@ def train(
     @_plain
     def step(batch: Any) -> "tuple[tf.Tensor, tuple[tf.Tensor, ...]]":
         with tf.GradientTape() as tape:
-            loss = model.ranker.compute_loss(batch, training=True)
+            with first_layer.expected_rows(settings.batch_size):
+                loss = model.ranker.compute_loss(batch, training=True)
             objective = loss
             for name, anchor in anchors.items():
                 distance = model.variables[name] - anchor

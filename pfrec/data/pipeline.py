@@ -15,6 +15,8 @@ from pfrec.data import schema as schema_lib
 
 # Rows are shuffled within windows of this many blocks (65,536 rows), blocks within a buffer of as many.
 WINDOW_BLOCKS = 256
+# Rows of a batch of evaluation.
+EVALUATION_ROWS = 8192
 
 
 def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf.Tensor]:
@@ -100,7 +102,7 @@ def training_batches(
     return epochs.skip(first_step % epoch_steps).take(steps).enumerate(first_step).map(with_seed).prefetch(2)
 
 
-def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = 8192) -> tf.data.Dataset:
+def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:
     """All rows once, in the order of the shards; batches as of `decode_blocks`."""
 
     @tf.autograph.experimental.do_not_convert

@@ -18,6 +18,8 @@ class Adam:
     Args:
       variables: what to train.
       learning_rate: step size.
+      lazy: leaves rows of a large table as they are, moments and all, in steps whose batch did not hold them. That is another algorithm: in
+        Adam such a row's moments decay and it moves on by them. It takes time by the rows of a batch instead of the rows of the table.
 
     Attributes:
       slots: m and v of each large variable in turn, then m and v of all small ones one after the other, then the number of steps; all
@@ -31,7 +33,9 @@ class Adam:
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        lazy: bool = False,
     ) -> None:
+        self._lazy = lazy
         self._variables = list(variables)
         self._settings = (learning_rate, beta_1, beta_2, epsilon)
         small = [i for i, v in enumerate(self._variables) if v.shape.num_elements() <= _JOINT_ELEMENTS]
@@ -49,20 +53,41 @@ class Adam:
     def slots(self) -> "list[tf.Variable]":
         return [slot for pair in self._moments for slot in pair] + [self._steps]
 
+    @tf.autograph.experimental.do_not_convert
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """One step; `gradients` in the order of the variables, dense or IndexedSlices."""
         beta_1, beta_2 = self._settings[1:3]
         steps = self._steps.assign_add(1.0)
         powers = tf.pow(beta_1, steps), tf.pow(beta_2, steps)
-        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         for i, moments in zip(self._large, self._moments):
-            self._apply_one(self._variables[i], moments, dense[i], powers)
+            if self._lazy and isinstance(gradients[i], tf.IndexedSlices):
+                self._apply_rows(self._variables[i], moments, gradients[i], powers)
+            else:
+                self._apply_one(self._variables[i], moments, tf.convert_to_tensor(gradients[i]), powers)
         if self._small:
             self._step.assign(tf.zeros_like(self._step))
-            joint = tf.concat([tf.reshape(dense[i], [-1]) for i in self._small], axis=0)
+            joint = tf.concat([tf.reshape(tf.convert_to_tensor(gradients[i]), [-1]) for i in self._small], axis=0)
             self._apply_one(self._step, self._moments[-1], joint, powers)
             for i, step in zip(self._small, tf.split(self._step, self._sizes)):
                 self._variables[i].assign_add(tf.reshape(step, self._variables[i].shape))
+
+    def _apply_rows(
+        self,
+        variable: tf.Variable,
+        moments: "tuple[tf.Variable, tf.Variable]",
+        gradient: tf.IndexedSlices,
+        powers: "tuple[tf.Tensor, tf.Tensor]",
+    ) -> None:
+        learning_rate, beta_1, beta_2, epsilon = self._settings
+        rows, place = tf.unique(gradient.indices)
+        own = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+        m = beta_1 * moments[0].sparse_read(rows) + (1.0 - beta_1) * own
+        v = beta_2 * moments[1].sparse_read(rows) + (1.0 - beta_2) * tf.square(own)
+        size = learning_rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
+        moved = variable.sparse_read(rows) - size * m / (tf.sqrt(v) + epsilon)
+        # Rows are distinct, so that the order of the updates does not matter.
+        for target, value in ((moments[0], m), (moments[1], v), (variable, moved)):
+            target.scatter_update(tf.IndexedSlices(value, rows))
 
     def _apply_one(
         self,

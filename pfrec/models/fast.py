@@ -20,6 +20,7 @@ from pfrec.models import first_layer, fused
 _SIDE_BY_SIDE = 1024
 
 
+@tf.autograph.experimental.do_not_convert  # nothing here depends on a tensor's value, and converting takes most of a trace's time
 def forward(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) -> "dict[str, tf.Tensor]":
     """Logits by task name, each float32 [rows]; see `mmoe.MMoE`.
 
@@ -116,7 +117,7 @@ def _kernels(layers: Sequence[Any]) -> tf.Tensor:
 def _product(x: tf.Tensor, tasks: int, layers: Sequence[Any]) -> tf.Tensor:
     """Each block's rows by its own kernel: [tasks * rows, blocks * inputs] -> [tasks * rows, blocks * units]."""
     blocks, units = len(layers), layers[0].units
-    if tasks == 1:
+    if not getattr(layers[0], "task_components", ()):
         kernels = [tf.convert_to_tensor(layer.kernel) for layer in layers]
         return tf.matmul(x, kernels[0]) if blocks == 1 else _block_product(x, *kernels)
     inputs = layers[0].kernel.shape[0]

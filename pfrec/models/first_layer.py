@@ -24,10 +24,11 @@ Parts = Sequence[tf.Tensor]
 
 LOOK_UP, PROJECT, OCCURRING = "look_up", "project", "occurring"
 
-# Reading, adding and summing up a row of projections, in multiplications and additions per output: memory traffic, measured.
-_GATHER_COST = 60.0
+# Reading, adding and summing up a row of projections, in multiplications and additions per output: an estimate from single operations on a
+# busy machine (gather, add and segment sum of 2048 x 512 took about 4 ms), not from whole steps.
+_GATHER_COST = 180.0
 # A feature must save this many multiplications and additions per step to be worth the operations that folding it takes.
-_OPERATIONS_COST = 2e6
+_OPERATIONS_COST = 4e6
 # Rows of a training batch where nobody said.
 _DEFAULT_ROWS = 1024
 # Tables up to this many elements are looked up in one go, after putting them one below the other.

@@ -226,6 +226,8 @@ class MMoE(tf.keras.Model):
       use_plain: whether a call computes layer by layer (`plain`) instead of in the fast form, which is equal but for rounding.
     """
 
+    use_plain = False
+
     def __init__(
         self,
         schema: "schema_lib.Schema | Mapping[str, Any]",
@@ -239,7 +241,7 @@ class MMoE(tf.keras.Model):
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_json(config)
         self.schema, self.config, self.seed = schema, config, seed
-        self.use_plain, self._made = False, False
+        self._made = False
         tasks = [task.name for task in schema.tasks]
         seeds = iter(np.random.SeedSequence(seed).generate_state(len(schema.categorical) + config.experts + 2 * len(tasks) + 1))
 

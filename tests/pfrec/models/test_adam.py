@@ -42,3 +42,38 @@ def test_a_sparse_gradient_counts_as_the_dense_one_it_stands_for():
 
 def test_slots_start_at_zero():
     assert all(not np.any(slot.numpy()) for slot in adam.Adam([tf.Variable([3.0])]).slots)
+
+
+def test_small_variables_together_step_as_each_alone():
+    rng = np.random.default_rng(1)
+    shapes = [(5, 3), (7,), (1,), (300, 300)]
+    starts = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    together, alone = [tf.Variable(s) for s in starts], [tf.Variable(s) for s in starts]
+    joint, single = adam.Adam(together, 0.01), [adam.Adam([v], 0.01) for v in alone]
+    # m and v of the large one, of the 23 small elements, and the steps.
+    assert [tuple(slot.shape) for slot in joint.slots] == [(300, 300), (300, 300), (23,), (23,), ()]
+    for _ in range(4):
+        gradients = [tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
+        joint.apply(gradients)
+        for optimizer, gradient in zip(single, gradients):
+            optimizer.apply([gradient])
+    for ours, theirs in zip(together, alone):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_lazy_adam_by_row():
+    """Rows of a batch step as in Adam, with their gradients summed; other rows and their moments stay, and in Adam they move on."""
+    eager, lazy = tf.Variable(tf.ones([4, 20_000])), tf.Variable(tf.ones([4, 20_000]))
+    plain, sparse = adam.Adam([eager], 0.1), adam.Adam([lazy], 0.1, lazy=True)
+    first = tf.IndexedSlices(tf.ones([3, 20_000]), tf.constant([1, 3, 1]), tf.constant([4, 20_000]))
+    for optimizer in (plain, sparse):
+        optimizer.apply([first])
+    np.testing.assert_allclose(lazy[:, 0], [1.0, 0.9, 1.0, 0.9], rtol=1e-5)
+    np.testing.assert_allclose(lazy, eager, rtol=1e-5)
+    second = tf.IndexedSlices(tf.ones([1, 20_000]), tf.constant([3]), tf.constant([4, 20_000]))
+    for optimizer in (plain, sparse):
+        optimizer.apply([second])
+    np.testing.assert_allclose(lazy[3], eager[3], rtol=1e-5)
+    np.testing.assert_allclose(lazy[1, 0], 0.9, rtol=1e-5)
+    assert eager[1, 0] < 0.85
+    np.testing.assert_allclose(sparse.slots[0][1, 0], 0.2, rtol=1e-5)
