@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tff_process.aggregation import present as present_lib
 
-MAX_ITERATIONS = 5000
+MAX_ITERATIONS = 20_000
 # Of ||Dbar||^2: the solver stops where it is proven that the objective is no further than this from its least value.
 _GAP = 1e-10
 # Of squared lengths, with the longest update scaled to 1: below it a length is rounding error of the Gram matrix.
@@ -52,7 +52,7 @@ def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float) -> tf.Tensor:
 
     The simplex problem is convex. It is solved by exponentiated gradient, with Barzilai-Borwein steps that must improve on the worst
     of the last few objectives, until the duality gap `w'slope - min(slope)`, an upper bound of what is left to gain, is below
-    1e-10 * ||Dbar||^2, or for 5000 steps: some tens for updates as they come, all of them for updates that are almost copies of one
+    1e-10 * ||Dbar||^2, or for 20,000 steps: some tens for updates as they come, thousands for updates that are almost copies of one
     another (1e-3 apart), where the objective still comes within 1e-5 * ||Dbar||^2.
 
     Args:
