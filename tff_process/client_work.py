@@ -127,17 +127,8 @@ def train(
       incoming: the client's values of the shared variables.
       template: G, the server's consensus of the experts' scenario components; read only where they are pulled towards it.
       private: the client's private state.
-      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.training_batches`).
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`).
     """
-    batches = pipeline.training_batches(
-        work["shards"],
-        model.schema,
-        settings.batch_size,
-        seed=work["seed"],
-        first_step=work["first_step"],
-        steps=work["steps"],
-        epoch_steps=work["epoch_steps"],
-    )
     columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
     counted = [slot for slot in layout.slots if slot.counts_rows]
     anchors = _anchors(layout, settings, incoming, template)
@@ -162,13 +153,28 @@ def train(
         examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
         # A tuple: the loop over a dataset would pack a list into one tensor.
         seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
-        # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
-        for batch in iter(batches):
-            loss, occurrences = step(batch)
-            seen = tuple(total + count for total, count in zip(seen, occurrences))
-            examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
-            loss_sum += loss
-            steps += 1.0
+        seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
+        # Epoch by epoch: a dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
+        for epoch in tf.range(first // work["epoch_steps"], (last - 1) // work["epoch_steps"] + 1):
+            start = epoch * work["epoch_steps"]
+            number = tf.maximum(first, start)
+            batches = pipeline.epoch_batches(
+                work["shards"],
+                model.schema,
+                settings.batch_size,
+                seed=seed,
+                epoch=epoch,
+                first_step=number - start,
+                steps=tf.minimum(last, start + work["epoch_steps"]) - number,
+            )
+            # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
+            for batch in iter(batches):
+                loss, occurrences = step({**batch, "dropout_seed": pipeline.dropout_seed(seed, number)})
+                seen = tuple(total + count for total, count in zip(seen, occurrences))
+                examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
+                loss_sum += loss
+                steps += 1.0
+                number += 1
         return (
             model.private_state(layout),
             model.upload(layout),
