@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Optional
 
@@ -58,6 +59,20 @@ class Faults:
     def message(self, position: int) -> str:
         """The line that a user is shown."""
         return f"{self.origin(int(self.rows[position])).place(self.column)}: {self.describe(position)}"
+
+
+def repeated(reason: str, what: str, column: str, file: pathlib.Path, rows: np.ndarray) -> Faults:
+    """Rows of a file to join with whose key an earlier row has.
+
+    Args:
+      reason: as of `Faults`.
+      what: the key, as messages name it.
+      column: that holds it.
+      file: that holds the rows.
+      rows: int64 [rows], numbers of the rows in the file.
+    """
+    message = f"the {what} stands in an earlier row too; remove one of them"
+    return Faults(reason, column, rows, lambda _: message, lambda row: Origin(str(file), None, row, text=""))
 
 
 class BadRows:
