@@ -52,6 +52,14 @@ def define() -> None:
     flags.DEFINE_float(
         "tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0
     )
+    flags.DEFINE_float("gate_mu", 0.5, "pf_msmtrec: the same of a gate; 0 keeps gates private.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float(
+        "numeric_mu",
+        0.5,
+        "pf_msmtrec: the same of the projection of numerical features; 0 keeps it private.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
     flags.DEFINE_float("fedprox_mu", 0.01, "fedprox: weight of the pull towards the values received; 0 is fedavg.", lower_bound=0.0)
     flags.DEFINE_multi_string(
@@ -150,6 +158,8 @@ def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
             log_counts=f.log_counts,
             mu=f.mu,
             tower_mu=f.tower_mu,
+            gate_mu=f.gate_mu,
+            numeric_mu=f.numeric_mu,
             proximal=f.proximal,
         ),
         fedprox_mu=f.fedprox_mu,

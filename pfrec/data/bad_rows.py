@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import json
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Optional
 

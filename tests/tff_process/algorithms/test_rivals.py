@@ -28,7 +28,7 @@ def layout_of(name, schema):
         ("fedbn", {"embedding", "numeric", "expert", "gate", "tower"}),
         ("fedavg", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
         ("fedprox", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
-        ("pf_msmtrec", {"embedding", "expert", "tower"}),
+        ("pf_msmtrec", {"embedding", "numeric", "expert", "gate", "tower"}),
     ],
 )
 def test_kinds_that_leave_a_client(name, kinds, schema):
