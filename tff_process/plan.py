@@ -17,6 +17,7 @@ class Plan:
       algorithm: by name, see `algorithms.registry`.
       rounds: of federated training; epochs of pooled training times `local_epochs`.
       local_epochs: how much of its training rows a client sees in a round; may be a fraction.
+      aggregations: how often a federated round aggregates: its local training is cut into as many stretches.
       batch_size: rows of a batch.
       learning_rate: of Adam.
       participation: share of the clients that take part in a round.
@@ -30,6 +31,7 @@ class Plan:
     algorithm: str
     rounds: int = 20
     local_epochs: float = 1.0
+    aggregations: int = 4
     batch_size: int = 256
     learning_rate: float = 1e-3
     participation: float = 1.0
@@ -40,7 +42,7 @@ class Plan:
     sharing: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "batch_size"):
+        for name in ("rounds", "aggregations", "batch_size"):
             if getattr(self, name) < 1:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.seed < 0:

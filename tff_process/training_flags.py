@@ -23,6 +23,12 @@ def define() -> None:
     flags.DEFINE_float(
         "local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6
     )
+    flags.DEFINE_integer(
+        "aggregations",
+        4,
+        "How often a federated round aggregates: its local training is cut into as many stretches, or fewer where a client has fewer batches.",
+        lower_bound=1,
+    )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
@@ -135,6 +141,7 @@ def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
         algorithm=algorithm,
         rounds=f.rounds,
         local_epochs=f.local_epochs,
+        aggregations=f.aggregations,
         batch_size=f.batch_size,
         learning_rate=f.learning_rate,
         participation=f.participation,
