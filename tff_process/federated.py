@@ -65,6 +65,10 @@ class Federation:
         self.tagged = groups.tag(network)
         self.layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        for item in self.algorithm.client.kept(self.layout):
+            # A copy of a variable starts as the variable does.
+            first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
+            self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
 
     def _process_arguments(self) -> "tuple[Any, ...]":

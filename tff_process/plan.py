@@ -7,6 +7,7 @@ from typing import Any
 from pfrec import errors
 from pfrec.models.config import ModelConfig
 from tff_process.algorithms import pf_msmtrec
+from tff_process.algorithms import rivals as rivals_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Plan:
       model: shape of the model.
       pf: settings of pf_msmtrec.
       fedprox_mu: weight of FedProx's proximal term.
+      rivals: settings of the other rivals.
       sharing: rules that go over the algorithm's sharing policy.
     """
 
@@ -37,6 +39,7 @@ class Plan:
     model: ModelConfig = ModelConfig()
     pf: pf_msmtrec.Settings = pf_msmtrec.Settings()
     fedprox_mu: float = 0.01
+    rivals: rivals_lib.Rivals = rivals_lib.Rivals()
     sharing: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class Plan:
                 **value,
                 "model": ModelConfig.from_json(value["model"]),
                 "pf": pf_msmtrec.Settings(**value["pf"]),
+                "rivals": rivals_lib.Rivals.from_json(value["rivals"]),
                 "sharing": tuple((pattern, rule) for pattern, rule in value["sharing"]),
             }
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pfrec import errors
+from tff_process import rival_flags
 
 if TYPE_CHECKING:
     from tff_process import plan as plan_lib
@@ -53,7 +54,7 @@ def define() -> None:
         "tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0
     )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
-    flags.DEFINE_float("fedprox_mu", 0.01, "fedprox: weight of the pull towards the values received; 0 is fedavg.", lower_bound=0.0)
+    rival_flags.define()
     flags.DEFINE_multi_string(
         "sharing",
         [],
@@ -153,6 +154,7 @@ def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
             proximal=f.proximal,
         ),
         fedprox_mu=f.fedprox_mu,
+        rivals=rival_flags.settings(),
         sharing=tuple(_rule(text) for text in f.sharing),
     )
 
