@@ -5,7 +5,7 @@ an epoch continues where the round before it stopped.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -64,6 +64,7 @@ def training_batches(
     first_step: Any,
     steps: Any,
     epoch_steps: Any,
+    scenarios: Optional[tf.Tensor] = None,
 ) -> tf.data.Dataset:
     """The batches of one round of training.
 
@@ -75,22 +76,29 @@ def training_batches(
       first_step: int64 scalar, steps of this client before this round.
       steps: int64 scalar, steps of this round.
       epoch_steps: int64 scalar, `steps_per_epoch` of this client.
+      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
 
     Returns:
-      batches as of `decode_blocks`, with `dropout_seed`, int64 [2].
+      batches as of `decode_blocks`, with `dropout_seed`, int64 [2], and with `scenarios` also `scenario`, int32 [rows].
     """
     seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
 
     @tf.autograph.experimental.do_not_convert
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         @tf.autograph.experimental.do_not_convert
-        def permute(window: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        def permute(window: tf.Tensor, blocks: Any) -> dict[str, tf.Tensor]:
+            records, scenario = (blocks, None) if scenarios is None else blocks
             rows = decode_blocks(records, schema)
+            if scenario is not None:
+                rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
             window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, number]), window)
             order = tf.argsort(tf.random.stateless_uniform([tf.shape(rows["labels"])[0]], window_seed))
             return {name: tf.gather(value, order) for name, value in rows.items()}
 
-        blocks = tf.data.TFRecordDataset(shards).shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + number)
+        read = tf.data.TFRecordDataset(shards)
+        if scenarios is not None:
+            read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
+        blocks = read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + number)
         windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
         return windows.rebatch(batch_size).take(epoch_steps)
 
@@ -100,6 +108,11 @@ def training_batches(
 
     epochs = tf.data.Dataset.range(first_step // epoch_steps, tf.int64.max).flat_map(epoch)
     return epochs.skip(first_step % epoch_steps).take(steps).enumerate(first_step).map(with_seed).prefetch(2)
+
+
+@tf.autograph.experimental.do_not_convert
+def _of_scenario(shard: tf.Tensor, scenario: tf.Tensor) -> tf.data.Dataset:
+    return tf.data.Dataset.zip((tf.data.TFRecordDataset(shard), tf.data.Dataset.from_tensors(scenario).repeat()))
 
 
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:

@@ -4,6 +4,7 @@ from typing import Callable
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
+from pfrec.models import networks
 from tff_process import plan as plan_lib
 from tff_process.algorithms import (
     apfl,
@@ -42,7 +43,7 @@ FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorith
     "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(schema, plan.pf),
     "pfedme": lambda schema, plan: pfedme.pfedme(schema, plan.rivals.pfedme),
 }
-POOLED = ("pooled_mmoe",)
+POOLED = ("pooled_mmoe", *networks.POOLED)
 NAMES = (*FEDERATED, *POOLED)
 
 
