@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import groups, run_directory
+from pfrec import errors, groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
 from pfrec.models import mmoe
@@ -61,6 +61,12 @@ class Federation:
         self.plan, self.dataset = plan, dataset
         algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, plan)
         self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
+        for feature in dataset.schema.categorical:
+            if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(f"embedding/{feature.name}"):
+                raise errors.PfrecError(
+                    f"embedding/{feature.name} is to be shared, but its ids mean something else at every client (local_vocabulary); "
+                    f"add embedding/{feature.name}=private after the rule that shares it"
+                )
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
         self.layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pfrec import errors
-from tff_process import rival_flags
+from tff_process import rival_flags, sharing_rules
 
 if TYPE_CHECKING:
     from tff_process import plan as plan_lib
@@ -113,8 +113,13 @@ def options() -> "options_lib.Options":
     )
 
 
-def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
+def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ()) -> "plan_lib.Plan":
     """The plan that the flags describe.
+
+    Args:
+      algorithm: by name.
+      seed: of the run.
+      sharing: rules that go over the algorithm's policy and `--sharing`.
 
     Raises:
       PfrecError: where a value does not fit.
@@ -155,7 +160,7 @@ def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
         ),
         fedprox_mu=f.fedprox_mu,
         rivals=rival_flags.settings(),
-        sharing=tuple(_rule(text) for text in f.sharing),
+        sharing=(*(sharing_rules.parse(text, "sharing") for text in f.sharing), *sharing),
     )
 
 
@@ -164,10 +169,3 @@ def _widths(name: str) -> "tuple[int, ...]":
         return tuple(int(text) for text in flags.FLAGS[name].value)
     except ValueError:
         raise errors.PfrecError(f"--{name}={','.join(flags.FLAGS[name].value)}: give whole numbers, as 64,32") from None
-
-
-def _rule(text: str) -> "tuple[str, str]":
-    group, equals, rule = text.partition("=")
-    if not equals:
-        raise errors.PfrecError(f"--sharing={text}: give GROUP=shared or GROUP=private")
-    return group, rule
