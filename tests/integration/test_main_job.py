@@ -70,24 +70,6 @@ def test_export_and_verify(run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_
     assert "variables.data-00000-of-00001 was changed" in done.stdout
 
 
-def test_a_personal_model_is_what_is_evaluated_and_exported(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
-    """APFL's clients hold three models each; a run's figures, a fresh evaluation and the export's parity are those of the mixture."""
-    output, serving = tmp_path / "run", tmp_path / "serving"
-    data = f"--data={dataset.path}"
-    commands.succeed(
-        "pfrec-train", data, f"--output={output}", "--algorithm=apfl", "--rounds=2", "--learning_rate=0.01", *commands.SMALL
-    )
-    commands.succeed("pfrec-evaluate", f"--run={output}")
-    evaluation, summary = _json(output / "evaluation.json"), _json(output / "summary.json")
-    for scenario, tasks in summary["test"].items():  # type: ignore[attr-defined]
-        for task, cell in tasks.items():
-            found = evaluation["metrics"][scenario][task]  # type: ignore[index]
-            assert found["logloss"] == pytest.approx(cell["logloss"], abs=1e-6), (scenario, task)
-    commands.succeed("pfrec-export", f"--run={output}", f"--output={serving}")
-    kept = {item["what"] for item in _json(output / "privacy_manifest.json")["kept_copies"]}  # type: ignore[attr-defined]
-    assert "alpha" in kept
-
-
 def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
     run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
 ) -> None:
