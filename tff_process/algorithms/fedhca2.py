@@ -1,17 +1,18 @@
-"""FedHCA2: encoders take a conflict-averse common update, decoders one attended over clients, both by weights learned for each client.
+"""FedHCA2: encoders take a conflict-averse common update, decoders one attended over decoders, both by weights learned for each client.
 
 Formula, with Delta[k] = W[k] - P[k]. Encoder: `U` is the conflict-averse update (`aggregation.conflict`) of all encoders,
-`P'[k] = W[k] + a[k] * U`. Decoder of a task: `T[k] = sum over j of softmax over j of (Delta[k]'Delta[j] / sqrt(d)) * Delta[j]`,
-`P'[k] = W[k] + b[k] * T[k]`. The hyper weights a and b descend the clients' losses by what a client's next update says of the direction
-that it was moved in: `a[k] += rate * <Delta[k], U>`, within 0 to 1. Weights of zero with a rate of zero are local training of all
-personal variables.
+`P'[k] = W[k] + a[k] * U`. Decoders, of all clients and tasks alike, variable by variable of size d: `T[k] = sum over j of softmax over j of
+(Delta[k]'Delta[j] / sqrt(d)) * Delta[j]`, `P'[k] = W[k] + b[k, layer] * T[k]`. The hyper weights a and b descend the clients' losses by what
+the next update says of the direction that was taken: `a[k] += rate * <Delta[k], U>`, within 0 to 1. Weights of zero with a rate of zero are
+local training of all personal variables.
 
 [ours] The product is a cosine: the updates are Adam's, whose lengths are no gradients'. Encoders are experts and the projection of
 numerical features, decoders are towers; gates and batch normalisation stay; shared tables are averaged by rows seen, as in all
 algorithms here.
 
 References:
-  Lu et al., "FedHCA2: Towards Hetero-Client Federated Multi-Task Learning", CVPR 2024.
+  Lu et al., "FedHCA2: Towards Hetero-Client Federated Multi-Task Learning", CVPR 2024; c = 0.4 and first weights of 0.1 are the defaults of
+  its code.
 """
 
 import collections
@@ -49,11 +50,18 @@ class Settings:
             raise errors.PfrecError("fedhca2: radius must be 0 to below 1, weight 0 to 1, and rate must not be negative")
 
 
-def parts(layout: layout_lib.Layout) -> "dict[str, list[layout_lib.Slot]]":
-    """The personal variables by hyper weight: the encoder's together, each decoder's by itself."""
-    found: dict[str, list[layout_lib.Slot]] = {}
+def encoder(layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+    """The personal variables of the encoder."""
+    return [slot for slot in layout.joined(layout_lib.PERSONAL) if slot.kind in _ENCODERS]
+
+
+def decoders(layout: layout_lib.Layout) -> "dict[str, dict[str, list[layout_lib.Slot]]]":
+    """The personal variables of the decoders: by layer, then by the variable's path in its decoder, one for each task."""
+    found: dict[str, dict[str, list[layout_lib.Slot]]] = {}
     for slot in layout.joined(layout_lib.PERSONAL):
-        found.setdefault(ENCODER if slot.kind in _ENCODERS else slot.group, []).append(slot)
+        if slot.kind not in _ENCODERS:
+            path = slot.name[len(slot.group) + 1 :]
+            found.setdefault(path.rpartition("/")[0], {}).setdefault(path, []).append(slot)
     return found
 
 
@@ -77,10 +85,11 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
 
     def initial_extra(layout: layout_lib.Layout, clients: int) -> base.Values:
         first: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
-        for part, slots in parts(layout).items():
-            first[f"weight/{part}"] = tf.fill([clients], settings.weight)
-            # What each client was last moved along.
-            first.update((f"moved/{slot.name}", tf.zeros([clients, *slot.shape])) for slot in slots)
+        first[f"weight/{ENCODER}"] = tf.fill([clients], settings.weight)
+        for layer, leaves in decoders(layout).items():
+            first[f"weight/{layer}"] = tf.fill([clients * max(len(slots) for slots in leaves.values())], settings.weight)
+        # What each client was last moved along.
+        first.update((f"moved/{s.name}", tf.zeros([clients, *s.shape])) for s in layout.joined(layout_lib.PERSONAL))
         return first
 
     def aggregate(
@@ -88,34 +97,47 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         personal, extra = collections.OrderedDict(state.personal), collections.OrderedDict(state.extra)
         diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
-        for part, slots in parts(layout).items():
-            members = updates.present
-            if part != ENCODER:
-                members = members & (updates.serves[:, tasks.index(slots[0].member)] > 0)
-            deltas = [updates.values[slot.name] - state.personal[slot.name] for slot in slots]
-            moved = [state.extra[f"moved/{slot.name}"] for slot in slots]
+
+        def learned(part: str, deltas: "list[tf.Tensor]", moved: "list[tf.Tensor]", members: tf.Tensor) -> tf.Tensor:
             length = tf.sqrt(_inner(deltas, deltas) * _inner(moved, moved))
             agreement = tf.math.divide_no_nan(_inner(deltas, moved), length)
             weight = tf.cast(state.extra[f"weight/{part}"], tf.float64)
-            learned = tf.clip_by_value(weight + settings.rate * agreement, 0.0, 1.0)
-            weight = tf.cast(tf.where(members, learned, weight), tf.float32)
+            stepped = tf.clip_by_value(weight + settings.rate * agreement, 0.0, 1.0)
+            extra[f"weight/{part}"] = tf.cast(tf.where(members, stepped, weight), tf.float32)
+            diagnostics[f"weight/{part}"] = extra[f"weight/{part}"]
+            return extra[f"weight/{part}"]
+
+        def move(slot: layout_lib.Slot, along: tf.Tensor, weight: tf.Tensor, members: tf.Tensor) -> None:
+            trained, before = updates.values[slot.name], state.personal[slot.name]
+            own = tf.where(mix.along(updates.present, along), trained, before)
+            personal[slot.name] = tf.where(mix.along(members, along), trained + mix.along(weight, along) * along, own)
+            extra[f"moved/{slot.name}"] = tf.where(mix.along(members, along), along, state.extra[f"moved/{slot.name}"])
+
+        def delta(slot: layout_lib.Slot) -> tf.Tensor:
+            return updates.values[slot.name] - state.personal[slot.name]
+
+        slots = encoder(layout)
+        deltas = [delta(slot) for slot in slots]
+        if slots:
+            weight = learned(ENCODER, deltas, [state.extra[f"moved/{slot.name}"] for slot in slots], updates.present)
             gram = gram_lib.gram(deltas)
-            if part == ENCODER:
-                one = conflict.conflict_averse(gram, members, settings.radius)
-                directions = tf.tile(one[tf.newaxis], [tf.shape(gram)[0], 1])
-            else:
-                directions = attention(gram, sum(int(tf.TensorShape(slot.shape).num_elements()) for slot in slots), members)
-                diagnostics[f"attention/{part}"] = directions
-            for slot, delta, before in zip(slots, deltas, moved):
-                along = mix.combine(directions, delta)
-                here = mix.along(members, along)
-                aggregated = updates.values[slot.name] + mix.along(weight, along) * along
-                own = tf.where(mix.along(updates.present, along), updates.values[slot.name], state.personal[slot.name])
-                personal[slot.name] = tf.where(here, aggregated, own)
-                extra[f"moved/{slot.name}"] = tf.where(here, along, before)
-            extra[f"weight/{part}"] = weight
-            diagnostics[f"weight/{part}"], diagnostics[f"gram/{part}"] = weight, gram
-            diagnostics[f"conflict_share/{part}"] = conflict.conflict_share(gram, members)
+            update = conflict.conflict_averse(gram, updates.present, settings.radius)[tf.newaxis]
+            for slot, own in zip(slots, deltas):
+                move(slot, tf.broadcast_to(mix.combine(update, own), tf.shape(own)), weight, updates.present)
+            diagnostics[f"gram/{ENCODER}"] = gram
+            diagnostics[f"conflict_share/{ENCODER}"] = conflict.conflict_share(gram, updates.present)
+        for layer, leaves in decoders(layout).items():
+            owners = next(iter(leaves.values()))
+            serving = [updates.present & (updates.serves[:, tasks.index(slot.member)] > 0) for slot in owners]
+            members = tf.concat(serving, axis=0)
+            stacked = [tf.concat([delta(slot) for slot in own], axis=0) for own in leaves.values()]
+            before = [tf.concat([state.extra[f"moved/{slot.name}"] for slot in own], axis=0) for own in leaves.values()]
+            weights = tf.split(learned(layer, stacked, before, members), len(owners))
+            for own, joined in zip(leaves.values(), stacked):
+                size = int(tf.TensorShape(own[0].shape).num_elements())
+                attended = mix.combine(attention(gram_lib.gram([joined]), size, members), joined)
+                for slot, along, weight, here in zip(own, tf.split(attended, len(own)), weights, serving):
+                    move(slot, along, weight, here)
         template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
         common = fedavg.average(layout, state.common, updates)
         return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics

@@ -101,10 +101,11 @@ def test_fedamp_limits():
     np.testing.assert_allclose(fedamp_round(fedamp.Settings(0.5), values, (False, True, False)), [9.0, 2.0, 9.0])
 
 
+T = "tower/ctr/logit/kernel"
 BOTH = layout_lib.Layout(
     (
         slot("e", "expert", "expert/0/shared", "0", (2,), layout_lib.PERSONAL),
-        slot("t", "tower", "tower/ctr", "ctr", (1,), layout_lib.PERSONAL),
+        slot(T, "tower", "tower/ctr", "ctr", (1,), layout_lib.PERSONAL),
     )
 )
 
@@ -112,35 +113,53 @@ BOTH = layout_lib.Layout(
 def fedhca2_round(settings, state, values, serves=((1.0,), (1.0,))):
     algorithm = fedhca2.fedhca2(SCHEMA, settings)
     if state is None:
-        state = state_of(algorithm, BOTH, 2, {"e": [0.0, 0.0], "t": [0.0]})
+        state = state_of(algorithm, BOTH, 2, {"e": [0.0, 0.0], T: [0.0]})
     return algorithm.aggregate(BOTH, ("ctr",), state, updates_of(values, serves=serves))
 
 
 def test_fedhca2_by_hand():
     """c = 0 makes U the mean (0.5, 0.5); the towers' updates 1 and 2 attend by softmax of (1, 2) and (2, 4)."""
-    state, diagnostics = fedhca2_round(fedhca2.Settings(0.0, 0.1, 0.0), None, {"e": [[1, 0], [0, 1]], "t": [[1.0], [2.0]]})
+    state, diagnostics = fedhca2_round(fedhca2.Settings(0.0, 0.1, 0.0), None, {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]]})
     np.testing.assert_allclose(state.personal["e"], [[1.05, 0.05], [0.05, 1.05]], rtol=1e-6)
     attended = [1 + 1 / (1 + np.exp(-1.0)), 1 + 1 / (1 + np.exp(-2.0))]
-    np.testing.assert_allclose(np.asarray(state.personal["t"])[:, 0], [1 + 0.1 * attended[0], 2 + 0.1 * attended[1]], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(state.personal[T])[:, 0], [1 + 0.1 * attended[0], 2 + 0.1 * attended[1]], rtol=1e-6)
     np.testing.assert_allclose(state.extra["weight/encoder"], [0.1, 0.1])
     assert float(diagnostics["conflict_share/encoder"]) == 0.0
 
 
 def test_fedhca2_raises_the_weight_of_a_client_that_goes_on_in_the_direction_it_was_moved_in():
     settings = fedhca2.Settings(0.0, 0.1, 0.05)
-    first, _ = fedhca2_round(settings, None, {"e": [[1, 0], [0, 1]], "t": [[1.0], [1.0]]})
+    first, _ = fedhca2_round(settings, None, {"e": [[1, 0], [0, 1]], T: [[1.0], [1.0]]})
     np.testing.assert_allclose(first.extra["weight/encoder"], [0.1, 0.1])
     start = np.asarray(first.personal["e"])
     # Client 0 goes on along U = (0.5, 0.5), client 1 straight back.
-    second, _ = fedhca2_round(settings, first, {"e": start + np.array([[1, 1], [-1, -1]]), "t": first.personal["t"]})
+    second, _ = fedhca2_round(settings, first, {"e": start + np.array([[1, 1], [-1, -1]]), T: first.personal[T]})
     np.testing.assert_allclose(second.extra["weight/encoder"], [0.15, 0.05], rtol=1e-5)
 
 
 def test_fedhca2_of_no_weight_is_local_and_a_client_without_the_task_keeps_its_tower():
-    values = {"e": [[1, 0], [0, 1]], "t": [[1.0], [2.0]]}
+    values = {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]]}
     local, _ = fedhca2_round(fedhca2.Settings(0.4, 0.0, 0.0), None, values)
     np.testing.assert_array_equal(local.personal["e"], values["e"])
-    np.testing.assert_array_equal(local.personal["t"], values["t"])
+    np.testing.assert_array_equal(local.personal[T], values[T])
     one_serves, _ = fedhca2_round(fedhca2.Settings(0.0, 0.5, 0.0), None, values, ((1.0,), (0.0,)))
     # Alone in its task, a client attends to its own update; the other's stays as trained.
-    np.testing.assert_allclose(np.asarray(one_serves.personal["t"])[:, 0], [1.5, 2.0])
+    np.testing.assert_allclose(np.asarray(one_serves.personal[T])[:, 0], [1.5, 2.0])
+
+
+def test_fedhca2_decoders_attend_over_the_decoders_of_all_tasks():
+    """Two clients, two tasks, updates of size one: each of the four attends over all four; the one that is not served takes no part."""
+    other = slot("tower/cvr/logit/kernel", "tower", "tower/cvr", "cvr", (1,), layout_lib.PERSONAL)
+    layout = layout_lib.Layout((*BOTH.slots, other))
+    algorithm = fedhca2.fedhca2(SCHEMA, fedhca2.Settings(0.4, 0.5, 0.0))
+    start = state_of(algorithm, layout, 2, {"e": [0.0, 0.0], T: [0.0], other.name: [0.0]})
+    sent = {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]], other.name: [[-1.0], [7.0]]}
+    state, _ = algorithm.aggregate(layout, ("ctr", "cvr"), start, updates_of(sent, serves=((1.0, 1.0), (1.0, 0.0))))
+    updates = np.array([1.0, 2.0, -1.0])
+
+    def expected(own):
+        weights = np.exp(own * updates)
+        return own + 0.5 * np.sum(weights * updates) / np.sum(weights)
+
+    np.testing.assert_allclose(np.asarray(state.personal[T])[:, 0], [expected(1.0), expected(2.0)], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(state.personal[other.name])[:, 0], [expected(-1.0), 7.0], rtol=1e-5)
