@@ -168,7 +168,8 @@ def parts(
         new_state, diagnostics = algorithm.aggregate(
             layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
         )
-        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics))
+        all_diagnostics = OD((*diagnostics.items(), *base.template_distances(layout, new_state).items()))
+        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=all_diagnostics)
         return _state_struct(new_state), round_report
 
     return Parts(

@@ -109,3 +109,13 @@ def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int,
         template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
         extra=algorithm.initial_extra(layout, clients),
     )
+
+
+def template_distances(layout: layout_lib.Layout, state: ServerState) -> Diagnostics:
+    """How far each client's personal values are from the template, by group: `||P[k] - G||`, float32 [clients]."""
+    squares: dict[str, list[tf.Tensor]] = {}
+    for slot in layout.joined(layout_lib.PERSONAL):
+        difference = state.personal[slot.name] - state.template[slot.name]
+        flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
+        squares.setdefault(slot.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
+    return collections.OrderedDict((f"template_distance/{group}", tf.sqrt(tf.add_n(parts))) for group, parts in squares.items())
