@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from pfrec import errors, groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
 from pfrec.models import mmoe
-from tff_process import client_work
+from tff_process import client_work, joining
 from tff_process import layout as layout_lib
 from tff_process import plan as plan_lib
 from tff_process import process as process_lib
@@ -71,6 +72,8 @@ class Federation:
         self.tagged = groups.tag(network)
         self.layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        if plan.init_from:
+            self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
             # A copy of a variable starts as the variable does.
             first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)

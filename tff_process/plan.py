@@ -27,6 +27,7 @@ class Plan:
       fedprox_mu: weight of FedProx's proximal term.
       rivals: settings of the other rivals.
       sharing: rules that go over the algorithm's sharing policy.
+      init_from: a finished run whose common values the scenarios start from (see `joining`); empty for a start from `seed`.
     """
 
     algorithm: str
@@ -41,6 +42,7 @@ class Plan:
     fedprox_mu: float = 0.01
     rivals: rivals_lib.Rivals = rivals_lib.Rivals()
     sharing: tuple[tuple[str, str], ...] = ()
+    init_from: str = ""
 
     def __post_init__(self) -> None:
         for name in ("rounds", "batch_size"):
