@@ -13,10 +13,10 @@ def define() -> None:
     flags.DEFINE_float("fedprox_mu", 0.01, "fedprox: weight of the pull towards the values received; 0 is fedavg.", lower_bound=0.0)
     flags.DEFINE_integer("fedrep_head_passes", 1, "fedrep: passes over a round's batches for the head.", lower_bound=0)
     flags.DEFINE_float("ditto_lambda", 0.1, "ditto: weight of the pull of the personal model; 0 is local.", lower_bound=0.0)
-    flags.DEFINE_float("pfedme_lambda", 15.0, "pfedme: weight of the pull of the personal model.", lower_bound=0.0)
+    flags.DEFINE_float("pfedme_lambda", 0.1, "pfedme: weight of the pull of the personal model.", lower_bound=0.0)
     flags.DEFINE_integer("pfedme_steps", 5, "pfedme: steps on the personal model for each batch.", lower_bound=1)
     flags.DEFINE_float(
-        "pfedme_outer", 0.075, "pfedme: how far the global model follows, eta times lambda.", lower_bound=0.0, upper_bound=1.0
+        "pfedme_outer", 0.5, "pfedme: how far the global model follows, eta times lambda.", lower_bound=0.0, upper_bound=1.0
     )
     flags.DEFINE_float("pfedme_beta", 1.0, "pfedme: how far the server goes towards the clients' mean.", lower_bound=0.0)
     flags.DEFINE_float("apfl_alpha", 0.5, "apfl: share of the client's own model at first.", lower_bound=0.0, upper_bound=1.0)
@@ -34,7 +34,7 @@ def define() -> None:
     flags.DEFINE_float("fedhca2_radius", 0.4, "fedhca2: c of conflict-averse coordination.", lower_bound=0.0, upper_bound=0.999)
     flags.DEFINE_float("fedhca2_weight", 0.1, "fedhca2: hyper weights at first.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_float("fedhca2_rate", 0.01, "fedhca2: step size of the hyper weights.", lower_bound=0.0)
-    flags.DEFINE_float("server_rate", 0.01, "fedadam, fedyogi: step size at the server.", lower_bound=0.0)
+    flags.DEFINE_float("server_rate", 0.03, "fedadam, fedyogi: step size at the server.", lower_bound=0.0)
     flags.DEFINE_float("server_beta_1", 0.9, "fedadam, fedyogi: decay of the first moment.", lower_bound=0.0, upper_bound=0.999999)
     flags.DEFINE_float("server_beta_2", 0.99, "fedadam, fedyogi: decay of the second moment.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_float("server_tau", 1e-3, "fedadam, fedyogi: how adaptive; larger is less.", lower_bound=1e-12)

@@ -4,7 +4,8 @@ Formula, with `d = mean of w[k] - w`: `m = beta_1 * m + (1 - beta_1) * d`; FedAd
 `v -= (1 - beta_2) * d^2 * sign(v - d^2)`; `w += rate * m / (sqrt(v) + tau)`. m starts at zero and v at tau^2, without bias correction.
 With beta_1 = 0 and beta_2 = 1 the step is `rate / (2 * tau)` times FedAvg's.
 
-Batch statistics are averaged: they are no parameters of a gradient.
+Batch statistics are averaged: they are no parameters of a gradient. The rate is tuned in the source; 0.03, near 10^-1.5, was better than
+0.01 on the valid rows of one synthetic data set.
 
 References:
   Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2; beta_1 = 0.9, beta_2 = 0.99, tau = 0.001 are its defaults.
@@ -33,7 +34,7 @@ class Settings:
       tau: how adaptive it is; larger is less.
     """
 
-    rate: float = 0.01
+    rate: float = 0.03
     beta_1: float = 0.9
     beta_2: float = 0.99
     tau: float = 1e-3

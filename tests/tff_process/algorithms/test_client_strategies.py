@@ -115,7 +115,7 @@ def test_pfedme_by_hand(one_batch):
 
 def test_pfedme_pulls_theta_to_w_from_the_second_step_on(one_batch):
     """m after two steps is 0.9 * 0.1 * g(1) + 0.1 * (g(1.1) + 15 * 0.1), with g(w) = sigmoid(w) - 1."""
-    _, kept = one_weight(pfedme.pfedme(ONE, pfedme.Settings(steps=2)), one_batch).one(1.0)
+    _, kept = one_weight(pfedme.pfedme(ONE, pfedme.Settings(15.0, 2)), one_batch).one(1.0)
     expected = 0.09 * (sigmoid(1) - 1) + 0.1 * (sigmoid(1.1) - 1 + 15 * 0.1)
     assert kept["optimizer/0000"] == pytest.approx(expected, rel=1e-4)
 
