@@ -1,6 +1,7 @@
 """What a run's diagnostics say, and that they are drawn."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,12 +9,9 @@ import tensorflow as tf
 
 from pfrec import run_directory
 from pfrec.data import pipeline
-from pfrec.models.config import ModelConfig
-from tff_process import diagnose, plan, training
+from tff_process import diagnose
 from tff_process import layout as layout_lib
 from tff_process.algorithms import base
-
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 
 
 def test_distances_from_the_template_by_hand():
@@ -31,9 +29,10 @@ def test_distances_from_the_template_by_hand():
 
 
 @pytest.fixture(scope="module")
-def run(dataset, tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "run"
-    training.train(plan.Plan("pf_msmtrec", rounds=2, batch_size=50, model=SHAPE), dataset, path)
+def run(two_scenarios_run, tmp_path_factory):
+    """A copy: drawing writes into it."""
+    path = tmp_path_factory.mktemp("drawn") / "run"
+    shutil.copytree(two_scenarios_run, path)
     return run_directory.open_run(path)
 
 
@@ -58,4 +57,4 @@ def test_gate_use_is_the_mean_over_valid_rows(run, dataset):
     logits = model.features(batch) @ model.gates["ctr"].dense.kernel + model.gates["ctr"].dense.bias
     weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(gates["nl"]["ctr"], weights.mean(0), rtol=1e-5)
-    assert sum(gates["fr"]["cvr"]) == pytest.approx(1.0)
+    assert sum(gates["es"]["cvr"]) == pytest.approx(1.0)

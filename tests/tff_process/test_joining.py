@@ -13,13 +13,9 @@ from tff_process import federated, joining, plan, training
 SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 
 
-@pytest.fixture(scope="module")
-def run(dataset, tmp_path_factory):
-    """A run of two scenarios of three."""
-    path = tmp_path_factory.mktemp("runs") / "run"
-    two = dataclasses.replace(dataset, scenarios=("nl", "es"))
-    training.train(plan.Plan("pf_msmtrec", rounds=2, batch_size=50, model=SHAPE, learning_rate=1e-2), two, path)
-    return path
+@pytest.fixture
+def run(two_scenarios_run):
+    return two_scenarios_run
 
 
 def digest(path):

@@ -34,7 +34,7 @@ def test_the_scenario_travels_with_its_rows_and_changes_no_order(dataset):
             assert row.tobytes() in rows_of[scenario]
 
 
-@pytest.mark.parametrize("algorithm", ["pooled_star", "pooled_esmm", "apfl"])
+@pytest.mark.parametrize("algorithm", ["pooled_star", "apfl"])
 def test_a_finished_run_evaluates_afresh_to_the_same(algorithm, dataset, tmp_path):
     """STAR's model of a scenario needs no scenario as an input; of the three models that APFL's clients hold, it is the mixture."""
     outcome = training.train(
