@@ -23,7 +23,7 @@ from pfrec import checkpoint, errors, files, groups
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import row_block
 from pfrec.data import schema as schema_lib
-from pfrec.models import mmoe
+from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 
 FORMAT_VERSION = 1
@@ -208,7 +208,8 @@ class RunDirectory:
         number = self.summary["best_round"] if round_number is None else round_number
         server, meta = checkpoint.load(self._server(number))
         private, _ = checkpoint.load(self._client(scenario, meta["versions"][scenario]))
-        model = mmoe.build(self.schema, ModelConfig.from_json(self.config["model"]), self.config["seed"])
+        shape = ModelConfig.from_json(self.config["model"])
+        model = networks.build(self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios))
         client = self.scenarios.index(scenario)
         for item in groups.tag(model):
             if item.name in private:
@@ -217,7 +218,7 @@ class RunDirectory:
                 item.variable.assign(server[f"personal/{item.name}"][client])
             else:
                 item.variable.assign(server[f"common/{item.name}"])
-        return model
+        return networks.for_scenario(model, client)
 
     def client_schema(self, scenario: str) -> schema_lib.Schema:
         """The schema as the scenario's own client knows it (`Dataset.client_schema`); the data is read only where it differs.

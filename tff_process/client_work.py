@@ -6,8 +6,8 @@ they run; every variable is loaded before it is used, so nothing stays in it fro
 
 import collections
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
@@ -18,6 +18,7 @@ from pfrec.models import adam, first_layer, ranker
 from tff_process import layout as layout_lib
 
 TEMPLATE, RECEIVED = "template", "received"
+OPTIMIZER = "optimizer"
 
 Values = Mapping[str, tf.Tensor]
 
@@ -33,7 +34,7 @@ class TrainingSettings:
       batch_size: rows of a batch.
       learning_rate: of Adam.
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
-      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all common variables to their incoming values.
+      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
     """
 
     batch_size: int = 256
@@ -47,29 +48,43 @@ def make_optimizer(trainable: "list[tf.Variable]", learning_rate: float) -> adam
     return adam.Adam(trainable, learning_rate)
 
 
-def optimizer_slots(optimizer: adam.Adam) -> "collections.OrderedDict[str, tf.Variable]":
+def optimizer_slots(optimizer: adam.Adam, prefix: str = OPTIMIZER) -> "collections.OrderedDict[str, tf.Variable]":
     """An optimizer's variables by the name that they have in a private state."""
-    return collections.OrderedDict((f"optimizer/{i:04d}", slot) for i, slot in enumerate(optimizer.slots))
+    return collections.OrderedDict((f"{prefix}/{i:04d}", slot) for i, slot in enumerate(optimizer.slots))
 
 
 class ClientModel:
-    """A client's model and optimizer, with their variables by name.
+    """A client's model and optimizers, with their variables by name.
 
     Args:
       make_network: makes the network with its variables.
       schema: of the rows.
       learning_rate: of Adam.
+      optimizers: the names of the variables that each optimizer trains, by the prefix of its slots in a private state; None for one
+        optimizer of all.
     """
 
-    def __init__(self, make_network: Callable[[], tf.keras.Model], schema: schema_lib.Schema, learning_rate: float) -> None:
+    def __init__(
+        self,
+        make_network: Callable[[], tf.keras.Model],
+        schema: schema_lib.Schema,
+        learning_rate: float,
+        optimizers: "Optional[Mapping[str, Sequence[str]]]" = None,
+    ) -> None:
         self.schema = schema
         self.network = make_network()
         self.ranker = ranker.MultiTaskRanker(self.network, [task.name for task in schema.tasks])
         self.tagged = groups.tag(self.network)
         self.variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
-        self.trainable = [item.variable for item in self.tagged if item.variable.trainable]
-        self.optimizer = make_optimizer(self.trainable, learning_rate)
-        self.slots = optimizer_slots(self.optimizer)
+        self.trained = [item.name for item in self.tagged if item.variable.trainable]
+        self._trains = {OPTIMIZER: self.trained} if optimizers is None else optimizers
+        self.optimizers = {
+            prefix: make_optimizer([self.variables[name] for name in names], learning_rate)
+            for prefix, names in self._trains.items()
+        }
+        self.slots = collections.OrderedDict(
+            item for prefix, optimizer in self.optimizers.items() for item in optimizer_slots(optimizer, prefix).items()
+        )
 
     @_plain
     def load(self, values: Values) -> None:
@@ -78,16 +93,27 @@ class ClientModel:
             (self.variables[name] if name in self.variables else self.slots[name]).assign(value)
 
     @_plain
+    def read(self, names: "Sequence[str]") -> "collections.OrderedDict[str, tf.Tensor]":
+        """The present values of some variables."""
+        return collections.OrderedDict((name, self.variables[name].read_value()) for name in names)
+
+    @_plain
+    def apply(self, gradients: Values, prefix: str = OPTIMIZER) -> None:
+        """One step of an optimizer; a variable without a gradient gets zero."""
+        own = [(self.variables[name], gradients.get(name)) for name in self._trains[prefix]]
+        self.optimizers[prefix].apply([tf.zeros_like(variable) if g is None else g for variable, g in own])
+
+    @_plain
     def private_state(self, layout: layout_lib.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
         """What stays with the client: its private variables and all optimizer slots."""
-        state = collections.OrderedDict((s.name, self.variables[s.name].read_value()) for s in layout.joined(layout_lib.PRIVATE))
+        state = self.read([s.name for s in layout.joined(layout_lib.PRIVATE)])
         state.update((name, slot.read_value()) for name, slot in self.slots.items())
         return state
 
     @_plain
     def upload(self, layout: layout_lib.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
         """What leaves the client: the variables of shared groups, by name."""
-        return collections.OrderedDict((s.name, self.variables[s.name].read_value()) for s in layout.uploaded)
+        return self.read([s.name for s in layout.uploaded])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,70 +155,149 @@ def train(
       private: the client's private state.
       work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`).
     """
-    columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
-    counted = [slot for slot in layout.slots if slot.counts_rows]
-    anchors = _anchors(layout, settings, incoming, template)
-
-    @_plain
-    def step(batch: Any) -> "tuple[tf.Tensor, tuple[tf.Tensor, ...]]":
-        with tf.GradientTape() as tape:
-            with first_layer.expected_rows(settings.batch_size):
-                loss = model.ranker.compute_loss(batch, training=True)
-            objective = loss
-            for name, anchor in anchors.items():
-                distance = model.variables[name] - anchor
-                objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
-        gradients = tape.gradient(objective, model.trainable)
-        model.optimizer.apply([tf.zeros_like(v) if g is None else g for g, v in zip(gradients, model.trainable)])
-        return loss, tuple(_occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0]) for slot in counted)
+    batches = batches_of(model, settings, work)
+    anchors = anchors_of(layout, settings, incoming, template)
 
     @tf.function
     def loop() -> Any:
         model.load(incoming)
         model.load(private)
-        examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
-        # A tuple: the loop over a dataset would pack a list into one tensor.
-        seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
-        seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
-        # Epoch by epoch: a dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
-        for epoch in tf.range(first // work["epoch_steps"], (last - 1) // work["epoch_steps"] + 1):
-            start = epoch * work["epoch_steps"]
-            number = tf.maximum(first, start)
-            batches = pipeline.epoch_batches(
-                work["shards"],
-                model.schema,
-                settings.batch_size,
-                seed=seed,
-                epoch=epoch,
-                first_step=number - start,
-                steps=tf.minimum(last, start + work["epoch_steps"]) - number,
-            )
-            # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
-            for batch in iter(batches):
-                loss, occurrences = step({**batch, "dropout_seed": pipeline.dropout_seed(seed, number)})
-                seen = tuple(total + count for total, count in zip(seen, occurrences))
-                examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
-                loss_sum += loss
-                steps += 1.0
-                number += 1
-        return (
-            model.private_state(layout),
-            model.upload(layout),
-            collections.OrderedDict((slot.name, total) for slot, total in zip(counted, seen)),
-            examples,
-            loss_sum / tf.maximum(steps, 1.0),
-        )
+        done = fit(model, layout, settings, batches, anchors)
+        return model.private_state(layout), model.upload(layout), done.seen, done.examples, done.loss
 
     return ClientRound(*loop())
 
 
-def _anchors(layout: layout_lib.Layout, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """The batches of a round's work, epoch by epoch.
+
+    A dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
+
+    Attributes:
+      schema: of the rows.
+      size: rows of a batch.
+      work: as of `train`.
+    """
+
+    schema: schema_lib.Schema
+    size: int
+    work: Values
+
+    def epochs(self) -> tf.Tensor:
+        """The epochs that the round has a part of, int64."""
+        first, last = self.work["first_step"], self._last()
+        return tf.range(first // self.work["epoch_steps"], (last - 1) // self.work["epoch_steps"] + 1)
+
+    def first_step(self, epoch: tf.Tensor) -> tf.Tensor:
+        """The number of the first step of the round in an epoch, counted from the start of the training."""
+        return tf.maximum(self.work["first_step"], epoch * self.work["epoch_steps"])
+
+    def of(self, epoch: tf.Tensor) -> tf.data.Dataset:
+        """The batches of an epoch's part of the round."""
+        start, first = epoch * self.work["epoch_steps"], self.first_step(epoch)
+        return pipeline.epoch_batches(
+            self.work["shards"],
+            self.schema,
+            self.size,
+            seed=self.work["seed"],
+            epoch=epoch,
+            first_step=first - start,
+            steps=tf.minimum(self._last(), start + self.work["epoch_steps"]) - first,
+        )
+
+    def _last(self) -> tf.Tensor:
+        return self.work["first_step"] + self.work["steps"]
+
+
+def batches_of(model: ClientModel, settings: TrainingSettings, work: Values) -> Batches:
+    """The batches of a round's work."""
+    return Batches(model.schema, settings.batch_size, work)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """What a pass over some batches came to.
+
+    Attributes:
+      seen, examples, loss: as of `ClientRound`.
+      state: what the steps handed on.
+    """
+
+    seen: Any
+    examples: Any
+    loss: Any
+    state: Any
+
+
+def fit(
+    model: ClientModel,
+    layout: layout_lib.Layout,
+    settings: TrainingSettings,
+    batches: Batches,
+    anchors: Values,
+    prefix: str = OPTIMIZER,
+) -> Pass:
+    """Trains the model from where it stands, one step of the optimizer `prefix` a batch; for use inside a `tf.function`."""
+
+    @_plain
+    def step(batch: Any, state: Any) -> Any:
+        loss, slopes = gradients(model, settings, batch, anchors)
+        model.apply(slopes, prefix)
+        return loss, state
+
+    return over(model, layout, batches, step, ())
+
+
+def over(model: ClientModel, layout: layout_lib.Layout, batches: Batches, step: Callable[[Any, Any], Any], state: Any) -> Pass:
+    """Goes over batches with `step(batch, state) -> (loss, state)`, the state a tuple of tensors; for use inside a `tf.function`."""
+    columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
+    counted = [slot for slot in layout.slots if slot.counts_rows]
+
+    @_plain
+    def counts(batch: Any) -> "tuple[tf.Tensor, ...]":
+        return tuple(_occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0]) for slot in counted)
+
+    examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
+    # A tuple: the loop over a dataset would pack a list into one tensor.
+    seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
+    for epoch in batches.epochs():
+        number = batches.first_step(epoch)
+        # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
+        for batch in iter(batches.of(epoch)):
+            loss, state = step({**batch, "dropout_seed": pipeline.dropout_seed(batches.work["seed"], number)}, state)
+            seen = tuple(total + count for total, count in zip(seen, counts(batch)))
+            examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
+            loss_sum += loss
+            steps += 1.0
+            number += 1
+    by_name = collections.OrderedDict((slot.name, total) for slot, total in zip(counted, seen))
+    return Pass(by_name, examples, loss_sum / tf.maximum(steps, 1.0), state)
+
+
+@_plain
+def gradients(
+    model: ClientModel, settings: TrainingSettings, batch: Any, anchors: Values
+) -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
+    """The loss of a batch, and the gradients of the loss with its proximal term by the names of the trained variables."""
+    with tf.GradientTape() as tape:
+        with first_layer.expected_rows(settings.batch_size):
+            loss = model.ranker.compute_loss(batch, training=True)
+        objective = loss
+        for name, anchor in anchors.items():
+            distance = model.variables[name] - anchor
+            objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
+    slopes = tape.gradient(objective, [model.variables[name] for name in model.trained])
+    return loss, dict(zip(model.trained, slopes))
+
+
+def anchors_of(layout: layout_lib.Layout, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
     """What each pulled variable is pulled towards, by name."""
     if not settings.proximal:
         return {}
     if settings.anchor == TEMPLATE:
         return {slot.name: template[slot.name] for slot in layout.slots if slot.kind == "expert" and slot.name in template}
-    return {slot.name: incoming[slot.name] for slot in layout.joined(layout_lib.COMMON) if slot.trainable}
+    return {slot.name: incoming[slot.name] for slot in layout.uploaded if slot.trainable}
 
 
 def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
@@ -202,6 +307,8 @@ def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
 def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.Tensor) -> tf.Tensor:
     """Metrics of the client's model on all rows of some shards.
 
+    What the private state holds under a variable's own name goes over what was received, as it does wherever a run's model is loaded.
+
     Returns:
       float64 [tasks, metrics], in the order of `metrics.METRICS`.
     """
@@ -210,7 +317,7 @@ def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.T
     @tf.function
     def run() -> tf.Tensor:
         model.load(incoming)
-        model.load(private)
+        model.load({name: value for name, value in private.items() if name in model.variables})
         return evaluator(shards)
 
     return run()

@@ -1,161 +1,140 @@
-"""Many algorithms on the same splits and seeds, cell by cell."""
+"""Many algorithms on the same splits and seeds, cell by cell: the runs, and what is known of each."""
 
+import csv
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterable, Sequence
-from typing import Any, Callable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, Optional
 
 import numpy as np
-import pandas as pd
 
 from pfrec import errors, files
 from pfrec.data import dataset as dataset_lib
+from tff_process import entries as entries_lib
 from tff_process import plan as plan_lib
 from tff_process import training
-from tff_process.algorithms import registry
 from tff_process.runtime import options as options_lib
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
 _METRICS = ("auc", "gauc", "logloss", "ece")
 
 
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A finished run of a comparison.
+
+    Attributes:
+      entry: what was run.
+      seed: with which.
+      summary: the content of its summary.json.
+      valid: mean AUC over scenario-task pairs on `valid` after each round.
+      round_bytes: what crosses the wire in a round, both ways, all clients that take part; None where rows themselves leave (pooled).
+      leaves: the variable groups that leave a client.
+    """
+
+    entry: entries_lib.Entry
+    seed: int
+    summary: Mapping[str, Any]
+    valid: "tuple[float, ...]" = ()
+    round_bytes: Optional[int] = None
+    leaves: "tuple[str, ...]" = ()
+
+    @property
+    def auc(self) -> float:
+        """Mean test AUC over scenario-task pairs.
+
+        Raises:
+          PfrecError: where it is defined nowhere.
+        """
+        if self.summary["mean_auc"] is None:
+            raise errors.PfrecError(
+                "no scenario's test split holds both classes of any task; AUC is not defined, convert with more rows"
+            )
+        return float(self.summary["mean_auc"])
+
+    @property
+    def best_valid(self) -> float:
+        """Mean AUC on `valid` at the chosen round."""
+        return self.valid[self.summary["best_round"] - 1]
+
+
 def compare(
-    plans: Iterable[plan_lib.Plan],
+    planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]",
     dataset: dataset_lib.Dataset,
     output: pathlib.Path,
     *,
     options: options_lib.Options = options_lib.Options(),
-    progress: Callable[[plan_lib.Plan], training.Progress],
-) -> "list[dict[str, Any]]":
-    """Trains every plan that has no summary yet in `output/runs/ALGORITHM/seed_N`; an interrupted one continues.
+    progress: "Callable[[entries_lib.Entry, plan_lib.Plan], training.Progress]",
+) -> "list[Cell]":
+    """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`; an interrupted one continues.
+
+    The runtime keeps what it traced and compiled for as long as one entry follows upon another that differs in its seed alone, so the
+    seeds of an entry had best stand together.
 
     Returns:
-      the summaries, in the order of the plans.
+      the cells, in the order of the plans.
 
     Raises:
       PfrecError: where a run there was made by another plan or on other data.
     """
-    summaries = []
-    for plan in plans:
-        run = run_path(output, plan.algorithm, plan.seed)
+    cells = []
+    for entry, plan in planned:
+        run = run_path(output, entry, plan.seed)
         if not (run / "summary.json").exists():
-            training.train(plan, dataset, run, resume=True, options=options, progress=progress(plan))
+            training.train(plan, dataset, run, resume=True, options=options, progress=progress(entry, plan))
         else:
             training.check_same(run, plan, dataset)
-        summaries.append(files.read_json(run / "summary.json", remedy=f"remove {run} to train it again"))
-    return summaries
+        cells.append(read(run, entry, plan, len(dataset.scenarios)))
+    return cells
 
 
-def run_path(output: pathlib.Path, algorithm: str, seed: int) -> pathlib.Path:
+def run_path(output: pathlib.Path, entry: entries_lib.Entry, seed: int) -> pathlib.Path:
     """Where a cell's run directory is."""
-    return output / "runs" / algorithm / f"seed_{seed}"
+    return output / "runs" / entry.directory / f"seed_{seed}"
 
 
-def long_rows(summaries: Sequence["dict[str, Any]"]) -> "list[tuple[str, int, str, str, str, Any]]":
-    """The rows of results.csv; a metric that is not defined has an empty value."""
-    rows: list[tuple[str, int, str, str, str, Any]] = []
-    for summary in summaries:
-        for scenario, tasks in summary["test"].items():
-            for task, cell in tasks.items():
-                rows += [
-                    (summary["algorithm"], summary["seed"], scenario, task, metric, "" if cell[metric] is None else cell[metric])
-                    for metric in _METRICS
-                ]
-        rows.append((summary["algorithm"], summary["seed"], "", "", "mean_auc", summary["mean_auc"]))
-        rows.append((summary["algorithm"], summary["seed"], "", "", "train_seconds", summary["wall_seconds"]))
-    return rows
+def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clients: int) -> Cell:
+    """The cell of a finished run.
 
-
-@dataclasses.dataclass(frozen=True)
-class Standing:
-    """How an algorithm did: its mean test AUC over scenario-task pairs, mean and deviation over seeds."""
-
-    algorithm: str
-    mean: float
-    deviation: float
-    seconds: float
-
-
-def standings(summaries: Sequence["dict[str, Any]"]) -> "list[Standing]":
-    """All algorithms, best first.
+    Args:
+      run: its directory.
+      entry, plan: what was run.
+      clients: how many there are.
 
     Raises:
-      PfrecError: where no scenario's test split holds both classes of any task.
+      PfrecError: where a file is missing or damaged.
     """
-    table = pd.DataFrame(
-        [(s["algorithm"], s["seed"], s["mean_auc"], s["wall_seconds"]) for s in summaries], columns=["a", "s", "auc", "t"]
-    )
-    if table.auc.isna().any():
-        raise errors.PfrecError(
-            "no scenario's test split holds both classes of any task; AUC is not defined, convert with more rows"
-        )
-    grouped = table.astype({"auc": float}).groupby("a", sort=False)
-    rows = [
-        Standing(
-            str(name), float(cell.auc.mean()), float(cell.auc.std(ddof=1)) if len(cell) > 1 else float("nan"), float(cell.t.mean())
-        )
-        for name, cell in grouped
-    ]
-    return sorted(rows, key=lambda row: -row.mean)
+    remedy = f"remove {run} to train it again"
+    summary = files.read_json(run / "summary.json", remedy=remedy)
+    by_round: dict[int, list[float]] = {}
+    with files.readable_errors(run / "metrics.csv"), (run / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["split"] == "valid" and row["metric"] == "auc" and row["value"]:
+                by_round.setdefault(int(row["round"]), []).append(float(row["value"]))
+    valid = tuple(float(np.mean(by_round[number])) for number in sorted(by_round))
+    path = run / "privacy_manifest.json"
+    if not path.exists():
+        return Cell(entry, plan.seed, summary, valid)
+    manifest = files.read_json(path, remedy=remedy)
+    present = max(1, round(plan.participation * clients))
+    leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
+    return Cell(entry, plan.seed, summary, valid, present * (manifest["upload_bytes"] + manifest["download_bytes"]), leaves)
 
 
-def markdown(summaries: Sequence["dict[str, Any]"], plans: Sequence[plan_lib.Plan], dataset: dataset_lib.Dataset) -> str:
-    """results.md: the mean table, the paired difference to pf_msmtrec, and a table per scenario and task."""
-    seeds = sorted({plan.seed for plan in plans})
-    lines = [
-        "# Comparison",
-        "",
-        f"Test AUC at the round that was best on `valid`; mean and standard deviation over {len(seeds)} seed{'s' * (len(seeds) != 1)}"
-        f" ({', '.join(map(str, seeds))}). All algorithms share splits, initial values, batch order, embedding policy and number of rounds.",
-        "",
-        "| algorithm | data leave the client | mean test AUC | deviation | seconds a run |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for row in standings(summaries):
-        pooled = "yes" if row.algorithm in registry.POOLED else "no"
-        lines.append(f"| {row.algorithm} | {pooled} | {row.mean:.4f} | {_number(row.deviation)} | {row.seconds:.0f} |")
-    lines += ["", *_differences(summaries), "", "| scenario | task | " + " | ".join(_algorithms(summaries)) + " |"]
-    lines.append("| --- | --- |" + " --- |" * len(_algorithms(summaries)))
-    for scenario in dataset.scenarios:
-        for task in dataset.schema.tasks:
-            cells = []
-            for algorithm in _algorithms(summaries):
-                values = [s["test"][scenario][task.name]["auc"] for s in summaries if s["algorithm"] == algorithm]
-                defined = [value for value in values if value is not None]
-                cells.append(f"{np.mean(defined):.4f}" if defined else "one class")
-            lines.append(f"| {scenario} | {task.name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _differences(summaries: Sequence["dict[str, Any]"]) -> "list[str]":
-    """Paired by seed, so that what a seed does to all algorithms alike does not count."""
-    own = {s["seed"]: s["mean_auc"] for s in summaries if s["algorithm"] == "pf_msmtrec"}
-    lines = []
-    for algorithm in _algorithms(summaries):
-        pairs = [own[s["seed"]] - s["mean_auc"] for s in summaries if s["algorithm"] == algorithm and s["seed"] in own]
-        if algorithm != "pf_msmtrec" and pairs:
-            error = np.std(pairs, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else float("nan")
-            lines.append(f"- pf_msmtrec minus {algorithm}: {np.mean(pairs):+.4f} (standard error {_number(error)}, paired by seed)")
-    return lines
-
-
-def _algorithms(summaries: Sequence["dict[str, Any]"]) -> "list[str]":
-    return list(dict.fromkeys(s["algorithm"] for s in summaries))
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4f}"
-
-
-def winner(summaries: Sequence["dict[str, Any]"], output: pathlib.Path) -> "dict[str, Any]":
-    """The best federated algorithm on the mean, and its run of the first seed, as a path relative to `output`."""
-    for row in standings(summaries):
-        if row.algorithm in registry.FEDERATED:
-            seed = min(s["seed"] for s in summaries if s["algorithm"] == row.algorithm)
-            path = run_path(output, row.algorithm, seed).relative_to(output)
-            return {"federated": str(path), "algorithm": row.algorithm, "mean_auc": row.mean}
-    return {"federated": None, "algorithm": None, "mean_auc": None}
+def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any]]":
+    """The rows of results.csv; a metric that is not defined has an empty value."""
+    rows: list[tuple[str, int, str, str, str, Any]] = []
+    for cell in cells:
+        name, seed, summary = cell.entry.name, cell.seed, cell.summary
+        for scenario, tasks in summary["test"].items():
+            for task, values in tasks.items():
+                rows += [(name, seed, scenario, task, m, "" if values[m] is None else values[m]) for m in _METRICS]
+        rows.append((name, seed, "", "", "mean_auc", "" if summary["mean_auc"] is None else summary["mean_auc"]))
+        rows.append((name, seed, "", "", "valid_auc", cell.best_valid))
+        rows.append((name, seed, "", "", "round_bytes", "" if cell.round_bytes is None else cell.round_bytes))
+        rows.append((name, seed, "", "", "train_seconds", summary["wall_seconds"]))
+    return rows
 
 
 def prepare(output: pathlib.Path) -> None:

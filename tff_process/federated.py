@@ -2,17 +2,18 @@
 
 import collections
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import groups, run_directory
+from pfrec import errors, groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
 from pfrec.models import mmoe
-from tff_process import client_work
+from tff_process import client_work, joining
 from tff_process import layout as layout_lib
 from tff_process import plan as plan_lib
 from tff_process import process as process_lib
@@ -82,10 +83,22 @@ class Federation:
         self.plan, self.dataset = plan, dataset
         algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, plan)
         self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
+        for feature in dataset.schema.categorical:
+            if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(f"embedding/{feature.name}"):
+                raise errors.PfrecError(
+                    f"embedding/{feature.name} is to be shared, but its ids mean something else at every client (local_vocabulary); "
+                    f"add embedding/{feature.name}=private after the rule that shares it"
+                )
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
         self.layout = layout_lib.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        if plan.init_from:
+            self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
+        for item in self.algorithm.client.kept(self.layout):
+            # A copy of a variable starts as the variable does.
+            first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
+            self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
         self.stretches = min(plan.aggregations, *steps) if self.layout.uploaded else 1

@@ -7,6 +7,7 @@ from typing import Any
 from pfrec import errors
 from pfrec.models.config import ModelConfig
 from tff_process.algorithms import pf_msmtrec
+from tff_process.algorithms import rivals as rivals_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Plan:
       model: shape of the model.
       pf: settings of pf_msmtrec.
       fedprox_mu: weight of FedProx's proximal term.
+      rivals: settings of the other rivals.
       sharing: rules that go over the algorithm's sharing policy.
+      init_from: a finished run whose common values the scenarios start from (see `joining`); empty for a start from `seed`.
     """
 
     algorithm: str
@@ -39,7 +42,9 @@ class Plan:
     model: ModelConfig = ModelConfig()
     pf: pf_msmtrec.Settings = pf_msmtrec.Settings()
     fedprox_mu: float = 0.01
+    rivals: rivals_lib.Rivals = rivals_lib.Rivals()
     sharing: tuple[tuple[str, str], ...] = ()
+    init_from: str = ""
 
     def __post_init__(self) -> None:
         for name in ("rounds", "aggregations", "batch_size"):
@@ -67,6 +72,7 @@ class Plan:
                 **value,
                 "model": ModelConfig.from_json(value["model"]),
                 "pf": pf_msmtrec.Settings(**value["pf"]),
+                "rivals": rivals_lib.Rivals.from_json(value["rivals"]),
                 "sharing": tuple((pattern, rule) for pattern, rule in value["sharing"]),
             }
         )

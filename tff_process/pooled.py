@@ -1,6 +1,7 @@
 """Pooled training: one model on the rows of all scenarios together, through TensorFlow Recommenders. Not private; the usual yardstick."""
 
 import collections
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +9,8 @@ import tensorflow as tf
 from pfrec import evaluation, groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
-from pfrec.models import mmoe, ranker
+from pfrec.models import networks, ranker
+from pfrec.models import pooled as pooled_models
 from tff_process import federated
 from tff_process import plan as plan_lib
 
@@ -25,18 +27,32 @@ class PooledTraining:
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         self.plan, self.dataset = plan, dataset
-        self.network = mmoe.build(dataset.schema, plan.model, plan.seed)
+        self.network = networks.build(plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios))
         self.tagged = groups.tag(self.network)
         self._variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
-        self._ranker = ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
+        own = isinstance(self.network, pooled_models.PooledModel)
+        self._ranker = (
+            self.network.make_ranker()
+            if own
+            else ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
+        )
         # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients take equal steps.
         self._optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
         self._ranker.compile(optimizer=self._optimizer)
         self._optimizer.build(self._ranker.trainable_variables)
-        self._evaluator = evaluation.Evaluator(self.network, dataset.schema)
-        self._shards = [shard for scenario in dataset.scenarios for shard in dataset.shards(scenario, "train")]
+        # A variable, so that one graph evaluates all scenarios.
+        self._scenario = tf.Variable(0, trainable=False)
+        self._evaluator = evaluation.Evaluator(self._with_scenario, dataset.schema)
+        shards = [
+            (shard, number) for number, scenario in enumerate(dataset.scenarios) for shard in dataset.shards(scenario, "train")
+        ]
+        self._shards, self._scenario_of_shard = [shard for shard, _ in shards], [number for _, number in shards]
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
         self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
+
+    def _with_scenario(self, batch: "Mapping[str, tf.Tensor]", training: bool) -> "dict[str, tf.Tensor]":
+        rows = tf.shape(batch["categorical"])[0]
+        return self.network({**batch, pooled_models.SCENARIO: tf.fill([rows], self._scenario)}, training=training)
 
     def train_round(self, round_number: int) -> federated.RoundReport:
         """Trains round `round_number` (from 0)."""
@@ -49,13 +65,18 @@ class PooledTraining:
             first_step=round_number * steps,
             steps=steps,
             epoch_steps=self._epoch_steps,
+            scenarios=tf.constant(self._scenario_of_shard),
         )
         history = self._ranker.fit(batches, epochs=1, verbose=0)
         return federated.RoundReport({"pooled": float(np.mean(history.history["total_loss"]))}, {})
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics by scenario, float64 [scenarios, tasks, metrics]."""
-        return np.stack([self._evaluator(tf.constant(self.dataset.shards(s, split))).numpy() for s in self.dataset.scenarios])
+        found = []
+        for number, scenario in enumerate(self.dataset.scenarios):
+            self._scenario.assign(number)
+            found.append(self._evaluator(tf.constant(self.dataset.shards(scenario, split))).numpy())
+        return np.stack(found)
 
     def to_save(self) -> run_directory.RoundState:
         """The model as a round whose clients hold nothing."""

@@ -7,7 +7,7 @@ checks that.
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -107,8 +107,17 @@ def parts(
 
     with tf.Graph().as_default():
         state_type = tff.to_type(_tensor_types(initial_state(initial)))
-    optimizer_slots = _optimizer_types(layout, settings)
-    private_type = tff.to_type(OD((*_types(layout.joined(layout_lib.PRIVATE)).items(), *optimizer_slots.items())))
+    optimizers = algorithm.client.optimizers(layout)
+    kept = OD((item.name, tff.TensorType(np.float32, item.shape)) for item in algorithm.client.kept(layout))
+    private_type = tff.to_type(
+        OD(
+            (
+                *_types(layout.joined(layout_lib.PRIVATE)).items(),
+                *_optimizer_types(optimizers, layout, settings).items(),
+                *kept.items(),
+            )
+        )
+    )
     shards_type = tff.TensorType(np.str_, [None])
     work_type = OD(
         shards=shards_type, **{name: tff.TensorType(np.int64) for name in ("seed", "first_step", "steps", "epoch_steps")}
@@ -133,18 +142,18 @@ def parts(
     @tf.autograph.experimental.do_not_convert
     def new_model() -> client_work.ClientModel:
         with keras_in_tff.version_2():
-            return client_work.ClientModel(make_network, schema, settings.learning_rate)
+            return client_work.ClientModel(make_network, schema, settings.learning_rate, optimizers)
 
     def incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
         return OD((*shared["common"].items(), *personal["values"].items()))
 
     @tff.tensorflow.computation(shared_type, personal_type, client_type)
     def train(shared: Any, personal: Any, client: Any) -> Any:
-        done = client_work.train(
+        done = algorithm.client.train(
             new_model(), layout, settings, incoming(shared, personal), shared["template"], client["private"], client["work"]
         )
         report = OD(values=done.upload, seen=done.seen, examples=done.examples, serves=client["serves"], loss=done.loss)
-        return OD(private=done.private, report=report)
+        return OD(private=OD((name, done.private[name]) for name, _ in tff.structure.to_elements(private_type)), report=report)
 
     @tff.tensorflow.computation(shared_type, personal_type, evaluation_client_type)
     def evaluate_client(shared: Any, personal: Any, client: Any) -> Any:
@@ -159,7 +168,8 @@ def parts(
         new_state, diagnostics = algorithm.aggregate(
             layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
         )
-        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=OD(diagnostics))
+        all_diagnostics = OD((*diagnostics.items(), *base.template_distances(layout, new_state).items()))
+        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=all_diagnostics)
         return _state_struct(new_state), round_report
 
     return Parts(
@@ -298,12 +308,18 @@ def _collected_type(value_type: tff.StructType, client_count: int) -> tff.Struct
     return tff.to_type(OD(value=stacked(value_type), present=tff.TensorType(np.bool_, [client_count])))
 
 
-def _optimizer_types(layout: layout_lib.Layout, settings: client_work.TrainingSettings) -> "OD[str, Any]":
-    """The types of the optimizer's slots: an optimizer of stand-ins has the same, and a third network need not be built."""
+def _optimizer_types(
+    optimizers: "Mapping[str, Sequence[str]]", layout: layout_lib.Layout, settings: client_work.TrainingSettings
+) -> "OD[str, Any]":
+    """The types of the optimizers' slots: optimizers of stand-ins have the same, and a third network need not be built."""
+    shapes = {slot.name: slot.shape for slot in layout.slots}
+    types: OD[str, Any] = OD()
     with tf.Graph().as_default():
-        stand_ins = [tf.Variable(tf.zeros(slot.shape)) for slot in layout.slots if slot.trainable]
-        slots = client_work.optimizer_slots(client_work.make_optimizer(stand_ins, settings.learning_rate))
-        return OD((name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in slots.items())
+        for prefix, names in optimizers.items():
+            stand_ins = [tf.Variable(tf.zeros(shapes[name])) for name in names]
+            slots = client_work.optimizer_slots(client_work.make_optimizer(stand_ins, settings.learning_rate), prefix)
+            types.update((name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in slots.items())
+    return types
 
 
 def _client_id(client_type: tff.StructType) -> tff.Computation:

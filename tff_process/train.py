@@ -19,6 +19,12 @@ def main() -> None:
     flags.DEFINE_string("algorithm", "pf_msmtrec", "What to train with; an unknown name lists the known ones.")
     flags.DEFINE_integer("seed", 0, "Of initial values, row order and --data=synthetic.", lower_bound=0)
     flags.DEFINE_bool("resume", False, "Continue the run in --output after its last complete round.")
+    flags.DEFINE_string("init_from", None, "A finished run: --new_scenario starts from what its scenarios have in common.")
+    flags.DEFINE_string(
+        "new_scenario",
+        None,
+        "A scenario of --data that joins the run of --init_from: it trains alone, nothing of that run changes.",
+    )
     command.run(_main)
 
 
@@ -30,12 +36,19 @@ def _main(argv: "list[str]") -> None:
 
     f = flags.FLAGS
     registry.check(f.algorithm)
+    if (f.init_from is None) != (f.new_scenario is None):
+        raise errors.PfrecError("--init_from and --new_scenario belong together; give both or neither")
     plan = training_flags.plan(f.algorithm, f.seed)
     output = pathlib.Path(f.output)
     if f.data == "synthetic" and not f.resume:
         files.require_empty(output, besides=[run_directory.SYNTHETIC_DATA])
     dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
-    print(f"training {f.algorithm} on {dataset.path} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
+    if f.new_scenario is not None:
+        from tff_process import joining
+
+        dataset = joining.only(dataset, f.new_scenario)
+        plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
+    print(f"training {plan.algorithm} on {dataset.path} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
     outcome = training.train(
         plan,
         dataset,

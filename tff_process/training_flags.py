@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pfrec import errors
+from tff_process import rival_flags, sharing_rules
 
 if TYPE_CHECKING:
     from tff_process import plan as plan_lib
@@ -67,7 +68,7 @@ def define() -> None:
         upper_bound=1.0,
     )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
-    flags.DEFINE_float("fedprox_mu", 0.01, "fedprox: weight of the pull towards the values received; 0 is fedavg.", lower_bound=0.0)
+    rival_flags.define()
     flags.DEFINE_multi_string(
         "sharing",
         [],
@@ -126,8 +127,13 @@ def options() -> "options_lib.Options":
     )
 
 
-def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
+def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ()) -> "plan_lib.Plan":
     """The plan that the flags describe.
+
+    Args:
+      algorithm: by name.
+      seed: of the run.
+      sharing: rules that go over the algorithm's policy and `--sharing`.
 
     Raises:
       PfrecError: where a value does not fit.
@@ -170,7 +176,8 @@ def plan(algorithm: str, seed: int) -> "plan_lib.Plan":
             proximal=f.proximal,
         ),
         fedprox_mu=f.fedprox_mu,
-        sharing=tuple(_rule(text) for text in f.sharing),
+        rivals=rival_flags.settings(),
+        sharing=(*(sharing_rules.parse(text, "sharing") for text in f.sharing), *sharing),
     )
 
 
@@ -179,10 +186,3 @@ def _widths(name: str) -> "tuple[int, ...]":
         return tuple(int(text) for text in flags.FLAGS[name].value)
     except ValueError:
         raise errors.PfrecError(f"--{name}={','.join(flags.FLAGS[name].value)}: give whole numbers, as 64,32") from None
-
-
-def _rule(text: str) -> "tuple[str, str]":
-    group, equals, rule = text.partition("=")
-    if not equals:
-        raise errors.PfrecError(f"--sharing={text}: give GROUP=shared or GROUP=private")
-    return group, rule

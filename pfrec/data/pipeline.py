@@ -5,7 +5,7 @@ an epoch continues where the round before it stopped.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +56,15 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int, *, seed: Any, epoch: Any, first_step: Any, steps: Any
+    shards: tf.Tensor,
+    schema: schema_lib.Schema,
+    batch_size: int,
+    *,
+    seed: Any,
+    epoch: Any,
+    first_step: Any,
+    steps: Any,
+    scenarios: Optional[tf.Tensor] = None,
 ) -> tf.data.Dataset:
     """A stretch of the batches of one epoch.
 
@@ -68,21 +76,27 @@ def epoch_batches(
       epoch: int64 scalar, which one, from 0.
       first_step: int64 scalar, where in the epoch to begin.
       steps: int64 scalar, how many batches at most.
+      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
 
     Returns:
-      batches as of `decode_blocks`.
+      batches as of `decode_blocks`, and with `scenarios` also `scenario`, int32 [rows].
     """
 
     @tf.autograph.experimental.do_not_convert
-    def permute(window: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
+    def permute(window: tf.Tensor, blocks: Any) -> dict[str, tf.Tensor]:
+        records, scenario = (blocks, None) if scenarios is None else blocks
         rows = decode_blocks(records, schema)
+        if scenario is not None:
+            rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
         window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, epoch]), window)
         order = tf.argsort(tf.random.stateless_uniform([tf.shape(rows["labels"])[0]], window_seed))
         return {name: tf.gather(value, order) for name, value in rows.items()}
 
-    blocks = tf.data.TFRecordDataset(shards).shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + epoch)
-    windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
-    return windows.rebatch(batch_size).skip(first_step).take(steps)
+    read = tf.data.TFRecordDataset(shards)
+    if scenarios is not None:
+        read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
+    blocks = read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + epoch)
+    return blocks.batch(WINDOW_BLOCKS).enumerate().map(permute).rebatch(batch_size).skip(first_step).take(steps)
 
 
 def training_batches(
@@ -94,6 +108,7 @@ def training_batches(
     first_step: Any,
     steps: Any,
     epoch_steps: Any,
+    scenarios: Optional[tf.Tensor] = None,
 ) -> tf.data.Dataset:
     """The batches of one round of training as one dataset, for Keras's loop.
 
@@ -105,15 +120,18 @@ def training_batches(
       first_step: int64 scalar, steps before this round.
       steps: int64 scalar, steps of this round.
       epoch_steps: int64 scalar, `steps_per_epoch`.
+      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
 
     Returns:
-      batches as of `decode_blocks`, with `dropout_seed`, int64 [2].
+      batches as of `decode_blocks`, with `dropout_seed`, int64 [2], and with `scenarios` also `scenario`, int32 [rows].
     """
     seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
 
     @tf.autograph.experimental.do_not_convert
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        return epoch_batches(shards, schema, batch_size, seed=seed, epoch=number, first_step=0, steps=epoch_steps)
+        return epoch_batches(
+            shards, schema, batch_size, seed=seed, epoch=number, first_step=0, steps=epoch_steps, scenarios=scenarios
+        )
 
     @tf.autograph.experimental.do_not_convert
     def with_seed(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -126,6 +144,11 @@ def training_batches(
 def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """The seed of a step's dropout masks, int64 [2]."""
     return tf.stack([seed, step])
+
+
+@tf.autograph.experimental.do_not_convert
+def _of_scenario(shard: tf.Tensor, scenario: tf.Tensor) -> tf.data.Dataset:
+    return tf.data.Dataset.zip((tf.data.TFRecordDataset(shard), tf.data.Dataset.from_tensors(scenario).repeat()))
 
 
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:

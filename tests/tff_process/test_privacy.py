@@ -167,3 +167,22 @@ def test_the_collector_knows_no_order():
     kind = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2])))
     collector = process._collector(kind, 3)
     assert collector.result_type["present"].shape == (3,)
+
+
+@pytest.mark.parametrize("algorithm", ["apfl", "ditto"])
+def test_a_personal_model_has_no_influence_on_what_is_sent(training, algorithm):
+    """With real steps, whatever the personal model, its mixture weight and its optimizer hold, SERVER's values stay bit for bit the same."""
+    reference, _ = planted_round(training(algorithm), lambda client, name, value: value)
+    changed = 0
+
+    def change(client, name, value):
+        nonlocal changed
+        if name.startswith(("global/", "optimizer/0")):
+            return value
+        changed += 1
+        return np.asarray(value + 0.25, value.dtype)
+
+    found, _ = planted_round(training(algorithm), change)
+    assert changed > 3 * len(training(algorithm).process.layout.uploaded)
+    for before, after in zip(reference, found):
+        np.testing.assert_array_equal(before, after)

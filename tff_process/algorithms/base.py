@@ -1,4 +1,4 @@
-"""What a federated algorithm is: data and one pure function.
+"""What a federated algorithm is: data, one pure function of the server, and where it needs one a strategy of the client.
 
 The frame does the rest alike for all: it gives each client its values, trains, stacks what comes back along a client axis, and keeps the
 state. Everything here is TensorFlow without TFF and can be called eagerly.
@@ -12,7 +12,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from pfrec import groups
-from tff_process import client_work
+from tff_process import client_strategy, client_work
 from tff_process import layout as layout_lib
 
 TEMPLATE, RECEIVED = client_work.TEMPLATE, client_work.RECEIVED
@@ -76,9 +76,10 @@ class Algorithm:
       aggregate: `(layout, tasks, state, updates) -> (state, diagnostics)`, pure; `tasks` are the task names in model order. Called
         only where at least one client is present.
       proximal: weight of the clients' pull towards `anchor`; 0 for none.
-      anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or `RECEIVED` (all that is common to
+      anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or `RECEIVED` (all that is shared to
         the values of the round's start).
       initial_extra: makes `ServerState.extra` before the first round.
+      client: what a client does in a round, and what it keeps for it.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Algorithm:
     proximal: float = 0.0
     anchor: str = TEMPLATE
     initial_extra: Callable[[layout_lib.Layout, int], Values] = no_extra
+    client: client_strategy.Strategy = client_strategy.Strategy()
 
 
 def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int, initial: Values) -> ServerState:
@@ -107,3 +109,13 @@ def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int,
         template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
         extra=algorithm.initial_extra(layout, clients),
     )
+
+
+def template_distances(layout: layout_lib.Layout, state: ServerState) -> Diagnostics:
+    """How far each client's personal values are from the template, by group: `||P[k] - G||`, float32 [clients]."""
+    squares: dict[str, list[tf.Tensor]] = {}
+    for slot in layout.joined(layout_lib.PERSONAL):
+        difference = state.personal[slot.name] - state.template[slot.name]
+        flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
+        squares.setdefault(slot.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
+    return collections.OrderedDict((f"template_distance/{group}", tf.sqrt(tf.add_n(parts))) for group, parts in squares.items())

@@ -12,6 +12,7 @@ from tff_process import layout as layout_lib
 from tff_process.algorithms import base, registry
 
 SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
+EVERYTHING = ("ditto", "pfedme", "apfl", "fedamp", "fedala", "fedavg_finetune", "fedadam", "fedyogi")
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -29,6 +30,9 @@ def layout_of(name, schema):
         ("fedavg", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
         ("fedprox", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
         ("pf_msmtrec", {"embedding", "numeric", "expert", "gate", "tower"}),
+        ("fedrep", {"embedding", "numeric", "expert"}),
+        ("fedhca2", {"embedding", "numeric", "expert", "tower"}),
+        *((name, {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}) for name in EVERYTHING),
     ],
 )
 def test_kinds_that_leave_a_client(name, kinds, schema):
@@ -43,7 +47,7 @@ def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(sche
     algorithm, layout = layout_of("fedprox", schema)
     settings = client_work.TrainingSettings(proximal=algorithm.proximal, anchor=algorithm.anchor)
     incoming = {slot.name: tf.zeros(slot.shape) for slot in layout.uploaded}
-    anchors = client_work._anchors(layout, settings, incoming, {})
+    anchors = client_work.anchors_of(layout, settings, incoming, {})
     assert set(anchors) == {s.name for s in layout.uploaded if not s.name.endswith(STATISTICS)}
     assert all(anchors[name] is incoming[name] for name in anchors)
 
@@ -52,9 +56,9 @@ def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
     algorithm, layout = layout_of("pf_msmtrec", schema)
     assert algorithm.anchor == base.TEMPLATE
     template = {slot.name: tf.zeros(slot.shape) for slot in layout.joined(layout_lib.PERSONAL)}
-    anchors = client_work._anchors(layout, client_work.TrainingSettings(proximal=1.0), {}, template)
+    anchors = client_work.anchors_of(layout, client_work.TrainingSettings(proximal=1.0), {}, template)
     assert set(anchors) == {s.name for s in layout.joined(layout_lib.PERSONAL) if s.kind == "expert"}
-    assert client_work._anchors(layout, client_work.TrainingSettings(), {}, template) == {}
+    assert client_work.anchors_of(layout, client_work.TrainingSettings(), {}, template) == {}
 
 
 def work_of(dataset):

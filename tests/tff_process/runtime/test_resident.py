@@ -58,7 +58,7 @@ def run_rounds(training):
     return states, metrics
 
 
-@pytest.fixture(scope="module", params=["pf_msmtrec", "fedavg"])
+@pytest.fixture(scope="module", params=["pf_msmtrec", "apfl"])
 def both(request, dataset, workers, a_crew, tmp_path_factory):
     """Three rounds, in each of which one client of three is absent, by the pure process, by one worker and by two."""
     algorithm = request.param

@@ -1,0 +1,46 @@
+"""The network of every algorithm: an MMoE for all federated ones and `pooled_mmoe`, its own for each other pooled one."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from pfrec.data import schema as schema_lib
+from pfrec.models import aitm, esmm, mmoe, pepnet, ple, pooled, shared_bottom, single_task, star
+from pfrec.models.config import ModelConfig
+
+POOLED: "Mapping[str, type[pooled.PooledModel]]" = {
+    "pooled_aitm": aitm.AITM,
+    "pooled_esmm": esmm.ESMM,
+    "pooled_pepnet": pepnet.PEPNet,
+    "pooled_ple": ple.PLE,
+    "pooled_shared_bottom": shared_bottom.SharedBottom,
+    "pooled_single_task": single_task.SingleTask,
+    "pooled_star": star.STAR,
+}
+
+
+def build(algorithm: str, schema: schema_lib.Schema, config: ModelConfig, seed: int, scenarios: int) -> tf.keras.Model:
+    """The network of an algorithm with all its variables made.
+
+    Args:
+      algorithm: by name.
+      schema: of the rows.
+      config: its shape.
+      seed: of all initial values.
+      scenarios: how many scenarios there are.
+    """
+    if algorithm not in POOLED:
+        return mmoe.build(schema, config, seed)
+    model = POOLED[algorithm](schema, config, seed, scenarios)
+    inputs = {
+        "categorical": tf.zeros([1, len(schema.categorical)], tf.int32),
+        "numerical": tf.zeros([1, len(schema.numerical)], tf.float32),
+        pooled.SCENARIO: tf.zeros([1], tf.int32),
+    }
+    model(inputs, training=False)
+    return model
+
+
+def for_scenario(network: tf.keras.Model, number: int) -> tf.keras.Model:
+    """The network as one scenario sees it: with the inputs of any model."""
+    return pooled.ForScenario(network, number) if isinstance(network, pooled.PooledModel) else network

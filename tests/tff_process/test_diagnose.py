@@ -1,0 +1,60 @@
+"""What a run's diagnostics say, and that they are drawn."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pfrec import run_directory
+from pfrec.data import pipeline
+from tff_process import diagnose
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base
+
+
+def test_distances_from_the_template_by_hand():
+    """Over both variables of the group: sqrt(3^2 + 4^2) and 0."""
+    slots = tuple(layout_lib.Slot(name, "expert", "expert/0/shared", "0", (1,), True, layout_lib.PERSONAL) for name in ("a", "b"))
+    state = base.ServerState(
+        0,
+        {},
+        {"a": tf.constant([[4.0], [1.0]]), "b": tf.constant([[6.0], [2.0]])},
+        {"a": tf.constant([1.0]), "b": tf.constant([2.0])},
+        {},
+    )
+    found = base.template_distances(layout_lib.Layout(slots), state)
+    np.testing.assert_allclose(found["template_distance/expert/0/shared"], [5.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def run(two_scenarios_run, tmp_path_factory):
+    """A copy: drawing writes into it."""
+    path = tmp_path_factory.mktemp("drawn") / "run"
+    shutil.copytree(two_scenarios_run, path)
+    return run_directory.open_run(path)
+
+
+def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
+    found = diagnose.rounds(run)
+    assert sorted(found) == [1, 2]
+    groups = {f"expert/{m}/shared" for m in range(2)} | {"tower/ctr", "tower/cvr"}
+    for value in found.values():
+        for kind in ("conflict_share", "attention", "gram", "template_distance"):
+            assert {name.partition("/")[2] for name in value if name.startswith(f"{kind}/")} == groups
+    names = {path.name for path in diagnose.draw(run)}
+    assert {"conflict_share.svg", "template_distance.svg", "gate_use.svg", "gate_use.json"} <= names
+    assert {f"attention_{group.replace('/', '_')}.svg" for group in groups} <= names
+    # Drawing again finds the same rounds.
+    assert diagnose.rounds(run) == found
+
+
+def test_gate_use_is_the_mean_over_valid_rows(run, dataset):
+    gates = json.loads((run.path / "diagnostics" / "gate_use.json").read_text()) if diagnose.draw(run) else {}
+    model = run.load_model("nl")
+    (batch,) = pipeline.evaluation_batches(tf.constant(dataset.shards("nl", "valid")), dataset.schema)
+    logits = model.features(batch) @ model.gates["ctr"].dense.kernel + model.gates["ctr"].dense.bias
+    weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(gates["nl"]["ctr"], weights.mean(0), rtol=1e-5)
+    assert sum(gates["es"]["cvr"]) == pytest.approx(1.0)

@@ -1,0 +1,127 @@
+"""APFL: each client mixes a model of its own with the global one, and learns how much of which.
+
+Formula, for every batch, with w the client's copy of the global model, v its own model and `m = alpha * v + (1 - alpha) * w`:
+`w -= step of grad f(w)`, `v -= step of alpha * grad f(m)`, `alpha -= rate * <v - w, grad f(m)>`, kept within 0 to 1. w is averaged as in FedAvg; m
+is evaluated and exported. alpha = 1 is local training alone; with alpha = 0, m is the client's trained copy of FedAvg's model.
+
+[ours] The steps are Adam's, with moments of their own for v. Batch statistics of m are its own and not mixed. All that is private (tables of
+private features) exists for w and for v.
+
+References:
+  Deng et al., "Adaptive Personalized Federated Learning", arXiv 2003.13461, algorithm 1 and equation 10.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from tff_process import client_strategy, client_work
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base, fedavg
+
+ALPHA, GLOBAL, LOCAL = "alpha", "global/", "local/"
+LOCAL_OPTIMIZER = f"{client_work.OPTIMIZER}/local"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """APFL's knobs.
+
+    Attributes:
+      alpha: how much of the mixture is the client's own model at first, 0 to 1.
+      rate: step size of alpha; 0 keeps it as it is.
+    """
+
+    alpha: float = 0.5
+    rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0 or not 0.0 <= self.rate < float("inf"):
+            raise errors.PfrecError("apfl: alpha must be between 0 and 1, and its rate must not be negative")
+
+
+class Mixture(client_strategy.Strategy):
+    """APFL's client: the mixture under the variables' own names, v under `local/`, the private part of w under `global/`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def optimizers(self, layout: layout_lib.Layout) -> "Mapping[str, Sequence[str]]":
+        trained = [slot.name for slot in layout.slots if slot.trainable]
+        return {client_work.OPTIMIZER: trained, LOCAL_OPTIMIZER: trained}
+
+    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
+        return [
+            *client_strategy.personal_copies(layout),
+            *client_strategy.second_copies([slot for slot in layout.slots if slot.trainable], LOCAL),
+            *client_strategy.second_copies(layout.joined(layout_lib.PRIVATE), GLOBAL),
+            client_strategy.Kept(ALPHA, (), self._settings.alpha),
+        ]
+
+    def train(
+        self,
+        model: client_work.ClientModel,
+        layout: layout_lib.Layout,
+        settings: client_work.TrainingSettings,
+        incoming: client_work.Values,
+        template: client_work.Values,
+        private: client_work.Values,
+        work: client_work.Values,
+    ) -> client_work.ClientRound:
+        batches = client_work.batches_of(model, settings, work)
+        trained = [slot.name for slot in layout.slots if slot.trainable]
+        statistics = [slot.name for slot in layout.slots if not slot.trainable]
+        private_names = [slot.name for slot in layout.joined(layout_lib.PRIVATE)]
+        before = client_strategy.under(private, LOCAL)
+
+        @tf.autograph.experimental.do_not_convert
+        def mixed(alpha: tf.Tensor, v: Any, w: client_work.Values) -> "dict[str, tf.Tensor]":
+            return {name: alpha * own + (1.0 - alpha) * w[name] for name, own in zip(trained, v)}
+
+        @tf.autograph.experimental.do_not_convert
+        def step(batch: Any, state: Any) -> Any:
+            # The network holds w from step to step; m, then v, pass through it.
+            alpha, v, own_statistics = state
+            loss, slopes = client_work.gradients(model, settings, batch, {})
+            model.apply(slopes)
+            w, w_statistics = model.read(trained), model.read(statistics)
+            model.load({**mixed(alpha, v, w), **dict(zip(statistics, own_statistics))})
+            _, at_mixture = client_work.gradients(model, settings, batch, {})
+            dense = {name: tf.convert_to_tensor(slope) for name, slope in at_mixture.items() if slope is not None}
+            own_statistics = tuple(model.read(statistics).values())
+            model.load(dict(zip(trained, v)))
+            model.apply({name: alpha * slope for name, slope in dense.items()}, LOCAL_OPTIMIZER)
+            along = [tf.reduce_sum((own - w[name]) * dense[name]) for name, own in zip(trained, v) if name in dense]
+            v = tuple(model.read(trained).values())
+            model.load({**w, **w_statistics})
+            return loss, (tf.clip_by_value(alpha - self._settings.rate * tf.add_n(along), 0.0, 1.0), v, own_statistics)
+
+        @tf.function
+        def loop() -> Any:
+            model.load(client_strategy.of_optimizers(private))
+            model.load(incoming)
+            model.load(client_strategy.under(private, GLOBAL))
+            start = (private[ALPHA], tuple(before[name] for name in trained), tuple(private[name] for name in statistics))
+            done = client_work.over(model, layout, batches, step, start)
+            alpha, v, own_statistics = done.state
+            upload, w = model.upload(layout), model.read(trained)
+            state = {
+                **model.private_state(layout),
+                **mixed(alpha, v, w),
+                **dict(zip(statistics, own_statistics)),
+                **client_strategy.prefixed(dict(zip(trained, v)), LOCAL),
+                **client_strategy.prefixed(model.read(private_names), GLOBAL),
+                ALPHA: alpha,
+            }
+            return state, upload, done.seen, done.examples, done.loss
+
+        return client_work.ClientRound(*loop())
+
+
+def apfl(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """FedAvg at the server."""
+    return dataclasses.replace(fedavg.fedavg(schema), name="apfl", client=Mixture(settings))

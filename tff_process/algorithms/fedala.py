@@ -1,0 +1,118 @@
+"""FedALA: before it trains, a client merges what it received with what it had, element by element, with weights that it learns.
+
+Formula, for the merged layers: `theta = own + (received - own) * W` with W in 0 to 1, `W -= rate * grad f(theta) * (received - own)` over a
+share of the round's batches; the other layers take the received values. W starts at one and is kept from round to round. What comes out
+of training is the personal model: it is evaluated, exported and merged the next time. With no merged layer the server's model is
+FedAvg's.
+
+[ours] The paper merges the last p layers; here these are kinds of variable groups, by default the towers. The paper learns W to convergence in
+its second round and by one pass from then on; here each round has one pass.
+
+References:
+  Zhang et al., "FedALA: Adaptive Local Aggregation for Personalized Federated Learning", AAAI 2023, algorithm 1; 80% of the rows and
+  a rate of 1 are its defaults.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from tff_process import client_strategy, client_work
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base, fedavg
+
+WEIGHTS = "merge/"
+KINDS = ("embedding", "numeric", "expert", "gate", "tower")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """FedALA's knobs.
+
+    Attributes:
+      kinds: kinds of variable groups that are merged; the others take the received values.
+      rate: step size of the weights.
+      share: of the round's batches that the weights are learned on, above 0 to 1.
+    """
+
+    kinds: "tuple[str, ...]" = ("tower",)
+    rate: float = 1.0
+    share: float = 0.8
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise errors.PfrecError(f"fedala: kind {kind!r} is not one of {', '.join(KINDS)}")
+        if not 0.0 <= self.rate < float("inf") or not 0.0 < self.share <= 1.0:
+            raise errors.PfrecError("fedala: rate must not be negative, and share must be above 0 and at most 1")
+
+    def merged(self, layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+        """The variables that are merged."""
+        return [slot for slot in layout.uploaded if slot.kind in self.kinds and slot.trainable]
+
+
+class AdaptiveMerge(client_strategy.Strategy):
+    """FedALA's client."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
+        weights = [client_strategy.Kept(WEIGHTS + slot.name, slot.shape, 1.0) for slot in self._settings.merged(layout)]
+        return [*client_strategy.personal_copies(layout), *weights]
+
+    def train(
+        self,
+        model: client_work.ClientModel,
+        layout: layout_lib.Layout,
+        settings: client_work.TrainingSettings,
+        incoming: client_work.Values,
+        template: client_work.Values,
+        private: client_work.Values,
+        work: client_work.Values,
+    ) -> client_work.ClientRound:
+        own, batches = self._settings, client_work.batches_of(model, settings, work)
+        steps = tf.cast(tf.math.ceil(own.share * tf.cast(work["steps"], tf.float64)), tf.int64)
+        some = client_work.batches_of(model, settings, {**work, "steps": steps})
+        names = [slot.name for slot in own.merged(layout)]
+        difference = {name: incoming[name] - private[name] for name in names}
+        at_client = {slot.name: private[slot.name] for slot in layout.joined(layout_lib.PRIVATE)}
+
+        @tf.autograph.experimental.do_not_convert
+        def merged(weights: Any) -> "dict[str, tf.Tensor]":
+            return {name: private[name] + difference[name] * weight for name, weight in zip(names, weights)}
+
+        @tf.autograph.experimental.do_not_convert
+        def learn(batch: Any, weights: Any) -> Any:
+            model.load(merged(weights))
+            loss, slopes = client_work.gradients(model, settings, batch, {})
+            moved = [w - own.rate * tf.convert_to_tensor(slopes[name]) * difference[name] for name, w in zip(names, weights)]
+            return loss, tuple(tf.clip_by_value(w, 0.0, 1.0) for w in moved)
+
+        @tf.function
+        def loop() -> Any:
+            model.load(client_strategy.of_optimizers(private))
+            model.load(at_client)
+            model.load(incoming)
+            weights = tuple(private[WEIGHTS + name] for name in names)
+            if names:
+                weights = client_work.over(model, layout, some, learn, weights).state
+                # Batch statistics moved meanwhile.
+                model.load(at_client)
+                model.load(incoming)
+                model.load(merged(weights))
+            done = client_work.fit(model, layout, settings, batches, {})
+            upload = model.upload(layout)
+            state = {**model.private_state(layout), **upload, **client_strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
+            return state, upload, done.seen, done.examples, done.loss
+
+        return client_work.ClientRound(*loop())
+
+
+def fedala(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """FedAvg at the server."""
+    return dataclasses.replace(fedavg.fedavg(schema), name="fedala", client=AdaptiveMerge(settings))

@@ -1,0 +1,94 @@
+"""FedAMP: each client receives a mixture of all models that favours those that are like its own.
+
+Formula, with `d[i, j] = ||w[i] - w[j]||^2`: `u[i] = sum over j of xi[i, j] * w[j]`, `xi[i, j] = alpha * A'(d[i, j])` for j other than i,
+xi[i, i] the rest to one, and `A(d) = 1 - exp(-d / sigma)`. Client i starts from u[i] and minimises
+`F[i](w) + proximal / 2 * ||w - u[i]||^2`.
+
+[ours] d is taken in units of its mean over the pairs present, and alpha stands for the paper's alpha / sigma times the number of other
+clients: so `xi[i, j] = alpha / (N - 1) * exp(-d[i, j] / sigma)` and alpha at most 1 keeps every weight at least zero, for models of any
+size. Shared embedding tables are averaged by rows seen, as in all algorithms here. alpha = 0 is local training of all else; sigma
+towards infinity with alpha = (N - 1) / N is the plain mean.
+
+References:
+  Huang et al., "Personalized Cross-Silo Federated Learning on Non-IID Data", AAAI 2021, equations 3 to 6.
+"""
+
+import collections
+import dataclasses
+
+import tensorflow as tf
+
+from pfrec import errors, groups
+from pfrec.data import schema as schema_lib
+from tff_process import layout as layout_lib
+from tff_process.aggregation import gram as gram_lib
+from tff_process.aggregation import mix
+from tff_process.algorithms import base, fedavg
+
+PERSONAL = ("expert", "gate", "tower", "numeric", "batch_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """FedAMP's knobs.
+
+    Attributes:
+      alpha: how much a client takes from the others at most, 0 to 1.
+      sigma: the distance, in mean distances, at which a client takes 1/e of that.
+      proximal: weight of the pull towards the received mixture; the paper's lambda / alpha_K.
+    """
+
+    alpha: float = 0.5
+    sigma: float = 1.0
+    proximal: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0 or not self.sigma > 0.0 or not 0.0 <= self.proximal < float("inf"):
+            raise errors.PfrecError("fedamp: alpha must be between 0 and 1, sigma above 0, and proximal not negative")
+
+
+def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """xi [N, N], float64; rows sum to 1, an absent client keeps its own.
+
+    Args:
+      settings: the knobs.
+      gram: inner products of the clients' models or, as distances are the same, of their differences from one model, [N, N].
+      present: bool [N].
+    """
+    square = tf.linalg.diag_part(gram)
+    distance = tf.maximum(square[:, tf.newaxis] + square[tf.newaxis, :] - 2.0 * gram, 0.0)
+    here = tf.cast(present, tf.float64)
+    pairs = here[:, tf.newaxis] * here[tf.newaxis, :] * (1.0 - tf.eye(tf.shape(gram)[0], dtype=tf.float64))
+    typical = tf.math.divide_no_nan(tf.reduce_sum(pairs * distance), tf.reduce_sum(pairs))
+    near = tf.exp(-tf.math.divide_no_nan(distance, settings.sigma * typical))
+    others = settings.alpha * pairs * tf.math.divide_no_nan(near, tf.reduce_sum(here) - 1.0)
+    return others + tf.linalg.diag(1.0 - tf.reduce_sum(others, axis=1))
+
+
+def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """Everything is shared, and comes back mixed for each client; embedding tables by their feature's policy."""
+    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *groups.feature_rules(schema))
+
+    def aggregate(
+        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    ) -> "tuple[base.ServerState, base.Diagnostics]":
+        del tasks
+        slots = layout.joined(layout_lib.PERSONAL)
+        personal, diagnostics = collections.OrderedDict(state.personal), {}
+        if slots:
+            # Differences from one model have the models' distances, and lose less to rounding.
+            origin = {slot.name: mix.weighted_mean(updates.values[slot.name], updates.examples) for slot in slots}
+            gram = gram_lib.gram([updates.values[slot.name] - origin[slot.name] for slot in slots if slot.trainable])
+            xi = weights(settings, gram, updates.present)
+            for slot in slots:
+                mixed = mix.combine(xi, updates.values[slot.name])
+                before = state.personal[slot.name]
+                personal[slot.name] = tf.where(mix.along(updates.present, before), mixed, before)
+            diagnostics = {"attention/all": xi}
+        template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
+        common = fedavg.average(layout, state.common, updates)
+        return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
+
+    return base.Algorithm(
+        "fedamp", groups.SharingPolicy(rules), PERSONAL, aggregate, proximal=settings.proximal, anchor=base.RECEIVED
+    )

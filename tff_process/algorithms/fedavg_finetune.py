@@ -1,0 +1,44 @@
+"""FedAvg with local fine-tuning: each client is judged by, and served with, the received model trained on its own rows.
+
+The fine-tuned model of a round is what the client's own training made of that round's global model before it was averaged: fine-tuning by one
+round of local work, at no cost besides keeping it. The server's values are FedAvg's.
+
+References:
+  Cheng et al., "Fine-tuning is Fine in Federated Learning", arXiv 2108.07313.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+from pfrec.data import schema as schema_lib
+from tff_process import client_strategy, client_work
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base, fedavg
+
+
+class KeepTrained(client_strategy.Strategy):
+    """Plain training whose outcome the client keeps."""
+
+    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
+        return client_strategy.personal_copies(layout)
+
+    def train(
+        self,
+        model: client_work.ClientModel,
+        layout: layout_lib.Layout,
+        settings: client_work.TrainingSettings,
+        incoming: client_work.Values,
+        template: client_work.Values,
+        private: client_work.Values,
+        work: client_work.Values,
+    ) -> client_work.ClientRound:
+        shared = {slot.name for slot in layout.uploaded}
+        plain = collections.OrderedDict((name, value) for name, value in private.items() if name not in shared)
+        done = client_work.train(model, layout, settings, incoming, template, plain, work)
+        return dataclasses.replace(done, private={**done.private, **done.upload})
+
+
+def fedavg_finetune(schema: schema_lib.Schema) -> base.Algorithm:
+    """FedAvg at the server."""
+    return dataclasses.replace(fedavg.fedavg(schema), name="fedavg_finetune", client=KeepTrained())

@@ -1,0 +1,147 @@
+"""FedHCA2: encoders take a conflict-averse common update, decoders one attended over decoders, both by weights learned for each client.
+
+Formula, with Delta[k] = W[k] - P[k]. Encoder: `U` is the conflict-averse update (`aggregation.conflict`) of all encoders,
+`P'[k] = W[k] + a[k] * U`. Decoders, of all clients and tasks alike, variable by variable of size d: `T[k] = sum over j of softmax over j of
+(Delta[k]'Delta[j] / sqrt(d)) * Delta[j]`, `P'[k] = W[k] + b[k, layer] * T[k]`. The hyper weights a and b descend the clients' losses by what
+the next update says of the direction that was taken: `a[k] += rate * <Delta[k], U>`, within 0 to 1. Weights of zero with a rate of zero are
+local training of all personal variables.
+
+[ours] The product is a cosine: the updates are Adam's, whose lengths are no gradients'. Encoders are experts and the projection of
+numerical features, decoders are towers; gates and batch normalisation stay; shared tables are averaged by rows seen, as in all
+algorithms here.
+
+References:
+  Lu et al., "FedHCA2: Towards Hetero-Client Federated Multi-Task Learning", CVPR 2024; c = 0.4 and first weights of 0.1 are the defaults of
+  its code.
+"""
+
+import collections
+import dataclasses
+
+import tensorflow as tf
+
+from pfrec import errors, groups
+from pfrec.data import schema as schema_lib
+from tff_process import layout as layout_lib
+from tff_process.aggregation import conflict, mix
+from tff_process.aggregation import gram as gram_lib
+from tff_process.algorithms import base, fedavg
+
+ENCODER = "encoder"
+_ENCODERS = ("expert", "numeric")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """FedHCA2's knobs.
+
+    Attributes:
+      radius: c of the conflict-averse update, 0 to below 1.
+      weight: the hyper weights at first, 0 to 1.
+      rate: their step size; 0 keeps them as they are.
+    """
+
+    radius: float = 0.4
+    weight: float = 0.1
+    rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.radius < 1.0 or not 0.0 <= self.weight <= 1.0 or not 0.0 <= self.rate < float("inf"):
+            raise errors.PfrecError("fedhca2: radius must be 0 to below 1, weight 0 to 1, and rate must not be negative")
+
+
+def encoder(layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+    """The personal variables of the encoder."""
+    return [slot for slot in layout.joined(layout_lib.PERSONAL) if slot.kind in _ENCODERS]
+
+
+def decoders(layout: layout_lib.Layout) -> "dict[str, dict[str, list[layout_lib.Slot]]]":
+    """The personal variables of the decoders: by layer, then by the variable's path in its decoder, one for each task."""
+    found: dict[str, dict[str, list[layout_lib.Slot]]] = {}
+    for slot in layout.joined(layout_lib.PERSONAL):
+        if slot.kind not in _ENCODERS:
+            path = slot.name[len(slot.group) + 1 :]
+            found.setdefault(path.rpartition("/")[0], {}).setdefault(path, []).append(slot)
+    return found
+
+
+def attention(gram: tf.Tensor, size: int, members: tf.Tensor) -> tf.Tensor:
+    """float64 [N, N]: softmax over the members of the updates' inner products by the root of their size; a row of zeros for the others."""
+    here = tf.cast(members, tf.float64)
+    logits = gram / tf.sqrt(tf.constant(float(size), tf.float64)) + tf.math.log(here)[tf.newaxis, :]
+    # A row of nothing but -inf is NaN, which the mask takes away.
+    return tf.math.multiply_no_nan(tf.nn.softmax(logits), here[:, tf.newaxis] * tf.ones_like(gram))
+
+
+def _inner(first: "list[tf.Tensor]", second: "list[tf.Tensor]") -> tf.Tensor:
+    """Inner products over some variables together, float64 [N], of values [N, ...]."""
+    flat = [tf.reshape(tf.cast(a, tf.float64) * tf.cast(b, tf.float64), [tf.shape(a)[0], -1]) for a, b in zip(first, second)]
+    return tf.add_n([tf.reduce_sum(product, axis=1) for product in flat])
+
+
+def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """Experts, numerical projection and towers are personal; gates and batch normalisation stay; embeddings by their feature's policy."""
+    rules = (("expert/*/shared", "shared"), ("numeric", "shared"), ("tower/*", "shared"), *groups.feature_rules(schema))
+
+    def initial_extra(layout: layout_lib.Layout, clients: int) -> base.Values:
+        first: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
+        first[f"weight/{ENCODER}"] = tf.fill([clients], settings.weight)
+        for layer, leaves in decoders(layout).items():
+            first[f"weight/{layer}"] = tf.fill([clients * max(len(slots) for slots in leaves.values())], settings.weight)
+        # What each client was last moved along.
+        first.update((f"moved/{s.name}", tf.zeros([clients, *s.shape])) for s in layout.joined(layout_lib.PERSONAL))
+        return first
+
+    def aggregate(
+        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    ) -> "tuple[base.ServerState, base.Diagnostics]":
+        personal, extra = collections.OrderedDict(state.personal), collections.OrderedDict(state.extra)
+        diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
+
+        def learned(part: str, deltas: "list[tf.Tensor]", moved: "list[tf.Tensor]", members: tf.Tensor) -> tf.Tensor:
+            length = tf.sqrt(_inner(deltas, deltas) * _inner(moved, moved))
+            agreement = tf.math.divide_no_nan(_inner(deltas, moved), length)
+            weight = tf.cast(state.extra[f"weight/{part}"], tf.float64)
+            stepped = tf.clip_by_value(weight + settings.rate * agreement, 0.0, 1.0)
+            extra[f"weight/{part}"] = tf.cast(tf.where(members, stepped, weight), tf.float32)
+            diagnostics[f"weight/{part}"] = extra[f"weight/{part}"]
+            return extra[f"weight/{part}"]
+
+        def move(slot: layout_lib.Slot, along: tf.Tensor, weight: tf.Tensor, members: tf.Tensor) -> None:
+            trained, before = updates.values[slot.name], state.personal[slot.name]
+            own = tf.where(mix.along(updates.present, along), trained, before)
+            personal[slot.name] = tf.where(mix.along(members, along), trained + mix.along(weight, along) * along, own)
+            extra[f"moved/{slot.name}"] = tf.where(mix.along(members, along), along, state.extra[f"moved/{slot.name}"])
+
+        def delta(slot: layout_lib.Slot) -> tf.Tensor:
+            return updates.values[slot.name] - state.personal[slot.name]
+
+        slots = encoder(layout)
+        deltas = [delta(slot) for slot in slots]
+        if slots:
+            weight = learned(ENCODER, deltas, [state.extra[f"moved/{slot.name}"] for slot in slots], updates.present)
+            gram = gram_lib.gram(deltas)
+            update = conflict.conflict_averse(gram, updates.present, settings.radius)[tf.newaxis]
+            for slot, own in zip(slots, deltas):
+                move(slot, tf.broadcast_to(mix.combine(update, own), tf.shape(own)), weight, updates.present)
+            diagnostics[f"gram/{ENCODER}"] = gram
+            diagnostics[f"conflict_share/{ENCODER}"] = conflict.conflict_share(gram, updates.present)
+        for layer, leaves in decoders(layout).items():
+            owners = next(iter(leaves.values()))
+            serving = [updates.present & (updates.serves[:, tasks.index(slot.member)] > 0) for slot in owners]
+            members = tf.concat(serving, axis=0)
+            stacked = [tf.concat([delta(slot) for slot in own], axis=0) for own in leaves.values()]
+            before = [tf.concat([state.extra[f"moved/{slot.name}"] for slot in own], axis=0) for own in leaves.values()]
+            weights = tf.split(learned(layer, stacked, before, members), len(owners))
+            for own, joined in zip(leaves.values(), stacked):
+                size = int(tf.TensorShape(own[0].shape).num_elements())
+                attended = mix.combine(attention(gram_lib.gram([joined]), size, members), joined)
+                for slot, along, weight, here in zip(own, tf.split(attended, len(own)), weights, serving):
+                    move(slot, along, weight, here)
+        template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
+        common = fedavg.average(layout, state.common, updates)
+        return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics
+
+    return base.Algorithm(
+        "fedhca2", groups.SharingPolicy(rules), ("expert", "numeric", "tower"), aggregate, initial_extra=initial_extra
+    )

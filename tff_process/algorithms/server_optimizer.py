@@ -1,0 +1,79 @@
+"""FedAdam and FedYogi: the mean update of a round is a gradient for an adaptive optimizer at the server.
+
+Formula, with `d = mean of w[k] - w`: `m = beta_1 * m + (1 - beta_1) * d`; FedAdam `v = beta_2 * v + (1 - beta_2) * d^2`, FedYogi
+`v -= (1 - beta_2) * d^2 * sign(v - d^2)`; `w += rate * m / (sqrt(v) + tau)`. m starts at zero and v at tau^2, without bias correction.
+With beta_1 = 0 and beta_2 = 1 the step is `rate / (2 * tau)` times FedAvg's.
+
+Batch statistics are averaged: they are no parameters of a gradient. The rate is tuned in the source; 0.03, near 10^-1.5, was better than
+0.01 on the valid rows of one synthetic data set.
+
+References:
+  Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2; beta_1 = 0.9, beta_2 = 0.99, tau = 0.001 are its defaults.
+"""
+
+import collections
+import dataclasses
+
+import tensorflow as tf
+
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from tff_process import layout as layout_lib
+from tff_process.algorithms import base, fedavg
+
+ADAM, YOGI = "adam", "yogi"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The server optimizer's knobs.
+
+    Attributes:
+      rate: its step size.
+      beta_1, beta_2: decay of the moments.
+      tau: how adaptive it is; larger is less.
+    """
+
+    rate: float = 0.03
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.beta_1 < 1.0 or not 0.0 <= self.beta_2 <= 1.0:
+            raise errors.PfrecError("server optimizer: beta_1 must be at least 0 and below 1, beta_2 between 0 and 1")
+        if not 0.0 < self.tau < float("inf") or not 0.0 <= self.rate < float("inf"):
+            raise errors.PfrecError("server optimizer: tau must be above 0, and its rate must not be negative")
+
+
+def _stepped(layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+    return [slot for slot in layout.joined(layout_lib.COMMON) if slot.trainable]
+
+
+def server_optimizer(schema: schema_lib.Schema, kind: str, settings: Settings = Settings()) -> base.Algorithm:
+    """FedAvg with the optimizer `kind` at the server."""
+
+    def initial_extra(layout: layout_lib.Layout, clients: int) -> base.Values:
+        del clients
+        first = collections.OrderedDict((f"m/{slot.name}", tf.zeros(slot.shape)) for slot in _stepped(layout))
+        first.update((f"v/{slot.name}", tf.fill(slot.shape, tf.square(settings.tau))) for slot in _stepped(layout))
+        return first
+
+    def aggregate(
+        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    ) -> "tuple[base.ServerState, base.Diagnostics]":
+        new, diagnostics = fedavg.aggregate(layout, tasks, state, updates)
+        common, extra = collections.OrderedDict(new.common), collections.OrderedDict(state.extra)
+        for slot in _stepped(layout):
+            update = common[slot.name] - state.common[slot.name]
+            m = settings.beta_1 * state.extra[f"m/{slot.name}"] + (1.0 - settings.beta_1) * update
+            v, square = state.extra[f"v/{slot.name}"], tf.square(update)
+            if kind == YOGI:
+                v -= (1.0 - settings.beta_2) * square * tf.sign(v - square)
+            else:
+                v = settings.beta_2 * v + (1.0 - settings.beta_2) * square
+            common[slot.name] = state.common[slot.name] + settings.rate * m / (tf.sqrt(v) + settings.tau)
+            extra[f"m/{slot.name}"], extra[f"v/{slot.name}"] = m, v
+        return dataclasses.replace(new, common=common, extra=extra), diagnostics
+
+    return dataclasses.replace(fedavg.fedavg(schema), name=f"fed{kind}", aggregate=aggregate, initial_extra=initial_extra)
