@@ -91,7 +91,7 @@ demo: setup
 	echo "demo: PASSED. Comparison in demo/compare/results.md, verified models for TensorFlow Serving in demo/serving"
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -84,7 +84,8 @@ def encode(
     """Raw features to what the network reads, in graph operations.
 
     An identity id out of range becomes the unknown id: a gather would raise on CPU and return zeros on GPU. A number that is NaN or
-    infinite becomes the column's default.
+    infinite becomes the column's default. A column that its client normalises is normalised with the client's shift and scale, in float64
+    as in training.
 
     Args:
       features: each [rows].
@@ -115,6 +116,9 @@ def encode(
         numerical = tf.stack([features[column.name] for column in schema.numerical], axis=1)
         defaults = tf.constant([column.default for column in schema.numerical], tf.float32)
         numerical = tf.where(tf.math.is_finite(numerical), numerical, defaults)
+        if any(column.normalise != "none" for column in schema.numerical):
+            shift, scale = (tf.constant([getattr(c, name) for c in schema.numerical], tf.float64) for name in ("shift", "scale"))
+            numerical = tf.cast((tf.cast(numerical, tf.float64) - shift) / scale, tf.float32)
     return {"categorical": categorical, "numerical": numerical}
 
 

@@ -19,8 +19,8 @@ Request = dict[str, np.ndarray]
 def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
     """The request that stands for encoded rows.
 
-    A vocabulary id becomes its word and an identity id itself. A hash cannot be undone, so a hashed feature gets the decimal text of its
-    id: a plausible value, whose own id `reference_ids` tells.
+    A vocabulary id becomes its word, an identity id itself, a normalised number its raw value. A hash cannot be undone, so a hashed
+    feature gets the decimal text of its id: a plausible value, whose own id `reference_ids` tells.
     """
     request: Request = {}
     for i, feature in enumerate(schema.categorical):
@@ -31,9 +31,10 @@ def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
             request[feature.name] = texts([str(v).encode() for v in ids])
         else:
             unknown = _unknown_word(feature)
-            request[feature.name] = texts([feature.vocabulary[v].encode() if v < feature.cardinality else unknown for v in ids])
+            words = len(feature.vocabulary)
+            request[feature.name] = texts([feature.vocabulary[v].encode() if v < words else unknown for v in ids])
     for i, column in enumerate(schema.numerical):
-        request[column.name] = given.numerical[:, i].astype(np.float32)
+        request[column.name] = (given.numerical[:, i] * np.float64(column.scale) + column.shift).astype(np.float32)
     return request
 
 
@@ -149,7 +150,8 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
     numbers = np.zeros((count, len(schema.numerical)), np.float32)
     for i, column in enumerate(schema.numerical):
         values = request[column.name]
-        numbers[:, i] = np.where(np.isfinite(values), values, np.float32(column.default))
+        raw = np.where(np.isfinite(values), values, np.float32(column.default))
+        numbers[:, i] = (raw.astype(np.float64) - column.shift) / column.scale
     return ids, numbers
 
 

@@ -63,9 +63,21 @@ class RoutedModels:
 
     Attributes:
       models: one per scenario, all of one schema.
+
+    Raises:
+      PfrecError: where two scenarios' schemas differ, as those of client-local preprocessing do.
     """
 
     models: "tuple[TrainedModel, ...]"
+
+    def __post_init__(self) -> None:
+        first = self.models[0]
+        for other in self.models[1:]:
+            if other.schema != first.schema:
+                raise errors.PfrecError(
+                    f"--router: {first.scenario} and {other.scenario} encode their features differently (local vocabularies or "
+                    "normalisation), and one model for both would show each the other's; leave the flag out"
+                )
 
     @property
     def served(self) -> interface.Interface:
@@ -128,7 +140,7 @@ class Run:
         return TrainedModel(
             scenario=scenario,
             network=self._run.load_model(scenario),
-            schema=self._run.schema,
+            schema=self._run.client_schema(scenario),
             rows=self._run.sample_rows(scenario, "train", rows),
             run={"id": _identity(self._run.config), "round": self._run.summary["best_round"]},
             metrics=self._run.summary.get("test", {}).get(scenario, {}),

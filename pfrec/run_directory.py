@@ -220,6 +220,14 @@ class RunDirectory:
                 item.variable.assign(server[f"common/{item.name}"])
         return networks.for_scenario(model, client)
 
+    def client_schema(self, scenario: str) -> schema_lib.Schema:
+        """The schema as the scenario's own client knows it (`Dataset.client_schema`); the data is read only where it differs.
+
+        Raises:
+          PfrecError: where the data is gone or damaged.
+        """
+        return self.dataset.client_schema(scenario) if self.schema.local else self.schema
+
     def sample_rows(self, scenario: str, split: str, count: int) -> row_block.Rows:
         """Up to `count` rows of a scenario's split, the first ones of its first shard."""
         shard = self.dataset.shards(scenario, split)[0]

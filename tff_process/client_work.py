@@ -153,37 +153,23 @@ def train(
       incoming: the client's values of the shared variables.
       template: G, the server's consensus of the experts' scenario components; read only where they are pulled towards it.
       private: the client's private state.
-      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.training_batches`).
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`).
     """
-    batches = batches_of(model, settings, work)
     anchors = anchors_of(layout, settings, incoming, template)
 
     @tf.function
     def loop() -> Any:
         model.load(incoming)
         model.load(private)
-        done = fit(model, layout, settings, batches, anchors)
+        done = fit(model, layout, settings, work, anchors)
         return model.private_state(layout), model.upload(layout), done.seen, done.examples, done.loss
 
     return ClientRound(*loop())
 
 
-def batches_of(model: ClientModel, settings: TrainingSettings, work: Values) -> tf.data.Dataset:
-    """The batches of a round's work."""
-    return pipeline.training_batches(
-        work["shards"],
-        model.schema,
-        settings.batch_size,
-        seed=work["seed"],
-        first_step=work["first_step"],
-        steps=work["steps"],
-        epoch_steps=work["epoch_steps"],
-    )
-
-
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """What a pass over some batches came to.
+    """What a pass over a round's batches came to.
 
     Attributes:
       seen, examples, loss: as of `ClientRound`.
@@ -200,7 +186,7 @@ def fit(
     model: ClientModel,
     layout: layout_lib.Layout,
     settings: TrainingSettings,
-    batches: tf.data.Dataset,
+    work: Values,
     anchors: Values,
     prefix: str = OPTIMIZER,
 ) -> Pass:
@@ -212,13 +198,24 @@ def fit(
         model.apply(slopes, prefix)
         return loss, state
 
-    return over(model, layout, batches, step, ())
+    return over(model, layout, settings, work, step, ())
 
 
 def over(
-    model: ClientModel, layout: layout_lib.Layout, batches: tf.data.Dataset, step: Callable[[Any, Any], Any], state: Any
+    model: ClientModel,
+    layout: layout_lib.Layout,
+    settings: TrainingSettings,
+    work: Values,
+    step: Callable[[Any, Any], Any],
+    state: Any,
 ) -> Pass:
-    """Goes over batches with `step(batch, state) -> (loss, state)`, the state a tuple of tensors; for use inside a `tf.function`."""
+    """Goes over a round's batches with `step(batch, state) -> (loss, state)`; for use inside a `tf.function`.
+
+    Args:
+      model, layout, settings, work: as of `train`.
+      step: called with each batch.
+      state: what the first step is given, a tuple of tensors.
+    """
     columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
     counted = [slot for slot in layout.slots if slot.counts_rows]
 
@@ -229,13 +226,28 @@ def over(
     examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
     # A tuple: the loop over a dataset would pack a list into one tensor.
     seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
-    # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
-    for batch in iter(batches):
-        loss, state = step(batch, state)
-        seen = tuple(total + count for total, count in zip(seen, counts(batch)))
-        examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
-        loss_sum += loss
-        steps += 1.0
+    seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
+    # Epoch by epoch: a dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
+    for epoch in tf.range(first // work["epoch_steps"], (last - 1) // work["epoch_steps"] + 1):
+        start = epoch * work["epoch_steps"]
+        number = tf.maximum(first, start)
+        batches = pipeline.epoch_batches(
+            work["shards"],
+            model.schema,
+            settings.batch_size,
+            seed=seed,
+            epoch=epoch,
+            first_step=number - start,
+            steps=tf.minimum(last, start + work["epoch_steps"]) - number,
+        )
+        # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
+        for batch in iter(batches):
+            loss, state = step({**batch, "dropout_seed": pipeline.dropout_seed(seed, number)}, state)
+            seen = tuple(total + count for total, count in zip(seen, counts(batch)))
+            examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
+            loss_sum += loss
+            steps += 1.0
+            number += 1
     by_name = collections.OrderedDict((slot.name, total) for slot, total in zip(counted, seen))
     return Pass(by_name, examples, loss_sum / tf.maximum(steps, 1.0), state)
 

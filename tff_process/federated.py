@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,25 @@ class RoundReport:
     applied: bool = True
 
 
+def whole_round(stretches: "Sequence[RoundReport]") -> RoundReport:
+    """The report of a round from those of its stretches: mean losses, the last diagnostics, and everything that was refused or skipped."""
+    losses: dict[str, list[float]] = {}
+    for report in stretches:
+        for scenario, loss in report.loss.items():
+            losses.setdefault(scenario, []).append(loss)
+    merged = {
+        name: {scenario: value for report in stretches for scenario, value in getattr(report, name).items()}
+        for name in ("refused", "skipped", "clipped")
+    }
+    applied = [report for report in stretches if report.applied]
+    return RoundReport(
+        loss={scenario: float(np.mean(values)) for scenario, values in losses.items()},
+        diagnostics=(applied or stretches)[-1].diagnostics,
+        applied=bool(applied),
+        **merged,
+    )
+
+
 class Federation:
     """What every runtime knows of a run: who takes part when, with which work, and the model's variables.
 
@@ -56,6 +75,8 @@ class Federation:
       algorithm: the algorithm, with the plan's sharing rules applied.
       tagged: the variables of the client model.
       layout: the same as data, under the algorithm's policy.
+      stretches: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_round`: as many as
+        the plan's `aggregations`, fewer where a client has fewer batches, one where nothing is shared.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -79,6 +100,8 @@ class Federation:
             first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
             self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
+        steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
+        self.stretches = min(plan.aggregations, *steps) if self.layout.uploaded else 1
 
     def _process_arguments(self) -> "tuple[Any, ...]":
         """The arguments of `process.parts` and `process.build`."""
@@ -98,16 +121,21 @@ class Federation:
         return sorted(int(i) for i in chosen)
 
     def _work(self, client: int) -> "OD[str, Any]":
-        scenario = self.dataset.scenarios[client]
-        epoch_steps = pipeline.steps_per_epoch(self.dataset.rows(scenario, "train"), self.plan.batch_size)
-        steps = max(1, round(self.plan.local_epochs * epoch_steps))
+        steps, epoch_steps = self._steps(client)
+        rounds, stretch = divmod(self._participations[client], self.stretches)
+        first, last = (part * steps // self.stretches for part in (stretch, stretch + 1))
         return OD(
-            shards=np.array(self.dataset.shards(scenario, "train"), dtype=object),
+            shards=np.array(self.dataset.shards(self.dataset.scenarios[client], "train"), dtype=object),
             seed=np.int64(pipeline.stream_seed(self.plan.seed, client)),
-            first_step=np.int64(self._participations[client] * steps),
-            steps=np.int64(steps),
+            first_step=np.int64(rounds * steps + first),
+            steps=np.int64(last - first),
             epoch_steps=np.int64(epoch_steps),
         )
+
+    def _steps(self, client: int) -> "tuple[int, int]":
+        """A client's batches in a round, and in an epoch."""
+        epoch = pipeline.steps_per_epoch(self.dataset.rows(self.dataset.scenarios[client], "train"), self.plan.batch_size)
+        return max(1, round(self.plan.local_epochs * epoch)), epoch
 
     def _serves(self, client: int) -> np.ndarray:
         scenario = self.dataset.scenarios[client]

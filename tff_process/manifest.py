@@ -10,8 +10,9 @@ from tff_process import federated
 def of(training: federated.Federation) -> "dict[str, Any]":
     """The manifest of a training, as plain data.
 
-    Shapes and bytes are those of one client and one round. `uploads` and `downloads` list everything that crosses the wire; what is in neither
-    stays with its client, as do the `kept_copies` of what an algorithm with personal models holds beside the model.
+    Shapes and bytes are those of one client and one aggregation, of which a round has `aggregations_per_round`. `uploads` and `downloads` list
+    everything that crosses the wire; what is in neither stays with its client, as do the `kept_copies` of what an algorithm with personal models
+    holds beside the model.
     """
     layout = training.layout
     table = training.algorithm.policy.table(training.tagged)
@@ -44,6 +45,7 @@ def of(training: federated.Federation) -> "dict[str, Any]":
         "downloads": downloads,
         "upload_bytes": sum(item["bytes"] for item in uploads),
         "download_bytes": sum(item["bytes"] for item in downloads),
+        "aggregations_per_round": training.stretches,
         "never_leaves": [row["group"] for row in table if not row["leaves"]] + ["optimizer"],
         "kept_copies": [
             {"what": item.name, "shape": list(item.shape), "bytes": _bytes(item.shape)}

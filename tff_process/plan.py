@@ -18,6 +18,7 @@ class Plan:
       algorithm: by name, see `algorithms.registry`.
       rounds: of federated training; epochs of pooled training times `local_epochs`.
       local_epochs: how much of its training rows a client sees in a round; may be a fraction.
+      aggregations: how often a federated round aggregates: its local training is cut into as many stretches.
       batch_size: rows of a batch.
       learning_rate: of Adam.
       participation: share of the clients that take part in a round.
@@ -33,6 +34,7 @@ class Plan:
     algorithm: str
     rounds: int = 20
     local_epochs: float = 1.0
+    aggregations: int = 4
     batch_size: int = 256
     learning_rate: float = 1e-3
     participation: float = 1.0
@@ -45,7 +47,7 @@ class Plan:
     init_from: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "batch_size"):
+        for name in ("rounds", "aggregations", "batch_size"):
             if getattr(self, name) < 1:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.seed < 0:

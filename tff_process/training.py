@@ -26,8 +26,10 @@ _log = logging.getLogger(__name__)
 class Training(Protocol):
     """What the loop needs of federated and pooled training alike."""
 
+    stretches: int
+
     def train_round(self, round_number: int) -> federated.RoundReport:
-        """Trains one round."""
+        """Trains one of a round's `stretches` and aggregates it; `round_number` counts them, from 0."""
         ...
 
     def evaluate(self, split: str) -> np.ndarray:
@@ -153,7 +155,8 @@ def _loop(
     best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_auc"]) if done else None
     run.begin_metrics(done)
     for number in range(done, plan.rounds):
-        report = training.train_round(number)
+        parts = range(number * training.stretches, (number + 1) * training.stretches)
+        report = federated.whole_round([training.train_round(part) for part in parts])
         values = training.evaluate("valid")
         mean_auc = mean_metric(values, "auc")
         rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]

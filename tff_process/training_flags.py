@@ -24,6 +24,12 @@ def define() -> None:
     flags.DEFINE_float(
         "local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6
     )
+    flags.DEFINE_integer(
+        "aggregations",
+        4,
+        "How often a federated round aggregates: its local training is cut into as many stretches, or fewer where a client has fewer batches.",
+        lower_bound=1,
+    )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
@@ -52,6 +58,14 @@ def define() -> None:
     flags.DEFINE_float("mu", 0.5, "pf_msmtrec: how much of an expert comes from the aggregation.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_float(
         "tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0
+    )
+    flags.DEFINE_float("gate_mu", 0.5, "pf_msmtrec: the same of a gate; 0 keeps gates private.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float(
+        "numeric_mu",
+        0.5,
+        "pf_msmtrec: the same of the projection of numerical features; 0 keeps it private.",
+        lower_bound=0.0,
+        upper_bound=1.0,
     )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
     rival_flags.define()
@@ -133,6 +147,7 @@ def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ())
         algorithm=algorithm,
         rounds=f.rounds,
         local_epochs=f.local_epochs,
+        aggregations=f.aggregations,
         batch_size=f.batch_size,
         learning_rate=f.learning_rate,
         participation=f.participation,
@@ -156,6 +171,8 @@ def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ())
             log_counts=f.log_counts,
             mu=f.mu,
             tower_mu=f.tower_mu,
+            gate_mu=f.gate_mu,
+            numeric_mu=f.numeric_mu,
             proximal=f.proximal,
         ),
         fedprox_mu=f.fedprox_mu,

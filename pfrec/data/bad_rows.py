@@ -60,6 +60,20 @@ class Faults:
         return f"{self.origin(int(self.rows[position])).place(self.column)}: {self.describe(position)}"
 
 
+def repeated(reason: str, what: str, column: str, file: object, rows: np.ndarray) -> Faults:
+    """Rows of a file to join with whose key an earlier row has.
+
+    Args:
+      reason: as of `Faults`.
+      what: the key, as messages name it.
+      column: that holds it.
+      file: that holds the rows, as messages name it by its text.
+      rows: int64 [rows], numbers of the rows in the file.
+    """
+    message = f"the {what} stands in an earlier row too; remove one of them"
+    return Faults(reason, column, rows, lambda _: message, lambda row: Origin(str(file), None, row, text=""))
+
+
 class BadRows:
     """Counts bad rows and does with them what the user chose.
 

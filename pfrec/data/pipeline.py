@@ -55,6 +55,51 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return max(1, rows // batch_size)
 
 
+def epoch_batches(
+    shards: tf.Tensor,
+    schema: schema_lib.Schema,
+    batch_size: int,
+    *,
+    seed: Any,
+    epoch: Any,
+    first_step: Any,
+    steps: Any,
+    scenarios: Optional[tf.Tensor] = None,
+) -> tf.data.Dataset:
+    """A stretch of the batches of one epoch.
+
+    Args:
+      shards: string [shards], paths.
+      schema: of the rows.
+      batch_size: rows of a batch.
+      seed: int64 scalar; decides the order.
+      epoch: int64 scalar, which one, from 0.
+      first_step: int64 scalar, where in the epoch to begin.
+      steps: int64 scalar, how many batches at most.
+      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
+
+    Returns:
+      batches as of `decode_blocks`; with `scenarios` also `scenario`, int32 [rows].
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def permute(window: tf.Tensor, blocks: Any) -> dict[str, tf.Tensor]:
+        records, scenario = (blocks, None) if scenarios is None else blocks
+        rows = decode_blocks(records, schema)
+        if scenario is not None:
+            rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
+        window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, epoch]), window)
+        order = tf.argsort(tf.random.stateless_uniform([tf.shape(rows["labels"])[0]], window_seed))
+        return {name: tf.gather(value, order) for name, value in rows.items()}
+
+    read = tf.data.TFRecordDataset(shards)
+    if scenarios is not None:
+        read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
+    blocks = read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + epoch)
+    windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
+    return windows.rebatch(batch_size).skip(first_step).take(steps)
+
+
 def training_batches(
     shards: tf.Tensor,
     schema: schema_lib.Schema,
@@ -66,45 +111,32 @@ def training_batches(
     epoch_steps: Any,
     scenarios: Optional[tf.Tensor] = None,
 ) -> tf.data.Dataset:
-    """The batches of one round of training.
+    """The batches of one round of training as one dataset, for Keras's loop.
 
     Args:
       shards: string [shards], paths.
       schema: of the rows.
       batch_size: rows of a batch.
       seed: int64 scalar; decides order and dropout masks.
-      first_step: int64 scalar, steps of this client before this round.
+      first_step: int64 scalar, steps before this round.
       steps: int64 scalar, steps of this round.
-      epoch_steps: int64 scalar, `steps_per_epoch` of this client.
-      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
+      epoch_steps: int64 scalar, `steps_per_epoch`.
+      scenarios: as of `epoch_batches`.
 
     Returns:
-      batches as of `decode_blocks`, with `dropout_seed`, int64 [2], and with `scenarios` also `scenario`, int32 [rows].
+      batches as of `epoch_batches`, with `dropout_seed`, int64 [2].
     """
     seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
 
     @tf.autograph.experimental.do_not_convert
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        @tf.autograph.experimental.do_not_convert
-        def permute(window: tf.Tensor, blocks: Any) -> dict[str, tf.Tensor]:
-            records, scenario = (blocks, None) if scenarios is None else blocks
-            rows = decode_blocks(records, schema)
-            if scenario is not None:
-                rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
-            window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, number]), window)
-            order = tf.argsort(tf.random.stateless_uniform([tf.shape(rows["labels"])[0]], window_seed))
-            return {name: tf.gather(value, order) for name, value in rows.items()}
-
-        read = tf.data.TFRecordDataset(shards)
-        if scenarios is not None:
-            read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
-        blocks = read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + number)
-        windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
-        return windows.rebatch(batch_size).take(epoch_steps)
+        return epoch_batches(
+            shards, schema, batch_size, seed=seed, epoch=number, first_step=0, steps=epoch_steps, scenarios=scenarios
+        )
 
     @tf.autograph.experimental.do_not_convert
     def with_seed(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {**batch, "dropout_seed": tf.stack([seed, step])}
+        return {**batch, "dropout_seed": dropout_seed(seed, step)}
 
     epochs = tf.data.Dataset.range(first_step // epoch_steps, tf.int64.max).flat_map(epoch)
     return epochs.skip(first_step % epoch_steps).take(steps).enumerate(first_step).map(with_seed).prefetch(2)
@@ -113,6 +145,11 @@ def training_batches(
 @tf.autograph.experimental.do_not_convert
 def _of_scenario(shard: tf.Tensor, scenario: tf.Tensor) -> tf.data.Dataset:
     return tf.data.Dataset.zip((tf.data.TFRecordDataset(shard), tf.data.Dataset.from_tensors(scenario).repeat()))
+
+
+def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """The seed of a step's dropout masks, int64 [2]."""
+    return tf.stack([seed, step])
 
 
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:

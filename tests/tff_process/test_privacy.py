@@ -95,9 +95,7 @@ def test_what_a_client_may_never_share(training, algorithm):
     made = training(algorithm)
     joined = {slot.name: slot.join for slot in made.process.layout.slots}
     for slot in made.process.layout.slots:
-        if slot.group == "embedding/user" or (
-            algorithm == "pf_msmtrec" and slot.kind in ("batch_norm", "gate", "expert_task", "numeric")
-        ):
+        if slot.group == "embedding/user" or (algorithm == "pf_msmtrec" and slot.kind in ("batch_norm", "expert_task")):
             assert joined[slot.name] == "private", slot.name
 
 

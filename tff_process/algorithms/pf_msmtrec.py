@@ -1,10 +1,11 @@
-"""PF-MSMTrec: every expert and tower aggregated personally for every client, batch normalisation local, conflicts coordinated.
+"""PF-MSMTrec: experts, towers and gates aggregated personally for every client, batch normalisation local, conflicts coordinated.
 
 Formula, for each expert of client k, with Delta[k] = W[k] - P[k] and N clients present:
   coordination: `U = sum over j of u[j] * Delta[j]` with the coefficients u of `aggregation.conflict`;
   personalisation: `P'[k] = (1 - mu) * W[k] + mu * (sum over j of a[k, j] * P[j] + U)` with the attention a of `aggregation.attention`;
   template: `G' = sum over k of n[k] / n * P'[k]`.
-Towers are aggregated per task over the clients that serve it: `P'[k] = (1 - mu_t) * W[k] + mu_t * sum over j of a[k, j] * W[j]`.
+Towers and gates are aggregated per task over the clients that serve it, the projection of numerical features over all:
+`P'[k] = (1 - mu_g) * W[k] + mu_g * sum over j of a[k, j] * W[j]`, each with a mu of its own. A gate or projection whose mu is 0 stays private.
 
 References:
   Ding et al., "Towards Personalized Federated Multi-Scenario Multi-Task Recommendation", arXiv 2406.18938 (the modules and their order);
@@ -37,6 +38,8 @@ class Settings:
       log_counts: whether attention also weighs clients by their rows.
       mu: how much of an expert comes from the aggregation, 0 (local) to 1.
       tower_mu: the same for towers.
+      gate_mu: the same for gates; 0 keeps them private.
+      numeric_mu: the same for the projection of numerical features; 0 keeps it private.
       proximal: weight of the pull towards the template.
     """
 
@@ -46,12 +49,14 @@ class Settings:
     log_counts: bool = False
     mu: float = 0.5
     tower_mu: float = 0.5
+    gate_mu: float = 0.5
+    numeric_mu: float = 0.5
     proximal: float = 0.0
 
     def __post_init__(self) -> None:
         if self.coordination not in COORDINATIONS:
             raise errors.PfrecError(f"coordination {self.coordination!r} is not one of {', '.join(COORDINATIONS)}")
-        for name in ("mu", "tower_mu"):
+        for name in ("mu", "tower_mu", "gate_mu", "numeric_mu"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
         if not 0.0 <= self.conflict_radius < 1.0:
@@ -72,7 +77,7 @@ def coefficients(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.
 def aggregate(
     settings: Settings, layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
 ) -> "tuple[base.ServerState, base.Diagnostics]":
-    """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, then what all clients share."""
+    """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, gates and the numerical projection, then what all clients share."""
     personal = collections.OrderedDict(state.personal)
     diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
 
@@ -96,17 +101,22 @@ def aggregate(
 
     for group, slots in layout.personal_groups("expert").items():
         join(group, slots, updates.present, settings.mu, coordinate=True)
-    for group, slots in layout.personal_groups("tower").items():
-        serving = updates.present & (updates.serves[:, tasks.index(slots[0].member)] > 0)
-        join(group, slots, serving, settings.tower_mu, coordinate=False)
+    for kind, mu in (("tower", settings.tower_mu), ("gate", settings.gate_mu)):
+        for group, slots in layout.personal_groups(kind).items():
+            serving = updates.present & (updates.serves[:, tasks.index(slots[0].member)] > 0)
+            join(group, slots, serving, mu, coordinate=False)
+    for group, slots in layout.personal_groups("numeric").items():
+        join(group, slots, updates.present, settings.numeric_mu, coordinate=False)
     template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
     common = fedavg.average(layout, state.common, updates)
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
 
 def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
-    """Experts and towers are personal; gates, batch normalisation and numerical projections stay; embeddings by their feature's policy."""
-    rules = (("expert/*/shared", "shared"), ("tower/*", "shared"), *groups.feature_rules(schema))
+    """Experts, towers, gates and the numerical projection are personal; batch normalisation stays; embeddings by their feature's policy."""
+    rules = [("expert/*/shared", "shared"), ("tower/*", "shared")]
+    rules += [(group, "shared") for group, mu in (("gate/*", settings.gate_mu), ("numeric", settings.numeric_mu)) if mu]
+    rules += groups.feature_rules(schema)
 
     def aggregate_with_settings(
         layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
@@ -115,8 +125,8 @@ def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> ba
 
     return base.Algorithm(
         "pf_msmtrec",
-        groups.SharingPolicy(rules),
-        personal_kinds=("expert", "tower"),
+        groups.SharingPolicy(tuple(rules)),
+        personal_kinds=("expert", "tower", "gate", "numeric"),
         aggregate=aggregate_with_settings,
         proximal=settings.proximal,
     )

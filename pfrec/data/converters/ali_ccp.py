@@ -122,9 +122,7 @@ def _common(file: raw_file.RawFile, path: pathlib.Path) -> "tuple[side_table.Sid
     table.freeze()
     if len(table.repeated):
         repeated = np.concatenate(rows)[table.repeated]
-        message = "the key stands in an earlier row too; remove one of them"
-        origin = functools.partial(bad_rows.Origin, str(file), None, text="")
-        faults.append(bad_rows.Faults("repeated_key", "common", repeated, lambda _: message, lambda row: origin(row=row)))
+        faults.append(bad_rows.repeated("repeated_key", "key", "common", file, repeated))
     return table, faults
 
 

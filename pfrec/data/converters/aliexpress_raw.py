@@ -174,9 +174,7 @@ def _users(part: _Part, path: pathlib.Path) -> "tuple[side_table.SideTable, list
     table.freeze()
     if len(table.repeated):
         repeated = np.concatenate(rows)[table.repeated]
-        message = "the search stands in an earlier row too; remove one of them"
-        origin = functools.partial(bad_rows.Origin, str(part.users), None, text="")
-        faults.append(bad_rows.Faults("repeated_search", SEARCH, repeated, lambda _: message, lambda row: origin(row=row)))
+        faults.append(bad_rows.repeated("repeated_search", "search", SEARCH, part.users, repeated))
     return table, faults
 
 

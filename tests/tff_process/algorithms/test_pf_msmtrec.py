@@ -15,10 +15,13 @@ from tff_process.algorithms import base, pf_msmtrec
 few = hypothesis.settings(max_examples=10, deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
 EXPERT, TOWER = "expert/0/shared/kernel", "tower/ctr/kernel"
+GATE, NUMERIC = "gate/ctr/kernel", "numeric/project/kernel"
 LAYOUT = layout_lib.Layout(
     (
         layout_lib.Slot(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, layout_lib.PERSONAL),
         layout_lib.Slot(TOWER, "tower", "tower/ctr", "ctr", (2,), True, layout_lib.PERSONAL),
+        layout_lib.Slot(GATE, "gate", "gate/ctr", "ctr", (2, 2), True, layout_lib.PERSONAL),
+        layout_lib.Slot(NUMERIC, "numeric", "numeric", "numeric", (3,), True, layout_lib.PERSONAL),
     )
 )
 
@@ -26,7 +29,7 @@ LAYOUT = layout_lib.Layout(
 def round_of(seed, clients=4, present=None, serves=None, same=False):
     """A random state and updates of it."""
     random = np.random.default_rng(seed)
-    shapes = {EXPERT: (3, 2), TOWER: (2,)}
+    shapes = {slot.name: slot.shape for slot in LAYOUT.slots}
 
     def draw(shape):
         one = random.normal(size=(1 if same else clients, *shape)).astype(np.float32)
@@ -58,7 +61,7 @@ def aggregate(state, updates, **settings):
 @hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
 def test_mu_zero_is_local_training(seed, coordination):
     state, updates = round_of(seed)
-    personal, _, _ = aggregate(state, updates, coordination=coordination, mu=0.0, tower_mu=0.0)
+    personal, _, _ = aggregate(state, updates, coordination=coordination, mu=0.0, tower_mu=0.0, gate_mu=0.0, numeric_mu=0.0)
     for name, value in personal.items():
         np.testing.assert_array_equal(value, updates.values[name])
 
@@ -68,7 +71,9 @@ def test_mu_zero_is_local_training(seed, coordination):
 def test_even_attention_and_mu_one_is_plain_averaging(seed):
     """With the mean update and an infinite temperature every client gets the plain mean of all."""
     state, updates = round_of(seed)
-    personal, _, _ = aggregate(state, updates, coordination="mean", temperature=1e12, mu=1.0, tower_mu=1.0)
+    personal, _, _ = aggregate(
+        state, updates, coordination="mean", temperature=1e12, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0
+    )
     for name, value in personal.items():
         mean = updates.values[name].numpy().mean(axis=0)
         np.testing.assert_allclose(value, np.broadcast_to(mean, value.shape), atol=1e-6)
@@ -130,13 +135,28 @@ def test_an_absent_client_keeps_its_values_and_counts_for_nothing(seed, absent):
         np.testing.assert_array_equal(one[name], two[name])
 
 
-def test_a_client_without_a_task_takes_no_part_in_its_tower():
+@pytest.mark.parametrize(("name", "group"), [(TOWER, "tower/ctr"), (GATE, "gate/ctr")])
+def test_a_client_without_a_task_takes_no_part_in_its_tower_and_gate(name, group):
     state, updates = round_of(0, serves=[[1], [1], [0], [1]])
     personal, _, diagnostics = aggregate(state, updates)
-    np.testing.assert_array_equal(personal[TOWER][2], updates.values[TOWER][2])
-    weights = diagnostics["attention/tower/ctr"].numpy()
+    np.testing.assert_array_equal(personal[name][2], updates.values[name][2])
+    weights = diagnostics[f"attention/{group}"].numpy()
     np.testing.assert_allclose(weights[[0, 1, 3], 2], 0.0)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(("name", "setting"), [(EXPERT, "mu"), (TOWER, "tower_mu"), (GATE, "gate_mu"), (NUMERIC, "numeric_mu")])
+def test_each_kind_has_a_mu_of_its_own(name, setting):
+    state, updates = round_of(1)
+    one, _, _ = aggregate(state, updates)
+    other, _, _ = aggregate(state, updates, **{setting: 0.25})
+    assert [slot.name for slot in LAYOUT.slots if not np.array_equal(one[slot.name], other[slot.name])] == [name]
+
+
+@pytest.mark.parametrize(("setting", "group"), [("gate_mu", "gate/ctr"), ("numeric_mu", "numeric")])
+def test_gates_and_numbers_stay_where_their_mu_is_zero(schema, setting, group):
+    assert pf_msmtrec.pf_msmtrec(schema).policy.shares(group)
+    assert not pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(**{setting: 0.0})).policy.shares(group)
 
 
 @pytest.mark.parametrize("coordination", pf_msmtrec.COORDINATIONS)

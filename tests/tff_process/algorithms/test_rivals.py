@@ -29,7 +29,7 @@ def layout_of(name, schema):
         ("fedbn", {"embedding", "numeric", "expert", "gate", "tower"}),
         ("fedavg", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
         ("fedprox", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
-        ("pf_msmtrec", {"embedding", "expert", "tower"}),
+        ("pf_msmtrec", {"embedding", "numeric", "expert", "gate", "tower"}),
         ("fedrep", {"embedding", "numeric", "expert"}),
         ("fedhca2", {"embedding", "numeric", "expert", "tower"}),
         *((name, {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}) for name in EVERYTHING),

@@ -1,0 +1,92 @@
+"""Training curves of the fast form of the MMoE beside the plain one: the same client, the same batches, several seeds.
+
+    python benchmarks/training_curves.py [--epochs=1] [--seeds=3] [--quick]
+
+One scenario of synthetic data is trained in tenths of an epoch, with both forms from the same initial values, and evaluated on its valid rows
+after each. The last line is JSON: `loss_difference` and `auc_difference`, the largest difference of the two forms' means over seeds along
+the curve, and `loss_deviation` and `auc_deviation`, the standard deviation between seeds of the plain form: the first should be the smaller.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec import groups, metrics
+from pfrec.data import dataset as dataset_lib
+from pfrec.data import pipeline, synthetic
+from pfrec.models import mmoe
+from pfrec.models.config import ModelConfig
+from tff_process import client_work
+from tff_process import layout as layout_lib
+from tff_process.algorithms import local
+
+_POINTS = 10
+_BATCH = 256
+
+
+def curve(dataset: dataset_lib.Dataset, plain: bool, seed: int, epochs: int, dropout: float) -> np.ndarray:
+    """Mean loss of each stretch and mean valid AUC after it, float64 [stretches, 2]."""
+    scenario, config = dataset.scenarios[0], ModelConfig(dropout=dropout)
+    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, config, seed), dataset.schema, 1e-3)
+    model.network.use_plain = plain
+    layout = layout_lib.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
+    settings = client_work.TrainingSettings(_BATCH)
+    epoch_steps = pipeline.steps_per_epoch(dataset.rows(scenario, "train"), _BATCH)
+    shards = {split: tf.constant(dataset.shards(scenario, split)) for split in ("train", "valid")}
+
+    @tf.function(autograph=False)
+    def stretch(state, first, steps):
+        numbers = {"seed": tf.constant(1 + seed, tf.int64), "first_step": first, "steps": steps}
+        work = {**numbers, "epoch_steps": tf.constant(epoch_steps, tf.int64), "shards": shards["train"]}
+        done = client_work.train(model, layout, settings, {}, {}, state, work)
+        return dict(done.private), done.loss
+
+    @tf.function(autograph=False)
+    def evaluate(state):
+        return client_work.evaluate(model, {}, state, shards["valid"])
+
+    state, points = dict(model.private_state(layout)), []
+    bounds = np.linspace(0, epochs * epoch_steps, 1 + epochs * _POINTS).round().astype(np.int64)
+    for first, last in zip(bounds, bounds[1:]):
+        state, loss = stretch(state, tf.constant(first), tf.constant(last - first))
+        auc = evaluate(state)[:, metrics.METRICS.index("auc")]
+        points.append((float(loss), float(tf.reduce_mean(auc))))
+    return np.array(points)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--quick", action="store_true", help="two seeds on few rows")
+    arguments = parser.parse_args()
+    seeds, rows = (2, 6_000) if arguments.quick else (arguments.seeds, arguments.rows)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = dataset_lib.Dataset.open(synthetic.generate(pathlib.Path(folder) / "data", scenarios=1, rows=rows))
+        curves = {
+            name: np.stack([curve(dataset, name == "plain", seed, arguments.epochs, arguments.dropout) for seed in range(seeds)])
+            for name in ("plain", "fast")
+        }
+    plain, fast = curves["plain"].mean(0), curves["fast"].mean(0)
+    print(f"{'epoch':>6}{'plain: loss':>13}{'auc':>9}{'fast: loss':>13}{'auc':>9}")
+    for number, (one, other) in enumerate(zip(plain, fast), 1):
+        print(f"{number / _POINTS:6.1f}{one[0]:13.5f}{one[1]:9.5f}{other[0]:13.5f}{other[1]:9.5f}")
+    differences, deviations = np.abs(plain - fast).max(0), curves["plain"].std(0, ddof=1).mean(0)
+    found = {f"{name}_difference": differences[i] for i, name in enumerate(("loss", "auc"))}
+    found.update({f"{name}_deviation": deviations[i] for i, name in enumerate(("loss", "auc"))})
+    print(json.dumps({name: float(f"{value:.3g}") for name, value in found.items()}, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

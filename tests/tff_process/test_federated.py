@@ -1,0 +1,58 @@
+"""Rounds and their stretches."""
+
+import pytest
+
+from pfrec.models.config import ModelConfig
+from tff_process import federated, plan
+
+SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
+
+
+def federation(dataset, **settings):
+    return federated.Federation(plan.Plan(**{"algorithm": "pf_msmtrec", "batch_size": 16, "model": SMALL, **settings}), dataset)
+
+
+@pytest.mark.parametrize("local_epochs", [0.5, 1.0, 1.7])
+@pytest.mark.parametrize("aggregations", [1, 3, 4])
+def test_stretches_are_the_round_and_follow_each_other(dataset, local_epochs, aggregations):
+    made = federation(dataset, local_epochs=local_epochs, aggregations=aggregations)
+    for client, scenario in enumerate(dataset.scenarios):
+        steps = round(local_epochs * (dataset.rows(scenario, "train") // 16))
+        expected = 0
+        for _ in range(2):
+            for _ in range(made.stretches):
+                work = made._work(client)
+                assert work["first_step"] == expected
+                assert work["steps"] >= 1
+                expected += work["steps"]
+                made._participations[client] += 1
+            assert expected % steps == 0
+        assert expected == 2 * steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 4),
+        ({"aggregations": 1}, 1),
+        ({"batch_size": 50}, 2),  # The smallest client has 100 rows.
+        ({"batch_size": 256}, 1),
+        ({"algorithm": "local"}, 1),
+    ],
+)
+def test_no_more_stretches_than_batches_and_one_where_nothing_is_shared(dataset, settings, expected):
+    assert federation(dataset, **settings).stretches == expected
+
+
+def test_report_of_a_round_by_hand():
+    report = federated.whole_round(
+        [
+            federated.RoundReport({"a": 1.0, "b": 3.0}, {"gram": 1}, refused={"c": "not finite"}),
+            federated.RoundReport({"a": 2.0}, {"gram": 2}, skipped={"b": "hung"}, clipped={"a": 0.5}),
+            federated.RoundReport({"a": 6.0}, {}, applied=False),
+        ]
+    )
+    assert report == federated.RoundReport(
+        {"a": 3.0, "b": 3.0}, {"gram": 2}, refused={"c": "not finite"}, skipped={"b": "hung"}, clipped={"a": 0.5}, applied=True
+    )
+    assert not federated.whole_round([federated.RoundReport({}, {}, applied=False)] * 2).applied
