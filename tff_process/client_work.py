@@ -155,69 +155,21 @@ def train(
       private: the client's private state.
       work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`).
     """
-    batches = batches_of(model, settings, work)
     anchors = anchors_of(layout, settings, incoming, template)
 
     @tf.function
     def loop() -> Any:
         model.load(incoming)
         model.load(private)
-        done = fit(model, layout, settings, batches, anchors)
+        done = fit(model, layout, settings, work, anchors)
         return model.private_state(layout), model.upload(layout), done.seen, done.examples, done.loss
 
     return ClientRound(*loop())
 
 
 @dataclasses.dataclass(frozen=True)
-class Batches:
-    """The batches of a round's work, epoch by epoch.
-
-    A dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
-
-    Attributes:
-      schema: of the rows.
-      size: rows of a batch.
-      work: as of `train`.
-    """
-
-    schema: schema_lib.Schema
-    size: int
-    work: Values
-
-    def epochs(self) -> tf.Tensor:
-        """The epochs that the round has a part of, int64."""
-        first, last = self.work["first_step"], self._last()
-        return tf.range(first // self.work["epoch_steps"], (last - 1) // self.work["epoch_steps"] + 1)
-
-    def first_step(self, epoch: tf.Tensor) -> tf.Tensor:
-        """The number of the first step of the round in an epoch, counted from the start of the training."""
-        return tf.maximum(self.work["first_step"], epoch * self.work["epoch_steps"])
-
-    def of(self, epoch: tf.Tensor) -> tf.data.Dataset:
-        """The batches of an epoch's part of the round."""
-        start, first = epoch * self.work["epoch_steps"], self.first_step(epoch)
-        return pipeline.epoch_batches(
-            self.work["shards"],
-            self.schema,
-            self.size,
-            seed=self.work["seed"],
-            epoch=epoch,
-            first_step=first - start,
-            steps=tf.minimum(self._last(), start + self.work["epoch_steps"]) - first,
-        )
-
-    def _last(self) -> tf.Tensor:
-        return self.work["first_step"] + self.work["steps"]
-
-
-def batches_of(model: ClientModel, settings: TrainingSettings, work: Values) -> Batches:
-    """The batches of a round's work."""
-    return Batches(model.schema, settings.batch_size, work)
-
-
-@dataclasses.dataclass(frozen=True)
 class Pass:
-    """What a pass over some batches came to.
+    """What a pass over a round's batches came to.
 
     Attributes:
       seen, examples, loss: as of `ClientRound`.
@@ -234,7 +186,7 @@ def fit(
     model: ClientModel,
     layout: layout_lib.Layout,
     settings: TrainingSettings,
-    batches: Batches,
+    work: Values,
     anchors: Values,
     prefix: str = OPTIMIZER,
 ) -> Pass:
@@ -246,11 +198,24 @@ def fit(
         model.apply(slopes, prefix)
         return loss, state
 
-    return over(model, layout, batches, step, ())
+    return over(model, layout, settings, work, step, ())
 
 
-def over(model: ClientModel, layout: layout_lib.Layout, batches: Batches, step: Callable[[Any, Any], Any], state: Any) -> Pass:
-    """Goes over batches with `step(batch, state) -> (loss, state)`, the state a tuple of tensors; for use inside a `tf.function`."""
+def over(
+    model: ClientModel,
+    layout: layout_lib.Layout,
+    settings: TrainingSettings,
+    work: Values,
+    step: Callable[[Any, Any], Any],
+    state: Any,
+) -> Pass:
+    """Goes over a round's batches with `step(batch, state) -> (loss, state)`; for use inside a `tf.function`.
+
+    Args:
+      model, layout, settings, work: as of `train`.
+      step: called with each batch.
+      state: what the first step is given, a tuple of tensors.
+    """
     columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
     counted = [slot for slot in layout.slots if slot.counts_rows]
 
@@ -261,11 +226,23 @@ def over(model: ClientModel, layout: layout_lib.Layout, batches: Batches, step: 
     examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
     # A tuple: the loop over a dataset would pack a list into one tensor.
     seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
-    for epoch in batches.epochs():
-        number = batches.first_step(epoch)
+    seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
+    # Epoch by epoch: a dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
+    for epoch in tf.range(first // work["epoch_steps"], (last - 1) // work["epoch_steps"] + 1):
+        start = epoch * work["epoch_steps"]
+        number = tf.maximum(first, start)
+        batches = pipeline.epoch_batches(
+            work["shards"],
+            model.schema,
+            settings.batch_size,
+            seed=seed,
+            epoch=epoch,
+            first_step=number - start,
+            steps=tf.minimum(last, start + work["epoch_steps"]) - number,
+        )
         # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
-        for batch in iter(batches.of(epoch)):
-            loss, state = step({**batch, "dropout_seed": pipeline.dropout_seed(batches.work["seed"], number)}, state)
+        for batch in iter(batches):
+            loss, state = step({**batch, "dropout_seed": pipeline.dropout_seed(seed, number)}, state)
             seen = tuple(total + count for total, count in zip(seen, counts(batch)))
             examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
             loss_sum += loss

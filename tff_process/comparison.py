@@ -119,7 +119,8 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     manifest = files.read_json(path, remedy=remedy)
     present = max(1, round(plan.participation * clients))
     leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
-    return Cell(entry, plan.seed, summary, valid, present * (manifest["upload_bytes"] + manifest["download_bytes"]), leaves)
+    exchanges = present * manifest["aggregations_per_round"]
+    return Cell(entry, plan.seed, summary, valid, exchanges * (manifest["upload_bytes"] + manifest["download_bytes"]), leaves)
 
 
 def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any]]":

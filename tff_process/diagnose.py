@@ -1,7 +1,7 @@
 """`python -m tff_process.diagnose`: draws what a run's rounds say of how its scenarios help one another.
 
 A round costs nothing for it: the figures of aggregation are in RUN/diagnostics already. How gates are used is computed here from the saved models on
-the scenarios' own valid rows, so it needs the client directories, which a simulation has; gates and what they say never reach the server.
+the scenarios' own valid rows, so it needs the client directories and the data, which a simulation has.
 """
 
 import pathlib
@@ -94,7 +94,7 @@ def _charts(
     distances = _distances(run, by_round)
     if distances:
         drawn["template_distance.svg"] = charts.lines(
-            "Distance of each scenario's experts and towers from the template", "round", "root of summed squares", distances
+            "Distance of each scenario's personal values from the template", "round", "root of summed squares", distances
         )
     best = by_round.get(run.summary["best_round"], {})
     for name, matrix in best.items():

@@ -1,7 +1,8 @@
 """A new scenario joins: it starts from what the scenarios of a finished run have in common, and trains on its own rows alone.
 
-Experts and towers start from the template G, all that is common from its common value; gates, batch normalisation and private tables, which no client
-ever gave away, start anew. Nothing of the run is changed, and none of its scenarios trains again.
+What is personal (experts, towers and whatever else the run's algorithm aggregates for each client) starts from the template G, all that is
+common from its common value; what no client ever gave away, as batch normalisation and private tables, starts anew. Nothing of the run is
+changed, and none of its scenarios trains again.
 """
 
 import dataclasses

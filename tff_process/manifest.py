@@ -11,8 +11,8 @@ def of(training: federated.Federation) -> "dict[str, Any]":
     """The manifest of a training, as plain data.
 
     Shapes and bytes are those of one client and one aggregation, of which a round has `aggregations_per_round`. `uploads` and `downloads` list
-    everything that crosses the wire; what is in neither stays with its client, as do the `kept_copies` of what an algorithm with personal
-    models holds beside the model.
+    everything that crosses the wire; what is in neither stays with its client, as do the `kept_copies` of what an algorithm with personal models
+    holds beside the model.
     """
     layout = training.layout
     table = training.algorithm.policy.table(training.tagged)

@@ -79,7 +79,7 @@ def epoch_batches(
       scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
 
     Returns:
-      batches as of `decode_blocks`, and with `scenarios` also `scenario`, int32 [rows].
+      batches as of `decode_blocks`; with `scenarios` also `scenario`, int32 [rows].
     """
 
     @tf.autograph.experimental.do_not_convert
@@ -96,7 +96,8 @@ def epoch_batches(
     if scenarios is not None:
         read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
     blocks = read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + epoch)
-    return blocks.batch(WINDOW_BLOCKS).enumerate().map(permute).rebatch(batch_size).skip(first_step).take(steps)
+    windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
+    return windows.rebatch(batch_size).skip(first_step).take(steps)
 
 
 def training_batches(
@@ -120,10 +121,10 @@ def training_batches(
       first_step: int64 scalar, steps before this round.
       steps: int64 scalar, steps of this round.
       epoch_steps: int64 scalar, `steps_per_epoch`.
-      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
+      scenarios: as of `epoch_batches`.
 
     Returns:
-      batches as of `decode_blocks`, with `dropout_seed`, int64 [2], and with `scenarios` also `scenario`, int32 [rows].
+      batches as of `epoch_batches`, with `dropout_seed`, int64 [2].
     """
     seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
 
@@ -141,14 +142,14 @@ def training_batches(
     return epochs.skip(first_step % epoch_steps).take(steps).enumerate(first_step).map(with_seed).prefetch(2)
 
 
-def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """The seed of a step's dropout masks, int64 [2]."""
-    return tf.stack([seed, step])
-
-
 @tf.autograph.experimental.do_not_convert
 def _of_scenario(shard: tf.Tensor, scenario: tf.Tensor) -> tf.data.Dataset:
     return tf.data.Dataset.zip((tf.data.TFRecordDataset(shard), tf.data.Dataset.from_tensors(scenario).repeat()))
+
+
+def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """The seed of a step's dropout masks, int64 [2]."""
+    return tf.stack([seed, step])
 
 
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:

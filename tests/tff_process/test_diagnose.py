@@ -39,7 +39,7 @@ def run(two_scenarios_run, tmp_path_factory):
 def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
     found = diagnose.rounds(run)
     assert sorted(found) == [1, 2]
-    groups = {f"expert/{m}/shared" for m in range(2)} | {"tower/ctr", "tower/cvr"}
+    groups = {"expert/0/shared", "expert/1/shared", "tower/ctr", "tower/cvr", "gate/ctr", "gate/cvr", "numeric"}
     for value in found.values():
         for kind in ("conflict_share", "attention", "gram", "template_distance"):
             assert {name.partition("/")[2] for name in value if name.startswith(f"{kind}/")} == groups

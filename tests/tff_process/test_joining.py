@@ -30,12 +30,12 @@ def test_a_newcomer_starts_from_the_template_and_the_common_values(run, dataset)
     fresh = federated.Federation(plan.Plan("local", model=SHAPE), alone)
     assert made.plan.algorithm == "local"
     for slot in made.layout.slots:
-        if slot.kind in ("expert", "tower"):
+        if slot.kind in ("expert", "tower", "gate", "numeric"):
             expected = server[f"template/{slot.name}"]
         elif slot.group == "embedding/item":
             expected = server[f"common/{slot.name}"]
         else:
-            # Gates, batch normalisation, the projection and the users' table were never given away.
+            # Batch normalisation and the users' table were never given away.
             expected = fresh._initial[slot.name]
         np.testing.assert_array_equal(made._initial[slot.name], expected, err_msg=slot.name)
 
@@ -60,4 +60,4 @@ def test_what_cannot_join_is_named(run, dataset, tmp_path):
     with pytest.raises(errors.PfrecError, match="has shape"):
         joining.first_values(run, {"embedding/item/embedding_item/table": np.zeros([1, 1], np.float32)})
     with pytest.raises(errors.PfrecError, match="share nothing"):
-        joining.first_values(run, {"gate/ctr/gate_ctr/dense/kernel": np.zeros([1, 1], np.float32)})
+        joining.first_values(run, {"batch_norm/unknown/gamma": np.zeros([1, 1], np.float32)})

@@ -72,7 +72,6 @@ class Mixture(client_strategy.Strategy):
         private: client_work.Values,
         work: client_work.Values,
     ) -> client_work.ClientRound:
-        batches = client_work.batches_of(model, settings, work)
         trained = [slot.name for slot in layout.slots if slot.trainable]
         statistics = [slot.name for slot in layout.slots if not slot.trainable]
         private_names = [slot.name for slot in layout.joined(layout_lib.PRIVATE)]
@@ -106,7 +105,7 @@ class Mixture(client_strategy.Strategy):
             model.load(incoming)
             model.load(client_strategy.under(private, GLOBAL))
             start = (private[ALPHA], tuple(before[name] for name in trained), tuple(private[name] for name in statistics))
-            done = client_work.over(model, layout, batches, step, start)
+            done = client_work.over(model, layout, settings, work, step, start)
             alpha, v, own_statistics = done.state
             upload, w = model.upload(layout), model.read(trained)
             state = {

@@ -62,7 +62,6 @@ class TwoModels(client_strategy.Strategy):
         private: client_work.Values,
         work: client_work.Values,
     ) -> client_work.ClientRound:
-        batches = client_work.batches_of(model, settings, work)
         pulled = dataclasses.replace(settings, proximal=self._settings.weight, anchor=client_work.RECEIVED)
         anchors = client_work.anchors_of(layout, pulled, incoming, template)
         private_names = [slot.name for slot in layout.joined(layout_lib.PRIVATE)]
@@ -72,10 +71,10 @@ class TwoModels(client_strategy.Strategy):
             model.load(client_strategy.of_optimizers(private))
             model.load(incoming)
             model.load(client_strategy.under(private, GLOBAL))
-            done = client_work.fit(model, layout, settings, batches, {})
+            done = client_work.fit(model, layout, settings, work, {})
             upload, global_private = model.upload(layout), model.read(private_names)
             model.load(client_strategy.of_variables(model, private))
-            client_work.fit(model, layout, pulled, batches, anchors, PERSONAL_OPTIMIZER)
+            client_work.fit(model, layout, pulled, work, anchors, PERSONAL_OPTIMIZER)
             state = {**model.private_state(layout), **model.upload(layout), **client_strategy.prefixed(global_private, GLOBAL)}
             return state, upload, done.seen, done.examples, done.loss
 

@@ -75,9 +75,9 @@ class AdaptiveMerge(client_strategy.Strategy):
         private: client_work.Values,
         work: client_work.Values,
     ) -> client_work.ClientRound:
-        own, batches = self._settings, client_work.batches_of(model, settings, work)
+        own = self._settings
         steps = tf.cast(tf.math.ceil(own.share * tf.cast(work["steps"], tf.float64)), tf.int64)
-        some = client_work.batches_of(model, settings, {**work, "steps": steps})
+        some = {**work, "steps": steps}
         names = [slot.name for slot in own.merged(layout)]
         difference = {name: incoming[name] - private[name] for name in names}
         at_client = {slot.name: private[slot.name] for slot in layout.joined(layout_lib.PRIVATE)}
@@ -100,12 +100,12 @@ class AdaptiveMerge(client_strategy.Strategy):
             model.load(incoming)
             weights = tuple(private[WEIGHTS + name] for name in names)
             if names:
-                weights = client_work.over(model, layout, some, learn, weights).state
+                weights = client_work.over(model, layout, settings, some, learn, weights).state
                 # Batch statistics moved meanwhile.
                 model.load(at_client)
                 model.load(incoming)
                 model.load(merged(weights))
-            done = client_work.fit(model, layout, settings, batches, {})
+            done = client_work.fit(model, layout, settings, work, {})
             upload = model.upload(layout)
             state = {**model.private_state(layout), **upload, **client_strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
             return state, upload, done.seen, done.examples, done.loss

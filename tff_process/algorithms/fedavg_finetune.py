@@ -1,7 +1,7 @@
 """FedAvg with local fine-tuning: each client is judged by, and served with, the received model trained on its own rows.
 
-The fine-tuned model of a round is what the client's own training made of that round's global model before it was averaged: fine-tuning by one
-round of local work, at no cost besides keeping it. The server's values are FedAvg's.
+The fine-tuned model is what the client's own training made of the last global model that it received, before the next averaging: fine-tuning by
+as much local work as lies between two aggregations, at no cost besides keeping it. The server's values are FedAvg's.
 
 References:
   Cheng et al., "Fine-tuning is Fine in Federated Learning", arXiv 2108.07313.

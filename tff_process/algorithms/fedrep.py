@@ -62,15 +62,14 @@ class HeadThenBody(client_strategy.Strategy):
         private: client_work.Values,
         work: client_work.Values,
     ) -> client_work.ClientRound:
-        batches = client_work.batches_of(model, settings, work)
 
         @tf.function
         def loop() -> Any:
             model.load(incoming)
             model.load(private)
             for _ in range(self._settings.head_passes):
-                client_work.fit(model, layout, settings, batches, {}, HEAD)
-            done = client_work.fit(model, layout, settings, batches, {}, BODY)
+                client_work.fit(model, layout, settings, work, {}, HEAD)
+            done = client_work.fit(model, layout, settings, work, {}, BODY)
             return model.private_state(layout), model.upload(layout), done.seen, done.examples, done.loss
 
         return client_work.ClientRound(*loop())

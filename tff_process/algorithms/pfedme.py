@@ -70,7 +70,7 @@ class MoreauEnvelope(client_strategy.Strategy):
         private: client_work.Values,
         work: client_work.Values,
     ) -> client_work.ClientRound:
-        own, batches = self._settings, client_work.batches_of(model, settings, work)
+        own = self._settings
         pulled = dataclasses.replace(settings, proximal=own.weight)
         names = [slot.name for slot in layout.uploaded if slot.trainable]
 
@@ -90,7 +90,7 @@ class MoreauEnvelope(client_strategy.Strategy):
             model.load(client_strategy.of_variables(model, private))
             model.load(client_strategy.of_optimizers(private))
             model.load(incoming)
-            done = client_work.over(model, layout, batches, step, tuple(incoming[name] for name in names))
+            done = client_work.over(model, layout, settings, work, step, tuple(incoming[name] for name in names))
             theta = model.upload(layout)
             # Statistics have no gradient; theta's are the client's.
             upload = collections.OrderedDict({**theta, **dict(zip(names, done.state))})
