@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of `pfrec-train`."""
-    training_flags.define()
+    training_flags.define(silos=True)
     flags.DEFINE_string("algorithm", "pf_msmtrec", "What to train with; an unknown name lists the known ones.")
     flags.DEFINE_integer("seed", 0, "Of initial values, row order and --data=synthetic.", lower_bound=0)
     flags.DEFINE_bool("resume", False, "Continue the run in --output after its last complete round.")
@@ -27,21 +27,31 @@ def _main(argv: "list[str]") -> None:
     from pfrec import files, run_directory
     from tff_process import training
     from tff_process.algorithms import registry
+    from tff_process.runtime import silos
 
     f = flags.FLAGS
     registry.check(f.algorithm)
+    options = training_flags.options()
     plan = training_flags.plan(f.algorithm, f.seed)
     output = pathlib.Path(f.output)
     if f.data == "synthetic" and not f.resume:
         files.require_empty(output, besides=[run_directory.SYNTHETIC_DATA])
-    dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
-    print(f"training {f.algorithm} on {dataset.path} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
+    if options.workers:
+        if f.algorithm in registry.POOLED:
+            raise errors.PfrecError(f"--algorithm={f.algorithm}: needs all rows in one place; over silos train a federated one")
+        if not f.resume:
+            files.require_empty(output)
+        dataset = silos.survey(options, output)
+    else:
+        dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
+    place = "silos" if options.workers else dataset.path
+    print(f"training {f.algorithm} on {place} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
     outcome = training.train(
         plan,
         dataset,
         output,
         resume=f.resume,
-        options=training_flags.options(),
+        options=options,
         progress=progress(plan.rounds),
     )
     print(table(outcome.summary))

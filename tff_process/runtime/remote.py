@@ -11,9 +11,10 @@ from typing import Any, Optional
 
 import grpc
 import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import errors
-from tff_process import worker as worker_lib
+from tff_process import worker_process
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
@@ -24,6 +25,7 @@ _LOST = {
 }
 # Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
 _DISPOSE_TOGETHER = 8
+_MOST_CONNECTIONS = 1_000
 
 
 class WorkError(errors.PfrecError):
@@ -120,15 +122,46 @@ class Remote:
 
     def __init__(self, target: str, deadline: Optional[float]) -> None:
         self._target, self._deadline = target, deadline
-        self.channel = grpc.insecure_channel(target, worker_lib.CHANNEL_OPTIONS)
+        self.channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         self._functions: dict[int, Any] = {}
         self._lock = threading.Lock()
 
-    def open(self) -> None:
-        """Connects: asks the worker for an executor."""
+    def wait_until_ready(self, seconds: float) -> None:
+        """Waits for the worker to greet.
+
+        Raises:
+          WorkError: where it does not in `seconds`.
+        """
+        ready = grpc.channel_ready_future(self.channel)
+        try:
+            ready.result(timeout=seconds)
+        except grpc.FutureTimeoutError:
+            raise WorkError("it does not answer", lost=True) from None
+        finally:
+            ready.cancel()
+
+    def open(self, *, alone: bool = False) -> None:
+        """Connects: asks the worker for an executor.
+
+        Args:
+          alone: whether to dispose of what connections before this one left in the worker; they are of no use any more.
+        """
         stub = _Stub(_TimedChannel(self.channel, self._deadline))
         self._executor = _Executor(stub)
         self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
+        if alone:
+            self._try(self._dispose_of_others)
+
+    def _dispose_of_others(self) -> None:
+        # The worker hands out one executor to all who ask, with a count of them, and makes a new one once the count is down to zero.
+        for _ in range(_MOST_CONNECTIONS):
+            number = self._executor._executor_id
+            for _ in range(2):
+                self._executor._stub.dispose_executor(executor_pb2.DisposeExecutorRequest(executor=number))
+            self._executor._executor_id = None
+            self._executor.set_cardinalities({tff.CLIENTS: 0})
+            if self._executor._executor_id != number:
+                return
 
     def close(self) -> None:
         """Disposes of the executor and its values, and disconnects."""
