@@ -52,6 +52,8 @@ class Relay:
             active.add(task)
             try:
                 await self._join(number, reader, writer)
+            except asyncio.CancelledError:
+                pass  # The relay stops.
             finally:
                 active.discard(task)
 

@@ -108,7 +108,7 @@ def test_a_worker_that_dies_or_hangs_in_a_round(eight, expected, tmp_path, numbe
         # A moment later, so that it hits calls under way.
         threading.Timer(0.05, lambda: [os.kill(pid, number) for pid in before]).start()
 
-    train(eight, tmp_path / "run", fault, client_timeout=8.0)
+    train(eight, tmp_path / "run", fault, client_timeout=6.0)
     assert len(before) == 1
     assert "is lost; starting it again" in caplog.text
     assert_same(tmp_path / "run", expected)

@@ -79,18 +79,29 @@ class _TimedChannel(grpc.Channel):
 
 
 class _Stub(tff.framework.RemoteExecutorGrpcStub):
-    """Disposing of values of a lost worker is no error: they are gone."""
+    """Disposing of values of a lost worker is no error: they are gone.
+
+    Attributes:
+      lost: whether the worker was found lost; it is not told of anything any more, since each word would wait out the deadline.
+    """
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        super().__init__(channel)
+        self.lost = False
 
     def dispose(self, request: Any) -> Any:
-        try:
-            return super().dispose(request)
-        except (grpc.RpcError, ValueError):
-            return None
+        return self._tell(super().dispose, request)
 
     def dispose_executor(self, request: Any) -> Any:
+        return self._tell(super().dispose_executor, request)
+
+    def _tell(self, call: Any, request: Any) -> Any:
+        if self.lost:
+            return None
         try:
-            return super().dispose_executor(request)
-        except (grpc.RpcError, ValueError):
+            return call(request)
+        except (grpc.RpcError, tff.framework.RetryableError, ValueError):
+            self.lost = True
             return None
 
 
@@ -146,8 +157,8 @@ class Remote:
         Args:
           alone: whether to dispose of what connections before this one left in the worker; they are of no use any more.
         """
-        stub = _Stub(_TimedChannel(self.channel, self._deadline))
-        self._executor = _Executor(stub)
+        self._stub = _Stub(_TimedChannel(self.channel, self._deadline))
+        self._executor = _Executor(self._stub)
         self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
         if alone:
             self._try(self._dispose_of_others)
@@ -157,7 +168,7 @@ class Remote:
         for _ in range(_MOST_CONNECTIONS):
             number = self._executor._executor_id
             for _ in range(2):
-                self._executor._stub.dispose_executor(executor_pb2.DisposeExecutorRequest(executor=number))
+                self._stub.dispose_executor(executor_pb2.DisposeExecutorRequest(executor=number))
             self._executor._executor_id = None
             self._executor.set_cardinalities({tff.CLIENTS: 0})
             if self._executor._executor_id != number:
@@ -204,6 +215,13 @@ class Remote:
         return self._try(lambda: _finish(start()))
 
     def _try(self, call: Any) -> Any:
+        try:
+            return self._called(call)
+        except WorkError as error:
+            self._stub.lost |= error.lost
+            raise
+
+    def _called(self, call: Any) -> Any:
         try:
             return call()
         except (grpc.RpcError, tff.framework.RetryableError) as error:
