@@ -24,6 +24,7 @@ def main() -> None:
 
 def _main(argv: "list[str]") -> None:
     del argv
+    options = training_flags.options()
     from pfrec import files, run_directory
     from tff_process import training
     from tff_process.algorithms import registry
@@ -31,7 +32,6 @@ def _main(argv: "list[str]") -> None:
 
     f = flags.FLAGS
     registry.check(f.algorithm)
-    options = training_flags.options()
     plan = training_flags.plan(f.algorithm, f.seed)
     output = pathlib.Path(f.output)
     if f.data == "synthetic" and not f.resume:

@@ -1,6 +1,6 @@
 """The flags of a training, shared by `pfrec-train` and `pfrec-compare`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -124,11 +124,11 @@ def options() -> "options_lib.Options":
     """
     import pathlib
 
-    from tff_process import addresses
+    from tff_process import addresses, tunnel
     from tff_process.runtime import options as options_lib
 
     f = flags.FLAGS
-    silos = {}
+    silos: dict[str, Any] = {}
     if "workers" in f and f.workers:
         if f.data:
             raise errors.PfrecError("--data and --workers: give one of them; silos have their own data")
@@ -139,6 +139,7 @@ def options() -> "options_lib.Options":
             "tls": pathlib.Path(f.tls) if f.tls else None,
             "silo_timeout": f.silo_timeout,
         }
+        tunnel.to_silos(silos["workers"], silos["tls"])
     elif "workers" in f and not f.data:
         raise errors.PfrecError(
             "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; --help lists the flags"

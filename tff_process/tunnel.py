@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from typing import Optional
 
 from pfrec import errors
-from tff_process import child
+from tff_process import addresses, child
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
@@ -92,6 +94,29 @@ def program() -> str:
     if found is None:
         raise errors.PfrecError("stunnel is not installed; install it (Debian, Ubuntu: apt-get install stunnel4)")
     return found
+
+
+def to_silos(workers: Mapping[str, str], directory: Optional[pathlib.Path]) -> Optional[Credentials]:
+    """Checks that silos may be reached as asked; returns the driver's credentials, None where it speaks to them in plain.
+
+    Args:
+      workers: HOST:PORT by scenario.
+      directory: of the driver's credentials; None for no tunnel.
+
+    Raises:
+      PfrecError: where an address is not loopback and there is no tunnel for it, or stunnel or a certificate is missing.
+    """
+    if directory is not None:
+        program()
+        return Credentials.read(directory)
+    for scenario, address in workers.items():
+        host, _ = addresses.parse(address, place="--workers")
+        if not addresses.is_loopback(host):
+            raise errors.PfrecError(
+                f"--workers={scenario}={address}: is not a loopback address, and without a tunnel everything is sent in plain to whoever answers; "
+                "give --tls=DIR with certificates of pfrec-certificates"
+            )
+    return None
 
 
 class Tunnel:

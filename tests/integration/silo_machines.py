@@ -18,9 +18,8 @@ from pfrec.data import dataset as dataset_lib
 from tests.integration import commands
 from tff_process import certificates
 
-needs_tunnel = pytest.mark.skipif(
-    shutil.which("stunnel4") is None and shutil.which("stunnel") is None, reason="stunnel is not installed (Debian: stunnel4)"
-)
+HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
+needs_tunnel = pytest.mark.skipif(not HAS_TUNNEL, reason="stunnel or openssl is not installed (Debian: stunnel4, openssl)")
 
 
 @dataclasses.dataclass

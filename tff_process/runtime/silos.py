@@ -15,33 +15,14 @@ import tensorflow_federated as tff
 from pfrec import errors, files, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import splits
-from tff_process import addresses, silo_directory, tunnel
 from tff_process import plan as plan_lib
+from tff_process import silo_directory, tunnel
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import crew as crew_lib
 from tff_process.runtime import guard, hosts, remote, resident, silo_host, state_files
 from tff_process.runtime import options as options_lib
 
 _log = logging.getLogger(__name__)
-
-
-def check(options: options_lib.Options) -> Optional[tunnel.Credentials]:
-    """Checks that silos may be reached as asked; returns the driver's credentials, None where it speaks to them in plain.
-
-    Raises:
-      PfrecError: where an address is not loopback and there is no tunnel for it, or stunnel or a certificate is missing.
-    """
-    if options.tls is not None:
-        tunnel.program()
-        return tunnel.Credentials.read(options.tls)
-    for scenario, address in options.workers.items():
-        host, _ = addresses.parse(address, place="--workers")
-        if not addresses.is_loopback(host):
-            raise errors.PfrecError(
-                f"--workers={scenario}={address}: is not a loopback address, and without a tunnel everything is sent in plain to whoever answers; "
-                "give --tls=DIR with certificates of pfrec-certificates"
-            )
-    return None
 
 
 def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Dataset:
@@ -56,7 +37,7 @@ def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Da
     Raises:
       PfrecError: where a silo cannot be reached, serves another scenario, or has another schema than the others.
     """
-    credentials = check(options)
+    credentials = tunnel.to_silos(options.workers, options.tls)
     read = tff.backends.native.desugar_and_transform_to_native(state_files.text_reader())
     facts = []
     with silo_host.sockets(beside.parent) as sockets:
@@ -176,7 +157,7 @@ def silo_training(
     Raises:
       PfrecError: where a silo cannot be reached or the worker does not start.
     """
-    credentials = check(options)
+    credentials = tunnel.to_silos(options.workers, options.tls)
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
     crew = crew_lib.Crew(concurrent, options.on_client_failure)
     logs = run.path / "logs"
