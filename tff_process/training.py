@@ -21,6 +21,7 @@ from tff_process.runtime import hosts, silos, simulation
 from tff_process.runtime import options as options_lib
 
 _log = logging.getLogger(__name__)
+_BELOW_ALL = -1.0  # no AUC
 
 
 class Training(Protocol):
@@ -87,6 +88,7 @@ def train(
     started = time.monotonic()
     if resume and (output / "config.json").exists():
         run = check_same(output, plan, dataset, options)
+        run.remove_leftovers()
     else:
         run = run_directory.RunDirectory.create(output, _config(plan, dataset, options))
     with _training(plan, dataset, run, options) as training:
@@ -174,8 +176,10 @@ def _loop(
             raise errors.PfrecError(
                 f"{dataset.path}: no scenario's valid split holds both classes of any task; a best round cannot be chosen, convert with more rows"
             )
-        if best is None or mean_auc > best[1]:
-            best = (number + 1, mean_auc)
+        # A mean over other scenarios cannot be compared: a round that a skipped client is missing from is the best one only for want of another.
+        whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
+        if best is None or (whole and mean_auc > best[1]):
+            best = (number + 1, mean_auc if whole else _BELOW_ALL)
         state = training.to_save()
         # Before the round is complete: what is added for one that a kill cuts off is taken out again when it is resumed.
         run.append_metrics(rows)
@@ -199,7 +203,6 @@ def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, 
     Raises:
       PfrecError: where there are complete rounds and all are damaged.
     """
-    run.remove_leftovers()
     rounds = run.rounds()
     for number in reversed(rounds):
         try:

@@ -59,28 +59,32 @@ def train(dataset, path, fault=lambda: None, at=FAULT, **settings):
     return training.train(PLAN, dataset, path, resume=True, options=options.Options(**settings), progress=progress)
 
 
-def workers():
-    """The pids of the worker processes that are children of this process."""
+def workers(program="worker_binary"):
+    """The pids of the processes of a program that are children of this process."""
     found = []
     for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
             name, rest = status.read_text().rsplit(")", 1)
         except OSError:
             continue
-        if "worker_binary" in name and rest.split()[1] == str(os.getpid()) and rest.split()[0] != "Z":
+        if program in name and rest.split()[1] == str(os.getpid()) and rest.split()[0] != "Z":
             found.append(int(status.parent.name))
     return found
 
 
-def ending(path):
-    """All that a run came to, but for times: bytes of the metrics, the last round's tensors of the server and of every client."""
+def ending(path, client=None):
+    """All that a run came to, but for times: bytes of the metrics, the last round's tensors of the server and of every client.
+
+    `client` says where a scenario's versions are, in a simulation in the run directory.
+    """
+    client = client or (lambda scenario: path / "clients" / scenario)
     server, meta = checkpoint.load(path / "server" / f"round_{ROUNDS:05d}")
-    clients = {s: checkpoint.load(path / "clients" / s / f"round_{v:05d}")[0] for s, v in meta["versions"].items()}
+    clients = {s: checkpoint.load(client(s) / f"round_{v:05d}")[0] for s, v in meta["versions"].items()}
     return (path / "metrics.csv").read_bytes(), meta, {"server": server, **clients}
 
 
-def assert_same(path, expected):
-    metrics, meta, tensors = ending(path)
+def assert_same(path, expected, client=None):
+    metrics, meta, tensors = ending(path, client)
     assert metrics == expected[0]
     assert meta == expected[1]
     for owner, values in expected[2].items():

@@ -131,7 +131,7 @@ class Crew:
         return str(error)
 
     def _revive(self, host: hosts_lib.Host) -> None:
-        _log.warning("%s is lost; starting it again", host.name)
+        _log.warning("%s is lost; %s", host.name, host.again)
         host.down()
         host.up()
 

@@ -18,10 +18,13 @@ class Host(abc.ABC):
     """A worker that clients' computations run on; it may be lost and come back empty.
 
     Attributes:
+      again: what is done about one that is lost, for messages.
       name: for messages.
       generation: how often it came up; a reference is of use in its own generation only.
       lost: whether a call found it dead, hung or out of reach since it came up.
     """
+
+    again = "starting it again"
 
     def __init__(self, name: str, deadline: Optional[float]) -> None:
         self.name, self.generation, self.lost = name, 0, False

@@ -73,6 +73,8 @@ class SiloHost(hosts.Host):
       log: file that receives the tunnel's messages.
     """
 
+    again = "reaching for it again"
+
     def __init__(
         self,
         scenario: str,
@@ -101,7 +103,7 @@ class SiloHost(hosts.Host):
         while True:
             remote = remote_lib.Remote(self._target(), self._deadline)
             try:
-                remote.wait_until_ready(_ANSWER_SECONDS)
+                remote.wait_until_ready(min(_ANSWER_SECONDS, max(1.0, self._patience)))
                 remote.open(alone=True)
                 self._away = False
                 return remote
