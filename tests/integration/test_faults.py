@@ -156,8 +156,9 @@ def test_a_client_that_cannot_write(eight, expected, tmp_path):
         blocked.append(run / "clients" / scenario / f"round_{FAULT + 1:05d}")
         blocked[0].write_text("in the way")
 
-    with pytest.raises(errors.PfrecError, match=r"client s\d: training failed 3 times"):
+    with pytest.raises(errors.PfrecError, match=r"client s\d: training failed 3 times") as raised:
         train(eight, run, fault)
+    assert "[[" not in str(raised.value)
     blocked[0].unlink()
     train(eight, run)
     assert_same(run, expected)

@@ -5,6 +5,7 @@ Every call has a deadline, and an error says whether the worker is lost or the c
 
 import collections
 import concurrent.futures
+import re
 import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Optional
@@ -26,6 +27,9 @@ _LOST = {
 # Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
 _DISPOSE_TOGETHER = 8
 _MOST_CONNECTIONS = 1_000
+_ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
+_TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
+_NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}")
 
 
 class WorkError(errors.PfrecError):
@@ -230,8 +234,8 @@ class Remote:
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise WorkError(f"no answer within {self._deadline:g} s", lost=True) from error
             if code in _LOST:
-                raise WorkError(f"the worker is gone ({' '.join(details.split())[:200]})", lost=True) from error
-            raise WorkError(_shortened(details), lost=False) from error
+                raise WorkError(f"the worker is gone ({readable(details)[:200]})", lost=True) from error
+            raise WorkError(readable(details), lost=False) from error
         except (concurrent.futures.CancelledError, ValueError) as error:
             if "closed channel" in str(error) or isinstance(error, concurrent.futures.CancelledError):
                 raise WorkError("the worker is gone", lost=True) from error
@@ -256,7 +260,13 @@ def _plain(value: Any, kind: tff.Type) -> Any:
     return inner if inner and not names else collections.OrderedDict(zip(names, inner))
 
 
-def _shortened(details: str) -> str:
-    """The worker's error in one line; TensorFlow repeats the node and the stack."""
-    line = " ".join(details.split())
+def readable(details: str) -> str:
+    """A worker's error in one line: what went wrong, without the graph's nodes and TensorFlow's hints, which tell a user nothing.
+
+    Example:
+      >>> readable("2 root error(s) found.\\n (0) DATA_LOSS: corrupted record at 12\\n\\t [[{{node Next}}]]\\nHint: ...")
+      'DATA_LOSS: corrupted record at 12'
+    """
+    line = _TAIL.split(_ROOTS.sub("", " ".join(details.split())), maxsplit=1)[0]
+    line = " ".join(_NODE.sub("", line).split())
     return line if len(line) <= 400 else line[:400] + "..."
