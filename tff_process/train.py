@@ -1,5 +1,6 @@
 """`pfrec-train`: trains one algorithm on a dataset and writes a run directory."""
 
+import contextlib
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pfrec import command, errors
-from tff_process import training_flags
+from tff_process import private_network, training_flags
 
 if TYPE_CHECKING:
     from pfrec.data import dataset as dataset_lib
@@ -25,6 +26,10 @@ def main() -> None:
 def _main(argv: "list[str]") -> None:
     del argv
     options = training_flags.options()
+    if not options.workers:
+        # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy is imported, see `silo`.
+        with contextlib.suppress(errors.PfrecError):
+            private_network.enter()
     from pfrec import files, run_directory
     from tff_process import training
     from tff_process.algorithms import registry

@@ -74,6 +74,11 @@ def workers(parent_argument: str) -> "list[int]":
     return found
 
 
+def network(pid: object) -> str:
+    """The network namespace of a process."""
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
 def holding(path: pathlib.Path) -> "list[str]":
     """The command lines of all processes but this one that work in a directory, have a file in it open or are named with it."""
     found = []

@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Optional
@@ -19,6 +20,13 @@ from tests.integration import commands
 from tff_process import certificates
 
 HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
+# Where they are not permitted, the workers' own ports are open on this machine during the tests.
+HAS_NAMESPACES = not subprocess.run(
+    [sys.executable, "-c", "from tff_process import private_network; private_network.enter()"],
+    cwd=commands.ROOT,
+    stderr=subprocess.DEVNULL,
+    check=False,
+).returncode
 needs_tunnel = pytest.mark.skipif(not HAS_TUNNEL, reason="stunnel or openssl is not installed (Debian: stunnel4, openssl)")
 
 
@@ -85,7 +93,8 @@ def running(of: "dict[str, pathlib.Path]", credentials: Optional[pathlib.Path], 
         for number, (scenario, directory) in enumerate(of.items(), 2):
             tls = [f"--tls={credentials / f'silo-{scenario}'}"] if credentials else []
             host = f"127.0.0.{number}"
-            started_with = (f"--client_dir={directory}", f"--host={host}", f"--port={port}", *tls, *arguments)
+            own = [] if HAS_NAMESPACES else [f"--firewalled_port={portpicker.pick_unused_port()}"]
+            started_with = (f"--client_dir={directory}", f"--host={host}", f"--port={port}", *tls, *own, *arguments)
             process = commands.start("pfrec-worker", *started_with)
             silos[scenario] = Silo(directory, f"{host}:{port}", process, started_with)
         for silo in silos.values():

@@ -46,6 +46,9 @@ def trained(
         out = commands.succeed("pfrec-train", f"--workers={silo_machines.workers(silos)}", f"--output={output}", *tls, *ARGUMENTS)
         assert "training pf_msmtrec on silos (es, fr, nl) for 3 rounds" in out
         assert not commands.holding(output)
+        for silo in silos.values():
+            (worker,) = silo.children("worker_binary")
+            assert not silo_machines.HAS_NAMESPACES or commands.network(worker) != commands.network("self")
         addresses = [silo.address for silo in silos.values()]
         for address in addresses:
             assert connects(address)

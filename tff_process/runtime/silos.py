@@ -19,7 +19,7 @@ from tff_process import plan as plan_lib
 from tff_process import silo_directory, tunnel
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import crew as crew_lib
-from tff_process.runtime import guard, hosts, remote, resident, silo_host, state_files
+from tff_process.runtime import guard, private_host, remote, resident, silo_host, state_files
 from tff_process.runtime import options as options_lib
 
 _log = logging.getLogger(__name__)
@@ -161,9 +161,10 @@ def silo_training(
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
     crew = crew_lib.Crew(concurrent, options.on_client_failure)
     logs = run.path / "logs"
-    # The server's state stays with the driver: no silo aggregates.
-    server = hosts.LocalHost(f"the worker with log {logs / 'worker.log'}", logs / "worker.log", 0, options.client_timeout)
     with silo_host.sockets(run.path) as sockets:
+        # The server's state stays with the driver: no silo aggregates.
+        name = f"the worker with log {logs / 'worker.log'}"
+        server = private_host.PrivateHost(name, logs / "worker.log", 0, options.client_timeout, sockets)
         silos = _hosts(options, credentials, sockets, logs)
         try:
             for host in (server, *silos.values()):
