@@ -175,7 +175,9 @@ class Tunnel:
         cls, listening: socket.socket, credentials: Credentials, address: str, scenario: str, log: pathlib.Path
     ) -> "Tunnel":
         """The driver's end: leads what connects to `listening` to the silo of a scenario."""
-        service = f"client = yes\nconnect = {address}\ndelay = yes\nTIMEOUTconnect = 10\n"
+        # stunnel takes an IPv6 address without brackets.
+        host, port = addresses.parse(address, place="--workers")
+        service = f"client = yes\nconnect = {host}:{port}\ndelay = yes\nTIMEOUTconnect = 10\n"
         return cls(listening, service + credentials.options(silo_name(scenario), "r"), log)
 
     @property

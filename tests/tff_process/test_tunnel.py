@@ -10,7 +10,8 @@ import pytest
 
 from pfrec import errors
 from tests.integration import silo_machines
-from tff_process import certificates, tunnel
+from tff_process import addresses, certificates, tunnel
+from tff_process import silo as silo_command
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -24,10 +25,20 @@ def made(tmp_path_factory):
     return parent
 
 
-@pytest.fixture(scope="module")
-def silo(made, tmp_path_factory):
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(
+    scope="module", params=["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6"))]
+)
+def silo(request, made, tmp_path_factory):
     """The address of nl's silo, which sends back what it is sent."""
-    with socket.create_server(("127.0.0.1", 0)) as worker, socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0)) as worker, silo_command.listen(request.param, 0) as listening:
 
         def echo():
             while True:
@@ -43,7 +54,7 @@ def silo(made, tmp_path_factory):
         credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
         log = tmp_path_factory.mktemp("logs") / "silo.log"
         end = tunnel.Tunnel.of_silo(listening, credentials, worker.getsockname()[1], log)
-        yield "{}:{}".format(*listening.getsockname())
+        yield addresses.join(*listening.getsockname()[:2])
         assert end.running
         end.stop()
         worker.shutdown(socket.SHUT_RDWR)
@@ -91,7 +102,7 @@ def test_nobody_else_does(made, silo, tmp_path, party, scenario):
 @silo_machines.needs_tunnel
 def test_the_silo_itself_refuses_who_does_not_check_it(made, silo):
     """A client that accepts any server: without a certificate, with another authority's, with a silo's, or without TLS."""
-    host, _, port = silo.rpartition(":")
+    host, port = addresses.parse(silo, place="")
 
     def ask(party, version=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -101,7 +112,7 @@ def test_the_silo_itself_refuses_who_does_not_check_it(made, silo):
         if party:
             context.load_cert_chain(made / party / tunnel.CERTIFICATE, made / party / tunnel.KEY)
         try:
-            with socket.create_connection((host, int(port)), 10) as plain, context.wrap_socket(plain) as connection:
+            with socket.create_connection((host, port), 10) as plain, context.wrap_socket(plain) as connection:
                 connection.sendall(b"hello")
                 return connection.recv(100)
         except OSError:
@@ -111,7 +122,7 @@ def test_the_silo_itself_refuses_who_does_not_check_it(made, silo):
     for party in (None, "theirs/driver", "ours/silo-fr"):
         assert ask(party) == b""
     assert ask("ours/driver", ssl.TLSVersion.TLSv1_2) == b""
-    with socket.create_connection((host, int(port)), 10) as plain:
+    with socket.create_connection((host, port), 10) as plain:
         plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         try:
             said = plain.recv(100)
