@@ -35,10 +35,12 @@ def schema(cardinality: int, features: int, numerical: int) -> schema_lib.Schema
     )
 
 
-def dataset(path: pathlib.Path, of: schema_lib.Schema, scenarios: int, rows: int, held_out: int = 64) -> dataset_lib.Dataset:
-    """Random rows, as many in every scenario: time does not ask what they say."""
+def dataset(
+    path: pathlib.Path, of: schema_lib.Schema, scenarios: int, rows: int, held_out: int = 64, first: int = 0
+) -> dataset_lib.Dataset:
+    """Random rows, as many in every scenario, which are numbered from `first`: time does not ask what they say."""
     with writer.DatasetWriter(path, of, source_format="benchmark", split_seed=0) as target:
-        for number in range(scenarios):
+        for number in range(first, first + scenarios):
             rng = np.random.default_rng(number)
             for split, count in (("train", rows), ("valid", held_out), ("test", held_out)):
                 categorical = np.stack([rng.integers(0, f.cardinality, count) for f in of.categorical], 1).astype(np.int32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from export import interface, serving_request
 from pfrec import checkpoint, errors, files, groups, run_directory
-from pfrec.data import row_block
+from pfrec.data import row_block, writer
 from pfrec.data import schema as schema_lib
 from pfrec.models import mmoe
 from pfrec.models.config import ModelConfig
@@ -150,11 +150,13 @@ class Run:
 class ClientDirectory:
     """What one silo holds of its own model; nothing of another silo, and nothing of the server, is read.
 
-    CLIENT/client.json           `format_version`, `scenario`, `schema`, `model` (its shape), `seed`, `round`, `run` (the run's id), and
-                                 where they are known `test`, the metrics of the scenario by task
-    CLIENT/round_00007/          its private values after that round, as in a run directory
-    CLIENT/shared/round_00007/   the values it got back from the server after that round: its own, by the variables' names
-    CLIENT/data/train-*.tfrecord its training rows; without them random rows stand in for the warm-up requests
+    CLIENT/client.json                  of the last finished training: `format_version`, `scenario`, `schema`, `model` (its shape), `seed`, `run` (the
+                                        training's id), `round`, `private_round` (the last one until then that it took part in), and where they are
+                                        known `test`, the metrics of the scenario by task
+    CLIENT/runs/ID/round_00007/         its private values after the private round
+    CLIENT/runs/ID/shared/round_00007/  the values it got back from the server after the round: its own, by the variables' names
+    CLIENT/data/NL/train-*.tfrecord     its training rows; without them random rows stand in for the warm-up requests
+    CLIENT/data/NL/client_schema.json   its own vocabularies and statistics, where it has any
 
     Args:
       path: of the client directory.
@@ -175,13 +177,15 @@ class ClientDirectory:
             self._value = value
             self._schema = schema_lib.Schema.from_json(value["schema"], place=str(place))
             self._config = ModelConfig.from_json(value["model"])
-            self._round = f"round_{int(value['round']):05d}"
             self.scenarios: tuple[str, ...] = (str(value["scenario"]),)
             self._seed, self._run = int(value["seed"]), str(value["run"])
+            if self._schema.local:
+                # What the client knows of its own columns the server never saw, so client.json does not hold it.
+                self._schema = schema_lib.Schema.read(path / "data" / self.scenarios[0] / writer.CLIENT_SCHEMA_FILE)
+            self._private = path / "runs" / self._run / f"round_{int(value['private_round']):05d}"
+            self._shared = path / "runs" / self._run / "shared" / f"round_{int(value['round']):05d}"
         except (KeyError, TypeError, ValueError) as error:
-            raise errors.PfrecError(
-                f"{place}: not a client directory's ({error!r}); let the silo's worker write it anew"
-            ) from error
+            raise errors.PfrecError(f"{place}: not a client directory's ({error!r}); train again") from error
 
     def trained(self, scenario: str, rows: int) -> TrainedModel:
         """The silo's model, with up to `rows` of its training rows.
@@ -189,14 +193,14 @@ class ClientDirectory:
         Raises:
           PfrecError: where a part is missing or damaged.
         """
-        private, _ = checkpoint.load(self._path / self._round)
-        shared, _ = checkpoint.load(self._path / "shared" / self._round)
+        private, _ = checkpoint.load(self._private)
+        shared, _ = checkpoint.load(self._shared)
         network = mmoe.build(self._schema, self._config, self._seed)
         for item in groups.tag(network):
             values = private if item.name in private else shared
             if item.name not in values:
                 raise errors.PfrecError(
-                    f"{self._path}: {item.name} is in neither {self._round} nor shared/{self._round}; train again"
+                    f"{self._path}: {item.name} is in neither {self._private.name} nor shared/{self._shared.name}; train again"
                 )
             item.variable.assign(values[item.name])
         return TrainedModel(
@@ -209,7 +213,7 @@ class ClientDirectory:
         )
 
     def _rows(self, count: int) -> row_block.Rows:
-        for shard in sorted((self._path / "data").glob("train-*.tfrecord")):
+        for shard in sorted((self._path / "data" / self.scenarios[0]).glob("train-*.tfrecord")):
             for record in tf.data.TFRecordDataset(str(shard)).take(1).as_numpy_iterator():
                 return row_block.decode(record, self._schema).take(slice(0, count))
         ids, numbers = serving_request.reference_ids(

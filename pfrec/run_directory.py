@@ -270,8 +270,12 @@ def open_run(path: pathlib.Path) -> RunDirectory:
     """A finished run.
 
     Raises:
-      PfrecError: where there is none, it is of another version, or it is not finished.
+      PfrecError: where there is none, it is of another version, it is not finished, or its models are in their silos.
     """
     run = RunDirectory.read(pathlib.Path(path))
+    if run.config["data"] is None:
+        raise errors.PfrecError(
+            f"{path}: was trained over silos, which keep their data and private states; run pfrec-export --client_dir on each silo's machine"
+        )
     run.summary  # noqa: B018  (raises where the run is not finished)
     return run

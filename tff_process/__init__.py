@@ -3,6 +3,11 @@
 Importing the package checks that Python and the installed packages are ones that it runs on; it does not import TensorFlow.
 """
 
+import os
+
 from tff_process import versions
+
+# What is forked here becomes another program at once, so gRPC need not prepare for it, nor say on standard error that it cannot.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 versions.check()

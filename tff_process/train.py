@@ -1,5 +1,6 @@
 """`pfrec-train`: trains one algorithm on a dataset and writes a run directory."""
 
+import contextlib
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pfrec import command, errors
-from tff_process import training_flags
+from tff_process import private_network, training_flags
 
 if TYPE_CHECKING:
     from pfrec.data import dataset as dataset_lib
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of `pfrec-train`."""
-    training_flags.define()
+    training_flags.define(silos=True)
     flags.DEFINE_string("algorithm", "pf_msmtrec", "What to train with; an unknown name lists the known ones.")
     flags.DEFINE_integer("seed", 0, "Of initial values, row order and --data=synthetic.", lower_bound=0)
     flags.DEFINE_bool("resume", False, "Continue the run in --output after its last complete round.")
@@ -30,9 +31,15 @@ def main() -> None:
 
 def _main(argv: "list[str]") -> None:
     del argv
+    options = training_flags.options()
+    if not options.workers:
+        # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy is imported, see `silo`.
+        with contextlib.suppress(errors.PfrecError):
+            private_network.enter()
     from pfrec import files, run_directory
     from tff_process import training
     from tff_process.algorithms import registry
+    from tff_process.runtime import silos
 
     f = flags.FLAGS
     registry.check(f.algorithm)
@@ -42,19 +49,27 @@ def _main(argv: "list[str]") -> None:
     output = pathlib.Path(f.output)
     if f.data == "synthetic" and not f.resume:
         files.require_empty(output, besides=[run_directory.SYNTHETIC_DATA])
-    dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
+    if options.workers:
+        if plan.algorithm in registry.POOLED:
+            raise errors.PfrecError(f"--algorithm={plan.algorithm}: needs all rows in one place; over silos train a federated one")
+        if not f.resume:
+            files.require_empty(output)
+        dataset = silos.survey(options, output)
+    else:
+        dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
     if f.new_scenario is not None:
         from tff_process import joining
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
-    print(f"training {plan.algorithm} on {dataset.path} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
+    place = "silos" if options.workers else dataset.path
+    print(f"training {plan.algorithm} on {place} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
     outcome = training.train(
         plan,
         dataset,
         output,
         resume=f.resume,
-        options=training_flags.options(),
+        options=options,
         progress=progress(plan.rounds),
     )
     print(table(outcome.summary))

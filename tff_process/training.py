@@ -17,10 +17,11 @@ from pfrec.data import dataset as dataset_lib
 from tff_process import federated, manifest, pooled, worker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
+from tff_process.runtime import hosts, silos, simulation
 from tff_process.runtime import options as options_lib
-from tff_process.runtime import simulation
 
 _log = logging.getLogger(__name__)
+_BELOW_ALL = -1.0  # no AUC
 
 
 class Training(Protocol):
@@ -74,7 +75,7 @@ def train(
 
     Args:
       plan: what to do.
-      dataset: on what.
+      dataset: on what; where the options name silos, what `silos.survey` found.
       output: the run directory: new or empty, or, with `resume`, one that a training with the same plan and data began.
       resume: whether to continue after the last complete round.
       options: how it is executed, which does not change what comes out.
@@ -84,27 +85,33 @@ def train(
       PfrecError: for bad data, a directory that does not fit, or no space left.
     """
     registry.check(plan.algorithm)
-    dataset.verify()
+    if not options.workers:
+        dataset.verify()
     started = time.monotonic()
     if resume and (output / "config.json").exists():
-        run = check_same(output, plan, dataset)
+        run = check_same(output, plan, dataset, options)
+        run.remove_leftovers()
     else:
-        run = run_directory.RunDirectory.create(output, _config(plan, dataset))
+        run = run_directory.RunDirectory.create(output, _config(plan, dataset, options))
     with _training(plan, dataset, run, options) as training:
         summary = _loop(plan, dataset, run, training, options, progress)
+        if isinstance(training, silos.SiloTraining):
+            training.finish(summary["best_round"], summary["test"])
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     files.write_json(run.path / "summary.json", summary)
     return Outcome(run, summary)
 
 
-def check_same(output: pathlib.Path, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> run_directory.RunDirectory:
+def check_same(
+    output: pathlib.Path, plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options = options_lib.Options()
+) -> run_directory.RunDirectory:
     """The run in `output`, which must have been begun with this plan and data.
 
     Raises:
       PfrecError: where it was not, or where there is none.
     """
     run = run_directory.RunDirectory.read(output)
-    for key, value in _config(plan, dataset).items():
+    for key, value in _config(plan, dataset, options).items():
         if files.json_text(run.config[key]) != files.json_text(value):
             raise errors.PfrecError(
                 f"{output}: was begun with another {key}; resume with the same flags and data, or choose another --output"
@@ -112,9 +119,9 @@ def check_same(output: pathlib.Path, plan: plan_lib.Plan, dataset: dataset_lib.D
     return run
 
 
-def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> "dict[str, Any]":
+def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options) -> "dict[str, Any]":
     return {
-        "data": str(dataset.path.resolve()),
+        "data": None if options.workers else str(dataset.path.resolve()),  # None: in the silos
         "plan": plan.to_json(),
         "algorithm": plan.algorithm,
         "model": dataclasses.asdict(plan.model),
@@ -131,6 +138,13 @@ def _training(
     if plan.algorithm in registry.POOLED:
         yield pooled.PooledTraining(plan, dataset)
         return
+    if options.workers:
+        with silos.silo_training(
+            plan, dataset, run, options, silos.identity(_config(plan, dataset, options), run.path)
+        ) as training:
+            manifest.write(run.path / "privacy_manifest.json", training)
+            yield training
+        return
     if options.runtime == options_lib.REFERENCE:
         with worker.Worker(run.path / "logs" / "worker.log", options.max_concurrent_clients) as running:
             with tff.framework.get_context_stack().install(running.context()):
@@ -138,9 +152,9 @@ def _training(
                 manifest.write(run.path / "privacy_manifest.json", reference)
                 yield reference
         return
-    with simulation.resident_training(plan, dataset, run, options) as training:
-        manifest.write(run.path / "privacy_manifest.json", training)
-        yield training
+    with simulation.resident_training(plan, dataset, run, options) as simulated:
+        manifest.write(run.path / "privacy_manifest.json", simulated)
+        yield simulated
 
 
 def _loop(
@@ -165,15 +179,19 @@ def _loop(
             raise errors.PfrecError(
                 f"{dataset.path}: no scenario's valid split holds both classes of any task; a best round cannot be chosen, convert with more rows"
             )
-        if best is None or mean_auc > best[1]:
-            best = (number + 1, mean_auc)
+        # A mean over other scenarios cannot be compared: a round that a skipped client is missing from is the best one only for want of another.
+        whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
+        if best is None or (whole and mean_auc > best[1]):
+            best = (number + 1, mean_auc if whole else _BELOW_ALL)
         state = training.to_save()
         # Before the round is complete: what is added for one that a kill cuts off is taken out again when it is resumed.
         run.append_metrics(rows)
         _write_diagnostics(run, number + 1, report)
         meta = {**state.meta, "best_round": best[0], "best_auc": best[1]}
         run.commit(number + 1, dataclasses.replace(state, meta=meta))
-        _keep_last(run, options.keep_rounds)
+        versions = _keep_last(run, options.keep_rounds)
+        if isinstance(training, silos.SiloTraining):
+            training.keep(versions)
         progress(number + 1, mean_auc)
     assert best is not None
     training.restore(run.load(best[0]))
@@ -188,13 +206,14 @@ def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, 
     Raises:
       PfrecError: where there are complete rounds and all are damaged.
     """
-    run.remove_leftovers()
     rounds = run.rounds()
     for number in reversed(rounds):
         try:
             saved = run.load(number)
             training.restore(saved)
             return number, saved.meta
+        except hosts.OutOfReachError:
+            raise  # What is away is not damaged.
         except errors.PfrecError as error:
             _log.warning("%s: round %d cannot be used (%s); going back to the one before", run.path, number, error)
     if rounds:
@@ -204,10 +223,17 @@ def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, 
     return 0, {}
 
 
-def _keep_last(run: run_directory.RunDirectory, count: int) -> None:
-    """Keeps the last rounds, and for each of them the one that was best until then: going back must find its test round too."""
+def _keep_last(run: run_directory.RunDirectory, count: int) -> "list[Mapping[str, int]]":
+    """Keeps the last rounds, and for each of them the one that was best until then: going back must find its test round too.
+
+    Returns:
+      for each kept round, by scenario, the version of the client's state that belongs to it.
+    """
     last = run.rounds()[-count:]
-    run.keep_only({*last, *(run.meta(number)["best_round"] for number in last)})
+    kept = {*last, *(run.meta(number)["best_round"] for number in last)}
+    versions = [run.meta(number)["versions"] for number in sorted(kept)]
+    run.keep_only(kept)
+    return versions
 
 
 def mean_metric(values: np.ndarray, metric: str) -> float:

@@ -1,6 +1,6 @@
 """The flags of a training, shared by `pfrec-train` and `pfrec-compare`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from tff_process.runtime import options as options_lib
 
 
-def define() -> None:
-    """Defines the flags; called by a command's module once."""
-    flags.DEFINE_string("data", None, "A directory that pfrec-convert wrote, or 'synthetic' for built-in data.", required=True)
+def define(*, silos: bool = False) -> None:
+    """Defines the flags; called by a command's module once.
+
+    Args:
+      silos: whether --workers may take the place of --data.
+    """
+    flags.DEFINE_string("data", None, "A directory that pfrec-convert wrote, or 'synthetic' for built-in data.", required=not silos)
+    if silos:
+        define_silos()
     flags.DEFINE_integer("synthetic_scenarios", 4, "Scenarios of --data=synthetic.", lower_bound=1)
     flags.DEFINE_integer(
         "synthetic_rows", 40_000, "Training and valid rows of the largest scenario of --data=synthetic.", lower_bound=500
@@ -109,11 +115,50 @@ def define_runtime() -> None:
     flags.DEFINE_integer("keep_rounds", 2, "Complete rounds that are kept, besides the best ones.", lower_bound=1)
 
 
+def define_silos() -> None:
+    """Defines the flags of a training over silos."""
+    flags.DEFINE_list(
+        "workers", [], "In place of --data: SCENARIO=HOST:PORT of each silo's pfrec-worker, as nl=10.0.0.2:7000,fr=10.0.0.3:7000."
+    )
+    flags.DEFINE_string(
+        "tls", None, "With --workers: a directory of the driver's ca.pem, certificate.pem and key.pem, for the tunnels."
+    )
+    flags.DEFINE_float(
+        "silo_timeout",
+        60.0,
+        "Seconds to try to reach a silo that is away; then the client misses the round (--on_client_failure=skip) or the run stops.",
+        lower_bound=0.0,
+    )
+
+
 def options() -> "options_lib.Options":
-    """How the flags ask for the training to be executed."""
+    """How the flags ask for the training to be executed.
+
+    Raises:
+      PfrecError: where those of silos do not fit together.
+    """
+    import pathlib
+
+    from tff_process import addresses, tunnel
     from tff_process.runtime import options as options_lib
 
     f = flags.FLAGS
+    silos: dict[str, Any] = {}
+    if "workers" in f and f.workers:
+        if f.data:
+            raise errors.PfrecError("--data and --workers: give one of them; silos have their own data")
+        if f.runtime != options_lib.RESIDENT:
+            raise errors.PfrecError(f"--runtime={f.runtime}: moves private states through the driver; silos need resident")
+        silos = {
+            "workers": addresses.parse_workers(f.workers),
+            "tls": pathlib.Path(f.tls) if f.tls else None,
+            "silo_timeout": f.silo_timeout,
+        }
+        tunnel.to_silos(silos["workers"], silos["tls"])
+    elif "workers" in f and not f.data:
+        raise errors.PfrecError(
+            "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; --help lists the flags"
+        )
     return options_lib.Options(
         runtime=f.runtime,
         max_concurrent_clients=f.max_concurrent_clients,
@@ -124,6 +169,7 @@ def options() -> "options_lib.Options":
         max_update_norm=f.max_update_norm,
         clip_updates=f.clip_updates,
         keep_rounds=f.keep_rounds,
+        **silos,
     )
 
 

@@ -26,13 +26,14 @@ def silo(schema: schema_lib.Schema, dataset: dataset_lib.Dataset, tmp_path: path
     path = tmp_path / "silo"
     private = {t.name: t.variable.numpy() for t in groups.tag(network) if t.kind not in ("expert", "tower")}
     shared = {t.name: t.variable.numpy() for t in groups.tag(network) if t.kind in ("expert", "tower")}
-    checkpoint.save(path / "round_00007", private)
-    checkpoint.save(path / "shared" / "round_00007", shared)
+    # It took no part in the last two rounds.
+    checkpoint.save(path / "runs" / "abc" / "round_00005", private)
+    checkpoint.save(path / "runs" / "abc" / "shared" / "round_00007", shared)
     value = {"format_version": 1, "scenario": "nl", "schema": schema.to_json(), "model": dataclasses.asdict(CONFIG), "seed": 0}
-    files.write_json(path / trained.CLIENT_FILE, {**value, "round": 7, "run": "abc"})
-    (path / "data").mkdir()
+    files.write_json(path / trained.CLIENT_FILE, {**value, "round": 7, "private_round": 5, "run": "abc"})
+    (path / "data" / "nl").mkdir(parents=True)
     for shard in dataset.shards("nl", "train"):
-        (path / "data" / pathlib.Path(shard).name).write_bytes(pathlib.Path(shard).read_bytes())
+        (path / "data" / "nl" / pathlib.Path(shard).name).write_bytes(pathlib.Path(shard).read_bytes())
     return path, network
 
 
@@ -60,7 +61,7 @@ def test_silo_exports_its_own_model(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_
 
 
 def test_rows_may_be_absent(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
-    for shard in (silo[0] / "data").iterdir():
+    for shard in (silo[0] / "data" / "nl").iterdir():
         shard.unlink()
     assert len(trained.ClientDirectory(silo[0]).trained("nl", 16).rows) == 16
 
@@ -68,8 +69,8 @@ def test_rows_may_be_absent(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
 def test_missing_parts_are_named(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.PfrecError, match=r"client\.json: no such file; name the directory of a silo"):
         trained.ClientDirectory(tmp_path)
-    checkpoint.save(silo[0] / "shared" / "round_00007", {})
-    with pytest.raises(errors.PfrecError, match="is in neither round_00007 nor shared/round_00007"):
+    checkpoint.save(silo[0] / "runs" / "abc" / "shared" / "round_00007", {})
+    with pytest.raises(errors.PfrecError, match="is in neither round_00005 nor shared/round_00007"):
         trained.ClientDirectory(silo[0]).trained("nl", 4)
     value = files.read_json(silo[0] / trained.CLIENT_FILE, remedy="")
     files.write_json(silo[0] / trained.CLIENT_FILE, {**value, "format_version": 9})
@@ -77,7 +78,7 @@ def test_missing_parts_are_named(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_pat
         trained.ClientDirectory(silo[0])
     del value["model"]
     files.write_json(silo[0] / trained.CLIENT_FILE, value)
-    with pytest.raises(errors.PfrecError, match="let the silo's worker write it anew"):
+    with pytest.raises(errors.PfrecError, match="train again"):
         trained.ClientDirectory(silo[0])
 
 
@@ -90,3 +91,16 @@ def test_half_precision_is_reported(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_
     assert 0 <= made["rounding_moved"] < 1e-2
     with pytest.raises(errors.PfrecError, match="float16 needs --fold"):
         building.write(model, "nl", tmp_path / "1", building.Options(fold=False, embedding_dtype="float16"))
+
+
+def test_a_silo_with_local_preprocessing_exports_by_its_own_schema(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
+    value = files.read_json(silo[0] / trained.CLIENT_FILE, remedy="")
+    agreed = schema_lib.Schema.from_json(value["schema"], place="")
+    price, age = agreed.numerical
+    agreed = dataclasses.replace(agreed, numerical=(dataclasses.replace(price, default=None, normalise="standard"), age))
+    own = dataclasses.replace(price, default=3.0, normalise="standard", shift=3.0, scale=2.0)
+    files.write_json(silo[0] / trained.CLIENT_FILE, {**value, "schema": agreed.to_json()})
+    with pytest.raises(errors.PfrecError, match=r"client_schema\.json: no such file"):
+        trained.ClientDirectory(silo[0])
+    files.write_json(silo[0] / "data" / "nl" / "client_schema.json", dataclasses.replace(agreed, numerical=(own, age)).to_json())
+    assert trained.ClientDirectory(silo[0]).trained("nl", 4).schema.numerical[0] == own

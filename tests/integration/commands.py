@@ -14,6 +14,8 @@ _MODULES = {
     "pfrec-compare": "tff_process.compare",
     "pfrec-export": "export.export",
     "pfrec-verify": "export.verify",
+    "pfrec-worker": "tff_process.silo",
+    "pfrec-certificates": "tff_process.certificates",
 }
 
 
@@ -69,4 +71,25 @@ def workers(parent_argument: str) -> "list[int]":
                 continue  # It ended while we looked.
             if any(parent_argument in path for path in opened):
                 found.append(int(entry.name))
+    return found
+
+
+def network(pid: object) -> str:
+    """The network namespace of a process."""
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
+def holding(path: pathlib.Path) -> "list[str]":
+    """The command lines of all processes but this one that work in a directory, have a file in it open or are named with it."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            places = [os.readlink(entry / "cwd"), *(os.readlink(link) for link in (entry / "fd").iterdir())]
+        except OSError:
+            continue  # It ended while we looked, or is another user's.
+        if str(path) in line or any(place.startswith(str(path)) for place in places):
+            found.append(line)
     return found

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from pfrec.data import dataset as dataset_lib
-from tests.integration import commands
+from tests.integration import commands, silo_machines
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,11 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    # Nobody else reaches a simulation's worker.
+    for pid in commands.workers(str(output)):
+        assert not silo_machines.HAS_NAMESPACES or commands.network(pid) == commands.network(process.pid) != commands.network(
+            "self"
+        )
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     time.sleep(0.5)

@@ -113,11 +113,25 @@ class ClientWork:
 
     def refuse(self, client: Client, round_number: int, reason: str) -> None:
         """Tells the client that its update of a round was refused, by a file in its directory; it goes on from where it stood before."""
+        content = files.json_text({"round": round_number, "reason": reason})
+        self.note(client, f"{client.directory}/refused/round_{round_number:05d}.json", content)
+
+    def note(self, client: Client, path: str, content: str) -> None:
+        """Leaves a small text file with the client."""
         there = client.place.host.remote
         text = tff.TensorType(np.str_)
-        path = there.send(f"{client.directory}/refused/round_{round_number:05d}.json", text)
-        content = there.send(files.json_text({"round": round_number, "reason": reason}), text)
-        there.fetch(there.call(self._compiled.note, there.struct(OD(path=path, text=content))))
+        values = OD(path=there.send(path, text), text=there.send(content, text))
+        there.fetch(there.call(self._compiled.note, there.struct(values)))
+
+    def write_received(self, client: Client, incoming: server.Server, write: tff.Computation, path: str) -> None:
+        """Lets the client write its values of the shared variables; `write` is a compiled `state_files.received_writer`."""
+        there = client.place.host.remote
+        values = OD(**self._received(client, incoming), directory=there.send(path, tff.TensorType(np.str_)))
+        there.fetch(there.call(write, there.struct(values)))
+
+    def write_first(self, client: Client) -> None:
+        """Writes the private state that a client starts from, as version 0: one that never took part has no other."""
+        self.write(client, client.place.host.kept("start", self, self._start), 0)
 
     def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
         """Metrics of the client's model on a split, float64 [tasks, metrics]."""
@@ -162,6 +176,11 @@ class ClientWork:
         return client.place.host.kept((client.place.number, name), self, lambda there: there.send(value, kind))
 
     def _argument(self, client: Client, incoming: server.Server, own: Any) -> Any:
+        there = client.place.host.remote
+        return there.struct(OD(**self._received(client, incoming), client=there.struct(own)))
+
+    def _received(self, client: Client, incoming: server.Server) -> "dict[str, Any]":
+        """References to what the server has for a client; sent once for each state of the server."""
         host, version = client.place.host, incoming.version
         shared = host.kept("shared", version, lambda there: there.send(incoming.shared(), self._parts.shared_type))
         personal = host.kept(
@@ -169,4 +188,4 @@ class ClientWork:
             version,
             lambda there: there.send(incoming.personal(client.place.number), self._parts.personal_type),
         )
-        return host.remote.struct(OD(shared=shared, personal=personal, client=host.remote.struct(own)))
+        return {"shared": shared, "personal": personal}

@@ -87,7 +87,12 @@ class Crew:
                         skipped[place.number] = str(error)
             waiting.sort(key=lambda place: place.number)
             for host in {id(place.host): place.host for place in places if place.host.lost}.values():
-                self._revive(host)
+                try:
+                    self._revive(host)
+                except hosts_lib.OutOfReachError as error:
+                    gone = [place for place in waiting if place.host is host]
+                    waiting = [place for place in waiting if place.host is not host]
+                    skipped.update({place.number: self._given_up(place, error, what) for place in gone})
         return results, skipped
 
     def alone(self, host: hosts_lib.Host, action: "Callable[[], Any]", what: str) -> Any:
@@ -114,21 +119,34 @@ class Crew:
             return False
         if self._on_failure == STOP or attempt >= ATTEMPTS:
             tried = f" {attempt} times" if attempt > 1 else ""
-            raise errors.PfrecError(
-                f"client {place.scenario}: {what} failed{tried}: {error}; "
-                "mend it and continue with --resume, or train on without it with --on_client_failure=skip"
-            )
+            raise _failure(place, f"{what} failed{tried}: {error}", error)
         _log.warning("%s; trying again", message)
         return True
 
+    def _given_up(self, place: Place, error: hosts_lib.OutOfReachError, what: str) -> str:
+        """Why a client whose worker cannot be reached misses the round."""
+        if self._on_failure != SKIP:
+            raise _failure(place, f"{what} failed: {error}", error)
+        _log.warning("client %s: %s failed: %s; it misses this round", place.scenario, what, error)
+        return str(error)
+
     def _revive(self, host: hosts_lib.Host) -> None:
-        _log.warning("%s is lost; starting it again", host.name)
+        _log.warning("%s is lost; %s", host.name, host.again)
         host.down()
         host.up()
 
     def close(self) -> None:
         """Ends the threads; the workers must be down, so that no call holds one."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _failure(place: Place, message: str, error: errors.PfrecError) -> errors.PfrecError:
+    """What ends the run; of a worker out of reach it says so to those who would go back to an earlier round."""
+    lost = isinstance(error, hosts_lib.OutOfReachError) or (isinstance(error, remote.WorkError) and error.lost)
+    kind = hosts_lib.OutOfReachError if lost else errors.PfrecError
+    return kind(
+        f"client {place.scenario}: {message}; mend it and continue with --resume, or train on without it with --on_client_failure=skip"
+    )
 
 
 def _attempt(place: Place, task: "Callable[[Place], Any]") -> Any:

@@ -6,18 +6,25 @@ import threading
 from typing import Any, Callable, Optional
 
 from pfrec import errors
-from tff_process import worker
+from tff_process import worker_process
 from tff_process.runtime import remote as remote_lib
+
+
+class OutOfReachError(errors.PfrecError):
+    """A worker that this process did not start cannot be reached."""
 
 
 class Host(abc.ABC):
     """A worker that clients' computations run on; it may be lost and come back empty.
 
     Attributes:
+      again: what is done about one that is lost, for messages.
       name: for messages.
       generation: how often it came up; a reference is of use in its own generation only.
       lost: whether a call found it dead, hung or out of reach since it came up.
     """
+
+    again = "starting it again"
 
     def __init__(self, name: str, deadline: Optional[float]) -> None:
         self.name, self.generation, self.lost = name, 0, False
@@ -49,7 +56,8 @@ class Host(abc.ABC):
         """Starts or reaches the worker; from the main thread.
 
         Raises:
-          PfrecError: where that fails.
+          OutOfReachError: where it is not ours to start and does not answer.
+          PfrecError: where it does not start.
         """
         self._remote = self._connect()
         self.generation, self.lost = self.generation + 1, False
@@ -86,7 +94,7 @@ class LocalHost(Host):
     def __init__(self, name: str, log: pathlib.Path, max_concurrent: int, deadline: Optional[float]) -> None:
         super().__init__(name, deadline)
         self._log, self._max_concurrent = log, max_concurrent
-        self._process: Optional[worker.WorkerProcess] = None
+        self._process: Optional[worker_process.WorkerProcess] = None
 
     @property
     def pid(self) -> Optional[int]:
@@ -96,7 +104,7 @@ class LocalHost(Host):
     def _connect(self) -> remote_lib.Remote:
         # A port may be taken between the moment it is found free and the worker's start.
         for attempt in range(3):
-            process = self._process = worker.WorkerProcess(self._log, self._max_concurrent)
+            process = self._process = worker_process.WorkerProcess(self._log, self._max_concurrent)
             remote = remote_lib.Remote(process.target, self._deadline)
             try:
                 process.wait_until_ready(remote.channel)

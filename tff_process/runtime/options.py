@@ -1,6 +1,8 @@
 """How a training is executed, as data; unlike the plan, none of it changes what comes out of a run without faults."""
 
 import dataclasses
+import pathlib
+from collections.abc import Mapping
 from typing import Optional
 
 RESIDENT, REFERENCE = "resident", "reference"
@@ -18,6 +20,9 @@ class Options:
       on_client_failure: `retry`, `skip` or `stop`, see `crew.Crew`.
       min_clients, max_update_norm, clip_updates: see `guard.Rules`.
       keep_rounds: complete rounds that are kept, besides the best ones.
+      workers: HOST:PORT of each scenario's silo; empty for a simulation.
+      tls: the directory of the driver's certificate for the tunnels to silos; None to speak to them in plain.
+      silo_timeout: seconds to try to reach a silo that is away.
     """
 
     runtime: str = RESIDENT
@@ -29,3 +34,6 @@ class Options:
     max_update_norm: float = 100.0
     clip_updates: bool = False
     keep_rounds: int = 2
+    workers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tls: Optional[pathlib.Path] = None
+    silo_timeout: float = 60.0

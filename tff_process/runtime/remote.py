@@ -5,15 +5,17 @@ Every call has a deadline, and an error says whether the worker is lost or the c
 
 import collections
 import concurrent.futures
+import re
 import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, Optional
 
 import grpc
 import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import errors
-from tff_process import worker as worker_lib
+from tff_process import worker_process
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
@@ -24,6 +26,10 @@ _LOST = {
 }
 # Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
 _DISPOSE_TOGETHER = 8
+_MOST_CONNECTIONS = 1_000
+_ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
+_TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
+_NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}")
 
 
 class WorkError(errors.PfrecError):
@@ -77,18 +83,29 @@ class _TimedChannel(grpc.Channel):
 
 
 class _Stub(tff.framework.RemoteExecutorGrpcStub):
-    """Disposing of values of a lost worker is no error: they are gone."""
+    """Disposing of values of a lost worker is no error: they are gone.
+
+    Attributes:
+      lost: whether the worker was found lost; it is not told of anything any more, since each word would wait out the deadline.
+    """
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        super().__init__(channel)
+        self.lost = False
 
     def dispose(self, request: Any) -> Any:
-        try:
-            return super().dispose(request)
-        except (grpc.RpcError, ValueError):
-            return None
+        return self._tell(super().dispose, request)
 
     def dispose_executor(self, request: Any) -> Any:
+        return self._tell(super().dispose_executor, request)
+
+    def _tell(self, call: Any, request: Any) -> Any:
+        if self.lost:
+            return None
         try:
-            return super().dispose_executor(request)
-        except (grpc.RpcError, ValueError):
+            return call(request)
+        except (grpc.RpcError, tff.framework.RetryableError, ValueError):
+            self.lost = True
             return None
 
 
@@ -120,15 +137,46 @@ class Remote:
 
     def __init__(self, target: str, deadline: Optional[float]) -> None:
         self._target, self._deadline = target, deadline
-        self.channel = grpc.insecure_channel(target, worker_lib.CHANNEL_OPTIONS)
+        self.channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         self._functions: dict[int, Any] = {}
         self._lock = threading.Lock()
 
-    def open(self) -> None:
-        """Connects: asks the worker for an executor."""
-        stub = _Stub(_TimedChannel(self.channel, self._deadline))
-        self._executor = _Executor(stub)
+    def wait_until_ready(self, seconds: float) -> None:
+        """Waits for the worker to greet.
+
+        Raises:
+          WorkError: where it does not in `seconds`.
+        """
+        ready = grpc.channel_ready_future(self.channel)
+        try:
+            ready.result(timeout=seconds)
+        except grpc.FutureTimeoutError:
+            raise WorkError("it does not answer", lost=True) from None
+        finally:
+            ready.cancel()
+
+    def open(self, *, alone: bool = False) -> None:
+        """Connects: asks the worker for an executor.
+
+        Args:
+          alone: whether to dispose of what connections before this one left in the worker; they are of no use any more.
+        """
+        self._stub = _Stub(_TimedChannel(self.channel, self._deadline))
+        self._executor = _Executor(self._stub)
         self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
+        if alone:
+            self._try(self._dispose_of_others)
+
+    def _dispose_of_others(self) -> None:
+        # The worker hands out one executor to all who ask, with a count of them, and makes a new one once the count is down to zero.
+        for _ in range(_MOST_CONNECTIONS):
+            number = self._executor._executor_id
+            for _ in range(2):
+                self._stub.dispose_executor(executor_pb2.DisposeExecutorRequest(executor=number))
+            self._executor._executor_id = None
+            self._executor.set_cardinalities({tff.CLIENTS: 0})
+            if self._executor._executor_id != number:
+                return
 
     def close(self) -> None:
         """Disposes of the executor and its values, and disconnects."""
@@ -172,6 +220,13 @@ class Remote:
 
     def _try(self, call: Any) -> Any:
         try:
+            return self._called(call)
+        except WorkError as error:
+            self._stub.lost |= error.lost
+            raise
+
+    def _called(self, call: Any) -> Any:
+        try:
             return call()
         except (grpc.RpcError, tff.framework.RetryableError) as error:
             code = error.code() if callable(getattr(error, "code", None)) else None
@@ -179,8 +234,8 @@ class Remote:
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise WorkError(f"no answer within {self._deadline:g} s", lost=True) from error
             if code in _LOST:
-                raise WorkError(f"the worker is gone ({' '.join(details.split())[:200]})", lost=True) from error
-            raise WorkError(_shortened(details), lost=False) from error
+                raise WorkError(f"the worker is gone ({readable(details)[:200]})", lost=True) from error
+            raise WorkError(readable(details), lost=False) from error
         except (concurrent.futures.CancelledError, ValueError) as error:
             if "closed channel" in str(error) or isinstance(error, concurrent.futures.CancelledError):
                 raise WorkError("the worker is gone", lost=True) from error
@@ -205,7 +260,13 @@ def _plain(value: Any, kind: tff.Type) -> Any:
     return inner if inner and not names else collections.OrderedDict(zip(names, inner))
 
 
-def _shortened(details: str) -> str:
-    """The worker's error in one line; TensorFlow repeats the node and the stack."""
-    line = " ".join(details.split())
+def readable(details: str) -> str:
+    """A worker's error in one line: what went wrong, without the graph's nodes and TensorFlow's hints, which tell a user nothing.
+
+    Example:
+      >>> readable("2 root error(s) found.\\n (0) DATA_LOSS: corrupted record at 12\\n\\t [[{{node Next}}]]\\nHint: ...")
+      'DATA_LOSS: corrupted record at 12'
+    """
+    line = _TAIL.split(_ROOTS.sub("", " ".join(details.split())), maxsplit=1)[0]
+    line = " ".join(_NODE.sub("", line).split())
     return line if len(line) <= 400 else line[:400] + "..."

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import metrics, run_directory
+from pfrec import errors, metrics, run_directory
 from pfrec.data import dataset as dataset_lib
 from tff_process import federated, process
 from tff_process import plan as plan_lib
@@ -142,6 +142,7 @@ class ResidentTraining(federated.Federation):
         """Continues from a saved round; each client reads its version of it.
 
         Raises:
+          OutOfReachError: where a client's worker is away and the client may not be skipped.
           PfrecError: where a client's version is missing or damaged; the message names the client.
         """
         kinds = self._parts.state_type
@@ -152,9 +153,23 @@ class ResidentTraining(federated.Federation):
         self.server.set_state(OD(round=saved.server["round"], **{name: part(name) for name in federated.NAMED_PARTS}))
         self._participations = list(saved.meta["participations"])
         versions = saved.meta["versions"]
+        damaged: dict[int, str] = {}
+
+        def load(client: clients_lib.Client) -> None:
+            try:
+                self._work_of.load(client, client.version)
+            except remote.WorkError as error:
+                if error.lost:
+                    raise
+                damaged[client.place.number] = str(error)
+
         for client in self.clients:
             client.version, client.private, client.generation = versions[client.place.scenario], None, -1
-        self._each(range(len(self.clients)), lambda client: self._work_of.load(client, client.version), "reading its state")
+        self._each(range(len(self.clients)), load, "reading its state")
+        for i, reason in sorted(damaged.items()):
+            raise errors.PfrecError(
+                f"client {self.dataset.scenarios[i]}: its state after round {self.clients[i].version} is missing or damaged: {reason}"
+            )
 
     def _each(self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str) -> Any:
         return self._crew.run([self.clients[i].place for i in numbers], lambda place: task(self.clients[place.number]), what)

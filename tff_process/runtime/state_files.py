@@ -5,6 +5,7 @@ A version counts only once the server's checkpoint names it, so a torn one that 
 """
 
 import collections
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,27 +17,44 @@ from pfrec import checkpoint, files
 
 def writer(private_type: tff.StructType) -> tff.Computation:
     """The computation `(private, directory) -> int32`, which writes a state and returns the bytes of its index."""
-    meta = files.json_text({"names": sorted(dict(tff.structure.to_elements(private_type))), "meta": None})
 
     @tff.tensorflow.computation(private_type, np.str_)
     def write(private: Any, directory: tf.Tensor) -> tf.Tensor:
-        names = sorted(private)
-        prefix = tf.strings.join([directory, "/", checkpoint.PREFIX])
-        save = tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=[private[name] for name in names],
-        )
-        # What is returned must depend on every effect, by data: TensorFlow drops the others from a computation's graph. And the file that
-        # says that the state is whole is written last.
-        with tf.control_dependencies([save]):
-            index = tf.io.read_file(prefix + ".index")
-        described = tf.io.write_file(tf.strings.join([directory, "/", checkpoint.META]), meta + tf.strings.substr(index, 0, 0))
-        with tf.control_dependencies([described]):
-            return tf.strings.length(tf.identity(index))
+        return _save(private, directory)
 
     return write
+
+
+def received_writer(shared_type: tff.StructType, personal_type: tff.StructType) -> tff.Computation:
+    """The computation `(shared, personal, directory) -> int32`, which writes a client's values of the shared variables by name."""
+
+    @tff.tensorflow.computation(shared_type, personal_type, np.str_)
+    def write(shared: Any, personal: Any, directory: tf.Tensor) -> tf.Tensor:
+        return _save({**shared["common"], **personal["values"]}, directory)
+
+    return write
+
+
+def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
+    names = sorted(values)
+    meta = files.json_text({"names": names, "meta": None})
+    prefix, description = tf.strings.join([directory, "/", checkpoint.PREFIX]), tf.strings.join([directory, "/", checkpoint.META])
+    # The file that says that the state is whole is emptied first, which also makes the directory with all above it, and written last.
+    emptied = tf.io.write_file(description, "")
+    with tf.control_dependencies([emptied]):
+        save = tf.raw_ops.SaveV2(
+            prefix=prefix,
+            # A checkpoint without a tensor cannot be written.
+            tensor_names=names or ["empty"],
+            shape_and_slices=[""] * max(1, len(names)),
+            tensors=[values[name] for name in names] or [tf.constant(0)],
+        )
+    # What is returned must depend on every effect, by data: TensorFlow drops the others from a computation's graph.
+    with tf.control_dependencies([save]):
+        index = tf.io.read_file(prefix + ".index")
+    described = tf.io.write_file(description, meta + tf.strings.substr(index, 0, 0))
+    with tf.control_dependencies([described]):
+        return tf.strings.length(tf.identity(index))
 
 
 def reader(private_type: tff.StructType) -> tff.Computation:
@@ -82,6 +100,16 @@ def noter() -> tff.Computation:
             return tf.strings.length(tf.io.read_file(path))
 
     return note
+
+
+def text_reader() -> tff.Computation:
+    """The computation `path -> text`, which reads a small file that its owner wrote for the driver."""
+
+    @tff.tensorflow.computation(np.str_)
+    def read(path: tf.Tensor) -> tf.Tensor:
+        return tf.io.read_file(path)
+
+    return read
 
 
 def is_slot(name: str) -> bool:

@@ -1,0 +1,140 @@
+"""Silos on one machine: each has an address of its own in 127.0.0.0/8, and its own directory, worker and certificate."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Optional
+
+import portpicker
+import pytest
+
+from pfrec import files
+from pfrec.data import dataset as dataset_lib
+from tests.integration import commands
+from tff_process import certificates
+
+HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
+# Where they are not permitted, the workers' own ports are open on this machine during the tests.
+HAS_NAMESPACES = not subprocess.run(
+    [sys.executable, "-c", "from tff_process import private_network; private_network.enter()"],
+    cwd=commands.ROOT,
+    stderr=subprocess.DEVNULL,
+    check=False,
+).returncode
+needs_tunnel = pytest.mark.skipif(not HAS_TUNNEL, reason="stunnel or openssl is not installed (Debian: stunnel4, openssl)")
+
+
+@dataclasses.dataclass
+class Silo:
+    """A running `pfrec-worker`.
+
+    Attributes:
+      directory: the client directory.
+      address: HOST:PORT.
+      process: of the command.
+      started_with: its arguments.
+    """
+
+    directory: pathlib.Path
+    address: str
+    process: "subprocess.Popen[str]"
+    started_with: "tuple[object, ...]"
+
+    def children(self, name: str) -> "list[int]":
+        """The pids of its worker ("worker_binary") or its end of the tunnel ("stunnel")."""
+        listed = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in listed if name in pathlib.Path(f"/proc/{pid}/cmdline").read_text()]
+
+    def end(self) -> str:
+        """Ends it; what it said."""
+        self.process.terminate()
+        out, err = self.process.communicate(timeout=30)
+        assert not err, err
+        return out
+
+    def start_again(self) -> None:
+        """Starts it as before."""
+        self.process = commands.start("pfrec-worker", *self.started_with)
+        _wait(self.process)
+
+
+def directories(data: dataset_lib.Dataset, parent: pathlib.Path) -> "dict[str, pathlib.Path]":
+    """A client directory for each scenario, as if each silo had converted its own rows."""
+    listing = json.loads((data.path / "dataset.json").read_text())
+    made = {}
+    for scenario in data.scenarios:
+        made[scenario] = parent / f"silo_{scenario}"
+        target = made[scenario] / "data"
+        shutil.copytree(data.path / scenario, target / scenario)
+        own = {name: entry for name, entry in listing["files"].items() if name.startswith(f"{scenario}/")}
+        value = {**listing, "scenarios": [scenario], "counts": {scenario: listing["counts"][scenario]}, "files": own}
+        files.write_json(target / "dataset.json", value)
+    return made
+
+
+@contextlib.contextmanager
+def running(of: "dict[str, pathlib.Path]", credentials: Optional[pathlib.Path], *arguments: object) -> "Iterator[dict[str, Silo]]":
+    """Silos that serve client directories, by scenario, on 127.0.0.2, 127.0.0.3, ...; all are ended afterwards.
+
+    Args:
+      of: the client directories.
+      credentials: a directory that `pfrec-certificates` wrote; None for silos in plain.
+      arguments: further ones for `pfrec-worker`.
+    """
+    port = portpicker.pick_unused_port()
+    silos = {}
+    try:
+        for number, (scenario, directory) in enumerate(of.items(), 2):
+            tls = [f"--tls={credentials / f'silo-{scenario}'}"] if credentials else []
+            host = f"127.0.0.{number}"
+            own = [] if HAS_NAMESPACES else [f"--firewalled_port={portpicker.pick_unused_port()}"]
+            started_with = (f"--client_dir={directory}", f"--host={host}", f"--port={port}", *tls, *own, *arguments)
+            process = commands.start("pfrec-worker", *started_with)
+            silos[scenario] = Silo(directory, f"{host}:{port}", process, started_with)
+        for silo in silos.values():
+            _wait(silo.process)
+        yield silos
+        for silo in silos.values():
+            assert silo.end().endswith("ended\n")
+    finally:
+        for silo in silos.values():
+            silo.process.kill()
+            silo.process.communicate()
+    for directory in of.values():
+        assert not commands.holding(directory)
+
+
+def workers(silos: "dict[str, Silo]") -> str:
+    """The value of `--workers`."""
+    return ",".join(f"{scenario}={silo.address}" for scenario, silo in silos.items())
+
+
+def made_certificates(parent: pathlib.Path, scenarios: "tuple[str, ...]") -> pathlib.Path:
+    """Certificates for the driver and all silos."""
+    certificates.make(parent / "certificates", scenarios)
+    return parent / "certificates"
+
+
+def _wait(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith("serving "):
+        raise AssertionError(line + process.communicate(timeout=10)[1])
+
+
+def ended(pid: int) -> bool:
+    """Whether a process ends within 10 s."""
+    for _ in range(100):
+        try:
+            if pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,183 @@
+"""What passes between driver and silo, accounted for to the last byte; what must not pass is looked for in it and not found."""
+
+import collections
+import json
+import socket
+
+import numpy as np
+import pytest
+
+from benchmarks import wire_capture
+from pfrec import checkpoint
+from pfrec.data import dataset as dataset_lib
+from pfrec.data import row_block, writer
+from pfrec.models.config import ModelConfig
+from tests.conftest import random_rows
+from tests.integration import silo_machines
+from tff_process import plan, training
+from tff_process.runtime import options, silos
+
+ROUNDS = 3
+PLAN = plan.Plan(
+    "pf_msmtrec",
+    rounds=ROUNDS,
+    batch_size=50,
+    model=ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)),
+)
+# Numbers that occur nowhere by chance: eight equal float32 in a row in the data, and each in every private value.
+PLANTED_IN_DATA = np.float32(-7654.321)
+PLANTED_IN_STATE = np.float32(0.7654321)
+
+
+@pytest.fixture(scope="module")
+def data(schema, tmp_path_factory):
+    """Two scenarios; one feature of some rows is a planted number."""
+    path = tmp_path_factory.mktemp("data") / "planted"
+    with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:
+        for number, scenario in enumerate(("es", "nl")):
+            for offset, split in enumerate(("train", "valid", "test")):
+                rows = random_rows(schema, 200, 10 * number + offset)
+                numerical = rows.numerical.copy()
+                numerical[:8] = PLANTED_IN_DATA
+                target.add(scenario, split, row_block.Rows(rows.categorical, numerical, rows.labels, rows.group))
+    return dataset_lib.Dataset.open(path)
+
+
+@pytest.fixture(scope="module")
+def captured(data, tmp_path_factory):
+    """The traffic of nl's silo over a run that is resumed after its first round with a private state full of a planted number."""
+    parent = tmp_path_factory.mktemp("silos")
+    run = parent / "run"
+    with (
+        silo_machines.running(silo_machines.directories(data, parent), None) as running,
+        socket.create_server(("127.0.0.1", 0)) as port,
+    ):
+        host, _, number = running["nl"].address.rpartition(":")
+        recorder = wire_capture.Recorder(port, host, int(number))
+        through = {"es": running["es"].address, "nl": "{}:{}".format(*port.getsockname())}
+        chosen = options.Options(workers=through)
+
+        def stop(number, auc):
+            raise StoppedError
+
+        with pytest.raises(StoppedError):
+            training.train(PLAN, silos.survey(chosen, run), run, options=chosen, progress=stop)
+        (version,) = running["nl"].directory.glob("runs/*/round_00001")
+        values, _ = checkpoint.load(version)
+        planted = {
+            name: value if name.startswith("optimizer/") else np.full_like(value, PLANTED_IN_STATE)
+            for name, value in values.items()
+        }
+        checkpoint.save(version, planted)
+        training.train(PLAN, silos.survey(chosen, run), run, resume=True, options=chosen)
+        recorder.stop()
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+    return recorder.passed, wire_capture.decode(recorder.passed), manifest, values
+
+
+class StoppedError(Exception):
+    """Ends the driver's work after a round."""
+
+
+def test_the_frames_make_up_all_bytes(captured):
+    passed, traffic, _, _ = captured
+    for outward, name in ((True, "out"), (False, "in")):
+        assert (
+            sum(traffic.bytes_by_frame[name].values()) == sum(len(data) for (_, way), data in passed.items() if way == outward) > 0
+        )
+    assert set(traffic.headers) <= {
+        *(":authority", ":method", ":path", ":scheme", ":status", "accept-encoding", "content-type", "grpc-accept-encoding"),
+        *("grpc-status", "grpc-timeout", "te", "user-agent"),
+    }
+    assert traffic.headers["grpc-status"] == {"0"}
+
+
+def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_file_became(captured):
+    """Every answer that holds a value, by the names in it; every other holds the number of a value alone."""
+    _, traffic, manifest, _ = captured
+    uploads = {item["what"]: item for item in manifest["uploads"]}
+    values = [item["what"] for item in manifest["uploads"] if item["what"] not in ("examples", "loss", "serves", "metrics")]
+    found = collections.Counter()
+    for call in traffic.calls:
+        if call.method != "Compute":
+            assert call.response is None or call.sizes[1] < 24, call.method
+            continue
+        arrays = list(wire_capture.leaves(call.response.value))
+        sizes = [wire_capture.payload_bytes(array) for _, array in arrays]
+        if len(arrays) > 1:
+            # The worker sends structures without names, in the order of the report's type.
+            assert len(arrays) == len(values) + 3
+            assert sum(sizes) == manifest["upload_bytes"] - uploads["metrics"]["bytes"]
+            for name, (_, array) in zip(values, arrays):
+                assert list(array.shape.dim) == uploads[name]["shape"], name
+            found["report"] += 1
+        elif sizes == [uploads["metrics"]["bytes"]]:
+            found["metrics"] += 1
+        elif arrays[0][1].HasField("string_list"):
+            facts = json.loads(wire_capture.content(arrays[0][1])[0])
+            assert set(facts) == {"format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
+            found["facts"] += 1
+        else:
+            assert arrays[0][1].dtype == 3  # int32
+            assert sizes == [4]
+            found["count"] += 1
+        # What surrounds the numbers: shapes, kinds and lengths.
+        assert call.sizes[1] - sum(sizes) < 40 * len(arrays)
+    assert found["report"] == ROUNDS
+    assert found["metrics"] == ROUNDS + 1
+    assert found["facts"] == 2
+
+
+def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
+    _, traffic, manifest, private = captured
+    downloads = sum(item["bytes"] for item in manifest["downloads"])
+    initial = sorted(name for name in private if not name.startswith("optimizer/"))
+    found = collections.Counter()
+    for call in traffic.calls:
+        if call.method != "CreateValue":
+            assert call.sizes[0] < 400, call.method
+            continue
+        value = call.request.value
+        kind = value.WhichOneof("value")
+        if kind == "computation":
+            found["computation"] += 1
+            continue
+        arrays = dict(wire_capture.leaves(value))
+        size = sum(map(wire_capture.payload_bytes, arrays.values()))
+        parts = {name.split("/")[0] for name in arrays}
+        if parts <= {"common", "template"} or parts == {"client_id", "values"}:
+            found["from the server"] += size
+        elif "shards" in parts:
+            assert parts == {"shards", "seed", "first_step", "steps", "epoch_steps"}
+            found["work"] += 1
+        elif len(arrays) == 1 and "" in arrays:
+            assert size < 3000  # A path, a note, a number, or which tasks it serves.
+            found["small"] += 1
+        else:
+            assert sorted(arrays) == initial
+            found["first values"] += 1
+    assert found["work"] == ROUNDS
+    # Each state of the server once: the initial one, after each round but the last one's for the next, and those it is restored to.
+    assert found["from the server"] % (downloads + 4) == 0
+    # What every client starts from follows from the seed; it is sent once in a session that needs it.
+    assert found["first values"] <= 2
+    assert found["computation"] > 0
+
+
+def test_planted_values_are_never_found(captured):
+    passed, traffic, _, private = captured
+    # As it passed, and put together where a frame cuts a message.
+    everything = b"".join(bytes(data) for data in passed.values())
+    everything += b"".join(m.SerializeToString() for call in traffic.calls for m in (call.request, call.response) if m is not None)
+    assert len(everything) > 100_000
+    for planted in (PLANTED_IN_DATA, PLANTED_IN_STATE):
+        for kind in (np.float32, np.float64):
+            assert np.array(planted, kind).tobytes() not in everything
+    # The search would find them: what the silo did send is in the capture as it is.
+    answers = [list(wire_capture.leaves(call.response.value)) for call in traffic.calls if call.method == "Compute"]
+    report = next(arrays for arrays in answers if len(arrays) > 1)
+    sent = max((wire_capture.content(array) for _, array in report), key=lambda value: value.nbytes)
+    assert sent.nbytes >= 64
+    assert sent.tobytes() in everything
+    # And they were in the silo: in each of these variables, and in the data of every split.
+    assert sum(1 for name in private if not name.startswith("optimizer/")) > 5
