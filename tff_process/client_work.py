@@ -35,17 +35,19 @@ class TrainingSettings:
       learning_rate: of Adam.
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
       anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
+      lazy_adam: as of `adam.Adam`.
     """
 
     batch_size: int = 256
     learning_rate: float = 1e-3
     proximal: float = 0.0
     anchor: str = TEMPLATE
+    lazy_adam: bool = False
 
 
-def make_optimizer(trainable: "list[tf.Variable]", learning_rate: float) -> adam.Adam:
+def make_optimizer(trainable: "list[tf.Variable]", learning_rate: float, lazy: bool = False) -> adam.Adam:
     """A client's optimizer of its trainable variables, in model order."""
-    return adam.Adam(trainable, learning_rate)
+    return adam.Adam(trainable, learning_rate, lazy=lazy)
 
 
 def optimizer_slots(optimizer: adam.Adam, prefix: str = OPTIMIZER) -> "collections.OrderedDict[str, tf.Variable]":
@@ -62,6 +64,7 @@ class ClientModel:
       learning_rate: of Adam.
       optimizers: the names of the variables that each optimizer trains, by the prefix of its slots in a private state; None for one
         optimizer of all.
+      lazy_adam: as of `adam.Adam`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class ClientModel:
         schema: schema_lib.Schema,
         learning_rate: float,
         optimizers: "Optional[Mapping[str, Sequence[str]]]" = None,
+        lazy_adam: bool = False,
     ) -> None:
         self.schema = schema
         self.network = make_network()
@@ -79,7 +83,7 @@ class ClientModel:
         self.trained = [item.name for item in self.tagged if item.variable.trainable]
         self._trains = {OPTIMIZER: self.trained} if optimizers is None else optimizers
         self.optimizers = {
-            prefix: make_optimizer([self.variables[name] for name in names], learning_rate)
+            prefix: make_optimizer([self.variables[name] for name in names], learning_rate, lazy_adam)
             for prefix, names in self._trains.items()
         }
         self.slots = collections.OrderedDict(

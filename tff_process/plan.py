@@ -21,6 +21,7 @@ class Plan:
       aggregations: how often a federated round aggregates: its local training is cut into as many stretches.
       batch_size: rows of a batch.
       learning_rate: of Adam.
+      lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did not hold them (`adam.Adam`).
       participation: share of the clients that take part in a round.
       seed: of initial values, row order, dropout and participation.
       model: shape of the model.
@@ -37,6 +38,7 @@ class Plan:
     aggregations: int = 4
     batch_size: int = 256
     learning_rate: float = 1e-3
+    lazy_adam: bool = False
     participation: float = 1.0
     seed: int = 0
     model: ModelConfig = ModelConfig()

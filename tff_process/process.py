@@ -142,7 +142,7 @@ def parts(
     @tf.autograph.experimental.do_not_convert
     def new_model() -> client_work.ClientModel:
         with keras_in_tff.version_2():
-            return client_work.ClientModel(make_network, schema, settings.learning_rate, optimizers)
+            return client_work.ClientModel(make_network, schema, settings.learning_rate, optimizers, settings.lazy_adam)
 
     def incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
         return OD((*shared["common"].items(), *personal["values"].items()))

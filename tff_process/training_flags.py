@@ -38,6 +38,12 @@ def define(*, silos: bool = False) -> None:
     )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
+    flags.DEFINE_bool(
+        "lazy_adam",
+        False,
+        "Federated clients leave rows of large tables as they are in steps whose batch did not hold them: faster on wide tables, and "
+        "another algorithm than Adam.",
+    )
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_integer(
         "max_concurrent_clients", 0, "Clients that train at once; 0 takes what processors and memory bear.", lower_bound=0
@@ -196,6 +202,7 @@ def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ())
         aggregations=f.aggregations,
         batch_size=f.batch_size,
         learning_rate=f.learning_rate,
+        lazy_adam=f.lazy_adam,
         participation=f.participation,
         seed=seed,
         model=ModelConfig(

@@ -2,8 +2,9 @@
 
 import pytest
 
+from pfrec.models import mmoe
 from pfrec.models.config import ModelConfig
-from tff_process import federated, plan
+from tff_process import client_work, federated, plan
 
 SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
 
@@ -56,3 +57,12 @@ def test_report_of_a_round_by_hand():
         {"a": 3.0, "b": 3.0}, {"gram": 2}, refused={"c": "not finite"}, skipped={"b": "hung"}, clipped={"a": 0.5}, applied=True
     )
     assert not federated.whole_round([federated.RoundReport({}, {}, applied=False)] * 2).applied
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
+    settings = federation(dataset, lazy_adam=lazy)._process_arguments()[4]
+    model = client_work.ClientModel(
+        lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, settings.learning_rate, lazy_adam=settings.lazy_adam
+    )
+    assert [optimizer._lazy for optimizer in model.optimizers.values()] == [lazy]
