@@ -2,12 +2,11 @@
 
 import json
 import math
-import xml.etree.ElementTree
 
 import pytest
 
 from pfrec import errors
-from tff_process import charts, comparison, entries, paired, results, standings
+from tff_process import comparison, entries, paired, results, standings
 from tff_process import plan as plan_lib
 
 
@@ -179,22 +178,3 @@ def test_entries_with_a_policy_of_their_own():
     ]:
         with pytest.raises(errors.PfrecError, match=message):
             entries.Entry.parse(text)
-
-
-def test_charts_are_whole_and_put_values_where_they_belong():
-    """The left-most value lies left of the others; text is escaped."""
-    text = charts.dots("A < B", "AUC", [charts.Dot("one", 0.7, 0.01), charts.Dot("two & more", 0.8), charts.Dot("three", 0.75)])
-    root = xml.etree.ElementTree.fromstring(text)
-    places = [float(circle.get("cx")) for circle in root.iter("{http://www.w3.org/2000/svg}circle")]
-    assert places[0] < places[2] < places[1]
-    assert places[2] == pytest.approx((places[0] + places[1]) / 2, abs=0.2)
-    text = charts.lines("t", "x", "y", [charts.Line("flat", [(0.0, 0.5), (1.0, 0.5)]), charts.Line("up", [(0.0, 0.5), (1.0, 0.6)])])
-    first, second = (
-        line.get("points").split() for line in xml.etree.ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}polyline")
-    )
-    assert first[0] == second[0]
-    assert float(second[1].split(",")[1]) < float(first[1].split(",")[1])
-    squares = charts.grid("t", ["a", "b"], ["a", "b"], [[0.0, 1.0], [None, 0.5]])
-    assert squares.count("<rect") == 1 + 3
-    # One value alone has a scale, too.
-    xml.etree.ElementTree.fromstring(charts.dots("t", "x", [charts.Dot("one", 0.7)]))
