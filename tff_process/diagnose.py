@@ -1,4 +1,4 @@
-"""`python -m tff_process.diagnose`: draws what a run's rounds say of how its scenarios help one another.
+"""`pfrec-diagnose`: draws what a run's rounds say of how its scenarios help one another.
 
 A round costs nothing for it: the figures of aggregation are in RUN/diagnostics already. How gates are used is computed here from the saved models on
 the scenarios' own valid rows, so it needs the client directories and the data, which a simulation has.

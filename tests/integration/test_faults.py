@@ -3,6 +3,7 @@
 `PFREC_FAULT_ROUNDS=60 python -m pytest tests/integration/test_faults.py` is the long run.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -29,6 +30,7 @@ SCENARIOS = tuple(f"s{i}" for i in range(8))
 PLAN = plan.Plan(
     "pf_msmtrec",
     rounds=ROUNDS,
+    aggregations=1,  # so that versions of clients count rounds
     batch_size=16,
     participation=0.76,
     model=ModelConfig(embedding_dim=3, numeric_dim=2, experts=1, expert_units=(4,), tower_units=()),
@@ -127,6 +129,25 @@ def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def test_a_worker_that_dies_between_the_aggregations_of_a_round(eight, tmp_path, caplog):
+    several, whole, hit = dataclasses.replace(PLAN, aggregations=3, rounds=3), tmp_path / "whole", tmp_path / "hit"
+    training.train(several, eight, whole)
+    struck = []
+
+    def fault(number, auc):
+        if number == 1:
+            struck.extend(workers())
+            threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGKILL) for pid in struck]).start()
+
+    training.train(several, eight, hit, progress=fault)
+    assert len(struck) == 1
+    assert "is lost; starting it again" in caplog.text
+    assert (hit / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    versions = checkpoint.load_meta(hit / "server" / "round_00003")["versions"]
+    assert versions == checkpoint.load_meta(whole / "server" / "round_00003")["versions"]
+    assert max(versions.values()) == 9
 
 
 @pytest.mark.parametrize("part", ["server", "client"])

@@ -115,7 +115,7 @@ def test_compare_resumes_cell_by_cell(dataset: dataset_lib.Dataset, tmp_path: pa
     given = _json(output / "results.json")["entries"]["fedavg"]  # type: ignore[index]
     assert "expert/0/shared" in given["leaves"]
     assert given["round_bytes"] > 0
-    assert (output / "results.svg").read_text().startswith("<svg")
+    assert "<svg" in (output / "results.svg").read_text()
     winner = _json(output / "winner.json")
     assert winner["algorithm"] in ("local", "fedavg", "pf_msmtrec")
     assert (output / str(winner["federated"]) / "summary.json").is_file()

@@ -8,6 +8,7 @@ import pytest
 
 from pfrec.data import dataset as dataset_lib
 from tests.integration import commands
+from tff_process.algorithms import registry
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_a_missing_dataset(tmp_path: pathlib.Path) -> None:
 
 def test_an_unknown_algorithm_names_the_known_ones(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     message = _train(data, tmp_path / "run", "--algorithm=magic")
-    assert message == "--algorithm=magic: unknown; known are fedavg, fedbn, fedper, fedprox, local, pf_msmtrec, pooled_mmoe"
+    assert message == f"--algorithm=magic: unknown; known are {', '.join(sorted(registry.NAMES))}"
     assert not (tmp_path / "run").exists()
 
 

@@ -21,6 +21,7 @@ ROUNDS = 3
 PLAN = plan.Plan(
     "pf_msmtrec",
     rounds=ROUNDS,
+    aggregations=1,
     batch_size=50,
     model=ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)),
 )
