@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow_federated as tff
@@ -50,6 +50,19 @@ class Compiled:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A private state in a worker.
+
+    Attributes:
+      reference: to it.
+      generation: of the worker's host when it was made: in another the reference is of no use.
+    """
+
+    reference: Any
+    generation: int
+
+
 @dataclasses.dataclass
 class Client:
     """A client between rounds.
@@ -60,6 +73,7 @@ class Client:
       shards: the paths of a split's shards, as its worker names them.
       serves: float32 [tasks], 1 where it has observed labels of the task.
       version: the round after which its accepted private state is; 0 before its first.
+      private: that state in its worker; None where it is to be read from its directory.
     """
 
     place: crew.Place
@@ -67,8 +81,7 @@ class Client:
     shards: "Callable[[str], list[str]]"
     serves: np.ndarray
     version: int = 0
-    private: Any = None
-    generation: int = -1
+    private: Optional[Held] = None
 
     def version_path(self, version: int) -> str:
         """Where a version is."""
@@ -86,12 +99,13 @@ class ClientWork:
     def __init__(self, compiled: Compiled, initial: Mapping[str, np.ndarray]) -> None:
         self._compiled, self._parts, self._initial = compiled, compiled.parts, initial
 
-    def train(self, client: Client, incoming: server.Server, work: Any, version: int) -> "tuple[Any, Any]":
+    def train(self, client: Client, incoming: server.Server, work: Any, version: int) -> "tuple[Held, Any]":
         """Trains a round and writes the new private state as `version`.
 
         Returns:
-          a reference to the new private state, and the report that leaves the client.
+          the new private state, and the report that leaves the client.
         """
+        generation = client.place.host.generation
         there = client.place.host.remote
         types = self._parts.client_type
         own = OD(
@@ -103,7 +117,8 @@ class ClientWork:
         result = there.call(self._compiled.train, self._argument(client, incoming, own))
         private = there.select(result, 0)
         self.write(client, private, version)
-        return private, there.fetch(there.select(result, 1))
+        # The generation that it was begun in: by the end another client may have had the worker started again.
+        return Held(private, generation), there.fetch(there.select(result, 1))
 
     def write(self, client: Client, private: Any, version: int) -> None:
         """Writes a private state to the client's directory."""
@@ -151,7 +166,7 @@ class ClientWork:
           WorkError: where it is missing or damaged.
         """
         host = client.place.host
-        there = host.remote
+        there, generation = host.remote, host.generation
         if version:
             directory = there.send(client.version_path(version), tff.TensorType(np.str_))
             read = there.call(self._compiled.read, directory)
@@ -160,7 +175,7 @@ class ClientWork:
             private = there.select(read, 0)
         else:
             private = host.kept("start", self, self._start)
-        client.private, client.version, client.generation = private, version, host.generation
+        client.private, client.version = Held(private, generation), version
 
     def _start(self, there: remote.Remote) -> Any:
         kinds = self._compiled.start.type_signature.parameter
@@ -168,9 +183,10 @@ class ClientWork:
         return there.call(self._compiled.start, there.send(values, kinds))
 
     def _private(self, client: Client) -> Any:
-        if client.generation != client.place.host.generation:
+        if client.private is None or client.private.generation != client.place.host.generation:
             self.load(client, client.version)
-        return client.private
+        assert client.private is not None
+        return client.private.reference
 
     def _constant(self, client: Client, name: str, value: Any, kind: tff.Type) -> Any:
         return client.place.host.kept((client.place.number, name), self, lambda there: there.send(value, kind))

@@ -104,7 +104,7 @@ class ResidentTraining(federated.Federation):
             report = self._crew.alone(self._server_host, lambda: self.server.apply(verdict.accepted), "aggregation")
             for i in verdict.accepted:
                 client = self.clients[i]
-                client.private, client.version, client.generation = done[i][0], version, client.place.host.generation
+                client.private, client.version = done[i][0], version
                 self._participations[i] += 1
         else:
             _log.warning(
@@ -164,7 +164,7 @@ class ResidentTraining(federated.Federation):
                 damaged[client.place.number] = str(error)
 
         for client in self.clients:
-            client.version, client.private, client.generation = versions[client.place.scenario], None, -1
+            client.version, client.private = versions[client.place.scenario], None
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
             raise errors.PfrecError(
