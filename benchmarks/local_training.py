@@ -224,10 +224,12 @@ def input_seconds(shape: Shape, repeats: int) -> float:
         @tf.function
         def epoch(number):
             total = tf.constant(0, tf.int64)
-            batches = pipeline.training_batches(
-                shards, shape.schema(), shape.batch, seed=1, first_step=number * steps, steps=steps, epoch_steps=steps
+            one, zero, whole = (tf.constant(value, tf.int64) for value in (1, 0, steps))
+            batches = pipeline.epoch_batches(
+                shards, shape.schema(), shape.batch, seed=one, epoch=number, first_step=zero, steps=whole
             )
-            for batch in batches:
+            # As a client goes over them (`client_work.over`).
+            for batch in iter(batches):
                 total += tf.cast(batch["labels"][0, 0], tf.int64)
             return total
 
