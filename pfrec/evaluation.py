@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from pfrec import metrics
-from pfrec.data import pipeline
+from pfrec.data import pipeline, windows
 from pfrec.data import schema as schema_lib
 from pfrec.models import first_layer
 
@@ -45,10 +45,12 @@ class Evaluator:
         # Autograph is for the loop: rewriting Keras and the metrics by it would take longer than tracing them.
         predict = tf.autograph.experimental.do_not_convert(self._predict)
         measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
+        decode = tf.autograph.experimental.do_not_convert(lambda records: pipeline.decode_blocks(records, schema))
         logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
         number = 0  # not enumerate: the loop becomes a graph
         # An iterator, not the dataset: so the loop is part of the graph, where a dataset would build its step anew in every call.
-        for batch in iter(pipeline.evaluation_batches(shards, schema)):
+        for records in iter(windows.lean(pipeline.evaluation_blocks(shards))):
+            batch = decode(records)
             predicted = predict(batch)
             logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
             labels = labels.write(number, batch["labels"])

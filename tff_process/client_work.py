@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 
 from pfrec import evaluation, groups
-from pfrec.data import pipeline
+from pfrec.data import pipeline, windows
 from pfrec.data import schema as schema_lib
 from pfrec.models import adam, first_layer, ranker
 from tff_process import layout as layout_lib
@@ -231,27 +231,27 @@ def over(
     # A tuple: the loop over a dataset would pack a list into one tensor.
     seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
     seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
-    # Epoch by epoch: a dataset of epochs would make their pipeline anew in every call, which takes longer than a short round.
-    for epoch in tf.range(first // work["epoch_steps"], (last - 1) // work["epoch_steps"] + 1):
-        start = epoch * work["epoch_steps"]
-        number = tf.maximum(first, start)
-        batches = pipeline.epoch_batches(
-            work["shards"],
-            model.schema,
-            settings.batch_size,
-            seed=seed,
-            epoch=epoch,
-            first_step=number - start,
-            steps=tf.minimum(last, start + work["epoch_steps"]) - number,
-        )
-        # An iterator, not the dataset: the loop over it is part of the graph, where a dataset would build its step anew in every call.
-        for batch in iter(batches):
-            loss, state = step({**batch, "dropout_seed": pipeline.dropout_seed(seed, number)}, state)
-            seen = tuple(total + count for total, count in zip(seen, counts(batch)))
-            examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
-            loss_sum += loss
-            steps += 1.0
-            number += 1
+    epoch_steps = work["epoch_steps"]
+    # Epochs, windows and batches are loops of the graph: what a dataset would have to set up in every call takes longer than a short round.
+    for epoch in tf.range(first // epoch_steps, (last - 1) // epoch_steps + 1):
+        start = epoch * epoch_steps
+        begin, end = tf.maximum(first - start, 0), tf.minimum(last - start, epoch_steps)
+        passed, rest = tf.zeros([], tf.int64), windows.no_rows(model.schema)
+        for number, records in iter(windows.read(work["shards"], seed, epoch)):
+            window = windows.Window.of(rest, records, model.schema, seed, epoch, number)
+            size, whole = window.batches(settings.batch_size, number, passed)
+            for place in tf.range(tf.maximum(begin - passed, 0), tf.minimum(end - passed, whole)):
+                batch = window.batch(place, size)
+                batch["dropout_seed"] = pipeline.dropout_seed(seed, start + passed + place)
+                loss, state = step(batch, state)
+                seen = tuple(total + count for total, count in zip(seen, counts(batch)))
+                examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
+                loss_sum += loss
+                steps += 1.0
+            passed += whole
+            if passed >= end:
+                break
+            rest = window.after(whole, size)
     by_name = collections.OrderedDict((slot.name, total) for slot, total in zip(counted, seen))
     return Pass(by_name, examples, loss_sum / tf.maximum(steps, 1.0), state)
 

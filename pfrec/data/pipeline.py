@@ -55,6 +55,20 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return max(1, rows // batch_size)
 
 
+def shuffled_blocks(shards: tf.Tensor, seed: Any, epoch: Any, scenarios: Optional[tf.Tensor] = None) -> tf.data.Dataset:
+    """The records of an epoch in its order; with `scenarios` pairs of a record and its scenario. Arguments as of `epoch_batches`."""
+    read = tf.data.TFRecordDataset(shards)
+    if scenarios is not None:
+        read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
+    return read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + epoch)
+
+
+def window_order(rows: tf.Tensor, seed: Any, epoch: Any, window: tf.Tensor) -> tf.Tensor:
+    """The order of a window's rows, int32 [rows]; `window` is its number, an int64 scalar."""
+    window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, epoch]), window)
+    return tf.argsort(tf.random.stateless_uniform([rows], window_seed))
+
+
 def epoch_batches(
     shards: tf.Tensor,
     schema: schema_lib.Schema,
@@ -88,15 +102,10 @@ def epoch_batches(
         rows = decode_blocks(records, schema)
         if scenario is not None:
             rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
-        window_seed = tf.random.experimental.stateless_fold_in(tf.stack([seed, epoch]), window)
-        order = tf.argsort(tf.random.stateless_uniform([tf.shape(rows["labels"])[0]], window_seed))
+        order = window_order(tf.shape(rows["labels"])[0], seed, epoch, window)
         return {name: tf.gather(value, order) for name, value in rows.items()}
 
-    read = tf.data.TFRecordDataset(shards)
-    if scenarios is not None:
-        read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
-    blocks = read.shuffle(WINDOW_BLOCKS, seed=seed * 1_000_003 + epoch)
-    windows = blocks.batch(WINDOW_BLOCKS).enumerate().map(permute)
+    windows = shuffled_blocks(shards, seed, epoch, scenarios).batch(WINDOW_BLOCKS).enumerate().map(permute)
     return windows.rebatch(batch_size).skip(first_step).take(steps)
 
 
@@ -152,6 +161,11 @@ def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     return tf.stack([seed, step])
 
 
+def evaluation_blocks(shards: tf.Tensor, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:
+    """The records of all rows once, in the order of the shards; string [blocks of a batch]."""
+    return tf.data.TFRecordDataset(shards).batch(max(1, batch_size // row_block.ROWS_PER_BLOCK))
+
+
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:
     """All rows once, in the order of the shards; batches as of `decode_blocks`."""
 
@@ -159,8 +173,7 @@ def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size:
     def decode(records: tf.Tensor) -> Mapping[str, tf.Tensor]:
         return decode_blocks(records, schema)
 
-    blocks = max(1, batch_size // row_block.ROWS_PER_BLOCK)
-    return tf.data.TFRecordDataset(shards).batch(blocks).map(decode).prefetch(2)
+    return evaluation_blocks(shards, batch_size).map(decode).prefetch(2)
 
 
 def stream_seed(seed: int, client: int) -> int:
