@@ -41,7 +41,7 @@ def _main(argv: "list[str]") -> None:
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
     comparison.prepare(output)
-    dataset = train.open_data(f.data, output / "runs" / "data", f.synthetic_scenarios, f.synthetic_rows, 0)
+    dataset = train.open_data(f.data, output / "runs" / "data", training_flags.synthetic(), 0)
     # Seed by seed within an entry, so that what was traced for one seed serves the others.
     planned = [(entry, training_flags.plan(entry.algorithm, seed, entry.sharing)) for entry in asked for seed in range(f.seeds)]
     print(f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), {f.rounds} rounds", flush=True)

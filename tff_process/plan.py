@@ -17,6 +17,7 @@ class Plan:
     Attributes:
       algorithm: by name, see `algorithms.registry`.
       rounds: of federated training; epochs of pooled training times `local_epochs`.
+      patience: the training stops after so many rounds without a better one on `valid`; 0 for all rounds.
       local_epochs: how much of its training rows a client sees in a round; may be a fraction.
       aggregations: how often a federated round aggregates: its local training is cut into as many stretches.
       batch_size: rows of a batch.
@@ -34,6 +35,7 @@ class Plan:
 
     algorithm: str
     rounds: int = 20
+    patience: int = 0
     local_epochs: float = 1.0
     aggregations: int = 4
     batch_size: int = 256
@@ -52,8 +54,9 @@ class Plan:
         for name in ("rounds", "aggregations", "batch_size"):
             if getattr(self, name) < 1:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.seed < 0:
-            raise errors.PfrecError(f"seed is {self.seed}; it must not be negative")
+        for name in ("seed", "patience"):
+            if getattr(self, name) < 0:
+                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("local_epochs", "learning_rate"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be above 0")

@@ -17,7 +17,7 @@ _KNOBS = {
     "fedadam": ("rivals", "server_optimizer"),
     "fedyogi": ("rivals", "server_optimizer"),
 }
-_COMMON = ("rounds", "local_epochs", "aggregations", "batch_size", "learning_rate", "participation", "model")
+_COMMON = ("rounds", "patience", "local_epochs", "aggregations", "batch_size", "learning_rate", "participation", "model")
 
 
 def knobs(algorithm: str, plan: plan_lib.Plan) -> Any:

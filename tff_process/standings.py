@@ -108,7 +108,7 @@ def scenario_auc(cell: "comparison.Cell", scenario: str) -> Optional[float]:
 
 
 def curve(cells: "Sequence[comparison.Cell]", entry: str) -> "list[float]":
-    """Mean over seeds of the mean AUC on `valid`, by round."""
+    """Mean over seeds of the mean AUC on `valid`, by round, as far as all seeds went."""
     own = [cell.valid for cell in cells if cell.entry.name == entry]
     return [float(np.mean(values)) for values in zip(*own)]
 

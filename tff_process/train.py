@@ -11,6 +11,8 @@ from pfrec import command, errors
 from tff_process import private_network, training_flags
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pfrec.data import dataset as dataset_lib
 
 
@@ -56,7 +58,7 @@ def _main(argv: "list[str]") -> None:
             files.require_empty(output)
         dataset = silos.survey(options, output)
     else:
-        dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, f.synthetic_scenarios, f.synthetic_rows, f.seed)
+        dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, training_flags.synthetic(), f.seed)
     if f.new_scenario is not None:
         from tff_process import joining
 
@@ -76,8 +78,8 @@ def _main(argv: "list[str]") -> None:
     print(f"run: {output}")
 
 
-def open_data(data: str, synthetic_path: pathlib.Path, scenarios: int, rows: int, seed: int) -> "dataset_lib.Dataset":
-    """Opens `--data`; 'synthetic' is generated at `synthetic_path` where it is not there yet.
+def open_data(data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, Any]", seed: int) -> "dataset_lib.Dataset":
+    """Opens `--data`; 'synthetic' is generated at `synthetic_path` by arguments of `synthetic.generate` where it is not there yet.
 
     Raises:
       PfrecError: where there is no dataset, or the synthetic one there was made with other flags.
@@ -89,16 +91,14 @@ def open_data(data: str, synthetic_path: pathlib.Path, scenarios: int, rows: int
         return dataset_lib.Dataset.open(pathlib.Path(data))
     if (synthetic_path / "dataset.json").exists():
         made = files.read_json(synthetic_path / "dataset.json", remedy="remove the directory")
-        found = {"seed": made["split_seed"], "scenarios": made["options"]["scenarios"], "rows": made["options"]["rows"]}
-        if found != {"seed": seed, "scenarios": scenarios, "rows": rows}:
-            raise errors.PfrecError(
-                f"{synthetic_path}: synthetic data of {found['scenarios']} scenarios, {found['rows']} rows and seed {found['seed']}; "
-                "give the same flags, or choose another --output"
-            )
+        found = {"seed": made["split_seed"], **{name: made["options"][name] for name in synthetic}}
+        if found != {"seed": seed, **synthetic}:
+            told = ", ".join(f"{name} {value}" for name, value in found.items())
+            raise errors.PfrecError(f"{synthetic_path}: synthetic data of {told}; give the same flags, or choose another --output")
     else:
-        from pfrec.data import synthetic
+        from pfrec.data import synthetic as synthetic_lib
 
-        synthetic.generate(synthetic_path, scenarios=scenarios, rows=rows, seed=seed)
+        synthetic_lib.generate(synthetic_path, **synthetic, seed=seed)
     return dataset_lib.Dataset.open(synthetic_path)
 
 

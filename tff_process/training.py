@@ -169,6 +169,8 @@ def _loop(
     best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_auc"]) if done else None
     run.begin_metrics(done)
     for number in range(done, plan.rounds):
+        if best is not None and 0 < plan.patience <= number - best[0]:
+            break
         parts = range(number * training.stretches, (number + 1) * training.stretches)
         report = federated.whole_round([training.train_round(part) for part in parts])
         values = training.evaluate("valid")

@@ -25,8 +25,18 @@ def define(*, silos: bool = False) -> None:
     flags.DEFINE_integer(
         "synthetic_rows", 40_000, "Training and valid rows of the largest scenario of --data=synthetic.", lower_bound=500
     )
+    flags.DEFINE_float(
+        "synthetic_shared",
+        0.5,
+        "Part of the signal of --data=synthetic that all scenarios share.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
     flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
+    flags.DEFINE_integer(
+        "patience", 0, "Stop after so many rounds without a better one on valid; 0 trains all --rounds.", lower_bound=0
+    )
     flags.DEFINE_float(
         "local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6
     )
@@ -179,6 +189,12 @@ def options() -> "options_lib.Options":
     )
 
 
+def synthetic() -> "dict[str, Any]":
+    """The arguments of `synthetic.generate` that the flags ask for, but for the seed."""
+    f = flags.FLAGS
+    return {"scenarios": f.synthetic_scenarios, "rows": f.synthetic_rows, "shared": f.synthetic_shared}
+
+
 def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ()) -> "plan_lib.Plan":
     """The plan that the flags describe.
 
@@ -198,6 +214,7 @@ def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ())
     return plan_lib.Plan(
         algorithm=algorithm,
         rounds=f.rounds,
+        patience=f.patience,
         local_epochs=f.local_epochs,
         aggregations=f.aggregations,
         batch_size=f.batch_size,

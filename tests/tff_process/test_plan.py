@@ -29,6 +29,7 @@ def test_a_plan_survives_json():
         ({"rounds": 0}, "rounds is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"patience": -1}, "patience is -1"),
         ({"local_epochs": 0.0}, "local_epochs is 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"learning_rate": float("inf")}, "learning_rate is inf"),
