@@ -11,7 +11,8 @@ from tff_process import training_flags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tff_process import comparison
+    from tff_process import comparison, entries
+    from tff_process import plan as plan_lib
 
 
 def main() -> None:
@@ -20,10 +21,16 @@ def main() -> None:
     flags.DEFINE_list(
         "algorithms",
         ["local", "fedavg", "pf_msmtrec", "pooled_mmoe"],
-        "Algorithms; an unknown name lists the known ones. NAME:GROUP=shared:GROUP=private runs one under a sharing policy of its own, as "
-        "fedbn:embedding/*=shared; of several entries of an algorithm, the best on valid speaks for it.",
+        "Algorithms; an unknown name lists the known ones. NAME:GROUP=shared:GROUP=private:FLAG=VALUE runs one under a sharing policy and with "
+        "settings of its own, as fedbn:embedding/*=shared or ditto:ditto_lambda=1; of several entries of an algorithm, the best on valid "
+        "speaks for it.",
     )
     flags.DEFINE_integer("seeds", 5, "How many seeds each algorithm is trained with: 0, 1, ...", lower_bound=1)
+    flags.DEFINE_string(
+        "tune",
+        "",
+        "FLAG=VALUE|VALUE..., as learning_rate=0.001|0.003: every entry tries each value on seed 0 and keeps the one that is best on valid.",
+    )
     flags.DEFINE_float(
         "target_auc", 0.0, "The mean valid AUC whose cost in bytes is told; 0 takes the largest that all reach.", lower_bound=0.0
     )
@@ -36,28 +43,41 @@ def _main(argv: "list[str]") -> None:
     if not f.algorithms or len(set(f.algorithms)) != len(f.algorithms):
         raise errors.PfrecError(f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one")
     from pfrec import files
-    from tff_process import comparison, entries, results, standings, train
+    from tff_process import comparison, entries, results, standings, train, tuning
 
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
     comparison.prepare(output)
     dataset = train.open_data(f.data, output / "runs" / "data", training_flags.synthetic(), 0)
-    # Seed by seed within an entry, so that what was traced for one seed serves the others.
-    planned = [(entry, training_flags.plan(entry.algorithm, seed, entry.sharing)) for entry in asked for seed in range(f.seeds)]
     print(f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), {f.rounds} rounds", flush=True)
-    cells = comparison.compare(
-        planned,
-        dataset,
-        output,
-        options=training_flags.options(),
-        progress=lambda entry, plan: train.progress(plan.rounds, f"{entry.name} seed {plan.seed} "),
-    )
+
+    def plan(entry: entries.Entry, seed: int) -> "plan_lib.Plan":
+        return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
+
+    def run(chosen: "Sequence[entries.Entry]", seeds: int) -> "list[comparison.Cell]":
+        return comparison.compare(
+            # Seed by seed within an entry, so that what was traced for one seed serves the others.
+            [(entry, plan(entry, seed)) for entry in chosen for seed in range(seeds)],
+            dataset,
+            output,
+            options=training_flags.options(),
+            progress=lambda entry, plan: train.progress(plan.rounds, f"{entry.name} seed {plan.seed} "),
+        )
+
+    candidates = tuning.Tuning.parse(f.tune).candidates if f.tune else lambda entry: [entry]
+    for entry in asked:
+        for candidate in candidates(entry):
+            plan(candidate, 0)  # before hours of training: what cannot be trained is told at once
+    tried = {entry.name: run(candidates(entry), 1) for entry in asked} if f.tune else {}
+    asked = [tuning.choose(found) for found in tried.values()] if f.tune else asked
+    cells = run(asked, f.seeds)
+    plans = {entry.name: plan(entry, 0) for entry in asked}
     rows = standings.standings(cells)
     target: Optional[float] = f.target_auc or standings.target_auc(cells, rows)
-    text = results.markdown(cells, dataset, target)
+    text = results.markdown(cells, dataset, target, f.tune)
     files.write_csv(output / "results.csv", comparison.HEADER, comparison.long_rows(cells))
     files.write_bytes(output / "results.md", text.encode())
-    files.write_json(output / "results.json", results.to_json(cells, {e.name: plan for e, plan in planned}, dataset, target))
+    files.write_json(output / "results.json", {**results.to_json(cells, plans, dataset, target), "tuning": tuning.to_json(tried)})
     for name, chart in _charts(cells, rows).items():
         files.write_bytes(output / name, chart.encode())
     files.write_json(output / "winner.json", standings.winner(cells, output))

@@ -48,6 +48,7 @@ def to_json(
         entries[row.entry] = {
             "algorithm": row.algorithm,
             "sharing": [list(rule) for rule in cell.entry.sharing],
+            "settings": dict(cell.entry.settings),
             "leaves": list(cell.leaves),
             "knobs": knobs(row.algorithm, plan),
             "seeds": sorted(c.seed for c in cells if c.entry.name == row.entry),
@@ -60,19 +61,23 @@ def to_json(
             "rounds_to_target": reached,
             "bytes_to_target": reached and row.round_bytes and reached * row.round_bytes,
         }
-    any_plan = next(iter(plans.values())).to_json()
+    given = [plan.to_json() for plan in plans.values()]
     return {
         "data": str(dataset.path),
         "rows": {scenario: dataset.rows(scenario, "train") for scenario in dataset.scenarios},
-        "given_to_all": {name: any_plan[name] for name in _COMMON},
+        "given_to_all": {name: given[0][name] for name in _COMMON if all(plan[name] == given[0][name] for plan in given)},
         "subject": own and own.entry,
         "target_valid_auc": target,
         "entries": entries,
     }
 
 
-def markdown(cells: "Sequence[comparison.Cell]", dataset: dataset_lib.Dataset, target: Optional[float]) -> str:
-    """The content of results.md; arguments as of `to_json`."""
+def markdown(cells: "Sequence[comparison.Cell]", dataset: dataset_lib.Dataset, target: Optional[float], tuned: str = "") -> str:
+    """The content of results.md; arguments as of `to_json`, and `tuned`, what all entries were tuned by."""
+    given = "No knob was tuned on these runs"
+    if tuned:
+        flag, _, values = tuned.partition("=")
+        given = f"Each chose its {flag} among {', '.join(values.split('|'))} by `valid` of the first seed"
     rows = standings.standings(cells)
     seeds = sorted({cell.seed for cell in cells})
     lines = [
@@ -80,7 +85,7 @@ def markdown(cells: "Sequence[comparison.Cell]", dataset: dataset_lib.Dataset, t
         "",
         f"Test AUC at the round that was best on `valid`; mean and standard deviation over {len(seeds)} seed{'s' * (len(seeds) != 1)}"
         f" ({', '.join(map(str, seeds))}). All algorithms share splits, initial values, batch order, number of rounds and, where no rule stands "
-        "behind a name, the policy of embeddings. No knob was tuned on these runs; `results.json` holds what each was given.",
+        f"behind a name, the policy of embeddings. {given}; `results.json` holds what each was given.",
         "",
         *_main_table(cells, rows),
         "",

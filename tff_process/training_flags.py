@@ -1,5 +1,6 @@
 """The flags of a training, shared by `pfrec-train` and `pfrec-compare`."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -8,8 +9,13 @@ from pfrec import errors
 from tff_process import rival_flags, sharing_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from tff_process import plan as plan_lib
     from tff_process.runtime import options as options_lib
+
+
+_OF_A_PLAN: "set[str]" = set()
 
 
 def define(*, silos: bool = False) -> None:
@@ -33,6 +39,18 @@ def define(*, silos: bool = False) -> None:
         upper_bound=1.0,
     )
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
+    before = set(flags.FLAGS)
+    _define_plan()
+    _OF_A_PLAN.update(set(flags.FLAGS) - before)
+    flags.DEFINE_multi_string(
+        "sharing",
+        [],
+        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable.",
+    )
+    define_runtime()
+
+
+def _define_plan() -> None:
     flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
     flags.DEFINE_integer(
         "patience", 0, "Stop after so many rounds without a better one on valid; 0 trains all --rounds.", lower_bound=0
@@ -55,9 +73,6 @@ def define(*, silos: bool = False) -> None:
         "another algorithm than Adam.",
     )
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_integer(
-        "max_concurrent_clients", 0, "Clients that train at once; 0 takes what processors and memory bear.", lower_bound=0
-    )
     flags.DEFINE_integer("embedding_dim", 8, "Width of the embedding tables.", lower_bound=1)
     flags.DEFINE_float("embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0)
     flags.DEFINE_integer("numeric_dim", 16, "Width of the projection of numerical features; 0 for none.", lower_bound=0)
@@ -91,16 +106,13 @@ def define(*, silos: bool = False) -> None:
     )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
     rival_flags.define()
-    flags.DEFINE_multi_string(
-        "sharing",
-        [],
-        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable.",
-    )
-    define_runtime()
 
 
 def define_runtime() -> None:
     """Defines the flags of `options`."""
+    flags.DEFINE_integer(
+        "max_concurrent_clients", 0, "Clients that train at once; 0 takes what processors and memory bear.", lower_bound=0
+    )
     flags.DEFINE_enum(
         "runtime",
         "resident",
@@ -195,17 +207,51 @@ def synthetic() -> "dict[str, Any]":
     return {"scenarios": f.synthetic_scenarios, "rows": f.synthetic_rows, "shared": f.synthetic_shared}
 
 
-def plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]" = ()) -> "plan_lib.Plan":
+@contextlib.contextmanager
+def _with(settings: "Sequence[tuple[str, str]]") -> "Iterator[None]":
+    """Gives flags other values for a while.
+
+    Raises:
+      PfrecError: where one is none of a plan's flags, or a value is none of its.
+    """
+    given = {name: flags.FLAGS[name].value for name, _ in settings if name in _OF_A_PLAN}
+    try:
+        for name, text in settings:
+            if name not in _OF_A_PLAN:
+                raise errors.PfrecError(f"{name}={text}: {name} is no flag of a training")
+            try:
+                flags.FLAGS[name].value = flags.FLAGS[name].parser.parse(text)
+                flags.FLAGS.validate_all_flags()
+            except (flags.Error, ValueError) as error:
+                raise errors.PfrecError(f"{name}={text}: {error}") from error
+        yield
+    finally:
+        for name, value in given.items():
+            flags.FLAGS[name].value = value
+
+
+def plan(
+    algorithm: str,
+    seed: int,
+    sharing: "tuple[tuple[str, str], ...]" = (),
+    settings: "Sequence[tuple[str, str]]" = (),
+) -> "plan_lib.Plan":
     """The plan that the flags describe.
 
     Args:
       algorithm: by name.
       seed: of the run.
       sharing: rules that go over the algorithm's policy and `--sharing`.
+      settings: names and texts of flags that go over those given.
 
     Raises:
       PfrecError: where a value does not fit.
     """
+    with _with(settings):
+        return _plan(algorithm, seed, sharing)
+
+
+def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> "plan_lib.Plan":
     from pfrec.models.config import ModelConfig
     from tff_process import plan as plan_lib
     from tff_process.algorithms import pf_msmtrec

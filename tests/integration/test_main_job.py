@@ -100,6 +100,26 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
     assert "was begun with another plan" in commands.fail("pfrec-train", *arguments, "--resume", "--learning_rate=0.5")
 
 
+def test_compare_tunes_all_entries_alike(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+    output = tmp_path / "compare"
+    arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=1", "--seeds=2", *commands.SMALL)
+    tune = "--tune=learning_rate=0.000001|0.01"
+    out = commands.succeed("pfrec-compare", *arguments, "--algorithms=local,pooled_mmoe", tune)
+    assert "Each chose its learning_rate among 0.000001, 0.01" in out
+    made = _json(output / "results.json")
+    assert set(made["tuning"]) == {"local", "pooled_mmoe"}  # type: ignore[call-overload]
+    for name, tried in made["tuning"].items():  # type: ignore[attr-defined]
+        assert set(tried) == {f"{name}:learning_rate=0.000001", f"{name}:learning_rate=0.01"}
+        chosen = max(tried, key=tried.get)
+        assert made["entries"][chosen]["seeds"] == [0, 1]  # type: ignore[index]
+    for algorithm, message in [
+        ("local:learning_rat=1", "learning_rat is no flag of a training"),
+        ("local:output=x", "output is no flag of a training"),
+        ("local:learning_rate=fast", "learning_rate=fast"),
+    ]:
+        assert message in commands.fail("pfrec-compare", *arguments, f"--algorithms={algorithm}")
+
+
 def test_compare_resumes_cell_by_cell(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
     output = tmp_path / "compare"
     arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=2", "--seeds=1", *commands.SMALL)

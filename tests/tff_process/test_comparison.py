@@ -178,3 +178,12 @@ def test_entries_with_a_policy_of_their_own():
     ]:
         with pytest.raises(errors.PfrecError, match=message):
             entries.Entry.parse(text)
+
+
+def test_entries_with_settings_of_their_own():
+    own = entries.Entry.parse("ditto:ditto_lambda=1:gate/*=private:learning_rate=0.01")
+    assert own.settings == (("ditto_lambda", "1"), ("learning_rate", "0.01"))
+    assert own.sharing == (("gate/*", "private"),)
+    pooled = entries.Entry.parse("pooled_mmoe").with_setting("learning_rate", "0.01")
+    assert (pooled.name, pooled.algorithm) == ("pooled_mmoe:learning_rate=0.01", "pooled_mmoe")
+    assert pooled.directory.startswith("pooled-mmoe-learning-rate-0-01-")

@@ -59,15 +59,15 @@ def test_patience_ends_a_training_that_does_not_get_better(dataset, tmp_path, pa
 
 
 def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_path):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(number, auc):
         if number == 3:
-            raise Killed
+            raise KilledError
 
     script = [0.6, 0.5, 0.4, 0.9]
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         summary(tmp_path / "run", dataset, script, kill, rounds=4, patience=2)
     made, seen = summary(tmp_path / "run", dataset, script, rounds=4, patience=2)
     assert (made["best_round"], seen) == (1, [1, 2, 3])
