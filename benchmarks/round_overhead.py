@@ -34,7 +34,7 @@ class PlainLoop:
     def __init__(self, plan: plan_lib.Plan, data: dataset_lib.Dataset, made: resident.ResidentTraining) -> None:
         self._made = made
         model = client_work.ClientModel(lambda: mmoe.build(data.schema, plan.model, plan.seed), data.schema, plan.learning_rate)
-        settings = client_work.TrainingSettings(plan.batch_size, plan.learning_rate, made.algorithm.proximal)
+        settings = client_work.TrainingSettings(plan.batch_size, made.algorithm.proximal)
         self._incoming = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.uploaded}
         private = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.joined(layout.PRIVATE)}
         private.update({name: tf.zeros(slot.shape) for name, slot in model.slots.items()})
@@ -42,6 +42,7 @@ class PlainLoop:
         shards = tf.TensorSpec([None], tf.string)
         number = tf.TensorSpec([], tf.int64)
         work = {"shards": shards, **dict.fromkeys(("seed", "first_step", "steps", "epoch_steps"), number)}
+        work["learning_rate"] = tf.TensorSpec([], tf.float32)
 
         @tf.function(
             input_signature=[tf.nest.map_structure(tf.TensorSpec.from_tensor, private), work],

@@ -32,20 +32,18 @@ class TrainingSettings:
 
     Attributes:
       batch_size: rows of a batch.
-      learning_rate: of Adam.
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
       anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
       lazy_adam: as of `adam.Adam`.
     """
 
     batch_size: int = 256
-    learning_rate: float = 1e-3
     proximal: float = 0.0
     anchor: str = TEMPLATE
     lazy_adam: bool = False
 
 
-def make_optimizer(trainable: "list[tf.Variable]", learning_rate: float, lazy: bool = False) -> adam.Adam:
+def make_optimizer(trainable: "list[tf.Variable]", learning_rate: Any, lazy: bool = False) -> adam.Adam:
     """A client's optimizer of its trainable variables, in model order."""
     return adam.Adam(trainable, learning_rate, lazy=lazy)
 
@@ -61,7 +59,7 @@ class ClientModel:
     Args:
       make_network: makes the network with its variables.
       schema: of the rows.
-      learning_rate: of Adam.
+      learning_rate: of Adam, a number or a float32 scalar.
       optimizers: the names of the variables that each optimizer trains, by the prefix of its slots in a private state; None for one
         optimizer of all.
       lazy_adam: as of `adam.Adam`.
@@ -71,7 +69,7 @@ class ClientModel:
         self,
         make_network: Callable[[], tf.keras.Model],
         schema: schema_lib.Schema,
-        learning_rate: float,
+        learning_rate: Any,
         optimizers: "Optional[Mapping[str, Sequence[str]]]" = None,
         lazy_adam: bool = False,
     ) -> None:
@@ -155,7 +153,7 @@ def train(
       layout: what of them leaves.
       settings: how to train.
       incoming: the client's values of the shared variables.
-      template: G, the server's consensus of the experts' scenario components; read only where they are pulled towards it.
+      template: what of G, the server's consensus, the client's values are pulled towards: of the variables of `Algorithm.anchors`.
       private: the client's private state.
       work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`).
     """
@@ -277,7 +275,7 @@ def anchors_of(layout: layout_lib.Layout, settings: TrainingSettings, incoming: 
     if not settings.proximal:
         return {}
     if settings.anchor == TEMPLATE:
-        return {slot.name: template[slot.name] for slot in layout.slots if slot.kind == "expert" and slot.name in template}
+        return {slot.name: template[slot.name] for slot in layout.slots if slot.name in template}
     return {slot.name: incoming[slot.name] for slot in layout.uploaded if slot.trainable}
 
 

@@ -68,10 +68,14 @@ def _main(argv: "list[str]") -> None:
     for entry in asked:
         for candidate in candidates(entry):
             plan(candidate, 0)  # before hours of training: what cannot be trained is told at once
-    tried = {entry.name: run(candidates(entry), 1) for entry in asked} if f.tune else {}
-    asked = [tuning.choose(found) for found in tried.values()] if f.tune else asked
-    cells = run(asked, f.seeds)
-    plans = {entry.name: plan(entry, 0) for entry in asked}
+    tried, chosen, cells = {}, [], []
+    for entry in asked:
+        if f.tune:
+            tried[entry.name] = run(candidates(entry), 1)
+            entry = tuning.choose(tried[entry.name])
+        chosen.append(entry)
+        cells += run([entry], f.seeds)
+    plans = {entry.name: plan(entry, 0) for entry in chosen}
     rows = standings.standings(cells)
     target: Optional[float] = f.target_auc or standings.target_auc(cells, rows)
     text = results.markdown(cells, dataset, target, f.tune)

@@ -106,9 +106,7 @@ class Federation:
     def _process_arguments(self) -> "tuple[Any, ...]":
         """The arguments of `process.parts` and `process.build`."""
         plan, dataset = self.plan, self.dataset
-        settings = client_work.TrainingSettings(
-            plan.batch_size, plan.learning_rate, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam
-        )
+        settings = client_work.TrainingSettings(plan.batch_size, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam)
 
         def make_network() -> Any:
             return mmoe.build(dataset.schema, plan.model, plan.seed)
@@ -132,6 +130,7 @@ class Federation:
             first_step=np.int64(rounds * steps + first),
             steps=np.int64(last - first),
             epoch_steps=np.int64(epoch_steps),
+            learning_rate=np.float32(self.plan.learning_rate),
         )
 
     def _steps(self, client: int) -> "tuple[int, int]":

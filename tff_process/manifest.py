@@ -36,7 +36,7 @@ def of(training: federated.Federation) -> "dict[str, Any]":
     ]
     downloads += [
         {"what": f"template/{slot.name}", "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)}
-        for slot in layout.joined("personal")
+        for slot in training.algorithm.anchors(layout)
     ]
     return {
         "algorithm": training.algorithm.name,

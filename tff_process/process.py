@@ -113,20 +113,22 @@ def parts(
         OD(
             (
                 *_types(layout.joined(layout_lib.PRIVATE)).items(),
-                *_optimizer_types(optimizers, layout, settings).items(),
+                *_optimizer_types(optimizers, layout).items(),
                 *kept.items(),
             )
         )
     )
     shards_type = tff.TensorType(np.str_, [None])
     work_type = OD(
-        shards=shards_type, **{name: tff.TensorType(np.int64) for name in ("seed", "first_step", "steps", "epoch_steps")}
+        shards=shards_type,
+        **{name: tff.TensorType(np.int64) for name in ("seed", "first_step", "steps", "epoch_steps")},
+        learning_rate=tff.TensorType(np.float32),  # a value, so that a comparison that tunes it traces its graphs once
     )
     serves_type = tff.TensorType(np.float32, [len(tasks)])
     client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, work=work_type, serves=serves_type))
     evaluation_client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, shards=shards_type))
     shared_type = tff.to_type(
-        OD(common=_types(common_slots), template=state_type["template"])  # what every client may see
+        OD(common=_types(common_slots), template=_types(algorithm.anchors(layout)))  # what every client may see
     )
     personal_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), values=_types(personal_slots)))
     report_type = tff.to_type(
@@ -140,9 +142,9 @@ def parts(
     )
 
     @tf.autograph.experimental.do_not_convert
-    def new_model() -> client_work.ClientModel:
+    def new_model(learning_rate: Any = 0.0) -> client_work.ClientModel:
         with keras_in_tff.version_2():
-            return client_work.ClientModel(make_network, schema, settings.learning_rate, optimizers, settings.lazy_adam)
+            return client_work.ClientModel(make_network, schema, learning_rate, optimizers, settings.lazy_adam)
 
     def incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
         return OD((*shared["common"].items(), *personal["values"].items()))
@@ -150,7 +152,13 @@ def parts(
     @tff.tensorflow.computation(shared_type, personal_type, client_type)
     def train(shared: Any, personal: Any, client: Any) -> Any:
         done = algorithm.client.train(
-            new_model(), layout, settings, incoming(shared, personal), shared["template"], client["private"], client["work"]
+            new_model(client["work"]["learning_rate"]),
+            layout,
+            settings,
+            incoming(shared, personal),
+            shared["template"],
+            client["private"],
+            client["work"],
         )
         report = OD(values=done.upload, seen=done.seen, examples=done.examples, serves=client["serves"], loss=done.loss)
         return OD(private=OD((name, done.private[name]) for name, _ in tff.structure.to_elements(private_type)), report=report)
@@ -205,6 +213,7 @@ def build(
     train, evaluate_client, aggregate = made.train, made.evaluate_client, made.aggregate
     state_type, client_type, evaluation_client_type = made.state_type, made.client_type, made.evaluation_client_type
     metrics_type, personal_type = made.metrics_type, made.personal_type
+    anchors = tff.structure.name_list(made.shared_type["template"])
     collect_reports = _collector(made.report_type, client_count)
     collect_metrics = _collector(tff.to_type(OD(metrics=metrics_type)), client_count)
 
@@ -214,7 +223,7 @@ def build(
 
     @tff.tensorflow.computation(state_type)
     def shared_part(state: Any) -> Any:
-        return OD(common=state["common"], template=state["template"])
+        return OD(common=state["common"], template=OD((name, state["template"][name]) for name in anchors))
 
     @tff.tensorflow.computation(state_type)
     def personal_part(state: Any) -> Any:
@@ -308,16 +317,14 @@ def _collected_type(value_type: tff.StructType, client_count: int) -> tff.Struct
     return tff.to_type(OD(value=stacked(value_type), present=tff.TensorType(np.bool_, [client_count])))
 
 
-def _optimizer_types(
-    optimizers: "Mapping[str, Sequence[str]]", layout: layout_lib.Layout, settings: client_work.TrainingSettings
-) -> "OD[str, Any]":
+def _optimizer_types(optimizers: "Mapping[str, Sequence[str]]", layout: layout_lib.Layout) -> "OD[str, Any]":
     """The types of the optimizers' slots: optimizers of stand-ins have the same, and a third network need not be built."""
     shapes = {slot.name: slot.shape for slot in layout.slots}
     types: OD[str, Any] = OD()
     with tf.Graph().as_default():
         for prefix, names in optimizers.items():
             stand_ins = [tf.Variable(tf.zeros(shapes[name])) for name in names]
-            slots = client_work.optimizer_slots(client_work.make_optimizer(stand_ins, settings.learning_rate), prefix)
+            slots = client_work.optimizer_slots(client_work.make_optimizer(stand_ins, 0.0), prefix)
             types.update((name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in slots.items())
     return types
 

@@ -1,6 +1,7 @@
 """Adam over variables whose state is plain tensors that a client can keep between rounds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,7 +18,7 @@ class Adam:
 
     Args:
       variables: what to train.
-      learning_rate: step size.
+      learning_rate: step size, a number or a float32 scalar of the graph.
       lazy: leaves rows of a large table as they are, moments and all, in steps whose batch did not hold them. That is another algorithm: in
         Adam such a row's moments decay and it moves on by them. It takes time by the rows of a batch instead of the rows of the table.
 
@@ -29,7 +30,7 @@ class Adam:
     def __init__(
         self,
         variables: Sequence[tf.Variable],
-        learning_rate: float = 1e-3,
+        learning_rate: Any = 1e-3,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,

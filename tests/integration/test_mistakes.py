@@ -76,7 +76,7 @@ def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
     commands.succeed("pfrec-train", *arguments, "--synthetic_rows=600")
     assert (tmp_path / "run" / "data" / "S2" / "schema.json").is_file()
     assert "not an empty directory" in commands.fail("pfrec-train", *arguments, "--synthetic_rows=600")
-    assert "600 rows and seed 0; give the same flags" in commands.fail(
+    assert "rows 600, shared 0.5; give the same flags" in commands.fail(
         "pfrec-train", *arguments, "--synthetic_rows=700", "--resume"
     )
 

@@ -149,7 +149,7 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
         if parts <= {"common", "template"} or parts == {"client_id", "values"}:
             found["from the server"] += size
         elif "shards" in parts:
-            assert parts == {"shards", "seed", "first_step", "steps", "epoch_steps"}
+            assert parts == {"shards", "seed", "first_step", "steps", "epoch_steps", "learning_rate"}
             found["work"] += 1
         elif len(arrays) == 1 and "" in arrays:
             assert size < 3000  # A path, a note, a number, or which tasks it serves.

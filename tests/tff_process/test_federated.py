@@ -63,6 +63,6 @@ def test_report_of_a_round_by_hand():
 def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
     settings = federation(dataset, lazy_adam=lazy)._process_arguments()[4]
     model = client_work.ClientModel(
-        lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, settings.learning_rate, lazy_adam=settings.lazy_adam
+        lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-3, lazy_adam=settings.lazy_adam
     )
     assert [optimizer._lazy for optimizer in model.optimizers.values()] == [lazy]

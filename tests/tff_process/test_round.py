@@ -59,7 +59,7 @@ def two_clients(tmp_path_factory):
     return dataset_lib.Dataset.open(path)
 
 
-def one_weight_process(algorithm, learning_rate=0.1):
+def one_weight_process(algorithm):
     network = OneWeight()
     network({"numerical": tf.zeros([1, 1])})
     tagged = groups.tag(network)
@@ -70,7 +70,7 @@ def one_weight_process(algorithm, learning_rate=0.1):
         made({"numerical": tf.zeros([1, 1])})
         return made
 
-    settings = client_work.TrainingSettings(batch_size=3, learning_rate=learning_rate)
+    settings = client_work.TrainingSettings(batch_size=3)
     initial = OD((item.name, item.variable.numpy()) for item in tagged)
     return process.build(algorithm, layout, ONE, make, settings, initial, 2)
 
@@ -82,6 +82,7 @@ def client(dataset, number, private):
         first_step=np.int64(0),
         steps=np.int64(1),
         epoch_steps=np.int64(1),
+        learning_rate=np.float32(0.1),
     )
     return OD(client_id=np.int32(number), private=private, work=work, serves=np.ones([1], np.float32))
 
@@ -147,7 +148,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         plan.Plan(algorithm, batch_size=40, participation=0.67, model=shape, pf=pf_msmtrec.Settings(proximal=0.1)), dataset
     )
     layout, tasks = made.process.layout, tuple(t.name for t in dataset.schema.tasks)
-    settings = client_work.TrainingSettings(40, 1e-3, made.algorithm.proximal, made.algorithm.anchor)
+    settings = client_work.TrainingSettings(40, made.algorithm.proximal, made.algorithm.anchor)
     model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, shape, 0), dataset.schema, 1e-3)
     state = base.initial_state(made.algorithm, layout, 3, {k: tf.constant(v) for k, v in made._initial.items()})
     private = [dict(p) for p in made._private]
@@ -158,7 +159,8 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         done = {}
         for i in present:
             incoming = {**state.common, **{name: value[i] for name, value in state.personal.items()}}
-            done[i] = client_work.train(model, layout, settings, incoming, state.template, private[i], made._work(i))
+            template = {slot.name: state.template[slot.name] for slot in made.algorithm.anchors(layout)}
+            done[i] = client_work.train(model, layout, settings, incoming, template, private[i], made._work(i))
             private[i] = done[i].private
 
         def stack(pick, done=done):

@@ -91,6 +91,12 @@ class Algorithm:
     initial_extra: Callable[[layout_lib.Layout, int], Values] = no_extra
     client: client_strategy.Strategy = client_strategy.Strategy()
 
+    def anchors(self, layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+        """What of the template a client is sent: what it is pulled towards, and nothing where it is not."""
+        if not self.proximal or self.anchor != TEMPLATE:
+            return []
+        return [slot for slot in layout.joined(layout_lib.PERSONAL) if slot.kind == "expert"]
+
 
 def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int, initial: Values) -> ServerState:
     """The state before the first round: every client starts from the same values.

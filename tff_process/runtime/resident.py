@@ -74,8 +74,10 @@ class ResidentTraining(federated.Federation):
 
     def _compiled(self) -> clients_lib.Compiled:
         """The computations, traced and compiled once in this process for all runs that differ in nothing that a graph holds."""
-        # Seed, rounds and amount of work reach a client as values.
-        graph = dataclasses.replace(self.plan, seed=0, rounds=1, patience=0, local_epochs=1.0, aggregations=1, participation=1.0)
+        # Seed, learning rate and amount of work reach a client as values.
+        graph = dataclasses.replace(
+            self.plan, seed=0, rounds=1, patience=0, local_epochs=1.0, aggregations=1, learning_rate=1.0, participation=1.0
+        )
         key = (graph, self.dataset.schema, len(self.dataset.scenarios))
         if _COMPILED.get("key") != key:
             _COMPILED.clear()

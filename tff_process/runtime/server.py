@@ -41,7 +41,8 @@ class Server:
 
     def shared(self) -> Any:
         """What every client may see."""
-        return OD(common=self.state["common"], template=self.state["template"])
+        anchors = tff.structure.name_list(self._parts.shared_type["template"])
+        return OD(common=self.state["common"], template=OD((name, self.state["template"][name]) for name in anchors))
 
     def personal(self, client: int) -> Any:
         """What one client alone receives."""

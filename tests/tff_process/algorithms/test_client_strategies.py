@@ -68,7 +68,7 @@ class Client:
     def __init__(self, algorithm, dataset, scenario, make_network, steps, learning_rate, batch_size):
         self.algorithm, self._dataset, self._scenario, self._steps = algorithm, dataset, scenario, steps
         self.layout = layout_lib.of(groups.tag(make_network()), algorithm.policy, algorithm.personal_kinds)
-        self.settings = client_work.TrainingSettings(batch_size, learning_rate, algorithm.proximal, algorithm.anchor)
+        self.settings = client_work.TrainingSettings(batch_size, algorithm.proximal, algorithm.anchor)
         self.model = client_work.ClientModel(make_network, dataset.schema, learning_rate, algorithm.client.optimizers(self.layout))
         self.initial = {name: tf.constant(v.numpy()) for name, v in self.model.variables.items()}
         self.private = dict(self.model.private_state(self.layout))

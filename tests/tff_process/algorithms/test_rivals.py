@@ -1,5 +1,7 @@
 """What each simple rival shares, and its degenerate settings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,8 +18,8 @@ EVERYTHING = ("ditto", "pfedme", "apfl", "fedamp", "fedala", "fedavg_finetune", 
 STATISTICS = ("moving_mean", "moving_variance")
 
 
-def layout_of(name, schema):
-    algorithm = registry.FEDERATED[name](schema, plan.Plan(name))
+def layout_of(name, schema, **settings):
+    algorithm = registry.FEDERATED[name](schema, plan.Plan(name, **settings))
     return algorithm, layout_lib.of(groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds)
 
 
@@ -53,12 +55,18 @@ def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(sche
 
 
 def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
-    algorithm, layout = layout_of("pf_msmtrec", schema)
-    assert algorithm.anchor == base.TEMPLATE
-    template = {slot.name: tf.zeros(slot.shape) for slot in layout.joined(layout_lib.PERSONAL)}
-    anchors = client_work.anchors_of(layout, client_work.TrainingSettings(proximal=1.0), {}, template)
+    pf = dataclasses.replace(plan.Plan("pf_msmtrec").pf, proximal=0.1)
+    algorithm, layout = layout_of("pf_msmtrec", schema, pf=pf)
+    assert (algorithm.anchor, algorithm.proximal) == (base.TEMPLATE, 0.1)
+    template = {slot.name: tf.zeros(slot.shape) for slot in algorithm.anchors(layout)}
+    anchors = client_work.anchors_of(layout, client_work.TrainingSettings(proximal=0.1), {}, template)
     assert set(anchors) == {s.name for s in layout.joined(layout_lib.PERSONAL) if s.kind == "expert"}
-    assert client_work.anchors_of(layout, client_work.TrainingSettings(), {}, template) == {}
+
+
+@pytest.mark.parametrize("name", sorted(registry.FEDERATED))
+def test_nobody_is_sent_a_template_that_nothing_pulls_towards(name, schema):
+    algorithm, layout = layout_of(name, schema)
+    assert algorithm.anchors(layout) == []
 
 
 def work_of(dataset):
@@ -74,7 +82,7 @@ def work_of(dataset):
 def trained(dataset, settings):
     """Values of the shared variables after four steps under FedProx's layout, and before them."""
     _, layout = layout_of("fedprox", dataset.schema)
-    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, settings.learning_rate)
+    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-2)
     start = {name: tf.constant(variable.numpy()) for name, variable in model.variables.items()}
     private = dict(model.private_state(layout))
     incoming = {slot.name: start[slot.name] for slot in layout.uploaded}
@@ -83,9 +91,9 @@ def trained(dataset, settings):
 
 
 def test_fedprox_of_no_weight_is_fedavg_and_of_a_large_one_stays(dataset):
-    plain, start = trained(dataset, client_work.TrainingSettings(batch_size=50, learning_rate=1e-2))
-    none, _ = trained(dataset, client_work.TrainingSettings(50, 1e-2, 0.0, base.RECEIVED))
-    held, _ = trained(dataset, client_work.TrainingSettings(50, 1e-2, 1e4, base.RECEIVED))
+    plain, start = trained(dataset, client_work.TrainingSettings(batch_size=50))
+    none, _ = trained(dataset, client_work.TrainingSettings(50, 0.0, base.RECEIVED))
+    held, _ = trained(dataset, client_work.TrainingSettings(50, 1e4, base.RECEIVED))
 
     def distance(values):
         return np.sqrt(sum(np.sum((values[n] - start[n]).numpy() ** 2) for n in values if not n.endswith(STATISTICS)))
