@@ -68,13 +68,14 @@ def _main(argv: "list[str]") -> None:
     for entry in asked:
         for candidate in candidates(entry):
             plan(candidate, 0)  # before hours of training: what cannot be trained is told at once
-    tried, chosen, cells = {}, [], []
+    chosen: list[entries.Entry] = []
+    cells: list[comparison.Cell] = []
+    tried: dict[str, list[comparison.Cell]] = {}
     for entry in asked:
         if f.tune:
             tried[entry.name] = run(candidates(entry), 1)
-            entry = tuning.choose(tried[entry.name])
-        chosen.append(entry)
-        cells += run([entry], f.seeds)
+        chosen.append(tuning.choose(tried[entry.name]) if f.tune else entry)
+        cells += run(chosen[-1:], f.seeds)
     plans = {entry.name: plan(entry, 0) for entry in chosen}
     rows = standings.standings(cells)
     target: Optional[float] = f.target_auc or standings.target_auc(cells, rows)
