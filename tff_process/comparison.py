@@ -69,8 +69,8 @@ def compare(
 ) -> "list[Cell]":
     """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`; an interrupted one continues.
 
-    The runtime keeps what it traced and compiled for as long as one entry follows upon another that differs in its seed or its learning rate alone, so
-    such entries and the seeds of one had best stand together.
+    The runtime keeps what it traced and compiled for as long as one entry follows upon another that differs in its seed or its learning
+    rate alone, so such entries and the seeds of one had best stand together.
 
     Returns:
       the cells, in the order of the plans.
