@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -25,10 +26,11 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec.data import dataset as dataset_lib
-from pfrec.data import pipeline, row_block, synthetic, writer
+from pfrec.data import row_block, synthetic, writer
 from pfrec.data import schema as schema_lib
-from pfrec.models import adam, first_layer, mmoe, ranker
+from pfrec.models import adam, first_layer, mmoe, precision, ranker
 from pfrec.models.config import ModelConfig
+from tff_process import client_work
 
 PAPER = ModelConfig(embedding_dim=128, numeric_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64), dropout=0.2)
 
@@ -76,9 +78,10 @@ class Side:
       shape: what to train.
       plain: whether layer by layer.
       steps: in one call.
+      products: their precision.
     """
 
-    def __init__(self, shape: Shape, plain: bool, steps: int) -> None:
+    def __init__(self, shape: Shape, plain: bool, steps: int, products: str = precision.FLOAT32) -> None:
         schema, rows = shape.schema(), shape.rows(shape.batch)
         batch = {
             "categorical": tf.constant(rows.categorical),
@@ -93,16 +96,18 @@ class Side:
         self._steps = steps
 
         def loss_and_gradients():
-            with tf.GradientTape() as tape:
-                loss = ranking.compute_loss(batch, training=True)
-            return loss, tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero")
+            with precision.products(products):
+                with tf.GradientTape() as tape:
+                    loss = ranking.compute_loss(batch, training=True)
+                return loss, tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero")
 
         def some(gradient):
             """A number of a gradient, so that it must be computed."""
             return tf.reshape(gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient, [-1])[0]
 
         def forward():
-            return ranking.compute_loss(batch, training=True)
+            with precision.products(products):
+                return ranking.compute_loss(batch, training=True)
 
         def both():
             loss, gradients = loss_and_gradients()
@@ -221,17 +226,24 @@ def input_seconds(shape: Shape, repeats: int) -> float:
         steps = count // shape.batch
         shards = tf.constant(dataset.shards("s", "train"))
 
+        reader = types.SimpleNamespace(schema=shape.schema())
+        nothing_counted = types.SimpleNamespace(slots=())
+        settings = client_work.TrainingSettings(shape.batch)
+        whole = tf.constant(steps, tf.int64)
+
+        def step(batch, state):
+            return tf.add_n([tf.cast(tf.reshape(column, [-1])[0], tf.float32) for column in batch.values()]), state
+
         @tf.function
         def epoch(number):
-            total = tf.constant(0, tf.int64)
-            one, zero, whole = (tf.constant(value, tf.int64) for value in (1, 0, steps))
-            batches = pipeline.epoch_batches(
-                shards, shape.schema(), shape.batch, seed=one, epoch=number, first_step=zero, steps=whole
-            )
-            # As a client goes over them (`client_work.over`).
-            for batch in iter(batches):
-                total += tf.cast(batch["labels"][0, 0], tf.int64)
-            return total
+            work = {
+                "shards": shards,
+                "seed": tf.ones_like(number),
+                "first_step": number * whole,
+                "steps": whole,
+                "epoch_steps": whole,
+            }
+            return client_work.over(reader, nothing_counted, settings, work, step, ()).loss
 
         times = []
         for number in range(repeats + 1):
@@ -245,6 +257,8 @@ def measure(name: str, shape: Shape, repeats: int, peer: "MTReclib | None") -> "
     """Prints a shape's table; returns its ratios."""
     steps = 1 if shape.batch * shape.config.experts * shape.config.expert_units[0] > 1 << 20 else 20
     sides = {"plain": Side(shape, True, steps), "fast": Side(shape, False, steps)}
+    if precision.available(precision.BFLOAT16):
+        sides["bfloat16"] = Side(shape, False, steps, precision.BFLOAT16)
     times: dict[tuple[str, str], list[float]] = {}
     processor: dict[tuple[str, str], list[float]] = {}
     peer_times = []
@@ -283,6 +297,9 @@ def measure(name: str, shape: Shape, repeats: int, peer: "MTReclib | None") -> "
         f"plain over fast: {ratios['vs_keras']:.2f} of medians, {np.median(pairs):.2f} median of pairs, "
         f"{ratios['vs_keras_processor_time']:.2f} in processor time"
     )
+    if "bfloat16" in sides:
+        ratios["bfloat16"] = own / median["bfloat16", "step"]
+        print(f"bfloat16: {ratios['bfloat16']:.2f} times as fast as fast in float32")
     if peer is not None:
         ratios["vs_mtreclib"] = float(np.median(peer_times)) / own
         print(f"MTReclib: {1e3 * float(np.median(peer_times)):.2f} ms a step, {ratios['vs_mtreclib']:.2f} times ours")

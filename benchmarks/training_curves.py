@@ -5,6 +5,7 @@
 One scenario of synthetic data is trained in tenths of an epoch, with both forms from the same initial values, and evaluated on its valid rows
 after each. The last line is JSON: `loss_difference` and `auc_difference`, the largest difference of the two forms' means over seeds along
 the curve, and `loss_deviation` and `auc_deviation`, the standard deviation between seeds of the plain form: the first should be the smaller.
+`bfloat16_...` are the differences of the fast form with products in bfloat16, which any processor computes, if not fast.
 """
 
 import argparse
@@ -33,13 +34,13 @@ _POINTS = 10
 _BATCH = 256
 
 
-def curve(dataset: dataset_lib.Dataset, plain: bool, seed: int, epochs: int, dropout: float) -> np.ndarray:
+def curve(dataset: dataset_lib.Dataset, form: str, seed: int, epochs: int, dropout: float) -> np.ndarray:
     """Mean loss of each stretch and mean valid AUC after it, float64 [stretches, 2]."""
     scenario, config = dataset.scenarios[0], ModelConfig(dropout=dropout)
     model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, config, seed), dataset.schema, 1e-3)
-    model.network.use_plain = plain
+    model.network.use_plain = form == "plain"
     layout = layout_lib.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
-    settings = client_work.TrainingSettings(_BATCH)
+    settings = client_work.TrainingSettings(_BATCH, precision="bfloat16" if form == "bfloat16" else "float32")
     epoch_steps = pipeline.steps_per_epoch(dataset.rows(scenario, "train"), _BATCH)
     shards = {split: tf.constant(dataset.shards(scenario, split)) for split in ("train", "valid")}
 
@@ -75,16 +76,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset = dataset_lib.Dataset.open(synthetic.generate(pathlib.Path(folder) / "data", scenarios=1, rows=rows))
         curves = {
-            name: np.stack([curve(dataset, name == "plain", seed, arguments.epochs, arguments.dropout) for seed in range(seeds)])
-            for name in ("plain", "fast")
+            name: np.stack([curve(dataset, name, seed, arguments.epochs, arguments.dropout) for seed in range(seeds)])
+            for name in ("plain", "fast", "bfloat16")
         }
-    plain, fast = curves["plain"].mean(0), curves["fast"].mean(0)
-    print(f"{'epoch':>6}{'plain: loss':>13}{'auc':>9}{'fast: loss':>13}{'auc':>9}")
-    for number, (one, other) in enumerate(zip(plain, fast), 1):
-        print(f"{number / _POINTS:6.1f}{one[0]:13.5f}{one[1]:9.5f}{other[0]:13.5f}{other[1]:9.5f}")
-    differences, deviations = np.abs(plain - fast).max(0), curves["plain"].std(0, ddof=1).mean(0)
-    found = {f"{name}_difference": differences[i] for i, name in enumerate(("loss", "auc"))}
-    found.update({f"{name}_deviation": deviations[i] for i, name in enumerate(("loss", "auc"))})
+    means = {name: found.mean(0) for name, found in curves.items()}
+    print(f"{'epoch':>6}" + "".join(f"{name + ': loss':>16}{'auc':>9}" for name in means))
+    for number, points in enumerate(zip(*means.values()), 1):
+        print(f"{number / _POINTS:6.1f}" + "".join(f"{loss:16.5f}{auc:9.5f}" for loss, auc in points))
+    deviations, found = curves["plain"].std(0, ddof=1).mean(0), {}
+    for i, name in enumerate(("loss", "auc")):
+        found[f"{name}_deviation"] = deviations[i]
+        for form, key in (("fast", f"{name}_difference"), ("bfloat16", f"bfloat16_{name}_difference")):
+            found[key] = np.abs(means["plain"] - means[form]).max(0)[i]
     print(json.dumps({name: float(f"{value:.3g}") for name, value in found.items()}, sort_keys=True))
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from pfrec import evaluation, groups
 from pfrec.data import pipeline, windows
 from pfrec.data import schema as schema_lib
-from pfrec.models import adam, first_layer, ranker
+from pfrec.models import adam, first_layer, precision, ranker
 from tff_process import layout as layout_lib
 
 TEMPLATE, RECEIVED = "template", "received"
@@ -35,12 +35,14 @@ class TrainingSettings:
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
       anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
       lazy_adam: as of `adam.Adam`.
+      precision: of the large products of a step, see `models.precision`.
     """
 
     batch_size: int = 256
     proximal: float = 0.0
     anchor: str = TEMPLATE
     lazy_adam: bool = False
+    precision: str = "float32"
 
 
 def make_optimizer(trainable: "list[tf.Variable]", learning_rate: Any, lazy: bool = False) -> adam.Adam:
@@ -259,14 +261,15 @@ def gradients(
     model: ClientModel, settings: TrainingSettings, batch: Any, anchors: Values
 ) -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
     """The loss of a batch, and the gradients of the loss with its proximal term by the names of the trained variables."""
-    with tf.GradientTape() as tape:
-        with first_layer.expected_rows(settings.batch_size):
-            loss = model.ranker.compute_loss(batch, training=True)
-        objective = loss
-        for name, anchor in anchors.items():
-            distance = model.variables[name] - anchor
-            objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
-    slopes = tape.gradient(objective, [model.variables[name] for name in model.trained])
+    with precision.products(settings.precision):
+        with tf.GradientTape() as tape:
+            with first_layer.expected_rows(settings.batch_size):
+                loss = model.ranker.compute_loss(batch, training=True)
+            objective = loss
+            for name, anchor in anchors.items():
+                distance = model.variables[name] - anchor
+                objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
+        slopes = tape.gradient(objective, [model.variables[name] for name in model.trained])
     return loss, dict(zip(model.trained, slopes))
 
 

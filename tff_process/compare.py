@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from absl import flags
 
 from pfrec import command, errors
-from tff_process import training_flags
+from tff_process import private_network, training_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ def _main(argv: "list[str]") -> None:
     f = flags.FLAGS
     if not f.algorithms or len(set(f.algorithms)) != len(f.algorithms):
         raise errors.PfrecError(f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one")
+    private_network.enter_if_permitted()  # as pfrec-train does for its simulations, before NumPy is imported
     from pfrec import files
     from tff_process import comparison, entries, results, standings, train, tuning
 

@@ -106,7 +106,9 @@ class Federation:
     def _process_arguments(self) -> "tuple[Any, ...]":
         """The arguments of `process.parts` and `process.build`."""
         plan, dataset = self.plan, self.dataset
-        settings = client_work.TrainingSettings(plan.batch_size, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam)
+        settings = client_work.TrainingSettings(
+            plan.batch_size, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam, plan.precision
+        )
 
         def make_network() -> Any:
             return mmoe.build(dataset.schema, plan.model, plan.seed)

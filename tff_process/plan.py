@@ -23,6 +23,7 @@ class Plan:
       batch_size: rows of a batch.
       learning_rate: of Adam.
       lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did not hold them (`adam.Adam`).
+      precision: of federated clients' large products in training, `float32` or `bfloat16` (`models.precision`).
       participation: share of the clients that take part in a round.
       seed: of initial values, row order, dropout and participation.
       model: shape of the model.
@@ -41,6 +42,7 @@ class Plan:
     batch_size: int = 256
     learning_rate: float = 1e-3
     lazy_adam: bool = False
+    precision: str = "float32"
     participation: float = 1.0
     seed: int = 0
     model: ModelConfig = ModelConfig()

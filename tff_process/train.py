@@ -1,6 +1,5 @@
 """`pfrec-train`: trains one algorithm on a dataset and writes a run directory."""
 
-import contextlib
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -36,8 +35,7 @@ def _main(argv: "list[str]") -> None:
     options = training_flags.options()
     if not options.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy is imported, see `silo`.
-        with contextlib.suppress(errors.PfrecError):
-            private_network.enter()
+        private_network.enter_if_permitted()
     from pfrec import files, run_directory
     from tff_process import training
     from tff_process.algorithms import registry

@@ -14,6 +14,7 @@ import tensorflow_federated as tff
 from pfrec import errors, files, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data import dataset as dataset_lib
+from pfrec.models import precision
 from tff_process import federated, manifest, pooled, worker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
@@ -86,6 +87,7 @@ def train(
     """
     registry.check(plan.algorithm)
     if not options.workers:
+        precision.check(plan.precision)
         dataset.verify()
     started = time.monotonic()
     if resume and (output / "config.json").exists():

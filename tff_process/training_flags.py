@@ -72,6 +72,12 @@ def _define_plan() -> None:
         "Federated clients leave rows of large tables as they are in steps whose batch did not hold them: faster on wide tables, and "
         "another algorithm than Adam.",
     )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "Of federated clients' large products in training, on processors that have bfloat16 products; evaluation is always in float32.",
+    )
     flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_integer("embedding_dim", 8, "Width of the embedding tables.", lower_bound=1)
     flags.DEFINE_float("embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0)
@@ -266,6 +272,7 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
         batch_size=f.batch_size,
         learning_rate=f.learning_rate,
         lazy_adam=f.lazy_adam,
+        precision=f.precision,
         participation=f.participation,
         seed=seed,
         model=ModelConfig(

@@ -15,6 +15,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from pfrec.models import first_layer, fused
+from pfrec.models.precision import matmul
 
 # Blocks run side by side where their widest layers have at most this many units together.
 _SIDE_BY_SIDE = 1024
@@ -119,10 +120,10 @@ def _product(x: tf.Tensor, tasks: int, layers: Sequence[Any]) -> tf.Tensor:
     blocks, units = len(layers), layers[0].units
     if not getattr(layers[0], "task_components", ()):
         kernels = [tf.convert_to_tensor(layer.kernel) for layer in layers]
-        return tf.matmul(x, kernels[0]) if blocks == 1 else _block_product(x, *kernels)
+        return matmul(x, kernels[0]) if blocks == 1 else _block_product(x, *kernels)
     inputs = layers[0].kernel.shape[0]
     own = tf.transpose(tf.reshape(x, [tasks, -1, blocks, inputs]), [2, 0, 1, 3])
-    return tf.reshape(tf.transpose(tf.matmul(own, _kernels(layers)), [1, 2, 0, 3]), [-1, blocks * units])
+    return tf.reshape(tf.transpose(matmul(own, _kernels(layers)), [1, 2, 0, 3]), [-1, blocks * units])
 
 
 @tf.custom_gradient
@@ -132,10 +133,10 @@ def _block_product(x: tf.Tensor, *kernels: tf.Tensor) -> Any:
 
     def gradient(upstream: tf.Tensor) -> Any:
         own = tf.split(upstream, len(kernels), axis=1)
-        to_x = tf.concat([tf.matmul(up, kernel, transpose_b=True) for up, kernel in zip(own, kernels)], axis=1)
-        return (to_x, *[tf.matmul(part, up, transpose_a=True) for part, up in zip(parts, own)])
+        to_x = tf.concat([matmul(up, kernel, transpose_b=True) for up, kernel in zip(own, kernels)], axis=1)
+        return (to_x, *[matmul(part, up, transpose_a=True) for part, up in zip(parts, own)])
 
-    return tf.concat([tf.matmul(part, kernel) for part, kernel in zip(parts, kernels)], axis=1), gradient
+    return tf.concat([matmul(part, kernel) for part, kernel in zip(parts, kernels)], axis=1), gradient
 
 
 def _hidden(blocks: Sequence[Any], number: int, product: tf.Tensor, seed: Optional[tf.Tensor], training: bool) -> tf.Tensor:

@@ -20,6 +20,8 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
+from pfrec.models.precision import matmul
+
 Parts = Sequence[tf.Tensor]
 
 LOOK_UP, PROJECT, OCCURRING = "look_up", "project", "occurring"
@@ -133,7 +135,7 @@ class FirstLayer:
             )
         variable += [tf.gather(tables[f], ids[:, f]) for f in alone]
         if numbers is not None and projection is not None and not numbers_fold(int(numbers.shape[1]), self._widths[-1]):
-            variable.append(tf.nn.bias_add(tf.matmul(numbers, projection[0]), projection[1]))
+            variable.append(tf.nn.bias_add(matmul(numbers, projection[0]), projection[1]))
             order.append(place)
         self._whole = not constant and order == list(range(len(self._widths)))
         self._rows += [_as_it_is(f) for f in order]
@@ -147,23 +149,23 @@ class FirstLayer:
     def __call__(self, kernel: tf.Tensor) -> tf.Tensor:
         """`x @ kernel`: float32 [inputs, units] -> [rows, units]."""
         if self._whole:
-            return tf.matmul(self._variable, kernel)
+            return matmul(self._variable, kernel)
         parts = tf.split(kernel, self._widths, axis=0)
         product = None
         if self._rows:
             weights = _joined([part(parts) for part in self._rows], axis=0)
             if self._constant is None or self._variable is None:
-                product = tf.matmul(self._constant if self._variable is None else self._variable, weights)
+                product = matmul(self._constant if self._variable is None else self._variable, weights)
             else:
                 product = _product(self._constant, self._variable, weights)
         for f, table, position in self._added:
-            own = _rows_of_projection(tf.matmul(table, parts[f]), position)
+            own = _rows_of_projection(matmul(table, parts[f]), position)
             product = own if product is None else product + own
         return product
 
 
 def _projected(table: tf.Tensor, part: int) -> Callable[[Parts], tf.Tensor]:
-    return lambda parts: tf.matmul(table, parts[part])
+    return lambda parts: matmul(table, parts[part])
 
 
 def _as_it_is(part: int) -> Callable[[Parts], tf.Tensor]:
@@ -219,9 +221,9 @@ def _product(constant: tf.Tensor, variable: tf.Tensor, weights: tf.Tensor) -> An
     width = int(constant.shape[1])
 
     def gradient(upstream: tf.Tensor) -> Any:
-        return None, tf.matmul(upstream, weights[width:], transpose_b=True), tf.matmul(x, upstream, transpose_a=True)
+        return None, matmul(upstream, weights[width:], transpose_b=True), matmul(x, upstream, transpose_a=True)
 
-    return tf.matmul(x, weights), gradient
+    return matmul(x, weights), gradient
 
 
 @tf.custom_gradient

@@ -120,6 +120,18 @@ def test_compare_tunes_all_entries_alike(dataset: dataset_lib.Dataset, tmp_path:
         assert message in commands.fail("pfrec-compare", *arguments, f"--algorithms={algorithm}")
 
 
+@pytest.mark.skipif(not silo_machines.HAS_NAMESPACES, reason="this system does not permit network namespaces")
+def test_nobody_else_reaches_the_worker_of_a_comparison(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+    process = commands.start("pfrec-compare", f"--data={dataset.path}", f"--output={tmp_path / 'out'}", "--algorithms=local")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("comparing")
+        assert commands.network(process.pid) != commands.network("self")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_compare_resumes_cell_by_cell(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
     output = tmp_path / "compare"
     arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=2", "--seeds=1", *commands.SMALL)

@@ -59,6 +59,11 @@ def test_report_of_a_round_by_hand():
     assert not federated.whole_round([federated.RoundReport({}, {}, applied=False)] * 2).applied
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_reaches_the_clients(dataset, precision):
+    assert federation(dataset, precision=precision)._process_arguments()[4].precision == precision
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
     settings = federation(dataset, lazy_adam=lazy)._process_arguments()[4]
