@@ -61,7 +61,7 @@ def training(
         (path / scenario).mkdir(parents=True)
     try:
         host.up()
-        yield resident.ResidentTraining(plan, data, [host] * len(data.scenarios), host, lambda scenario: str(path / scenario), crew)
+        yield resident.ResidentTraining(plan, data, [host] * len(data.scenarios), lambda scenario: str(path / scenario), crew)
     finally:
         host.down()
         crew.close()

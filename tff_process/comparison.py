@@ -1,5 +1,6 @@
 """Many algorithms on the same splits and seeds, cell by cell: the runs, and what is known of each."""
 
+import contextlib
 import csv
 import dataclasses
 import pathlib
@@ -65,7 +66,7 @@ def compare(
     output: pathlib.Path,
     *,
     options: options_lib.Options = options_lib.Options(),
-    progress: "Callable[[entries_lib.Entry, plan_lib.Plan], training.Progress]",
+    progress: "Callable[[entries_lib.Entry, plan_lib.Plan], contextlib.AbstractContextManager[training.Progress]]",
 ) -> "list[Cell]":
     """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`; an interrupted one continues.
 
@@ -82,7 +83,8 @@ def compare(
     for entry, plan in planned:
         run = run_path(output, entry, plan.seed)
         if not (run / "summary.json").exists():
-            training.train(plan, dataset, run, resume=True, options=options, progress=progress(entry, plan))
+            with progress(entry, plan) as report:
+                training.train(plan, dataset, run, resume=True, options=options, progress=report)
         else:
             training.check_same(run, plan, dataset)
         cells.append(read(run, entry, plan, len(dataset.scenarios)))

@@ -51,6 +51,7 @@ class Parts:
       train: `(shared, personal, client) -> (private, report)`, one client's round.
       evaluate_client: `(shared, personal, client) -> float64 [tasks, metrics]`.
       aggregate: `(state, collected) -> (state, report of the round)`, at the server.
+      aggregate_values: the same as a function of tensors, for a runtime whose server needs no worker.
       state_type, shared_type, personal_type, client_type, evaluation_client_type, private_type, report_type, collected_type: of the values
         that pass between them.
       initial_state: the server's state before the first round, of the model's initial values by name.
@@ -61,6 +62,7 @@ class Parts:
     train: tff.Computation
     evaluate_client: tff.Computation
     aggregate: tff.Computation
+    aggregate_values: Callable[[Any, Any], Any]
     state_type: tff.StructType
     shared_type: tff.StructType
     personal_type: tff.StructType
@@ -169,8 +171,7 @@ def parts(
 
     collected_type = _collected_type(report_type, client_count)
 
-    @tff.tensorflow.computation(state_type, collected_type)
-    def aggregate(state: Any, collected: Any) -> Any:
+    def aggregate_values(state: Any, collected: Any) -> Any:
         report = collected["value"]
         updates = base.Updates(report["values"], report["seen"], report["examples"], report["serves"], collected["present"])
         new_state, diagnostics = algorithm.aggregate(
@@ -180,10 +181,15 @@ def parts(
         round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=all_diagnostics)
         return _state_struct(new_state), round_report
 
+    @tff.tensorflow.computation(state_type, collected_type)
+    def aggregate(state: Any, collected: Any) -> Any:
+        return aggregate_values(state, collected)
+
     return Parts(
         train=train,
         evaluate_client=evaluate_client,
         aggregate=aggregate,
+        aggregate_values=aggregate_values,
         state_type=state_type,
         shared_type=shared_type,
         personal_type=personal_type,

@@ -1,5 +1,6 @@
 """`pfrec-train`: trains one algorithm on a dataset and writes a run directory."""
 
+import contextlib
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from pfrec import command, errors
 from tff_process import private_network, training_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pfrec.data import dataset as dataset_lib
+    from tff_process import training
 
 
 def main() -> None:
@@ -64,14 +66,8 @@ def _main(argv: "list[str]") -> None:
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
     place = "silos" if options.workers else dataset.path
     print(f"training {plan.algorithm} on {place} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
-    outcome = training.train(
-        plan,
-        dataset,
-        output,
-        resume=f.resume,
-        options=options,
-        progress=progress(plan.rounds),
-    )
+    with progress(plan.rounds) as report:
+        outcome = training.train(plan, dataset, output, resume=f.resume, options=options, progress=report)
     print(table(outcome.summary))
     print(f"run: {output}")
 
@@ -100,21 +96,21 @@ def open_data(data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, 
     return dataset_lib.Dataset.open(synthetic_path)
 
 
-def progress(rounds: int, label: str = "") -> Any:
-    """Reports rounds: a bar on a terminal, plain lines when piped."""
+@contextlib.contextmanager
+def progress(rounds: int, label: str = "") -> "Iterator[training.Progress]":
+    """Reports rounds: a bar on a terminal, plain lines when piped; at the end of the context a bar is closed, however many rounds there were."""
     if not sys.stderr.isatty():
-        return lambda number, auc: print(f"{label}round {number}/{rounds}: mean valid AUC {auc:.4f}", flush=True)
+        yield lambda number, auc: print(f"{label}round {number}/{rounds}: mean valid AUC {auc:.4f}", flush=True)
+        return
     import tqdm
 
-    bar = tqdm.tqdm(total=rounds, desc=label or "rounds", unit="round")
+    with tqdm.tqdm(total=rounds, desc=label or "rounds", unit="round") as bar:
 
-    def update(number: int, auc: float) -> None:
-        bar.update(number - bar.n)
-        bar.set_postfix(valid_auc=f"{auc:.4f}")
-        if number == rounds:
-            bar.close()
+        def update(number: int, auc: float) -> None:
+            bar.update(number - bar.n)
+            bar.set_postfix(valid_auc=f"{auc:.4f}")
 
-    return update
+        yield update
 
 
 def table(summary: "dict[str, Any]") -> str:

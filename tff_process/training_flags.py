@@ -65,7 +65,7 @@ def _define_plan() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 1e-3, "Step size of Adam.", lower_bound=0.0)
+    flags.DEFINE_float("learning_rate", 1e-2, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_bool(
         "lazy_adam",
         False,

@@ -149,7 +149,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
     )
     layout, tasks = made.process.layout, tuple(t.name for t in dataset.schema.tasks)
     settings = client_work.TrainingSettings(40, made.algorithm.proximal, made.algorithm.anchor)
-    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, shape, 0), dataset.schema, 1e-3)
+    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, shape, 0), dataset.schema, made.plan.learning_rate)
     state = base.initial_state(made.algorithm, layout, 3, {k: tf.constant(v) for k, v in made._initial.items()})
     private = [dict(p) for p in made._private]
     absent = 0

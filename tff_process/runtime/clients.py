@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from pfrec import files
@@ -20,14 +21,15 @@ class Compiled:
     """The computations of a run, compiled once; each is sent to a worker once.
 
     Attributes:
-      train, evaluate, aggregate: as of `process.Parts`.
+      train, evaluate: as of `process.Parts`.
+      aggregate: `Parts.aggregate_values` as a graph of the driver's own.
       write, read, start, note: as of `state_files`.
       parts: their types.
     """
 
     train: tff.Computation
     evaluate: tff.Computation
-    aggregate: tff.Computation
+    aggregate: Callable[[Any, Any], Any]
     write: tff.Computation
     read: tff.Computation
     start: tff.Computation
@@ -41,7 +43,7 @@ class Compiled:
         return cls(
             train=compile_one(parts.train),
             evaluate=compile_one(parts.evaluate_client),
-            aggregate=compile_one(parts.aggregate),
+            aggregate=tf.function(parts.aggregate_values),
             write=compile_one(state_files.writer(parts.private_type)),
             read=compile_one(state_files.reader(parts.private_type)),
             start=compile_one(state_files.starter(parts.private_type)),

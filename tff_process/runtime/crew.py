@@ -95,22 +95,6 @@ class Crew:
                     skipped.update({place.number: self._given_up(place, error, what) for place in gone})
         return results, skipped
 
-    def alone(self, host: hosts_lib.Host, action: "Callable[[], Any]", what: str) -> Any:
-        """Runs an action of the server's in the caller's thread; a lost worker is started again.
-
-        Raises:
-          PfrecError: where it fails though the worker is there, or fails again and again.
-        """
-        for attempt in range(ATTEMPTS):
-            try:
-                return action()
-            except remote.WorkError as error:
-                if not error.lost or attempt + 1 == ATTEMPTS:
-                    raise errors.PfrecError(f"{what} failed: {error}; the messages of {host.name} say more") from error
-                host.lost = True
-                self._revive(host)
-        raise AssertionError
-
     def _may_try_again(self, place: Place, error: errors.PfrecError, attempt: int, what: str) -> bool:
         """Whether to try again; otherwise the client is skipped."""
         message = f"client {place.scenario}: {what} failed: {error}"

@@ -36,7 +36,6 @@ class ResidentTraining(federated.Federation):
       plan: what to do.
       dataset: of all scenarios; scenario i is client i.
       client_hosts: the worker of each client, in the order of the scenarios; several clients may have the same.
-      server_host: the worker that aggregates.
       directory: the directory of a scenario's private states, as its worker names it.
       crew: runs the clients.
       rules: what updates are refused.
@@ -51,16 +50,15 @@ class ResidentTraining(federated.Federation):
         plan: plan_lib.Plan,
         dataset: dataset_lib.Dataset,
         client_hosts: "Sequence[hosts.Host]",
-        server_host: hosts.Host,
         directory: "Callable[[str], str]",
         crew: crew_lib.Crew,
         rules: guard.Rules = guard.Rules(),
     ) -> None:
         super().__init__(plan, dataset)
-        self._crew, self._rules, self._server_host = crew, rules, server_host
+        self._crew, self._rules = crew, rules
         compiled = self._compiled()
         self._parts = compiled.parts
-        self.server = server_lib.Server(compiled.parts, compiled.aggregate, self._initial, server_host)
+        self.server = server_lib.Server(compiled.parts, compiled.aggregate, self._initial)
         self._work_of = clients_lib.ClientWork(compiled, self._initial)
         self.clients = [
             clients_lib.Client(
@@ -103,7 +101,7 @@ class ResidentTraining(federated.Federation):
         applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
         report: Mapping[str, Any] = {"diagnostics": {}}
         if applied:
-            report = self._crew.alone(self._server_host, lambda: self.server.apply(verdict.accepted), "aggregation")
+            report = self.server.apply(verdict.accepted)
             for i in verdict.accepted:
                 client = self.clients[i]
                 client.private, client.version = done[i][0], version

@@ -1,7 +1,11 @@
-"""The server's part: its state, what each client receives of it, and the aggregation."""
+"""The server's part: its state, what each client receives of it, and the aggregation.
+
+The driver is the server. It aggregates in its own TensorFlow: all that clients sent is here already, and sending it on to a worker and the new
+state back takes longer than the aggregation.
+"""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,30 +13,26 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_process import process
-from tff_process.runtime import hosts
 
 OD = collections.OrderedDict
 
 
 class Server:
-    """Keeps the server's state and aggregates in a worker of its own choice.
+    """Keeps the server's state and aggregates.
 
     Args:
-      parts: the computations; `aggregate` compiled.
-      aggregate: the compiled aggregation.
+      parts: the types of what passes.
+      aggregate: `Parts.aggregate_values`, as a `tf.function`.
       initial: the model's initial values by name.
-      host: the worker that aggregates; it may be one that clients use.
 
     Attributes:
       state: the server's state, arrays by name.
       version: an object of its own for every state.
     """
 
-    def __init__(
-        self, parts: process.Parts, aggregate: tff.Computation, initial: Mapping[str, np.ndarray], host: hosts.Host
-    ) -> None:
-        self._parts, self._aggregate, self._host = parts, aggregate, host
-        self.set_state(tf.nest.map_structure(lambda tensor: tensor.numpy(), parts.initial_state(initial)))
+    def __init__(self, parts: process.Parts, aggregate: Callable[[Any, Any], Any], initial: Mapping[str, np.ndarray]) -> None:
+        self._parts, self._aggregate = parts, aggregate
+        self.set_state(_arrays(parts.initial_state(initial)))
 
     def set_state(self, state: Any) -> None:
         """Replaces the state."""
@@ -55,14 +55,13 @@ class Server:
           what the algorithm says of the round: `examples`, `loss`, `present` by client, and `diagnostics`.
         """
         collected = stack(reports, self._parts.report_type, self._parts.client_count)
-        remote = self._host.remote
-        state = self._host.kept("state", self.version, lambda r: r.send(self.state, self._parts.state_type))
-        argument = remote.struct(OD(state=state, collected=remote.send(collected, self._parts.collected_type)))
-        result = remote.call(self._aggregate, argument)
-        new_state, report = remote.fetch(result)
-        self.set_state(new_state)
-        self._host.kept("state", self.version, lambda r: r.select(result, 0))
-        return report
+        new_state, report = self._aggregate(*tf.nest.map_structure(tf.convert_to_tensor, (self.state, collected)))
+        self.set_state(_arrays(new_state))
+        return _arrays(report)
+
+
+def _arrays(value: Any) -> Any:
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), value)
 
 
 def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any:

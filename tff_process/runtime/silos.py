@@ -19,7 +19,7 @@ from tff_process import plan as plan_lib
 from tff_process import silo_directory, tunnel
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import crew as crew_lib
-from tff_process.runtime import guard, private_host, remote, resident, silo_host, state_files
+from tff_process.runtime import guard, remote, resident, silo_host, state_files
 from tff_process.runtime import options as options_lib
 
 _log = logging.getLogger(__name__)
@@ -152,35 +152,31 @@ class SiloTraining(resident.ResidentTraining):
 def silo_training(
     plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options, identity: str
 ) -> Iterator[SiloTraining]:
-    """Reaches the silos, starts the worker that aggregates, and makes the training; ends what was started in any case.
+    """Reaches the silos and makes the training; lets go of them in any case.
 
     Raises:
-      PfrecError: where a silo cannot be reached or the worker does not start.
+      PfrecError: where a silo cannot be reached.
     """
     credentials = tunnel.to_silos(options.workers, options.tls)
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
     crew = crew_lib.Crew(concurrent, options.on_client_failure)
     logs = run.path / "logs"
     with silo_host.sockets(run.path) as sockets:
-        # The server's state stays with the driver: no silo aggregates.
-        name = f"the worker with log {logs / 'worker.log'}"
-        server = private_host.PrivateHost(name, logs / "worker.log", 0, options.client_timeout, sockets)
         silos = _hosts(options, credentials, sockets, logs)
         try:
-            for host in (server, *silos.values()):
+            for host in silos.values():
                 host.up()
             yield SiloTraining(
                 plan,
                 dataset,
                 [silos[scenario] for scenario in dataset.scenarios],
-                server,
                 lambda scenario: f"{silo_directory.RUNS}/{identity}",
                 crew,
                 guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
                 identity=identity,
             )
         finally:
-            for host in (server, *silos.values()):
+            for host in silos.values():
                 host.down()
             crew.close()
 

@@ -48,7 +48,6 @@ def resident_training(
             plan,
             dataset,
             [workers[number % count] for number in range(len(dataset.scenarios))],
-            workers[0],
             lambda scenario: str(run.client_path(scenario).resolve()),
             crew,
             guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),

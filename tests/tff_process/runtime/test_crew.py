@@ -103,16 +103,3 @@ def test_a_kept_reference_is_made_once_for_each_version_and_again_by_a_new_worke
     host.down()
     host.up()
     assert host.kept("a", second, reference) == 3
-
-
-def test_the_servers_own_call_is_repeated_on_a_new_worker(host):
-    outcomes = iter([remote.WorkError("gone", lost=True), "done"])
-
-    def action():
-        outcome = next(outcomes)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    assert make("skip").alone(host, action, "aggregation") == "done"
-    assert host.generation == 2

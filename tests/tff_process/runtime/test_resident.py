@@ -43,9 +43,7 @@ def a_crew():
 def resident_training(dataset, algorithm, client_hosts, a_crew, path):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True, exist_ok=True)
-    return resident.ResidentTraining(
-        make_plan(algorithm), dataset, client_hosts, client_hosts[0], lambda scenario: str(path / scenario), a_crew
-    )
+    return resident.ResidentTraining(make_plan(algorithm), dataset, client_hosts, lambda scenario: str(path / scenario), a_crew)
 
 
 def run_rounds(training):
