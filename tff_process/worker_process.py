@@ -15,12 +15,11 @@ import grpc
 import portpicker
 
 from pfrec import errors
-from tff_process import child
+from tff_process import child, heap
 
 _START_SECONDS = 60.0
-# Where ours says nothing. glibc gives every thread an arena of its own, and the worker makes threads without end: freed memory stays
-# scattered over them, and the process grows from round to round.
-_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", "MALLOC_ARENA_MAX": "2"}
+# Where ours says nothing.
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", **heap.ENVIRONMENT}
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 2_000_000_000),
     ("grpc.max_send_message_length", 2_000_000_000),

@@ -118,15 +118,22 @@ class ClientWork:
         )
         result = there.call(self._compiled.train, self._argument(client, incoming, own))
         private = there.select(result, 0)
-        self.write(client, private, version)
+        # It is written while the report is on its way.
+        written = self._begin_to_write(client, private, version)
+        report = there.fetch(there.select(result, 1))
+        there.fetch(written)
         # The generation that it was begun in: by the end another client may have had the worker started again.
-        return Held(private, generation), there.fetch(there.select(result, 1))
+        return Held(private, generation), report
 
     def write(self, client: Client, private: Any, version: int) -> None:
         """Writes a private state to the client's directory."""
+        client.place.host.remote.fetch(self._begin_to_write(client, private, version))
+
+    def _begin_to_write(self, client: Client, private: Any, version: int) -> Any:
+        """A reference to the end of the writing."""
         there = client.place.host.remote
         directory = there.send(client.version_path(version), tff.TensorType(np.str_))
-        there.fetch(there.call(self._compiled.write, there.struct(OD(private=private, directory=directory))))
+        return there.call(self._compiled.write, there.struct(OD(private=private, directory=directory)))
 
     def refuse(self, client: Client, round_number: int, reason: str) -> None:
         """Tells the client that its update of a round was refused, by a file in its directory; it goes on from where it stood before."""
