@@ -15,7 +15,8 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-__import__("tff_process")  # as the commands do: before TensorFlow, since it sets malloc
+if "tensorflow" not in sys.modules:
+    import tff_process  # noqa: F401, sets malloc, as for the commands before TensorFlow has threads
 
 import tensorflow as tf
 
