@@ -40,7 +40,7 @@ class Plan:
     local_epochs: float = 1.0
     aggregations: int = 4
     batch_size: int = 256
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     lazy_adam: bool = False
     precision: str = "float32"
     participation: float = 1.0

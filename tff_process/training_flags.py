@@ -65,7 +65,7 @@ def _define_plan() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 1e-2, "Step size of Adam.", lower_bound=0.0)
+    flags.DEFINE_float("learning_rate", 2e-2, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_bool(
         "lazy_adam",
         False,
@@ -111,6 +111,13 @@ def _define_plan() -> None:
         upper_bound=1.0,
     )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
+    flags.DEFINE_float(
+        "server_step",
+        0.5,
+        "pf_msmtrec: how far the server's values go towards the aggregated ones; 1 is all the way.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     rival_flags.define()
 
 
@@ -297,6 +304,7 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
             gate_mu=f.gate_mu,
             numeric_mu=f.numeric_mu,
             proximal=f.proximal,
+            server_step=f.server_step,
         ),
         fedprox_mu=f.fedprox_mu,
         rivals=rival_flags.settings(),

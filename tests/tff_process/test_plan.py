@@ -51,6 +51,8 @@ def test_what_cannot_be_trained_is_named(settings, message):
         ({"conflict_radius": 1.0}, "conflict_radius is 1.0"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"proximal": -1.0}, "proximal must not be negative"),
+        ({"server_step": 0.0}, "server_step is 0.0; it must be above 0"),
+        ({"server_step": 1.5}, "server_step is 1.5"),
     ],
 )
 def test_what_pf_msmtrec_cannot_use_is_named(settings, message):

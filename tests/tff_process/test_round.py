@@ -116,7 +116,7 @@ def test_pf_msmtrec_of_two_clients_by_hand(context, two_clients):
     Delta = +0.1 and -0.1, so U = 0; attention over P = (1, 1) gives 1: P'[a] = 0.5 * 1.1 + 0.5 * 1 = 1.05, P'[b] = 0.95;
     G = 0.75 * 1.05 + 0.25 * 0.95 = 1.025.
     """
-    settings = pf_msmtrec.Settings(coordination="mean", temperature=1e9, mu=0.5)
+    settings = pf_msmtrec.Settings(coordination="mean", temperature=1e9, mu=0.5, server_step=1.0)
     made = one_weight_process(pf_msmtrec.pf_msmtrec(ONE, settings))
     private = zero_private(made)
     state, _, report = made.iterative.next(made.iterative.initialize(), [client(two_clients, i, private) for i in (0, 1)])
@@ -128,7 +128,7 @@ def test_pf_msmtrec_of_two_clients_by_hand(context, two_clients):
 
 def test_an_absent_client_keeps_its_values(context, two_clients):
     """Only b takes part: b's update is its own, a's personal value stays, and weights are renormalised over those present."""
-    settings = pf_msmtrec.Settings(coordination="mean", mu=0.5)
+    settings = pf_msmtrec.Settings(coordination="mean", mu=0.5, server_step=1.0)
     made = one_weight_process(pf_msmtrec.pf_msmtrec(ONE, settings))
     state, returned, report = made.iterative.next(made.iterative.initialize(), [client(two_clients, 1, zero_private(made))])
     assert len(returned) == 1

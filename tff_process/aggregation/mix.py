@@ -1,5 +1,7 @@
 """Joining the clients' values along their axis."""
 
+import collections
+from collections.abc import Mapping
 from typing import Union
 
 import tensorflow as tf
@@ -79,3 +81,18 @@ def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tens
     if portion.shape.rank != 0:
         portion = along(portion, local)
     return tf.where(along(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)
+
+
+def part_way(
+    previous: "Mapping[str, tf.Tensor]", target: "Mapping[str, tf.Tensor]", step: float
+) -> "collections.OrderedDict[str, tf.Tensor]":
+    """`previous + step * (target - previous)`, by name; with a step of 1 the target as it is.
+
+    Args:
+      previous: values of any shapes.
+      target: of the same names and shapes.
+      step: above 0 to 1.
+    """
+    if step == 1.0:
+        return collections.OrderedDict(target)
+    return collections.OrderedDict((name, previous[name] + step * (value - previous[name])) for name, value in target.items())

@@ -6,9 +6,12 @@ Formula, for each expert of client k, with Delta[k] = W[k] - P[k] and N clients 
   template: `G' = sum over k of n[k] / n * P'[k]`.
 Towers and gates are aggregated per task over the clients that serve it, the projection of numerical features over all:
 `P'[k] = (1 - mu_g) * W[k] + mu_g * sum over j of a[k, j] * W[j]`, each with a mu of its own. A gate or projection whose mu is 0 stays private.
+All that the server keeps, shared tables too, then goes a part of the way, `server_step`, from where it was to what was aggregated: slow
+weights, which average over time what few clients cannot average among them.
 
 References:
   Ding et al., "Towards Personalized Federated Multi-Scenario Multi-Task Recommendation", arXiv 2406.18938 (the modules and their order);
+  Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019 (slow weights);
   Liu et al., NeurIPS 2021 (CAGrad); Lu et al., CVPR 2024 (FedHCA2); Huang et al., AAAI 2021 (FedAMP); Li et al., ICLR 2021 (FedBN).
 """
 
@@ -41,6 +44,7 @@ class Settings:
       gate_mu: the same for gates; 0 keeps them private.
       numeric_mu: the same for the projection of numerical features; 0 keeps it private.
       proximal: weight of the pull towards the template.
+      server_step: how far the server's values go towards the aggregated ones, above 0 to 1; 1 is all the way.
     """
 
     coordination: str = "conflict_averse"
@@ -52,6 +56,7 @@ class Settings:
     gate_mu: float = 0.5
     numeric_mu: float = 0.5
     proximal: float = 0.0
+    server_step: float = 0.5
 
     def __post_init__(self) -> None:
         if self.coordination not in COORDINATIONS:
@@ -63,6 +68,8 @@ class Settings:
             raise errors.PfrecError(f"conflict_radius is {self.conflict_radius}; it must be at least 0 and below 1")
         if self.temperature <= 0.0 or self.proximal < 0.0:
             raise errors.PfrecError("temperature must be above 0 and proximal must not be negative")
+        if not 0.0 < self.server_step <= 1.0:
+            raise errors.PfrecError(f"server_step is {self.server_step}; it must be above 0 and at most 1")
 
 
 def coefficients(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -107,8 +114,9 @@ def aggregate(
             join(group, slots, serving, mu, coordinate=False)
     for group, slots in layout.personal_groups("numeric").items():
         join(group, slots, updates.present, settings.numeric_mu, coordinate=False)
+    personal = mix.part_way(state.personal, personal, settings.server_step)
     template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
-    common = fedavg.average(layout, state.common, updates)
+    common = mix.part_way(state.common, fedavg.average(layout, state.common, updates), settings.server_step)
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
 

@@ -34,6 +34,12 @@ def test_weighted_mean_and_combine_agree_with_numpy(seed: int, shape: "tuple[int
     np.testing.assert_allclose(permuted, np.average(values, 0, weights), atol=1e-12)
 
 
+def test_part_way_by_hand() -> None:
+    previous, target = {"w": tf.constant([1.0, 2.0])}, {"w": tf.constant([3.0, -2.0])}
+    np.testing.assert_allclose(mix.part_way(previous, target, 0.25)["w"], [1.5, 1.0])
+    assert mix.part_way(previous, target, 1.0)["w"] is target["w"]
+
+
 def test_results_keep_the_type_of_the_values() -> None:
     values, matrix = tf.ones([2, 3], tf.float32), tf.eye(2, dtype=tf.float64)
     assert mix.combine(matrix, values).dtype == tf.float32

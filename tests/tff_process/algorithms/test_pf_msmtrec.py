@@ -53,7 +53,8 @@ def round_of(seed, clients=4, present=None, serves=None, same=False):
 
 
 def aggregate(state, updates, **settings):
-    after, diagnostics = pf_msmtrec.aggregate(pf_msmtrec.Settings(**settings), LAYOUT, ("ctr",), state, updates)
+    settings = pf_msmtrec.Settings(**{"server_step": 1.0, **settings})  # what the other settings do shows without slow weights
+    after, diagnostics = pf_msmtrec.aggregate(settings, LAYOUT, ("ctr",), state, updates)
     return {name: value.numpy() for name, value in after.personal.items()}, after, diagnostics
 
 
@@ -153,6 +154,28 @@ def test_each_kind_has_a_mu_of_its_own(name, setting):
     assert [slot.name for slot in LAYOUT.slots if not np.array_equal(one[slot.name], other[slot.name])] == [name]
 
 
+@few
+@hypothesis.given(seed=SEEDS, step=st.floats(0.01, 1.0))
+def test_the_server_goes_part_of_the_way(seed, step):
+    """Everything that it keeps, from where it was; the template is that of what was reached; an absent client stays."""
+    state, updates = round_of(seed, present=[True, True, False, True])
+    table = layout_lib.Slot("t", "embedding", "embedding/t", "t", (2,), True, layout_lib.COMMON)
+    layout = layout_lib.Layout((*LAYOUT.slots, table))
+    state = dataclasses.replace(state, common={"t": tf.constant([1.0, 2.0])})
+    uploads = {**updates.values, "t": tf.constant([[5.0, 5.0]] * 4)}
+    updates = dataclasses.replace(updates, values=uploads, seen={"t": tf.ones([4, 2])}, examples=updates.examples * [1.0, 1.0, 0.0, 1.0])
+    whole, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, updates)
+    part, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, updates)
+    np.testing.assert_allclose(part.common["t"], [1.0 + 4.0 * step, 2.0 + 3.0 * step], rtol=1e-5)
+    for name, target in whole.personal.items():
+        before = state.personal[name].numpy()
+        np.testing.assert_allclose(part.personal[name], before + step * (target.numpy() - before), atol=1e-5)
+        np.testing.assert_array_equal(part.personal[name][2], before[2])
+        np.testing.assert_allclose(
+            part.template[name], np.average(part.personal[name], axis=0, weights=updates.examples), atol=1e-5
+        )
+
+
 @pytest.mark.parametrize(("setting", "group"), [("gate_mu", "gate/ctr"), ("numeric_mu", "numeric")])
 def test_gates_and_numbers_stay_where_their_mu_is_zero(schema, setting, group):
     assert pf_msmtrec.pf_msmtrec(schema).policy.shares(group)
@@ -172,7 +195,7 @@ def test_two_clients_by_hand(coordination):
     updates = base.Updates(
         {"e": tf.constant([[1.0, 0.0], [-1.0, 2.0]])}, empty, tf.ones([2]), tf.ones([2, 1]), tf.constant([True, True])
     )
-    settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0)
+    settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0, server_step=1.0)
     after, diagnostics = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
     found = after.personal["e"].numpy()
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
