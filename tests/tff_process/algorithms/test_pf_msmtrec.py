@@ -163,7 +163,9 @@ def test_the_server_goes_part_of_the_way(seed, step):
     layout = layout_lib.Layout((*LAYOUT.slots, table))
     state = dataclasses.replace(state, common={"t": tf.constant([1.0, 2.0])})
     uploads = {**updates.values, "t": tf.constant([[5.0, 5.0]] * 4)}
-    updates = dataclasses.replace(updates, values=uploads, seen={"t": tf.ones([4, 2])}, examples=updates.examples * [1.0, 1.0, 0.0, 1.0])
+    updates = dataclasses.replace(
+        updates, values=uploads, seen={"t": tf.ones([4, 2])}, examples=updates.examples * [1.0, 1.0, 0.0, 1.0]
+    )
     whole, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, updates)
     part, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, updates)
     np.testing.assert_allclose(part.common["t"], [1.0 + 4.0 * step, 2.0 + 3.0 * step], rtol=1e-5)
