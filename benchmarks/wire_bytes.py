@@ -82,7 +82,8 @@ def report(passed: "list[tuple[int, int]]", manifest: "dict[str, int]", traffic:
     # From the second round on, so that nothing is in it that is sent once.
     later = len(passed) - 1
     down, up = ((passed[-1][i] - passed[0][i]) / later for i in (0, 1))
-    declared_up, declared_down = manifest["upload_bytes"], manifest["download_bytes"]
+    times = manifest["aggregations_per_round"]
+    declared_up, declared_down = times * manifest["upload_bytes"], times * manifest["download_bytes"]
     print(f"a round: {up:.0f} bytes from the silo, {declared_up} declared; {down:.0f} to it, {declared_down} declared")
     print(json.dumps({"down": round(down / declared_down, 3), "up": round(up / declared_up, 3)}, sort_keys=True))
 
