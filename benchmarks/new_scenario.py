@@ -1,7 +1,7 @@
 """A new scenario with few rows: from the template of the others against training alone. `--quick` for a smoke run.
 
 Four scenarios of synthetic data are trained together, the fifth, whose rows are cut, joins (`pfrec-train --init_from --new_scenario`) or
-trains alone from a fresh start, with the same number of rounds, the round chosen on its own valid rows. Mean test AUC over its tasks.
+trains alone from a fresh start, with as many rounds at most, the round chosen on its own valid rows. Mean test AUC over its tasks.
 """
 
 import argparse
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--others", type=int, default=40_000, help="Rows of the newcomer before it is cut; the others have fewer.")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--patience", type=int, default=4, help="A training ends after so many rounds that were no better.")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.seeds, arguments.others, arguments.rounds = "500", 1, 4000, 2
@@ -43,7 +44,7 @@ def main() -> None:
             path = pathlib.Path(directory)
             whole = dataset_lib.Dataset.open(synthetic.generate(path / "data", scenarios=5, rows=arguments.others, seed=seed))
             others = dataclasses.replace(whole, scenarios=tuple(s for s in whole.scenarios if s != NEW))
-            asked = plan_lib.Plan("pf_msmtrec", rounds=arguments.rounds, seed=seed)
+            asked = plan_lib.Plan("pf_msmtrec", rounds=arguments.rounds, patience=arguments.patience, seed=seed)
             training.train(asked, others, path / "run")
             # Few rows are few steps: small batches for the newcomer, on both sides.
             asked = dataclasses.replace(asked, batch_size=64)
@@ -56,7 +57,14 @@ def main() -> None:
     result = {}
     for count, pairs in found.items():
         joined_auc, alone_auc = (statistics.mean(values) for values in zip(*pairs))
-        result[count] = {"joined": round(joined_auc, 4), "alone": round(alone_auc, 4), "gain": round(joined_auc - alone_auc, 4)}
+        gains = [joined - alone for joined, alone in pairs]
+        deviation = statistics.stdev(gains) if len(gains) > 1 else 0.0
+        result[count] = {
+            "joined": round(joined_auc, 4),
+            "alone": round(alone_auc, 4),
+            "gain": round(joined_auc - alone_auc, 4),
+            "gain_deviation": round(deviation, 4),
+        }
     print(json.dumps(result))
 
 
