@@ -129,7 +129,13 @@ def _verdict(cells: "Sequence[comparison.Cell]", rows: "Sequence[standings.Stand
         judgement = "the interval holds zero"
     else:
         judgement = "ahead" if found.mean > 0 else "behind"
-    return [f"Against the best federated rival, {rival.entry}, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."]
+    lines = [
+        f"Against the best federated rival, {rival.entry}, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
+    ]
+    closed = standings.gap_closed(rows)
+    if closed is not None:
+        lines.append(f"From local training to the pooled MMoE, which sees all rows, it goes {closed:.0%} of the way.")
+    return lines
 
 
 def _communication(
@@ -165,10 +171,11 @@ def _smallest(
     def value(cell: comparison.Cell) -> Optional[float]:
         return standings.scenario_auc(cell, scenario)
 
+    alone = standings.of_algorithm(rows, "local")
     for row in rows:
         found = [value(cell) for cell in cells if cell.entry.name == row.entry]
         known = [auc for auc in found if auc is not None]
-        against = standings.difference(cells, row.entry, "local", value) if row.entry != "local" else None
+        against = standings.difference(cells, row.entry, alone.entry, value) if alone and row.entry != alone.entry else None
         mean, deviation = _mean(known)
         lines.append(f"| {row.entry} | {mean} | {deviation} | {_interval(against)} |")
     return lines
@@ -177,21 +184,20 @@ def _smallest(
 def _by_scenario(
     cells: "Sequence[comparison.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset
 ) -> "list[str]":
-    names = [row.entry for row in rows]
+    pairs = [(scenario, task.name) for scenario in dataset.scenarios for task in dataset.schema.tasks]
     lines = [
         "## By scenario and task",
         "",
-        "| scenario | task | " + " | ".join(names) + " |",
-        "| --- | --- |" + " --- |" * len(names),
+        "| algorithm | " + " | ".join(f"{scenario} {task}" for scenario, task in pairs) + " |",
+        "| --- |" + " --- |" * len(pairs),
     ]
-    for scenario in dataset.scenarios:
-        for task in dataset.schema.tasks:
-            texts = []
-            for name in names:
-                found = [standings.cell_auc(cell, scenario, task.name) for cell in cells if cell.entry.name == name]
-                mean, deviation = _mean([auc for auc in found if auc is not None])
-                texts.append(mean if deviation == "-" else f"{mean} ± {deviation}")
-            lines.append(f"| {scenario} | {task.name} | " + " | ".join(texts) + " |")
+    for row in rows:
+        texts = []
+        for scenario, task in pairs:
+            found = [standings.cell_auc(cell, scenario, task) for cell in cells if cell.entry.name == row.entry]
+            mean, deviation = _mean([auc for auc in found if auc is not None])
+            texts.append(mean if deviation == "-" else f"{mean} ± {deviation}")
+        lines.append(f"| {row.entry} | " + " | ".join(texts) + " |")
     return lines
 
 

@@ -75,6 +75,19 @@ def subject(rows: Sequence[Standing]) -> Optional[Standing]:
     return next((row for row in federated if row.algorithm == SUBJECT), federated[0] if federated else None)
 
 
+def of_algorithm(rows: Sequence[Standing], algorithm: str) -> Optional[Standing]:
+    """The entry that speaks for an algorithm; None where it was not run."""
+    return next((row for row in rows if row.algorithm == algorithm and row.speaks), None)
+
+
+def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
+    """How much of the way from local training to the pooled MMoE the subject is; None where one was not run or pooling does not help."""
+    own, alone, pooled = subject(rows), of_algorithm(rows, "local"), of_algorithm(rows, "pooled_mmoe")
+    if own is None or alone is None or pooled is None or pooled.mean <= alone.mean:
+        return None
+    return (own.mean - alone.mean) / (pooled.mean - alone.mean)
+
+
 def best_rival(rows: Sequence[Standing]) -> Optional[Standing]:
     """The best federated entry of another algorithm than the subject's; None without any."""
     own = subject(rows)
