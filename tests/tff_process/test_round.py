@@ -145,7 +145,15 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), dropout=0.1, template="additive", rank=2
     )
     made = federated.FederatedTraining(
-        plan.Plan(algorithm, batch_size=40, participation=0.67, model=shape, pf=pf_msmtrec.Settings(proximal=0.1)), dataset
+        plan.Plan(
+            algorithm,
+            batch_size=40,
+            learning_rate=1e-3,
+            participation=0.67,
+            model=shape,
+            pf=pf_msmtrec.Settings(proximal=0.1),
+        ),
+        dataset,
     )
     layout, tasks = made.process.layout, tuple(t.name for t in dataset.schema.tasks)
     settings = client_work.TrainingSettings(40, made.algorithm.proximal, made.algorithm.anchor)

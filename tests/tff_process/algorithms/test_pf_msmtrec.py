@@ -159,16 +159,16 @@ def test_each_kind_has_a_mu_of_its_own(name, setting):
 def test_the_server_goes_part_of_the_way(seed, step):
     """Everything that it keeps, from where it was; the template is that of what was reached; an absent client stays."""
     state, updates = round_of(seed, present=[True, True, False, True])
-    table = layout_lib.Slot("t", "embedding", "embedding/t", "t", (2,), True, layout_lib.COMMON)
+    table = layout_lib.Slot("t", "embedding", "embedding/t", "t", (2, 1), True, layout_lib.COMMON)
     layout = layout_lib.Layout((*LAYOUT.slots, table))
-    state = dataclasses.replace(state, common={"t": tf.constant([1.0, 2.0])})
-    uploads = {**updates.values, "t": tf.constant([[5.0, 5.0]] * 4)}
+    state = dataclasses.replace(state, common={"t": tf.constant([[1.0], [2.0]])})
+    uploads = {**updates.values, "t": tf.constant([[[5.0], [5.0]]] * 4)}
     updates = dataclasses.replace(
         updates, values=uploads, seen={"t": tf.ones([4, 2])}, examples=updates.examples * [1.0, 1.0, 0.0, 1.0]
     )
     whole, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, updates)
     part, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, updates)
-    np.testing.assert_allclose(part.common["t"], [1.0 + 4.0 * step, 2.0 + 3.0 * step], rtol=1e-5)
+    np.testing.assert_allclose(part.common["t"], [[1.0 + 4.0 * step], [2.0 + 3.0 * step]], rtol=1e-5)
     for name, target in whole.personal.items():
         before = state.personal[name].numpy()
         np.testing.assert_allclose(part.personal[name], before + step * (target.numpy() - before), atol=1e-5)
