@@ -219,7 +219,6 @@ def build(
     train, evaluate_client, aggregate = made.train, made.evaluate_client, made.aggregate
     state_type, client_type, evaluation_client_type = made.state_type, made.client_type, made.evaluation_client_type
     metrics_type, personal_type = made.metrics_type, made.personal_type
-    anchors = tff.structure.name_list(made.shared_type["template"])
     collect_reports = _collector(made.report_type, client_count)
     collect_metrics = _collector(tff.to_type(OD(metrics=metrics_type)), client_count)
 
@@ -229,7 +228,7 @@ def build(
 
     @tff.tensorflow.computation(state_type)
     def shared_part(state: Any) -> Any:
-        return OD(common=state["common"], template=OD((name, state["template"][name]) for name in anchors))
+        return shared_values(state, made.shared_type)
 
     @tff.tensorflow.computation(state_type)
     def personal_part(state: Any) -> Any:
@@ -300,6 +299,12 @@ def build(
 
     iterative = tff.templates.IterativeProcess(initialize_fn=initialize_at_server, next_fn=next_round)
     return FederatedProcess(iterative, evaluate, layout, client_count)
+
+
+def shared_values(state: Any, shared_type: tff.StructType) -> Any:
+    """What every client may see of the server's state: the common values, and the part of the template that `shared_type` names."""
+    anchors = tff.structure.name_list(shared_type["template"])
+    return OD(common=state["common"], template=OD((name, state["template"][name]) for name in anchors))
 
 
 def _state_struct(state: base.ServerState) -> "OD[str, Any]":

@@ -41,8 +41,7 @@ class Server:
 
     def shared(self) -> Any:
         """What every client may see."""
-        anchors = tff.structure.name_list(self._parts.shared_type["template"])
-        return OD(common=self.state["common"], template=OD((name, self.state["template"][name]) for name in anchors))
+        return process.shared_values(self.state, self._parts.shared_type)
 
     def personal(self, client: int) -> Any:
         """What one client alone receives."""
