@@ -61,6 +61,7 @@ def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
     template = {slot.name: tf.zeros(slot.shape) for slot in algorithm.anchors(layout)}
     anchors = client_work.anchors_of(layout, client_work.TrainingSettings(proximal=0.1), {}, template)
     assert set(anchors) == {s.name for s in layout.joined(layout_lib.PERSONAL) if s.kind == "expert"}
+    assert client_work.anchors_of(layout, client_work.TrainingSettings(), {}, template) == {}
 
 
 @pytest.mark.parametrize("name", sorted(registry.FEDERATED))
