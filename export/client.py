@@ -16,7 +16,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional, TypeVar
+from typing import Any, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from export import rest
 from pfrec import errors
 
 _T = TypeVar("_T")
+_SEQUENCES = (list, tuple, np.ndarray)
 _NUMPY = {"int64": np.int64, "float32": np.float32}
 
 
@@ -37,6 +38,13 @@ class ServingError(errors.PfrecError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class _Input(NamedTuple):
+    """An input of a served model: its dtype, and whether it takes a list for each row."""
+
+    dtype: str
+    listed: bool
 
 
 class _AgainError(Exception):
@@ -73,7 +81,7 @@ class Client(abc.ABC):
             raise errors.PfrecError(f"{target}: timeout {timeout:g} and attempts {attempts} must be above 0")
         self.target, self.model, self.version = target, model, version
         self._timeout, self._attempts, self._backoff = timeout, attempts, backoff
-        self._dtypes: Optional[dict[str, str]] = None
+        self._types: Optional[dict[str, _Input]] = None
 
     def __enter__(self) -> "Client":
         return self
@@ -85,7 +93,8 @@ class Client(abc.ABC):
         """Probabilities of some rows.
 
         Args:
-          features: per input a list or array [rows]: whole numbers, numbers, or text.
+          features: per input a list or array [rows]: whole numbers, numbers, or text; lists of them, of any lengths, where the input takes
+            lists.
 
         Returns:
           float32 [rows] by task.
@@ -95,13 +104,13 @@ class Client(abc.ABC):
           PfrecError: where a value does not fit the type of its input.
         """
         deadline = time.monotonic() + self._timeout
-        if self._dtypes is None:
-            self._dtypes = self._tried(deadline, self._input_dtypes)
-        arrays = {name: _array(name, values, self._dtypes.get(name)) for name, values in features.items()}
+        if self._types is None:
+            self._types = self._tried(deadline, self._input_types)
+        arrays = {name: _array(name, values, self._types.get(name)) for name, values in features.items()}
         try:
             return self._tried(deadline, lambda seconds: self._predict(arrays, seconds))
         except ServingError:
-            self._dtypes = None  # A new version may take other types.
+            self._types = None  # A new version may take other types.
             raise
 
     @abc.abstractmethod
@@ -109,8 +118,8 @@ class Client(abc.ABC):
         """Gives the connection back."""
 
     @abc.abstractmethod
-    def _input_dtypes(self, seconds: float) -> "dict[str, str]":
-        """The dtype of each input, as the server says."""
+    def _input_types(self, seconds: float) -> "dict[str, _Input]":
+        """What the server says of each input."""
 
     @abc.abstractmethod
     def _predict(self, arrays: Mapping[str, np.ndarray], seconds: float) -> "dict[str, np.ndarray]":
@@ -174,7 +183,7 @@ class GrpcClient(Client):
                 raise _AgainError(error.code().name, error.details() or "") from error
             raise self._refused(error.code().name, error.details() or "") from error
 
-    def _input_dtypes(self, seconds: float) -> "dict[str, str]":
+    def _input_types(self, seconds: float) -> "dict[str, _Input]":
         import tensorflow as tf
         from tensorflow_serving.apis import get_model_metadata_pb2
 
@@ -182,7 +191,7 @@ class GrpcClient(Client):
         response = self._call(self._stub.GetModelMetadata, request, seconds)
         signatures = get_model_metadata_pb2.SignatureDefMap.FromString(response.metadata["signature_def"].value)
         inputs = signatures.signature_def["serving_default"].inputs
-        return {name: tf.as_dtype(info.dtype).name for name, info in inputs.items()}
+        return {name: _Input(tf.as_dtype(info.dtype).name, len(info.tensor_shape.dim) > 1) for name, info in inputs.items()}
 
     def _predict(self, arrays: Mapping[str, np.ndarray], seconds: float) -> "dict[str, np.ndarray]":
         import tensorflow as tf
@@ -234,10 +243,10 @@ class RestClient(Client):
         except ValueError as error:
             raise self._refused(str(status), f"the answer is no JSON ({error})") from error
 
-    def _input_dtypes(self, seconds: float) -> "dict[str, str]":
+    def _input_types(self, seconds: float) -> "dict[str, _Input]":
         signature = rest.signatures(self._call("GET", "/metadata", None, seconds))["serving_default"]
         self._tasks = list(signature.outputs)
-        return {name: text.split()[0] for name, text in signature.inputs.items()}
+        return {name: _Input(text.split()[0], "," in text) for name, text in signature.inputs.items()}
 
     def _predict(self, arrays: Mapping[str, np.ndarray], seconds: float) -> "dict[str, np.ndarray]":
         body = {"signature_name": "serving_default", "inputs": rest.columns(arrays)}
@@ -246,11 +255,33 @@ class RestClient(Client):
         return {name or self._tasks[0]: values for name, values in rest.outputs(answer).items()}
 
 
-def _array(name: str, values: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
+def _array(name: str, values: Sequence[Any], kind: "Optional[_Input]") -> np.ndarray:
+    """The values in the type that the server takes; one that it does not know is left to the server to refuse."""
+    if kind is None:
+        listed = len(values) and isinstance(values[0], _SEQUENCES)
+        return _lists(name, values, None) if listed else _single(name, values, None)
+    return _lists(name, values, kind.dtype) if kind.listed else _single(name, values, kind.dtype)
+
+
+def _lists(name: str, lists: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
+    """Lists of any lengths as an array [rows, values], filled up with what stands for no value."""
+    for place, values in enumerate(lists):
+        if not isinstance(values, _SEQUENCES):
+            raise errors.PfrecError(f"input {name!r}: takes a list for each row, got {values!r} in row {place}; put it into a list")
+    flat = _single(name, [value for values in lists for value in values], dtype)
+    filled = np.full((len(lists), max(1, *map(len, lists)) if lists else 1), b"" if flat.dtype == object else -1, flat.dtype)
+    start = 0
+    for row, values in zip(filled, lists):
+        row[: len(values)] = flat[start : start + len(values)]
+        start += len(values)
+    return filled
+
+
+def _single(name: str, values: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
     """The values in the type that the server takes; one that it does not know is left to the server to refuse."""
     if dtype in _NUMPY:
-        given = np.asarray(values)
         wanted = np.dtype(_NUMPY[dtype])
+        given = np.asarray(values) if len(values) else np.empty(0, wanted)
         if given.dtype.kind not in "iub" + ("f" if dtype == "float32" else ""):
             raise errors.PfrecError(f"input {name!r}: takes {dtype}, got {given.dtype}; convert the values")
         return given.astype(wanted)

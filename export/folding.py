@@ -57,9 +57,10 @@ class Folded:
     """A trained MMoE at inference.
 
     Attributes:
-      folded: positions of the features that are in the tables.
+      folded: positions of the features that are in the tables; none of them is of lists.
       offsets: of each of them, the row where its ids begin.
       lookups: position and embedding table of each other feature, in order.
+      places: the columns of each feature among the ids.
       scale, offset: of the numbers' normalisation, float32 [numbers]; None without numbers.
       projection: of the normalised numbers, where it could not be folded to advantage.
       experts: by task and expert; one entry for all tasks where experts have no task components.
@@ -71,6 +72,7 @@ class Folded:
     folded: "tuple[int, ...]"
     offsets: "tuple[int, ...]"
     lookups: "tuple[tuple[int, np.ndarray], ...]"
+    places: "tuple[slice, ...]"
     scale: Optional[np.ndarray]
     offset: Optional[np.ndarray]
     projection: Optional[Dense]
@@ -94,7 +96,8 @@ def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: in
       table_rows: the most rows, the unknown id's included, of a feature that becomes a table.
     """
     tables = [_array(layer.table) for layer in network.embeddings]
-    folded = tuple(position for position, table in enumerate(tables) if len(table) <= table_rows)
+    places = network.schema.id_places
+    folded = tuple(f for f, table in enumerate(tables) if len(table) <= table_rows and network.schema.categorical[f].values == 1)
     kept = tuple(position for position in range(len(tables)) if position not in folded)
     columns = np.cumsum([0] + [table.shape[1] for table in tables])
     sizes = [len(tables[position]) for position in folded]
@@ -127,6 +130,7 @@ def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: in
         folded=folded,
         offsets=tuple(int(n) for n in np.cumsum([0, *sizes])[: len(sizes)]),
         lookups=tuple((position, tables[position].astype(half)) for position in kept),
+        places=places,
         scale=scale,
         offset=offset,
         projection=projection,

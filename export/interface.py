@@ -59,8 +59,17 @@ class Interface:
         if self.scenarios and SCENARIO in [*(f.name for f in self.schema.categorical), *(c.name for c in self.schema.numerical)]:
             raise errors.PfrecError(f"schema: a router's input {SCENARIO!r} and a feature share the name; rename the column")
 
+    @property
+    def listed(self) -> "frozenset[str]":
+        """The inputs of shape [rows, values], of any width: features whose rows hold lists. -1, or empty text, stands for no value."""
+        return frozenset(feature.name for feature in self.schema.categorical if feature.values > 1)
+
+    def shape(self, name: str) -> "list[None]":
+        """The shape of an input: [rows], or of a list [rows, values]."""
+        return [None, None] if name in self.listed else [None]
+
     def inputs(self) -> "dict[str, str]":
-        """TensorFlow's dtype name per named input; each input has shape [rows]."""
+        """TensorFlow's dtype name per named input; `shape` says which shape it has."""
         dtypes = {f.name: "int64" if f.encoding == "identity" else "string" for f in self.schema.categorical}
         dtypes.update({column.name: "float32" for column in self.schema.numerical})
         return {**({SCENARIO: "string"} if self.scenarios else {}), **dtypes}
@@ -84,7 +93,7 @@ class Interface:
         found = {
             SERVE: Signature(
                 f"{_METHOD}predict",
-                {name: f"{dtype} [None]" for name, dtype in self.inputs().items()},
+                {name: f"{dtype} {self.shape(name)}" for name, dtype in self.inputs().items()},
                 dict.fromkeys(self.tasks(), "float32 [None]"),
             ),
             CLASSIFY: Signature(f"{_METHOD}classify", examples, scores),

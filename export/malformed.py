@@ -26,20 +26,21 @@ class Malformed:
 
 
 def malformed(served: interface.Interface) -> "list[Malformed]":
-    """Inputs of rank 2 and of unequal length, examples that lack a feature or have one of another type, and unknown scenarios."""
+    """Inputs of another rank and of unequal length, examples that lack a feature or have one of another type, and unknown scenarios."""
     request = serving_request.random(served, 3, seed=0)
     first = next(iter(request))
-    found = [Malformed("an input of rank 2", interface.SERVE, {**request, first: request[first][:, np.newaxis]}, "rank 1")]
+    found = [Malformed("an input of another rank", interface.SERVE, {**request, first: request[first][:, np.newaxis]}, "rank 1")]
     if len(request) > 1:
         found.append(
             Malformed("inputs of unequal length", interface.SERVE, {**request, first: request[first][:2]}, "all of one length")
         )
-    lacking = {name: values for name, values in request.items() if name != first}
     other = np.ones(3, np.float32) if request[first].dtype != np.float32 else np.ones(3, np.int64)
-    for name, features, words in (
-        ("an example without a feature", lacking, f"Feature: {first}"),
-        ("an example with another type", {**request, first: other}, f"Key: {first}"),
-    ):
+    examples_of = [("an example with another type", {**request, first: other}, f"Key: {first}")]
+    single = next((name for name in request if name not in served.listed), None)
+    if single is not None:  # a list that an example lacks is empty
+        lacking = {name: values for name, values in request.items() if name != single}
+        examples_of.append(("an example without a feature", lacking, f"Feature: {single}"))
+    for name, features, words in examples_of:
         serialized = serving_request.examples(features) if features else serving_request.texts([b""] * 3)
         for signature in (interface.CLASSIFY, interface.REGRESS):
             found.append(Malformed(f"{name} ({signature})", signature, {interface.EXAMPLES: serialized}, words))

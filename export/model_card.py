@@ -71,10 +71,15 @@ def text(
 
 def _values(feature: Any) -> str:
     if feature.encoding == "identity":
-        return f"0 to {feature.cardinality - 1}"
-    if feature.encoding == "hash":
-        return f"any text, hashed to {feature.cardinality} ids"
-    return f"one of {feature.cardinality} words"
+        values = f"0 to {feature.cardinality - 1}"
+    elif feature.encoding == "hash":
+        values = f"any text, hashed to {feature.cardinality} ids"
+    else:
+        values = f"one of {feature.cardinality} words"
+    if feature.values == 1:
+        return values
+    filler = "-1" if feature.encoding == "identity" else "empty text"
+    return f"a list; {values}; the first {feature.values} count, {filler} fills up"
 
 
 def _number(value: Any) -> str:

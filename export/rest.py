@@ -20,7 +20,9 @@ def path(model: str, version: Optional[int] = None) -> str:
 
 
 def value(item: Any) -> Any:
-    """One value as JSON: bytes as text where they are UTF-8, else in base 64."""
+    """One value as JSON: bytes as text where they are UTF-8, else in base 64; an array as a list."""
+    if isinstance(item, np.ndarray):
+        return [value(part) for part in item]
     if isinstance(item, bytes):
         try:
             return item.decode()

@@ -115,7 +115,7 @@ class _Server:
                 bodies.append((f"3.0 for {name}", {"inputs": {**rest.columns(request), name: [3.0, 3.0]}}))
         for case in endpoint.errors_expected(served):
             if set(case.inputs) != {interface.EXAMPLES}:
-                columns = {name: _nested(values) for name, values in case.inputs.items()}
+                columns = {name: rest.value(values) for name, values in case.inputs.items()}
                 bodies.append((case.name, {"signature_name": case.signature, "inputs": columns}))
         outcomes += [(name, self._refusal(f"{self._path}:predict", body)) for name, body in bodies]
         return endpoint.require_refusals(outcomes)
@@ -137,7 +137,3 @@ def check(made: verification.Checklist, wanted: endpoint.Expected, target: str, 
     server = _Server(wanted, target, timeout)
     for name in ("status", "metadata", "answers", "refusals"):
         made.passed(f"REST {name}", getattr(server, name))
-
-
-def _nested(values: np.ndarray) -> Any:
-    return [_nested(item) if isinstance(item, np.ndarray) else rest.value(item) for item in values]

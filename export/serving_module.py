@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from export import interface, signature
@@ -11,7 +12,10 @@ from pfrec import errors
 from pfrec.data import schema as schema_lib
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_LENGTHS_DIFFER = "every feature must be a list of single values (rank 1), all of one length; names, ranks and sizes:"
+_LENGTHS_DIFFER = (
+    "every feature must be a list of single values (rank 1) or, where its rows hold lists, of lists (rank 2), all of one length; names, "
+    "ranks and sizes:"
+)
 
 
 class ServingModule(tf.Module):
@@ -37,13 +41,12 @@ class ServingModule(tf.Module):
         super().__init__(name="serving")
         schema = served.schema
         tables = {f.name: _vocabulary_table(f) for f in schema.categorical if f.encoding == "vocabulary"}
-        named = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in served.inputs().items()}
+        named = {name: tf.TensorSpec(served.shape(name), dtype, name=name) for name, dtype in served.inputs().items()}
         serialized = tf.TensorSpec([None], tf.string, name=interface.EXAMPLES)
-        # No defaults: a feature that an example lacks is an error, as it is where tensors are named.
-        layout = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in served.inputs().items()}
+        layout = {name: _in_example(dtype, name in served.listed) for name, dtype in served.inputs().items()}
 
         def serve(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
-            features = _checked(inputs)
+            features = _checked(inputs, served.listed)
             encoded = encode(features, schema, tables)
             if served.scenarios:
                 encoded[interface.SCENARIO] = features[interface.SCENARIO]
@@ -51,7 +54,7 @@ class ServingModule(tf.Module):
             return {task: tf.reshape(tf.sigmoid(logits[task]), [-1]) for task in served.tasks()}
 
         def parsed(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
-            checked = _checked({interface.EXAMPLES: inputs})
+            checked = _checked({interface.EXAMPLES: inputs}, frozenset())
             return serve(tf.io.parse_example(checked[interface.EXAMPLES], layout))
 
         def classify(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
@@ -88,17 +91,18 @@ def encode(
     as in training.
 
     Args:
-      features: each [rows].
+      features: each [rows], or [rows, values] where its rows hold lists.
       schema: of the features.
       tables: from word to id, for features with a vocabulary.
 
     Returns:
-      `categorical` int32 [rows, features] and `numerical` float32 [rows, features].
+      `categorical` int32 [rows, `schema.id_columns`] and `numerical` float32 [rows, features].
     """
-    rows = tf.size(next(iter(features.values())))
     # Operations on all columns at once: at a batch of one row, a call's time is that of starting its operations.
-    whole = [place for place, feature in enumerate(schema.categorical) if feature.encoding == "identity"]
-    other = [place for place in range(len(schema.categorical)) if place not in whole]
+    lists = [place for place, feature in enumerate(schema.categorical) if feature.values > 1]
+    single = [place for place in range(len(schema.categorical)) if place not in lists]
+    whole = [place for place in single if schema.categorical[place].encoding == "identity"]
+    other = [place for place in single if place not in whole]
     parts = []
     if whole:
         values = tf.stack([features[schema.categorical[place].name] for place in whole], axis=1)
@@ -107,11 +111,12 @@ def encode(
     if other:
         ids = [_text_ids(features[schema.categorical[place].name], schema.categorical[place], tables) for place in other]
         parts.append(tf.cast(tf.stack(ids, axis=1), tf.int32))
-    categorical = tf.concat(parts, axis=1) if parts else tf.zeros([rows, 0], tf.int32)
-    if whole and other:
-        order = [*whole, *other]
-        categorical = tf.gather(categorical, [order.index(place) for place in range(len(order))], axis=1)
-    numerical = tf.zeros([rows, 0], tf.float32)
+    parts += [_list_ids(features[schema.categorical[place].name], schema.categorical[place], tables) for place in lists]
+    columns = [column for place in (*whole, *other, *lists) for column in range(schema.id_columns)[schema.id_places[place]]]
+    categorical = tf.concat(parts, axis=1) if parts else _no_columns(features, tf.int32)
+    if columns != sorted(columns):
+        categorical = tf.gather(categorical, np.argsort(columns), axis=1)
+    numerical = _no_columns(features, tf.float32)
     if schema.numerical:
         numerical = tf.stack([features[column.name] for column in schema.numerical], axis=1)
         defaults = tf.constant([column.default for column in schema.numerical], tf.float32)
@@ -122,8 +127,35 @@ def encode(
     return {"categorical": categorical, "numerical": numerical}
 
 
+def _no_columns(features: Mapping[str, tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    return tf.zeros([tf.shape(next(iter(features.values())))[0], 0], dtype)
+
+
+def _in_example(dtype: str, listed: bool) -> Any:
+    """How an input stands in a tf.Example. A missing value is an error, as it is where tensors are named; a missing list is empty."""
+    if not listed:
+        return tf.io.FixedLenFeature([], dtype)
+    return tf.io.FixedLenSequenceFeature(
+        [], dtype, allow_missing=True, default_value="" if dtype == "string" else schema_lib.NO_VALUE
+    )
+
+
+def _list_ids(values: tf.Tensor, feature: schema_lib.Categorical, tables: Mapping[str, tf.lookup.StaticHashTable]) -> tf.Tensor:
+    """Ids, int32 [rows, feature.values], of lists [rows, any width]."""
+    values = values[:, : feature.values]
+    if feature.encoding == "identity":
+        known = tf.not_equal(values, schema_lib.NO_VALUE)
+        ids = tf.where((values >= 0) & (values < feature.cardinality), values, feature.cardinality)
+    else:
+        known = tf.not_equal(values, "")
+        ids = _text_ids(values, feature, tables)
+    ids = tf.where(known, tf.cast(ids, tf.int32), schema_lib.NO_VALUE)
+    missing = feature.values - tf.shape(ids)[1]
+    return tf.ensure_shape(tf.pad(ids, [[0, 0], [0, missing]], constant_values=schema_lib.NO_VALUE), [None, feature.values])
+
+
 def _text_ids(values: tf.Tensor, feature: schema_lib.Categorical, tables: Mapping[str, tf.lookup.StaticHashTable]) -> tf.Tensor:
-    """Ids, int64 [rows], of a feature whose raw values are text."""
+    """Ids, int64 of the same shape, of raw values that are text."""
     if feature.encoding == "hash":
         return tf.strings.to_hash_bucket_fast(values, feature.cardinality)
     return tables[feature.name].lookup(values)
@@ -175,18 +207,20 @@ def checkpoint_variables(directory: pathlib.Path) -> "dict[str, list[int]]":
     return {name: list(shape) for name, shape in listed if name != _OBJECT_GRAPH}
 
 
-def _checked(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
+def _checked(inputs: Mapping[str, tf.Tensor], listed: "frozenset[str]") -> "dict[str, tf.Tensor]":
     """The inputs, after a check of their shapes when the graph runs: a server does not check what a REST request holds."""
-    # The signature says rank 1, so the graph optimiser would decide the check beforehand. A placeholder without shape hides it.
+    # The signature says which rank, so the graph optimiser would decide the check beforehand. A placeholder without shape hides it.
     hidden = {name: tf.compat.v1.placeholder_with_default(value, shape=None) for name, value in sorted(inputs.items())}
     found: dict[str, tf.Tensor] = {}
     for dtype in sorted({value.dtype.name for value in hidden.values()}):  # one operation for all inputs of a type
         alike = [name for name, value in hidden.items() if value.dtype.name == dtype]
         found.update(zip(alike, tf.shape_n([hidden[name] for name in alike])))
     shapes = [found[name] for name in hidden]
-    ranks, sizes = tf.stack([tf.size(shape) for shape in shapes]), tf.concat(shapes, axis=0)
+    ranks = tf.stack([tf.size(shape) for shape in shapes])
+    sizes = tf.concat([shape[:1] if name in listed else shape for name, shape in zip(hidden, shapes)], axis=0)
+    wanted = [2 if name in listed else 1 for name in hidden]
     # `tf.equal`, not `==`: where TensorFlow was first imported below absl's app.run, `==` compares objects while a function is traced.
-    fine = tf.reduce_all(tf.equal(ranks, 1)) & tf.equal(tf.reduce_min(sizes), tf.reduce_max(sizes))
+    fine = tf.reduce_all(tf.equal(ranks, wanted)) & tf.equal(tf.reduce_min(sizes), tf.reduce_max(sizes))
     check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
     with tf.control_dependencies([check]):
         return dict(zip(inputs, tf.identity_n(list(inputs.values()))))

@@ -1,10 +1,11 @@
 """Requests: the raw inputs of an exported model, and the reference encoding of them.
 
 A request is a dict with one array [rows] per feature: int64 for identity encoding, an object array of bytes for hash and vocabulary
-encoding, float32 for a numerical feature. A request to a router also has the scenario of each row, as bytes.
+encoding, float32 for a numerical feature. Where a feature's rows hold lists it is [rows, values], filled up with -1 or empty text. A request
+to a router also has the scenario of each row, as bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -23,16 +24,17 @@ def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
     feature gets the decimal text of its id: a plausible value, whose own id `reference_ids` tells.
     """
     request: Request = {}
-    for i, feature in enumerate(schema.categorical):
-        ids = given.categorical[:, i]
+    for feature, place in zip(schema.categorical, schema.id_places):
+        ids = given.categorical[:, place]
         if feature.encoding == "identity":
-            request[feature.name] = ids.astype(np.int64)
+            values = ids.astype(np.int64)
         elif feature.encoding == "hash":
-            request[feature.name] = texts([str(v).encode() for v in ids])
+            values = _each(ids, lambda v: str(v).encode())
         else:
+            words = [word.encode() for word in feature.vocabulary]
             unknown = _unknown_word(feature)
-            words = len(feature.vocabulary)
-            request[feature.name] = texts([feature.vocabulary[v].encode() if v < words else unknown for v in ids])
+            values = _each(ids, lambda v, words=words, unknown=unknown: words[v] if v < len(words) else unknown)  # type: ignore[misc]
+        request[feature.name] = values[:, 0] if feature.values == 1 else values
     for i, column in enumerate(schema.numerical):
         request[column.name] = (given.numerical[:, i] * np.float64(column.scale) + column.shift).astype(np.float32)
     return request
@@ -42,10 +44,13 @@ def random(served: interface.Interface, count: int, seed: int) -> Request:
     """Rows with scenarios and ids drawn evenly from all known ones and numbers from a standard normal distribution."""
     generator = np.random.default_rng(seed)
     schema = served.schema
-    ids = [generator.integers(0, feature.cardinality, count) for feature in schema.categorical]
+    ids = [generator.integers(0, feature.cardinality, (count, feature.values)) for feature in schema.categorical]
+    for feature, own in zip(schema.categorical, ids):
+        if feature.values > 1:
+            own[np.arange(feature.values) >= generator.integers(0, feature.values + 1, (count, 1))] = schema_lib.NO_VALUE
     request = from_rows(
         row_block.Rows(
-            categorical=np.stack(ids, axis=1).astype(np.int32) if ids else np.zeros((count, 0), np.int32),
+            categorical=np.concatenate([np.zeros((count, 0), np.int32), *ids], axis=1).astype(np.int32),
             numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
             labels=np.zeros((count, len(schema.tasks)), np.uint8),
         ),
@@ -74,12 +79,11 @@ def hostile(served: interface.Interface) -> Request:
     for feature in served.schema.categorical:
         if feature.encoding == "identity":
             # 2**32 would become id 0 where a graph cut it to 32 bits before the range check.
-            request[feature.name] = np.array(
-                [feature.cardinality, feature.cardinality + 1, -1, limits.max, limits.min, 2**32], np.int64
-            )
+            values = np.array([feature.cardinality, feature.cardinality + 1, -1, limits.max, limits.min, 2**32], np.int64)
         else:
-            words = [_unknown_word(feature), b"", b"\x00", "\u65b0".encode(), b"\xff\xfe", b" " * 300]
-            request[feature.name] = texts(words)
+            values = texts([_unknown_word(feature), b"", b"\x00", "\u65b0".encode(), b"\xff\xfe", b" " * 300])
+        # A list has more values than count, too.
+        request[feature.name] = values if feature.values == 1 else np.stack([values] * (feature.values + 1), axis=1)
     for column in served.schema.numerical:
         request[column.name] = np.array([np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0], np.float32)
     return _with_scenarios(request, served, np.arange(6) % max(1, len(served.scenarios)))
@@ -117,12 +121,13 @@ def examples(request: Mapping[str, np.ndarray]) -> np.ndarray:
         example = tf.train.Example()
         for name, values in request.items():
             feature = example.features.feature[name]
+            own = (values[row : row + 1] if values.ndim == 1 else values[row][~_filler(values[row])]).tolist()
             if values.dtype == object:
-                feature.bytes_list.value.append(values[row])
+                feature.bytes_list.value.extend(own)
             elif values.dtype == np.int64:
-                feature.int64_list.value.append(int(values[row]))
+                feature.int64_list.value.extend(own)
             else:
-                feature.float_list.value.append(float(values[row]))
+                feature.float_list.value.extend(own)
         # A map has no order of its own; equal exports must hold equal bytes.
         serialized.append(example.SerializeToString(deterministic=True))
     return texts(serialized)
@@ -132,27 +137,40 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
     """Encodes a request outside any exported graph: the reference that an export is held against.
 
     Returns:
-      Ids, int32 [rows, categorical features], and numbers, float32 [rows, numerical features].
+      Ids, int32 [rows, `schema.id_columns`], and numbers, float32 [rows, numerical features].
     """
     count = rows(request)
-    ids = np.zeros((count, len(schema.categorical)), np.int32)
-    for i, feature in enumerate(schema.categorical):
-        values = request[feature.name]
+    ids = np.full((count, schema.id_columns), schema_lib.NO_VALUE, np.int32)
+    for feature, place in zip(schema.categorical, schema.id_places):
+        values = request[feature.name].reshape(count, -1)[:, : feature.values]
         if feature.encoding == "identity":
             known = (values >= 0) & (values < feature.cardinality)
-            ids[:, i] = np.where(known, values, feature.cardinality)
+            found = np.where(known, values, feature.cardinality)
         elif feature.encoding == "hash":
             with tf.device("/CPU:0"):
-                ids[:, i] = tf.strings.to_hash_bucket_fast(tf.constant(values, tf.string), feature.cardinality).numpy()
+                found = tf.strings.to_hash_bucket_fast(tf.constant(values, tf.string), feature.cardinality).numpy()
         else:
-            places = {word.encode(): place for place, word in reversed(list(enumerate(feature.vocabulary)))}
-            ids[:, i] = [places.get(value, feature.cardinality) for value in values]
+            places = {word.encode(): number for number, word in reversed(list(enumerate(feature.vocabulary)))}
+            found = np.array([[places.get(value, feature.cardinality) for value in row] for row in values]).reshape(values.shape)
+        if feature.values > 1:
+            found = np.where(_filler(values), schema_lib.NO_VALUE, found)
+        ids[:, place.start : place.start + values.shape[1]] = found
     numbers = np.zeros((count, len(schema.numerical)), np.float32)
     for i, column in enumerate(schema.numerical):
         values = request[column.name]
         raw = np.where(np.isfinite(values), values, np.float32(column.default))
         numbers[:, i] = (raw.astype(np.float64) - column.shift) / column.scale
     return ids, numbers
+
+
+def _each(ids: np.ndarray, text: Callable[[int], bytes]) -> np.ndarray:
+    """The texts of ids as an object array of their shape; empty where a list has no further value."""
+    return texts([b"" if v == schema_lib.NO_VALUE else text(v) for v in ids.ravel().tolist()]).reshape(ids.shape)
+
+
+def _filler(values: np.ndarray) -> np.ndarray:
+    """Where lists have no value, bool of their shape."""
+    return np.asarray(values == (b"" if values.dtype == object else schema_lib.NO_VALUE), bool)
 
 
 def texts(values: "list[bytes]") -> np.ndarray:

@@ -220,12 +220,12 @@ def over(
       step: called with each batch.
       state: what the first step is given, a tuple of tensors.
     """
-    columns = {feature.name: number for number, feature in enumerate(model.schema.categorical)}
+    places = dict(zip((feature.name for feature in model.schema.categorical), model.schema.id_places))
     counted = [slot for slot in layout.slots if slot.counts_rows]
 
     @_plain
     def counts(batch: Any) -> "tuple[tf.Tensor, ...]":
-        return tuple(_occurrences(batch["categorical"][:, columns[slot.member]], slot.shape[0]) for slot in counted)
+        return tuple(_occurrences(batch["categorical"][:, places[slot.member]], slot.shape[0]) for slot in counted)
 
     examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
     # A tuple: the loop over a dataset would pack a list into one tensor.
@@ -283,7 +283,9 @@ def anchors_of(layout: layout_lib.Layout, settings: TrainingSettings, incoming: 
 
 
 def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
-    return tf.ensure_shape(tf.math.bincount(ids, minlength=rows, maxlength=rows, dtype=tf.float32), [rows])
+    """How often each row of a table stands among ids of any shape, float32 [rows]."""
+    flat = ids[:, 0] if ids.shape[1] == 1 else tf.boolean_mask(ids, tf.not_equal(ids, schema_lib.NO_VALUE))
+    return tf.ensure_shape(tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.float32), [rows])
 
 
 def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.Tensor) -> tf.Tensor:

@@ -59,8 +59,8 @@ def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
     """How each column of the schema is read: as `NUMBER` or as `TEXT`. A column with a part of both kinds is text."""
     kinds = {feature.name: NUMBER for feature in schema.numerical}
     kinds.update((task.column, NUMBER) for task in schema.tasks)
-    kinds.update((feature.name, NUMBER) for feature in schema.categorical if feature.encoding == "identity")
-    kinds.update((feature.name, TEXT) for feature in schema.categorical if feature.encoding != "identity")
+    for feature in schema.categorical:
+        kinds[feature.name] = NUMBER if feature.encoding == "identity" and feature.values == 1 else TEXT
     if schema.group is not None:
         kinds[schema.group] = TEXT
     return kinds

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import bad_rows, row_block, source
+from pfrec.data import bad_rows, column_text, row_block, source
 from pfrec.data import schema as schema_lib
 
 MISSING_NUMERICAL = ("reject", "impute")
 # The largest modulus of to_hash_bucket_fast, so that group hashes use 63 bits.
 _GROUP_BUCKETS = 2**63 - 1
-# Above this, float64 no longer tells neighbouring integers apart.
-_LARGEST_EXACT = 2.0**53
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +54,22 @@ class _Checks:
             )
 
 
+class _Elements:
+    """The checks of a chunk, for the values of its lists: a row is bad where one of its values is, and its first bad one is told."""
+
+    def __init__(self, checks: _Checks, rows: np.ndarray, count: int) -> None:
+        self._checks, self._rows, self._count = checks, rows, count
+
+    def require(self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]) -> None:
+        """As of `_Checks`, by the values of all rows one after the other."""
+        bad = np.flatnonzero(~good)
+        rows, first = np.unique(self._rows[bad], return_index=True)
+        fine = np.ones(self._count, bool)
+        fine[rows] = False
+        told = dict(zip(rows.tolist(), bad[first].tolist()))
+        self._checks.require(fine, column, reason, lambda i: describe(told[i]))
+
+
 def encode(
     chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject"
 ) -> tuple[row_block.Rows, dict[str, int]]:
@@ -86,9 +100,10 @@ def encode_good(chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_nu
     """
     _require_columns(chunk, schema)
     checks = _Checks(chunk)
-    categorical = np.empty((len(chunk), len(schema.categorical)), np.int32)
-    for i, feature in enumerate(schema.categorical):
-        categorical[:, i] = _ids(chunk, feature, checks)
+    categorical = np.empty((len(chunk), schema.id_columns), np.int32)
+    for feature, place in zip(schema.categorical, schema.id_places):
+        ids = _ids(chunk, feature, checks)[:, np.newaxis] if feature.values == 1 else _id_lists(chunk, feature, checks)
+        categorical[:, place] = ids
     numerical = np.empty((len(chunk), len(schema.numerical)), np.float32)
     missing = {}
     for i, column in enumerate(schema.numerical):
@@ -128,12 +143,12 @@ def only_numbers(chunk: source.RawChunk, columns: Sequence[str]) -> source.RawCh
     return dataclasses.replace(chunk.take(np.flatnonzero(~checks.bad)), faults=(*chunk.faults, *checks.faults))
 
 
-def _numbers(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
+def _numbers(chunk: source.RawChunk, column: str, checks: "_Checks | _Elements") -> np.ndarray:
     """The same; values that are no number are marked, and NaN."""
     import pyarrow as pa
     from pyarrow import compute
 
-    values = _arrow(chunk.columns[column])
+    values = column_text.arrow(chunk.columns[column])
     if not pa.types.is_string(values.type):
         try:
             return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -164,58 +179,6 @@ def _float(value: Any) -> float:
     return float("nan") if number is None else number
 
 
-def texts(values: Any) -> Any:
-    """A column as an Arrow string array; integers (also those stored as floats) in decimal, empty values as empty text."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    values = _arrow(values)
-    if pa.types.is_floating(values.type):
-        values = values.cast(pa.float64())
-        # Value by value, so that what stands beside a value does not change its text.
-        exact = compute.and_(compute.equal(compute.floor(values), values), compute.less(compute.abs(values), _LARGEST_EXACT))
-        whole = compute.if_else(exact, values, None).cast(pa.int64()).cast(pa.string())
-        values = compute.if_else(compute.fill_null(exact, False), whole, values.cast(pa.string()))
-    return compute.fill_null(values.cast(pa.string()), "")
-
-
-def hash_bucket(text: Any, buckets: int) -> np.ndarray:
-    """FarmHash fingerprint modulo `buckets`: what `tf.strings.to_hash_bucket_fast` gives, hence what a served model computes.
-
-    Args:
-      text: Arrow string array [rows] without nulls.
-      buckets: the modulus.
-
-    Returns:
-      int64 [rows].
-    """
-    import tensorflow as tf
-
-    # Hashing distinct values alone is several times faster for the usual column.
-    encoded = text.dictionary_encode()
-    distinct = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    if not len(distinct):
-        return np.zeros(len(text), np.int64)
-    with tf.device("/CPU:0"):
-        hashes = tf.strings.to_hash_bucket_fast(tf.constant(distinct, tf.string), buckets).numpy()
-    return hashes[encoded.indices.to_numpy(zero_copy_only=False)]
-
-
-def _arrow(values: Any) -> Any:
-    """An Arrow array of any column; pandas' NaN and None become null, large and dictionary strings plain ones."""
-    import pyarrow as pa
-
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if not isinstance(values, pa.Array):
-        values = pa.array(values, from_pandas=True)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_null(values.type) or pa.types.is_large_string(values.type):
-        values = values.cast(pa.string())
-    return values
-
-
 def _null_texts() -> list[str]:
     """The spellings that Arrow's CSV reader takes for a missing number."""
     from pyarrow import csv as arrow_csv
@@ -232,13 +195,32 @@ def _require_columns(chunk: source.RawChunk, schema: schema_lib.Schema) -> None:
             raise errors.PfrecError(f"{chunk.file}: no column {name!r}; columns found: {', '.join(chunk.columns)}")
 
 
-def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks) -> np.ndarray:
+def value_lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> column_text.Lists:
+    """The values of a feature whose rows hold lists.
+
+    Raises:
+      PfrecError: where the column's type has no text.
+    """
+    return _as_text(chunk, feature.name, lambda values: column_text.lists(values, feature.separator, feature.values))
+
+
+def _id_lists(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks) -> np.ndarray:
+    """The ids of a column of lists, int32 [rows, values]."""
+    lists = value_lists(chunk, feature)
+    own = dataclasses.replace(chunk, rows=chunk.rows[lists.rows], columns={feature.name: lists.values}, scenario=None)
+    found = _ids(own, feature, _Elements(checks, lists.rows, len(chunk)))
+    ids = np.full((len(chunk), feature.values), schema_lib.NO_VALUE, np.int32)
+    ids[lists.rows, lists.places] = found
+    return ids
+
+
+def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: "_Checks | _Elements") -> np.ndarray:
     """The ids of a categorical column, int32 [rows]."""
     import pyarrow as pa
     from pyarrow import compute
 
     if feature.encoding == "hash":
-        return hash_bucket(_texts(chunk, feature.name), feature.cardinality).astype(np.int32)
+        return column_text.hash_bucket(_texts(chunk, feature.name), feature.cardinality).astype(np.int32)
     if feature.encoding == "vocabulary":
         found = compute.index_in(_texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string()))
         return compute.fill_null(found, feature.cardinality).to_numpy(zero_copy_only=False).astype(np.int32)
@@ -261,15 +243,19 @@ def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Check
 
 
 def _texts(chunk: source.RawChunk, column: str) -> Any:
-    """`texts` of a chunk's column.
+    return _as_text(chunk, column, column_text.of)
+
+
+def _as_text(chunk: source.RawChunk, column: str, read: Callable[[Any], Any]) -> Any:
+    """What `read` makes of a chunk's column.
 
     Raises:
-      PfrecError: where its type has no text (a list, a structure).
+      PfrecError: where its type has no text (a list where one value belongs, a structure).
     """
     import pyarrow as pa
 
     try:
-        return texts(chunk.columns[column])
+        return read(chunk.columns[column])
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         kind = getattr(chunk.columns[column], "type", "values")
         raise errors.PfrecError(
@@ -330,7 +316,7 @@ def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
     import pyarrow as pa
     from pyarrow import compute
 
-    values = _arrow(chunk.columns[column])
+    values = column_text.arrow(chunk.columns[column])
     if values.null_count == 0 and pa.types.is_integer(values.type) and not pa.types.is_uint64(values.type):
         return values.cast(pa.int64()).to_numpy(zero_copy_only=False)
     text = _texts(chunk, column)
@@ -340,4 +326,4 @@ def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
     whole = compute.match_substring_regex(text, r"^(0|-?[1-9][0-9]{0,17})$")
     integers = compute.if_else(whole, text, "0").cast(pa.int64()).to_numpy(zero_copy_only=False)
     is_whole = whole.to_numpy(zero_copy_only=False)
-    return integers if is_whole.all() else np.where(is_whole, integers, hash_bucket(text, _GROUP_BUCKETS))
+    return integers if is_whole.all() else np.where(is_whole, integers, column_text.hash_bucket(text, _GROUP_BUCKETS))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pfrec.data import encoding, source
+from pfrec.data import column_text, encoding, source
 from pfrec.data import schema as schema_lib
 
 # Sums are taken over windows of this many rows, so that their rounding does not depend on how rows came in chunks.
@@ -114,8 +114,10 @@ def client_schemas(
         sums = moments.setdefault(scenario, {column.name: _Moments() for column in scaled})
         good = encoding.encode_good(chunk, opened, missing_numerical=missing_numerical).good
         part = chunk if good.all() else chunk.take(np.flatnonzero(good))
-        for name, vocabulary in words.items():
-            vocabulary.add(encoding.texts(part.columns[name]))
+        for feature in local:
+            listed = feature.values > 1
+            texts = encoding.value_lists(part, feature).values if listed else column_text.of(part.columns[feature.name])
+            words[feature.name].add(texts)
         for name, moment in sums.items():
             moment.add(encoding.numbers(part, name))
     return {

@@ -27,8 +27,8 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
       schema: of the rows.
 
     Returns:
-      `categorical` int32 [rows, features], `numerical` float32 [rows, features], `labels` uint8 [rows, tasks], `group` int64 [rows] (only where
-      the schema has a group column).
+      `categorical` int32 [rows, `schema.id_columns`], `numerical` float32 [rows, features], `labels` uint8 [rows, tasks], `group` int64 [rows]
+      (only where the schema has a group column).
     """
     rows = tf.strings.length(records) // schema.row_bytes
     offset = tf.zeros_like(rows)
@@ -41,7 +41,7 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
         return tf.reshape(tf.io.decode_raw(joined, dtype), [-1, columns] if columns else [tf.reduce_sum(rows), 0])
 
     decoded = {
-        "categorical": section(tf.int32, len(schema.categorical)),
+        "categorical": section(tf.int32, schema.id_columns),
         "numerical": section(tf.float32, len(schema.numerical)),
         "labels": section(tf.uint8, len(schema.tasks)),
     }

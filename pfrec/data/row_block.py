@@ -1,8 +1,9 @@
 """Row blocks: the records of a shard.
 
-A record holds some rows in columnar bytes, little-endian, section by section: categorical ids (int32, rows x features), numbers
-(float32, rows x features), labels (uint8, rows x tasks; 255 where a label is not observed), and, where the schema has a group column,
-groups (int64, rows). The number of rows follows from the record's length. TFRecord adds a CRC to every record.
+A record holds some rows in columnar bytes, little-endian, section by section: categorical ids (int32, rows x ids; a list has a place for
+each value that it may have, -1 where it ended before), numbers (float32, rows x features), labels (uint8, rows x tasks; 255 where a label
+is not observed), and, where the schema has a group column, groups (int64, rows). The number of rows follows from the record's length.
+TFRecord adds a CRC to every record.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ class Rows:
     """Rows of one scenario, encoded.
 
     Attributes:
-      categorical: int32 [rows, categorical features].
+      categorical: ids, int32 [rows, `schema.id_columns`].
       numerical: float32 [rows, numerical features].
       labels: uint8 [rows, tasks]; 0, 1, or `UNOBSERVED`.
       group: int64 [rows], or None where the schema has no group column.
@@ -71,7 +72,7 @@ def decode(record: bytes, schema: schema_lib.Schema) -> Rows:
         return values.reshape(count, columns)
 
     return Rows(
-        categorical=section("<i4", len(schema.categorical)),
+        categorical=section("<i4", schema.id_columns),
         numerical=section("<f4", len(schema.numerical)),
         labels=section("u1", len(schema.tasks)),
         group=section("<i8", 1)[:, 0] if schema.group is not None else None,

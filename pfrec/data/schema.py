@@ -1,6 +1,7 @@
 """What the rows of a dataset look like: columns, tasks, and what may be shared of them."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -8,10 +9,12 @@ from typing import Any, Optional
 from pfrec import errors, files
 
 FORMAT_VERSION = 1
+# Stands where a list has no further value.
+NO_VALUE = -1
 POLICIES = ("private", "shared")
 ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
 NORMALISATIONS = ("none", "standard", "minmax")
-_OPTIONAL = ("min_count", "normalise", "shift", "scale")
+_OPTIONAL = ("min_count", "values", "separator", "normalise", "shift", "scale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Categorical:
       vocabulary: the known values, for `vocabulary` only; agreed beforehand, so equal in all scenarios. May be shorter than the
         cardinality: ids without a value are never used.
       min_count: how often a value must occur among a client's training rows to enter its local vocabulary; rarer ones are unknown.
+      values: how many values a row has. 1: exactly one. N above 1: a list of any length, of which the first N count; its embedding is the
+        mean of theirs, and zero where the list is empty.
+      separator: what stands between the values of a list in text; empty where values is 1.
     """
 
     name: str
@@ -36,6 +42,8 @@ class Categorical:
     encoding: str = "identity"
     vocabulary: tuple[str, ...] = ()
     min_count: int = 1
+    values: int = 1
+    separator: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +118,11 @@ class Schema:
                 raise errors.PfrecError(f"schema: {feature.name}: cardinality {feature.cardinality} is below 1")
             if len(feature.vocabulary) > feature.cardinality:
                 raise errors.PfrecError(f"schema: {feature.name}: cardinality is below the length of its vocabulary")
+            if feature.values < 1 or (feature.values > 1) != bool(feature.separator):
+                raise errors.PfrecError(
+                    f"schema: {feature.name}: values = {feature.values} and separator = {feature.separator!r}: give 1 and none for a single "
+                    "value, more and a separator for a list"
+                )
             if feature.encoding == "local_vocabulary" and feature.policy != "private":
                 raise errors.PfrecError(
                     f"schema: {feature.name}: ids of a local vocabulary mean something else at every client, so its table cannot be "
@@ -126,9 +139,20 @@ class Schema:
                 raise errors.PfrecError(f"schema: task {task.name}: given = {task.given!r} is not another task")
 
     @property
+    def id_columns(self) -> int:
+        """How many ids a row has: one per categorical feature, or as many as a list may have values."""
+        return sum(feature.values for feature in self.categorical)
+
+    @property
+    def id_places(self) -> tuple[slice, ...]:
+        """Where the ids of each categorical feature stand among those of a row."""
+        ends = list(itertools.accumulate(feature.values for feature in self.categorical))
+        return tuple(slice(end - feature.values, end) for feature, end in zip(self.categorical, ends))
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row in a row block: int32 ids, float32 numbers, uint8 labels, an int64 group."""
-        return 4 * len(self.categorical) + 4 * len(self.numerical) + len(self.tasks) + 8 * (self.group is not None)
+        return 4 * self.id_columns + 4 * len(self.numerical) + len(self.tasks) + 8 * (self.group is not None)
 
     def to_json(self) -> dict[str, Any]:
         """A value for `files.write_json`; `from_json` is its inverse."""

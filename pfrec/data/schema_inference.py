@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from pfrec import errors
-from pfrec.data import column_statistics, csv_stream, encoding, raw_file, source, toml_schema
+from pfrec.data import column_statistics, column_text, csv_stream, raw_file, source, toml_schema
 from pfrec.data.converters import csv, parquet
 
 # Rows read in all; a guess does not get better with more.
@@ -69,7 +69,7 @@ def _columns(source_format: str, files: Sequence[raw_file.RawFile]) -> "tuple[li
         for chunk in _read(source_format, file, names):
             faulty += sum(len(faults.rows) for faults in chunk.faults)
             for column in columns:
-                column.add(encoding.texts(chunk.columns[column.name]))
+                column.add(column_text.of(chunk.columns[column.name]))
             rows += len(chunk)
             if rows >= MAX_ROWS // len(files):
                 break

@@ -17,6 +17,12 @@ encoding = "local_vocabulary"
 cardinality = 5000           # the most values it may have; rarer and unknown ones share an id of their own
 min_count = 3                # optional: rarer values are unknown
 
+[[categorical]]
+name = "genres"              # a list in one cell, as "Comedy|Drama"; Parquet may hold lists proper
+vocabulary = ["Comedy", "Drama", "Horror"]
+values = 5                   # the most values that count; default 1: the cell is one value
+separator = "|"              # the default where values is above 1
+
 [[numerical]]
 name = "price"
 default = 0.0                # stands in for missing values under --missing_numerical=impute
@@ -50,6 +56,7 @@ from pfrec.data import schema as schema_lib
 
 DEFAULT_SPLIT = {"valid": 0.1, "test": 0.2}
 MAX_CARDINALITY = 2**31 - 2  # ids and the unknown id are int32
+MAX_VALUES = 1024  # every row has room for all of them
 
 _TABLES = ("group", "scenario", "categorical", "numerical", "task", "split", "file")
 
@@ -155,7 +162,7 @@ def _fractions(split: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
-    _known_keys(entry, ("name", "cardinality", "vocabulary", "encoding", "policy", "min_count"), place)
+    _known_keys(entry, ("name", "cardinality", "vocabulary", "encoding", "policy", "min_count", "values", "separator"), place)
     name = _get(entry, "name", str, place)
     vocabulary = tuple(_get(entry, "vocabulary", list, place, []))
     for word in vocabulary:
@@ -178,7 +185,16 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         raise errors.PfrecError(f'{place}: min_count goes with encoding = "local_vocabulary" alone; remove it')
     if min_count < 1:
         raise errors.PfrecError(f"{place}: min_count = {min_count} is below 1")
-    return schema_lib.Categorical(name, cardinality, _get(entry, "policy", str, place, "private"), encoding, vocabulary, min_count)
+    values = _get(entry, "values", int, place, 1)
+    if not 1 <= values <= MAX_VALUES:
+        raise errors.PfrecError(f"{place}: values = {values} is not within 1 to {MAX_VALUES}")
+    separator = _get(entry, "separator", str, place, "|" if values > 1 else "")
+    if separator and values == 1:
+        raise errors.PfrecError(f"{place}: separator goes with a list; say with values how many of its values count at most")
+    if values > 1 and any(separator in word for word in vocabulary):
+        raise errors.PfrecError(f"{place}: vocabulary: a word holds the separator {separator!r}; choose another with separator")
+    policy = _get(entry, "policy", str, place, "private")
+    return schema_lib.Categorical(name, cardinality, policy, encoding, vocabulary, min_count, values, separator)
 
 
 def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:

@@ -4,15 +4,56 @@ from typing import Any
 
 import tensorflow as tf
 
+from pfrec.data import schema as schema_lib
 from pfrec.models import roles
+
+
+def ids_by_feature(ids: tf.Tensor, schema: schema_lib.Schema) -> "list[tf.Tensor]":
+    """The ids of each categorical feature, int32 [rows], or [rows, values] where its rows hold lists.
+
+    Args:
+      ids: int32 [rows, `schema.id_columns`].
+      schema: of the features.
+    """
+    columns = tf.unstack(ids, num=schema.id_columns, axis=1) if schema.categorical else []
+    return [
+        columns[place.start] if feature.values == 1 else tf.stack(columns[place], axis=1)
+        for feature, place in zip(schema.categorical, schema.id_places)
+    ]
+
+
+def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
+    """`table[ids]`, [rows, dim]; of lists the mean over their values, and zero for an empty one.
+
+    Args:
+      table: [ids, dim].
+      ids: int32 or int64 [rows], or lists [rows, values] with `schema.NO_VALUE` where there is no further value.
+    """
+    if ids.shape.rank == 1:
+        return tf.gather(table, ids)
+    # Of places without a value nothing is read, so that the gradient has no row for them.
+    known = tf.not_equal(ids, schema_lib.NO_VALUE)
+    places = tf.where(known)
+    found = tf.gather(table, tf.gather_nd(ids, places))
+    totals = tf.math.unsorted_segment_sum(found, places[:, 0], tf.shape(ids)[0])
+    return totals * tf.cast(shares(known), totals.dtype)
+
+
+def shares(known: tf.Tensor) -> tf.Tensor:
+    """What each value of a list weighs: one over their number, float32 [rows, 1]; 1 where there is none.
+
+    Args:
+      known: bool [rows, values].
+    """
+    return 1.0 / tf.maximum(tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True), 1.0)
 
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class FeatureEmbedding(tf.keras.layers.Layer):
     """The embedding of one categorical feature.
 
-    Formula: `y[i] = table[ids[i]]`. The table has `cardinality + 1` rows; the last stands for an unknown id and starts at zero, so an id
-    that no training row held adds nothing.
+    Formula: `y[i] = table[ids[i]]`; of a list the mean over its values, and zero where it is empty. The table has `cardinality + 1` rows;
+    the last stands for an unknown id and starts at zero, so an id that no training row held adds nothing.
 
     Args:
       feature: the feature's name.
@@ -22,7 +63,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
       seed: of the initial rows.
 
     Call arguments:
-      ids: int32 or int64 [rows], in 0 to cardinality.
+      ids: int32 or int64 [rows], in 0 to cardinality; or lists [rows, values], -1 where there is no further value.
 
     Returns:
       float32 [rows, dim].
@@ -42,7 +83,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self.table, ids)
+        return look_up(self.table, ids)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -64,7 +64,9 @@ def _first_layer(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) ->
     outputs = len(model.experts) * (model.config.expert_units[0] + len(model.towers))
     ids = inputs["categorical"]
     tables = [layer.table for layer in model.embeddings]
-    return first_layer.FirstLayer(tables, ids, numbers, projection, outputs, first_layer.rows_of(ids, training))
+    return first_layer.FirstLayer(
+        tables, ids, numbers, projection, outputs, first_layer.rows_of(ids, training), model.schema.id_places
+    )
 
 
 def _groups(blocks: Sequence[Any], units: Sequence[int]) -> "list[list[Any]]":

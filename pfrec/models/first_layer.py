@@ -10,6 +10,8 @@ backward (c ids, width d, b rows; u <= min(b, c) distinct ids in a batch):
     project      one_hot(ids) @ (E @ W); no gradient to the left factor      2 c + 3 c d / b
     occurring    (E[unique ids] @ W)[position of ids]                        3 u d / b + about `_GATHER_COST`
 
+A list of values counts as the mean of its one-hot forms; it is looked up or projected.
+
 A number's projection is multiplied out likewise where it widens: `(x @ P + q) @ W = [x, 1] @ [P @ W; q @ W]`.
 """
 
@@ -18,8 +20,11 @@ import contextvars
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
+import numpy as np
 import tensorflow as tf
 
+from pfrec.data import schema as schema_lib
+from pfrec.models import embedding
 from pfrec.models.precision import matmul
 
 Parts = Sequence[tf.Tensor]
@@ -54,7 +59,7 @@ def rows_of(ids: tf.Tensor, training: bool) -> int:
     return ids.shape[0] or _expected_rows.get() or (_DEFAULT_ROWS if training else 1)
 
 
-def way(cardinality: int, dim: int, outputs: int, rows: int) -> str:
+def way(cardinality: int, dim: int, outputs: int, rows: int, listed: bool = False) -> str:
     """How to read a feature: `look_up`, `project` or `occurring`.
 
     Args:
@@ -62,12 +67,15 @@ def way(cardinality: int, dim: int, outputs: int, rows: int) -> str:
       dim: width of its table.
       outputs: columns of all first layers and gates together.
       rows: of a batch.
+      listed: whether its rows hold lists.
     """
     costs = {
         LOOK_UP: 3.0 * dim,
         PROJECT: 2.0 * cardinality + 3.0 * cardinality * dim / rows,
         OCCURRING: 3.0 * dim * min(1.0, cardinality / rows) + _GATHER_COST,
     }
+    if listed:
+        del costs[OCCURRING]
     best = min(costs, key=lambda name: costs[name])
     saved = 2.0 * rows * outputs * (costs[LOOK_UP] - costs[best])
     return best if saved > _OPERATIONS_COST else LOOK_UP
@@ -83,11 +91,12 @@ class FirstLayer:
 
     Args:
       tables: of the categorical features, in order, each [cardinality, dim].
-      ids: int32 [rows, categorical features].
+      ids: int32 [rows, ids].
       numbers: float32 [rows, numbers], normalised, or None without.
       projection: kernel and bias of the projection of the numbers, or None where they are passed on as they are.
       outputs: columns of all kernels that will be multiplied, for the choice.
       rows: to expect, for the choice.
+      places: the columns of each feature among the ids, more than one where its rows hold lists; None for one column each.
 
     Raises (when the graph runs):
       InvalidArgumentError: where an id lies outside its table.
@@ -101,19 +110,24 @@ class FirstLayer:
         projection: "Optional[tuple[tf.Tensor, tf.Tensor]]",
         outputs: int,
         rows: int,
+        places: Optional[Sequence[slice]] = None,
     ) -> None:
+        places = places or [slice(f, f + 1) for f in range(len(tables))]
         # What the columns of the input are multiplied with, of the kernel's parts by feature.
         self._rows: list[Callable[[Parts], tf.Tensor]] = []
         self._added: list[tuple[int, tf.Tensor, tf.Tensor]] = []
         self._widths = [int(table.shape[1]) for table in tables]
         constant, variable = [], []
         if tables:
-            ids = _checked(ids, [int(table.shape[0]) for table in tables])
-        ways = [way(int(t.shape[0]), int(t.shape[1]), outputs, rows) for t in tables]
-        projected = [f for f, name in enumerate(ways) if name == PROJECT]
+            ids = _checked(ids, tables, places)
+        listed = [place.stop - place.start > 1 for place in places]
+        ways = [way(int(t.shape[0]), int(t.shape[1]), outputs, rows, several) for t, several in zip(tables, listed)]
+        projected = [f for f, name in enumerate(ways) if name == PROJECT and not listed[f]]
         if projected:
-            constant.append(_multi_hot(ids, projected, [int(tables[f].shape[0]) for f in projected]))
-            self._rows += [_projected(tf.convert_to_tensor(tables[f]), f) for f in projected]
+            constant.append(_multi_hot(ids, [places[f].start for f in projected], [int(tables[f].shape[0]) for f in projected]))
+        lists = [f for f, name in enumerate(ways) if name == PROJECT and listed[f]]
+        constant += [_mean_hot(ids[:, places[f]], int(tables[f].shape[0])) for f in lists]
+        self._rows += [_projected(tf.convert_to_tensor(tables[f]), f) for f in projected + lists]
         place = len(tables)
         if numbers is not None:
             self._widths.append(int(projection[0].shape[1] if projection else numbers.shape[1]))
@@ -126,14 +140,15 @@ class FirstLayer:
                 weights = tf.concat([kernel, bias[tf.newaxis]], axis=0)
                 self._rows.append(_projected(weights, place))
         looked_up = [f for f, name in enumerate(ways) if name == LOOK_UP]
-        joint = [f for f in looked_up if tables[f].shape.num_elements() <= _JOINT_ELEMENTS]
+        joint = [f for f in looked_up if tables[f].shape.num_elements() <= _JOINT_ELEMENTS and not listed[f]]
         alone = [f for f in looked_up if f not in joint]
         order = joint + alone
         if joint:
+            columns = [places[f].start for f in joint]
             variable.append(
-                _joint_look_up([tables[f] for f in joint], tf.gather(ids, joint, axis=1) if len(joint) < len(tables) else ids)
+                _joint_look_up([tables[f] for f in joint], tf.gather(ids, columns, axis=1) if len(joint) < ids.shape[1] else ids)
             )
-        variable += [tf.gather(tables[f], ids[:, f]) for f in alone]
+        variable += [embedding.look_up(tables[f], ids[:, places[f]] if listed[f] else ids[:, places[f].start]) for f in alone]
         if numbers is not None and projection is not None and not numbers_fold(int(numbers.shape[1]), self._widths[-1]):
             variable.append(tf.nn.bias_add(matmul(numbers, projection[0]), projection[1]))
             order.append(place)
@@ -141,7 +156,7 @@ class FirstLayer:
         self._rows += [_as_it_is(f) for f in order]
         for f, name in enumerate(ways):
             if name == OCCURRING:
-                distinct, position = tf.unique(ids[:, f])
+                distinct, position = tf.unique(ids[:, places[f].start])
                 self._added.append((f, tf.gather(tables[f], distinct), position))
         self._constant = _joined(constant)
         self._variable = _joined(variable)
@@ -176,9 +191,12 @@ def _joined(parts: Sequence[tf.Tensor], axis: int = 1) -> Optional[tf.Tensor]:
     return None if not parts else parts[0] if len(parts) == 1 else tf.concat(parts, axis=axis)
 
 
-def _checked(ids: tf.Tensor, cardinalities: "list[int]") -> tf.Tensor:
+def _checked(ids: tf.Tensor, tables: Sequence[tf.Variable], places: Sequence[slice]) -> tf.Tensor:
     # An id outside its table would read another feature's row.
-    fine = tf.reduce_all((ids >= 0) & (ids < tf.constant(cardinalities, ids.dtype)))
+    sizes = [place.stop - place.start for place in places]
+    lowest = np.repeat([0 if size == 1 else schema_lib.NO_VALUE for size in sizes], sizes)
+    above = np.repeat([int(table.shape[0]) for table in tables], sizes)
+    fine = tf.reduce_all((ids >= tf.constant(lowest, ids.dtype)) & (ids < tf.constant(above, ids.dtype)))
     check = tf.debugging.Assert(fine, ["a categorical id lies outside its feature's table"])
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(ids)
@@ -188,14 +206,24 @@ def _offsets(cardinalities: "list[int]", dtype: tf.DType) -> tf.Tensor:
     return tf.constant([sum(cardinalities[:n]) for n in range(len(cardinalities))], dtype)
 
 
-def _multi_hot(ids: tf.Tensor, features: "list[int]", cardinalities: "list[int]") -> tf.Tensor:
-    """One-hot forms of some features side by side, float32 [rows, sum of cardinalities]."""
-    chosen = ids if len(features) == ids.shape[1] else tf.gather(ids, features, axis=1)
+def _multi_hot(ids: tf.Tensor, columns: "list[int]", cardinalities: "list[int]") -> tf.Tensor:
+    """One-hot forms of some columns of ids side by side, float32 [rows, sum of cardinalities]."""
+    chosen = ids if len(columns) == ids.shape[1] else tf.gather(ids, columns, axis=1)
     rows, width = tf.shape(ids)[0], sum(cardinalities)
     place = chosen + _offsets(cardinalities, ids.dtype) + width * tf.range(rows, dtype=ids.dtype)[:, tf.newaxis]
     # No place occurs twice, so the sum has no order.
-    ones = tf.ones([rows * len(features)])
+    ones = tf.ones([rows * len(columns)])
     return tf.reshape(tf.scatter_nd(tf.reshape(place, [-1, 1]), ones, [rows * width]), [-1, width])
+
+
+def _mean_hot(ids: tf.Tensor, cardinality: int) -> tf.Tensor:
+    """The means of the one-hot forms of lists [rows, values], float32 [rows, cardinality]."""
+    known = tf.not_equal(ids, schema_lib.NO_VALUE)
+    places = tf.where(known)
+    cells = tf.stack([places[:, 0], tf.cast(tf.gather_nd(ids, places), tf.int64)], axis=1)
+    # A value that stands twice adds up equal numbers, so the sum has no order.
+    weights = tf.gather(embedding.shares(known)[:, 0], places[:, 0])
+    return tf.ensure_shape(tf.scatter_nd(cells, weights, [tf.shape(ids, tf.int64)[0], cardinality]), [None, cardinality])
 
 
 def _joint_look_up(tables: "list[tf.Variable]", ids: tf.Tensor) -> tf.Tensor:

@@ -215,8 +215,8 @@ class MMoE(tf.keras.Model):
       seed: of all initial values.
 
     Call arguments:
-      inputs: `categorical`, int32 [rows, categorical features], ids in 0 to cardinality; `numerical`, float32 [rows, numerical
-        features]; in training with dropout also `dropout_seed`, int64 [2].
+      inputs: `categorical`, int32 [rows, `schema.id_columns`], ids in 0 to cardinality, -1 where a list has no further value; `numerical`,
+        float32 [rows, numerical features]; in training with dropout also `dropout_seed`, int64 [2].
       training: whether batch statistics and dropout are those of training.
 
     Returns:
@@ -298,8 +298,7 @@ class MMoE(tf.keras.Model):
 
     def features(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> tf.Tensor:
         """The input of experts and gates: embeddings and projected numbers side by side, float32 [rows, width]."""
-        ids = tf.unstack(inputs["categorical"], num=len(self.embeddings), axis=1) if self.embeddings else []
-        parts = [layer(column) for layer, column in zip(self.embeddings, ids)]
+        parts = [layer(ids) for layer, ids in zip(self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema))]
         if self.numeric is not None:
             parts.append(self.numeric(inputs["numerical"], training=training))
         return tf.concat(parts, axis=1)
@@ -322,7 +321,7 @@ def build(schema: schema_lib.Schema, config: ModelConfig, seed: int = 0) -> MMoE
     model = MMoE(schema, config, seed)
     model(
         {
-            "categorical": tf.zeros([1, len(schema.categorical)], tf.int32),
+            "categorical": tf.zeros([1, schema.id_columns], tf.int32),
             "numerical": tf.zeros([1, len(schema.numerical)], tf.float32),
         },
         training=False,

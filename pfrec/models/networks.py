@@ -33,7 +33,7 @@ def build(algorithm: str, schema: schema_lib.Schema, config: ModelConfig, seed: 
         return mmoe.build(schema, config, seed)
     model = POOLED[algorithm](schema, config, seed, scenarios)
     inputs = {
-        "categorical": tf.zeros([1, len(schema.categorical)], tf.int32),
+        "categorical": tf.zeros([1, schema.id_columns], tf.int32),
         "numerical": tf.zeros([1, len(schema.numerical)], tf.float32),
         pooled.SCENARIO: tf.zeros([1], tf.int32),
     }

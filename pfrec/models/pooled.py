@@ -68,8 +68,7 @@ class PooledModel(tf.keras.Model):
 
     def looked_up(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> "list[tf.Tensor]":
         """The features one by one: each embedding, then the projected numbers."""
-        ids = tf.unstack(inputs["categorical"], num=len(self.embeddings), axis=1) if self.embeddings else []
-        parts = [layer(column) for layer, column in zip(self.embeddings, ids)]
+        parts = [layer(ids) for layer, ids in zip(self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema))]
         if self.numeric is not None:
             parts.append(self.numeric(inputs["numerical"], training=training))
         return parts

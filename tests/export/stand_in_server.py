@@ -245,14 +245,15 @@ def _tensor(values: Any, dtype: Any) -> np.ndarray:
 
 def _example(row: "dict[str, Any]") -> bytes:
     example = tf.train.Example()
-    for key, value in row.items():
+    for key, given in row.items():
         feature = example.features.feature[key]
-        if isinstance(value, int):
-            feature.int64_list.value.append(value)
-        elif isinstance(value, float):
-            feature.float_list.value.append(value)
-        else:
-            feature.bytes_list.value.append(base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode())
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, int):
+                feature.int64_list.value.append(value)
+            elif isinstance(value, float):
+                feature.float_list.value.append(value)
+            else:
+                feature.bytes_list.value.append(base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode())
     return example.SerializeToString()
 
 

@@ -28,7 +28,7 @@ def test_answers_are_those_of_the_trained_model(exported: pathlib.Path) -> None:
 def test_unknown_ids_answer_as_the_unknown_id(exported: pathlib.Path) -> None:
     names = signature.read(exported, tiny.SERVED).names[interface.SERVE]
     request = serving_request.random(tiny.SERVED, 4, seed=0)
-    one = {name: np.repeat(values[:1], 4) for name, values in request.items()}
+    one = {name: np.repeat(values[:1], 4, axis=0) for name, values in request.items()}
     one["101"] = np.array([5, 6, -1, 0], np.int64)
     (answer,) = capi.run(exported, [capi.Call(names, one)])
     click = answer.outputs["click"]

@@ -96,7 +96,16 @@ def test_no_server(exported: pathlib.Path) -> None:
         endpoint.check(exported, grpc=None, rest="127.0.0.1:1", timeout=0.5)
 
 
-FEATURES = {"101": [3, -7], "city": ["Delft", "\u65b0"], "device": ["phone", b"\xff"], "price": [1, 2], "age": [0.5, -1.0]}
+FEATURES = {
+    "101": [3, -7],
+    "city": ["Delft", "\u65b0"],
+    "device": ["phone", b"\xff"],
+    "visited": [[5, 0, 5, 1], []],
+    "tags": [["sale"], ["gift", b"\xff"]],
+    "words": [[], ["a"]],
+    "price": [1, 2],
+    "age": [0.5, -1.0],
+}
 
 
 @pytest.fixture(params=[client.GrpcClient, client.RestClient])
@@ -115,6 +124,9 @@ def test_client_answers_as_the_trained_model(connect) -> None:
         "101": np.array(FEATURES["101"], np.int64),
         "city": serving_request.texts([b"Delft", "\u65b0".encode()]),
         "device": serving_request.texts([b"phone", b"\xff"]),
+        "visited": np.array([[5, 0, 5], [-1, -1, -1]]),
+        "tags": serving_request.texts([b"sale", b"", b"gift", b"\xff"]).reshape(2, 2),
+        "words": serving_request.texts([b"", b"a"]).reshape(2, 1),
         "price": np.array(FEATURES["price"], np.float32),
         "age": np.array(FEATURES["age"], np.float32),
     }
@@ -132,6 +144,10 @@ def test_client_says_what_was_refused(connect) -> None:
             model.predict({**FEATURES, "101": [1.5, 2.0]})
         with pytest.raises(errors.PfrecError, match="input 'city': takes text, got int 5"):
             model.predict({**FEATURES, "city": [5, 6]})
+        with pytest.raises(errors.PfrecError, match="input 'tags': takes a list for each row, got 'sale' in row 0"):
+            model.predict({**FEATURES, "tags": ["sale", "gift"]})
+        with pytest.raises(errors.PfrecError, match="input 'visited': takes int64, got float64"):
+            model.predict({**FEATURES, "visited": [[1.5], []]})
     with connect("router") as router:
         assert router.predict({**FEATURES, "scenario": ["ES", "NL"]})["click"].shape == (2,)
         with pytest.raises(client.ServingError, match="unknown scenario"):

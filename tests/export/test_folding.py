@@ -45,7 +45,10 @@ def _reference(network: mmoe.MMoE, rows: row_block.Rows) -> "dict[str, np.ndarra
     def array(variable: Any) -> np.ndarray:
         return variable.numpy().astype(np.float64)
 
-    parts = [array(layer.table)[rows.categorical[:, i]] for i, layer in enumerate(network.embeddings)]
+    parts = []
+    for layer, place in zip(network.embeddings, network.schema.id_places):
+        table, lists = array(layer.table), rows.categorical[:, place]
+        parts.append(np.stack([table[ids[ids >= 0]].mean(axis=0) if (ids >= 0).any() else 0 * table[0] for ids in lists]))
     if network.numeric is not None:
         x = _norm(network.numeric.normalise, rows.numerical.astype(np.float64))
         if network.numeric.project is not None:
@@ -120,6 +123,23 @@ def test_schemas_without_numbers_or_without_categories(schema: schema_lib.Schema
         given = folded_network.FoldedNetwork(folding.fold(network))(_inputs(rows))
         for task, expected in _reference(network, rows).items():
             np.testing.assert_allclose(given[task], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_lists_stay_looked_up(schema: schema_lib.Schema) -> None:
+    user, item = schema.categorical
+    listed = dataclasses.replace(schema, categorical=(dataclasses.replace(user, values=3, separator="|"), item))
+    network = _trained(listed, CONFIG)
+    folded = folding.fold(network)
+    assert folded.folded == (1,)
+    assert [position for position, _ in folded.lookups] == [0]
+    single = conftest.random_rows(schema, 60, seed=5)
+    users = np.random.default_rng(1).integers(-1, 13, (60, 3), dtype=np.int32)
+    users[0] = -1
+    rows = dataclasses.replace(single, categorical=np.concatenate([users, single.categorical[:, 1:]], axis=1))
+    given, trained = folded_network.FoldedNetwork(folded)(_inputs(rows)), network(_inputs(rows), training=False)
+    for task, expected in _reference(network, rows).items():
+        np.testing.assert_allclose(given[task], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(trained[task], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_do_not_touch_each_other(schema: schema_lib.Schema) -> None:

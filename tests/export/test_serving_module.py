@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from export import interface, serving_module, serving_request, signature
 from pfrec import errors
-from pfrec.data import encoding
+from pfrec.data import column_text
 from pfrec.data import schema as schema_lib
 from tests.export import tiny
 
@@ -43,6 +43,9 @@ def test_encoding_by_hand(encode: Any) -> None:
             "101": np.array([0, 4, 5, -1], np.int64),
             "city": _texts(b"Delft", b"", b"17", b"Delft"),
             "device": _texts(b"phone", "\u7535\u8111".encode(), b"Phone", b""),
+            "visited": np.array([[0, 5, 6, 1], [-1, -1, -1, -1], [-1, 2, -1, -1], [2, 2, -2, 0]], np.int64),
+            "tags": _texts(b"gift", b"", b"gold", b"new").reshape(4, 1),
+            "words": _texts(*([b""] * 12)).reshape(4, 3),
             "price": np.array([1.0, np.nan, np.inf, -np.inf], np.float32),
             "age": np.array([np.nan, 3.0, 0.0, -2.0], np.float32),
         }
@@ -51,6 +54,10 @@ def test_encoding_by_hand(encode: Any) -> None:
     assert ids.dtype == np.int32
     assert ids[:, 0].tolist() == [0, 4, 5, 5]
     assert ids[:, 2].tolist() == [0, 2, 3, 3]
+    # At most three count; 6 and -2 are unknown; -1 is no value.
+    assert ids[:, 3:6].tolist() == [[0, 5, 6], [-1, -1, -1], [-1, 2, -1], [2, 2, 6]]
+    assert ids[:, 6:8].tolist() == [[2, -1], [-1, -1], [3, -1], [0, -1]]
+    assert ids[:, 8:].tolist() == [[-1] * 4] * 4
     assert encoded["numerical"].numpy().tolist() == [[1.0, -1.0], [0.5, 3.0], [0.5, 0.0], [0.5, -2.0]]
 
 
@@ -58,7 +65,7 @@ def test_hash_is_that_of_training_data(encode: Any) -> None:
     texts = ["Delft", "", "17", "\u65b0", "a b"]
     request = serving_request.random(tiny.SERVED, len(texts), seed=0)
     ids = encode({**request, "city": _texts(*(t.encode() for t in texts))})["categorical"].numpy()[:, 1]
-    assert ids.tolist() == encoding.hash_bucket(pa.array(texts), 11).tolist()
+    assert ids.tolist() == column_text.hash_bucket(pa.array(texts), 11).tolist()
     assert ids.tolist() == tf.strings.to_hash_bucket_fast(texts, 11).numpy().tolist()
     assert len(set(ids.tolist())) > 1
 
@@ -69,6 +76,7 @@ def test_encoding_equals_the_reference(encode: Any, values: Any) -> None:
     request = serving_request.random(tiny.SERVED, len(values), seed=1)
     request["101"] = np.array([v for v, _ in values], np.int64)
     request["age"] = np.array([v for _, v in values], np.float32)
+    request["visited"] = np.array([[v, -1, v % 7, 3] for v, _ in values], np.int64)
     encoded = encode(request)
     ids, numbers = serving_request.reference_ids(request, tiny.SCHEMA)
     np.testing.assert_array_equal(encoded["categorical"], ids)
@@ -78,15 +86,17 @@ def test_encoding_equals_the_reference(encode: Any, values: Any) -> None:
 def test_rows_survive_as_a_request() -> None:
     rows = tiny.rows()
     ids, numbers = serving_request.reference_ids(serving_request.from_rows(rows, tiny.SCHEMA), tiny.SCHEMA)
-    np.testing.assert_array_equal(ids[:, [0, 2]], rows.categorical[:, [0, 2]])
+    kept = [0, 2, *range(3, 8)]
+    np.testing.assert_array_equal(ids[:, kept], rows.categorical[:, kept])
+    np.testing.assert_array_equal(ids[:, 8:] < 0, rows.categorical[:, 8:] < 0)
     np.testing.assert_array_equal(numbers, rows.numerical)
     assert (ids[:, 1] < 11).all()
 
 
 def test_only_variables_that_serving_reads(module: serving_module.ServingModule, tmp_path: pathlib.Path) -> None:
-    # Three tables; mean and variance, scale and shift of one normalisation; kernel and bias of two logits. Not the unread layer's.
-    assert len(module.weights) == 3 + 4 + 4
-    assert len(tiny.Network().variables) == 3 + 4 + 4 + 2
+    # Six tables; mean and variance, scale and shift of one normalisation; kernel and bias of two logits. Not the unread layer's.
+    assert len(module.weights) == 6 + 4 + 4
+    assert len(tiny.Network().variables) == 6 + 4 + 4 + 2
     saved = serving_module.save(module, tiny.SERVED, tmp_path)
     assert sorted(saved.values()) == sorted(list(v.shape) for v in module.weights.values())
 

@@ -224,7 +224,7 @@ def test_foreign_variable_is_named(tmp_path: pathlib.Path) -> None:
 
 def _unchecked(outputs: Any) -> "tuple[tf.Module, dict[str, Any]]":
     """A module with the right inputs whose outputs `outputs(x)` gives, x being float32 [rows]; it does not check shapes."""
-    specs = {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in tiny.SERVED.inputs().items()}
+    specs = {name: tf.TensorSpec(tiny.SERVED.shape(name), dtype, name=name) for name, dtype in tiny.SERVED.inputs().items()}
     module = serving_module.ServingModule(tiny.Network(), tiny.SERVED)
     serve = tf.function(lambda inputs: outputs(inputs["price"]), input_signature=[specs]).get_concrete_function()
     return module, {**module.functions, interface.SERVE: serve}

@@ -15,6 +15,9 @@ SCHEMA = schema_lib.Schema(
         schema_lib.Categorical("101", 5),
         schema_lib.Categorical("city", 11, encoding="hash"),
         schema_lib.Categorical("device", 3, encoding="vocabulary", vocabulary=("phone", "/tablet/a", "\u7535\u8111")),
+        schema_lib.Categorical("visited", 6, values=3, separator="|"),
+        schema_lib.Categorical("tags", 3, encoding="vocabulary", vocabulary=("new", "sale", "gift"), values=2, separator="|"),
+        schema_lib.Categorical("words", 7, encoding="hash", values=4, separator=" "),
     ),
     numerical=(schema_lib.Numerical("price", default=0.5), schema_lib.Numerical("age", default=-1.0)),
     tasks=(schema_lib.Task("click", "clicked"), schema_lib.Task("buy", "bought", given="click")),
@@ -43,21 +46,31 @@ class Network(tf.keras.Model):
         }
         self.unread = tf.keras.layers.Dense(4)
         self.unread.build([None, 3])
-        self({"categorical": tf.zeros([1, len(schema.categorical)], tf.int32), "numerical": tf.zeros([1, len(schema.numerical)])})
+        self({"categorical": tf.zeros([1, schema.id_columns], tf.int32), "numerical": tf.zeros([1, len(schema.numerical)])})
         self.norm.moving_mean.assign(tf.range(float(len(schema.numerical))))
 
     def call(self, inputs: Any, training: Any = None) -> Any:
-        parts = [tf.gather(table, inputs["categorical"][:, i]) for i, table in enumerate(self.tables)]
+        parts = []
+        for table, place in zip(self.tables, self.schema.id_places):
+            ids = inputs["categorical"][:, place]
+            known = tf.cast(ids >= 0, tf.float32)[:, :, tf.newaxis]
+            total = tf.reduce_sum(tf.gather(table, tf.maximum(ids, 0)) * known, axis=1)
+            parts.append(total / tf.maximum(tf.reduce_sum(known, axis=1), 1.0))
         x = tf.concat([*parts, self.norm(inputs["numerical"], training=training)], axis=1)
         return {name: tf.squeeze(layer(x), axis=-1) for name, layer in self.logits.items()}
 
 
 def rows(count: int = 12, schema: schema_lib.Schema = SCHEMA) -> row_block.Rows:
-    """Rows with every id, unknown ones too."""
+    """Rows with every id, unknown ones too, and lists of every length."""
     generator = np.random.default_rng(3)
-    ids = [np.arange(count) % (f.cardinality + (f.encoding != "hash")) for f in schema.categorical]
+    ids = []
+    for f in schema.categorical:
+        own = (np.arange(count)[:, np.newaxis] + np.arange(f.values)) % (f.cardinality + (f.encoding != "hash"))
+        if f.values > 1:
+            own[np.arange(f.values) >= np.arange(count)[:, np.newaxis] % (f.values + 1)] = schema_lib.NO_VALUE
+        ids.append(own)
     return row_block.Rows(
-        categorical=np.stack(ids, axis=1).astype(np.int32) if ids else np.zeros((count, 0), np.int32),
+        categorical=np.concatenate(ids, axis=1).astype(np.int32) if ids else np.zeros((count, 0), np.int32),
         numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
         labels=np.zeros((count, len(schema.tasks)), np.uint8),
     )

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from pfrec.data import bad_rows, csv_stream, encoding, local_statistics, raw_file, side_table, source
+from pfrec.data import bad_rows, column_text, csv_stream, encoding, local_statistics, raw_file, side_table, source
 from pfrec.data import schema as schema_lib
 
 FIELDS = (
@@ -84,7 +84,7 @@ def _vocabularies(
     counts = {field: local_statistics.Vocabulary() for field in FIELDS}
     for _, _, chunk in _chunks(parts, scratch, None):
         for field in FIELDS if len(chunk) else ():
-            counts[field].add(encoding.texts(chunk.columns[field]))
+            counts[field].add(column_text.of(chunk.columns[field]))
     return {field: vocabulary.words(1 << 30, least) for field, vocabulary in counts.items()}
 
 
@@ -128,7 +128,7 @@ def _common(file: raw_file.RawFile, path: pathlib.Path) -> "tuple[side_table.Sid
 
 def _with_key(chunk: source.RawChunk) -> source.RawChunk:
     """The chunk with its common feature keys as bytes of one length."""
-    keys = np.array([key.encode() for key in encoding.texts(chunk.columns["common"]).to_pylist()], dtype=object)
+    keys = np.array([key.encode() for key in column_text.of(chunk.columns["common"]).to_pylist()], dtype=object)
     bad = np.array([not 0 < len(key) <= _KEY_BYTES for key in keys], bool)
     chunk = chunk.without(bad, "key", "common", lambda _: f"the key is empty or longer than {_KEY_BYTES} bytes; mend the value")
     columns = {**chunk.columns, "common": keys[~bad].astype(f"S{_KEY_BYTES}")}
@@ -140,7 +140,7 @@ def _with_fields(chunk: source.RawChunk) -> source.RawChunk:
     import pyarrow as pa
     from pyarrow import compute
 
-    lists = compute.split_pattern(encoding.texts(chunk.columns["features"]), "\x01")
+    lists = compute.split_pattern(column_text.of(chunk.columns["features"]), "\x01")
     features, owners = lists.flatten(), compute.list_parent_indices(lists).to_numpy(zero_copy_only=False)
     parsed = compute.extract_regex(features, "^(?P<field>[^\x02\x03]+)\x02(?P<id>[^\x02\x03]+)\x03[^\x02\x03]+$")
     fine = parsed.is_valid().to_numpy(zero_copy_only=False) | compute.equal(features, "").to_numpy(zero_copy_only=False)
@@ -171,10 +171,10 @@ def _joined(chunk: source.RawChunk, table: side_table.SideTable, common: raw_fil
     joined = table.columns(positions[positions >= 0])
     columns = {**chunk.columns, **{field: compute.coalesce(chunk.columns[field], joined[field]) for field in FIELDS}}
     chunk = dataclasses.replace(chunk, columns=columns)
-    values = encoding.texts(chunk.columns[SCENARIO])
+    values = column_text.of(chunk.columns[SCENARIO])
     wrong = np.array([not source.is_scenario_name(f"{SCENARIO}_{value}") or not value for value in values.to_pylist()], bool)
     chunk = chunk.without(
         wrong, "scenario", SCENARIO, lambda i: f"the scenario is {values[i].as_py() or 'missing'!r}; it must be letters and digits"
     )
-    names = compute.binary_join_element_wise(f"{SCENARIO}", encoding.texts(chunk.columns[SCENARIO]), "_")
+    names = compute.binary_join_element_wise(f"{SCENARIO}", column_text.of(chunk.columns[SCENARIO]), "_")
     return dataclasses.replace(chunk, scenario=names)

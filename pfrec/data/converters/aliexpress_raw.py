@@ -18,7 +18,7 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import bad_rows, csv_stream, encoding, local_statistics, raw_file, side_table, source
+from pfrec.data import bad_rows, column_text, csv_stream, encoding, local_statistics, raw_file, side_table, source
 from pfrec.data import schema as schema_lib
 
 USER_COLUMNS = tuple(f"user_{i}" for i in range(1, 34))
@@ -139,7 +139,7 @@ def _vocabularies(parts: "list[_Part]") -> "dict[str, Sequence[str]]":
         ):
             for chunk in csv_stream.chunks(file, dict.fromkeys(wanted, csv_stream.TEXT), csv_stream.Dialect(names=names)):
                 for name in wanted:
-                    counts[name].add(encoding.texts(chunk.columns[name]))
+                    counts[name].add(column_text.of(chunk.columns[name]))
     return {name: vocabulary.words(MAX_VOCABULARY + 1, 1) for name, vocabulary in counts.items()}
 
 

@@ -16,7 +16,7 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import csv_stream, encoding, local_statistics, raw_file, side_table, source
+from pfrec.data import column_text, csv_stream, encoding, local_statistics, raw_file, side_table, source
 from pfrec.data import schema as schema_lib
 from pfrec.data.converters import tenrec
 
@@ -43,6 +43,8 @@ VIDEO_TEXTS = ("author_id", "video_type", "upload_type", "visible_status", "musi
 VIDEO_NUMBERS = ("video_duration", "server_width", "server_height")
 LOG_NUMBERS = ("duration_ms",)
 
+# A video's tags are a list; by name the separator, and how many values count.
+_LISTS = {"tag": (",", 8)}
 _HASHED = {"user_id": ID_BUCKETS, "video_id": ID_BUCKETS, "author_id": ID_BUCKETS, "music_id": ID_BUCKETS}
 _REMEDY = (
     "--input is a KuaiRand folder with log_*.csv, user_features_*.csv and video_features_basic_*.csv (in it or in its data folder), "
@@ -125,9 +127,17 @@ def _feature(name: str, vocabularies: "Mapping[str, tuple[str, ...]]") -> schema
     if name in _HASHED:
         return schema_lib.Categorical(name, _HASHED[name], policy, "hash")
     words = vocabularies[name]
+    separator, values = _LISTS.get(name, ("", 1))
     if len(words) > MAX_VOCABULARY:
-        return schema_lib.Categorical(name, MAX_VOCABULARY, policy, "hash")
-    return schema_lib.Categorical(name, max(len(words), 1), policy, "vocabulary", words)
+        return schema_lib.Categorical(name, MAX_VOCABULARY, policy, "hash", values=values, separator=separator)
+    return schema_lib.Categorical(name, max(len(words), 1), policy, "vocabulary", words, values=values, separator=separator)
+
+
+def _words(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The values in the texts of a column, in order."""
+    separator = _LISTS[name][0] if name in _LISTS else None
+    words = {word.strip() for text in texts for word in (text.split(separator) if separator else [text])}
+    return tuple(sorted(words - {""}))
 
 
 class _Reader:
@@ -155,12 +165,12 @@ class _Reader:
         """The values of each text column, in order: of the feature files, or of all rows where they are joined already."""
         if self._tables:
             found = {name: table.distinct(name) for _, _, table in self._tables for name in table.names if name in self._texts}
-            return {name: tuple(sorted(word for word in words if word)) for name, words in found.items()}
+            return {name: _words(name, texts) for name, texts in found.items()}
         counts = {name: local_statistics.Vocabulary() for name in self._texts}
         for _, _, chunk in self.chunks(None):
             for name in self._texts:
-                counts[name].add(encoding.texts(chunk.columns[name]))
-        return {name: tuple(sorted(vocabulary.words(1 << 30, 1))) for name, vocabulary in counts.items()}
+                counts[name].add(column_text.of(chunk.columns[name]))
+        return {name: _words(name, vocabulary.words(1 << 30, 1)) for name, vocabulary in counts.items()}
 
     def chunks(self, resume: Optional[Any]) -> Iterator[source.Chunk]:
         own = [name for name in (*self._texts, *self._numbers) if name not in self._joined]
@@ -175,7 +185,7 @@ class _Reader:
         import pyarrow as pa
         from pyarrow import compute
 
-        tabs = encoding.texts(chunk.columns["tab"])
+        tabs = column_text.of(chunk.columns["tab"])
         keep = compute.is_in(tabs, value_set=pa.array(self.tabs)).to_numpy(zero_copy_only=False)
         chunk = chunk.take(np.flatnonzero(keep))
         if self._settings.sample_users < 1:
@@ -184,7 +194,7 @@ class _Reader:
         chunk = dataclasses.replace(chunk, columns=_prepared(chunk, own, self._numbers))
         for key, file, table in self._tables:
             chunk = _joined(chunk, key, file, table)
-        names = compute.binary_join_element_wise("tab", encoding.texts(chunk.columns["tab"]), "_")
+        names = compute.binary_join_element_wise("tab", column_text.of(chunk.columns["tab"]), "_")
         return dataclasses.replace(chunk, scenario=names)
 
     def _table(self, key: str, file: raw_file.RawFile, path: pathlib.Path) -> side_table.SideTable:
@@ -219,14 +229,14 @@ def _prepared(chunk: source.RawChunk, names: Sequence[str], numbers: Sequence[st
         if name in numbers:
             columns[name] = np.log1p(np.maximum(encoding.numbers(chunk, name), 0.0))
         else:
-            columns[name] = compute.replace_substring_regex(encoding.texts(columns[name]), r"^(-?[0-9]+)\.0+$", r"\1")
+            columns[name] = compute.replace_substring_regex(column_text.of(columns[name]), r"^(-?[0-9]+)\.0+$", r"\1")
     return columns
 
 
 def _joined(chunk: source.RawChunk, key: str, file: raw_file.RawFile, table: side_table.SideTable) -> source.RawChunk:
     """The chunk with the columns of `table`; rows whose key it lacks become faults."""
     keys = encoding.numbers_or_nan(chunk, key)
-    texts = encoding.texts(chunk.columns[key])
+    texts = column_text.of(chunk.columns[key])
     whole = (np.abs(keys) < 2.0**53) & (keys == np.floor(keys))
     positions = np.where(whole, table.find(np.where(whole, keys, -1).astype(np.int64)), -1)
     chunk = chunk.without(

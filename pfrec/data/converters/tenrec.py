@@ -15,7 +15,7 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import csv_stream, encoding, raw_file, source, splits
+from pfrec.data import column_text, csv_stream, encoding, raw_file, source, splits
 from pfrec.data import schema as schema_lib
 
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -93,7 +93,7 @@ def schema(scenarios: Sequence[str], tasks: Sequence[str]) -> schema_lib.Schema:
 
 def sampled(users: Any, settings: source.Settings) -> np.ndarray:
     """Which rows to keep, bool [rows]: those of the users that the seed chooses, the same users in every file."""
-    keys = encoding.hash_bucket(encoding.texts(users), 2**63 - 1)
+    keys = column_text.hash_bucket(column_text.of(users), 2**63 - 1)
     return splits.uniform_of(keys, settings.seed) < settings.sample_users
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pfrec import errors
-from pfrec.data import bad_rows, csv_stream, encoding
+from pfrec.data import bad_rows, column_text, csv_stream, encoding
 
 _KINDS = {"a": csv_stream.NUMBER, "s": csv_stream.TEXT}
 
@@ -16,7 +16,7 @@ def _file(tmp_path, text):
 def _all(path, **options):
     chunks = list(csv_stream.chunks(path, _KINDS, **options))
     numbers = np.concatenate([encoding.numbers(chunk, "a") for chunk in chunks])
-    texts = [value for chunk in chunks for value in encoding.texts(chunk.columns["s"]).to_pylist()]
+    texts = [value for chunk in chunks for value in column_text.of(chunk.columns["s"]).to_pylist()]
     return numbers.tolist(), texts, np.concatenate([chunk.rows for chunk in chunks]).tolist(), len(chunks)
 
 

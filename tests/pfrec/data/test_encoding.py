@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pfrec import errors
-from pfrec.data import encoding, row_block, source
+from pfrec.data import column_text, encoding, row_block, source
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 _SCHEMA = Schema(
@@ -139,8 +139,8 @@ def test_groups_do_not_depend_on_what_stands_beside_them(values, cut):
 
 
 def test_a_whole_number_has_the_same_text_whatever_stands_beside_it():
-    assert encoding.texts(pa.array([1.0, 2.5, None, 1e300])).to_pylist() == ["1", "2.5", "", "1e+300"]
-    assert encoding.texts(pa.array([1.0])).to_pylist() == ["1"]
+    assert column_text.of(pa.array([1.0, 2.5, None, 1e300])).to_pylist() == ["1", "2.5", "", "1e+300"]
+    assert column_text.of(pa.array([1.0])).to_pylist() == ["1"]
 
 
 def test_good_rows_are_encoded_and_bad_ones_told_once():
@@ -154,3 +154,41 @@ def test_good_rows_are_encoded_and_bad_ones_told_once():
     imputed = encoding.encode_good(chunk, _SCHEMA, missing_numerical="impute")
     assert imputed.rows.numerical.tolist() == [[0.5]]
     assert imputed.imputed == {"price": 1}  # that of the bad row does not count
+
+
+def _id_lists(values, feature, after=()):
+    schema = Schema((Categorical("first", 3), feature, *after), (), (Task("t", "t"),))
+    zeros = np.zeros(len(values))
+    columns = {"first": zeros, "x": pa.array(values), "last": zeros, "t": zeros}
+    return encoding.encode_good(source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema)
+
+
+@pytest.mark.parametrize("values", [["7|0|7", "", "3"], [[7, 0, 7], [], [3]], [["7", "0", "7"], None, ["3"]]])
+def test_lists_of_ids(values):
+    found = _id_lists(values, Categorical("x", 8, values=3, separator="|"), [Categorical("last", 5)])
+    assert found.good.all()
+    assert found.rows.categorical.tolist() == [[0, 7, 0, 7, 0], [0, -1, -1, -1, 0], [0, 3, -1, -1, 0]]
+
+
+def test_lists_of_words_and_hashes():
+    genres = Categorical("x", 2, encoding="vocabulary", vocabulary=("war", "love"), values=2, separator="|")
+    found = _id_lists(["love|war|love", "crime", ""], genres)
+    assert found.rows.categorical[:, 1:].tolist() == [[1, 0], [2, -1], [-1, -1]]
+    hashed = _id_lists(["a b", "b"], Categorical("x", 11, encoding="hash", values=2, separator=" "))
+    a, b = column_text.hash_bucket(pa.array(["a", "b"]), 11).tolist()
+    assert hashed.rows.categorical[:, 1:].tolist() == [[a, b], [b, -1]]
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("1|9|8", "the id 9 is not one of 0 to 7"), ("1|x", "'x' is not a number")])
+def test_a_row_is_bad_where_one_of_its_values_is(bad, reason):
+    found = _id_lists(["1|2", bad, "3"], Categorical("x", 8, values=3, separator="|"))
+    assert found.good.tolist() == [True, False, True]
+    assert found.rows.categorical[:, 1:].tolist() == [[1, 2, -1], [3, -1, -1]]
+    (fault,) = found.faults
+    assert fault.rows.tolist() == [1]
+    assert reason in fault.message(0)
+
+
+def test_a_list_where_one_value_belongs_is_named():
+    with pytest.raises(errors.PfrecError, match="column 'x' holds list"):
+        _id_lists([[1], [2]], Categorical("x", 8, encoding="hash"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pfrec import convert, errors
-from pfrec.data import csv_stream, dataset, encoding, local_statistics, splits
+from pfrec.data import column_text, csv_stream, dataset, local_statistics, splits
 from tests.pfrec.data import raw_layouts
 
 _SCHEMA = """
@@ -205,7 +205,7 @@ def test_words_come_commonest_first():
     import pyarrow as pa
 
     vocabulary = local_statistics.Vocabulary()
-    vocabulary.add(encoding.texts(pa.array(["b", "c", "a", "", "c"])))
-    vocabulary.add(encoding.texts(pa.array(["c", None, "b", "a", "d"])))
+    vocabulary.add(column_text.of(pa.array(["b", "c", "a", "", "c"])))
+    vocabulary.add(column_text.of(pa.array(["c", None, "b", "a", "d"])))
     assert vocabulary.words(10, 2) == ("c", "a", "b")
     assert vocabulary.words(2, 1) == ("c", "a")

@@ -125,3 +125,33 @@ def test_a_wrong_layout_is_named(file, message):
     value = {"numerical": [{"name": "n"}], "task": [{"name": "t"}], "file": file}
     with pytest.raises(errors.PfrecError, match=message):
         toml_schema.parse(value)
+
+
+def _list_schema(keys):
+    return toml_schema.parse(
+        {"categorical": [{"name": "genres", "vocabulary": ["war", "love"], **keys}], "task": [{"name": "click"}]}
+    ).schema.categorical[0]
+
+
+def test_a_list_has_a_number_of_values_and_a_separator():
+    assert _list_schema({"values": 3}) == Categorical(
+        "genres", 2, "private", "vocabulary", ("war", "love"), values=3, separator="|"
+    )
+    assert _list_schema({"values": 3, "separator": ", "}).separator == ", "
+    assert _list_schema({}) == Categorical("genres", 2, "private", "vocabulary", ("war", "love"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"values": 0}, "[[categorical]] genres: values = 0 is not within 1 to 1024"),
+        ({"values": 1025}, "values = 1025 is not within"),
+        ({"values": "3"}, "values = '3' must be a whole number"),
+        ({"separator": "|"}, "separator goes with a list"),
+        ({"values": 2, "separator": ""}, "separator = '' must be text in quotes"),
+        ({"values": 2, "separator": "o"}, "a word holds the separator 'o'"),
+    ],
+)
+def test_mistakes_of_lists_are_named(keys, message):
+    with pytest.raises(errors.PfrecError, match=re.escape(message)):
+        _list_schema(keys)

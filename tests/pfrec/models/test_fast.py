@@ -11,9 +11,13 @@ from pfrec.models import dropout, fast, first_layer, fused, mmoe, ranker
 from pfrec.models.config import ModelConfig
 
 
-def make_schema(cardinalities, numbers, tasks):
+def make_schema(cardinalities, numbers, tasks, lists=()):
+    """Features of the given cardinalities, after them lists of at most three values."""
     return schema_lib.Schema(
-        tuple(schema_lib.Categorical(f"c{i}", c) for i, c in enumerate(cardinalities)),
+        (
+            *(schema_lib.Categorical(f"c{i}", c) for i, c in enumerate(cardinalities)),
+            *(schema_lib.Categorical(f"l{i}", c, values=3, separator="|") for i, c in enumerate(lists)),
+        ),
         tuple(schema_lib.Numerical(f"n{i}") for i in range(numbers)),
         tuple(schema_lib.Task(f"t{i}", f"label{i}") for i in range(tasks)),
     )
@@ -21,9 +25,9 @@ def make_schema(cardinalities, numbers, tasks):
 
 def make_batch(schema, rows, seed=0):
     rng = np.random.default_rng(seed)
-    ids = [rng.integers(0, f.cardinality + 1, rows) for f in schema.categorical]
+    ids = [rng.integers(0 if f.values == 1 else -1, f.cardinality + 1, (rows, f.values)) for f in schema.categorical]
     return {
-        "categorical": tf.constant(np.stack(ids, 1) if ids else np.zeros([rows, 0]), tf.int32),
+        "categorical": tf.constant(np.concatenate(ids, 1) if ids else np.zeros([rows, 0]), tf.int32),
         "numerical": tf.constant(rng.normal(size=(rows, len(schema.numerical))), tf.float32),
         "labels": tf.constant(rng.integers(0, 2, (rows, len(schema.tasks))), tf.uint8),
         "dropout_seed": tf.constant([3, seed], tf.int64),
@@ -104,13 +108,14 @@ def assert_equal_steps(schema, config, rows, tolerance=1e-5, graph=False):
         rank=st.integers(1, 3),
     ),
     operations_cost=st.sampled_from([0.0, 1e12]),
+    lists=st.lists(st.integers(1, 40), max_size=2),
 )
-def test_a_step_equals_the_plain_form(cardinalities, numbers, tasks, rows, config, operations_cost):
-    hypothesis.assume(cardinalities or numbers)
+def test_a_step_equals_the_plain_form(cardinalities, numbers, tasks, rows, config, operations_cost, lists):
+    hypothesis.assume(cardinalities or numbers or lists)
     # Rows and widths are small: without its price every way to read a feature is taken, with it none but lookup.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first_layer, "_OPERATIONS_COST", operations_cost)
-        assert_equal_steps(make_schema(cardinalities, numbers, tasks), config, rows, tolerance=2e-5)
+        assert_equal_steps(make_schema(cardinalities, numbers, tasks, lists), config, rows, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("template", ["none", "additive", "hadamard"])
@@ -130,6 +135,19 @@ def test_every_way_of_reading_and_of_grouping_equals_the_plain_form(monkeypatch,
         first_layer.LOOK_UP,
     ]
     assert_equal_steps(schema, config, 1200, graph=template == "none" and side_by_side == 0)
+
+
+@pytest.mark.parametrize(("cost", "projected"), [(0.0, True), (1e12, False)])
+def test_lists_read_either_way_equal_the_plain_form(monkeypatch, cost, projected):
+    """Between single features, and alone; with every list empty in the end."""
+    monkeypatch.setattr(first_layer, "_OPERATIONS_COST", cost)
+    assert (first_layer.way(7, 16, 100, 200, listed=True) == first_layer.PROJECT) == projected
+    # Where single values would be projected row by row, lists are looked up.
+    assert first_layer.way(500, 128, 4112, 2048) == first_layer.OCCURRING or cost
+    assert first_layer.way(500, 128, 4112, 2048, listed=True) == first_layer.LOOK_UP
+    config = ModelConfig(embedding_dim=16, experts=2, expert_units=(6,), tower_units=(3,))
+    assert_equal_steps(make_schema((5, 70), 3, 2, (6, 90)), config, 200)
+    assert_equal_steps(make_schema((), 0, 1, (6,)), config, 200, graph=True)
 
 
 def test_the_kernel_of_a_large_numerical_part_is_multiplied_out_and_equal():
@@ -169,6 +187,16 @@ def test_an_id_outside_its_table_is_an_error_not_another_features_row(monkeypatc
     tables = [tf.Variable(tf.ones([6, 4])), tf.Variable(tf.ones([6, 4]))]
     with pytest.raises(tf.errors.InvalidArgumentError, match="outside its feature's table"):
         first_layer.FirstLayer(tables, tf.constant([[0, wrong]] if wrong > 0 else [[wrong, 0]]), None, None, 100, 100)
+
+
+@pytest.mark.parametrize(("ids", "fine"), [([0, -1, 5], True), ([-1, 0, 0], False), ([0, -2, 0], False), ([0, 0, 6], False)])
+def test_only_a_list_may_lack_a_value(ids, fine):
+    tables, places = [tf.Variable(tf.ones([6, 4]))] * 2, [slice(0, 1), slice(1, 3)]
+    if fine:
+        first_layer.FirstLayer(tables, tf.constant([ids]), None, None, 100, 100, places)
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside its feature's table"):
+        first_layer.FirstLayer(tables, tf.constant([ids]), None, None, 100, 100, places)
 
 
 def test_fused_layer_by_hand():

@@ -1,5 +1,7 @@
 """The pooled models: shapes, serialisation, budget, and for each a limit that another model or a hand gives."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +18,7 @@ SCENARIOS = 3
 
 def batch(schema, rows=6, seed=0):
     rng = np.random.default_rng(seed)
-    ids = np.stack([rng.integers(0, f.cardinality, rows) for f in schema.categorical], 1)
+    ids = np.concatenate([rng.integers(0, f.cardinality, (rows, f.values)) for f in schema.categorical], 1)
     return {
         "categorical": tf.constant(ids, tf.int32),
         "numerical": tf.constant(rng.normal(size=(rows, len(schema.numerical))), tf.float32),
@@ -51,6 +53,19 @@ def test_shapes_groups_and_serialisation(name, schema):
     expected = model({**plain, "scenario": tf.fill([6], 2)})
     for task, value in alone(plain).items():
         np.testing.assert_array_equal(value, expected[task])
+
+
+@pytest.mark.parametrize("name", sorted(networks.POOLED))
+def test_lists_of_one_value_are_single_values(name, schema):
+    user, item = schema.categorical
+    listed = dataclasses.replace(schema, categorical=(dataclasses.replace(user, values=2, separator="|"), item))
+    single, several = built(name, schema), built(name, listed)
+    several.set_weights(single.get_weights())
+    inputs = batch(schema)
+    user_ids, item_ids = tf.split(inputs["categorical"], 2, axis=1)
+    lists = {**inputs, "categorical": tf.concat([user_ids, tf.fill([6, 1], -1), item_ids], axis=1)}
+    for task, value in single(inputs).items():
+        np.testing.assert_allclose(several(lists)[task], value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(networks.POOLED))

@@ -59,10 +59,15 @@ def test_logs_are_joined_with_their_features(tmp_path, name):
     np.testing.assert_array_equal(found["labels"], labels)
     for i, column in enumerate(data.schema.numerical):
         np.testing.assert_allclose(found["numerical"][:, i], np.log1p([float(row[column.name]) for row in rows]), rtol=1e-6)
-    for i, feature in enumerate(data.schema.categorical):
-        if feature.encoding == "vocabulary":
-            words = [feature.vocabulary[v] if v < feature.cardinality else "" for v in found["categorical"][:, i]]
-            expected = [row[feature.name] for row in rows]
+    for feature, ids in zip(data.schema.categorical, data.schema.id_places):
+        expected = [row[feature.name] for row in rows] if feature.name in rows[0] else []
+        if feature.name == "tag":
+            assert (feature.vocabulary, feature.values) == (("12", "65"), 8)
+            words = [",".join(feature.vocabulary[v] for v in row if v >= 0) for row in found["categorical"][:, ids]]
+            assert words == expected
+            assert set(words) == {"12", "12,65", ""}
+        elif feature.encoding == "vocabulary":
+            words = [feature.vocabulary[v] if v < feature.cardinality else "" for v in found["categorical"][:, ids.start]]
             assert words == [value[:-2] if value.endswith(".0") else value for value in expected]
 
 
