@@ -266,14 +266,18 @@ def _remove(path: pathlib.Path) -> None:
         path.unlink()
 
 
-def open_run(path: pathlib.Path) -> RunDirectory:
+def open_run(path: pathlib.Path, *, with_models: bool = True) -> RunDirectory:
     """A finished run.
+
+    Args:
+      path: its directory.
+      with_models: whether its models are to be in it, as they are not after a training over silos.
 
     Raises:
       PfrecError: where there is none, it is of another version, it is not finished, or its models are in their silos.
     """
     run = RunDirectory.read(pathlib.Path(path))
-    if run.config["data"] is None:
+    if with_models and run.config["data"] is None:
         raise errors.PfrecError(
             f"{path}: was trained over silos, which keep their data and private states; run pfrec-export --client_dir on each silo's machine"
         )

@@ -1,10 +1,13 @@
 """`pfrec-diagnose`: draws what a run's rounds say of how its scenarios help one another.
 
-A round costs nothing for it: the figures of aggregation are in RUN/diagnostics already. How gates are used is computed here from the saved models on
-the scenarios' own valid rows, so it needs the client directories and the data, which a simulation has.
+A round costs nothing for it: the figures of aggregation are in RUN/diagnostics already. How gates are used is computed here from the saved models of
+every kept round on the scenarios' own valid rows: it tells of private gates and rows, so no client sends it, and it needs the client directories and
+the data, which a simulation has; of a run over silos the rest is drawn.
 """
 
+import math
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from absl import flags
@@ -13,6 +16,10 @@ from pfrec import command
 
 if TYPE_CHECKING:
     from pfrec import run_directory
+
+
+# By scenario and task, a weight for each expert.
+GateUse = dict[str, dict[str, list[float]]]
 
 
 def main() -> None:
@@ -25,7 +32,7 @@ def _main(argv: "list[str]") -> None:
     del argv
     from pfrec import run_directory
 
-    for path in draw(run_directory.open_run(pathlib.Path(flags.FLAGS.run))):
+    for path in draw(run_directory.open_run(pathlib.Path(flags.FLAGS.run), with_models=False)):
         print(f"wrote {path}")
 
 
@@ -40,9 +47,9 @@ def draw(run: "run_directory.RunDirectory") -> "list[pathlib.Path]":
     """
     from pfrec import files
 
-    gates = gate_use(run)
+    gates = {number: gate_use(run, number) for number in run.rounds()} if run.config["data"] is not None else {}
     content = {name: chart.encode() for name, chart in _charts(run, rounds(run), gates).items()}
-    if gates:
+    if any(gates.values()):
         content["gate_use.json"] = files.json_text(gates).encode()
     for name, text in content.items():
         files.write_bytes(run.path / "diagnostics" / name, text)
@@ -57,17 +64,17 @@ def rounds(run: "run_directory.RunDirectory") -> "dict[int, dict[str, Any]]":
     return {int(path.stem[len("round_") :]): files.read_json(path, remedy="train the run again") for path in paths}
 
 
-def gate_use(run: "run_directory.RunDirectory") -> "dict[str, dict[str, list[float]]]":
-    """The mean weight of each expert in the gate of each task, over a scenario's valid rows, at the best round; empty without gates."""
+def gate_use(run: "run_directory.RunDirectory", round_number: int) -> "GateUse":
+    """The mean weight of each expert in the gate of each task over a scenario's valid rows, after a kept round; empty without gates."""
     import numpy as np
     import tensorflow as tf
 
     from pfrec.data import pipeline
     from pfrec.models import mmoe
 
-    found: dict[str, dict[str, list[float]]] = {}
+    found: GateUse = {}
     for scenario in run.scenarios:
-        model = run.load_model(scenario)
+        model = run.load_model(scenario, round_number)
         if not isinstance(model, mmoe.MMoE):
             return {}
         totals, rows = {task: np.zeros(model.config.experts) for task in model.gates}, 0
@@ -80,8 +87,13 @@ def gate_use(run: "run_directory.RunDirectory") -> "dict[str, dict[str, list[flo
     return found
 
 
+def effective_experts(weights: "Sequence[float]") -> float:
+    """How many experts a gate uses: the exponential of the entropy of its mean weights, 1 for a single expert, their number for all alike."""
+    return math.exp(-sum(weight * math.log(weight) for weight in weights if weight > 0))
+
+
 def _charts(
-    run: "run_directory.RunDirectory", by_round: "dict[int, dict[str, Any]]", gates: "dict[str, dict[str, list[float]]]"
+    run: "run_directory.RunDirectory", by_round: "dict[int, dict[str, Any]]", gates: "dict[int, GateUse]"
 ) -> "dict[str, str]":
     from tff_process import charts
 
@@ -102,11 +114,23 @@ def _charts(
         if kind == "attention" and len(matrix) == len(run.scenarios):
             title = f"{group}: how much each scenario (row) takes from which, round {run.summary['best_round']}"
             drawn[f"attention_{group.replace('/', '_')}.svg"] = charts.grid(title, run.scenarios, run.scenarios, matrix)
-    if gates:
-        labels = [f"{scenario}, {task}" for scenario, tasks in gates.items() for task in tasks]
-        values: list[list[Optional[float]]] = [list(weights) for tasks in gates.values() for weights in tasks.values()]
+    use = gates.get(run.summary["best_round"])
+    if use:
+        labels = [f"{scenario}, {task}" for scenario, tasks in use.items() for task in tasks]
+        values: list[list[Optional[float]]] = [list(weights) for tasks in use.values() for weights in tasks.values()]
         experts = [f"expert {number}" for number in range(len(values[0]))]
-        drawn["gate_use.svg"] = charts.grid("Mean weight of each expert in the gates, valid rows", labels, experts, values)
+        title = f"Mean weight of each expert in the gates, valid rows, round {run.summary['best_round']}"
+        drawn["gate_use.svg"] = charts.grid(title, labels, experts, values)
+        lines = [
+            charts.Line(
+                f"{scenario}, {task}",
+                [(float(number), effective_experts(found[scenario][task])) for number, found in sorted(gates.items())],
+            )
+            for scenario, tasks in use.items()
+            for task in tasks
+        ]
+        title = "Experts that each gate uses: exponential of the entropy of its mean weights"
+        drawn["effective_experts.svg"] = charts.lines(title, "round (those that were kept)", "experts", lines)
     return drawn
 
 

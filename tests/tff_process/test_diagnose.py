@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import run_directory
+from pfrec import errors, run_directory
 from pfrec.data import pipeline
 from tff_process import diagnose
 from tff_process import layout as layout_lib
@@ -44,17 +44,37 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
         for kind in ("conflict_share", "attention", "gram", "template_distance"):
             assert {name.partition("/")[2] for name in value if name.startswith(f"{kind}/")} == groups
     names = {path.name for path in diagnose.draw(run)}
-    assert {"conflict_share.svg", "template_distance.svg", "gate_use.svg", "gate_use.json"} <= names
+    assert {"conflict_share.svg", "template_distance.svg", "gate_use.svg", "effective_experts.svg", "gate_use.json"} <= names
     assert {f"attention_{group.replace('/', '_')}.svg" for group in groups} <= names
     # Drawing again finds the same rounds.
     assert diagnose.rounds(run) == found
 
 
+def test_of_a_run_over_silos_all_but_the_gates_is_drawn(two_scenarios_run, tmp_path):
+    """Its directory has neither data nor clients."""
+    shutil.copytree(two_scenarios_run, tmp_path / "run", ignore=shutil.ignore_patterns("clients", "*.svg", "gate_use.json"))
+    config = tmp_path / "run" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "data": None}))
+    names = {path.name for path in diagnose.draw(run_directory.open_run(tmp_path / "run", with_models=False))}
+    assert "conflict_share.svg" in names
+    assert "gate_use.svg" not in names
+    with pytest.raises(errors.PfrecError, match="trained over silos"):
+        run_directory.open_run(tmp_path / "run")
+
+
 def test_gate_use_is_the_mean_over_valid_rows(run, dataset):
-    gates = json.loads((run.path / "diagnostics" / "gate_use.json").read_text()) if diagnose.draw(run) else {}
-    model = run.load_model("nl")
+    by_round = json.loads((run.path / "diagnostics" / "gate_use.json").read_text()) if diagnose.draw(run) else {}
+    assert set(by_round) == {"1", "2"}
+    assert by_round["1"] != by_round["2"]
+    gates, model = by_round["1"], run.load_model("nl", 1)
     (batch,) = pipeline.evaluation_batches(tf.constant(dataset.shards("nl", "valid")), dataset.schema)
     logits = model.features(batch) @ model.gates["ctr"].dense.kernel + model.gates["ctr"].dense.bias
     weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(gates["nl"]["ctr"], weights.mean(0), rtol=1e-5)
     assert sum(gates["es"]["cvr"]) == pytest.approx(1.0)
+
+
+def test_effective_experts_by_hand():
+    assert diagnose.effective_experts([1.0, 0.0]) == 1.0
+    assert diagnose.effective_experts([0.25] * 4) == pytest.approx(4.0)
+    assert diagnose.effective_experts([0.5, 0.5, 0.0]) == pytest.approx(2.0)
