@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from pfrec.data import column_text
+
 # Beyond this many distinct values a column only counts as one with many.
 MAX_DISTINCT = 100_000
 # So many rows are kept to see whether a column tells a label.
@@ -26,6 +28,7 @@ class ColumnStatistics:
       smallest: the smallest number.
       largest: the largest number.
       kept: texts of the first rows.
+      longest: of a column of lists, how many values the longest has; distinct values are then those within the lists.
     """
 
     name: str
@@ -38,16 +41,38 @@ class ColumnStatistics:
     smallest: float = np.inf
     largest: float = -np.inf
     kept: "list[str]" = dataclasses.field(default_factory=list)
+    longest: int = 0
 
     def add(self, texts: Any) -> None:
         """Counts an Arrow string array without nulls; empty text is missing."""
+        from pyarrow import compute
+
+        self._keep(texts)
+        self._count(texts.filter(compute.not_equal(texts, "")))
+
+    def add_lists(self, values: Any) -> None:
+        """Counts a column of lists; an empty one is missing."""
         import pyarrow as pa
+
+        found = column_text.lists(values, "", len(values) + MAX_DISTINCT)
+        rows: list[list[str]] = [[] for _ in range(len(values))]
+        for value, row in zip(found.values.to_pylist(), found.rows.tolist()):
+            rows[row].append(value)
+        self._keep(pa.array(map(" ".join, rows), pa.string()))
+        self.longest = max(self.longest, *map(len, rows), 0)
+        self._count(found.values)
+
+    def _keep(self, texts: Any) -> None:
         from pyarrow import compute
 
         self.rows += len(texts)
         self.kept += texts.slice(0, max(0, KEPT_ROWS - len(self.kept))).to_pylist()
-        present = texts.filter(compute.not_equal(texts, ""))
-        self.missing += len(texts) - len(present)
+        self.missing += compute.sum(compute.equal(texts, "")).as_py() or 0
+
+    def _count(self, present: Any) -> None:
+        import pyarrow as pa
+        from pyarrow import compute
+
         if not len(present):
             return
         for entry in present.value_counts().to_pylist():
@@ -79,12 +104,12 @@ class ColumnStatistics:
     @property
     def binary(self) -> bool:
         """Whether it holds 0 and 1 alone, and both, and is nowhere empty."""
-        return not self.missing and set(self.counted) == {"0", "1"}
+        return not self.missing and not self.longest and set(self.counted) == {"0", "1"}
 
     @property
     def unlike(self) -> bool:
         """Whether nearly every row has a value of its own, as an identifier's have."""
-        return self.present > 50 and (self.capped or self.distinct > 0.9 * self.present)
+        return self.present > 50 and not self.longest and (self.capped or self.distinct > 0.9 * self.present)
 
 
 def telling(column: ColumnStatistics, label: ColumnStatistics) -> float:
@@ -94,7 +119,7 @@ def telling(column: ColumnStatistics, label: ColumnStatistics) -> float:
     the odd rows.
     """
     labels = np.array([value == "1" for value in label.kept])
-    if column.numbers and column.distinct > 20:
+    if column.numbers and column.distinct > 20 and not column.longest:
         present = np.array([value != "" for value in column.kept], bool)
         scores, labels = np.array([float(value) for value in column.kept if value], np.float64), labels[present]
     else:

@@ -24,6 +24,16 @@ class Lists:
     places: np.ndarray
 
 
+def holds_lists(values: Any) -> bool:
+    """Whether a column's own type is that of lists."""
+    import pyarrow as pa
+
+    kind = getattr(values, "type", None)
+    return isinstance(kind, pa.DataType) and (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
 def lists(values: Any, separator: str, limit: int) -> Lists:
     """A column of lists, or of text that `separator` cuts into values; spaces around a value and empty values do not count.
 
@@ -39,9 +49,7 @@ def lists(values: Any, separator: str, limit: int) -> Lists:
     from pyarrow import compute
 
     values = arrow(values)
-    kind = values.type
-    proper = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    found = values if proper else compute.split_pattern(of(values), separator)
+    found = values if holds_lists(values) else compute.split_pattern(of(values), separator)
     flat = compute.utf8_trim_whitespace(of(compute.list_flatten(found)))
     rows = compute.list_parent_indices(found).to_numpy(zero_copy_only=False).astype(np.int64)
     filled = compute.not_equal(flat, "").to_numpy(zero_copy_only=False)

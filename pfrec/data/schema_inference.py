@@ -63,13 +63,24 @@ def _columns(source_format: str, files: Sequence[raw_file.RawFile]) -> "tuple[li
     if not names:
         raise errors.PfrecError(f"{files[0]}: no column that all files have; infer a schema of files of one layout")
     columns = [_Column(name) for name in names]
+    import pyarrow as pa
+
     faulty = 0
     for file in files:
         rows = 0
         for chunk in _read(source_format, file, names):
             faulty += sum(len(faults.rows) for faults in chunk.faults)
             for column in columns:
-                column.add(column_text.of(chunk.columns[column.name]))
+                values = chunk.columns[column.name]
+                try:
+                    if column_text.holds_lists(values):
+                        column.add_lists(values)
+                    else:
+                        column.add(column_text.of(values))
+                except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+                    raise errors.PfrecError(
+                        f"{file}: column {column.name!r} holds {values.type}, which no feature can; write the file without it"
+                    ) from None
             rows += len(chunk)
             if rows >= MAX_ROWS // len(files):
                 break
@@ -151,11 +162,21 @@ def _warnings(column: _Column, labels: "list[_Column]") -> list[str]:
 
 def _feature(column: _Column) -> list[str]:
     """The TOML table of a column, with comments."""
+    separator = _separator(column)
+    if column.longest:  # lists proper: one that no value holds, which is all that is asked of it
+        separator = next(mark for mark in ("|", ";", "\t") if not any(mark in value for value in column.counted))
+    elif separator:
+        column = _cut(column, separator)
     missing = f"missing {column.missing / column.rows:.2%}"
     name = f"name = {_quoted(column.name)}"
     many = f"{'over ' if column.capped else ''}{column.distinct:,} values"
     named = _IDENTIFIER.search(column.name.lower()) or _GROUP.search(column.name.lower())
-    if column.numbers and not named and not (column.whole and column.smallest >= 0 and column.distinct <= _MAX_WORDS):
+    if (
+        column.numbers
+        and not column.longest
+        and not named
+        and not (column.whole and column.smallest >= 0 and column.distinct <= _MAX_WORDS)
+    ):
         note = f"# {missing}, {column.smallest:g} to {column.largest:g}, {many}"
         rest = ["default = 0.0  # stands in for missing values under --missing_numerical=impute"] if column.missing else []
         return ["[[numerical]]", f"{name}  {note}", *rest]
@@ -163,9 +184,11 @@ def _feature(column: _Column) -> list[str]:
     policy = [] if person else ['policy = "shared"']
     private = ["# private: of a person"] if person else []
     head = ["[[categorical]]", f"{name}  # {missing}, {many}", *private]
+    if column.longest > 1:
+        head += [f"values = {column.longest}  # of the longest list", f"separator = {_quoted(separator)}"]
     if (
         column.whole
-        and not column.missing
+        and (column.longest or not column.missing)
         and column.smallest >= 0
         and column.largest < 20 * max(column.distinct, 10)
         and not column.capped
@@ -175,6 +198,28 @@ def _feature(column: _Column) -> list[str]:
         return [*head, f"vocabulary = {json.dumps(sorted(column.counted), ensure_ascii=False)}", *policy]
     buckets = 1 << max(4, math.ceil(math.log2(2 * column.distinct)))
     return [*head, 'encoding = "hash"', f"cardinality = {1 << 20 if column.capped else buckets}", *policy]
+
+
+def _separator(column: _Column) -> str:
+    """What cuts a column's texts into the values of lists, as far as that is plain: far fewer values than texts. Empty where nothing does."""
+    if column.longest or column.numbers or column.capped:
+        return ""
+    for separator in ("|", ";"):
+        values = {value.strip() for text in column.counted for value in text.split(separator)} - {""}
+        if any(separator in text for text in column.counted) and 2 * len(values) < column.distinct:
+            return separator
+    return ""
+
+
+def _cut(column: _Column, separator: str) -> _Column:
+    """The column as one of lists."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    found = _Column(column.name)
+    found.add_lists(compute.split_pattern(pa.array(list(column.counted), pa.string()), separator))
+    found.rows, found.missing = column.rows, column.missing
+    return found
 
 
 def _quoted(text: str) -> str:

@@ -122,3 +122,52 @@ def test_telling_agrees_with_an_independent_auc():
     column.add(pa.array(list(map(str, values))))
     label.add(pa.array(list(map(str, labels))))
     assert column_statistics.telling(column, label) == pytest.approx(metrics.roc_auc_score(labels, values), abs=1e-12)
+
+
+def _categorical(text):
+    return {feature.name: feature for feature in toml_schema.read_text(text, place="here").schema.categorical}
+
+
+def test_texts_of_few_values_in_many_combinations_are_lists(tmp_path):
+    draw = random.Random(0)
+    rows = [
+        {
+            "genres": "|".join(draw.sample(["war", "love", "crime", "sea"], draw.randint(0, 3))),
+            "seen": ";".join(str(draw.randint(0, 8)) for _ in range(draw.randint(1, 2))),
+            "title": draw.choice(["a|b", "c|d", "e"]),
+            "click": draw.randint(0, 1),
+        }
+        for _ in range(400)
+    ]
+    (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
+    found = _categorical(schema_inference.infer("csv", tmp_path / "log.csv"))
+    assert found["genres"].vocabulary == ("crime", "love", "sea", "war")
+    assert (found["genres"].values, found["genres"].separator) == (3, "|")
+    assert (found["seen"].encoding, found["seen"].cardinality, found["seen"].values, found["seen"].separator) == (
+        "identity",
+        9,
+        2,
+        ";",
+    )
+    # Three texts of five parts are no lists.
+    assert (found["title"].values, found["title"].vocabulary) == (1, ("a|b", "c|d", "e"))
+
+
+def test_lists_proper_in_parquet(tmp_path):
+    tags = [["a|b", "c"], [], None, ["c", "c", "d"]] * 30
+    table = pa.table({"tags": tags, "ids": pa.array([[1], [5, 2], [], [0]] * 30, pa.list_(pa.int32())), "click": [0, 1, 1] * 40})
+    parquet.write_table(table, tmp_path / "log.parquet")
+    found = _categorical(schema_inference.infer("parquet", tmp_path / "log.parquet"))
+    assert (found["tags"].vocabulary, found["tags"].values, found["tags"].separator) == (("a|b", "c", "d"), 3, ";")
+    assert (found["ids"].encoding, found["ids"].cardinality, found["ids"].values) == ("identity", 6, 2)
+    (tmp_path / "s.toml").write_text(schema_inference.infer("parquet", tmp_path / "log.parquet"))
+    convert.convert("parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml")
+    data = dataset.Dataset.open(tmp_path / "data")
+    rows = raw_layouts.read_back(data, "log", "train")["categorical"]
+    assert {tuple(row) for row in rows.tolist()} <= {(0, 1, -1, 1, -1), (-1, -1, -1, 5, 2), (-1,) * 5, (1, 1, 2, 0, -1)}
+
+
+def test_a_type_that_is_no_feature_is_named(tmp_path):
+    parquet.write_table(pa.table({"where": [{"x": 1}], "click": [1]}), tmp_path / "log.parquet")
+    with pytest.raises(errors.PfrecError, match="column 'where' holds struct"):
+        schema_inference.infer("parquet", tmp_path / "log.parquet")
