@@ -37,25 +37,34 @@ PAPER = ModelConfig(embedding_dim=128, numeric_dim=128, experts=8, expert_units=
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """A model and its batch."""
+    """A model and its batch; `lists` are features with lists: cardinality, and how many values a row has at most."""
 
     config: ModelConfig
     batch: int
     tasks: int = 2
     cardinalities: "tuple[int, ...]" = synthetic.CARDINALITIES
     numbers: int = 63
+    lists: "tuple[tuple[int, int], ...]" = ()
 
     def schema(self) -> schema_lib.Schema:
         return schema_lib.Schema(
-            tuple(schema_lib.Categorical(f"c{i}", c) for i, c in enumerate(self.cardinalities)),
+            (
+                *(schema_lib.Categorical(f"c{i}", c) for i, c in enumerate(self.cardinalities)),
+                *(schema_lib.Categorical(f"l{i}", c, values=v, separator="|") for i, (c, v) in enumerate(self.lists)),
+            ),
             tuple(schema_lib.Numerical(f"n{i}") for i in range(self.numbers)),
             tuple(schema_lib.Task(f"t{i}", f"label{i}") for i in range(self.tasks)),
         )
 
     def rows(self, count: int, seed: int = 0) -> row_block.Rows:
         rng = np.random.default_rng(seed)
+        ids = [rng.integers(0, c, (count, 1)) for c in self.cardinalities]
+        for cardinality, values in self.lists:
+            own = rng.integers(0, cardinality, (count, values))
+            own[np.arange(values) >= rng.integers(0, values + 1, (count, 1))] = schema_lib.NO_VALUE
+            ids.append(own)
         return row_block.Rows(
-            np.stack([rng.integers(0, c, count) for c in self.cardinalities], 1).astype(np.int32),
+            np.concatenate(ids, axis=1).astype(np.int32),
             rng.normal(size=(count, self.numbers)).astype(np.float32),
             (rng.random((count, self.tasks)) < 0.2).astype(np.uint8),
         )
@@ -68,6 +77,7 @@ SHAPES = {
     "8 tasks": Shape(ModelConfig(), 256, tasks=8),
     "additive": Shape(ModelConfig(template="additive"), 256),
     "paper, 4 tasks": Shape(PAPER, 2048, tasks=4),
+    "lists": Shape(PAPER, 2048, lists=((20, 5), (100_000, 20))),
 }
 
 
@@ -176,8 +186,8 @@ def floor(shape: Shape) -> "tuple[float, float]":
     c, batch, tasks = shape.config, shape.batch, shape.tasks
     outputs = c.experts * (c.expert_units[0] + tasks)
     arithmetic = 0.0
-    for cardinality in shape.cardinalities:
-        way = first_layer.way(cardinality + 1, c.embedding_dim, outputs, batch)
+    for cardinality, listed in [*((c, False) for c in shape.cardinalities), *((c, True) for c, _ in shape.lists)]:
+        way = first_layer.way(cardinality + 1, c.embedding_dim, outputs, batch, listed)
         if way == first_layer.PROJECT:
             arithmetic += 2 * outputs * (2 * batch * (cardinality + 1) + 3 * (cardinality + 1) * c.embedding_dim)
         else:
@@ -189,8 +199,9 @@ def floor(shape: Shape) -> "tuple[float, float]":
     pairs += [*zip((c.expert_units[-1], *c.tower_units), (*c.tower_units, 1))] * tasks
     arithmetic += sum(6 * batch * inputs * units for inputs, units in pairs)
     activations = batch * (c.experts * sum(c.expert_units) + tasks * sum(c.tower_units))
-    inputs = len(shape.cardinalities) * c.embedding_dim + (c.numeric_dim or shape.numbers)
-    parameters = sum(shape.cardinalities) * c.embedding_dim + inputs * outputs + sum(a * b for a, b in pairs)
+    inputs = (len(shape.cardinalities) + len(shape.lists)) * c.embedding_dim + (c.numeric_dim or shape.numbers)
+    rows = sum(shape.cardinalities) + sum(cardinality for cardinality, _ in shape.lists)
+    parameters = rows * c.embedding_dim + inputs * outputs + sum(a * b for a, b in pairs)
     return arithmetic, 4.0 * (13 * activations + 10 * parameters)
 
 

@@ -269,7 +269,7 @@ def _lists(name: str, lists: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
         if not isinstance(values, _SEQUENCES):
             raise errors.PfrecError(f"input {name!r}: takes a list for each row, got {values!r} in row {place}; put it into a list")
     flat = _single(name, [value for values in lists for value in values], dtype)
-    filled = np.full((len(lists), max(1, *map(len, lists)) if lists else 1), b"" if flat.dtype == object else -1, flat.dtype)
+    filled = np.full((len(lists), max([1, *map(len, lists)])), b"" if flat.dtype == object else -1, flat.dtype)
     start = 0
     for row, values in zip(filled, lists):
         row[: len(values)] = flat[start : start + len(values)]
@@ -277,16 +277,24 @@ def _lists(name: str, lists: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
     return filled
 
 
+def _flat(name: str, values: Sequence[Any]) -> np.ndarray:
+    """Single values as an array [rows]."""
+    for place, value in enumerate(values):
+        if isinstance(value, _SEQUENCES):
+            raise errors.PfrecError(f"input {name!r}: takes single values, got {value!r} in row {place}; take it out of its list")
+    return np.asarray(values)
+
+
 def _single(name: str, values: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
     """The values in the type that the server takes; one that it does not know is left to the server to refuse."""
     if dtype in _NUMPY:
         wanted = np.dtype(_NUMPY[dtype])
-        given = np.asarray(values) if len(values) else np.empty(0, wanted)
+        given = _flat(name, values) if len(values) else np.empty(0, wanted)
         if given.dtype.kind not in "iub" + ("f" if dtype == "float32" else ""):
             raise errors.PfrecError(f"input {name!r}: takes {dtype}, got {given.dtype}; convert the values")
         return given.astype(wanted)
     if dtype is None and not isinstance(values, (str, bytes)):
-        given = np.asarray(values)
+        given = _flat(name, values)
         if given.dtype.kind in "iufb":
             return given.astype(np.float32 if given.dtype.kind == "f" else np.int64)
     texts = np.empty(len(values), object)

@@ -141,15 +141,17 @@ def _in_example(dtype: str, listed: bool) -> Any:
 
 
 def _list_ids(values: tf.Tensor, feature: schema_lib.Categorical, tables: Mapping[str, tf.lookup.StaticHashTable]) -> tf.Tensor:
-    """Ids, int32 [rows, feature.values], of lists [rows, any width]."""
-    values = values[:, : feature.values]
+    """Ids, int32 [rows, feature.values], of lists [rows, any width]: of the first values, wherever fillers stand, as in a conversion."""
     if feature.encoding == "identity":
         known = tf.not_equal(values, schema_lib.NO_VALUE)
         ids = tf.where((values >= 0) & (values < feature.cardinality), values, feature.cardinality)
     else:
+        values = tf.strings.strip(values)
         known = tf.not_equal(values, "")
         ids = _text_ids(values, feature, tables)
     ids = tf.where(known, tf.cast(ids, tf.int32), schema_lib.NO_VALUE)
+    fillers_last = tf.argsort(tf.cast(known, tf.int32), direction="DESCENDING", stable=True)
+    ids = tf.gather(ids, fillers_last, batch_dims=1)[:, : feature.values]
     missing = feature.values - tf.shape(ids)[1]
     return tf.ensure_shape(tf.pad(ids, [[0, 0], [0, missing]], constant_values=schema_lib.NO_VALUE), [None, feature.values])
 

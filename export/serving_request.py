@@ -142,7 +142,9 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
     count = rows(request)
     ids = np.full((count, schema.id_columns), schema_lib.NO_VALUE, np.int32)
     for feature, place in zip(schema.categorical, schema.id_places):
-        values = request[feature.name].reshape(count, -1)[:, : feature.values]
+        values = request[feature.name].reshape(count, -1)
+        if feature.values > 1:
+            values = _first_values(values, feature.values)
         if feature.encoding == "identity":
             known = (values >= 0) & (values < feature.cardinality)
             found = np.where(known, values, feature.cardinality)
@@ -166,6 +168,17 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
 def _each(ids: np.ndarray, text: Callable[[int], bytes]) -> np.ndarray:
     """The texts of ids as an object array of their shape; empty where a list has no further value."""
     return texts([b"" if v == schema_lib.NO_VALUE else text(v) for v in ids.ravel().tolist()]).reshape(ids.shape)
+
+
+def _first_values(lists: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` values of each list, without blanks around texts, filled up at the end."""
+    texts_given = lists.dtype == object
+    found = np.full((len(lists), count), b"" if texts_given else schema_lib.NO_VALUE, lists.dtype)
+    for row, values in zip(found, lists.tolist()):
+        own = [value.strip(b" \t\n\v\f\r") if texts_given else value for value in values]
+        own = [value for value in own if value != (b"" if texts_given else schema_lib.NO_VALUE)][:count]
+        row[: len(own)] = own
+    return found
 
 
 def _filler(values: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def holds_lists(values: Any) -> bool:
 
 
 def lists(values: Any, separator: str, limit: int) -> Lists:
-    """A column of lists, or of text that `separator` cuts into values; spaces around a value and empty values do not count.
+    """A column of lists, or of text that `separator` cuts into values; ASCII blanks around a value and empty values do not count.
 
     Args:
       values: the column.
@@ -50,7 +50,7 @@ def lists(values: Any, separator: str, limit: int) -> Lists:
 
     values = arrow(values)
     found = values if holds_lists(values) else compute.split_pattern(of(values), separator)
-    flat = compute.utf8_trim_whitespace(of(compute.list_flatten(found)))
+    flat = compute.ascii_trim_whitespace(of(compute.list_flatten(found)))
     rows = compute.list_parent_indices(found).to_numpy(zero_copy_only=False).astype(np.int64)
     filled = compute.not_equal(flat, "").to_numpy(zero_copy_only=False)
     flat, rows = flat.filter(pa.array(filled)), rows[filled]

@@ -220,9 +220,9 @@ def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: "_Chec
     from pyarrow import compute
 
     if feature.encoding == "hash":
-        return column_text.hash_bucket(_texts(chunk, feature.name), feature.cardinality).astype(np.int32)
+        return column_text.hash_bucket(texts(chunk, feature.name), feature.cardinality).astype(np.int32)
     if feature.encoding == "vocabulary":
-        found = compute.index_in(_texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string()))
+        found = compute.index_in(texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string()))
         return compute.fill_null(found, feature.cardinality).to_numpy(zero_copy_only=False).astype(np.int32)
     values = _numbers(chunk, feature.name, checks)
     missing = np.isnan(values)
@@ -242,7 +242,12 @@ def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: "_Chec
     return np.where(good & ~missing, values, 0).astype(np.int32)
 
 
-def _texts(chunk: source.RawChunk, column: str) -> Any:
+def texts(chunk: source.RawChunk, column: str) -> Any:
+    """A chunk's column as text, see `column_text.of`.
+
+    Raises:
+      PfrecError: where its type has none.
+    """
     return _as_text(chunk, column, column_text.of)
 
 
@@ -319,7 +324,7 @@ def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
     values = column_text.arrow(chunk.columns[column])
     if values.null_count == 0 and pa.types.is_integer(values.type) and not pa.types.is_uint64(values.type):
         return values.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    text = _texts(chunk, column)
+    text = texts(chunk, column)
     filled = compute.not_equal(text, "").to_numpy(zero_copy_only=False)
     checks.require(filled, column, "group_missing", lambda _: "the group is empty; fill it in, or name no group column")
     # At most 18 digits: always within int64. Longer numbers, and those with leading zeros, count as text.

@@ -104,7 +104,9 @@ def _text(columns: "list[_Column]", files: Sequence[raw_file.RawFile], faulty: i
             f"{files[0]}: no column of 0 and 1 that could be a label; a task needs one: derive it first, then infer the schema"
         )
     scenario = next((column for column in columns if _is_scenario(column)), None)
-    group = next((column for column in columns if _GROUP.search(column.name.lower()) and not column.missing), None)
+    group = next(
+        (column for column in columns if _GROUP.search(column.name.lower()) and not column.missing and not column.longest), None
+    )
     lines = [
         f"# A first guess from {columns[0].rows:,} rows of {len(files)} file(s). Edit it: nothing here knows what a column means."
     ]
@@ -137,7 +139,7 @@ def _text(columns: "list[_Column]", files: Sequence[raw_file.RawFile], faulty: i
 
 
 def _is_scenario(column: _Column) -> bool:
-    few = 1 < column.distinct <= _MAX_SCENARIOS and not column.missing and not column.capped
+    few = not column.longest and 1 < column.distinct <= _MAX_SCENARIOS and not column.missing and not column.capped
     return bool(few and _SCENARIO.search(column.name.lower()) and all(source.is_scenario_name(word) for word in column.counted))
 
 
@@ -149,7 +151,7 @@ def _warnings(column: _Column, labels: "list[_Column]") -> list[str]:
     if column.distinct == 1 and not column.missing:
         return [f"is always {next(iter(column.counted))!r}; left out"]
     named = _IDENTIFIER.search(column.name.lower())
-    if column.unlike and (column.whole or not column.numbers):
+    if column.unlike and not _separator(column) and (column.whole or not column.numbers):
         kind = "an identifier" if named else "an identifier in disguise"
         found.append(f"has a value of its own in nearly every row: {kind}; left out")
         return found
@@ -163,9 +165,7 @@ def _warnings(column: _Column, labels: "list[_Column]") -> list[str]:
 def _feature(column: _Column) -> list[str]:
     """The TOML table of a column, with comments."""
     separator = _separator(column)
-    if column.longest:  # lists proper: one that no value holds, which is all that is asked of it
-        separator = next(mark for mark in ("|", ";", "\t") if not any(mark in value for value in column.counted))
-    elif separator:
+    if separator and not column.longest:
         column = _cut(column, separator)
     missing = f"missing {column.missing / column.rows:.2%}"
     name = f"name = {_quoted(column.name)}"
@@ -184,8 +184,9 @@ def _feature(column: _Column) -> list[str]:
     policy = [] if person else ['policy = "shared"']
     private = ["# private: of a person"] if person else []
     head = ["[[categorical]]", f"{name}  # {missing}, {many}", *private]
-    if column.longest > 1:
-        head += [f"values = {column.longest}  # of the longest list", f"separator = {_quoted(separator)}"]
+    if column.longest:
+        values = min(max(column.longest, 2), toml_schema.MAX_VALUES)
+        head += [f"values = {values}  # the longest list has {column.longest}", f"separator = {_quoted(separator)}"]
     if (
         column.whole
         and (column.longest or not column.missing)
@@ -201,8 +202,14 @@ def _feature(column: _Column) -> list[str]:
 
 
 def _separator(column: _Column) -> str:
-    """What cuts a column's texts into the values of lists, as far as that is plain: far fewer values than texts. Empty where nothing does."""
-    if column.longest or column.numbers or column.capped:
+    """What cuts a column's texts into the values of lists, as far as that is plain: far fewer values than texts. Empty where nothing does.
+
+    Of a column of lists proper it is a mark that no value holds.
+    """
+    if column.longest:
+        marks = ("|", ";", "\t", "\x1f", "\x1e", "\x1d")
+        return next((mark for mark in marks if not any(mark in value for value in column.counted)), " ".join(marks))
+    if column.numbers or column.capped:
         return ""
     for separator in ("|", ";"):
         values = {value.strip() for text in column.counted for value in text.split(separator)} - {""}

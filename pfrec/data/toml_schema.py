@@ -193,6 +193,10 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         raise errors.PfrecError(f"{place}: separator goes with a list; say with values how many of its values count at most")
     if values > 1 and any(separator in word for word in vocabulary):
         raise errors.PfrecError(f"{place}: vocabulary: a word holds the separator {separator!r}; choose another with separator")
+    if values > 1 and any(not word or word != word.strip() for word in vocabulary):
+        raise errors.PfrecError(
+            f"{place}: vocabulary: a word is empty or has blanks at its ends, which values of a list never are; mend it"
+        )
     policy = _get(entry, "policy", str, place, "private")
     return schema_lib.Categorical(name, cardinality, policy, encoding, vocabulary, min_count, values, separator)
 

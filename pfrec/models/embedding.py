@@ -23,7 +23,7 @@ def ids_by_feature(ids: tf.Tensor, schema: schema_lib.Schema) -> "list[tf.Tensor
 
 
 def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
-    """`table[ids]`, [rows, dim]; of lists the mean over their values, and zero for an empty one.
+    """`table[ids]`, [rows, dim]; of lists the mean over their values in float32, and zero for an empty one.
 
     Args:
       table: [ids, dim].
@@ -34,9 +34,8 @@ def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
     # Of places without a value nothing is read, so that the gradient has no row for them.
     known = tf.not_equal(ids, schema_lib.NO_VALUE)
     places = tf.where(known)
-    found = tf.gather(table, tf.gather_nd(ids, places))
-    totals = tf.math.unsorted_segment_sum(found, places[:, 0], tf.shape(ids)[0])
-    return totals * tf.cast(shares(known), totals.dtype)
+    found = tf.cast(tf.gather(table, tf.gather_nd(ids, places)), tf.float32)  # a table kept in half precision is not summed in it
+    return tf.math.unsorted_segment_sum(found, places[:, 0], tf.shape(ids)[0]) * shares(known)
 
 
 def shares(known: tf.Tensor) -> tf.Tensor:

@@ -148,6 +148,16 @@ def test_client_says_what_was_refused(connect) -> None:
             model.predict({**FEATURES, "tags": ["sale", "gift"]})
         with pytest.raises(errors.PfrecError, match="input 'visited': takes int64, got float64"):
             model.predict({**FEATURES, "visited": [[1.5], []]})
+        for nested in ([[3], [1, 2]], [[3], [4]]):
+            with pytest.raises(errors.PfrecError, match=r"input '101': takes single values, got \[3\] in row 0"):
+                model.predict({**FEATURES, "101": nested})
+        arrays = {
+            **FEATURES,
+            "visited": np.array([[5, 0], [1, -1]]),
+            "tags": serving_request.texts([b"new", b""] * 2).reshape(2, 2),
+        }
+        lists = {**FEATURES, "visited": [[5, 0], [1]], "tags": [["new"], ("new",)]}
+        np.testing.assert_array_equal(model.predict(arrays)["click"], model.predict(lists)["click"])
     with connect("router") as router:
         assert router.predict({**FEATURES, "scenario": ["ES", "NL"]})["click"].shape == (2,)
         with pytest.raises(client.ServingError, match="unknown scenario"):

@@ -189,6 +189,19 @@ def test_large_features_keep_their_embedding_in_half_the_bytes(schema: schema_li
     assert np.abs(exact - rounded).max() > 10 * np.abs(given - rounded).max()
 
 
+def test_means_of_lists_are_not_taken_in_half_precision(schema: schema_lib.Schema) -> None:
+    user, item = schema.categorical
+    listed = dataclasses.replace(schema, categorical=(dataclasses.replace(user, values=8, separator="|"), item))
+    network = _trained(listed, CONFIG)
+    folded = folding.fold(network, embedding_dtype="float16")
+    network.embeddings[0].table.assign(folded.lookups[0][1].astype(np.float32))
+    single = conftest.random_rows(schema, 60, seed=5)
+    users = np.random.default_rng(1).integers(0, 13, (60, 8), dtype=np.int32)
+    rows = dataclasses.replace(single, categorical=np.concatenate([users, single.categorical[:, 1:]], axis=1))
+    given = folded_network.FoldedNetwork(folded)(_inputs(rows))["ctr"]
+    np.testing.assert_allclose(given, _reference(network, rows)["ctr"], rtol=1e-4, atol=1e-4)
+
+
 def test_only_an_mmoe_itself_is_folded(schema: schema_lib.Schema) -> None:
     class Other(mmoe.MMoE):
         """Might compute anything."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from export import interface, serving_module, serving_request, signature
 from pfrec import errors
-from pfrec.data import column_text
+from pfrec.data import column_text, encoding, source
 from pfrec.data import schema as schema_lib
 from tests.export import tiny
 
@@ -43,8 +43,8 @@ def test_encoding_by_hand(encode: Any) -> None:
             "101": np.array([0, 4, 5, -1], np.int64),
             "city": _texts(b"Delft", b"", b"17", b"Delft"),
             "device": _texts(b"phone", "\u7535\u8111".encode(), b"Phone", b""),
-            "visited": np.array([[0, 5, 6, 1], [-1, -1, -1, -1], [-1, 2, -1, -1], [2, 2, -2, 0]], np.int64),
-            "tags": _texts(b"gift", b"", b"gold", b"new").reshape(4, 1),
+            "visited": np.array([[0, 5, 6, 1], [-1, -1, -1, -1], [-1, 2, -1, 3], [2, 2, -2, 0]], np.int64),
+            "tags": _texts(b" gift", b"\t", b"gold", b"new").reshape(4, 1),
             "words": _texts(*([b""] * 12)).reshape(4, 3),
             "price": np.array([1.0, np.nan, np.inf, -np.inf], np.float32),
             "age": np.array([np.nan, 3.0, 0.0, -2.0], np.float32),
@@ -54,8 +54,8 @@ def test_encoding_by_hand(encode: Any) -> None:
     assert ids.dtype == np.int32
     assert ids[:, 0].tolist() == [0, 4, 5, 5]
     assert ids[:, 2].tolist() == [0, 2, 3, 3]
-    # At most three count; 6 and -2 are unknown; -1 is no value.
-    assert ids[:, 3:6].tolist() == [[0, 5, 6], [-1, -1, -1], [-1, 2, -1], [2, 2, 6]]
+    # The first three count; 6 and -2 are unknown; -1 is no value, wherever it stands; blanks around a word do not count.
+    assert ids[:, 3:6].tolist() == [[0, 5, 6], [-1, -1, -1], [2, 3, -1], [2, 2, 6]]
     assert ids[:, 6:8].tolist() == [[2, -1], [-1, -1], [3, -1], [0, -1]]
     assert ids[:, 8:].tolist() == [[-1] * 4] * 4
     assert encoded["numerical"].numpy().tolist() == [[1.0, -1.0], [0.5, 3.0], [0.5, 0.0], [0.5, -2.0]]
@@ -81,6 +81,23 @@ def test_encoding_equals_the_reference(encode: Any, values: Any) -> None:
     ids, numbers = serving_request.reference_ids(request, tiny.SCHEMA)
     np.testing.assert_array_equal(encoded["categorical"], ids)
     np.testing.assert_array_equal(encoded["numerical"], numbers)
+
+
+@hypothesis.given(
+    st.lists(st.lists(st.sampled_from(["", " ", "new", " gift ", "\u65b0", "sale\t"]), max_size=5), min_size=1, max_size=6)
+)
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_lists_are_encoded_as_they_are_converted(encode: Any, lists: Any) -> None:
+    feature = tiny.SCHEMA.categorical[4]
+    schema = schema_lib.Schema((feature,), (), (schema_lib.Task("t", "t"),))
+    chunk = source.RawChunk(pathlib.Path("raw"), np.arange(len(lists)), {"tags": pa.array(lists), "t": np.zeros(len(lists))})
+    width = max(1, *map(len, lists))
+    request = serving_request.random(tiny.SERVED, len(lists), seed=0)
+    filled = [word.encode() for row in lists for word in [*row, *[""] * (width - len(row))]]
+    request["tags"] = _texts(*filled).reshape(len(lists), width)
+    converted = encoding.encode(chunk, schema)[0].categorical
+    np.testing.assert_array_equal(encode(request)["categorical"][:, 6:8], converted)
+    np.testing.assert_array_equal(serving_request.reference_ids(request, tiny.SCHEMA)[0][:, 6:8], converted)
 
 
 def test_rows_survive_as_a_request() -> None:

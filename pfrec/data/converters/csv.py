@@ -14,7 +14,7 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import column_text, csv_stream, raw_file, source, toml_schema
+from pfrec.data import csv_stream, encoding, raw_file, source, toml_schema
 
 ENDINGS = (".csv", ".csv.gz")
 
@@ -86,7 +86,7 @@ def columns_and_scenarios(
 
 def with_scenario(chunk: source.RawChunk, column: str) -> source.RawChunk:
     """The chunk with `scenario` from a column; rows whose scenario cannot be a directory's name become faults."""
-    names = column_text.of(chunk.columns[column])
+    names = encoding.texts(chunk, column)
     encoded = names.dictionary_encode()
     wrong = np.array([not source.is_scenario_name(name) for name in encoded.dictionary.to_pylist()], bool)
     bad = wrong[encoded.indices.to_numpy(zero_copy_only=False)] if len(names) else np.zeros(0, bool)

@@ -135,8 +135,9 @@ def _feature(name: str, vocabularies: "Mapping[str, tuple[str, ...]]") -> schema
 
 def _words(name: str, texts: Sequence[str]) -> tuple[str, ...]:
     """The values in the texts of a column, in order."""
-    separator = _LISTS[name][0] if name in _LISTS else None
-    words = {word.strip() for text in texts for word in (text.split(separator) if separator else [text])}
+    words = set(texts)
+    if name in _LISTS:
+        words = {word.strip() for text in texts for word in text.split(_LISTS[name][0])}
     return tuple(sorted(words - {""}))
 
 

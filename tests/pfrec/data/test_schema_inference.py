@@ -171,3 +171,35 @@ def test_a_type_that_is_no_feature_is_named(tmp_path):
     parquet.write_table(pa.table({"where": [{"x": 1}], "click": [1]}), tmp_path / "log.parquet")
     with pytest.raises(errors.PfrecError, match="column 'where' holds struct"):
         schema_inference.infer("parquet", tmp_path / "log.parquet")
+
+
+def test_lists_that_a_schema_could_not_say_before_are_said(tmp_path):
+    """Of one value each; longer than any may be; with every usual mark in their values; by the name of a scenario or a group."""
+    table = pa.table(
+        {
+            "country": [["nl"], ["es"], ["nl"]] * 20,
+            "user_id": [["a"], ["b"], ["c"]] * 20,
+            "long": [["x"] * 1500, ["y"], []] * 20,
+            "marks": [["a|b"], ["c;d"], ["e\tf"]] * 20,
+            "click": [0, 1, 1, 0] * 15,
+        }
+    )
+    parquet.write_table(table, tmp_path / "log.parquet")
+    text = schema_inference.infer("parquet", tmp_path / "log.parquet")
+    described = toml_schema.read_text(text, place="here")
+    assert (described.scenario_column, described.schema.group) == (None, None)
+    assert {f.name: f.values for f in described.schema.categorical} == {"country": 2, "user_id": 2, "long": 1024, "marks": 2}
+    (tmp_path / "s.toml").write_text(text)
+    convert.convert("parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_text(text.replace("[scenario]", '[scenario]\ncolumn = "country"').replace("# each file", "#"))
+    with pytest.raises(errors.PfrecError, match="column 'country' holds list"):
+        convert.convert("parquet", tmp_path / "log.parquet", tmp_path / "other", schema_path=tmp_path / "s.toml")
+
+
+def test_few_rows_of_lists_are_no_identifier(tmp_path):
+    draw = random.Random(1)
+    genres = [f"g{i}" for i in range(18)]
+    rows = [{"genres": "|".join(draw.sample(genres, 4)), "click": draw.randint(0, 1)} for _ in range(200)]
+    (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
+    found = _categorical(schema_inference.infer("csv", tmp_path / "log.csv"))
+    assert (found["genres"].vocabulary, found["genres"].values) == (tuple(sorted(genres)), 4)

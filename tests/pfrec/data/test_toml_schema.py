@@ -150,6 +150,7 @@ def test_a_list_has_a_number_of_values_and_a_separator():
         ({"separator": "|"}, "separator goes with a list"),
         ({"values": 2, "separator": ""}, "separator = '' must be text in quotes"),
         ({"values": 2, "separator": "o"}, "a word holds the separator 'o'"),
+        ({"values": 2, "vocabulary": ["war", " love"]}, "a word is empty or has blanks at its ends"),
     ],
 )
 def test_mistakes_of_lists_are_named(keys, message):

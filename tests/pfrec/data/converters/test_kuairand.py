@@ -71,6 +71,11 @@ def test_logs_are_joined_with_their_features(tmp_path, name):
             assert words == [value[:-2] if value.endswith(".0") else value for value in expected]
 
 
+def test_only_tags_are_cut_into_values():
+    assert kuairand._words("tag", ["12, 65", "", "7"]) == ("12", "65", "7")
+    assert kuairand._words("upload_type", [" Long", "a,b", ""]) == (" Long", "a,b")
+
+
 def test_scenarios_and_tasks_may_be_chosen(tmp_path):
     raw = raw_layouts.write_kuairand(tmp_path / "raw")
     options = {"scenarios": ["tab_3", "0"], "tasks": ["follow"], "sample_users": 0.5}
