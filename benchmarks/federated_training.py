@@ -1,4 +1,4 @@
-"""Rounds of federated training with the fast MMoE and with the plain Keras form, interleaved in one worker.
+"""Rounds of federated training with the fast MMoE and with the plain Keras form, interleaved, each in a worker of its own.
 
     python benchmarks/federated_training.py [--quick] [--repeats=N] [--rows=N] [--paper]
 
@@ -7,25 +7,26 @@ is JSON: `vs_keras`, how many times as fast a round is with the fast form.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import sys
-import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import numpy as np
-import tensorflow_federated as tff
-from local_training import PAPER
 
+from benchmarks import resident_runs
+from benchmarks.local_training import PAPER
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import synthetic
 from pfrec.models import mmoe
 from pfrec.models.config import ModelConfig
-from tff_process import federated, plan, worker
+from tff_process import plan
+from tff_process.runtime import resident
 
 
 def main() -> None:
@@ -37,21 +38,21 @@ def main() -> None:
     arguments = parser.parse_args()
     repeats, rows = (2, 4000) if arguments.quick else (arguments.repeats, arguments.rows)
     config, batch = (PAPER, 2048) if arguments.paper else (ModelConfig(), 256)
-    with tempfile.TemporaryDirectory() as folder:
-        data = synthetic.generate(pathlib.Path(folder) / "data", scenarios=2, rows=rows)
-        dataset = dataset_lib.Dataset.open(data)
-        with worker.Worker(pathlib.Path(folder) / "worker.log") as running:
-            with tff.framework.get_context_stack().install(running.context()):
-                sides = {}
-                for name in ("plain", "fast"):
-                    mmoe.MMoE.use_plain = name == "plain"  # read while the computations are traced, which is now
-                    sides[name] = federated.FederatedTraining(plan.Plan("local", batch_size=batch, model=config), dataset)
-                times: dict[str, list[float]] = {name: [] for name in sides}
-                for number in range(repeats + 1):
-                    for name, side in sides.items():
-                        start = time.perf_counter()
-                        side.train_round(number)
-                        times[name].append(time.perf_counter() - start)
+    with resident_runs.directory() as folder, contextlib.ExitStack() as stack:
+        data = dataset_lib.Dataset.open(synthetic.generate(folder / "data", scenarios=2, rows=rows))
+        sides = {}
+        for name in ("plain", "fast"):
+            mmoe.MMoE.use_plain = name == "plain"  # read while the computations are traced, which is now
+            resident.forget_compiled()  # nothing of a plan tells the two apart
+            asked = plan.Plan("local", batch_size=batch, model=config)
+            sides[name] = stack.enter_context(resident_runs.training(asked, data, folder / name, concurrent=1))
+        times: dict[str, list[float]] = {name: [] for name in sides}
+        for number in range(repeats + 1):
+            for name, side in sides.items():
+                start = time.perf_counter()
+                side.train_round(number)
+                times[name].append(time.perf_counter() - start)
+                resident_runs.forget_versions(folder / name, side)
     plain, fast = (float(np.median(times[name][1:])) for name in ("plain", "fast"))
     print(f"plain {plain:.2f} s a round, fast {fast:.2f} s: {plain / fast:.2f}")
     print(json.dumps({"vs_keras": round(plain / fast, 3)}))

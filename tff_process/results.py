@@ -44,6 +44,7 @@ def to_json(
     for row in rows:
         plan, cell = plans[row.entry], next(c for c in cells if c.entry.name == row.entry)
         reached = standings.rounds_to(cells, row.entry, target) if target and standings.communicates(cells, row) else None
+        by_seed = {c.seed: c.auc for c in cells if c.entry.name == row.entry}
         against = standings.difference(cells, own.entry, row.entry) if own and own.entry != row.entry else None
         entries[row.entry] = {
             "algorithm": row.algorithm,
@@ -51,8 +52,12 @@ def to_json(
             "settings": dict(cell.entry.settings),
             "leaves": list(cell.leaves),
             "knobs": knobs(row.algorithm, plan),
-            "seeds": sorted(c.seed for c in cells if c.entry.name == row.entry),
-            "test_auc": {"mean": row.mean, "deviation": _known(row.deviation)},
+            "seeds": sorted(by_seed),
+            "test_auc": {
+                "mean": row.mean,
+                "deviation": _known(row.deviation),
+                "by_seed": [by_seed[seed] for seed in sorted(by_seed)],
+            },
             "valid_auc": row.valid,
             "speaks_for_its_algorithm": row.speaks,
             "subject_minus_it": against and {"mean": against.mean, "half_width": _known(against.half_width)},

@@ -156,6 +156,7 @@ def test_what_each_was_given_is_on_record():
     assert found["entries"]["local"]["knobs"] == {}
     assert found["entries"]["pf_msmtrec"]["bytes_to_target"] == 2000
     assert found["entries"]["local"]["subject_minus_it"]["mean"] == pytest.approx(0.025)
+    assert found["entries"]["local"]["test_auc"]["by_seed"] == [0.70, 0.72]
     json.dumps(found, allow_nan=False)
 
 

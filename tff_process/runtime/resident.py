@@ -29,6 +29,11 @@ _log = logging.getLogger(__name__)
 _COMPILED: "dict[str, Any]" = {}
 
 
+def forget_compiled() -> None:
+    """Drops what was traced for the last run: for a caller that changed what is traced and no plan names."""
+    _COMPILED.clear()
+
+
 class ResidentTraining(federated.Federation):
     """One run's federated training on workers that are up.
 

@@ -1,0 +1,51 @@
+"""What several comparisons say together: the mean of each algorithm over data sets, and by how much one stands before the others.
+
+    python benchmarks/over_datasets.py docs/results/*/results.json [--subject=pf_msmtrec]
+
+Of each algorithm the entry that speaks for it counts, in each comparison. Differences are of means over the data sets, paired by seed, with
+95% intervals. Prints a Markdown table; an algorithm that a comparison lacks is left out.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from tff_process import paired
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", type=pathlib.Path)
+    parser.add_argument("--subject", default="pf_msmtrec")
+    arguments = parser.parse_args()
+    tables = [by_algorithm(json.loads(path.read_text(encoding="utf-8"))) for path in arguments.results]
+    common = set(tables[0]).intersection(*tables[1:])
+    # By seed, the mean over data sets.
+    means = {name: [statistics.mean(values) for values in zip(*(table[name] for table in tables))] for name in common}
+    print(f"| algorithm | {' | '.join(path.parent.name for path in arguments.results)} | mean | {arguments.subject} minus it |")
+    print("| --- " * (len(tables) + 3) + "|")
+    for name in sorted(common, key=lambda name: -statistics.mean(means[name])):
+        cells = [f"{statistics.mean(table[name]):.4f}" for table in tables]
+        gap = "-"
+        if name != arguments.subject:
+            found = paired.interval([own - other for own, other in zip(means[arguments.subject], means[name])])
+            gap = f"{found.mean:+.4f} ± {found.half_width:.4f}"
+        print(f"| {name} | {' | '.join(cells)} | {statistics.mean(means[name]):.4f} | {gap} |")
+
+
+def by_algorithm(result: "dict[str, Any]") -> "dict[str, list[float]]":
+    """The mean test AUC by seed of each algorithm."""
+    return {
+        entry["algorithm"]: entry["test_auc"]["by_seed"]
+        for entry in result["entries"].values()
+        if entry["speaks_for_its_algorithm"]
+    }
+
+
+if __name__ == "__main__":
+    main()
