@@ -8,11 +8,13 @@ Of each algorithm the entry that speaks for it counts, in each comparison. Diffe
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import sys
 from typing import Any
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tff_process import paired
