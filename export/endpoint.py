@@ -1,4 +1,4 @@
-"""The checks of a running model server: its answers against those of a version's files, and that errors are errors."""
+"""What the checks of a running model server share, whichever protocol it is asked by: what it has to give, and what it has to refuse."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from export import capi, interface, malformed, manifest, serving_request, signature, verification, warmup
+from export import capi, interface, malformed, manifest, serving_request, signature, warmup
 from pfrec import errors
 
 # The server is another build of TensorFlow, perhaps on a GPU: sums are taken in another order than here.
@@ -111,28 +111,3 @@ def require_refusals(outcomes: "Sequence[tuple[str, Optional[str]]]") -> str:
     if answered:
         raise errors.PfrecError(f"answered, and has to be an error: {', '.join(answered)}")
     return f"{len(outcomes)} requests refused: {', '.join(name for name, _ in outcomes)}"
-
-
-def check(directory: pathlib.Path, *, grpc: Optional[str], rest: Optional[str], timeout: float) -> "list[verification.Check]":
-    """Holds a running server against a version's files.
-
-    Args:
-      directory: of a version that passed `verification.verify`; its name is the version asked for, where that is a number.
-      grpc: HOST:PORT of the server's gRPC port; None to leave it out.
-      rest: HOST:PORT of its REST port; None to leave it out.
-      timeout: deadline of each request, in seconds.
-
-    Raises:
-      PfrecError: where no server answers in time, or the directory cannot be read.
-    """
-    from export import grpc_endpoint, rest_endpoint
-
-    wanted, made = expected(directory), verification.Checklist()
-    try:
-        if grpc is not None:
-            grpc_endpoint.check(made, wanted, grpc, timeout)
-        if rest is not None:
-            rest_endpoint.check(made, wanted, rest, timeout)
-    except UnreachableError as error:
-        raise errors.PfrecError(str(error)) from error
-    return made.checks

@@ -75,9 +75,9 @@ def _main(argv: "list[str]") -> None:
         report = verification.verify(directory)
         checks = list(report.checks)
         if report.ok and (values.endpoint or values.rest_endpoint):
-            from export import endpoint
+            from export import running_server
 
-            checks += endpoint.check(directory, grpc=values.endpoint, rest=values.rest_endpoint, timeout=values.timeout)
+            checks += running_server.check(directory, grpc=values.endpoint, rest=values.rest_endpoint, timeout=values.timeout)
         print(directory)
         for check in checks:
             print(f"  {'ok  ' if check.ok else 'FAIL'}  {check.name:<16}  {check.detail}", flush=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from export import building, client, endpoint, publish, server_config, serving_request, verification
+from export import building, client, endpoint, publish, running_server, server_config, serving_request, verification
 from pfrec import errors
 from tests.export import stand_in_server, tiny
 
@@ -55,7 +55,7 @@ def _failed(checks: "list[verification.Check]") -> "dict[str, str]":
 @pytest.mark.parametrize("model", ["NL", "router"])
 def test_good_server_passes(server: stand_in_server.Running, model: str) -> None:
     directory = server.models._serving / model / "1"
-    made = endpoint.check(directory, grpc=server.grpc, rest=server.rest, timeout=30)
+    made = running_server.check(directory, grpc=server.grpc, rest=server.rest, timeout=30)
     assert _failed(made) == {}
     assert [check.name for check in made] == [
         f"{protocol} {name}" for protocol in ("gRPC", "REST") for name in ("status", "metadata", "answers", "refusals")
@@ -69,11 +69,11 @@ def test_server_with_another_model_fails(
     server: stand_in_server.Running, versions: "list[dict[str, pathlib.Path]]", tmp_path: pathlib.Path
 ) -> None:
     other = shutil.copytree(versions[1]["NL"], tmp_path / "1")
-    failed = _failed(endpoint.check(other, grpc=server.grpc, rest=server.rest, timeout=30))
+    failed = _failed(running_server.check(other, grpc=server.grpc, rest=server.rest, timeout=30))
     assert set(failed) == {"gRPC answers", "REST answers"}
     assert "from the files here, above 0.0001" in failed["gRPC answers"]
     absent = shutil.copytree(versions[0]["NL"], tmp_path / "7")
-    failed = _failed(endpoint.check(absent, grpc=server.grpc, rest=None, timeout=30))
+    failed = _failed(running_server.check(absent, grpc=server.grpc, rest=None, timeout=30))
     assert "NOT_FOUND" in failed["gRPC answers"]
     assert "version 7 is not available" in failed["gRPC status"]
 
@@ -84,16 +84,16 @@ def test_server_that_answers_what_must_be_an_error_fails(server: stand_in_server
     monkeypatch.setattr(
         endpoint, "errors_expected", lambda served: [endpoint.malformed.Malformed("a good request", "serving_default", good, "")]
     )
-    failed = _failed(endpoint.check(directory, grpc=server.grpc, rest=server.rest, timeout=30))
+    failed = _failed(running_server.check(directory, grpc=server.grpc, rest=server.rest, timeout=30))
     assert set(failed) == {"gRPC refusals", "REST refusals"}
     assert "has to be an error: a good request" in failed["REST refusals"]
 
 
 def test_no_server(exported: pathlib.Path) -> None:
     with pytest.raises(errors.PfrecError, match=r"127\.0\.0\.1:1: no connection within 0\.5 s; start the model server"):
-        endpoint.check(exported, grpc="127.0.0.1:1", rest=None, timeout=0.5)
+        running_server.check(exported, grpc="127.0.0.1:1", rest=None, timeout=0.5)
     with pytest.raises(errors.PfrecError, match=r"127\.0\.0\.1:1: .*refused; start the model server"):
-        endpoint.check(exported, grpc=None, rest="127.0.0.1:1", timeout=0.5)
+        running_server.check(exported, grpc=None, rest="127.0.0.1:1", timeout=0.5)
 
 
 FEATURES = {
@@ -215,7 +215,7 @@ def test_new_version_replaces_the_old_one_under_load(versions: "list[dict[str, p
                 _wait(lambda: all(running.models.versions(scenario) == [2] for scenario in SCENARIOS))
                 for scenario in SCENARIOS:
                     assert publish.retire(tmp_path / scenario, 1) == [1]
-                    made = endpoint.check(tmp_path / scenario / "2", grpc=running.grpc, rest=running.rest, timeout=30)
+                    made = running_server.check(tmp_path / scenario / "2", grpc=running.grpc, rest=running.rest, timeout=30)
                     assert _failed(made) == {}
             finally:
                 done.set()
