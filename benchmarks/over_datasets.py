@@ -1,9 +1,10 @@
 """What several comparisons say together: the mean of each algorithm over data sets, and by how much one stands before the others.
 
     python benchmarks/over_datasets.py docs/results/*/results.json [--subject=pf_msmtrec]
+    python benchmarks/over_datasets.py --entries docs/results/ablation/*.json
 
-Of each algorithm the entry that speaks for it counts, in each comparison. Differences are of means over the data sets, paired by seed, with
-95% intervals. Prints a Markdown table; an algorithm that a comparison lacks is left out.
+Of each algorithm the entry that speaks for it counts, in each comparison; with `--entries` every entry by itself, as in an ablation. Differences
+are of means over the data sets, paired by seed, with 95% intervals. Prints a Markdown table; what a comparison lacks is left out.
 """
 
 import argparse
@@ -24,12 +25,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=pathlib.Path)
     parser.add_argument("--subject", default="pf_msmtrec")
+    parser.add_argument("--entries", action="store_true")
     arguments = parser.parse_args()
-    tables = [by_algorithm(json.loads(path.read_text(encoding="utf-8"))) for path in arguments.results]
+    tables = [by_name(json.loads(path.read_text(encoding="utf-8")), arguments.entries) for path in arguments.results]
     common = set(tables[0]).intersection(*tables[1:])
     # By seed, the mean over data sets.
     means = {name: [statistics.mean(values) for values in zip(*(table[name] for table in tables))] for name in common}
-    print(f"| algorithm | {' | '.join(path.parent.name for path in arguments.results)} | mean | {arguments.subject} minus it |")
+    titles = [path.stem if arguments.entries else path.parent.name for path in arguments.results]
+    print(f"| algorithm | {' | '.join(titles)} | mean | {arguments.subject} minus it |")
     print("| --- " * (len(tables) + 3) + "|")
     for name in sorted(common, key=lambda name: -statistics.mean(means[name])):
         cells = [f"{statistics.mean(table[name]):.4f}" for table in tables]
@@ -40,12 +43,12 @@ def main() -> None:
         print(f"| {name} | {' | '.join(cells)} | {statistics.mean(means[name]):.4f} | {gap} |")
 
 
-def by_algorithm(result: "dict[str, Any]") -> "dict[str, list[float]]":
-    """The mean test AUC by seed of each algorithm."""
+def by_name(result: "dict[str, Any]", entries: bool) -> "dict[str, list[float]]":
+    """The mean test AUC by seed of each algorithm, or of each entry."""
     return {
-        entry["algorithm"]: entry["test_auc"]["by_seed"]
-        for entry in result["entries"].values()
-        if entry["speaks_for_its_algorithm"]
+        name if entries else entry["algorithm"]: entry["test_auc"]["by_seed"]
+        for name, entry in result["entries"].items()
+        if entries or entry["speaks_for_its_algorithm"]
     }
 
 
