@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=["small", "large", "wide"])
     parser.add_argument(
-        "--large_rows", type=int, default=204_800, help="Rows of a client of the large model, of which a stretch is a quarter."
+        "--large_rows", type=int, default=409_600, help="Rows of a client of the large model, of which a stretch is a quarter."
     )
     parser.add_argument("--wide_rows", type=int, default=409_600, help="The same of the wide model.")
     arguments = parser.parse_args()

@@ -115,7 +115,7 @@ def test_a_step_equals_the_plain_form(cardinalities, numbers, tasks, rows, confi
     # Rows and widths are small: without its price every way to read a feature is taken, with it none but lookup.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first_layer, "_OPERATIONS_COST", operations_cost)
-        assert_equal_steps(make_schema(cardinalities, numbers, tasks, lists), config, rows, tolerance=2e-5)
+        assert_equal_steps(make_schema(cardinalities, numbers, tasks, lists), config, rows)
 
 
 @pytest.mark.parametrize("template", ["none", "additive", "hadamard"])
