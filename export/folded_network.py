@@ -90,18 +90,17 @@ class FoldedNetwork(tf.Module):
             chosen = tf.gather(inputs["categorical"], tf.constant(columns, tf.int32), axis=1)
             ids = tf.reshape(chosen + tf.constant(folded.offsets, tf.int32), [-1])
             segments = tf.repeat(tf.range(tf.shape(chosen)[0]), len(folded.folded))
-        rest = [tf.cast(self._looked_up(inputs["categorical"], position, table), tf.float32) for position, table in self._lookups]
+        found = [
+            embedding.look_up(table, embedding.ids_at(inputs["categorical"], folded.places[position]))
+            for position, table in self._lookups
+        ]
+        rest = [tf.cast(part, tf.float32) for part in found]
         if self._scale is not None:
             numbers = inputs["numerical"] * self._scale + self._offset
             if self._projection is not None:
                 numbers = tf.nn.bias_add(tf.matmul(numbers, self._projection[0]), self._projection[1])
             rest.append(numbers)
         return ids, segments, tf.concat(rest, axis=1) if rest else None
-
-    def _looked_up(self, ids: tf.Tensor, position: int, table: tf.Variable) -> tf.Tensor:
-        place = self.folded.places[position]
-        single = place.stop - place.start == 1
-        return embedding.look_up(table, ids[:, place.start] if single else ids[:, place])
 
     def _make(self, name: str, values: Optional[np.ndarray]) -> Optional[tf.Variable]:
         if values is None:

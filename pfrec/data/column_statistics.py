@@ -54,7 +54,7 @@ class ColumnStatistics:
         """Counts a column of lists; an empty one is missing."""
         import pyarrow as pa
 
-        found = column_text.lists(values, "", len(values) + MAX_DISTINCT)
+        found = column_text.lists(values, "")
         rows: list[list[str]] = [[] for _ in range(len(values))]
         for value, row in zip(found.values.to_pylist(), found.rows.tolist()):
             rows[row].append(value)

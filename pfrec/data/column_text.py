@@ -1,7 +1,7 @@
 """Columns of any kind as Arrow arrays, as text, as hashes and as lists of values."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -34,13 +34,13 @@ def holds_lists(values: Any) -> bool:
     )
 
 
-def lists(values: Any, separator: str, limit: int) -> Lists:
+def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
     """A column of lists, or of text that `separator` cuts into values; ASCII blanks around a value and empty values do not count.
 
     Args:
       values: the column.
       separator: between the values of a text.
-      limit: how many values of a row are kept: the first ones.
+      limit: how many values of a row are kept: the first ones; None for all.
 
     Raises:
       ArrowInvalid, ArrowNotImplementedError: where its type, or that of its lists' values, has no text.
@@ -55,6 +55,8 @@ def lists(values: Any, separator: str, limit: int) -> Lists:
     filled = compute.not_equal(flat, "").to_numpy(zero_copy_only=False)
     flat, rows = flat.filter(pa.array(filled)), rows[filled]
     places = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    if limit is None:
+        return Lists(flat, rows, places)
     kept = places < limit
     return Lists(flat.filter(pa.array(kept)), rows[kept], places[kept])
 

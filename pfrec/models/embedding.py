@@ -22,6 +22,11 @@ def ids_by_feature(ids: tf.Tensor, schema: schema_lib.Schema) -> "list[tf.Tensor
     ]
 
 
+def ids_at(ids: tf.Tensor, place: slice) -> tf.Tensor:
+    """The ids of one feature alone, of the shape that `ids_by_feature` gives; `place` is its one of `schema.id_places`."""
+    return ids[:, place.start] if place.stop - place.start == 1 else ids[:, place]
+
+
 def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
     """`table[ids]`, [rows, dim]; of lists the mean over their values in float32, and zero for an empty one.
 

@@ -148,7 +148,7 @@ class FirstLayer:
             variable.append(
                 _joint_look_up([tables[f] for f in joint], tf.gather(ids, columns, axis=1) if len(joint) < ids.shape[1] else ids)
             )
-        variable += [embedding.look_up(tables[f], ids[:, places[f]] if listed[f] else ids[:, places[f].start]) for f in alone]
+        variable += [embedding.look_up(tables[f], embedding.ids_at(ids, places[f])) for f in alone]
         if numbers is not None and projection is not None and not numbers_fold(int(numbers.shape[1]), self._widths[-1]):
             variable.append(tf.nn.bias_add(matmul(numbers, projection[0]), projection[1]))
             order.append(place)
@@ -156,7 +156,7 @@ class FirstLayer:
         self._rows += [_as_it_is(f) for f in order]
         for f, name in enumerate(ways):
             if name == OCCURRING:
-                distinct, position = tf.unique(ids[:, places[f].start])
+                distinct, position = tf.unique(embedding.ids_at(ids, places[f]))
                 self._added.append((f, tf.gather(tables[f], distinct), position))
         self._constant = _joined(constant)
         self._variable = _joined(variable)
