@@ -172,18 +172,23 @@ def _each(ids: np.ndarray, text: Callable[[int], bytes]) -> np.ndarray:
 
 def _first_values(lists: np.ndarray, count: int) -> np.ndarray:
     """The first `count` values of each list, without blanks around texts, filled up at the end."""
-    texts_given = lists.dtype == object
-    found = np.full((len(lists), count), b"" if texts_given else schema_lib.NO_VALUE, lists.dtype)
+    nothing = _no_value(lists)
+    found = np.full((len(lists), count), nothing, lists.dtype)
     for row, values in zip(found, lists.tolist()):
-        own = [value.strip(b" \t\n\v\f\r") if texts_given else value for value in values]
-        own = [value for value in own if value != (b"" if texts_given else schema_lib.NO_VALUE)][:count]
+        own = [value.strip(b" \t\n\v\f\r") if lists.dtype == object else value for value in values]
+        own = [value for value in own if value != nothing][:count]
         row[: len(own)] = own
     return found
 
 
 def _filler(values: np.ndarray) -> np.ndarray:
     """Where lists have no value, bool of their shape."""
-    return np.asarray(values == (b"" if values.dtype == object else schema_lib.NO_VALUE), bool)
+    return np.asarray(values == _no_value(values), bool)
+
+
+def _no_value(lists: np.ndarray) -> "bytes | int":
+    """What fills up lists of texts (an object array) or ids."""
+    return b"" if lists.dtype == object else schema_lib.NO_VALUE
 
 
 def texts(values: "list[bytes]") -> np.ndarray:

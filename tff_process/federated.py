@@ -75,7 +75,7 @@ class Federation:
       algorithm: the algorithm, with the plan's sharing rules applied.
       tagged: the variables of the client model.
       layout: the same as data, under the algorithm's policy.
-      stretches: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_round`: as many as
+      stretches: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_stretch`: as many as
         the plan's `aggregations`, fewer where a client has fewer batches, one where nothing is shared.
     """
 
@@ -102,6 +102,15 @@ class Federation:
         self._participations = [0] * len(dataset.scenarios)
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
         self.stretches = min(plan.aggregations, *steps) if self.layout.uploaded else 1
+
+    def train_round(self, round_number: int) -> RoundReport:
+        """Trains round `round_number` (from 0): its stretches in turn."""
+        first = round_number * self.stretches
+        return whole_round([self.train_stretch(number) for number in range(first, first + self.stretches)])
+
+    def train_stretch(self, number: int) -> RoundReport:
+        """Trains stretch `number`, counted from 0 over all rounds, and aggregates it; absent clients keep what they have."""
+        raise NotImplementedError("each runtime has its own")
 
     def _process_arguments(self) -> "tuple[Any, ...]":
         """The arguments of `process.parts` and `process.build`."""
@@ -163,9 +172,8 @@ class FederatedTraining(Federation):
         self._state = self.process.iterative.initialize()
         self._private = [self._initial_private() for _ in dataset.scenarios]
 
-    def train_round(self, round_number: int) -> RoundReport:
-        """Trains round `round_number` (from 0); absent clients keep what they have."""
-        present = self.participants(round_number)
+    def train_stretch(self, number: int) -> RoundReport:
+        present = self.participants(number)
         clients = [OD(client_id=np.int32(i), private=self._private[i], work=self._work(i), serves=self._serves(i)) for i in present]
         self._state, returned, report = self.process.iterative.next(self._state, clients)
         for client, private in zip(present, returned):

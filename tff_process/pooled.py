@@ -23,8 +23,6 @@ class PooledTraining:
       dataset: of all scenarios.
     """
 
-    stretches = 1  # nothing is aggregated
-
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         self.plan, self.dataset = plan, dataset
         self.network = networks.build(plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios))

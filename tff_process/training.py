@@ -28,10 +28,8 @@ _BELOW_ALL = -1.0  # no AUC
 class Training(Protocol):
     """What the loop needs of federated and pooled training alike."""
 
-    stretches: int
-
     def train_round(self, round_number: int) -> federated.RoundReport:
-        """Trains one of a round's `stretches` and aggregates it; `round_number` counts them, from 0."""
+        """Trains round `round_number`, counted from 0."""
         ...
 
     def evaluate(self, split: str) -> np.ndarray:
@@ -173,8 +171,7 @@ def _loop(
     for number in range(done, plan.rounds):
         if best is not None and 0 < plan.patience <= number - best[0]:
             break
-        parts = range(number * training.stretches, (number + 1) * training.stretches)
-        report = federated.whole_round([training.train_round(part) for part in parts])
+        report = training.train_round(number)
         values = training.evaluate("valid")
         mean_auc = mean_metric(values, "auc")
         rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]

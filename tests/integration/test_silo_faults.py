@@ -3,6 +3,7 @@
 `PFREC_FAULT_ROUNDS=60 python -m pytest tests/integration/test_faults.py tests/integration/test_silo_faults.py` is the long run.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import signal
 
 import pytest
 
-from pfrec import errors
+from pfrec import checkpoint, errors
 from tests.integration import silo_machines
 from tests.integration.test_faults import FAULT, PLAN, ROUNDS, SCENARIOS, assert_same, eight, expected, participants, workers  # noqa: F401
 from tff_process import training
@@ -28,13 +29,13 @@ def eight_silos(eight, tmp_path_factory):  # noqa: F811
     assert not workers("stunnel")
 
 
-def train(eight_silos, path, faults, **settings):
+def train(eight_silos, path, faults, asked=PLAN, **settings):
     """Trains over silos, resuming where there is something, and causes faults after rounds, by their numbers."""
     running, credentials = eight_silos
     addresses = {scenario: silo.address for scenario, silo in running.items()}
     chosen = options.Options(workers=addresses, tls=credentials, **{"client_timeout": 60.0, "silo_timeout": 60.0, **settings})
     return training.train(
-        PLAN,
+        asked,
         silos.survey(chosen, path),
         path,
         resume=True,
@@ -83,6 +84,27 @@ def test_tunnels_and_workers_that_die_or_hang(eight_silos, expected, tmp_path, c
         assert f"the silo of {scenario} at {running[scenario].address} is lost" in caplog.text
     assert_same(run, expected, versions(eight_silos, run))
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_worker_that_dies_with_a_state_that_no_file_holds(eight, eight_silos, tmp_path, caplog, monkeypatch):  # noqa: F811
+    """Between the aggregations of a round: the round is trained again from its start, in the other silos too."""
+    several = dataclasses.replace(PLAN, aggregations=3, rounds=2)
+    training.train(several, eight, tmp_path / "whole")
+    stretch, struck = silos.SiloTraining.train_stretch, []
+
+    def strike(made, number):
+        if number == 4 and not struck:
+            struck.append(next(c.place.scenario for c in made.clients if c.version != c.written))
+            os.kill(eight_silos[0][struck[0]].children("worker_binary")[0], signal.SIGKILL)
+        return stretch(made, number)
+
+    monkeypatch.setattr(silos.SiloTraining, "train_stretch", strike)
+    train(eight_silos, tmp_path / "hit", {}, several)
+    assert f"client {struck[0]}: its worker was lost in the middle of a round; it is trained again from its start" in caplog.text
+    assert (tmp_path / "hit" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+    # A silo that was not hit goes back to the round's start as well, and on from there.
+    runs = [checkpoint.load_meta(tmp_path / name / "server" / "round_00002")["versions"] for name in ("hit", "whole")]
+    assert runs[0] == runs[1]
 
 
 def test_a_silo_that_is_away_stops_the_run_and_comes_back_a_round_behind(eight_silos, expected, tmp_path, caplog):  # noqa: F811

@@ -103,7 +103,7 @@ def planted_round(made, change):
     """A round in which `change` altered every client's private state before it; returns what SERVER holds after it."""
     for client, private in enumerate(made._private):
         made._private[client] = collections.OrderedDict((name, change(client, name, value)) for name, value in private.items())
-    report = made.train_round(0)
+    report = made.train_stretch(0)
     values = [value for name in ("common", "personal", "template") for value in made._state[name].values()]
     return values, report
 

@@ -184,7 +184,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
             tf.constant([i in done for i in range(3)]),
         )
         state, _ = made.algorithm.aggregate(layout, tasks, state, updates)
-        made.train_round(number)
+        made.train_stretch(number)
     assert absent
     for part in ("common", "personal", "template"):
         for name, value in getattr(state, part).items():

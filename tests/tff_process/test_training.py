@@ -13,8 +13,6 @@ from tff_process.runtime import options
 class Scripted:
     """A training that comes to given AUCs, round by round; its state is the number of rounds done."""
 
-    stretches = 1
-
     def __init__(self, dataset, script):
         self._shape = [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics.METRICS)]
         self._script, self.done = script, 0

@@ -74,7 +74,8 @@ class Client:
       directory: of its versions, as its worker names it.
       shards: the paths of a split's shards, as its worker names them.
       serves: float32 [tasks], 1 where it has observed labels of the task.
-      version: the round after which its accepted private state is; 0 before its first.
+      version: the stretch after which its accepted private state is; 0 before its first.
+      written: the version that is in its directory; another than `version` within a round.
       private: that state in its worker; None where it is to be read from its directory.
     """
 
@@ -83,6 +84,7 @@ class Client:
     shards: "Callable[[str], list[str]]"
     serves: np.ndarray
     version: int = 0
+    written: int = 0
     private: Optional[Held] = None
 
     def version_path(self, version: int) -> str:
@@ -101,8 +103,8 @@ class ClientWork:
     def __init__(self, compiled: Compiled, initial: Mapping[str, np.ndarray]) -> None:
         self._compiled, self._parts, self._initial = compiled, compiled.parts, initial
 
-    def train(self, client: Client, incoming: server.Server, work: Any, version: int) -> "tuple[Held, Any]":
-        """Trains a round and writes the new private state as `version`.
+    def train(self, client: Client, incoming: server.Server, work: Any, version: Optional[int]) -> "tuple[Held, Any]":
+        """Trains a stretch and writes the new private state as `version`, or not at all where that is None.
 
         Returns:
           the new private state, and the report that leaves the client.
@@ -119,15 +121,17 @@ class ClientWork:
         result = there.call(self._compiled.train, self._argument(client, incoming, own))
         private = there.select(result, 0)
         # It is written while the report is on its way.
-        written = self._begin_to_write(client, private, version)
+        written = None if version is None else self._begin_to_write(client, private, version)
         report = there.fetch(there.select(result, 1))
-        there.fetch(written)
+        if written is not None:
+            there.fetch(written)
         # The generation that it was begun in: by the end another client may have had the worker started again.
         return Held(private, generation), report
 
-    def write(self, client: Client, private: Any, version: int) -> None:
-        """Writes a private state to the client's directory."""
-        client.place.host.remote.fetch(self._begin_to_write(client, private, version))
+    def write(self, client: Client) -> None:
+        """Writes the private state as it is, where that is not in the client's directory yet."""
+        client.place.host.remote.fetch(self._begin_to_write(client, self._private(client), client.version))
+        client.written = client.version
 
     def _begin_to_write(self, client: Client, private: Any, version: int) -> Any:
         """A reference to the end of the writing."""
@@ -155,7 +159,8 @@ class ClientWork:
 
     def write_first(self, client: Client) -> None:
         """Writes the private state that a client starts from, as version 0: one that never took part has no other."""
-        self.write(client, client.place.host.kept("start", self, self._start), 0)
+        start = client.place.host.kept("start", self, self._start)
+        client.place.host.remote.fetch(self._begin_to_write(client, start, 0))
 
     def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
         """Metrics of the client's model on a split, float64 [tasks, metrics]."""
@@ -184,7 +189,7 @@ class ClientWork:
             private = there.select(read, 0)
         else:
             private = host.kept("start", self, self._start)
-        client.private, client.version = Held(private, generation), version
+        client.private, client.version, client.written = Held(private, generation), version, version
 
     def _start(self, there: remote.Remote) -> Any:
         kinds = self._compiled.start.type_signature.parameter
@@ -193,6 +198,8 @@ class ClientWork:
 
     def _private(self, client: Client) -> Any:
         if client.private is None or client.private.generation != client.place.host.generation:
+            if client.version != client.written:
+                raise crew.RoundLostError(f"client {client.place.scenario}: its worker was lost in the middle of a round")
             self.load(client, client.version)
         assert client.private is not None
         return client.private.reference

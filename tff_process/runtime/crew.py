@@ -4,7 +4,7 @@ import concurrent.futures
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from pfrec import errors
 from tff_process.runtime import hosts as hosts_lib
@@ -30,6 +30,10 @@ class Place:
     number: int
     scenario: str
     host: hosts_lib.Host
+
+
+class RoundLostError(errors.PfrecError):
+    """A private state that was in no file yet is gone with its worker: the round has to be trained again from its start."""
 
 
 class _NotStartedError(errors.PfrecError):
@@ -64,13 +68,15 @@ class Crew:
           what the tasks returned, by client number, and why the others were skipped.
 
         Raises:
+          RoundLostError: where a client's task cannot be done until the round is trained again; when all others have ended.
           PfrecError: where a client failed and may not be skipped; the message names it.
         """
         results: dict[int, Any] = {}
         skipped: dict[int, str] = {}
         attempts: dict[int, int] = {}
+        round_lost: Optional[RoundLostError] = None
         waiting = list(places)
-        while waiting:
+        while waiting and round_lost is None:
             futures = {self._pool.submit(_attempt, place, task): place for place in waiting}
             waiting = []
             for future in concurrent.futures.as_completed(futures):
@@ -79,6 +85,8 @@ class Crew:
                     results[place.number] = future.result()
                 except _NotStartedError:
                     waiting.append(place)
+                except RoundLostError as error:
+                    round_lost = error
                 except errors.PfrecError as error:
                     attempts[place.number] = attempts.get(place.number, 0) + 1
                     if self._may_try_again(place, error, attempts[place.number], what):
@@ -93,6 +101,8 @@ class Crew:
                     gone = [place for place in waiting if place.host is host]
                     waiting = [place for place in waiting if place.host is not host]
                     skipped.update({place.number: self._given_up(place, error, what) for place in gone})
+        if round_lost is not None:
+            raise round_lost
         return results, skipped
 
     def _may_try_again(self, place: Place, error: errors.PfrecError, attempt: int, what: str) -> bool:

@@ -88,18 +88,42 @@ class ResidentTraining(federated.Federation):
         return _COMPILED["value"]
 
     def train_round(self, round_number: int) -> federated.RoundReport:
-        """Trains stretch `round_number` (from 0) and aggregates it.
+        """Trains round `round_number` (from 0), after which every client's private state is in its directory.
 
-        A client that is absent, skipped or refused keeps what it has, and its next round begins where it stands.
+        Within a round private states are in workers alone, as writing after every stretch takes longer than a short stretch. Where a worker
+        is lost with one, the round is trained again from its start.
 
         Raises:
           PfrecError: where a client fails and may not be skipped.
         """
-        version = round_number + 1
-        present = self.participants(round_number)
+        start = self.to_save()
+        for attempt in range(crew_lib.ATTEMPTS):
+            try:
+                return super().train_round(round_number)
+            except crew_lib.RoundLostError as error:
+                if attempt + 1 == crew_lib.ATTEMPTS:
+                    raise errors.PfrecError(
+                        f"{error}, {crew_lib.ATTEMPTS} times; see its log, mend it and continue with --resume"
+                    ) from error
+                _log.warning("round %d: %s; it is trained again from its start", round_number + 1, error)
+                self.restore(start)
+        raise AssertionError
+
+    def train_stretch(self, number: int) -> federated.RoundReport:
+        """Trains stretch `number` (from 0) and aggregates it.
+
+        A client that is absent, skipped or refused keeps what it has, and its next stretch begins where it stands.
+
+        Raises:
+          RoundLostError: where a worker was lost with a private state that is in no file yet.
+          PfrecError: where a client fails and may not be skipped.
+        """
+        version, ends_round = number + 1, (number + 1) % self.stretches == 0
+        present = self.participants(number)
         works = {i: self._work(i) for i in present}
+        write_as = version if ends_round else None
         done, skipped = self._each(
-            present, lambda client: self._work_of.train(client, self.server, works[client.place.number], version), "training"
+            present, lambda client: self._work_of.train(client, self.server, works[client.place.number], write_as), "training"
         )
         verdict = guard.judge(self._rules, {i: report for i, (_, report) in done.items()}, self._parts.report_type, self._received)
         self._tell(verdict, version)
@@ -110,6 +134,7 @@ class ResidentTraining(federated.Federation):
             for i in verdict.accepted:
                 client = self.clients[i]
                 client.private, client.version = done[i][0], version
+                client.written = version if ends_round else client.written
                 self._participations[i] += 1
         else:
             _log.warning(
@@ -118,6 +143,8 @@ class ResidentTraining(federated.Federation):
                 len(verdict.accepted),
                 self._rules.min_clients,
             )
+        if ends_round:
+            self._write_all()
         return federated.RoundReport(
             loss={self.dataset.scenarios[i]: float(verdict.accepted[i]["loss"]) for i in verdict.accepted},
             diagnostics=dict(report["diagnostics"]),
@@ -136,7 +163,8 @@ class ResidentTraining(federated.Federation):
         return np.stack([done.get(i, missing) for i in range(len(self.clients))])
 
     def to_save(self) -> run_directory.RoundState:
-        """The server's state, and which version of each client's own belongs to it; the clients have written theirs themselves."""
+        """The server's state, and which version of each client's own belongs to it; the clients write theirs themselves."""
+        self._write_all()
         server = {"round": self.server.state["round"]}
         for name in federated.NAMED_PARTS:
             server.update({f"{name}/{key}": value for key, value in self.server.state[name].items()})
@@ -169,12 +197,22 @@ class ResidentTraining(federated.Federation):
                 damaged[client.place.number] = str(error)
 
         for client in self.clients:
-            client.version, client.private = versions[client.place.scenario], None
+            version = versions[client.place.scenario]
+            client.version, client.written, client.private = version, version, None
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
             raise errors.PfrecError(
                 f"client {self.dataset.scenarios[i]}: its state after round {self.clients[i].version} is missing or damaged: {reason}"
             )
+
+    def _write_all(self) -> None:
+        """Lets clients whose private state is in no file yet write it: those that took part in the round but not in its last stretch."""
+        unwritten = [i for i, client in enumerate(self.clients) if client.version != client.written]
+        _, skipped = self._each(unwritten, self._work_of.write, "writing its private state")
+        for i in skipped:
+            # It goes on from what it has: its part in the round so far is the server's alone.
+            client = self.clients[i]
+            client.version, client.private = client.written, None
 
     def _each(self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str) -> Any:
         return self._crew.run([self.clients[i].place for i in numbers], lambda place: task(self.clients[place.number]), what)

@@ -1,12 +1,14 @@
 """Resident execution against the pure process: the same numbers, with private state that never passes through the driver."""
 
+import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from pfrec import checkpoint, run_directory
+from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import federated, plan, worker
 from tff_process.runtime import crew, hosts, resident
@@ -50,7 +52,7 @@ def run_rounds(training):
     """What the server holds after each round, and the metrics."""
     states, metrics = [], []
     for number in range(ROUNDS):
-        training.train_round(number)
+        training.train_stretch(number)
         metrics.append(training.evaluate("valid"))
         states.append({name: np.array(value) for name, value in training.to_save().server.items()})
     return states, metrics
@@ -94,13 +96,95 @@ def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, 
 
 def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(dataset, workers, a_crew, tmp_path):
     first = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
-    first.train_round(0)
-    first.train_round(1)
+    first.train_stretch(0)
+    first.train_stretch(1)
     saved = first.to_save()
     assert saved.clients == {}
-    expected = first.train_round(2).loss
+    expected = first.train_stretch(2).loss
     other = resident_training(dataset, "pf_msmtrec", [workers[1]] * 3, a_crew, tmp_path)
     other.restore(run_directory.RoundState(saved.server, {}, saved.meta))
-    assert other.train_round(2).loss == expected
+    assert other.train_stretch(2).loss == expected
     for name, value in first.to_save().server.items():
         np.testing.assert_array_equal(other.to_save().server[name], value)
+
+
+class Struck(resident.ResidentTraining):
+    """A training whose worker is killed before some stretches, each time one of `blows` names it."""
+
+    def train_stretch(self, number):
+        if number in self.blows:
+            self.blows.remove(number)
+            os.kill(self.clients[0].place.host.pid, signal.SIGKILL)
+        return super().train_stretch(number)
+
+
+@pytest.fixture
+def mortal(tmp_path):
+    """A worker of a test's own."""
+    host = hosts.LocalHost("mortal", tmp_path / "mortal.log", 2, 120.0)
+    host.up()
+    yield host
+    host.down()
+
+
+def struck(dataset, host, a_crew, path, blows):
+    for scenario in dataset.scenarios:
+        (path / scenario).mkdir(parents=True)
+    made = Struck(make_plan("pf_msmtrec"), dataset, [host] * 3, lambda scenario: str(path / scenario), a_crew)
+    made.blows = list(blows)
+    return made
+
+
+def test_private_states_are_written_once_a_round(dataset, workers, a_crew, tmp_path):
+    """Two stretches a round: versions of odd number are those of a client that missed the last one."""
+    training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
+    assert training.stretches == 2
+    expected = {scenario: set() for scenario in dataset.scenarios}
+    for round_number in range(3):
+        training.train_round(round_number)
+        for client, scenario in enumerate(dataset.scenarios):
+            took_part = [n for n in (2 * round_number, 2 * round_number + 1) if client in training.participants(n)]
+            if took_part:
+                expected[scenario].add(f"round_{took_part[-1] + 1:05d}")
+    assert "round_00005" in expected["nl"]
+    assert {scenario: {path.name for path in (tmp_path / scenario).iterdir()} for scenario in dataset.scenarios} == expected
+
+
+@pytest.mark.parametrize("blows", [[1], [3], [2, 3]])
+def test_a_round_whose_worker_dies_within_it_is_trained_again_bit_for_bit(
+    dataset, workers, mortal, a_crew, tmp_path, blows, caplog
+):
+    whole = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path / "whole")
+    hit = struck(dataset, mortal, a_crew, tmp_path / "hit", blows)
+    for number in range(2):
+        expected, found = whole.train_round(number), hit.train_round(number)
+        assert found.loss == expected.loss
+    assert "it is trained again from its start" in caplog.text
+    assert not hit.blows
+    saved, expected = hit.to_save(), whole.to_save()
+    assert saved.meta == expected.meta
+    for name, value in expected.server.items():
+        np.testing.assert_array_equal(saved.server[name], value, err_msg=name)
+    for one, other in zip(hit.clients, whole.clients):
+        values, wanted = (checkpoint.load(pathlib.Path(client.version_path(client.version)))[0] for client in (one, other))
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(values[name], value, err_msg=name)
+
+
+def test_a_worker_that_always_dies_within_a_round_ends_the_run(dataset, mortal, a_crew, tmp_path):
+    training = struck(dataset, mortal, a_crew, tmp_path / "hit", [1, 1, 1])
+    with pytest.raises(errors.PfrecError, match=r"client \w+: its worker was lost in the middle of a round, 3 times"):
+        training.train_round(0)
+
+
+def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_has(dataset, workers, tmp_path):
+    """Client nl is in the first stretch of the third round alone, and may be skipped."""
+    lenient = crew.Crew(2, crew.SKIP)
+    training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, lenient, tmp_path)
+    (tmp_path / "nl" / "round_00005").write_text("in the way")
+    for round_number in range(3):
+        training.train_round(round_number)
+    versions = training.to_save().meta["versions"]
+    assert versions == {"es": 6, "fr": 6, "nl": 4}
+    assert np.isfinite(training.evaluate("valid")[2]).any()
+    lenient.close()
