@@ -17,7 +17,7 @@ class Worker:
 
     Args:
       log: file that receives the worker's messages.
-      max_concurrent: how many clients' computations run at once; 0 sets no bound.
+      max_concurrent: how many clients' computations run at once; 0 for as many as there are processors.
 
     Raises:
       PfrecError: where the worker does not come up; the message names its log.

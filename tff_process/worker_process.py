@@ -18,8 +18,6 @@ from pfrec import errors
 from tff_process import child, heap
 
 _START_SECONDS = 60.0
-# Where ours says nothing.
-_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", **heap.ENVIRONMENT}
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 2_000_000_000),
     ("grpc.max_send_message_length", 2_000_000_000),
@@ -37,7 +35,7 @@ class WorkerProcess:
 
     Args:
       log: file that receives the worker's messages, at its end.
-      max_concurrent: how many computations run at once; 0 sets no bound.
+      max_concurrent: how many computations run at once; 0 for as many as there are processors.
       port: to listen on; None picks a free one.
       directory: the worker's working directory, to which the paths in computations are relative; None for our own.
 
@@ -60,16 +58,18 @@ class WorkerProcess:
         binary = _binary()
         if binary is None:
             raise errors.PfrecError("TFF's worker_binary is missing; tensorflow-federated is not installed whole, run make setup")
+        processors = len(os.sched_getaffinity(0))
+        concurrent = max_concurrent or processors
         self.log, self.port = log, portpicker.pick_unused_port() if port is None else port
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [str(binary), f"--port={self.port}", f"--max_concurrent_computation_calls={max_concurrent or -1}"],
+                [str(binary), f"--port={self.port}", f"--max_concurrent_computation_calls={concurrent}"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 cwd=directory,
-                env={**_ENVIRONMENT, **os.environ},
+                env={**_environment(concurrent, processors), **os.environ},
                 preexec_fn=child.end_with_parent(),
             )
         self.pid = self._process.pid
@@ -115,6 +115,16 @@ class WorkerProcess:
                         raise errors.PfrecError(f"the TFF worker did not start; its messages are in {self.log}") from None
         finally:
             ready.cancel()
+
+
+def _environment(concurrent: int, processors: int) -> "dict[str, str]":
+    """Where the user's own environment says nothing.
+
+    A computation that lets go of a dataset's iterator waits, on one of TensorFlow's threads between operations, for what the iterator has
+    yet to finish on another of them. With a thread for each processor alone, as TensorFlow has it, computations that do so at once may hold
+    them all and wait for ever; with a thread more than computations there is always one left.
+    """
+    return {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_NUM_INTEROP_THREADS": str(concurrent + processors), **heap.ENVIRONMENT}
 
 
 def _binary() -> Optional[pathlib.Path]:
