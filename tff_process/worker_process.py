@@ -58,8 +58,7 @@ class WorkerProcess:
         binary = _binary()
         if binary is None:
             raise errors.PfrecError("TFF's worker_binary is missing; tensorflow-federated is not installed whole, run make setup")
-        processors = len(os.sched_getaffinity(0))
-        concurrent = max_concurrent or processors
+        concurrent = max_concurrent or len(os.sched_getaffinity(0))
         self.log, self.port = log, portpicker.pick_unused_port() if port is None else port
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
@@ -69,7 +68,7 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 cwd=directory,
-                env={**_environment(concurrent, processors), **os.environ},
+                env={**_environment(concurrent), **os.environ},
                 preexec_fn=child.end_with_parent(),
             )
         self.pid = self._process.pid
@@ -117,14 +116,14 @@ class WorkerProcess:
             ready.cancel()
 
 
-def _environment(concurrent: int, processors: int) -> "dict[str, str]":
+def _environment(concurrent: int) -> "dict[str, str]":
     """Where the user's own environment says nothing.
 
     A computation that lets go of a dataset's iterator waits, on one of TensorFlow's threads between operations, for what the iterator has
     yet to finish on another of them. With a thread for each processor alone, as TensorFlow has it, computations that do so at once may hold
     them all and wait for ever; with a thread more than computations there is always one left.
     """
-    return {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_NUM_INTEROP_THREADS": str(concurrent + processors), **heap.ENVIRONMENT}
+    return {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_NUM_INTEROP_THREADS": str(concurrent + 1), **heap.ENVIRONMENT}
 
 
 def _binary() -> Optional[pathlib.Path]:
