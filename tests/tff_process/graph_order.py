@@ -70,11 +70,11 @@ class _Pass:
         back = {name for name, own in loops.items() if nodes[name].op == "NextIteration" and own[-1] in within}
         self._inputs = {name: () if name in back else inputs[name] for name in loops}
         self._back = {name for name in back if loops[name][-1] == within[-1]}
-        self._inner_inputs, self._earlier = inputs, {}
+        self._all_inputs, self._earlier = inputs, {}
 
     def _all_before(self, name):
         if name not in self._earlier:
-            self._earlier[name] = _reaching(self._inputs, self._inner_inputs[name])
+            self._earlier[name] = _reaching(self._inputs, self._all_inputs[name])
         return self._earlier[name]
 
     def before(self, first, second):

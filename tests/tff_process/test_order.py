@@ -49,7 +49,7 @@ def test_evaluation(dataset):
     assert graph_order.unordered(*graph_order.graph_of(parts(dataset, "pf_msmtrec").evaluate_client)) == []
 
 
-def counted(body, in_order=True):
+def counted(body):
     """A computation that calls `body(variable, total)` three times in a loop of a `tf.function`."""
 
     @tff.tensorflow.computation(tf.float32)
