@@ -81,7 +81,9 @@ class Federation:
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         self.plan, self.dataset = plan, dataset
-        algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, plan)
+        steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
+        aggregations = min(plan.aggregations, *steps)
+        algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, dataclasses.replace(plan, aggregations=aggregations))
         self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
         for feature in dataset.schema.categorical:
             if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(f"embedding/{feature.name}"):
@@ -100,8 +102,7 @@ class Federation:
             first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
             self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
-        steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        self.stretches = min(plan.aggregations, *steps) if self.layout.uploaded else 1
+        self.stretches = aggregations if self.layout.uploaded else 1
 
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0): its stretches in turn."""

@@ -30,8 +30,8 @@ class Slot:
 
     @property
     def counts_rows(self) -> bool:
-        """Whether the client also says how often it saw each row: such a table is averaged row by row."""
-        return self.kind == "embedding" and self.join == COMMON
+        """Whether the client also says how often it saw each row: such a table is aggregated row by row."""
+        return self.kind == "embedding" and self.join != PRIVATE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,6 +118,13 @@ def _define_plan() -> None:
         lower_bound=0.0,
         upper_bound=1.0,
     )
+    flags.DEFINE_float(
+        "table_prior",
+        1000.0,
+        "pf_msmtrec: how often in an epoch a client must meet a row of a shared embedding table for the row to follow its own training half; 0 "
+        "keeps one table for all.",
+        lower_bound=0.0,
+    )
     rival_flags.define()
 
 
@@ -305,6 +312,7 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
             numeric_mu=f.numeric_mu,
             proximal=f.proximal,
             server_step=f.server_step,
+            table_prior=f.table_prior,
         ),
         fedprox_mu=f.fedprox_mu,
         rivals=rival_flags.settings(),

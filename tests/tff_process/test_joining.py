@@ -9,6 +9,7 @@ import pytest
 from pfrec import errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import federated, joining, plan, training
+from tff_process.algorithms import pf_msmtrec
 
 SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 
@@ -22,7 +23,19 @@ def digest(path):
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
-def test_a_newcomer_starts_from_the_template_and_the_common_values(run, dataset):
+@pytest.fixture
+def run_of_one_table(dataset, tmp_path):
+    """The same with the one table for all that `table_prior` 0 keeps."""
+    two = dataclasses.replace(dataset, scenarios=("nl", "es"))
+    settings = pf_msmtrec.Settings(table_prior=0.0)
+    return training.train(
+        plan.Plan("pf_msmtrec", rounds=1, batch_size=50, model=SHAPE, pf=settings), two, tmp_path / "run"
+    ).run.path
+
+
+@pytest.mark.parametrize(("which", "table"), [("run", "template"), ("run_of_one_table", "common")])
+def test_a_newcomer_starts_from_the_template_and_the_common_values(request, which, table, dataset):
+    run = request.getfixturevalue(which)
     opened = run_directory.open_run(run)
     server = opened.load(opened.summary["best_round"]).server
     alone = joining.only(dataset, "fr")
@@ -33,7 +46,7 @@ def test_a_newcomer_starts_from_the_template_and_the_common_values(run, dataset)
         if slot.kind in ("expert", "tower", "gate", "numeric"):
             expected = server[f"template/{slot.name}"]
         elif slot.group == "embedding/item":
-            expected = server[f"common/{slot.name}"]
+            expected = server[f"{table}/{slot.name}"]
         else:
             # Batch normalisation and the users' table were never given away.
             expected = fresh._initial[slot.name]

@@ -53,6 +53,9 @@ def test_what_cannot_be_trained_is_named(settings, message):
         ({"proximal": -1.0}, "proximal must not be negative"),
         ({"server_step": 0.0}, "server_step is 0.0; it must be above 0"),
         ({"server_step": 1.5}, "server_step is 1.5"),
+        ({"table_prior": -1.0}, "table_prior is -1.0; it must be a number, at least 0"),
+        ({"table_prior": float("inf")}, "table_prior is inf"),
+        ({"table_prior": float("nan")}, "table_prior is nan"),
     ],
 )
 def test_what_pf_msmtrec_cannot_use_is_named(settings, message):

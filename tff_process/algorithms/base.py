@@ -46,7 +46,7 @@ class Updates:
 
     Attributes:
       values: trained values of the shared variables, [clients, ...].
-      seen: for each common embedding table, float32 [clients, rows], training rows that held each id.
+      seen: for each shared embedding table, float32 [clients, rows], training rows that held each id.
       examples: float32 [clients], training rows.
       serves: float32 [clients, tasks], 1 where the client has observed labels of the task.
       present: bool [clients].

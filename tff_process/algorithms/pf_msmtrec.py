@@ -6,8 +6,10 @@ Formula, for each expert of client k, with Delta[k] = W[k] - P[k] and N clients 
   template: `G' = sum over k of n[k] / n * P'[k]`.
 Towers and gates are aggregated per task over the clients that serve it, the projection of numerical features over all:
 `P'[k] = (1 - mu_g) * W[k] + mu_g * sum over j of a[k, j] * W[j]`, each with a mu of its own. A gate or projection whose mu is 0 stays private.
-All that the server keeps, shared tables too, then goes a part of the way, `server_step`, from where it was to what was aggregated: slow
-weights, which average over time what few clients cannot average among them.
+All that the server keeps of these then goes a part of the way, `server_step`, from where it was to what was aggregated: slow weights, which
+average over time what few clients cannot average among them. Rows of shared embedding tables follow their client's own training the more, the
+more often the client met them, and for the rest what is common to all, slowly: see `aggregation.tables`. With a `table_prior` of 0 there is one
+table for all, averaged by rows seen.
 
 References:
   Ding et al., "Towards Personalized Federated Multi-Scenario Multi-Task Recommendation", arXiv 2406.18938 (the modules and their order);
@@ -23,7 +25,7 @@ import tensorflow as tf
 from pfrec import errors, groups
 from pfrec.data import schema as schema_lib
 from tff_process import layout as layout_lib
-from tff_process.aggregation import attention, conflict, mix
+from tff_process.aggregation import attention, conflict, mix, tables
 from tff_process.aggregation import gram as gram_lib
 from tff_process.algorithms import base, fedavg
 
@@ -45,6 +47,8 @@ class Settings:
       numeric_mu: the same for the projection of numerical features; 0 keeps it private.
       proximal: weight of the pull towards the template.
       server_step: how far the server's values go towards the aggregated ones, above 0 to 1; 1 is all the way.
+      table_prior: how often in an epoch a client must meet a row of a shared table for the row to follow its own training half; 0 for one table
+        for all.
     """
 
     coordination: str = "conflict_averse"
@@ -57,6 +61,7 @@ class Settings:
     numeric_mu: float = 0.5
     proximal: float = 0.0
     server_step: float = 0.5
+    table_prior: float = 1000.0
 
     def __post_init__(self) -> None:
         if self.coordination not in COORDINATIONS:
@@ -70,6 +75,8 @@ class Settings:
             raise errors.PfrecError("temperature must be above 0 and proximal must not be negative")
         if not 0.0 < self.server_step <= 1.0:
             raise errors.PfrecError(f"server_step is {self.server_step}; it must be above 0 and at most 1")
+        if not 0.0 <= self.table_prior < float("inf"):
+            raise errors.PfrecError(f"table_prior is {self.table_prior}; it must be a number, at least 0 (0 for one table for all)")
 
 
 def coefficients(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -82,9 +89,20 @@ def coefficients(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.
 
 
 def aggregate(
-    settings: Settings, layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    settings: Settings,
+    layout: layout_lib.Layout,
+    tasks: "tuple[str, ...]",
+    state: base.ServerState,
+    updates: base.Updates,
+    epochs: float = 1.0,
 ) -> "tuple[base.ServerState, base.Diagnostics]":
-    """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, gates and the numerical projection, then what all clients share."""
+    """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, gates and the numerical projection, then tables.
+
+    Args:
+      settings: of the modules.
+      layout, tasks, state, updates: as of `Algorithm.aggregate`.
+      epochs: how much of its rows a client went over since the last aggregation.
+    """
     personal = collections.OrderedDict(state.personal)
     diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
 
@@ -116,12 +134,29 @@ def aggregate(
         join(group, slots, updates.present, settings.numeric_mu, coordinate=False)
     personal = mix.part_way(state.personal, personal, settings.server_step)
     template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
+    for group, slots in layout.personal_groups("embedding").items():
+        for slot in slots:
+            seen, previous = updates.seen[slot.name], state.personal[slot.name]
+            changes = updates.values[slot.name] - previous
+            change = tables.common_change(changes, seen, settings.server_step)
+            own = tables.own_weight(seen, settings.table_prior * epochs)
+            personal[slot.name] = tables.follow(previous, changes, change, own)
+            template[slot.name] = state.template[slot.name] + change
+            diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(
+                tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1)
+            )
     common = mix.part_way(state.common, fedavg.average(layout, state.common, updates), settings.server_step)
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
 
-def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
-    """Experts, towers, gates and the numerical projection are personal; batch normalisation stays; embeddings by their feature's policy."""
+def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings(), epochs: float = 1.0) -> base.Algorithm:
+    """Experts, towers, gates and the numerical projection are personal; batch normalisation stays; embeddings by their feature's policy.
+
+    Args:
+      schema: of the rows.
+      settings: of the modules.
+      epochs: how much of its rows a client goes over between aggregations.
+    """
     rules = [("expert/*/shared", "shared"), ("tower/*", "shared")]
     rules += [(group, "shared") for group, mu in (("gate/*", settings.gate_mu), ("numeric", settings.numeric_mu)) if mu]
     rules += groups.feature_rules(schema)
@@ -129,12 +164,12 @@ def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings()) -> ba
     def aggregate_with_settings(
         layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
     ) -> "tuple[base.ServerState, base.Diagnostics]":
-        return aggregate(settings, layout, tasks, state, updates)
+        return aggregate(settings, layout, tasks, state, updates, epochs)
 
     return base.Algorithm(
         "pf_msmtrec",
         groups.SharingPolicy(tuple(rules)),
-        personal_kinds=("expert", "tower", "gate", "numeric"),
+        personal_kinds=("expert", "tower", "gate", "numeric", *(("embedding",) if settings.table_prior else ())),
         aggregate=aggregate_with_settings,
         proximal=settings.proximal,
     )

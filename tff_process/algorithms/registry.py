@@ -40,7 +40,7 @@ FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorith
     "fedrep": lambda schema, plan: fedrep.fedrep(schema, plan.rivals.fedrep),
     "fedyogi": lambda schema, plan: server_optimizer.server_optimizer(schema, server_optimizer.YOGI, plan.rivals.server_optimizer),
     "local": lambda schema, plan: local.local(schema),
-    "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(schema, plan.pf),
+    "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(schema, plan.pf, plan.local_epochs / plan.aggregations),
     "pfedme": lambda schema, plan: pfedme.pfedme(schema, plan.rivals.pfedme),
 }
 POOLED = ("pooled_mmoe", *networks.POOLED)

@@ -178,6 +178,52 @@ def test_the_server_goes_part_of_the_way(seed, step):
         )
 
 
+def round_with_a_table(seed, clients=3, rows=4):
+    """A layout of one personal table, its state and updates."""
+    table = layout_lib.Slot("t", "embedding", "embedding/t", "t", (rows, 2), True, layout_lib.PERSONAL)
+    random = np.random.default_rng(seed)
+    first = tf.constant(random.normal(size=(rows, 2)), tf.float32)
+    empty = collections.OrderedDict()
+    state = base.ServerState(tf.constant(0), empty, {"t": tf.stack([first] * clients)}, {"t": first}, empty)
+    trained = {"t": tf.constant(random.normal(size=(clients, rows, 2)), tf.float32)}
+    seen = {"t": tf.constant(random.integers(0, 300, (clients, rows)), tf.float32)}
+    updates = base.Updates(trained, seen, tf.ones([clients]), tf.ones([clients, 1]), tf.constant([True] * clients))
+    return layout_lib.Layout((table,)), state, updates
+
+
+@few
+@hypothesis.given(seed=SEEDS)
+def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share(seed):
+    """The template is that table too, so a newcomer starts from it."""
+    layout, state, updates = round_with_a_table(seed)
+    settings = pf_msmtrec.Settings(table_prior=1e12)
+    after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
+    common = layout_lib.Layout((dataclasses.replace(layout.slots[0], join=layout_lib.COMMON),))
+    shared = dataclasses.replace(state, common=state.template, personal={}, template={})
+    expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, updates)
+    for table in (*after.personal["t"], after.template["t"]):
+        np.testing.assert_allclose(table, expected.common["t"], atol=1e-5)
+
+
+@few
+@hypothesis.given(seed=SEEDS, parts=st.integers(1, 8))
+def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, parts):
+    layout, state, updates = round_with_a_table(seed)
+    part = dataclasses.replace(updates, seen={"t": updates.seen["t"] / parts})
+    one, said = pf_msmtrec.aggregate(pf_msmtrec.Settings(), layout, ("ctr",), state, updates)
+    other, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(), layout, ("ctr",), state, part, epochs=1.0 / parts)
+    np.testing.assert_allclose(other.personal["t"], one.personal["t"], atol=1e-5)
+    weights = updates.seen["t"].numpy() / (updates.seen["t"].numpy() + 1000.0)
+    mean = (weights * updates.seen["t"].numpy()).sum(axis=1) / updates.seen["t"].numpy().sum(axis=1)
+    np.testing.assert_allclose(said["own_weight/embedding/t"], mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("prior", "joined"), [(0.0, layout_lib.COMMON), (1000.0, layout_lib.PERSONAL)])
+def test_without_a_prior_shared_tables_are_one_for_all(schema, prior, joined):
+    algorithm = pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(table_prior=prior))
+    assert ("embedding" in algorithm.personal_kinds) == (joined == layout_lib.PERSONAL)
+
+
 @pytest.mark.parametrize(("setting", "group"), [("gate_mu", "gate/ctr"), ("numeric_mu", "numeric")])
 def test_gates_and_numbers_stay_where_their_mu_is_zero(schema, setting, group):
     assert pf_msmtrec.pf_msmtrec(schema).policy.shares(group)

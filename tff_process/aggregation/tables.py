@@ -1,0 +1,60 @@
+"""Embedding tables of which every client has its own: a row follows its client's training as far as the client's own rows bear it.
+
+Formula, for row r of client k that met it n[k, r] times in an epoch, with Delta[k] = W[k] - P[k]:
+  `C[r] = step * sum over j of n[j, r] * Delta[j, r] / sum over j of n[j, r]`, what all have in common;
+  `w[k, r] = n[k, r] / (n[k, r] + prior)`;
+  `P'[k, r] = P[k, r] + w[k, r] * Delta[k, r] + (1 - w[k, r]) * C[r]`.
+
+w is the weight that a mean of n observations has against a prior that is worth `prior` of them. Changes are mixed, not values: what a row has of
+its own is not pulled back at every aggregation. A row that a client did not meet, and every row of an absent client, goes with the others. With
+an endless prior all clients have one table, averaged by rows seen; with a prior of almost nothing each has what it trained.
+
+**[ours]** References for the weight: Efron and Morris, "Data Analysis Using Stein's Estimator and its Generalizations", JASA 1975.
+"""
+
+import tensorflow as tf
+
+from tff_process.aggregation import mix
+
+
+def own_weight(seen: tf.Tensor, prior: float) -> tf.Tensor:
+    """w of the formula: `seen / (seen + prior)`.
+
+    Args:
+      seen: [N, V], not negative.
+      prior: above 0, in the unit of `seen`.
+
+    Returns:
+      [N, V], 0 to below 1.
+    """
+    return seen / (seen + prior)
+
+
+def common_change(changes: tf.Tensor, seen: tf.Tensor, step: float) -> tf.Tensor:
+    """C of the formula, 0 where nobody met a row.
+
+    Args:
+      changes: Delta, [N, V, d]; rows of clients that did not meet them take no part.
+      seen: [N, V], not negative.
+      step: how far to go.
+
+    Returns:
+      [V, d].
+    """
+    return step * mix.mean_by_rows_seen(changes, seen, tf.zeros_like(changes[0]))
+
+
+def follow(previous: tf.Tensor, changes: tf.Tensor, common: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+    """P' of the formula.
+
+    Args:
+      previous: P, [N, V, d].
+      changes: Delta, [N, V, d]; whatever it is where `own` is 0.
+      common: C, [V, d].
+      own: w, [N, V].
+
+    Returns:
+      [N, V, d].
+    """
+    weight = own[:, :, tf.newaxis]
+    return previous + tf.math.multiply_no_nan(changes, weight) + (1.0 - weight) * common
