@@ -26,6 +26,7 @@ def main() -> None:
         "speaks for it.",
     )
     flags.DEFINE_integer("seeds", 5, "How many seeds each algorithm is trained with: 0, 1, ...", lower_bound=1)
+    flags.DEFINE_integer("synthetic_seed", 0, "Of --data=synthetic: another seed makes another world.", lower_bound=0)
     flags.DEFINE_string(
         "tune",
         "",
@@ -49,7 +50,7 @@ def _main(argv: "list[str]") -> None:
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
     comparison.prepare(output)
-    dataset = train.open_data(f.data, output / "runs" / "data", training_flags.synthetic(), 0)
+    dataset = train.open_data(f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed)
     print(f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), {f.rounds} rounds", flush=True)
 
     def plan(entry: entries.Entry, seed: int) -> "plan_lib.Plan":
