@@ -120,7 +120,7 @@ def _define_plan() -> None:
     )
     flags.DEFINE_float(
         "table_prior",
-        1000.0,
+        2000.0,
         "pf_msmtrec: how often in an epoch a client must meet a row of a shared embedding table for the row to follow its own training half; 0 "
         "keeps one table for all.",
         lower_bound=0.0,

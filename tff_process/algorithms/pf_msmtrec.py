@@ -61,7 +61,7 @@ class Settings:
     numeric_mu: float = 0.5
     proximal: float = 0.0
     server_step: float = 0.5
-    table_prior: float = 1000.0
+    table_prior: float = 2000.0
 
     def __post_init__(self) -> None:
         if self.coordination not in COORDINATIONS:
