@@ -113,7 +113,7 @@ def _define_plan() -> None:
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
     flags.DEFINE_float(
         "server_step",
-        0.5,
+        0.3,
         "pf_msmtrec: how far the server's values go towards the aggregated ones; 1 is all the way.",
         lower_bound=0.0,
         upper_bound=1.0,

@@ -60,7 +60,7 @@ class Settings:
     gate_mu: float = 0.5
     numeric_mu: float = 0.5
     proximal: float = 0.0
-    server_step: float = 0.5
+    server_step: float = 0.3
     table_prior: float = 2000.0
 
     def __post_init__(self) -> None:
