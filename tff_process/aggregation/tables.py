@@ -3,11 +3,12 @@
 Formula, for row r of client k that met it n[k, r] times in an epoch, with Delta[k] = W[k] - P[k]:
   `C[r] = step * sum over j of n[j, r] * Delta[j, r] / sum over j of n[j, r]`, what all have in common;
   `w[k, r] = n[k, r] / (n[k, r] + prior)`;
-  `P'[k, r] = P[k, r] + w[k, r] * Delta[k, r] + (1 - w[k, r]) * C[r]`.
+  `P'[k, r] = w[k, r] * W[k, r] + (1 - w[k, r]) * (P[k, r] + C[r])`.
 
-w is the weight that a mean of n observations has against a prior that is worth `prior` of them. Changes are mixed, not values: what a row has of
-its own is not pulled back at every aggregation. A row that a client did not meet, and every row of an absent client, goes with the others. With
-an endless prior all clients have one table, averaged by rows seen; with a prior of almost nothing each has what it trained.
+w is the weight that a mean of n observations has against a prior that is worth `prior` of them. What is mixed is how a row changes, from where
+its client had it: what it has of its own is not pulled back to the others at every aggregation. A row that a client did not meet, and every row
+of an absent client, goes with the others. With an endless prior all clients have one table, averaged by rows seen; with a prior of almost
+nothing each has what it trained.
 
 **[ours]** References for the weight: Efron and Morris, "Data Analysis Using Stein's Estimator and its Generalizations", JASA 1975.
 """
@@ -44,12 +45,12 @@ def common_change(changes: tf.Tensor, seen: tf.Tensor, step: float) -> tf.Tensor
     return step * mix.mean_by_rows_seen(changes, seen, tf.zeros_like(changes[0]))
 
 
-def follow(previous: tf.Tensor, changes: tf.Tensor, common: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+def follow(previous: tf.Tensor, trained: tf.Tensor, common: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     """P' of the formula.
 
     Args:
       previous: P, [N, V, d].
-      changes: Delta, [N, V, d]; whatever it is where `own` is 0.
+      trained: W, [N, V, d]; whatever it is where `own` is 0.
       common: C, [V, d].
       own: w, [N, V].
 
@@ -57,4 +58,5 @@ def follow(previous: tf.Tensor, changes: tf.Tensor, common: tf.Tensor, own: tf.T
       [N, V, d].
     """
     weight = own[:, :, tf.newaxis]
-    return previous + tf.math.multiply_no_nan(changes, weight) + (1.0 - weight) * common
+    # No sum of sums: two graphs of one may be optimised into different orders of adding.
+    return tf.math.multiply_no_nan(trained, weight) + (1.0 - weight) * (previous + common)

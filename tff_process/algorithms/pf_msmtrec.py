@@ -136,11 +136,10 @@ def aggregate(
     template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
     for group, slots in layout.personal_groups("embedding").items():
         for slot in slots:
-            seen, previous = updates.seen[slot.name], state.personal[slot.name]
-            changes = updates.values[slot.name] - previous
-            change = tables.common_change(changes, seen, settings.server_step)
+            seen, trained, previous = updates.seen[slot.name], updates.values[slot.name], state.personal[slot.name]
+            change = tables.common_change(trained - previous, seen, settings.server_step)
             own = tables.own_weight(seen, settings.table_prior * epochs)
-            personal[slot.name] = tables.follow(previous, changes, change, own)
+            personal[slot.name] = tables.follow(previous, trained, change, own)
             template[slot.name] = state.template[slot.name] + change
             diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(
                 tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1)

@@ -23,7 +23,7 @@ def drawn(seed, clients=3, rows=5, width=2):
 
 def after(previous, changes, seen, prior, step=0.5):
     common = tables.common_change(changes, seen, step)
-    return tables.follow(previous, changes, common, tables.own_weight(seen, prior)).numpy(), common.numpy()
+    return tables.follow(previous, previous + changes, common, tables.own_weight(seen, prior)).numpy(), common.numpy()
 
 
 def test_two_clients_by_hand():
