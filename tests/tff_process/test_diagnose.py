@@ -41,8 +41,14 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
     assert sorted(found) == [1, 2]
     groups = {"expert/0/shared", "expert/1/shared", "tower/ctr", "tower/cvr", "gate/ctr", "gate/cvr", "numeric"}
     for value in found.values():
-        for kind in ("conflict_share", "attention", "gram", "template_distance"):
-            assert {name.partition("/")[2] for name in value if name.startswith(f"{kind}/")} == groups
+        for kind, expected in (
+            ("conflict_share", groups),
+            ("attention", groups),
+            ("gram", groups),
+            ("own_weight", {"embedding/item"}),
+            ("template_distance", groups | {"embedding/item"}),
+        ):
+            assert {name.partition("/")[2] for name in value if name.startswith(f"{kind}/")} == expected
     names = {path.name for path in diagnose.draw(run)}
     assert {"conflict_share.svg", "template_distance.svg", "gate_use.svg", "effective_experts.svg", "gate_use.json"} <= names
     assert {f"attention_{group.replace('/', '_')}.svg" for group in groups} <= names
