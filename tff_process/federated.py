@@ -82,7 +82,7 @@ class Federation:
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         self.plan, self.dataset = plan, dataset
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        aggregations = min(plan.aggregations, *steps)
+        aggregations = min(plan.aggregations, *steps)  # as many as there are: the algorithm reckons with what lies between them
         algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, dataclasses.replace(plan, aggregations=aggregations))
         self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
         for feature in dataset.schema.categorical:
