@@ -10,7 +10,10 @@ its client had it: what it has of its own is not pulled back to the others at ev
 of an absent client, goes with the others. With an endless prior all clients have one table, averaged by rows seen; with a prior of almost
 nothing each has what it trained.
 
-**[ours]** References for the weight: Efron and Morris, "Data Analysis Using Stein's Estimator and its Generalizations", JASA 1975.
+[ours] The rule; the source of the paper that was at hand leaves open how tables are aggregated.
+
+References:
+  Efron and Morris, "Data Analysis Using Stein's Estimator and its Generalizations", JASA 1975 (the weight).
 """
 
 import tensorflow as tf

@@ -134,16 +134,13 @@ def aggregate(
         join(group, slots, updates.present, settings.numeric_mu, coordinate=False)
     personal = mix.part_way(state.personal, personal, settings.server_step)
     template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
-    for group, slots in layout.personal_groups("embedding").items():
-        for slot in slots:
-            seen, trained, previous = updates.seen[slot.name], updates.values[slot.name], state.personal[slot.name]
-            change = tables.common_change(trained - previous, seen, settings.server_step)
-            own = tables.own_weight(seen, settings.table_prior * epochs)
-            personal[slot.name] = tables.follow(previous, trained, change, own)
-            template[slot.name] = state.template[slot.name] + change
-            diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(
-                tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1)
-            )
+    for group, (slot,) in layout.personal_groups("embedding").items():
+        seen, trained, previous = updates.seen[slot.name], updates.values[slot.name], state.personal[slot.name]
+        change = tables.common_change(trained - previous, seen, settings.server_step)
+        own = tables.own_weight(seen, settings.table_prior * epochs)
+        personal[slot.name] = tables.follow(previous, trained, change, own)
+        template[slot.name] = state.template[slot.name] + change
+        diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1))
     common = mix.part_way(state.common, fedavg.average(layout, state.common, updates), settings.server_step)
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
