@@ -33,7 +33,10 @@ def main() -> None:
         "FLAG=VALUE|VALUE..., as learning_rate=0.001|0.003: every entry tries each value on seed 0 and keeps the one that is best on valid.",
     )
     flags.DEFINE_float(
-        "target_auc", 0.0, "The mean valid AUC whose cost in bytes is told; 0 takes the largest that all reach.", lower_bound=0.0
+        "target_auc",
+        0.0,
+        "The valid AUC, as the round is chosen by, whose cost in bytes is told; 0 takes the largest that all reach.",
+        lower_bound=0.0,
     )
     command.run(_main)
 
@@ -104,9 +107,7 @@ def _charts(cells: "Sequence[comparison.Cell]", rows: "Sequence[Any]") -> "dict[
             charts.Line(row.entry, [(n * row.round_bytes / 1e6, v) for n, v in enumerate(standings.curve(cells, row.entry), 1)])
             for row in talking
         ]
-        drawn["communication.svg"] = charts.lines(
-            "AUC against communication", "MB, all clients, both ways", "mean valid AUC", curves
-        )
+        drawn["communication.svg"] = charts.lines("AUC against communication", "MB, all clients, both ways", "valid AUC", curves)
     return drawn
 
 

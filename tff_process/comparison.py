@@ -10,11 +10,11 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from pfrec import errors, files
+from pfrec import errors, files, metrics
 from pfrec.data import dataset as dataset_lib
 from tff_process import entries as entries_lib
 from tff_process import plan as plan_lib
-from tff_process import training
+from tff_process import selection, training
 from tff_process.runtime import options as options_lib
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
@@ -29,7 +29,7 @@ class Cell:
       entry: what was run.
       seed: with which.
       summary: the content of its summary.json.
-      valid: mean AUC over scenario-task pairs on `valid` after each round.
+      valid: `selection.score` after each round.
       round_bytes: what crosses the wire in a round, both ways, all clients that take part; None where rows themselves leave (pooled).
       leaves: the variable groups that leave a client.
     """
@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def best_valid(self) -> float:
-        """Mean AUC on `valid` at the chosen round."""
+        """`selection.score` at the chosen round."""
         return self.valid[self.summary["best_round"] - 1]
 
 
@@ -109,12 +109,7 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     """
     remedy = f"remove {run} to train it again"
     summary = files.read_json(run / "summary.json", remedy=remedy)
-    by_round: dict[int, list[float]] = {}
-    with files.readable_errors(run / "metrics.csv"), (run / "metrics.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["split"] == "valid" and row["metric"] == "auc" and row["value"]:
-                by_round.setdefault(int(row["round"]), []).append(float(row["value"]))
-    valid = tuple(float(np.mean(by_round[number])) for number in sorted(by_round))
+    valid = _valid_scores(run / "metrics.csv")
     path = run / "privacy_manifest.json"
     if not path.exists():
         return Cell(entry, plan.seed, summary, valid)
@@ -123,6 +118,26 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
     exchanges = present * manifest["aggregations_per_round"]
     return Cell(entry, plan.seed, summary, valid, exchanges * (manifest["upload_bytes"] + manifest["download_bytes"]), leaves)
+
+
+def _valid_scores(path: pathlib.Path) -> "tuple[float, ...]":
+    """`selection.score` after each round, of a metrics.csv."""
+    by_round: dict[int, dict[tuple[str, str], dict[str, float]]] = {}
+    with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["split"] == "valid":
+                pair = by_round.setdefault(int(row["round"]), {}).setdefault((row["scenario"], row["task"]), {})
+                pair[row["metric"]] = float(row["value"] or "nan")
+    return tuple(selection.score(_values(by_round[number])) for number in sorted(by_round))
+
+
+def _values(pairs: "Mapping[tuple[str, str], Mapping[str, float]]") -> np.ndarray:
+    """float64 [scenarios, tasks, metrics], NaN where there is none."""
+    scenarios, tasks = (list(dict.fromkeys(names)) for names in zip(*pairs))
+    return np.array(
+        [[[pairs.get((s, t), {}).get(name, float("nan")) for name in metrics.METRICS] for t in tasks] for s in scenarios],
+        np.float64,
+    )
 
 
 def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any]]":

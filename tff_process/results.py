@@ -150,7 +150,7 @@ def _communication(
     if not talking or target is None:
         return []
     lines = [
-        f"## Communication to a mean valid AUC of {target:.4f}",
+        f"## Communication to a valid AUC of {target:.4f}",
         "",
         "| algorithm | MB a round, all clients, both ways | rounds | MB in all |",
         "| --- | --- | --- | --- |",

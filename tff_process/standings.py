@@ -21,7 +21,7 @@ class Standing:
       entry: its name.
       algorithm: its algorithm.
       mean, deviation: of the mean test AUC over scenario-task pairs, over seeds; the deviation is NaN for one seed.
-      valid: mean over seeds of the mean AUC on `valid` at the chosen round.
+      valid: mean over seeds of `selection.score` on `valid` at the chosen round.
       seconds: mean wall time of a run.
       round_bytes: as of `comparison.Cell`.
       speaks: whether it is its algorithm's best entry on `valid`, which is the one that counts where algorithms are compared.
@@ -121,13 +121,13 @@ def scenario_auc(cell: "comparison.Cell", scenario: str) -> Optional[float]:
 
 
 def curve(cells: "Sequence[comparison.Cell]", entry: str) -> "list[float]":
-    """Mean over seeds of the mean AUC on `valid`, by round, as far as all seeds went."""
+    """Mean over seeds of `selection.score` on `valid`, by round, as far as all seeds went."""
     own = [cell.valid for cell in cells if cell.entry.name == entry]
     return [float(np.mean(values)) for values in zip(*own)]
 
 
 def target_auc(cells: "Sequence[comparison.Cell]", rows: Sequence[Standing]) -> Optional[float]:
-    """The largest AUC on `valid` that every entry that communicates model values reaches; None without any."""
+    """The largest score on `valid` that every entry that communicates model values reaches; None without any."""
     peaks = [max(curve(cells, row.entry)) for row in rows if communicates(cells, row)]
     return min(peaks) if peaks else None
 

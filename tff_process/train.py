@@ -100,15 +100,15 @@ def open_data(data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, 
 def progress(rounds: int, label: str = "") -> "Iterator[training.Progress]":
     """Reports rounds: a bar on a terminal, plain lines when piped; at the end of the context a bar is closed, however many rounds there were."""
     if not sys.stderr.isatty():
-        yield lambda number, auc: print(f"{label}round {number}/{rounds}: mean valid AUC {auc:.4f}", flush=True)
+        yield lambda number, score: print(f"{label}round {number}/{rounds}: valid AUC {score:.4f}", flush=True)
         return
     import tqdm
 
     with tqdm.tqdm(total=rounds, desc=label or "rounds", unit="round") as bar:
 
-        def update(number: int, auc: float) -> None:
+        def update(number: int, score: float) -> None:
             bar.update(number - bar.n)
-            bar.set_postfix(valid_auc=f"{auc:.4f}")
+            bar.set_postfix(valid_auc=f"{score:.4f}")
 
         yield update
 

@@ -15,14 +15,14 @@ from pfrec import errors, files, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data import dataset as dataset_lib
 from pfrec.models import precision
-from tff_process import federated, manifest, pooled, worker
+from tff_process import federated, manifest, pooled, selection, worker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.runtime import hosts, silos, simulation
 from tff_process.runtime import options as options_lib
 
 _log = logging.getLogger(__name__)
-_BELOW_ALL = -1.0  # no AUC
+_BELOW_ALL = -1.0  # no score
 
 
 class Training(Protocol):
@@ -68,7 +68,7 @@ def train(
     *,
     resume: bool = False,
     options: options_lib.Options = options_lib.Options(),
-    progress: Progress = lambda round_number, mean_auc: None,
+    progress: Progress = lambda round_number, score: None,
 ) -> Outcome:
     """Trains, evaluates and writes a run directory.
 
@@ -78,7 +78,7 @@ def train(
       output: the run directory: new or empty, or, with `resume`, one that a training with the same plan and data began.
       resume: whether to continue after the last complete round.
       options: how it is executed, which does not change what comes out.
-      progress: called after each round with its number and its mean valid AUC.
+      progress: called after each round with its number and its `selection.score`.
 
     Raises:
       PfrecError: for bad data, a directory that does not fit, or no space left.
@@ -166,34 +166,36 @@ def _loop(
     progress: Progress,
 ) -> "dict[str, Any]":
     done, meta = _resume(run, training)
-    best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_auc"]) if done else None
+    if done and "best_score" not in meta:
+        raise errors.PfrecError(f"{run.path}: begun by a pfrec that chose the best round otherwise; train into another --output")
+    best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_score"]) if done else None
     run.begin_metrics(done)
     for number in range(done, plan.rounds):
         if best is not None and 0 < plan.patience <= number - best[0]:
             break
         report = training.train_round(number)
         values = training.evaluate("valid")
-        mean_auc = mean_metric(values, "auc")
+        score = selection.score(values)
         rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]
         rows += _rows(number + 1, dataset, "valid", values)
-        if np.isnan(mean_auc):
+        if np.isnan(score):
             raise errors.PfrecError(
                 f"{dataset.path}: no scenario's valid split holds both classes of any task; a best round cannot be chosen, convert with more rows"
             )
         # A mean over other scenarios cannot be compared: a round that a skipped client is missing from is the best one only for want of another.
         whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
-        if best is None or (whole and mean_auc > best[1]):
-            best = (number + 1, mean_auc if whole else _BELOW_ALL)
+        if best is None or (whole and score > best[1]):
+            best = (number + 1, score if whole else _BELOW_ALL)
         state = training.to_save()
         # Before the round is complete: what is added for one that a kill cuts off is taken out again when it is resumed.
         run.append_metrics(rows)
         _write_diagnostics(run, number + 1, report)
-        meta = {**state.meta, "best_round": best[0], "best_auc": best[1]}
+        meta = {**state.meta, "best_round": best[0], "best_score": best[1]}
         run.commit(number + 1, dataclasses.replace(state, meta=meta))
         versions = _keep_last(run, options.keep_rounds)
         if isinstance(training, silos.SiloTraining):
             training.keep(versions)
-        progress(number + 1, mean_auc)
+        progress(number + 1, score)
     assert best is not None
     training.restore(run.load(best[0]))
     values = training.evaluate("test")

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from pfrec import metrics, run_directory
+from pfrec import errors, metrics, run_directory
 from tff_process import federated, plan, training
 from tff_process.runtime import options
 
@@ -24,7 +24,8 @@ class Scripted:
 
     def evaluate(self, split):
         values = np.zeros(self._shape)
-        values[:, :, metrics.METRICS.index("auc")] = self._script[self.done - 1]
+        for name, value in (("auc", self._script[self.done - 1]), ("rows", 4), ("positives", 2)):
+            values[:, :, metrics.METRICS.index(name)] = value
         return values
 
     def to_save(self):
@@ -34,7 +35,7 @@ class Scripted:
         self.done = int(saved.server["done"])
 
 
-def summary(path, dataset, script, progress=lambda number, auc: None, **settings):
+def summary(path, dataset, script, progress=lambda number, score: None, **settings):
     """Trains, or goes on, to the script; the summary and the rounds whose AUC was written."""
     asked = plan.Plan("local", **settings)
     opened = path.exists()
@@ -60,7 +61,7 @@ def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_p
     class KilledError(Exception):
         pass
 
-    def kill(number, auc):
+    def kill(number, score):
         if number == 3:
             raise KilledError
 
@@ -69,3 +70,14 @@ def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_p
         summary(tmp_path / "run", dataset, script, kill, rounds=4, patience=2)
     made, seen = summary(tmp_path / "run", dataset, script, rounds=4, patience=2)
     assert (made["best_round"], seen) == (1, [1, 2, 3])
+
+
+def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(dataset, tmp_path):
+    """A run of an older pfrec: its state has no score."""
+    summary(tmp_path / "run", dataset, [0.6, 0.7], rounds=2)
+    opened = run_directory.RunDirectory.read(tmp_path / "run")
+    state = opened.load(2)
+    meta = {key: value for key, value in state.meta.items() if key != "best_score"}
+    opened.commit(2, run_directory.RoundState(state.server, {}, meta))
+    with pytest.raises(errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"):
+        summary(tmp_path / "run", dataset, [0.6, 0.7, 0.8], rounds=3)
