@@ -180,6 +180,22 @@ def test_no_defined_auc_at_all_is_one_clear_error():
         standings.standings([_cell("local", 0, None)])
 
 
+def test_a_run_is_scored_by_round_from_its_metrics(tmp_path):
+    """As the training scored it: equal tasks weigh the same, one that is not defined does not count, test and loss are passed over."""
+    values = {"auc": (0.8, 0.6), "rows": (40, 40), "positives": (10, 30)}
+    lines = ["round,scenario,split,task,metric,value", "1,nl,train,all,loss,0.5", "1,nl,test,ctr,auc,0.1"]
+    for number, raised in [(1, 0.0), (2, 0.1)]:
+        for task, i in [("ctr", 0), ("cvr", 1)]:
+            lines += [f"{number},nl,valid,{task},{m},{values[m][i] + raised * (m == 'auc')}" for m in values]
+        lines += [f"{number},es,valid,ctr,auc,0.9", f"{number},es,valid,ctr,rows,9", f"{number},es,valid,ctr,positives,3"]
+        lines += [f"{number},es,valid,cvr,auc,", f"{number},es,valid,cvr,rows,9", f"{number},es,valid,cvr,positives,0"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "summary.json").write_text('{"best_round": 2, "mean_auc": 0.5}')
+    cell = comparison.read(tmp_path, entries.Entry.parse("local"), plan_lib.Plan("local"), 2)
+    assert cell.valid == pytest.approx((0.8, 0.85))
+    assert cell.best_valid == pytest.approx(0.85)
+
+
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(errors.PfrecError, match="not an empty directory"):
