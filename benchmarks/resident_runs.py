@@ -26,10 +26,10 @@ def directory() -> "Iterator[pathlib.Path]":
         shutil.rmtree(path)
 
 
-def schema(cardinality: int, features: int, numerical: int) -> schema_lib.Schema:
-    """Private categorical features of one cardinality, numbers, and two tasks."""
+def schema(cardinality: int, features: int, numerical: int, policy: str = "private") -> schema_lib.Schema:
+    """Categorical features of one cardinality and one policy, numbers, and two tasks."""
     return schema_lib.Schema(
-        categorical=tuple(schema_lib.Categorical(f"c{i}", cardinality) for i in range(features)),
+        categorical=tuple(schema_lib.Categorical(f"c{i}", cardinality, policy) for i in range(features)),
         numerical=tuple(schema_lib.Numerical(f"n{i}") for i in range(numerical)),
         tasks=(schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")),
     )
