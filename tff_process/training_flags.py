@@ -98,17 +98,25 @@ def _define_plan() -> None:
     flags.DEFINE_float("conflict_radius", 0.4, "pf_msmtrec: c of conflict-averse coordination.", lower_bound=0.0, upper_bound=0.999)
     flags.DEFINE_float("temperature", 1.0, "pf_msmtrec: tau of the attention between clients.", lower_bound=1e-6)
     flags.DEFINE_bool("log_counts", False, "pf_msmtrec: attention also weighs clients by their rows.")
-    flags.DEFINE_float("mu", 0.5, "pf_msmtrec: how much of an expert comes from the aggregation.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_bool("weigh_by_rows", True, "pf_msmtrec: a client's update of an expert counts by its rows.")
     flags.DEFINE_float(
-        "tower_mu", 0.5, "pf_msmtrec: how much of a tower comes from the aggregation.", lower_bound=0.0, upper_bound=1.0
+        "mu", 0.25, "pf_msmtrec: how much of an expert comes from the aggregation at least.", lower_bound=0.0, upper_bound=1.0
     )
-    flags.DEFINE_float("gate_mu", 0.5, "pf_msmtrec: the same of a gate; 0 keeps gates private.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("tower_mu", 0.25, "pf_msmtrec: the same of a tower.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("gate_mu", 0.25, "pf_msmtrec: the same of a gate; 0 keeps gates private.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_float(
         "numeric_mu",
-        0.5,
+        0.25,
         "pf_msmtrec: the same of the projection of numerical features; 0 keeps it private.",
         lower_bound=0.0,
         upper_bound=1.0,
+    )
+    flags.DEFINE_float(
+        "rows_prior",
+        20_000.0,
+        "pf_msmtrec: how many rows a client must have to keep half of what mu leaves to it of experts, towers, gates and the numerical "
+        "projection; with fewer it takes more from the others. 0 leaves every client all of that.",
+        lower_bound=0.0,
     )
     flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
     flags.DEFINE_float(
@@ -306,10 +314,12 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
             conflict_radius=f.conflict_radius,
             temperature=f.temperature,
             log_counts=f.log_counts,
+            weigh_by_rows=f.weigh_by_rows,
             mu=f.mu,
             tower_mu=f.tower_mu,
             gate_mu=f.gate_mu,
             numeric_mu=f.numeric_mu,
+            rows_prior=f.rows_prior,
             proximal=f.proximal,
             server_step=f.server_step,
             table_prior=f.table_prior,

@@ -41,10 +41,10 @@ def mean(present: tf.Tensor, weights: Optional[tf.Tensor] = None) -> tf.Tensor:
     return tf.math.divide_no_nan(share, tf.reduce_sum(share))
 
 
-def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float) -> tf.Tensor:
+def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float, weights: Optional[tf.Tensor] = None) -> tf.Tensor:
     """The update near the mean that serves the worst-served client best.
 
-    Formula, with Dbar the mean of the updates present: `w* = argmin over the simplex of (Dw)'Dbar + c * ||Dbar|| * ||Dw||`,
+    Formula, with Dbar the (weighted) mean of the updates present: `w* = argmin over the simplex of (Dw)'Dbar + c * ||Dbar|| * ||Dw||`,
     `U = (Dbar + c * ||Dbar|| / ||Dw*|| * Dw*) / (1 + c^2)`. Hence `||(1 + c^2) * U - Dbar|| <= c * ||Dbar||`, and c = 0 is the mean.
 
     Clients that agree fully, and one client alone, give `(1 + c) / (1 + c^2) * Dbar`: the formula lengthens what it need not turn. Where
@@ -59,19 +59,24 @@ def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float) -> tf.Tensor:
       gram: [N, N], of the updates.
       present: bool or number [N].
       c: radius, 0 to below 1.
+      weights: [N], not negative, of the mean; without them every client counts alike.
 
     Returns:
       float64 [N].
     """
-    return present_lib.spread(_conflict_averse(present_lib.submatrix(gram, present), tf.constant(c, tf.float64)), present)
+    average = tf.gather(mean(present, weights), present_lib.indices(present))
+    return present_lib.spread(_conflict_averse(present_lib.submatrix(gram, present), average, tf.constant(c, tf.float64)), present)
 
 
-@tf.function(input_signature=[tf.TensorSpec([None, None], tf.float64), tf.TensorSpec([], tf.float64)], autograph=False)
-def _conflict_averse(gram: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+_VECTOR = tf.TensorSpec([None], tf.float64)
+_MATRIX = tf.TensorSpec([None, None], tf.float64)
+
+
+@tf.function(input_signature=[_MATRIX, _VECTOR, tf.TensorSpec([], tf.float64)], autograph=False)
+def _conflict_averse(gram: tf.Tensor, average: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
     longest = tf.reduce_max(tf.concat([tf.linalg.diag_part(gram), tf.zeros([1], tf.float64)], axis=0))
     gram /= tf.where(longest > 0.0, longest, tf.ones_like(longest))
-    clients = tf.shape(gram)[0]
-    average = tf.ones([clients], tf.float64) / tf.cast(clients, tf.float64)
+    start = tf.ones_like(average) / tf.cast(tf.size(average), tf.float64)
     with_mean = tf.linalg.matvec(gram, average)
     radius = c * tf.sqrt(tf.maximum(tf.tensordot(average, with_mean, 1), 0.0))
 
@@ -83,7 +88,7 @@ def _conflict_averse(gram: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
         distance = length(weights, with_weights)
         return tf.tensordot(weights, with_mean, 1) + radius * distance, with_mean + radius * with_weights / distance
 
-    weights = _minimise_on_simplex(objective, average, _GAP * tf.tensordot(average, with_mean, 1))
+    weights = _minimise_on_simplex(objective, start, _GAP * tf.tensordot(average, with_mean, 1))
     return (average + radius / length(weights, tf.linalg.matvec(gram, weights)) * weights) / (1.0 + tf.square(c))
 
 
@@ -132,8 +137,8 @@ def _minimise_on_simplex(
     return tf.while_loop(unfinished, step, initial, maximum_iterations=MAX_ITERATIONS, parallel_iterations=1)[-2]
 
 
-def pcgrad(gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """The mean of the updates after each gave up what it holds against the others.
+def pcgrad(gram: tf.Tensor, present: tf.Tensor, weights: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """The (weighted) mean of the updates after each gave up what it holds against the others.
 
     Update i, for every other client j in order of their numbers: where `v[i]'Delta[j] < 0`, `v[i] -= v[i]'Delta[j] / ||Delta[j]||^2 *
     Delta[j]`. The source draws the order at random; here it is fixed, so with three clients or more the result depends on their order.
@@ -141,6 +146,7 @@ def pcgrad(gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     Args:
       gram: [N, N], of the updates.
       present: bool or number [N].
+      weights: [N], not negative, of the mean; without them every client counts alike.
 
     Returns:
       float64 [N].
@@ -157,7 +163,8 @@ def pcgrad(gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
 
     shapes = (tf.TensorShape([]), tf.TensorShape([None, None]))
     _, held = tf.while_loop(lambda j, _: j < clients, project, (0, start), shape_invariants=shapes, parallel_iterations=1)
-    return present_lib.spread(tf.reduce_mean(held, axis=0), present)
+    average = tf.gather(mean(present, weights), present_lib.indices(present))
+    return present_lib.spread(tf.linalg.matvec(held, average, transpose_a=True), present)
 
 
 def conflict_share(gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

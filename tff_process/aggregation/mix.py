@@ -83,6 +83,24 @@ def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tens
     return tf.where(along(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)
 
 
+def own_weight(count: tf.Tensor, prior: float) -> tf.Tensor:
+    """How far a client's own training counts against what others bring: `count / (count + prior)`.
+
+    It is the weight that a mean of so many observations has against a prior that is worth `prior` of them.
+
+    Args:
+      count: [...], rows that the client trained on, not negative.
+      prior: above 0, in the unit of `count`.
+
+    Returns:
+      [...], 0 to below 1.
+
+    References:
+      Efron and Morris, "Data Analysis Using Stein's Estimator and its Generalizations", JASA 1975.
+    """
+    return count / (count + prior)
+
+
 def part_way(
     previous: "Mapping[str, tf.Tensor]", target: "Mapping[str, tf.Tensor]", step: float
 ) -> "collections.OrderedDict[str, tf.Tensor]":

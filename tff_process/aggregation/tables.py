@@ -5,33 +5,17 @@ Formula, for row r of client k that met it n[k, r] times in an epoch, with Delta
   `w[k, r] = n[k, r] / (n[k, r] + prior)`;
   `P'[k, r] = w[k, r] * W[k, r] + (1 - w[k, r]) * (P[k, r] + C[r])`.
 
-w is the weight that a mean of n observations has against a prior that is worth `prior` of them. What is mixed is how a row changes, from where
+w is `mix.own_weight`. What is mixed is how a row changes, from where
 its client had it: what it has of its own is not pulled back to the others at every aggregation. A row that a client did not meet, and every row
 of an absent client, goes with the others. With an endless prior all clients have one table, averaged by rows seen; with a prior of almost
 nothing each has what it trained.
 
 [ours] The rule; the source of the paper that was at hand leaves open how tables are aggregated.
-
-References:
-  Efron and Morris, "Data Analysis Using Stein's Estimator and its Generalizations", JASA 1975 (the weight).
 """
 
 import tensorflow as tf
 
 from tff_process.aggregation import mix
-
-
-def own_weight(seen: tf.Tensor, prior: float) -> tf.Tensor:
-    """w of the formula: `seen / (seen + prior)`.
-
-    Args:
-      seen: [N, V], not negative.
-      prior: above 0, in the unit of `seen`.
-
-    Returns:
-      [N, V], 0 to below 1.
-    """
-    return seen / (seen + prior)
 
 
 def common_change(changes: tf.Tensor, seen: tf.Tensor, step: float) -> tf.Tensor:

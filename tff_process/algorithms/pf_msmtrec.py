@@ -1,11 +1,14 @@
 """PF-MSMTrec: experts, towers and gates aggregated personally for every client, batch normalisation local, conflicts coordinated.
 
-Formula, for each expert of client k, with Delta[k] = W[k] - P[k] and N clients present:
-  coordination: `U = sum over j of u[j] * Delta[j]` with the coefficients u of `aggregation.conflict`;
-  personalisation: `P'[k] = (1 - mu) * W[k] + mu * (sum over j of a[k, j] * P[j] + U)` with the attention a of `aggregation.attention`;
+Formula, for each expert of client k, with Delta[k] = W[k] - P[k], N clients present, and client k training on n[k] rows in an epoch:
+  coordination: `U = sum over j of u[j] * Delta[j]` with the coefficients u of `aggregation.conflict`, whose mean weighs clients by their rows;
+  own weight: `v[k] = (1 - mu) * n[k] / (n[k] + rows_prior)`;
+  personalisation: `P'[k] = v[k] * W[k] + (1 - v[k]) * (sum over j of a[k, j] * P[j] + U)` with the attention a of `aggregation.attention`;
   template: `G' = sum over k of n[k] / n * P'[k]`.
 Towers and gates are aggregated per task over the clients that serve it, the projection of numerical features over all:
-`P'[k] = (1 - mu_g) * W[k] + mu_g * sum over j of a[k, j] * W[j]`, each with a mu of its own. A gate or projection whose mu is 0 stays private.
+`P'[k] = v[k] * W[k] + (1 - v[k]) * sum over j of a[k, j] * W[j]`, each with a mu of its own. A gate or projection whose mu is 0 stays private.
+A client with few rows thus takes more from the others, and one with many follows its own training.
+
 All that the server keeps of these then goes a part of the way, `server_step`, from where it was to what was aggregated: slow weights, which
 average over time what few clients cannot average among them. Rows of shared embedding tables follow their client's own training the more, the
 more often the client met them, and for the rest what is common to all, slowly: see `aggregation.tables`. With a `table_prior` of 0 there is one
@@ -41,10 +44,12 @@ class Settings:
       conflict_radius: c of conflict-averse coordination, 0 to below 1; 0 is the mean.
       temperature: tau of the attention; larger is more even.
       log_counts: whether attention also weighs clients by their rows.
-      mu: how much of an expert comes from the aggregation, 0 (local) to 1.
+      weigh_by_rows: whether a client's update of an expert counts by its rows; else all count alike.
+      mu: how much of an expert comes from the aggregation at least, 0 to 1.
       tower_mu: the same for towers.
       gate_mu: the same for gates; 0 keeps them private.
       numeric_mu: the same for the projection of numerical features; 0 keeps it private.
+      rows_prior: how many rows a client must have for half of what mu leaves to it; 0 leaves it all of that, whatever its rows.
       proximal: weight of the pull towards the template.
       server_step: how far the server's values go towards the aggregated ones, above 0 to 1; 1 is all the way.
       table_prior: how often in an epoch a client must meet a row of a shared table for the row to follow its own training half; 0 for one table
@@ -55,10 +60,12 @@ class Settings:
     conflict_radius: float = 0.4
     temperature: float = 1.0
     log_counts: bool = False
-    mu: float = 0.5
-    tower_mu: float = 0.5
-    gate_mu: float = 0.5
-    numeric_mu: float = 0.5
+    weigh_by_rows: bool = True
+    mu: float = 0.25
+    tower_mu: float = 0.25
+    gate_mu: float = 0.25
+    numeric_mu: float = 0.25
+    rows_prior: float = 20_000.0
     proximal: float = 0.0
     server_step: float = 0.3
     table_prior: float = 2000.0
@@ -75,17 +82,24 @@ class Settings:
             raise errors.PfrecError("temperature must be above 0 and proximal must not be negative")
         if not 0.0 < self.server_step <= 1.0:
             raise errors.PfrecError(f"server_step is {self.server_step}; it must be above 0 and at most 1")
-        if not 0.0 <= self.table_prior < float("inf"):
-            raise errors.PfrecError(f"table_prior is {self.table_prior}; it must be a number, at least 0 (0 for one table for all)")
+        for name, zero in (("rows_prior", "whatever a client's rows"), ("table_prior", "for one table for all")):
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be a number, at least 0 (0 {zero})")
 
 
-def coefficients(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+def coefficients(settings: Settings, gram: tf.Tensor, examples: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     """u [clients], float64: the coordinated update of a group is `sum over j of u[j] * Delta[j]`."""
+    weights = examples if settings.weigh_by_rows else None
     if settings.coordination == "conflict_averse":
-        return conflict.conflict_averse(gram, present, settings.conflict_radius)
+        return conflict.conflict_averse(gram, present, settings.conflict_radius, weights)
     if settings.coordination == "pcgrad":
-        return conflict.pcgrad(gram, present)
-    return conflict.mean(present)
+        return conflict.pcgrad(gram, present, weights)
+    return conflict.mean(present, weights)
+
+
+def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> "float | tf.Tensor":
+    """`1 - v` of the formula, [clients]: how much of a group each client takes from the aggregation; `mu` itself without a prior."""
+    return 1.0 - (1.0 - mu) * mix.own_weight(examples, prior) if prior else mu
 
 
 def aggregate(
@@ -110,7 +124,8 @@ def aggregate(
         deltas = [updates.values[s.name] - state.personal[s.name] for s in slots]
         gram = gram_lib.gram(deltas)
         weights = attention.attention(gram, updates.examples, members, settings.temperature, settings.log_counts)
-        update = coefficients(settings, gram, members)
+        update = coefficients(settings, gram, updates.examples, members)
+        taken = from_aggregation(mu, updates.examples, settings.rows_prior * epochs)
         for slot, delta in zip(slots, deltas):
             trained, previous = updates.values[slot.name], state.personal[slot.name]
             if coordinate and settings.coordination != "none":
@@ -118,7 +133,7 @@ def aggregate(
             else:
                 attended = mix.combine(weights, trained)
             personal[slot.name] = tf.where(
-                mix.along(updates.present, previous), mix.personalise(trained, attended, mu, members), previous
+                mix.along(updates.present, previous), mix.personalise(trained, attended, taken, members), previous
             )
         diagnostics[f"gram/{group}"] = gram
         diagnostics[f"attention/{group}"] = weights
@@ -137,7 +152,7 @@ def aggregate(
     for group, (slot,) in layout.personal_groups("embedding").items():
         seen, trained, previous = updates.seen[slot.name], updates.values[slot.name], state.personal[slot.name]
         change = tables.common_change(trained - previous, seen, settings.server_step)
-        own = tables.own_weight(seen, settings.table_prior * epochs)
+        own = mix.own_weight(seen, settings.table_prior * epochs)
         personal[slot.name] = tables.follow(previous, trained, change, own)
         template[slot.name] = state.template[slot.name] + change
         diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1))

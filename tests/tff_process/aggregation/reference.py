@@ -1,4 +1,6 @@
-"""Slow, plain references and instances for the tests of aggregation."""
+"""Slow, plain references and instances for the tests of aggregation; `counts` [N] weigh the clients in the mean, alike without them."""
+
+from typing import Optional
 
 import numpy as np
 from scipy import optimize
@@ -22,17 +24,17 @@ def updates(family: str, seed: int) -> np.ndarray:
     return delta
 
 
-def objective(weights: np.ndarray, delta: np.ndarray, c: float) -> float:
+def objective(weights: np.ndarray, delta: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None) -> float:
     """(Dw)'Dbar + c * ||Dbar|| * ||Dw||, from the updates themselves."""
-    mean, joined = delta.mean(axis=0), weights @ delta
+    mean, joined = np.average(delta, axis=0, weights=counts), weights @ delta
     return float(joined @ mean + c * np.linalg.norm(mean) * np.linalg.norm(joined))
 
 
-def best_weights(delta: np.ndarray, c: float) -> np.ndarray:
+def best_weights(delta: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None) -> np.ndarray:
     """The best that SLSQP finds from the middle of the simplex and from near its corners."""
     scale = np.linalg.norm(delta, axis=1).max()
     scaled, clients = delta / scale, len(delta)
-    mean = scaled.mean(axis=0)
+    mean = np.average(scaled, axis=0, weights=counts)
     radius = c * np.linalg.norm(mean)
 
     def slope(weights: np.ndarray) -> np.ndarray:
@@ -45,7 +47,7 @@ def best_weights(delta: np.ndarray, c: float) -> np.ndarray:
         result = optimize.minimize(
             objective,
             start,
-            args=(scaled, c),
+            args=(scaled, c, counts),
             jac=lambda weights, *_: slope(weights),
             method="SLSQP",
             bounds=[(0.0, 1.0)] * clients,
@@ -54,20 +56,20 @@ def best_weights(delta: np.ndarray, c: float) -> np.ndarray:
         )
         weights = np.clip(result.x, 0.0, None)
         found.append(weights / weights.sum())
-    return min(found, key=lambda weights: objective(weights, scaled, c))
+    return min(found, key=lambda weights: objective(weights, scaled, c, counts))
 
 
-def conflict_averse(delta: np.ndarray, weights: np.ndarray, c: float) -> np.ndarray:
+def conflict_averse(delta: np.ndarray, weights: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None) -> np.ndarray:
     """U [d] of the simplex weights."""
-    mean, joined = delta.mean(axis=0), weights @ delta
+    mean, joined = np.average(delta, axis=0, weights=counts), weights @ delta
     return (mean + c * np.linalg.norm(mean) / np.linalg.norm(joined) * joined) / (1.0 + c * c)
 
 
-def pcgrad(delta: np.ndarray) -> np.ndarray:
+def pcgrad(delta: np.ndarray, counts: "Optional[np.ndarray]" = None) -> np.ndarray:
     """U [d], projecting the updates themselves."""
     projected = delta.copy()
     for i in range(len(delta)):
         for j in range(len(delta)):
             if i != j and projected[i] @ delta[j] < 0.0:
                 projected[i] -= projected[i] @ delta[j] / (delta[j] @ delta[j]) * delta[j]
-    return projected.mean(axis=0)
+    return np.average(projected, axis=0, weights=counts)

@@ -42,6 +42,39 @@ def test_update_agrees_with_slsqp(family: str, seed: int) -> None:
 
 
 @few
+@hypothesis.given(seed=SEEDS, family=st.sampled_from(["random", "agreeing"]))
+def test_weighted_methods_agree_with_references(seed: int, family: str) -> None:
+    """Clients of 1 to 99 rows; the simplex weights are searched by SLSQP, the projections made on the updates themselves."""
+    delta = reference.updates(family, seed)[:6]
+    counts = np.random.default_rng(seed).integers(1, 100, len(delta)).astype(np.float64)
+    arguments = tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool)
+    found = conflict.conflict_averse(*arguments, 0.4, tf.constant(counts)).numpy() @ delta
+    expected = reference.conflict_averse(delta, reference.best_weights(delta, 0.4, counts), 0.4, counts)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.linalg.norm(expected))
+    projected = conflict.pcgrad(*arguments, tf.constant(counts)).numpy() @ delta
+    np.testing.assert_allclose(projected, reference.pcgrad(delta, counts), atol=1e-9)
+
+
+@few
+@hypothesis.given(seed=SEEDS)
+def test_equal_weights_are_no_weights(seed: int) -> None:
+    delta = reference.updates("random", seed)[:6]
+    arguments = tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool)
+    counts = tf.fill([len(delta)], 7.0)
+    np.testing.assert_allclose(
+        conflict.conflict_averse(*arguments, 0.4, counts), conflict.conflict_averse(*arguments, 0.4), rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(conflict.pcgrad(*arguments, counts), conflict.pcgrad(*arguments), rtol=1e-9, atol=1e-12)
+
+
+def test_nobody_has_rows() -> None:
+    """No mean, no update: zeros, not NaN."""
+    arguments = tf.eye(3), tf.ones([3]), tf.zeros([3])
+    np.testing.assert_array_equal(conflict.conflict_averse(*arguments[:2], 0.4, arguments[2]), [0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(conflict.pcgrad(*arguments), [0.0, 0.0, 0.0])
+
+
+@few
 @hypothesis.given(seed=SEEDS)
 def test_near_copies_still_come_close(seed: int) -> None:
     delta = reference.updates("random", seed)

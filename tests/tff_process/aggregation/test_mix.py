@@ -101,3 +101,8 @@ def test_static_shapes_survive_a_graph() -> None:
     )
     shapes = [shape.as_list() for shape in function.get_concrete_function().output_shapes]
     assert shapes == [[2, 3, 4], [3, 4], [2, 3, 4]]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0.0, 0.0), (1000.0, 0.5), (3000.0, 0.75)])
+def test_as_many_rows_as_the_prior_is_worth_weigh_half(count: float, expected: float) -> None:
+    assert float(mix.own_weight(tf.constant([count]), 1000.0)[0]) == expected

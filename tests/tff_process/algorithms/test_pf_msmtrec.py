@@ -53,7 +53,8 @@ def round_of(seed, clients=4, present=None, serves=None, same=False):
 
 
 def aggregate(state, updates, **settings):
-    settings = pf_msmtrec.Settings(**{"server_step": 1.0, **settings})  # what the other settings do shows without slow weights
+    # What the other settings do shows without slow weights and where all clients count alike.
+    settings = pf_msmtrec.Settings(**{"server_step": 1.0, "rows_prior": 0.0, "weigh_by_rows": False, "mu": 0.5, **settings})
     after, diagnostics = pf_msmtrec.aggregate(settings, LAYOUT, ("ctr",), state, updates)
     return {name: value.numpy() for name, value in after.personal.items()}, after, diagnostics
 
@@ -81,8 +82,8 @@ def test_even_attention_and_mu_one_is_plain_averaging(seed):
 
 
 @few
-@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "conflict_averse"]))
-def test_permuting_clients_permutes_results(seed, coordination):
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "conflict_averse"]), prior=st.sampled_from([0.0, 20.0]))
+def test_permuting_clients_permutes_results(seed, coordination, prior):
     state, updates = round_of(seed)
     order = np.random.default_rng(seed).permutation(4)
 
@@ -93,29 +94,62 @@ def test_permuting_clients_permutes_results(seed, coordination):
     other = base.Updates(
         permuted(updates.values), updates.seen, tf.gather(updates.examples, order), updates.serves, updates.present
     )
-    one, after, _ = aggregate(state, updates, coordination=coordination)
-    two, other_after, _ = aggregate(other_state, other, coordination=coordination)
+    settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
+    one, after, _ = aggregate(state, updates, **settings)
+    two, other_after, _ = aggregate(other_state, other, **settings)
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value[order], atol=1e-5)
         np.testing.assert_allclose(after.template[name], other_after.template[name], atol=1e-5)
 
 
 @few
-@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
-def test_identical_clients_get_identical_results(seed, coordination):
-    personal, _, _ = aggregate(*round_of(seed, same=True), coordination=coordination)
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS), prior=st.sampled_from([0.0, 20.0]))
+def test_identical_clients_get_identical_results(seed, coordination, prior):
+    settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
+    personal, _, _ = aggregate(*round_of(seed, same=True), **settings)
     for value in personal.values():
         np.testing.assert_allclose(value, np.broadcast_to(value[:1], value.shape), atol=1e-6)
 
 
 @few
-@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "pcgrad"]))
-def test_one_client_alone_is_local_training(seed, coordination):
-    """With the mean, or no conflict to project away, a client alone gets back what it trained, whatever mu."""
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "pcgrad"]), prior=st.sampled_from([0.0, 20.0]))
+def test_one_client_alone_is_local_training(seed, coordination, prior):
+    """With the mean, or no conflict to project away, a client alone gets back what it trained, whatever mu and its rows."""
     state, updates = round_of(seed, clients=1)
-    personal, _, _ = aggregate(state, updates, coordination=coordination)
+    settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
+    personal, _, _ = aggregate(state, updates, **settings)
     for name, value in personal.items():
         np.testing.assert_allclose(value, updates.values[name], atol=1e-6)
+
+
+@few
+@hypothesis.given(seed=SEEDS)
+def test_an_endless_prior_and_the_mean_by_rows_is_federated_averaging(seed):
+    """A client with next to nothing of its own takes all: what an even attention makes of P, and the mean update weighted by rows."""
+    state, updates = round_of(seed)
+    shared = dataclasses.replace(state, personal={name: tf.stack([value[0]] * 4) for name, value in state.personal.items()})
+    personal, _, _ = aggregate(shared, updates, coordination="mean", weigh_by_rows=True, rows_prior=1e12)
+    expected = np.average(updates.values[EXPERT], axis=0, weights=updates.examples)
+    np.testing.assert_allclose(personal[EXPERT], np.broadcast_to(expected, personal[EXPERT].shape), atol=1e-5)
+
+
+@few
+@hypothesis.given(seed=SEEDS, parts=st.integers(1, 8))
+def test_a_client_keeps_as_much_as_its_rows_of_an_epoch_bear(seed, parts):
+    """By the formula, from what it gets with all of its own and with nothing of it; however often an epoch is aggregated."""
+    state, updates = round_of(seed)
+    part = dataclasses.replace(updates, examples=updates.examples / parts)
+    settings = {"server_step": 1.0, "mu": 0.2, "tower_mu": 0.2, "gate_mu": 0.2, "numeric_mu": 0.2}
+    found, _ = pf_msmtrec.aggregate(
+        pf_msmtrec.Settings(rows_prior=30.0, **settings), LAYOUT, ("ctr",), state, part, epochs=1.0 / parts
+    )
+    offered, _, _ = aggregate(state, updates, weigh_by_rows=True, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0)
+    rows = updates.examples.numpy()
+    own = 0.8 * rows / (rows + 30.0)
+    for name, value in found.personal.items():
+        weight = own.reshape([4] + [1] * (value.shape.rank - 1))
+        expected = weight * updates.values[name].numpy() + (1.0 - weight) * offered[name]
+        np.testing.assert_allclose(value, expected, atol=1e-4)
 
 
 @few
@@ -150,7 +184,7 @@ def test_a_client_without_a_task_takes_no_part_in_its_tower_and_gate(name, group
 def test_each_kind_has_a_mu_of_its_own(name, setting):
     state, updates = round_of(1)
     one, _, _ = aggregate(state, updates)
-    other, _, _ = aggregate(state, updates, **{setting: 0.25})
+    other, _, _ = aggregate(state, updates, **{setting: 0.75})
     assert [slot.name for slot in LAYOUT.slots if not np.array_equal(one[slot.name], other[slot.name])] == [name]
 
 
@@ -244,7 +278,7 @@ def test_two_clients_by_hand(coordination):
     updates = base.Updates(
         {"e": tf.constant([[1.0, 0.0], [-1.0, 2.0]])}, empty, tf.ones([2]), tf.ones([2, 1]), tf.constant([True, True])
     )
-    settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0, server_step=1.0)
+    settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0, server_step=1.0)  # as many rows each
     after, diagnostics = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
     found = after.personal["e"].numpy()
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
