@@ -110,18 +110,23 @@ def test_fedavg_of_two_clients_by_hand(context, two_clients):
     assert [float(r["optimizer/0002"]) for r in returned] == [1.0, 1.0]
 
 
-def test_pf_msmtrec_of_two_clients_by_hand(context, two_clients):
-    """Mean coordination, even attention (tau large), mu 0.5.
+@pytest.mark.parametrize(("by_rows", "prior", "expected"), [(False, 0.0, (1.05, 0.95)), (True, 3.0, (1.0625, 1.03125))])
+def test_pf_msmtrec_of_two_clients_by_hand(context, two_clients, by_rows, prior, expected):
+    """Mean coordination, even attention (tau large), mu 0.5; Delta = +0.1 and -0.1, attention over P = (1, 1) gives 1.
 
-    Delta = +0.1 and -0.1, so U = 0; attention over P = (1, 1) gives 1: P'[a] = 0.5 * 1.1 + 0.5 * 1 = 1.05, P'[b] = 0.95;
-    G = 0.75 * 1.05 + 0.25 * 0.95 = 1.025.
+    All alike: U = 0, P'[a] = 0.5 * 1.1 + 0.5 * 1 = 1.05, P'[b] = 0.95.
+    By rows, 3 and 1: U = 0.75 * 0.1 - 0.25 * 0.1 = 0.05; of its own a keeps 0.5 * 3 / (3 + 3) = 0.25 and b 0.5 * 1 / (1 + 3) = 0.125, so
+    P'[a] = 0.25 * 1.1 + 0.75 * 1.05 = 1.0625, P'[b] = 0.125 * 0.9 + 0.875 * 1.05 = 1.03125.
+    G = 0.75 * P'[a] + 0.25 * P'[b].
     """
-    settings = pf_msmtrec.Settings(coordination="mean", temperature=1e9, mu=0.5, server_step=1.0)
+    settings = pf_msmtrec.Settings(
+        coordination="mean", temperature=1e9, weigh_by_rows=by_rows, mu=0.5, rows_prior=prior, server_step=1.0
+    )
     made = one_weight_process(pf_msmtrec.pf_msmtrec(ONE, settings))
     private = zero_private(made)
     state, _, report = made.iterative.next(made.iterative.initialize(), [client(two_clients, i, private) for i in (0, 1)])
-    np.testing.assert_allclose(state["personal"][NAME], [[[1.05]], [[0.95]]], rtol=1e-6)
-    np.testing.assert_allclose(state["template"][NAME], [[1.025]], rtol=1e-6)
+    np.testing.assert_allclose(state["personal"][NAME], np.reshape(expected, [2, 1, 1]), rtol=1e-6)
+    np.testing.assert_allclose(state["template"][NAME], [[0.75 * expected[0] + 0.25 * expected[1]]], rtol=1e-6)
     np.testing.assert_allclose(report["diagnostics"]["gram/expert/0/shared"], [[0.01, -0.01], [-0.01, 0.01]], rtol=1e-4)
     np.testing.assert_allclose(report["diagnostics"]["attention/expert/0/shared"], [[0.5, 0.5], [0.5, 0.5]], atol=1e-6)
 
@@ -133,7 +138,7 @@ def test_an_absent_client_keeps_its_values(context, two_clients):
     state, returned, report = made.iterative.next(made.iterative.initialize(), [client(two_clients, 1, zero_private(made))])
     assert len(returned) == 1
     np.testing.assert_array_equal(report["present"], [False, True])
-    # Alone, U is the whole update: P'[b] = 0.5 * 0.9 + 0.5 * (1 - 0.1).
+    # Alone, U is the whole update, and it does not matter what b keeps of its own: 0.9 either way.
     np.testing.assert_allclose(state["personal"][NAME], [[[1.0]], [[0.9]]], rtol=1e-6)
     np.testing.assert_allclose(state["template"][NAME], [[0.9]], rtol=1e-6)
 
