@@ -16,6 +16,8 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+if "tensorflow" not in sys.modules:
+    import tff_process  # noqa: F401, sets malloc, as for the commands before TensorFlow has threads
 
 ROWS = 20_480
 ROUNDS = 4

@@ -25,8 +25,6 @@ def score(values: np.ndarray) -> float:
     defined = ~np.isnan(auc)
     pairs = np.where(defined, positives * (rows - positives), 1.0)  # An AUC is defined where there are both classes.
     weights = np.where(defined, 1.0 / ((rows + 1.0) / (12.0 * pairs) + _KNOWN_WELL**2), 0.0)
-    counted = defined.any(axis=1)
-    if not counted.any():
-        return float("nan")
-    sums = np.sum(weights * np.where(defined, auc, 0.0), axis=1, where=defined)
-    return float(np.mean(sums[counted] / np.sum(weights, axis=1)[counted]))
+    sums, totals = (weights * np.where(defined, auc, 0.0)).sum(axis=1), weights.sum(axis=1)
+    counted = totals > 0.0
+    return float(np.mean(sums[counted] / totals[counted])) if counted.any() else float("nan")

@@ -32,7 +32,7 @@ def attention(gram: tf.Tensor, counts: tf.Tensor, present: tf.Tensor, tau: float
     if log_counts:
         # log(n) is the same for all j, so softmax drops it. The floor gives a client of no rows no say, and keeps the softmax
         # defined where nobody has rows.
-        rows = tf.gather(tf.cast(counts, tf.float64), present_lib.indices(present))
+        rows = present_lib.subvector(counts, present)
         logits += tf.math.log(tf.maximum(rows, _LEAST_COUNT))[tf.newaxis, :]
     absent = tf.cast(tf.logical_not(present_lib.mask(present)), tf.float64)
     return present_lib.spread_matrix(tf.nn.softmax(logits), present) + tf.linalg.diag(absent)

@@ -64,15 +64,11 @@ def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float, weights: Opti
     Returns:
       float64 [N].
     """
-    average = tf.gather(mean(present, weights), present_lib.indices(present))
+    average = present_lib.subvector(mean(present, weights), present)
     return present_lib.spread(_conflict_averse(present_lib.submatrix(gram, present), average, tf.constant(c, tf.float64)), present)
 
 
-_VECTOR = tf.TensorSpec([None], tf.float64)
-_MATRIX = tf.TensorSpec([None, None], tf.float64)
-
-
-@tf.function(input_signature=[_MATRIX, _VECTOR, tf.TensorSpec([], tf.float64)], autograph=False)
+@tf.function(input_signature=[tf.TensorSpec(shape, tf.float64) for shape in ([None, None], [None], [])], autograph=False)
 def _conflict_averse(gram: tf.Tensor, average: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
     longest = tf.reduce_max(tf.concat([tf.linalg.diag_part(gram), tf.zeros([1], tf.float64)], axis=0))
     gram /= tf.where(longest > 0.0, longest, tf.ones_like(longest))
@@ -163,7 +159,7 @@ def pcgrad(gram: tf.Tensor, present: tf.Tensor, weights: Optional[tf.Tensor] = N
 
     shapes = (tf.TensorShape([]), tf.TensorShape([None, None]))
     _, held = tf.while_loop(lambda j, _: j < clients, project, (0, start), shape_invariants=shapes, parallel_iterations=1)
-    average = tf.gather(mean(present, weights), present_lib.indices(present))
+    average = present_lib.subvector(mean(present, weights), present)
     return present_lib.spread(tf.linalg.matvec(held, average, transpose_a=True), present)
 
 

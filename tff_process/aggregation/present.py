@@ -23,6 +23,11 @@ def submatrix(matrix: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.gather(tf.cast(matrix, tf.float64), places), places, axis=1)
 
 
+def subvector(vector: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """float64 [P]: the elements of a vector [N] that belong to the clients present."""
+    return tf.gather(tf.cast(vector, tf.float64), indices(present))
+
+
 def _placement(present: tf.Tensor) -> tf.Tensor:
     clients = present.shape[0] if present.shape.rank is not None and present.shape[0] is not None else tf.size(present)
     return tf.gather(tf.eye(clients, dtype=tf.float64), indices(present))

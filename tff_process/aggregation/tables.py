@@ -5,10 +5,9 @@ Formula, for row r of client k that met it n[k, r] times in an epoch, with Delta
   `w[k, r] = n[k, r] / (n[k, r] + prior)`;
   `P'[k, r] = w[k, r] * W[k, r] + (1 - w[k, r]) * (P[k, r] + C[r])`.
 
-w is `mix.own_weight`. What is mixed is how a row changes, from where
-its client had it: what it has of its own is not pulled back to the others at every aggregation. A row that a client did not meet, and every row
-of an absent client, goes with the others. With an endless prior all clients have one table, averaged by rows seen; with a prior of almost
-nothing each has what it trained.
+w is `mix.own_weight`. What is mixed is how a row changes, from where its client had it: what it has of its own is not pulled back to the others
+at every aggregation. A row that a client did not meet, and every row of an absent client, goes with the others. With an endless prior all clients
+have one table, averaged by rows seen; with a prior of almost nothing each has what it trained.
 
 [ours] The rule; the source of the paper that was at hand leaves open how tables are aggregated.
 """
