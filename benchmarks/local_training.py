@@ -238,7 +238,6 @@ def input_seconds(shape: Shape, repeats: int) -> float:
         shards = tf.constant(dataset.shards("s", "train"))
 
         reader = types.SimpleNamespace(schema=shape.schema())
-        nothing_counted = types.SimpleNamespace(slots=())
         settings = client_work.TrainingSettings(shape.batch)
         whole = tf.constant(steps, tf.int64)
 
@@ -254,7 +253,7 @@ def input_seconds(shape: Shape, repeats: int) -> float:
                 "steps": whole,
                 "epoch_steps": whole,
             }
-            return client_work.over(reader, nothing_counted, settings, work, step, ()).loss
+            return client_work.over(reader, settings, work, step, ()).loss
 
         times = []
         for number in range(repeats + 1):

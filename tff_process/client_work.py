@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
-from pfrec import evaluation, groups
+from pfrec import coarsening, evaluation, groups
 from pfrec.data import pipeline, windows
 from pfrec.data import schema as schema_lib
 from pfrec.models import adam, first_layer, precision, ranker
@@ -127,14 +127,12 @@ class ClientRound:
     Attributes:
       private: the client's next private state.
       upload: values of the shared variables after training.
-      seen: for each shared embedding table, float32 [rows], how many training rows of this round held each id.
-      examples: float32 scalar, training rows of this round.
+      examples: float32 scalar, training rows of this round; of an epoch of less than a batch `coarsening.row_count`.
       loss: float32 scalar, mean training loss over the steps of this round.
     """
 
     private: Any
     upload: Any
-    seen: Any
     examples: Any
     loss: Any
 
@@ -157,7 +155,8 @@ def train(
       incoming: the client's values of the shared variables.
       template: what of G, the server's consensus, the client's values are pulled towards: of the variables of `Algorithm.anchors`.
       private: the client's private state.
-      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`).
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`). The seed is
+        the client's own, `pipeline.order_seed`.
     """
     anchors = anchors_of(layout, settings, incoming, template)
 
@@ -165,8 +164,8 @@ def train(
     def loop() -> Any:
         model.load(incoming)
         model.load(private)
-        done = fit(model, layout, settings, work, anchors)
-        return model.private_state(layout), model.upload(layout), done.seen, done.examples, done.loss
+        done = fit(model, settings, work, anchors)
+        return model.private_state(layout), model.upload(layout), done.examples, done.loss
 
     return ClientRound(*loop())
 
@@ -176,11 +175,10 @@ class Pass:
     """What a pass over a round's batches came to.
 
     Attributes:
-      seen, examples, loss: as of `ClientRound`.
+      examples, loss: as of `ClientRound`.
       state: what the steps handed on.
     """
 
-    seen: Any
     examples: Any
     loss: Any
     state: Any
@@ -188,7 +186,6 @@ class Pass:
 
 def fit(
     model: ClientModel,
-    layout: layout_lib.Layout,
     settings: TrainingSettings,
     work: Values,
     anchors: Values,
@@ -202,12 +199,11 @@ def fit(
         model.apply(slopes, prefix)
         return loss, state
 
-    return over(model, layout, settings, work, step, ())
+    return over(model, settings, work, step, ())
 
 
 def over(
     model: ClientModel,
-    layout: layout_lib.Layout,
     settings: TrainingSettings,
     work: Values,
     step: Callable[[Any, Any], Any],
@@ -216,20 +212,17 @@ def over(
     """Goes over a round's batches with `step(batch, state) -> (loss, state)`; for use inside a `tf.function`.
 
     Args:
-      model, layout, settings, work: as of `train`.
+      model, settings, work: as of `train`.
       step: called with each batch.
       state: what the first step is given, a tuple of tensors.
     """
-    places = dict(zip((feature.name for feature in model.schema.categorical), model.schema.id_places))
-    counted = [slot for slot in layout.slots if slot.counts_rows]
 
     @_plain
-    def counts(batch: Any) -> "tuple[tf.Tensor, ...]":
-        return tuple(_occurrences(batch["categorical"][:, places[slot.member]], slot.shape[0]) for slot in counted)
+    def counted(size: tf.Tensor) -> tf.Tensor:
+        # Whole batches are what the server asked for; an epoch that is a single smaller one would tell its exact number of rows.
+        return tf.where(size < settings.batch_size, coarsening.row_counts(size), size)
 
     examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
-    # A tuple: the loop over a dataset would pack a list into one tensor.
-    seen = tuple(tf.zeros([slot.shape[0]]) for slot in counted)
     seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
     epoch_steps = work["epoch_steps"]
     # Epochs, windows and batches are loops of the graph: what a dataset would have to set up in every call takes longer than a short round.
@@ -244,16 +237,14 @@ def over(
                 batch = window.batch(place, size)
                 batch["dropout_seed"] = pipeline.dropout_seed(seed, start + passed + place)
                 loss, state = step(batch, state)
-                seen = tuple(total + count for total, count in zip(seen, counts(batch)))
-                examples += tf.cast(tf.shape(batch["labels"])[0], tf.float32)
+                examples += tf.cast(counted(size), tf.float32)
                 loss_sum += loss
                 steps += 1.0
             passed += whole
             if passed >= end:
                 break
             rest = window.after(whole, size)
-    by_name = collections.OrderedDict((slot.name, total) for slot, total in zip(counted, seen))
-    return Pass(by_name, examples, loss_sum / tf.maximum(steps, 1.0), state)
+    return Pass(examples, loss_sum / tf.maximum(steps, 1.0), state)
 
 
 @_plain
@@ -282,10 +273,41 @@ def anchors_of(layout: layout_lib.Layout, settings: TrainingSettings, incoming: 
     return {slot.name: incoming[slot.name] for slot in layout.uploaded if slot.trainable}
 
 
+def count_ids(layout: layout_lib.Layout, schema: schema_lib.Schema, shards: tf.Tensor) -> "collections.OrderedDict[str, tf.Tensor]":
+    """How often the rows of some shards hold each id of the shared tables, as coarse as `coarsening.id_counts` makes it.
+
+    Args:
+      layout: names the tables.
+      schema: of the rows.
+      shards: string [shards], paths.
+
+    Returns:
+      by the table's name, float32 [ids].
+    """
+    places = dict(zip((feature.name for feature in schema.categorical), schema.id_places))
+    counted = [slot for slot in layout.slots if slot.counts_rows]
+
+    @_plain
+    def occurrences(records: tf.Tensor) -> "tuple[tf.Tensor, ...]":
+        ids = pipeline.decode_blocks(records, schema)["categorical"]
+        return tuple(_occurrences(ids[:, places[slot.member]], slot.shape[0]) for slot in counted)
+
+    @tf.function
+    def count() -> "tuple[tf.Tensor, ...]":
+        totals = tuple(tf.zeros([slot.shape[0]], tf.int64) for slot in counted)
+        for records in iter(windows.lean(pipeline.evaluation_blocks(shards))):
+            totals = tuple(total + found for total, found in zip(totals, occurrences(records)))
+        return totals
+
+    # Without a table there is nothing to read for.
+    totals = count() if counted else ()
+    return collections.OrderedDict((slot.name, coarsening.id_counts(total)) for slot, total in zip(counted, totals))
+
+
 def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
-    """How often each row of a table stands among ids of any shape, float32 [rows]."""
+    """How often each row of a table stands among ids of any shape, int64 [rows]."""
     flat = ids[:, 0] if ids.shape[1] == 1 else tf.boolean_mask(ids, tf.not_equal(ids, schema_lib.NO_VALUE))
-    return tf.ensure_shape(tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.float32), [rows])
+    return tf.ensure_shape(tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.int64), [rows])
 
 
 def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.Tensor) -> tf.Tensor:

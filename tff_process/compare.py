@@ -69,6 +69,8 @@ def _main(argv: "list[str]") -> None:
             progress=lambda entry, plan: train.progress(plan.rounds, f"{entry.name} seed {plan.seed} "),
         )
 
+    if "metrics" in f.withhold:
+        raise errors.PfrecError("--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train")
     candidates = tuning.Tuning.parse(f.tune).candidates if f.tune else lambda entry: [entry]
     for entry in asked:
         for candidate in candidates(entry):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import errors, groups, run_directory
+from pfrec import coarsening, errors, groups, run_directory
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import pipeline
 from pfrec.models import mmoe
@@ -21,7 +21,7 @@ from tff_process.algorithms import base, registry
 
 OD = collections.OrderedDict
 
-NAMED_PARTS = ("common", "personal", "template", "extra")
+NAMED_PARTS = ("common", "personal", "template", "extra", "row_counts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,13 @@ class Federation:
         def make_network() -> Any:
             return mmoe.build(dataset.schema, plan.model, plan.seed)
 
-        return self.algorithm, self.layout, dataset.schema, make_network, settings, self._initial, len(dataset.scenarios)
+        withheld = plan_lib.LOSS in plan.withhold
+        return self.algorithm, self.layout, dataset.schema, make_network, settings, self._initial, len(dataset.scenarios), withheld
+
+    @property
+    def counts_ids(self) -> bool:
+        """Whether clients are asked how often they hold the ids of shared tables, which they are once a run."""
+        return plan_lib.ROW_COUNTS not in self.plan.withhold and any(slot.counts_rows for slot in self.layout.slots)
 
     def participants(self, round_number: int) -> "list[int]":
         """The clients of a round, ascending; a function of the seed and the round."""
@@ -137,8 +143,8 @@ class Federation:
         rounds, stretch = divmod(self._participations[client], self.stretches)
         first, last = (part * steps // self.stretches for part in (stretch, stretch + 1))
         return OD(
-            shards=np.array(self.dataset.shards(self.dataset.scenarios[client], "train"), dtype=object),
-            seed=np.int64(pipeline.stream_seed(self.plan.seed, client)),
+            shards=self._shards(client, "train"),
+            seed=np.int64(self.plan.seed),
             first_step=np.int64(rounds * steps + first),
             steps=np.int64(last - first),
             epoch_steps=np.int64(epoch_steps),
@@ -147,8 +153,13 @@ class Federation:
 
     def _steps(self, client: int) -> "tuple[int, int]":
         """A client's batches in a round, and in an epoch."""
-        epoch = pipeline.steps_per_epoch(self.dataset.rows(self.dataset.scenarios[client], "train"), self.plan.batch_size)
+        # As many as a silo says that it has: the same rows make the same run wherever they are.
+        rows = coarsening.row_count(self.dataset.rows(self.dataset.scenarios[client], "train"))
+        epoch = pipeline.steps_per_epoch(rows, self.plan.batch_size)
         return max(1, round(self.plan.local_epochs * epoch)), epoch
+
+    def _shards(self, client: int, split: str) -> np.ndarray:
+        return np.array(self.dataset.shards(self.dataset.scenarios[client], split), dtype=object)
 
     def _serves(self, client: int) -> np.ndarray:
         scenario = self.dataset.scenarios[client]
@@ -172,10 +183,22 @@ class FederatedTraining(Federation):
         self._private_type = self.process.iterative.next.type_signature.parameter[1].member["private"]
         self._state = self.process.iterative.initialize()
         self._private = [self._initial_private() for _ in dataset.scenarios]
+        if self.counts_ids:
+            counting = [OD(client_id=np.int32(i), shards=self._shards(i, "train")) for i in range(len(dataset.scenarios))]
+            self._state = self.process.count(self._state, counting)
 
     def train_stretch(self, number: int) -> RoundReport:
         present = self.participants(number)
-        clients = [OD(client_id=np.int32(i), private=self._private[i], work=self._work(i), serves=self._serves(i)) for i in present]
+        clients = [
+            OD(
+                client_id=np.int32(i),
+                private=self._private[i],
+                secret=pipeline.simulated_secret(self.plan.seed, i),
+                work=self._work(i),
+                serves=self._serves(i),
+            )
+            for i in present
+        ]
         self._state, returned, report = self.process.iterative.next(self._state, clients)
         for client, private in zip(present, returned):
             self._private[client] = private
@@ -186,8 +209,8 @@ class FederatedTraining(Federation):
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]."""
         clients = [
-            OD(client_id=np.int32(i), private=self._private[i], shards=np.array(self.dataset.shards(scenario, split), dtype=object))
-            for i, scenario in enumerate(self.dataset.scenarios)
+            OD(client_id=np.int32(i), private=self._private[i], shards=self._shards(i, split))
+            for i in range(len(self.dataset.scenarios))
         ]
         return self.process.evaluate(self._state, clients)
 

@@ -9,6 +9,9 @@ from pfrec.models.config import ModelConfig
 from tff_process.algorithms import pf_msmtrec
 from tff_process.algorithms import rivals as rivals_lib
 
+LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
+WITHHELD = (LOSS, METRICS, ROW_COUNTS)
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -31,6 +34,8 @@ class Plan:
       fedprox_mu: weight of FedProx's proximal term.
       rivals: settings of the other rivals.
       sharing: rules that go over the algorithm's sharing policy.
+      withhold: what clients do not say: `loss` of their training, `metrics` (the last round is then the chosen one, and nothing is known of it on
+        test), `row_counts` (ids of shared tables then count alike).
       init_from: a finished run whose common values the scenarios start from (see `joining`); empty for a start from `seed`.
     """
 
@@ -50,6 +55,7 @@ class Plan:
     fedprox_mu: float = 0.01
     rivals: rivals_lib.Rivals = rivals_lib.Rivals()
     sharing: tuple[tuple[str, str], ...] = ()
+    withhold: tuple[str, ...] = ()
     init_from: str = ""
 
     def __post_init__(self) -> None:
@@ -64,6 +70,9 @@ class Plan:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be above 0")
         if not 0.0 <= self.fedprox_mu < float("inf"):
             raise errors.PfrecError(f"fedprox_mu is {self.fedprox_mu}; it must not be negative")
+        for name in self.withhold:
+            if name not in WITHHELD:
+                raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
         if not 0.0 < self.participation <= 1.0:
             raise errors.PfrecError(f"participation is {self.participation}; it must be above 0 and at most 1")
 
@@ -80,6 +89,7 @@ class Plan:
                 "model": ModelConfig.from_json(value["model"]),
                 "pf": pf_msmtrec.Settings(**value["pf"]),
                 "rivals": rivals_lib.Rivals.from_json(value["rivals"]),
+                "withhold": tuple(value.get("withhold", ())),
                 "sharing": tuple((pattern, rule) for pattern, rule in value["sharing"]),
             }
         )

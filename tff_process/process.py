@@ -1,8 +1,8 @@
 """The federated process: client work and aggregation composed by TFF, and nothing else.
 
 What is placed where: the server's state at SERVER; a client's private state at CLIENTS, in one round and out of it into that client's next; the
-only way from CLIENTS to SERVER is `collect`, which takes the fields of `report_type` and no other. A test walks the built computations and
-checks that.
+only way from CLIENTS to SERVER is `_collector`, which takes the fields of `report_type`, of `counts_type` once a run, and metrics, and no other. A
+test walks the built computations and checks that. A client's `secret` decides the order of its rows and goes nowhere.
 """
 
 import collections
@@ -14,13 +14,16 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from pfrec import metrics
+from pfrec import coarsening, metrics
+from pfrec.data import pipeline
 from pfrec.data import schema as schema_lib
 from tff_process import client_work, keras_in_tff
 from tff_process import layout as layout_lib
 from tff_process.algorithms import base
 
 OD = collections.OrderedDict
+# Of a client: `pipeline.order_seed` is made of it.
+SECRET_TYPE = tff.TensorType(np.int64, [2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +32,10 @@ class FederatedProcess:
 
     Attributes:
       iterative: a `tff.templates.IterativeProcess`; its `next(state, clients)` takes the server's state and, for each client present, its
-        `client_id`, `private` state, `work` (see `client_work.train`) and `serves`; it returns the state, the clients' private states in the same
-        order, and what the server learned of the round.
+        `client_id`, `private` state, `secret`, `work` (see `client_work.train`) and `serves`; it returns the state, the clients' private states in
+        the same order, and what the server learned of the round.
+      count: `(state, clients) -> state`, which asks each client, of which it takes `client_id` and `shards`, once a run how often it holds the ids
+        of shared tables.
       evaluate: `(state, clients) -> float64 [clients, tasks, metrics]`, of the personalised models; for each client its `client_id`, `private` state
         and `shards`.
       layout: the variables.
@@ -38,6 +43,7 @@ class FederatedProcess:
     """
 
     iterative: tff.templates.IterativeProcess
+    count: tff.Computation
     evaluate: tff.Computation
     layout: layout_lib.Layout
     client_count: int
@@ -49,17 +55,19 @@ class Parts:
 
     Attributes:
       train: `(shared, personal, client) -> (private, report)`, one client's round.
+      count_client: `shards -> row counts`, by table, see `client_work.count_ids`.
       evaluate_client: `(shared, personal, client) -> float64 [tasks, metrics]`.
       aggregate: `(state, collected) -> (state, report of the round)`, at the server.
       aggregate_values: the same as a function of tensors, for a runtime whose server needs no worker.
-      state_type, shared_type, personal_type, client_type, evaluation_client_type, private_type, report_type, collected_type: of the values
-        that pass between them.
+      state_type, shared_type, personal_type, client_type, evaluation_client_type, private_type, counts_type, report_type, collected_type: of
+        the values that pass between them.
       initial_state: the server's state before the first round, of the model's initial values by name.
       layout: the variables.
       client_count: how many clients there are, present or not.
     """
 
     train: tff.Computation
+    count_client: tff.Computation
     evaluate_client: tff.Computation
     aggregate: tff.Computation
     aggregate_values: Callable[[Any, Any], Any]
@@ -69,6 +77,7 @@ class Parts:
     client_type: tff.StructType
     evaluation_client_type: tff.StructType
     private_type: tff.StructType
+    counts_type: tff.StructType
     report_type: tff.StructType
     metrics_type: tff.TensorType
     collected_type: tff.StructType
@@ -89,6 +98,7 @@ def parts(
     settings: client_work.TrainingSettings,
     initial: "OD[str, np.ndarray]",
     client_count: int,
+    withhold_loss: bool = False,
 ) -> Parts:
     """Traces the computations of an algorithm, each once.
 
@@ -100,12 +110,16 @@ def parts(
       settings: how clients train.
       initial: the model's initial values by name.
       client_count: how many clients there are.
+      withhold_loss: whether clients report a loss of 0.
     """
     tasks = tuple(task.name for task in schema.tasks)
     personal_slots, common_slots = layout.joined(layout_lib.PERSONAL), layout.joined(layout_lib.COMMON)
 
+    counted = [slot for slot in layout.slots if slot.counts_rows]
+
     def initial_state(values: Mapping[str, Any]) -> Any:
-        return _state_struct(base.initial_state(algorithm, layout, client_count, {k: tf.constant(v) for k, v in values.items()}))
+        state = base.initial_state(algorithm, layout, client_count, {k: tf.constant(v) for k, v in values.items()})
+        return _state_struct(state, OD((slot.name, tf.zeros([client_count, slot.shape[0]])) for slot in counted))
 
     with tf.Graph().as_default():
         state_type = tff.to_type(_tensor_types(initial_state(initial)))
@@ -127,16 +141,18 @@ def parts(
         learning_rate=tff.TensorType(np.float32),  # a value, so that a comparison that tunes it traces its graphs once
     )
     serves_type = tff.TensorType(np.float32, [len(tasks)])
-    client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, work=work_type, serves=serves_type))
+    client_type = tff.to_type(
+        OD(client_id=tff.TensorType(np.int32), private=private_type, secret=SECRET_TYPE, work=work_type, serves=serves_type)
+    )
     evaluation_client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, shards=shards_type))
     shared_type = tff.to_type(
         OD(common=_types(common_slots), template=_types(algorithm.anchors(layout)))  # what every client may see
     )
     personal_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), values=_types(personal_slots)))
+    counts_type = tff.to_type(OD((s.name, tff.TensorType(np.float32, [s.shape[0]])) for s in counted))
     report_type = tff.to_type(
         OD(
             values=_types(layout.uploaded),
-            seen=OD((s.name, tff.TensorType(np.float32, [s.shape[0]])) for s in layout.slots if s.counts_rows),
             examples=tff.TensorType(np.float32),
             serves=serves_type,
             loss=tff.TensorType(np.float32),
@@ -153,6 +169,8 @@ def parts(
 
     @tff.tensorflow.computation(shared_type, personal_type, client_type)
     def train(shared: Any, personal: Any, client: Any) -> Any:
+        work = OD(client["work"].items())
+        work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
         done = algorithm.client.train(
             new_model(client["work"]["learning_rate"]),
             layout,
@@ -160,26 +178,37 @@ def parts(
             incoming(shared, personal),
             shared["template"],
             client["private"],
-            client["work"],
+            work,
         )
-        report = OD(values=done.upload, seen=done.seen, examples=done.examples, serves=client["serves"], loss=done.loss)
+        loss = tf.zeros_like(done.loss) if withhold_loss else coarsening.loss(done.loss)
+        report = OD(values=done.upload, examples=done.examples, serves=client["serves"], loss=loss)
         return OD(private=OD((name, done.private[name]) for name, _ in tff.structure.to_elements(private_type)), report=report)
+
+    @tff.tensorflow.computation(shards_type)
+    def count_client(shards: tf.Tensor) -> Any:
+        return client_work.count_ids(layout, schema, shards)
 
     @tff.tensorflow.computation(shared_type, personal_type, evaluation_client_type)
     def evaluate_client(shared: Any, personal: Any, client: Any) -> Any:
-        return client_work.evaluate(new_model(), incoming(shared, personal), client["private"], client["shards"])
+        values = client_work.evaluate(new_model(), incoming(shared, personal), client["private"], client["shards"])
+        return coarsening.evaluated(values)
 
     collected_type = _collected_type(report_type, client_count)
 
     def aggregate_values(state: Any, collected: Any) -> Any:
         report = collected["value"]
-        updates = base.Updates(report["values"], report["seen"], report["examples"], report["serves"], collected["present"])
+        before = {**state["common"], **state["personal"]}
+        present = collected["present"]
+        seen = OD(
+            (name, rows_met(counts, report["values"][name], before[name], present)) for name, counts in state["row_counts"].items()
+        )
+        updates = base.Updates(report["values"], seen, report["examples"], report["serves"], present)
         new_state, diagnostics = algorithm.aggregate(
             layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
         )
         all_diagnostics = OD((*diagnostics.items(), *base.template_distances(layout, new_state).items()))
         round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=all_diagnostics)
-        return _state_struct(new_state), round_report
+        return _state_struct(new_state, state["row_counts"]), round_report
 
     @tff.tensorflow.computation(state_type, collected_type)
     def aggregate(state: Any, collected: Any) -> Any:
@@ -187,6 +216,7 @@ def parts(
 
     return Parts(
         train=train,
+        count_client=count_client,
         evaluate_client=evaluate_client,
         aggregate=aggregate,
         aggregate_values=aggregate_values,
@@ -196,6 +226,7 @@ def parts(
         client_type=client_type,
         evaluation_client_type=evaluation_client_type,
         private_type=private_type,
+        counts_type=counts_type,
         report_type=report_type,
         metrics_type=tff.TensorType(np.float64, [len(tasks), len(metrics.METRICS)]),
         collected_type=collected_type,
@@ -213,13 +244,15 @@ def build(
     settings: client_work.TrainingSettings,
     initial: "OD[str, np.ndarray]",
     client_count: int,
+    withhold_loss: bool = False,
 ) -> FederatedProcess:
     """Composes the process of the computations of `parts`, which has the same arguments."""
-    made = parts(algorithm, layout, schema, make_network, settings, initial, client_count)
+    made = parts(algorithm, layout, schema, make_network, settings, initial, client_count, withhold_loss)
     train, evaluate_client, aggregate = made.train, made.evaluate_client, made.aggregate
     state_type, client_type, evaluation_client_type = made.state_type, made.client_type, made.evaluation_client_type
     metrics_type, personal_type = made.metrics_type, made.personal_type
     collect_reports = _collector(made.report_type, client_count)
+    collect_counts = _collector(made.counts_type, client_count)
     collect_metrics = _collector(tff.to_type(OD(metrics=metrics_type)), client_count)
 
     @tff.tensorflow.computation
@@ -275,6 +308,16 @@ def build(
         absent = tf.fill([1, 1, 1], tf.constant(np.nan, tf.float64))
         return tf.where(collected["present"][:, tf.newaxis, tf.newaxis], collected["value"]["metrics"], absent)
 
+    counting_client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), shards=evaluation_client_type["shards"]))
+
+    @tff.tensorflow.computation(counting_client_type)
+    def shards_of(client: Any) -> tf.Tensor:
+        return client["shards"]
+
+    @tff.tensorflow.computation(state_type, collect_counts.result_type)
+    def with_counts(state: Any, collected: Any) -> Any:
+        return OD((name, collected["value"] if name == "row_counts" else value) for name, value in state.items())
+
     @tff.federated_computation
     def initialize_at_server() -> Any:
         return tff.federated_eval(initialize, tff.SERVER)
@@ -290,6 +333,12 @@ def build(
         new_state, report = tff.federated_map(aggregate, (state, collected))
         return new_state, tff.federated_map(private_of, result), report
 
+    @tff.federated_computation(server_state_type, tff.FederatedType(counting_client_type, tff.CLIENTS))
+    def count(state: Any, clients: Any) -> Any:
+        counts = tff.federated_map(made.count_client, tff.federated_map(shards_of, clients))
+        collected = collect_counts(tff.federated_map(_client_id(counting_client_type), clients), counts)
+        return tff.federated_map(with_counts, (state, collected))
+
     @tff.federated_computation(server_state_type, tff.FederatedType(evaluation_client_type, tff.CLIENTS))
     def evaluate(state: Any, clients: Any) -> Any:
         shared, personal = receive(state, tff.federated_map(evaluation_key, clients))
@@ -298,7 +347,7 @@ def build(
         return tff.federated_map(metrics_of, collected)
 
     iterative = tff.templates.IterativeProcess(initialize_fn=initialize_at_server, next_fn=next_round)
-    return FederatedProcess(iterative, evaluate, layout, client_count)
+    return FederatedProcess(iterative, count, evaluate, layout, client_count)
 
 
 def shared_values(state: Any, shared_type: tff.StructType) -> Any:
@@ -307,8 +356,27 @@ def shared_values(state: Any, shared_type: tff.StructType) -> Any:
     return OD(common=state["common"], template=OD((name, state["template"][name]) for name in anchors))
 
 
-def _state_struct(state: base.ServerState) -> "OD[str, Any]":
-    return OD((f.name, getattr(state, f.name)) for f in dataclasses.fields(base.ServerState))
+def rows_met(counts: tf.Tensor, trained: tf.Tensor, before: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """How much each client's training of each row of a shared table counts, of what the server knows anyhow.
+
+    A row that training left as it was, the client has not met. One that moved counts as the client said at the run's start, and at least 1:
+    ids below `coarsening.FLOOR` are said to be met 0 times, as all are where counts are withheld.
+
+    Args:
+      counts: [clients, ids], `coarsening.id_counts`.
+      trained: [clients, ids, d], the clients' values.
+      before: [clients, ids, d] or [ids, d], what they started from.
+      present: bool [clients]; rows of absent ones count 0.
+
+    Returns:
+      [clients, ids].
+    """
+    moved = tf.reduce_any(tf.not_equal(trained, before), axis=-1) & present[:, tf.newaxis]
+    return tf.where(moved, tf.maximum(counts, 1.0), tf.zeros_like(counts))
+
+
+def _state_struct(state: base.ServerState, row_counts: Mapping[str, tf.Tensor]) -> "OD[str, Any]":
+    return OD((*((f.name, getattr(state, f.name)) for f in dataclasses.fields(base.ServerState)), ("row_counts", row_counts)))
 
 
 def _tensor_types(value: Any) -> Any:

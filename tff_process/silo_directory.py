@@ -1,6 +1,7 @@
 """The directory of one silo: what is in it, what of it the driver may know, and what is removed from it.
 
 CLIENT/data/                            what pfrec-convert wrote of this silo's one scenario: dataset.json, NL/schema.json, NL/train-*.tfrecord, ...
+CLIENT/secret                           16 random bytes of this silo's own, of which the order of its rows follows; never leaves it
 CLIENT/silo.json                        what a driver is told of it, and no more; written by pfrec-worker from the data
 CLIENT/runs/ID/round_00007/             the private state after round 7 of the training ID; written by the client's own computation
 CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after that round, of the training's best round
@@ -20,13 +21,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pfrec import errors, files
+from pfrec import coarsening, errors, files
 from pfrec.data import dataset as dataset_lib
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 
 DATA, RUNS, LOGS = "data", "runs", "logs"
-FACTS, CLIENT, KEEP = "silo.json", "client.json", "keep.json"
+FACTS, CLIENT, KEEP, SECRET = "silo.json", "client.json", "keep.json", "secret"
+SECRET_BYTES = 16
 FORMAT_VERSION = 1
 _LOCK = ".lock"
 _ROUND = re.compile(r"round_(\d{5,})")
@@ -39,7 +41,7 @@ class Facts:
     Attributes:
       scenario: which one it serves.
       schema: of its rows, the agreed one.
-      train_rows: rows of its training split, of which steps per epoch follow.
+      train_rows: rows of its training split, of which steps per epoch follow, to two significant digits (`coarsening.row_count`).
       tasks: those with observed labels in its training rows.
       shards: by split, paths of its shards relative to the client directory; the data stay there.
     """
@@ -101,15 +103,30 @@ def prepare(directory: pathlib.Path) -> Facts:
     facts = Facts(
         scenario=scenario,
         schema=data.schema,
-        train_rows=data.rows(scenario, "train"),
+        train_rows=coarsening.row_count(data.rows(scenario, "train")),
         tasks=tuple(task.name for task in data.schema.tasks if data.observed(scenario, "train", task.name)),
         shards={split: tuple(os.path.relpath(path, directory) for path in data.shards(scenario, split)) for split in splits.SPLITS},
     )
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
             (directory / name).mkdir(exist_ok=True)
+    _make_secret(directory / SECRET)
     files.write_json(directory / FACTS, facts.to_json())
     return facts
+
+
+def _make_secret(path: pathlib.Path) -> None:
+    """Makes the silo's secret where there is none yet, readable by its owner alone."""
+    with files.readable_errors(path):
+        if path.exists():
+            if path.stat().st_size != SECRET_BYTES:
+                raise errors.PfrecError(
+                    f"{path}: holds {path.stat().st_size} bytes, not {SECRET_BYTES}; remove it, and a new one is made"
+                )
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(SECRET_BYTES))
 
 
 class Lock:

@@ -118,6 +118,9 @@ def table(summary: "dict[str, Any]") -> str:
     lines = [f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} {'ece':>8}"]
     for scenario, tasks in summary["test"].items():
         for task, cell in tasks.items():
+            if cell["rows"] is None:
+                lines.append(f"{scenario:<16} {task:<12} {'unknown':>8}")
+                continue
             numbers = " ".join("one class" if cell[m] is None else f"{cell[m]:8.4f}" for m in ("auc", "logloss", "ece"))
             lines.append(f"{scenario:<16} {task:<12} {cell['rows']:>8} {cell['positives']:>9} {numbers}")
     mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"

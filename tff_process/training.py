@@ -169,22 +169,26 @@ def _loop(
     if done and "best_score" not in meta:
         raise errors.PfrecError(f"{run.path}: begun by a pfrec that chose the best round otherwise; train into another --output")
     best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_score"]) if done else None
+    measured = plan_lib.METRICS not in plan.withhold
     run.begin_metrics(done)
     for number in range(done, plan.rounds):
         if best is not None and 0 < plan.patience <= number - best[0]:
             break
         report = training.train_round(number)
-        values = training.evaluate("valid")
+        values = training.evaluate("valid") if measured else _unknown(dataset)
         score = selection.score(values)
-        rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in report.loss.items()]
-        rows += _rows(number + 1, dataset, "valid", values)
-        if np.isnan(score):
+        told = {} if plan_lib.LOSS in plan.withhold else report.loss
+        rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in told.items()]
+        if measured:
+            rows += _rows(number + 1, dataset, "valid", values)
+        if measured and np.isnan(score):
             raise errors.PfrecError(
                 f"{dataset.path}: no scenario's valid split holds both classes of any task; a best round cannot be chosen, convert with more rows"
             )
         # A mean over other scenarios cannot be compared: a round that a skipped client is missing from is the best one only for want of another.
-        whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
-        if best is None or (whole and score > best[1]):
+        whole = measured and not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
+        # Where metrics are withheld nothing is known of any round: the last one is chosen.
+        if best is None or not measured or (whole and score > best[1]):
             best = (number + 1, score if whole else _BELOW_ALL)
         state = training.to_save()
         # Before the round is complete: what is added for one that a kill cuts off is taken out again when it is resumed.
@@ -198,8 +202,8 @@ def _loop(
         progress(number + 1, score)
     assert best is not None
     training.restore(run.load(best[0]))
-    values = training.evaluate("test")
-    run.append_metrics(_rows(best[0], dataset, "test", values))
+    values = training.evaluate("test") if measured else _unknown(dataset)
+    run.append_metrics(_rows(best[0], dataset, "test", values) if measured else [])
     return _summary(plan, dataset, best[0], values)
 
 
@@ -246,6 +250,11 @@ def mean_metric(values: np.ndarray, metric: str) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
+def _unknown(dataset: dataset_lib.Dataset) -> np.ndarray:
+    """Metrics of which nothing is known."""
+    return np.full([len(dataset.scenarios), len(dataset.schema.tasks), len(metrics_lib.METRICS)], np.nan)
+
+
 def _rows(round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray) -> "list[run_directory.MetricRow]":
     return [
         (round_number, scenario, split, task.name, metric, float(values[s, t, m]))
@@ -270,8 +279,9 @@ def _summary(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int,
     for s, scenario in enumerate(dataset.scenarios):
         for t, task in enumerate(dataset.schema.tasks):
             cell = dict(zip(metrics_lib.METRICS, values[s, t].tolist()))
-            cell["rows"], cell["positives"] = int(cell["rows"]), int(cell["positives"])
-            test.setdefault(scenario, {})[task.name] = {k: None if v != v else v for k, v in cell.items()}
+            known = {name: None if value != value else value for name, value in cell.items()}
+            known.update({name: int(cell[name]) for name in ("rows", "positives") if known[name] is not None})
+            test.setdefault(scenario, {})[task.name] = known
     mean_auc = mean_metric(values, "auc")
     return {
         "algorithm": plan.algorithm,

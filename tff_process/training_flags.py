@@ -47,6 +47,13 @@ def define(*, silos: bool = False) -> None:
         [],
         "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable.",
     )
+    flags.DEFINE_multi_enum(
+        "withhold",
+        [],
+        ["loss", "metrics", "row_counts"],
+        "What clients do not say: the loss of their training, their metrics (the last round is then the chosen one), or the coarse counts of ids "
+        "of shared tables (which then count alike). Repeatable.",
+    )
     define_runtime()
 
 
@@ -326,6 +333,7 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
         ),
         fedprox_mu=f.fedprox_mu,
         rivals=rival_flags.settings(),
+        withhold=tuple(sorted(set(f.withhold))),
         sharing=(*(sharing_rules.parse(text, "sharing") for text in f.sharing), *sharing),
     )
 

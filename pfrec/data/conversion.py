@@ -80,6 +80,7 @@ def run(
                 options=record,
                 directory=work,
                 state=state["writer"],
+                shuffle=True,
             ) as target:
                 next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 

@@ -1,7 +1,8 @@
 """Reading shards with graph operations alone, so that a client's computation can do it in a worker without Python.
 
 Order and masks are functions of (seed, epoch): blocks are shuffled, then rows within a window of blocks. A round that starts in the middle of
-an epoch continues where the round before it stopped.
+an epoch continues where the round before it stopped. A federated client's seed is `order_seed` of a secret that never leaves it: who knows the
+order of rows knows whose rows a step of training changed the model by.
 """
 
 from collections.abc import Mapping
@@ -176,6 +177,21 @@ def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size:
     return evaluation_blocks(shards, batch_size).map(decode).prefetch(2)
 
 
+def order_seed(secret: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The seed of a federated client's row order and dropout masks, an int64 scalar: a function of its secret that does not tell it.
+
+    Args:
+      secret: int64 [2], the client's own.
+      seed: int64 scalar, the run's.
+    """
+    return tf.random.experimental.stateless_fold_in(secret, seed)[0]
+
+
+def simulated_secret(seed: int, client: int) -> np.ndarray:
+    """The secret of a client in a simulation, whose owner owns all secrets: int64 [2], a function of the run's seed."""
+    return np.random.SeedSequence([seed, client]).generate_state(2, np.uint64).view(np.int64)
+
+
 def stream_seed(seed: int, client: int) -> int:
-    """The seed of a client's row order and dropout masks, in 1 to 2**31 - 1."""
+    """The seed of pooled training's row order and dropout masks, in 1 to 2**31 - 1."""
     return 1 + int(np.random.SeedSequence([seed, client]).generate_state(1)[0] % (2**31 - 1))

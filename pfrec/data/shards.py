@@ -1,7 +1,8 @@
 """Writes the rows of one scenario and split to TFRecord shards; can be stopped and gone on with.
 
 A shard is written in pieces: one, and one more each time that writing goes on after a kill, since a TFRecord writer cannot append.
-Records stand alone, so pieces joined end to end are the shard that would have been written at once.
+Records stand alone, so pieces joined end to end are the shard that would have been written at once. At last its rows are shuffled: in a log
+the rows of one user stand together, and a place would tell whose row it is.
 """
 
 import os
@@ -18,6 +19,10 @@ from pfrec.data import schema as schema_lib
 
 # A shard ends after this many blocks (1,048,576 rows).
 BLOCKS_PER_SHARD = 4096
+# Rows of so many blocks, taken from all over a shard, are shuffled at once.
+_SHUFFLED_BLOCKS = 256
+# Of a TFRecord: the length and its checksum before the data, the data's checksum after them.
+_BEFORE, _AFTER = 12, 4
 
 
 class ShardWriter:
@@ -29,7 +34,14 @@ class ShardWriter:
       positives: per task, the rows whose label is 1, int64 [tasks].
     """
 
-    def __init__(self, directory: pathlib.Path, split: str, schema: schema_lib.Schema, state: Optional[Mapping[str, Any]] = None):
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        split: str,
+        schema: schema_lib.Schema,
+        state: Optional[Mapping[str, Any]] = None,
+        shuffle_seed: Optional[int] = None,
+    ):
         """Starts writing, or goes on.
 
         Args:
@@ -37,7 +49,9 @@ class ShardWriter:
           split: which the rows are of; names the files.
           schema: of the rows.
           state: what `checkpoint` returned, to go on from there.
+          shuffle_seed: not negative; decides the order of a shard's rows. None leaves them as they come.
         """
+        self._shuffle_seed = shuffle_seed
         self._directory, self._split, self._schema = directory, split, schema
         self._stream: Optional[Any] = None
         self._pending: list[row_block.Rows] = []
@@ -108,14 +122,45 @@ class ShardWriter:
                         shutil.copyfileobj(part, whole, 1 << 20)
         count = len(self._pieces)
         names = [f"{self._split}-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(count)]
-        return [(self._piece(shard, 0), self._directory / name) for shard, name in enumerate(names)]
+        return [(self._shuffled(shard), self._directory / name) for shard, name in enumerate(names)]
 
     def rename(self, finished: "Sequence[tuple[pathlib.Path, pathlib.Path]]") -> None:
         """Gives the shards their names and removes the pieces that they were joined from."""
         for shard, (path, final) in enumerate(finished):
             os.replace(path, final)
-            for piece in range(1, len(self._pieces[shard])):
-                self._piece(shard, piece).unlink()
+            for piece in range(len(self._pieces[shard])):
+                self._piece(shard, piece).unlink(missing_ok=True)
+
+    def _shuffled(self, shard: int) -> pathlib.Path:
+        """A shard's file with its rows in an order that is a function of the seed; in memory are the rows of `_SHUFFLED_BLOCKS` blocks."""
+        whole = self._piece(shard, 0)
+        if self._shuffle_seed is None:
+            return whole
+        import tensorflow as tf
+
+        # All blocks but the last of a shard have the same size, so each is found by its number.
+        block = row_block.ROWS_PER_BLOCK * self._schema.row_bytes
+        record = _BEFORE + block + _AFTER
+        blocks = -(-whole.stat().st_size // record)
+        groups = -(-blocks // _SHUFFLED_BLOCKS)
+        path = whole.with_name(f"{whole.name}-shuffled")
+        rest: list[row_block.Rows] = []
+        with whole.open("rb") as source, tf.io.TFRecordWriter(str(path)) as target:
+            for group in range(groups):
+                parts = []
+                # Every `groups`-th block: rows that stood together are far apart afterwards.
+                for number in range(group, blocks, groups):
+                    source.seek(number * record + _BEFORE)
+                    data = source.read(block + _AFTER)[:-_AFTER]
+                    parts.append(row_block.decode(data, self._schema))
+                rows = join([*rest, *parts])
+                order = np.random.default_rng([self._shuffle_seed, *self._split.encode(), shard, group]).permutation(len(rows))
+                rows = rows.take(order)
+                whole_rows = len(rows) if group + 1 == groups else len(rows) - len(rows) % row_block.ROWS_PER_BLOCK
+                for start in range(0, whole_rows, row_block.ROWS_PER_BLOCK):
+                    target.write(row_block.encode(rows.take(slice(start, min(start + row_block.ROWS_PER_BLOCK, whole_rows)))))
+                rest = [rows.take(np.arange(whole_rows, len(rows)))]
+        return path
 
     def _go_on(self, pending: bytes) -> None:
         """Cuts off what was written after the checkpoint, and opens a new piece of the last shard."""

@@ -37,6 +37,7 @@ class DatasetWriter:
         options: Optional[Mapping[str, Any]] = None,
         directory: Optional[pathlib.Path] = None,
         state: Optional[Mapping[str, Any]] = None,
+        shuffle: bool = False,
     ):
         """Prepares a writer; nothing is written before `with`.
 
@@ -49,7 +50,9 @@ class DatasetWriter:
           options: further settings the rows depend on, for the record; JSON values.
           directory: an existing directory to write in, which the caller makes visible as `path`; None to let the writer do both.
           state: what `checkpoint` returned, to go on from there in the same `directory`.
+          shuffle: whether the rows of each shard are stored in an order of their own, a function of `split_seed`, as those of a log should be.
         """
+        self._shuffle_seed = split_seed % (1 << 64) if shuffle else None
         self._path = path
         self._schema = schema
         self._scenarios = None if scenarios is None else tuple(scenarios)
@@ -114,7 +117,7 @@ class DatasetWriter:
         if self._scenarios is not None and scenario not in self._scenarios:
             raise ValueError(f"scenario {scenario!r} is not one of {self._scenarios}")
         (self._directory / scenario).mkdir(exist_ok=True)
-        shard = shards.ShardWriter(self._directory / scenario, split, self._schema, state)
+        shard = shards.ShardWriter(self._directory / scenario, split, self._schema, state, self._shuffle_seed)
         self._shards[scenario, split] = shard
         return shard
 

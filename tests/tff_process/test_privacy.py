@@ -1,6 +1,7 @@
 """Nothing of a private group reaches SERVER: by the computation's structure, by invariance, and by planted values."""
 
 import collections
+import itertools
 
 import hypothesis
 import numpy as np
@@ -75,10 +76,10 @@ def test_only_declared_fields_move_from_clients_to_server(training, algorithm):
     made = training(algorithm)
     policy, layout = made.algorithm.policy, made.process.layout
     shared = {slot.name for slot in layout.slots if policy.shares(slot.group)}
-    allowed = {("values", name) for name in shared} | {("seen", slot.name) for slot in layout.slots if slot.counts_rows}
+    allowed = {("values", name) for name in shared} | {(slot.name,) for slot in layout.slots if slot.counts_rows}
     allowed |= {("examples",), ("serves",), ("loss",), ("metrics",)}
     found = set()
-    for computation in (made.process.iterative.initialize, made.process.iterative.next, made.process.evaluate):
+    for computation in (made.process.iterative.initialize, made.process.iterative.next, made.process.count, made.process.evaluate):
         for kind in to_server(computation):
             for path, _ in leaves(kind):
                 found.add(tuple(name for name in path if name is not None and not str(name).isdigit() and name != "client_id"))
@@ -87,7 +88,7 @@ def test_only_declared_fields_move_from_clients_to_server(training, algorithm):
     private = {slot.name for slot in layout.slots} - shared
     state_names = {name for path, _ in leaves(made.process.iterative.state_type.member) for name in path}
     assert not state_names & private
-    assert not any(str(name).startswith("optimizer/") for name in state_names)
+    assert not any(str(name).startswith("optimizer/") or name == "secret" for name in state_names)
 
 
 @pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg"])
@@ -162,11 +163,31 @@ def test_a_client_receives_its_own_personal_values_only(training):
                 assert tuple(tensor.shape) == personal[path[-1]]
 
 
-def test_the_collector_knows_no_order():
-    """Accumulating clients in any order, or in two parts, gives the same stack."""
+def test_the_collector_knows_no_order(context):
+    """Clients that come in any order give the same stack, by their numbers; one that is absent holds zeros."""
     kind = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2])))
-    collector = process._collector(kind, 3)
-    assert collector.result_type["present"].shape == (3,)
+    collector = process._collector(kind, 4)
+    pair = tff.to_type(collections.OrderedDict(number=np.int32, value=kind))
+
+    @tff.tensorflow.computation(pair)
+    def number_of(item):
+        return item["number"]
+
+    @tff.tensorflow.computation(pair)
+    def value_of(item):
+        return item["value"]
+
+    @tff.federated_computation(tff.FederatedType(pair, tff.CLIENTS))
+    def collect(items):
+        return collector(tff.federated_map(number_of, items), tff.federated_map(value_of, items))
+
+    items = [
+        collections.OrderedDict(number=np.int32(n), value=collections.OrderedDict(a=np.float32([n, 10 * n]))) for n in (3, 0, 1)
+    ]
+    for order in itertools.permutations(items):
+        found = collect(list(order))
+        np.testing.assert_array_equal(found["value"]["a"], [[0, 0], [1, 10], [0, 0], [3, 30]])
+        np.testing.assert_array_equal(found["present"], [True, True, False, True])
 
 
 @pytest.mark.parametrize("algorithm", ["apfl", "ditto"])

@@ -1,6 +1,6 @@
 """Embedding tables of which every client has its own: a row follows its client's training as far as the client's own rows bear it.
 
-Formula, for row r of client k that met it n[k, r] times in an epoch, with Delta[k] = W[k] - P[k]:
+Formula, for row r of client k that meets it n[k, r] times in an epoch, as coarsely as it says, with Delta[k] = W[k] - P[k]:
   `C[r] = step * sum over j of n[j, r] * Delta[j, r] / sum over j of n[j, r]`, what all have in common;
   `w[k, r] = n[k, r] / (n[k, r] + prior)`;
   `P'[k, r] = w[k, r] * W[k, r] + (1 - w[k, r]) * (P[k, r] + C[r])`.

@@ -105,7 +105,7 @@ class Mixture(client_strategy.Strategy):
             model.load(incoming)
             model.load(client_strategy.under(private, GLOBAL))
             start = (private[ALPHA], tuple(before[name] for name in trained), tuple(private[name] for name in statistics))
-            done = client_work.over(model, layout, settings, work, step, start)
+            done = client_work.over(model, settings, work, step, start)
             alpha, v, own_statistics = done.state
             upload, w = model.upload(layout), model.read(trained)
             state = {
@@ -116,7 +116,7 @@ class Mixture(client_strategy.Strategy):
                 **client_strategy.prefixed(model.read(private_names), GLOBAL),
                 ALPHA: alpha,
             }
-            return state, upload, done.seen, done.examples, done.loss
+            return state, upload, done.examples, done.loss
 
         return client_work.ClientRound(*loop())
 

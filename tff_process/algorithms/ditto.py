@@ -71,12 +71,12 @@ class TwoModels(client_strategy.Strategy):
             model.load(client_strategy.of_optimizers(private))
             model.load(incoming)
             model.load(client_strategy.under(private, GLOBAL))
-            done = client_work.fit(model, layout, settings, work, {})
+            done = client_work.fit(model, settings, work, {})
             upload, global_private = model.upload(layout), model.read(private_names)
             model.load(client_strategy.of_variables(model, private))
-            client_work.fit(model, layout, pulled, work, anchors, PERSONAL_OPTIMIZER)
+            client_work.fit(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
             state = {**model.private_state(layout), **model.upload(layout), **client_strategy.prefixed(global_private, GLOBAL)}
-            return state, upload, done.seen, done.examples, done.loss
+            return state, upload, done.examples, done.loss
 
         return client_work.ClientRound(*loop())
 

@@ -100,15 +100,15 @@ class AdaptiveMerge(client_strategy.Strategy):
             model.load(incoming)
             weights = tuple(private[WEIGHTS + name] for name in names)
             if names:
-                weights = client_work.over(model, layout, settings, some, learn, weights).state
+                weights = client_work.over(model, settings, some, learn, weights).state
                 # Batch statistics moved meanwhile.
                 model.load(at_client)
                 model.load(incoming)
                 model.load(merged(weights))
-            done = client_work.fit(model, layout, settings, work, {})
+            done = client_work.fit(model, settings, work, {})
             upload = model.upload(layout)
             state = {**model.private_state(layout), **upload, **client_strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
-            return state, upload, done.seen, done.examples, done.loss
+            return state, upload, done.examples, done.loss
 
         return client_work.ClientRound(*loop())
 

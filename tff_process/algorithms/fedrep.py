@@ -68,9 +68,9 @@ class HeadThenBody(client_strategy.Strategy):
             model.load(incoming)
             model.load(private)
             for _ in range(self._settings.head_passes):
-                client_work.fit(model, layout, settings, work, {}, HEAD)
-            done = client_work.fit(model, layout, settings, work, {}, BODY)
-            return model.private_state(layout), model.upload(layout), done.seen, done.examples, done.loss
+                client_work.fit(model, settings, work, {}, HEAD)
+            done = client_work.fit(model, settings, work, {}, BODY)
+            return model.private_state(layout), model.upload(layout), done.examples, done.loss
 
         return client_work.ClientRound(*loop())
 

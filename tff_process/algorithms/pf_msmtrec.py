@@ -152,7 +152,7 @@ def aggregate(
     for group, (slot,) in layout.personal_groups("embedding").items():
         seen, trained, previous = updates.seen[slot.name], updates.values[slot.name], state.personal[slot.name]
         change = tables.common_change(trained - previous, seen, settings.server_step)
-        own = mix.own_weight(seen, settings.table_prior * epochs)
+        own = mix.own_weight(seen, settings.table_prior)
         personal[slot.name] = tables.follow(previous, trained, change, own)
         template[slot.name] = state.template[slot.name] + change
         diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1))

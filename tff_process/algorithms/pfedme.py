@@ -90,11 +90,11 @@ class MoreauEnvelope(client_strategy.Strategy):
             model.load(client_strategy.of_variables(model, private))
             model.load(client_strategy.of_optimizers(private))
             model.load(incoming)
-            done = client_work.over(model, layout, settings, work, step, tuple(incoming[name] for name in names))
+            done = client_work.over(model, settings, work, step, tuple(incoming[name] for name in names))
             theta = model.upload(layout)
             # Statistics have no gradient; theta's are the client's.
             upload = collections.OrderedDict({**theta, **dict(zip(names, done.state))})
-            return {**model.private_state(layout), **theta}, upload, done.seen, done.examples, done.loss
+            return {**model.private_state(layout), **theta}, upload, done.examples, done.loss
 
         return client_work.ClientRound(*loop())
 

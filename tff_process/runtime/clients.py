@@ -23,11 +23,13 @@ class Compiled:
     Attributes:
       train, evaluate: as of `process.Parts`.
       aggregate: `Parts.aggregate_values` as a graph of the driver's own.
+      count: `Parts.count_client`.
       write, read, start, note: as of `state_files`.
       parts: their types.
     """
 
     train: tff.Computation
+    count: tff.Computation
     evaluate: tff.Computation
     aggregate: Callable[[Any, Any], Any]
     write: tff.Computation
@@ -42,6 +44,7 @@ class Compiled:
         compile_one = tff.backends.native.desugar_and_transform_to_native
         return cls(
             train=compile_one(parts.train),
+            count=compile_one(parts.count_client),
             evaluate=compile_one(parts.evaluate_client),
             aggregate=tf.function(parts.aggregate_values),
             write=compile_one(state_files.writer(parts.private_type)),
@@ -73,6 +76,7 @@ class Client:
       place: where it runs.
       directory: of its versions, as its worker names it.
       shards: the paths of a split's shards, as its worker names them.
+      secret: `there -> reference` to the client's secret in its worker, an int64 [2].
       serves: float32 [tasks], 1 where it has observed labels of the task.
       version: the stretch after which its accepted private state is; 0 before its first.
       written: the version that is in its directory; another than `version` within a round.
@@ -82,6 +86,7 @@ class Client:
     place: crew.Place
     directory: str
     shards: "Callable[[str], list[str]]"
+    secret: "Callable[[remote.Remote], Any]"
     serves: np.ndarray
     version: int = 0
     written: int = 0
@@ -115,6 +120,7 @@ class ClientWork:
         own = OD(
             client_id=self._constant(client, "client_id", np.int32(client.place.number), types["client_id"]),
             private=self._private(client),
+            secret=client.place.host.kept((client.place.number, "secret"), self, client.secret),
             work=there.send(work, types["work"]),
             serves=self._constant(client, "serves", client.serves, types["serves"]),
         )
@@ -127,6 +133,12 @@ class ClientWork:
             there.fetch(written)
         # The generation that it was begun in: by the end another client may have had the worker started again.
         return Held(private, generation), report
+
+    def count(self, client: Client) -> "Mapping[str, np.ndarray]":
+        """How often the client's training rows hold the ids of shared tables, by table; see `client_work.count_ids`."""
+        there = client.place.host.remote
+        shards = there.send(np.array(client.shards("train"), dtype=object), self._parts.client_type["work"]["shards"])
+        return there.fetch(there.call(self._compiled.count, shards))
 
     def write(self, client: Client) -> None:
         """Writes the private state as it is, where that is not in the client's directory yet."""

@@ -88,15 +88,28 @@ def update_norm(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarra
     return float(np.sqrt(total))
 
 
+def unfit_counts(counts: Any, kind: tff.StructType) -> "str | None":
+    """Why a client's counts of ids are no counts; None where they are."""
+    reason = _unlike(counts, kind)
+    if reason is None and any(np.any(np.asarray(value) < 0) for value in counts.values()):
+        reason = "it says that it holds ids less often than never"
+    return reason
+
+
 def _unfit(report: Any, kind: tff.StructType) -> "str | None":
-    for (name, value), (_, inner) in zip(_leaves(report), _type_leaves(kind)):
+    reason = _unlike(report, kind)
+    if reason is None and not report["examples"] >= 0:
+        reason = f"it says that it trained on {report['examples']} rows"
+    return reason
+
+
+def _unlike(values: Any, kind: tff.StructType) -> "str | None":
+    for (name, value), (_, inner) in zip(_leaves(values), _type_leaves(kind)):
         array = np.asarray(value)
         if array.shape != tuple(inner.shape) or array.dtype != inner.dtype:
             return f"{name} is {array.dtype}{list(array.shape)}, not {np.dtype(inner.dtype.type)}{list(inner.shape)}"
         if not np.all(np.isfinite(array)):
             return f"{name} holds values that are not finite"
-    if not report["examples"] >= 0:
-        return f"it says that it trained on {report['examples']} rows"
     return None
 
 

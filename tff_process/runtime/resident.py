@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 
 from pfrec import errors, metrics, run_directory
 from pfrec.data import dataset as dataset_lib
+from pfrec.data import pipeline
 from tff_process import federated, process
 from tff_process import plan as plan_lib
 from tff_process.runtime import clients as clients_lib
@@ -61,6 +62,7 @@ class ResidentTraining(federated.Federation):
     ) -> None:
         super().__init__(plan, dataset)
         self._crew, self._rules = crew, rules
+        self._counted = not self.counts_ids
         compiled = self._compiled()
         self._parts = compiled.parts
         self.server = server_lib.Server(compiled.parts, compiled.aggregate, self._initial)
@@ -70,10 +72,15 @@ class ResidentTraining(federated.Federation):
                 crew_lib.Place(number, scenario, host),
                 directory(scenario),
                 functools.partial(dataset.shards, scenario),
+                self._secret(number),
                 self._serves(number),
             )
             for number, (scenario, host) in enumerate(zip(dataset.scenarios, client_hosts))
         ]
+
+    def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
+        """Makes a reference to a client's secret in its worker."""
+        return lambda there: there.send(pipeline.simulated_secret(self.plan.seed, client), process.SECRET_TYPE)
 
     def _compiled(self) -> clients_lib.Compiled:
         """The computations, traced and compiled once in this process for all runs that differ in nothing that a graph holds."""
@@ -96,6 +103,7 @@ class ResidentTraining(federated.Federation):
         Raises:
           PfrecError: where a client fails and may not be skipped.
         """
+        self._count_ids()
         start = self.to_save()
         for attempt in range(crew_lib.ATTEMPTS):
             try:
@@ -118,6 +126,7 @@ class ResidentTraining(federated.Federation):
           RoundLostError: where a worker was lost with a private state that is in no file yet.
           PfrecError: where a client fails and may not be skipped.
         """
+        self._count_ids()
         version, ends_round = number + 1, (number + 1) % self.stretches == 0
         present = self.participants(number)
         works = {i: self._work(i) for i in present}
@@ -154,6 +163,22 @@ class ResidentTraining(federated.Federation):
             applied=applied,
         )
 
+    def _count_ids(self) -> None:
+        """Asks each client, once a run, how often it holds the ids of shared tables; those of one that cannot say count alike."""
+        if self._counted:
+            return
+        said, _ = self._each(range(len(self.clients)), self._work_of.count, "counting its ids")
+        counts = {name: np.array(value) for name, value in self.server.state["row_counts"].items()}
+        for i, own in said.items():
+            fault = guard.unfit_counts(own, self._parts.counts_type)
+            if fault is not None:
+                _log.warning("the counts of client %s are refused: %s; its ids count alike", self.dataset.scenarios[i], fault)
+                continue
+            for name, value in own.items():
+                counts[name][i] = value
+        self.server.set_state(OD((key, counts if key == "row_counts" else value) for key, value in self.server.state.items()))
+        self._counted = True
+
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]; NaN for a client that was skipped."""
         done, _ = self._each(
@@ -169,7 +194,8 @@ class ResidentTraining(federated.Federation):
         for name in federated.NAMED_PARTS:
             server.update({f"{name}/{key}": value for key, value in self.server.state[name].items()})
         versions = {client.place.scenario: client.version for client in self.clients}
-        return run_directory.RoundState(server, {}, {"participations": list(self._participations), "versions": versions})
+        meta = {"participations": list(self._participations), "versions": versions, "counted": self._counted}
+        return run_directory.RoundState(server, {}, meta)
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round; each client reads its version of it.
@@ -184,7 +210,7 @@ class ResidentTraining(federated.Federation):
             return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(kinds[name]))
 
         self.server.set_state(OD(round=saved.server["round"], **{name: part(name) for name in federated.NAMED_PARTS}))
-        self._participations = list(saved.meta["participations"])
+        self._participations, self._counted = list(saved.meta["participations"]), saved.meta["counted"]
         versions = saved.meta["versions"]
         damaged: dict[int, str] = {}
 

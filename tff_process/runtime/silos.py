@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -100,11 +100,16 @@ class SiloTraining(resident.ResidentTraining):
     """
 
     def __init__(self, *arguments: Any, identity: str) -> None:
+        self._read_secret = tff.backends.native.desugar_and_transform_to_native(state_files.secret_reader())
         super().__init__(*arguments)
         self._identity = identity
         self._write_received = tff.backends.native.desugar_and_transform_to_native(
             state_files.received_writer(self._parts.shared_type, self._parts.personal_type)
         )
+
+    def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
+        # The silo's own: it is read there, and the driver holds a reference that it never asks the value of.
+        return lambda there: there.call(self._read_secret, there.send(silo_directory.SECRET, tff.TensorType(np.str_)))
 
     def keep(self, versions: "Sequence[Mapping[str, int]]") -> None:
         """Tells each silo which of its versions are still needed; it removes the others itself. One that is away is told another time."""

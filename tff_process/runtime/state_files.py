@@ -112,6 +112,16 @@ def text_reader() -> tff.Computation:
     return read
 
 
+def secret_reader() -> tff.Computation:
+    """The computation `path -> int64 [2]`, which reads a silo's secret in the silo."""
+
+    @tff.tensorflow.computation(np.str_)
+    def read(path: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.io.decode_raw(tf.io.read_file(path), tf.int64), [2])
+
+    return read
+
+
 def is_slot(name: str) -> bool:
     """Whether a tensor of a private state belongs to the optimizer."""
     return name.startswith("optimizer/")

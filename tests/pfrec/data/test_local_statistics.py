@@ -8,6 +8,8 @@ from pfrec import convert, errors
 from pfrec.data import column_text, csv_stream, dataset, local_statistics, splits
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 _SCHEMA = """
 [[categorical]]
 name = "street"

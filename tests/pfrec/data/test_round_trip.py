@@ -15,6 +15,8 @@ from pfrec import convert
 from pfrec.data import csv_stream, dataset
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 _FRACTIONS = (0.5, 0.25, 0.25)
 _WORDS = ("Rome", "", "ünï", 'say "hi"', "a,b", "two\nlines", " space ", "007", "-5", "NA", "1.0", "\\N", "'", "x" * 300)
 _COLUMNS = ("user", "word", "price", "click", "buy", "unused")

@@ -12,7 +12,6 @@ OD = collections.OrderedDict
 KIND = tff.to_type(
     OD(
         values=OD(w=tff.TensorType(np.float32, [2])),
-        seen=OD(),
         examples=tff.TensorType(np.float32),
         serves=tff.TensorType(np.float32, [1]),
         loss=tff.TensorType(np.float32),
@@ -24,7 +23,6 @@ ZERO = {"w": np.zeros(2, np.float32)}
 def report(w, examples=10.0, loss=0.5):
     return OD(
         values=OD(w=np.array(w, np.float32)),
-        seen=OD(),
         examples=np.float32(examples),
         serves=np.ones(1, np.float32),
         loss=np.float32(loss),

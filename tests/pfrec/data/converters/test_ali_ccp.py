@@ -9,6 +9,8 @@ from pfrec.data import csv_stream, dataset
 from pfrec.data.converters import ali_ccp
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 
 def _parsed(text):
     """The first id per field of a feature string: the plain reference."""

@@ -9,6 +9,8 @@ from pfrec import convert, errors
 from pfrec.data import dataset, row_block
 from pfrec.data.converters import aliexpress
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 _RAW = pathlib.Path(__file__).resolve().parents[4] / ".." / "shared" / "data" / "AliExpress_US"
 _COLUMNS = ("search_id", *aliexpress.CATEGORICAL, *aliexpress.NUMERICAL, "click", "conversion")
 

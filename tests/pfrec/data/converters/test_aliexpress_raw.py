@@ -11,6 +11,8 @@ from pfrec.data import csv_stream, dataset
 from pfrec.data.converters import aliexpress_raw
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 
 @pytest.fixture(scope="module")
 def made():

@@ -9,6 +9,8 @@ from pfrec.data import dataset
 from pfrec.data.converters import kuairand
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 _SAMPLE = pathlib.Path(__file__).resolve().parents[4] / ".." / "shared" / "data" / "kuairand"
 
 

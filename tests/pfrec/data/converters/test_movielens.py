@@ -9,6 +9,8 @@ from pfrec.data import converters, dataset, encoding
 from pfrec.data.converters import movielens
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 _RAW = pathlib.Path(__file__).resolve().parents[4] / ".." / "shared" / "data" / "movielens-100k"
 
 

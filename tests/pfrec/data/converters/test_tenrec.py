@@ -8,6 +8,8 @@ from pfrec.data import dataset
 from pfrec.data.converters import tenrec
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 
 def _write(folder, *names, rows=400):
     folder.mkdir()
