@@ -97,7 +97,7 @@ def measure(command: "list[str]") -> "tuple[float, float, float]":
 def convert(folder: pathlib.Path, output: pathlib.Path) -> "tuple[float, float, float]":
     """Of a conversion, what `measure` says."""
     shutil.rmtree(output, ignore_errors=True)
-    program = [sys.executable, "-m", "pfrec.convert", "--format=aliexpress_raw", f"--input={folder}", f"--output={output}"]
+    program = [sys.executable, "-m", "pfrec.commands.convert", "--format=aliexpress_raw", f"--input={folder}", f"--output={output}"]
     return measure(program)
 
 

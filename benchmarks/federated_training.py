@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks import resident_runs
 from benchmarks.local_training import PAPER
-from pfrec.data import dataset as dataset_lib
 from pfrec.data import synthetic
-from pfrec.models import mmoe
+from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
 from tff_process import plan
 from tff_process.runtime import resident
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks import resident_runs
-from pfrec.data import row_block, writer
+from pfrec.data.dataset import row_block, writer
 
 _CHUNK = 250_000
 
@@ -76,7 +76,14 @@ def main() -> None:
     with resident_runs.directory() as path:
         size = write(path / "data", 400_000 if arguments.quick else arguments.rows)
         print(f"{size / 1e9:.2f} GB of rows; each process may have {limit / 1e9:.2f} GB", flush=True)
-        command = [sys.executable, "-m", "tff_process.train", f"--data={path / 'data'}", "--algorithm=pf_msmtrec", "--rounds=1"]
+        command = [
+            sys.executable,
+            "-m",
+            "tff_process.commands.train",
+            f"--data={path / 'data'}",
+            "--algorithm=pf_msmtrec",
+            "--rounds=1",
+        ]
         command += [f"--batch_size={arguments.batch_size}", f"--output={path / 'run'}"]
         start = time.monotonic()
         process = subprocess.Popen(

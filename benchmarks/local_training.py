@@ -25,12 +25,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 import tensorflow as tf
 
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block, synthetic, writer
 from pfrec.data import schema as schema_lib
-from pfrec.models import adam, first_layer, mmoe, precision, ranker
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
+from pfrec.models import adam, precision, ranker
 from pfrec.models.config import ModelConfig
-from tff_process import client_work
+from pfrec.models.mmoe import first_layer, mmoe
+from tff_process.client import work as work_lib
 
 PAPER = ModelConfig(embedding_dim=128, numeric_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64), dropout=0.2)
 
@@ -238,7 +240,7 @@ def input_seconds(shape: Shape, repeats: int) -> float:
         shards = tf.constant(dataset.shards("s", "train"))
 
         reader = types.SimpleNamespace(schema=shape.schema())
-        settings = client_work.TrainingSettings(shape.batch)
+        settings = work_lib.TrainingSettings(shape.batch)
         whole = tf.constant(steps, tf.int64)
 
         def step(batch, state):
@@ -253,7 +255,7 @@ def input_seconds(shape: Shape, repeats: int) -> float:
                 "steps": whole,
                 "epoch_steps": whole,
             }
-            return client_work.over(reader, settings, work, step, ()).loss
+            return work_lib.over(reader, settings, work, step, ()).loss
 
         times = []
         for number in range(repeats + 1):

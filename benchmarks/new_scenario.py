@@ -19,10 +19,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 import tensorflow as tf
 
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block, synthetic, writer
-from tff_process import joining, training
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
 from tff_process import plan as plan_lib
+from tff_process.process import joining
+from tff_process.training import loop
 
 NEW = "S1"
 
@@ -45,13 +47,13 @@ def main() -> None:
             whole = dataset_lib.Dataset.open(synthetic.generate(path / "data", scenarios=5, rows=arguments.others, seed=seed))
             others = dataclasses.replace(whole, scenarios=tuple(s for s in whole.scenarios if s != NEW))
             asked = plan_lib.Plan("pf_msmtrec", rounds=arguments.rounds, patience=arguments.patience, seed=seed)
-            training.train(asked, others, path / "run")
+            loop.train(asked, others, path / "run")
             # Few rows are few steps: small batches for the newcomer, on both sides.
             asked = dataclasses.replace(asked, batch_size=64)
             for count in arguments.rows.split(","):
                 few = cut(whole, path / f"data_{count}", int(count))
-                joined = training.train(joining.plan(asked, path / "run", few, NEW), few, path / f"joined_{count}")
-                alone = training.train(dataclasses.replace(asked, algorithm="local"), few, path / f"alone_{count}")
+                joined = loop.train(joining.plan(asked, path / "run", few, NEW), few, path / f"joined_{count}")
+                alone = loop.train(dataclasses.replace(asked, algorithm="local"), few, path / f"alone_{count}")
                 found.setdefault(count, []).append((joined.summary["mean_auc"], alone.summary["mean_auc"]))
                 print(f"seed {seed}, {count} rows: joined {found[count][-1][0]:.4f}, alone {found[count][-1][1]:.4f}", flush=True)
     result = {}

@@ -18,7 +18,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from tff_process import paired
+from tff_process.comparison import intervals
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         cells = [f"{statistics.mean(table[name]):.4f}" for table in tables]
         gap = "-"
         if name != arguments.subject:
-            found = paired.interval([own - other for own, other in zip(means[arguments.subject], means[name])])
+            found = intervals.interval([own - other for own, other in zip(means[arguments.subject], means[name])])
             gap = f"{found.mean:+.4f} ± {found.half_width:.4f}"
         print(f"| {name} | {' | '.join(cells)} | {statistics.mean(means[name]):.4f} | {gap} |")
 

@@ -30,9 +30,10 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec import run_directory
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import pipeline, row_block, shards, synthetic
 from pfrec.data import schema as schema_lib
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline, row_block, shards
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.runtime import options as options_lib

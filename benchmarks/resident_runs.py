@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block, writer
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
 from tff_process import plan as plan_lib
 from tff_process.runtime import crew as crew_lib
 from tff_process.runtime import hosts, resident

@@ -22,11 +22,12 @@ if "tensorflow" not in sys.modules:
 import tensorflow as tf
 
 from benchmarks import resident_runs
-from pfrec.data import dataset as dataset_lib
-from pfrec.models import mmoe
+from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
-from tff_process import client_work, layout
+from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
+from tff_process.client import variables
+from tff_process.client import work as work_lib
 from tff_process.runtime import resident
 
 CLIENTS = 4
@@ -37,10 +38,10 @@ class PlainLoop:
 
     def __init__(self, plan: plan_lib.Plan, data: dataset_lib.Dataset, made: resident.ResidentTraining) -> None:
         self._made = made
-        model = client_work.ClientModel(lambda: mmoe.build(data.schema, plan.model, plan.seed), data.schema, plan.learning_rate)
-        settings = client_work.TrainingSettings(plan.batch_size, made.algorithm.proximal)
+        model = work_lib.ClientModel(lambda: mmoe.build(data.schema, plan.model, plan.seed), data.schema, plan.learning_rate)
+        settings = work_lib.TrainingSettings(plan.batch_size, made.algorithm.proximal)
         self._incoming = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.uploaded}
-        private = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.joined(layout.PRIVATE)}
+        private = {s.name: tf.constant(made._initial[s.name]) for s in made.layout.joined(variables.PRIVATE)}
         private.update({name: tf.zeros(slot.shape) for name, slot in model.slots.items()})
         self._private = [private] * CLIENTS
         shards = tf.TensorSpec([None], tf.string)
@@ -53,7 +54,7 @@ class PlainLoop:
             autograph=False,
         )
         def train(private, work):  # type: ignore[no-untyped-def]
-            done = client_work.train(model, made.layout, settings, self._incoming, self._incoming, private, work)
+            done = work_lib.train(model, made.layout, settings, self._incoming, self._incoming, private, work)
             return dict(done.private), done.loss
 
         self._train = train

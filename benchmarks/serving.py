@@ -45,9 +45,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def _capi_side(directory: str, plan: "dict[str, Any]") -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
     sys.path.insert(0, str(ROOT))
-    from export import capi
+    from export.checks import c_library
 
-    session = capi.Session(directory)
+    session = c_library.Session(directory)
     outputs = list(plan["outputs"].values())
 
     def prepare(rows: int) -> "Callable[[], Any]":
@@ -150,8 +150,8 @@ class Side:
 
 def _network(quick: bool) -> "tuple[Any, Any]":
     from pfrec.data import schema as schema_lib
-    from pfrec.models import mmoe
     from pfrec.models.config import ModelConfig
+    from pfrec.models.mmoe import mmoe
 
     schema = schema_lib.Schema(
         tuple(schema_lib.Categorical(f"categorical_{i}", n, "shared") for i, n in enumerate(CARDINALITIES, start=1)),
@@ -209,11 +209,14 @@ def _plain(network: Any) -> Any:
 
 def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path, pathlib.Path]]":
     """Writes the three models; the directory and the plan of each."""
-    from export import folded_network, folding, interface, serving_module, serving_request, signature
+    from export import interface
+    from export.checks import saved_graph
+    from export.graph import folded_network, folding, serving_module
+    from export.graph import requests as requests_lib
 
     schema, network = _network(quick)
     served = interface.Interface(schema)
-    requests = {rows: serving_request.random(served, rows, seed=rows) for rows in SIZES}
+    requests = {rows: requests_lib.random(served, rows, seed=rows) for rows in SIZES}
     np.savez(folder / "requests.npz", **{f"{rows}.{name}": v for rows, r in requests.items() for name, v in r.items()})
     found = {}
     networks = {
@@ -225,7 +228,7 @@ def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path,
         directory = folder / side.replace(" ", "_")
         module = serving_module.ServingModule(made, served)
         serving_module.save(module, served, directory)
-        names = signature.read(directory, served).names[interface.SERVE]
+        names = saved_graph.read(directory, served).names[interface.SERVE]
         plan = folder / f"{directory.name}.json"
         plan.write_text(
             json.dumps({"inputs": dict(names.inputs), "outputs": dict(names.outputs), "requests": str(folder / "requests.npz")})

@@ -23,9 +23,10 @@ def main() -> None:
     options = parser.parse_args()
     import tensorflow as tf
 
-    from export import checks, folded_network, folding
+    from export.checks import answers
+    from export.graph import folded_network, folding
     from pfrec import run_directory
-    from pfrec.data import row_block
+    from pfrec.data.dataset import row_block
 
     run = run_directory.open_run(options.run)
     total = {"largest_difference": 0.0, "pairs": 0, "changed_places": 0, "changed_places_beyond_1e-6": 0}
@@ -43,7 +44,7 @@ def main() -> None:
         for task in given[0]:
             trained, folded = (np.concatenate(found[task]) for found in given)
             difference = float(np.abs(trained - folded).max())
-            changed, beyond = checks.inversions(trained, folded), checks.inversions(trained, folded, checks.RANKING_RESOLUTION)
+            changed, beyond = answers.inversions(trained, folded), answers.inversions(trained, folded, answers.RANKING_RESOLUTION)
             pairs = len(trained) * (len(trained) - 1) // 2
             print(f"{scenario} {task}: {len(trained)} rows, difference {difference:.2g}, {changed} of {pairs} pairs change places")
             total["largest_difference"] = max(total["largest_difference"], difference)

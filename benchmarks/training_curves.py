@@ -22,13 +22,14 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec import groups, metrics
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import pipeline, synthetic
-from pfrec.models import mmoe
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline
 from pfrec.models.config import ModelConfig
-from tff_process import client_work
-from tff_process import layout as layout_lib
+from pfrec.models.mmoe import mmoe
 from tff_process.algorithms import local
+from tff_process.client import variables
+from tff_process.client import work as work_lib
 
 _POINTS = 10
 _BATCH = 256
@@ -37,10 +38,10 @@ _BATCH = 256
 def curve(dataset: dataset_lib.Dataset, form: str, seed: int, epochs: int, dropout: float) -> np.ndarray:
     """Mean loss of each stretch and mean valid AUC after it, float64 [stretches, 2]."""
     scenario, config = dataset.scenarios[0], ModelConfig(dropout=dropout)
-    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, config, seed), dataset.schema, 1e-3)
+    model = work_lib.ClientModel(lambda: mmoe.build(dataset.schema, config, seed), dataset.schema, 1e-3)
     model.network.use_plain = form == "plain"
-    layout = layout_lib.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
-    settings = client_work.TrainingSettings(_BATCH, precision="bfloat16" if form == "bfloat16" else "float32")
+    layout = variables.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
+    settings = work_lib.TrainingSettings(_BATCH, precision="bfloat16" if form == "bfloat16" else "float32")
     epoch_steps = pipeline.steps_per_epoch(dataset.rows(scenario, "train"), _BATCH)
     shards = {split: tf.constant(dataset.shards(scenario, split)) for split in ("train", "valid")}
 
@@ -48,12 +49,12 @@ def curve(dataset: dataset_lib.Dataset, form: str, seed: int, epochs: int, dropo
     def stretch(state, first, steps):
         numbers = {"seed": tf.constant(1 + seed, tf.int64), "first_step": first, "steps": steps}
         work = {**numbers, "epoch_steps": tf.constant(epoch_steps, tf.int64), "shards": shards["train"]}
-        done = client_work.train(model, layout, settings, {}, {}, state, work)
+        done = work_lib.train(model, layout, settings, {}, {}, state, work)
         return dict(done.private), done.loss
 
     @tf.function(autograph=False)
     def evaluate(state):
-        return client_work.evaluate(model, {}, state, shards["valid"])
+        return work_lib.evaluate(model, {}, state, shards["valid"])
 
     state, points = dict(model.private_state(layout)), []
     bounds = np.linspace(0, epochs * epoch_steps, 1 + epochs * _POINTS).round().astype(np.int64)

@@ -23,9 +23,9 @@ import portpicker
 from benchmarks import resident_runs, wire_capture
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
-from tff_process import training
 from tff_process.runtime import options as options_lib
-from tff_process.runtime import silos
+from tff_process.silos import training as silo_training
+from tff_process.training import loop
 
 
 def main() -> None:
@@ -44,7 +44,13 @@ def main() -> None:
                 directory = path / f"silo{number}"
                 resident_runs.dataset(directory / "data", schema, 1, 2_560, first=number)
                 workers[f"s{number:03d}"] = f"127.0.0.{number + 2}:{port}"
-                command = [sys.executable, "-m", "tff_process.silo", f"--client_dir={directory}", f"--host=127.0.0.{number + 2}"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "tff_process.commands.worker",
+                    f"--client_dir={directory}",
+                    f"--host=127.0.0.{number + 2}",
+                ]
                 processes.append(subprocess.Popen([*command, f"--port={port}"], stdout=subprocess.PIPE, text=True))
             for process in processes:
                 assert process.stdout is not None
@@ -60,7 +66,7 @@ def main() -> None:
                 )
                 passed.append((out, back))
 
-            training.train(plan, silos.survey(chosen, path / "run"), path / "run", options=chosen, progress=note)
+            loop.train(plan, silo_training.survey(chosen, path / "run"), path / "run", options=chosen, progress=note)
             recorder.stop()
             manifest = json.loads((path / "run" / "privacy_manifest.json").read_text(encoding="utf-8"))
             traffic = wire_capture.decode(recorder.passed)

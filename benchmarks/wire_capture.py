@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tensorflow_federated.proto.v0 import array_pb2, data_type_pb2, executor_pb2
 
-from tff_process import relay
+from tff_process.silos import relay
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAMES = {0: "DATA", 1: "HEADERS", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 7: "GOAWAY", 8: "WINDOW_UPDATE", 9: "CONTINUATION"}

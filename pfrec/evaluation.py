@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 from pfrec import metrics
-from pfrec.data import pipeline, windows
 from pfrec.data import schema as schema_lib
-from pfrec.models import first_layer
+from pfrec.data.dataset import pipeline, windows
+from pfrec.models.mmoe import first_layer
 
 
 class Evaluator:

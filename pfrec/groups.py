@@ -1,19 +1,16 @@
-"""Variable groups: every variable of a model in exactly one, and what a policy lets leave of each.
+"""Variable groups: every variable of a model in exactly one; which of them may leave a client is `sharing`'s.
 
 A group is chosen by layer type and declared role, never by a substring of a name: renaming or nesting a BatchNormalization layer cannot
 make it leave a client.
 """
 
 import dataclasses
-import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Optional
 
 import tensorflow as tf
 from keras.src.layers.normalization import batch_normalization
 
-from pfrec import errors
-from pfrec.data import schema as schema_lib
 from pfrec.models import roles
 
 # Layers that hold statistics of the data they saw. The first is the common base of all of Keras's batch normalisations.
@@ -84,59 +81,3 @@ def _walk(
     yield path, layer, role
     for child in layer._flatten_layers(recursive=False, include_self=False):
         yield from _walk(child, (*path, child.name), role)
-
-
-@dataclasses.dataclass(frozen=True)
-class SharingPolicy:
-    """Which groups may leave a client.
-
-    Attributes:
-      rules: pattern of a group (as `expert/*/shared`, `embedding/item_id`) to `shared` or `private`; the last pattern that matches
-        decides, and a group that no pattern matches is private. Batch normalisation is private unless a rule names `batch_norm/*`
-        itself: `*` alone does not reach it.
-    """
-
-    rules: "tuple[tuple[str, str], ...]"
-
-    def __post_init__(self) -> None:
-        for pattern, rule in self.rules:
-            if rule not in schema_lib.POLICIES:
-                raise errors.PfrecError(f"sharing {pattern}={rule}: not one of {', '.join(schema_lib.POLICIES)}")
-
-    def shares(self, group: str) -> bool:
-        """Whether `group` leaves its client."""
-        decision = "private"
-        for pattern, rule in self.rules:
-            if group.startswith("batch_norm/") and not pattern.startswith("batch_norm"):
-                continue
-            if fnmatch.fnmatchcase(group, pattern):
-                decision = rule
-        return decision == "shared"
-
-    def override(self, rules: Mapping[str, str]) -> "SharingPolicy":
-        """This policy with further rules after its own."""
-        return SharingPolicy((*self.rules, *rules.items()))
-
-    def table(self, tagged: Sequence[TaggedVariable]) -> "list[dict[str, object]]":
-        """One row per group: its name, kind, whether it leaves, its variables' shapes, and their bytes."""
-        rows: dict[str, dict[str, object]] = {}
-        for item in tagged:
-            row = rows.setdefault(
-                item.group,
-                {"group": item.group, "kind": item.kind, "leaves": self.shares(item.group), "shapes": [], "bytes": 0},
-            )
-            shape = list(item.variable.shape)
-            row["shapes"].append(shape)  # type: ignore[attr-defined]
-            row["bytes"] += item.variable.dtype.size * item.variable.shape.num_elements()  # type: ignore[operator]
-        return list(rows.values())
-
-    def describe(self, tagged: Sequence[TaggedVariable]) -> str:
-        """The table as text, for a person."""
-        lines = [f"{'group':<40} {'leaves':<7} {'bytes':>10}"]
-        lines += [f"{row['group']!s:<40} {'yes' if row['leaves'] else 'never':<7} {row['bytes']:>10}" for row in self.table(tagged)]
-        return "\n".join(lines)
-
-
-def feature_rules(schema: schema_lib.Schema) -> "tuple[tuple[str, str], ...]":
-    """The rules that the schema gives its embedding tables."""
-    return tuple((f"embedding/{feature.name}", feature.policy) for feature in schema.categorical)

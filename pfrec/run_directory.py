@@ -20,9 +20,9 @@ import tensorflow as tf
 
 import pfrec
 from pfrec import checkpoint, errors, files, groups
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block
 from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 

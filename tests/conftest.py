@@ -8,9 +8,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block, writer
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
 
 SCENARIO_ROWS = {"nl": 300, "es": 200, "fr": 100}
 

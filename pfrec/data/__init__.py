@@ -1,0 +1,1 @@
+"""How do raw rows become a dataset, and a dataset batches?"""

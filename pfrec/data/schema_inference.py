@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from pfrec import errors
-from pfrec.data import column_statistics, column_text, csv_stream, raw_file, source, toml_schema
+from pfrec.data.conversion import column_statistics, toml_schema
 from pfrec.data.converters import csv, parquet
+from pfrec.data.reading import column_text, csv_stream, raw_file, source
 
 # Rows read in all; a guess does not get better with more.
 MAX_ROWS = 2_000_000

@@ -24,8 +24,9 @@ from typing import Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import row_block, splits, writer
+from pfrec.data import splits
 from pfrec.data.converters import aliexpress
+from pfrec.data.dataset import row_block, writer
 
 CARDINALITIES = (38, 2, 30, 5, 12, 3, 24, 8, 18, 2, 34, 4, 10, 6, 20, 15)
 TEST_ROWS = 10_000

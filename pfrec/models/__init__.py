@@ -1,0 +1,1 @@
+"""What networks are there, and what are they made of?"""

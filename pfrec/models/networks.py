@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
-from pfrec.models import aitm, esmm, mmoe, pepnet, ple, pooled, shared_bottom, single_task, star
 from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from pfrec.models.pooled import aitm, esmm, pepnet, ple, shared_bottom, single_task, star
+from pfrec.models.pooled import base as pooled
 
 POOLED: "Mapping[str, type[pooled.PooledModel]]" = {
     "pooled_aitm": aitm.AITM,

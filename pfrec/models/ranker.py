@@ -6,7 +6,7 @@ from typing import Any, Optional
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from pfrec.data import row_block
+from pfrec.data.dataset import row_block
 
 
 class MultiTaskRanker(tfrs.Model):

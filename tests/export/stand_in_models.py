@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import capi, server_config, warmup
+from export.checks import c_library
+from export.publishing import models_config
+from export.version import warmup
 
 
 class Refusal(Exception):  # noqa: N818
@@ -32,7 +34,7 @@ class LoadedModel:
     def __init__(self, directory: pathlib.Path) -> None:
         saved = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
         self.signatures = {n: s for n, s in saved.meta_graphs[0].signature_def.items() if not n.startswith("__")}
-        self._session = capi.Session(str(directory))
+        self._session = c_library.Session(str(directory))
         self._users, self._free = 0, threading.Condition()
         # The load gate: a server replays these, and refuses the version where one fails.
         for replay in warmup.read(directory):
@@ -54,7 +56,7 @@ class LoadedModel:
         names = list(signature.outputs)
         try:
             return dict(zip(names, self._session.call(fed, [signature.outputs[key].name for key in names])))
-        except capi.CLibraryError as error:
+        except c_library.CLibraryError as error:
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
     @contextmanager
@@ -107,7 +109,7 @@ class Models:
             time.sleep(self._poll)
 
     def _scan(self) -> None:
-        for entry in server_config.read(self._serving).model_config_list.config:
+        for entry in models_config.read(self._serving).model_config_list.config:
             base = pathlib.Path(entry.base_path)
             present = [int(path.name) for path in base.iterdir() if path.name.isdecimal()] if base.is_dir() else []
             pinned = list(entry.model_version_policy.specific.versions)

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from export import warmup
+from export.version import warmup
 from tests.export import stand_in_models
 from tests.export.stand_in_models import Models, Refusal
 

@@ -6,9 +6,10 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from export import building, interface, trained
-from pfrec.data import row_block
+from export import interface
+from export.exporting import build, trained
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import row_block
 
 SCHEMA = schema_lib.Schema(
     categorical=(
@@ -85,7 +86,7 @@ def routed() -> trained.RoutedModels:
     return trained.RoutedModels((model(scenario="NL"), model(seed=1, scenario="ES")))
 
 
-def write_version(directory: pathlib.Path, made: Optional[trained.Exportable] = None, name: str = "NL") -> building.Built:
+def write_version(directory: pathlib.Path, made: Optional[trained.Exportable] = None, name: str = "NL") -> build.Built:
     """Exports the tiny model, or another one, into `directory`."""
     directory.mkdir(parents=True)
-    return building.build(made or model(), name, directory)
+    return build.build(made or model(), name, directory)

@@ -8,14 +8,14 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ("--embedding_dim=3", "--experts=2", "--expert_units=4", "--tower_units=3", "--numeric_dim=2", "--batch_size=50")
 _MODULES = {
-    "pfrec-convert": "pfrec.convert",
-    "pfrec-evaluate": "pfrec.evaluate",
-    "pfrec-train": "tff_process.train",
-    "pfrec-compare": "tff_process.compare",
-    "pfrec-export": "export.export",
-    "pfrec-verify": "export.verify",
-    "pfrec-worker": "tff_process.silo",
-    "pfrec-certificates": "tff_process.certificates",
+    "pfrec-convert": "pfrec.commands.convert",
+    "pfrec-evaluate": "pfrec.commands.evaluate",
+    "pfrec-train": "tff_process.commands.train",
+    "pfrec-compare": "tff_process.commands.compare",
+    "pfrec-export": "export.commands.export",
+    "pfrec-verify": "export.commands.verify",
+    "pfrec-worker": "tff_process.commands.worker",
+    "pfrec-certificates": "tff_process.commands.certificates",
 }
 
 

@@ -15,14 +15,14 @@ import portpicker
 import pytest
 
 from pfrec import files
-from pfrec.data import dataset as dataset_lib
+from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import commands
-from tff_process import certificates
+from tff_process.commands import certificates
 
 HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
 # Where they are not permitted, the workers' own ports are open on this machine during the tests.
 HAS_NAMESPACES = not subprocess.run(
-    [sys.executable, "-c", "from tff_process import private_network; private_network.enter()"],
+    [sys.executable, "-c", "from tff_process.runtime import private_network; private_network.enter()"],
     cwd=commands.ROOT,
     stderr=subprocess.DEVNULL,
     check=False,

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 
 from pfrec import checkpoint, errors, files
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import writer
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import writer
 from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
-from tff_process import plan, training
+from tff_process import plan
 from tff_process.runtime import options
+from tff_process.training import loop
 
 ROUNDS = int(os.environ.get("PFREC_FAULT_ROUNDS", "6"))
 FAULT = ROUNDS // 2
@@ -58,7 +59,7 @@ def train(dataset, path, fault=lambda: None, at=FAULT, **settings):
         if number == at:
             fault()
 
-    return training.train(PLAN, dataset, path, resume=True, options=options.Options(**settings), progress=progress)
+    return loop.train(PLAN, dataset, path, resume=True, options=options.Options(**settings), progress=progress)
 
 
 def workers(program="worker_binary"):
@@ -133,7 +134,7 @@ def flip(path):
 
 def test_a_worker_that_dies_between_the_aggregations_of_a_round(eight, tmp_path, caplog):
     several, whole, hit = dataclasses.replace(PLAN, aggregations=3, rounds=3), tmp_path / "whole", tmp_path / "hit"
-    training.train(several, eight, whole)
+    loop.train(several, eight, whole)
     struck = []
 
     def fault(number, auc):
@@ -141,7 +142,7 @@ def test_a_worker_that_dies_between_the_aggregations_of_a_round(eight, tmp_path,
             struck.extend(workers())
             threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGKILL) for pid in struck]).start()
 
-    training.train(several, eight, hit, progress=fault)
+    loop.train(several, eight, hit, progress=fault)
     assert len(struck) == 1
     assert "is lost; starting it again" in caplog.text
     assert (hit / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
@@ -233,9 +234,9 @@ def test_a_round_with_too_few_clients_is_not_applied(eight, tmp_path, caplog):
 PROGRAM = """
 import pathlib, sys
 from tests.integration import test_faults
-from pfrec.data import dataset
+from pfrec.data.dataset import dataset
 def say(number, auc): print(number, flush=True)
-test_faults.training.train(test_faults.PLAN, dataset.Dataset.open(sys.argv[1]), pathlib.Path(sys.argv[2]), progress=say)
+test_faults.loop.train(test_faults.PLAN, dataset.Dataset.open(sys.argv[1]), pathlib.Path(sys.argv[2]), progress=say)
 """
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pfrec.data import dataset as dataset_lib
+from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import commands, silo_machines
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pfrec.data import dataset as dataset_lib
+from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import commands
 from tff_process.algorithms import registry
 

@@ -14,8 +14,9 @@ import pytest
 from pfrec import checkpoint, errors
 from tests.integration import silo_machines
 from tests.integration.test_faults import FAULT, PLAN, ROUNDS, SCENARIOS, assert_same, eight, expected, participants, workers  # noqa: F401
-from tff_process import training
-from tff_process.runtime import options, silos
+from tff_process.runtime import options
+from tff_process.silos import training as silo_training
+from tff_process.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def train(eight_silos, path, faults, asked=PLAN, **settings):
     running, credentials = eight_silos
     addresses = {scenario: silo.address for scenario, silo in running.items()}
     chosen = options.Options(workers=addresses, tls=credentials, **{"client_timeout": 60.0, "silo_timeout": 60.0, **settings})
-    return training.train(
+    return loop.train(
         asked,
-        silos.survey(chosen, path),
+        silo_training.survey(chosen, path),
         path,
         resume=True,
         options=chosen,
@@ -89,8 +90,8 @@ def test_tunnels_and_workers_that_die_or_hang(eight_silos, expected, tmp_path, c
 def test_a_worker_that_dies_with_a_state_that_no_file_holds(eight, eight_silos, tmp_path, caplog, monkeypatch):  # noqa: F811
     """Between the aggregations of a round: the round is trained again from its start, in the other silos too."""
     several = dataclasses.replace(PLAN, aggregations=3, rounds=2)
-    training.train(several, eight, tmp_path / "whole")
-    stretch, struck = silos.SiloTraining.train_stretch, []
+    loop.train(several, eight, tmp_path / "whole")
+    stretch, struck = silo_training.SiloTraining.train_stretch, []
 
     def strike(made, number):
         if number == 4 and not struck:
@@ -98,7 +99,7 @@ def test_a_worker_that_dies_with_a_state_that_no_file_holds(eight, eight_silos, 
             os.kill(eight_silos[0][struck[0]].children("worker_binary")[0], signal.SIGKILL)
         return stretch(made, number)
 
-    monkeypatch.setattr(silos.SiloTraining, "train_stretch", strike)
+    monkeypatch.setattr(silo_training.SiloTraining, "train_stretch", strike)
     train(eight_silos, tmp_path / "hit", {}, several)
     assert f"client {struck[0]}: its worker was lost in the middle of a round; it is trained again from its start" in caplog.text
     assert (tmp_path / "hit" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()

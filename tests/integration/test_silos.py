@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from pfrec import checkpoint, errors, run_directory
-from pfrec.data import dataset as dataset_lib
+from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from tests.integration import commands, silo_machines
-from tff_process import plan, training
+from tff_process import plan
+from tff_process.training import loop
 
 ARGUMENTS = ("--rounds=3", "--participation=0.67", *commands.SMALL)
 PLAN = plan.Plan(
@@ -28,7 +29,7 @@ PLAN = plan.Plan(
 def simulated(dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A simulation's run over the same data, with the plan that the arguments describe."""
     output = tmp_path_factory.mktemp("runs") / "simulated"
-    training.train(PLAN, dataset, output)
+    loop.train(PLAN, dataset, output)
     return output
 
 

@@ -9,13 +9,15 @@ import pytest
 
 from benchmarks import wire_capture
 from pfrec import checkpoint
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block, writer
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
 from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tests.integration import silo_machines
-from tff_process import plan, training
-from tff_process.runtime import options, silos
+from tff_process import plan
+from tff_process.runtime import options
+from tff_process.silos import training as silo_training
+from tff_process.training import loop
 
 ROUNDS = 3
 PLAN = plan.Plan(
@@ -62,7 +64,7 @@ def captured(data, tmp_path_factory):
             raise StoppedError
 
         with pytest.raises(StoppedError):
-            training.train(PLAN, silos.survey(chosen, run), run, options=chosen, progress=stop)
+            loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen, progress=stop)
         (version,) = running["nl"].directory.glob("runs/*/round_00001")
         values, _ = checkpoint.load(version)
         planted = {
@@ -70,7 +72,7 @@ def captured(data, tmp_path_factory):
             for name, value in values.items()
         }
         checkpoint.save(version, planted)
-        training.train(PLAN, silos.survey(chosen, run), run, resume=True, options=chosen)
+        loop.train(PLAN, silo_training.survey(chosen, run), run, resume=True, options=chosen)
         recorder.stop()
     manifest = json.loads((run / "privacy_manifest.json").read_text())
     return recorder.passed, wire_capture.decode(recorder.passed), manifest, values

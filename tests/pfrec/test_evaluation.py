@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec import evaluation, metrics
-from pfrec.data import pipeline
-from pfrec.models import mmoe
+from pfrec.data.dataset import pipeline
 from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
 
 
 def test_many_batches_equal_one_and_the_fast_form_equals_the_plain_one(dataset):

@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from pfrec import errors, groups
+from pfrec import errors, groups, sharing
 from pfrec.data import schema as schema_lib
-from pfrec.models import mmoe, roles
+from pfrec.models import roles
 from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
 
-ALL_SHARED = groups.SharingPolicy((("*", "shared"),))
+ALL_SHARED = sharing.SharingPolicy((("*", "shared"),))
 
 
 def build(layer: tf.keras.layers.Layer, width: int = 3) -> tf.keras.layers.Layer:
@@ -109,7 +110,7 @@ def test_groups_are_those_of_the_design(schema):
 
 
 def test_the_last_matching_rule_decides_and_silence_is_private():
-    policy = groups.SharingPolicy((("expert/*/shared", "shared"), ("expert/1/*", "private")))
+    policy = sharing.SharingPolicy((("expert/*/shared", "shared"), ("expert/1/*", "private")))
     assert policy.shares("expert/0/shared")
     assert not policy.shares("expert/1/shared")
     assert not policy.shares("gate/ctr")
@@ -123,12 +124,12 @@ def test_batch_normalisation_is_shared_only_where_a_rule_names_it():
 
 def test_an_unknown_rule_is_one_clear_error():
     with pytest.raises(errors.PfrecError, match="gate/ctr=public: not one of private, shared"):
-        groups.SharingPolicy((("gate/ctr", "public"),))
+        sharing.SharingPolicy((("gate/ctr", "public"),))
 
 
 def test_the_table_counts_bytes(schema):
     tagged = groups.tag(mmoe.build(schema, ModelConfig(embedding_dim=4)))
-    policy = groups.SharingPolicy(groups.feature_rules(schema))
+    policy = sharing.SharingPolicy(sharing.feature_rules(schema))
     row = next(row for row in policy.table(tagged) if row["group"] == "embedding/item")
     assert row == {"group": "embedding/item", "kind": "embedding", "leaves": True, "shapes": [[10, 4]], "bytes": 160}
     assert "embedding/user" in policy.describe(tagged)
@@ -138,4 +139,4 @@ def test_feature_rules_follow_the_schema():
     schema = schema_lib.Schema(
         (schema_lib.Categorical("a", 2), schema_lib.Categorical("b", 2, "shared")), (), (schema_lib.Task("t", "t"),)
     )
-    assert groups.feature_rules(schema) == (("embedding/a", "private"), ("embedding/b", "shared"))
+    assert sharing.feature_rules(schema) == (("embedding/a", "private"), ("embedding/b", "shared"))

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from pfrec.models.config import ModelConfig
-from tff_process import plan, training
+from tff_process import plan
+from tff_process.training import loop
 
 
 @pytest.fixture(scope="session")
@@ -14,5 +15,5 @@ def two_scenarios_run(dataset, tmp_path_factory):
     shape = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
     path = tmp_path_factory.mktemp("runs") / "run"
     two = dataclasses.replace(dataset, scenarios=("nl", "es"))
-    training.train(plan.Plan("pf_msmtrec", rounds=2, batch_size=50, model=shape, learning_rate=1e-2), two, path)
+    loop.train(plan.Plan("pf_msmtrec", rounds=2, batch_size=50, model=shape, learning_rate=1e-2), two, path)
     return path

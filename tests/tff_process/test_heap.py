@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tff_process import heap, worker_process
+from tff_process import heap
+from tff_process.runtime import worker_process
 
 has_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library's malloc cannot be set")
 # A large block that is freed by a thread stays with the process, so that the next one needs no new pages.

@@ -1,0 +1,1 @@
+"""How are clients' values joined?"""

@@ -1,0 +1,1 @@
+"""How does each algorithm share, train and aggregate? One file each."""

@@ -19,12 +19,12 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
 
 ALPHA, GLOBAL, LOCAL = "alpha", "global/", "local/"
-LOCAL_OPTIMIZER = f"{client_work.OPTIMIZER}/local"
+LOCAL_OPTIMIZER = f"{work_lib.OPTIMIZER}/local"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,52 +44,52 @@ class Settings:
             raise errors.PfrecError("apfl: alpha must be between 0 and 1, and its rate must not be negative")
 
 
-class Mixture(client_strategy.Strategy):
+class Mixture(strategy.Strategy):
     """APFL's client: the mixture under the variables' own names, v under `local/`, the private part of w under `global/`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: layout_lib.Layout) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
         trained = [slot.name for slot in layout.slots if slot.trainable]
-        return {client_work.OPTIMIZER: trained, LOCAL_OPTIMIZER: trained}
+        return {work_lib.OPTIMIZER: trained, LOCAL_OPTIMIZER: trained}
 
-    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
+    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
         return [
-            *client_strategy.personal_copies(layout),
-            *client_strategy.second_copies([slot for slot in layout.slots if slot.trainable], LOCAL),
-            *client_strategy.second_copies(layout.joined(layout_lib.PRIVATE), GLOBAL),
-            client_strategy.Kept(ALPHA, (), self._settings.alpha),
+            *strategy.personal_copies(layout),
+            *strategy.second_copies([slot for slot in layout.slots if slot.trainable], LOCAL),
+            *strategy.second_copies(layout.joined(variables.PRIVATE), GLOBAL),
+            strategy.Kept(ALPHA, (), self._settings.alpha),
         ]
 
     def train(
         self,
-        model: client_work.ClientModel,
-        layout: layout_lib.Layout,
-        settings: client_work.TrainingSettings,
-        incoming: client_work.Values,
-        template: client_work.Values,
-        private: client_work.Values,
-        work: client_work.Values,
-    ) -> client_work.ClientRound:
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
         trained = [slot.name for slot in layout.slots if slot.trainable]
         statistics = [slot.name for slot in layout.slots if not slot.trainable]
-        private_names = [slot.name for slot in layout.joined(layout_lib.PRIVATE)]
-        before = client_strategy.under(private, LOCAL)
+        private_names = [slot.name for slot in layout.joined(variables.PRIVATE)]
+        before = strategy.under(private, LOCAL)
 
         @tf.autograph.experimental.do_not_convert
-        def mixed(alpha: tf.Tensor, v: Any, w: client_work.Values) -> "dict[str, tf.Tensor]":
+        def mixed(alpha: tf.Tensor, v: Any, w: work_lib.Values) -> "dict[str, tf.Tensor]":
             return {name: alpha * own + (1.0 - alpha) * w[name] for name, own in zip(trained, v)}
 
         @tf.autograph.experimental.do_not_convert
         def step(batch: Any, state: Any) -> Any:
             # The network holds w from step to step; m, then v, pass through it.
             alpha, v, own_statistics = state
-            loss, slopes = client_work.gradients(model, settings, batch, {})
+            loss, slopes = work_lib.gradients(model, settings, batch, {})
             model.apply(slopes)
             w, w_statistics = model.read(trained), model.read(statistics)
             model.load({**mixed(alpha, v, w), **dict(zip(statistics, own_statistics))})
-            _, at_mixture = client_work.gradients(model, settings, batch, {})
+            _, at_mixture = work_lib.gradients(model, settings, batch, {})
             dense = {name: tf.convert_to_tensor(slope) for name, slope in at_mixture.items() if slope is not None}
             own_statistics = tuple(model.read(statistics).values())
             model.load(dict(zip(trained, v)))
@@ -101,24 +101,24 @@ class Mixture(client_strategy.Strategy):
 
         @tf.function
         def loop() -> Any:
-            model.load(client_strategy.of_optimizers(private))
+            model.load(strategy.of_optimizers(private))
             model.load(incoming)
-            model.load(client_strategy.under(private, GLOBAL))
+            model.load(strategy.under(private, GLOBAL))
             start = (private[ALPHA], tuple(before[name] for name in trained), tuple(private[name] for name in statistics))
-            done = client_work.over(model, settings, work, step, start)
+            done = work_lib.over(model, settings, work, step, start)
             alpha, v, own_statistics = done.state
             upload, w = model.upload(layout), model.read(trained)
             state = {
                 **model.private_state(layout),
                 **mixed(alpha, v, w),
                 **dict(zip(statistics, own_statistics)),
-                **client_strategy.prefixed(dict(zip(trained, v)), LOCAL),
-                **client_strategy.prefixed(model.read(private_names), GLOBAL),
+                **strategy.prefixed(dict(zip(trained, v)), LOCAL),
+                **strategy.prefixed(model.read(private_names), GLOBAL),
                 ALPHA: alpha,
             }
             return state, upload, done.examples, done.loss
 
-        return client_work.ClientRound(*loop())
+        return work_lib.ClientRound(*loop())
 
 
 def apfl(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:

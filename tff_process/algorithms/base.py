@@ -11,11 +11,10 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from pfrec import groups
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
+from pfrec import sharing
+from tff_process.client import strategy, variables, work
 
-TEMPLATE, RECEIVED = client_work.TEMPLATE, client_work.RECEIVED
+TEMPLATE, RECEIVED = work.TEMPLATE, work.RECEIVED
 
 Values = Mapping[str, tf.Tensor]
 Diagnostics = Mapping[str, tf.Tensor]
@@ -46,7 +45,7 @@ class Updates:
 
     Attributes:
       values: trained values of the shared variables, [clients, ...].
-      seen: for each shared embedding table, float32 [clients, rows], how much a client's training of each row counts, see `process.rows_met`: about
+      seen: for each shared embedding table, float32 [clients, rows], how much a client's training of each row counts, see `computations.rows_met`: about
         how many of its training rows hold the id, 0 where it left the row as it was.
       examples: float32 [clients], training rows.
       serves: float32 [clients, tasks], 1 where the client has observed labels of the task.
@@ -60,7 +59,7 @@ class Updates:
     present: tf.Tensor
 
 
-def no_extra(layout: layout_lib.Layout, clients: int) -> Values:
+def no_extra(layout: variables.Layout, clients: int) -> Values:
     """The `extra` of an algorithm that needs none."""
     del layout, clients
     return collections.OrderedDict()
@@ -84,22 +83,22 @@ class Algorithm:
     """
 
     name: str
-    policy: groups.SharingPolicy
+    policy: sharing.SharingPolicy
     personal_kinds: tuple[str, ...]
-    aggregate: Callable[[layout_lib.Layout, "tuple[str, ...]", ServerState, Updates], "tuple[ServerState, Diagnostics]"]
+    aggregate: Callable[[variables.Layout, "tuple[str, ...]", ServerState, Updates], "tuple[ServerState, Diagnostics]"]
     proximal: float = 0.0
     anchor: str = TEMPLATE
-    initial_extra: Callable[[layout_lib.Layout, int], Values] = no_extra
-    client: client_strategy.Strategy = client_strategy.Strategy()
+    initial_extra: Callable[[variables.Layout, int], Values] = no_extra
+    client: strategy.Strategy = strategy.Strategy()
 
-    def anchors(self, layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+    def anchors(self, layout: variables.Layout) -> "list[variables.Slot]":
         """What of the template a client is sent: what it is pulled towards, and nothing where it is not."""
         if not self.proximal or self.anchor != TEMPLATE:
             return []
-        return [slot for slot in layout.joined(layout_lib.PERSONAL) if slot.kind == "expert"]
+        return [slot for slot in layout.joined(variables.PERSONAL) if slot.kind == "expert"]
 
 
-def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int, initial: Values) -> ServerState:
+def initial_state(algorithm: Algorithm, layout: variables.Layout, clients: int, initial: Values) -> ServerState:
     """The state before the first round: every client starts from the same values.
 
     Args:
@@ -108,20 +107,20 @@ def initial_state(algorithm: Algorithm, layout: layout_lib.Layout, clients: int,
       clients: how many there are.
       initial: the model's initial values by name.
     """
-    personal = layout.joined(layout_lib.PERSONAL)
+    personal = layout.joined(variables.PERSONAL)
     return ServerState(
         round=tf.constant(0, tf.int32),
-        common=collections.OrderedDict((s.name, initial[s.name]) for s in layout.joined(layout_lib.COMMON)),
+        common=collections.OrderedDict((s.name, initial[s.name]) for s in layout.joined(variables.COMMON)),
         personal=collections.OrderedDict((s.name, tf.stack([initial[s.name]] * clients)) for s in personal),
         template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
         extra=algorithm.initial_extra(layout, clients),
     )
 
 
-def template_distances(layout: layout_lib.Layout, state: ServerState) -> Diagnostics:
+def template_distances(layout: variables.Layout, state: ServerState) -> Diagnostics:
     """How far each client's personal values are from the template, by group: `||P[k] - G||`, float32 [clients]."""
     squares: dict[str, list[tf.Tensor]] = {}
-    for slot in layout.joined(layout_lib.PERSONAL):
+    for slot in layout.joined(variables.PERSONAL):
         difference = state.personal[slot.name] - state.template[slot.name]
         flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
         squares.setdefault(slot.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))

@@ -15,12 +15,12 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
 
 GLOBAL = "global/"
-PERSONAL_OPTIMIZER = f"{client_work.OPTIMIZER}/personal"
+PERSONAL_OPTIMIZER = f"{work_lib.OPTIMIZER}/personal"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,47 +38,47 @@ class Settings:
             raise errors.PfrecError(f"ditto: lambda is {self.weight}; it must not be negative")
 
 
-class TwoModels(client_strategy.Strategy):
+class TwoModels(strategy.Strategy):
     """Ditto's client: the personal model under the variables' own names, the global model's private part under `global/`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: layout_lib.Layout) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
         trained = [slot.name for slot in layout.slots if slot.trainable]
-        return {client_work.OPTIMIZER: trained, PERSONAL_OPTIMIZER: trained}
+        return {work_lib.OPTIMIZER: trained, PERSONAL_OPTIMIZER: trained}
 
-    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
-        private = client_strategy.second_copies(layout.joined(layout_lib.PRIVATE), GLOBAL)
-        return [*client_strategy.personal_copies(layout), *private]
+    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+        private = strategy.second_copies(layout.joined(variables.PRIVATE), GLOBAL)
+        return [*strategy.personal_copies(layout), *private]
 
     def train(
         self,
-        model: client_work.ClientModel,
-        layout: layout_lib.Layout,
-        settings: client_work.TrainingSettings,
-        incoming: client_work.Values,
-        template: client_work.Values,
-        private: client_work.Values,
-        work: client_work.Values,
-    ) -> client_work.ClientRound:
-        pulled = dataclasses.replace(settings, proximal=self._settings.weight, anchor=client_work.RECEIVED)
-        anchors = client_work.anchors_of(layout, pulled, incoming, template)
-        private_names = [slot.name for slot in layout.joined(layout_lib.PRIVATE)]
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
+        pulled = dataclasses.replace(settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED)
+        anchors = work_lib.anchors_of(layout, pulled, incoming, template)
+        private_names = [slot.name for slot in layout.joined(variables.PRIVATE)]
 
         @tf.function
         def loop() -> Any:
-            model.load(client_strategy.of_optimizers(private))
+            model.load(strategy.of_optimizers(private))
             model.load(incoming)
-            model.load(client_strategy.under(private, GLOBAL))
-            done = client_work.fit(model, settings, work, {})
+            model.load(strategy.under(private, GLOBAL))
+            done = work_lib.fit(model, settings, work, {})
             upload, global_private = model.upload(layout), model.read(private_names)
-            model.load(client_strategy.of_variables(model, private))
-            client_work.fit(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
-            state = {**model.private_state(layout), **model.upload(layout), **client_strategy.prefixed(global_private, GLOBAL)}
+            model.load(strategy.of_variables(model, private))
+            work_lib.fit(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
+            state = {**model.private_state(layout), **model.upload(layout), **strategy.prefixed(global_private, GLOBAL)}
             return state, upload, done.examples, done.loss
 
-        return client_work.ClientRound(*loop())
+        return work_lib.ClientRound(*loop())
 
 
 def ditto(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:

@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
 
 WEIGHTS = "merge/"
 KINDS = ("embedding", "numeric", "expert", "gate", "tower")
@@ -50,37 +50,37 @@ class Settings:
         if not 0.0 <= self.rate < float("inf") or not 0.0 < self.share <= 1.0:
             raise errors.PfrecError("fedala: rate must not be negative, and share must be above 0 and at most 1")
 
-    def merged(self, layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+    def merged(self, layout: variables.Layout) -> "list[variables.Slot]":
         """The variables that are merged."""
         return [slot for slot in layout.uploaded if slot.kind in self.kinds and slot.trainable]
 
 
-class AdaptiveMerge(client_strategy.Strategy):
+class AdaptiveMerge(strategy.Strategy):
     """FedALA's client."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
-        weights = [client_strategy.Kept(WEIGHTS + slot.name, slot.shape, 1.0) for slot in self._settings.merged(layout)]
-        return [*client_strategy.personal_copies(layout), *weights]
+    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+        weights = [strategy.Kept(WEIGHTS + slot.name, slot.shape, 1.0) for slot in self._settings.merged(layout)]
+        return [*strategy.personal_copies(layout), *weights]
 
     def train(
         self,
-        model: client_work.ClientModel,
-        layout: layout_lib.Layout,
-        settings: client_work.TrainingSettings,
-        incoming: client_work.Values,
-        template: client_work.Values,
-        private: client_work.Values,
-        work: client_work.Values,
-    ) -> client_work.ClientRound:
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
         own = self._settings
         steps = tf.cast(tf.math.ceil(own.share * tf.cast(work["steps"], tf.float64)), tf.int64)
         some = {**work, "steps": steps}
         names = [slot.name for slot in own.merged(layout)]
         difference = {name: incoming[name] - private[name] for name in names}
-        at_client = {slot.name: private[slot.name] for slot in layout.joined(layout_lib.PRIVATE)}
+        at_client = {slot.name: private[slot.name] for slot in layout.joined(variables.PRIVATE)}
 
         @tf.autograph.experimental.do_not_convert
         def merged(weights: Any) -> "dict[str, tf.Tensor]":
@@ -89,28 +89,28 @@ class AdaptiveMerge(client_strategy.Strategy):
         @tf.autograph.experimental.do_not_convert
         def learn(batch: Any, weights: Any) -> Any:
             model.load(merged(weights))
-            loss, slopes = client_work.gradients(model, settings, batch, {})
+            loss, slopes = work_lib.gradients(model, settings, batch, {})
             moved = [w - own.rate * tf.convert_to_tensor(slopes[name]) * difference[name] for name, w in zip(names, weights)]
             return loss, tuple(tf.clip_by_value(w, 0.0, 1.0) for w in moved)
 
         @tf.function
         def loop() -> Any:
-            model.load(client_strategy.of_optimizers(private))
+            model.load(strategy.of_optimizers(private))
             model.load(at_client)
             model.load(incoming)
             weights = tuple(private[WEIGHTS + name] for name in names)
             if names:
-                weights = client_work.over(model, settings, some, learn, weights).state
+                weights = work_lib.over(model, settings, some, learn, weights).state
                 # Batch statistics moved meanwhile.
                 model.load(at_client)
                 model.load(incoming)
                 model.load(merged(weights))
-            done = client_work.fit(model, settings, work, {})
+            done = work_lib.fit(model, settings, work, {})
             upload = model.upload(layout)
-            state = {**model.private_state(layout), **upload, **client_strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
+            state = {**model.private_state(layout), **upload, **strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
             return state, upload, done.examples, done.loss
 
-        return client_work.ClientRound(*loop())
+        return work_lib.ClientRound(*loop())
 
 
 def fedala(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:

@@ -18,12 +18,12 @@ import dataclasses
 
 import tensorflow as tf
 
-from pfrec import errors, groups
+from pfrec import errors, sharing
 from pfrec.data import schema as schema_lib
-from tff_process import layout as layout_lib
 from tff_process.aggregation import gram as gram_lib
 from tff_process.aggregation import mix
 from tff_process.algorithms import base, fedavg
+from tff_process.client import variables
 
 PERSONAL = ("expert", "gate", "tower", "numeric", "batch_norm")
 
@@ -67,13 +67,13 @@ def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tenso
 
 def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """Everything is shared, and comes back mixed for each client; embedding tables by their feature's policy."""
-    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *groups.feature_rules(schema))
+    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *sharing.feature_rules(schema))
 
     def aggregate(
-        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         del tasks
-        slots = layout.joined(layout_lib.PERSONAL)
+        slots = layout.joined(variables.PERSONAL)
         personal, diagnostics = collections.OrderedDict(state.personal), {}
         if slots:
             # Differences from one model have the models' distances, and lose less to rounding.
@@ -90,5 +90,5 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
         return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
     return base.Algorithm(
-        "fedamp", groups.SharingPolicy(rules), PERSONAL, aggregate, proximal=settings.proximal, anchor=base.RECEIVED
+        "fedamp", sharing.SharingPolicy(rules), PERSONAL, aggregate, proximal=settings.proximal, anchor=base.RECEIVED
     )

@@ -9,17 +9,17 @@ References:
 
 import collections
 
-from pfrec import groups
+from pfrec import sharing
 from pfrec.data import schema as schema_lib
-from tff_process import layout as layout_lib
 from tff_process.aggregation import mix
 from tff_process.algorithms import base
+from tff_process.client import variables
 
 
-def average(layout: layout_lib.Layout, common: base.Values, updates: base.Updates) -> base.Values:
+def average(layout: variables.Layout, common: base.Values, updates: base.Updates) -> base.Values:
     """The next values of the common variables."""
     joined = collections.OrderedDict()
-    for slot in layout.joined(layout_lib.COMMON):
+    for slot in layout.joined(variables.COMMON):
         if slot.counts_rows:
             joined[slot.name] = mix.mean_by_rows_seen(updates.values[slot.name], updates.seen[slot.name], common[slot.name])
         else:
@@ -28,7 +28,7 @@ def average(layout: layout_lib.Layout, common: base.Values, updates: base.Update
 
 
 def aggregate(
-    layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
 ) -> "tuple[base.ServerState, base.Diagnostics]":
     """FedAvg's `Algorithm.aggregate`."""
     del tasks
@@ -38,5 +38,5 @@ def aggregate(
 
 def fedavg(schema: schema_lib.Schema) -> base.Algorithm:
     """Everything is averaged, batch normalisation included; embedding tables by their feature's policy."""
-    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *groups.feature_rules(schema))
-    return base.Algorithm("fedavg", groups.SharingPolicy(rules), personal_kinds=(), aggregate=aggregate)
+    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *sharing.feature_rules(schema))
+    return base.Algorithm("fedavg", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=aggregate)

@@ -12,30 +12,30 @@ import dataclasses
 from collections.abc import Sequence
 
 from pfrec.data import schema as schema_lib
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
 
 
-class KeepTrained(client_strategy.Strategy):
+class KeepTrained(strategy.Strategy):
     """Plain training whose outcome the client keeps."""
 
-    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
-        return client_strategy.personal_copies(layout)
+    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+        return strategy.personal_copies(layout)
 
     def train(
         self,
-        model: client_work.ClientModel,
-        layout: layout_lib.Layout,
-        settings: client_work.TrainingSettings,
-        incoming: client_work.Values,
-        template: client_work.Values,
-        private: client_work.Values,
-        work: client_work.Values,
-    ) -> client_work.ClientRound:
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
         shared = {slot.name for slot in layout.uploaded}
         plain = collections.OrderedDict((name, value) for name, value in private.items() if name not in shared)
-        done = client_work.train(model, layout, settings, incoming, template, plain, work)
+        done = work_lib.train(model, layout, settings, incoming, template, plain, work)
         return dataclasses.replace(done, private={**done.private, **done.upload})
 
 

@@ -20,12 +20,12 @@ import dataclasses
 
 import tensorflow as tf
 
-from pfrec import errors, groups
+from pfrec import errors, sharing
 from pfrec.data import schema as schema_lib
-from tff_process import layout as layout_lib
 from tff_process.aggregation import conflict, mix
 from tff_process.aggregation import gram as gram_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import variables
 
 ENCODER = "encoder"
 _ENCODERS = ("expert", "numeric")
@@ -50,15 +50,15 @@ class Settings:
             raise errors.PfrecError("fedhca2: radius must be 0 to below 1, weight 0 to 1, and rate must not be negative")
 
 
-def encoder(layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
+def encoder(layout: variables.Layout) -> "list[variables.Slot]":
     """The personal variables of the encoder."""
-    return [slot for slot in layout.joined(layout_lib.PERSONAL) if slot.kind in _ENCODERS]
+    return [slot for slot in layout.joined(variables.PERSONAL) if slot.kind in _ENCODERS]
 
 
-def decoders(layout: layout_lib.Layout) -> "dict[str, dict[str, list[layout_lib.Slot]]]":
+def decoders(layout: variables.Layout) -> "dict[str, dict[str, list[variables.Slot]]]":
     """The personal variables of the decoders: by layer, then by the variable's path in its decoder, one for each task."""
-    found: dict[str, dict[str, list[layout_lib.Slot]]] = {}
-    for slot in layout.joined(layout_lib.PERSONAL):
+    found: dict[str, dict[str, list[variables.Slot]]] = {}
+    for slot in layout.joined(variables.PERSONAL):
         if slot.kind not in _ENCODERS:
             path = slot.name[len(slot.group) + 1 :]
             found.setdefault(path.rpartition("/")[0], {}).setdefault(path, []).append(slot)
@@ -81,19 +81,19 @@ def _inner(first: "list[tf.Tensor]", second: "list[tf.Tensor]") -> tf.Tensor:
 
 def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """Experts, numerical projection and towers are personal; gates and batch normalisation stay; embeddings by their feature's policy."""
-    rules = (("expert/*/shared", "shared"), ("numeric", "shared"), ("tower/*", "shared"), *groups.feature_rules(schema))
+    rules = (("expert/*/shared", "shared"), ("numeric", "shared"), ("tower/*", "shared"), *sharing.feature_rules(schema))
 
-    def initial_extra(layout: layout_lib.Layout, clients: int) -> base.Values:
+    def initial_extra(layout: variables.Layout, clients: int) -> base.Values:
         first: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
         first[f"weight/{ENCODER}"] = tf.fill([clients], settings.weight)
         for layer, leaves in decoders(layout).items():
             first[f"weight/{layer}"] = tf.fill([clients * max(len(slots) for slots in leaves.values())], settings.weight)
         # What each client was last moved along.
-        first.update((f"moved/{s.name}", tf.zeros([clients, *s.shape])) for s in layout.joined(layout_lib.PERSONAL))
+        first.update((f"moved/{s.name}", tf.zeros([clients, *s.shape])) for s in layout.joined(variables.PERSONAL))
         return first
 
     def aggregate(
-        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         personal, extra = collections.OrderedDict(state.personal), collections.OrderedDict(state.extra)
         diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
@@ -107,13 +107,13 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
             diagnostics[f"weight/{part}"] = extra[f"weight/{part}"]
             return extra[f"weight/{part}"]
 
-        def move(slot: layout_lib.Slot, along: tf.Tensor, weight: tf.Tensor, members: tf.Tensor) -> None:
+        def move(slot: variables.Slot, along: tf.Tensor, weight: tf.Tensor, members: tf.Tensor) -> None:
             trained, before = updates.values[slot.name], state.personal[slot.name]
             own = tf.where(mix.along(updates.present, along), trained, before)
             personal[slot.name] = tf.where(mix.along(members, along), trained + mix.along(weight, along) * along, own)
             extra[f"moved/{slot.name}"] = tf.where(mix.along(members, along), along, state.extra[f"moved/{slot.name}"])
 
-        def delta(slot: layout_lib.Slot) -> tf.Tensor:
+        def delta(slot: variables.Slot) -> tf.Tensor:
             return updates.values[slot.name] - state.personal[slot.name]
 
         slots = encoder(layout)
@@ -143,5 +143,5 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
         return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics
 
     return base.Algorithm(
-        "fedhca2", groups.SharingPolicy(rules), ("expert", "numeric", "tower"), aggregate, initial_extra=initial_extra
+        "fedhca2", sharing.SharingPolicy(rules), ("expert", "numeric", "tower"), aggregate, initial_extra=initial_extra
     )

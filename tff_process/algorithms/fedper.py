@@ -7,12 +7,12 @@ References:
   Arivazhagan et al., "Federated Learning with Personalization Layers", arXiv 1912.00818.
 """
 
-from pfrec import groups
+from pfrec import sharing
 from pfrec.data import schema as schema_lib
 from tff_process.algorithms import base, fedavg
 
 
 def fedper(schema: schema_lib.Schema) -> base.Algorithm:
     """FedAvg's mean over the base layers alone."""
-    rules = (("expert/*/shared", "shared"), ("numeric", "shared"), *groups.feature_rules(schema))
-    return base.Algorithm("fedper", groups.SharingPolicy(rules), personal_kinds=(), aggregate=fedavg.aggregate)
+    rules = (("expert/*/shared", "shared"), ("numeric", "shared"), *sharing.feature_rules(schema))
+    return base.Algorithm("fedper", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=fedavg.aggregate)

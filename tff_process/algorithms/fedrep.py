@@ -19,11 +19,11 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedper
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
 
-HEAD, BODY = f"{client_work.OPTIMIZER}/head", f"{client_work.OPTIMIZER}/body"
+HEAD, BODY = f"{work_lib.OPTIMIZER}/head", f"{work_lib.OPTIMIZER}/body"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,38 +41,38 @@ class Settings:
             raise errors.PfrecError(f"fedrep: head_passes is {self.head_passes}; it must not be negative")
 
 
-class HeadThenBody(client_strategy.Strategy):
+class HeadThenBody(strategy.Strategy):
     """FedRep's client."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: layout_lib.Layout) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
         trained = [slot for slot in layout.slots if slot.trainable]
-        head = [slot.name for slot in trained if slot.join == layout_lib.PRIVATE]
+        head = [slot.name for slot in trained if slot.join == variables.PRIVATE]
         return {HEAD: head, BODY: [slot.name for slot in trained if slot.name not in head]}
 
     def train(
         self,
-        model: client_work.ClientModel,
-        layout: layout_lib.Layout,
-        settings: client_work.TrainingSettings,
-        incoming: client_work.Values,
-        template: client_work.Values,
-        private: client_work.Values,
-        work: client_work.Values,
-    ) -> client_work.ClientRound:
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
 
         @tf.function
         def loop() -> Any:
             model.load(incoming)
             model.load(private)
             for _ in range(self._settings.head_passes):
-                client_work.fit(model, settings, work, {}, HEAD)
-            done = client_work.fit(model, settings, work, {}, BODY)
+                work_lib.fit(model, settings, work, {}, HEAD)
+            done = work_lib.fit(model, settings, work, {}, BODY)
             return model.private_state(layout), model.upload(layout), done.examples, done.loss
 
-        return client_work.ClientRound(*loop())
+        return work_lib.ClientRound(*loop())
 
 
 def fedrep(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:

@@ -1,6 +1,6 @@
 """Local training alone: nothing leaves a client but its metrics."""
 
-from pfrec import groups
+from pfrec import sharing
 from pfrec.data import schema as schema_lib
 from tff_process.algorithms import base, fedavg
 
@@ -8,4 +8,4 @@ from tff_process.algorithms import base, fedavg
 def local(schema: schema_lib.Schema) -> base.Algorithm:
     """No group is shared, so FedAvg's mean is over nothing."""
     del schema
-    return base.Algorithm("local", groups.SharingPolicy(()), personal_kinds=(), aggregate=fedavg.aggregate)
+    return base.Algorithm("local", sharing.SharingPolicy(()), personal_kinds=(), aggregate=fedavg.aggregate)

@@ -25,12 +25,12 @@ import dataclasses
 
 import tensorflow as tf
 
-from pfrec import errors, groups
+from pfrec import errors, sharing
 from pfrec.data import schema as schema_lib
-from tff_process import layout as layout_lib
 from tff_process.aggregation import attention, conflict, mix, tables
 from tff_process.aggregation import gram as gram_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import variables
 
 COORDINATIONS = ("none", "mean", "pcgrad", "conflict_averse")
 
@@ -104,7 +104,7 @@ def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> "float | t
 
 def aggregate(
     settings: Settings,
-    layout: layout_lib.Layout,
+    layout: variables.Layout,
     tasks: "tuple[str, ...]",
     state: base.ServerState,
     updates: base.Updates,
@@ -120,7 +120,7 @@ def aggregate(
     personal = collections.OrderedDict(state.personal)
     diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
 
-    def join(group: str, slots: "list[layout_lib.Slot]", members: tf.Tensor, mu: float, coordinate: bool) -> None:
+    def join(group: str, slots: "list[variables.Slot]", members: tf.Tensor, mu: float, coordinate: bool) -> None:
         deltas = [updates.values[s.name] - state.personal[s.name] for s in slots]
         gram = gram_lib.gram(deltas)
         weights = attention.attention(gram, updates.examples, members, settings.temperature, settings.log_counts)
@@ -170,16 +170,16 @@ def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings(), epoch
     """
     rules = [("expert/*/shared", "shared"), ("tower/*", "shared")]
     rules += [(group, "shared") for group, mu in (("gate/*", settings.gate_mu), ("numeric", settings.numeric_mu)) if mu]
-    rules += groups.feature_rules(schema)
+    rules += sharing.feature_rules(schema)
 
     def aggregate_with_settings(
-        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         return aggregate(settings, layout, tasks, state, updates, epochs)
 
     return base.Algorithm(
         "pf_msmtrec",
-        groups.SharingPolicy(tuple(rules)),
+        sharing.SharingPolicy(tuple(rules)),
         personal_kinds=("expert", "tower", "gate", "numeric", *(("embedding",) if settings.table_prior else ())),
         aggregate=aggregate_with_settings,
         proximal=settings.proximal,

@@ -23,9 +23,9 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from tff_process import client_strategy, client_work
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,25 +51,25 @@ class Settings:
             raise errors.PfrecError("pfedme: steps must be at least 1 and outer between 0 and 1")
 
 
-class MoreauEnvelope(client_strategy.Strategy):
+class MoreauEnvelope(strategy.Strategy):
     """pFedMe's client."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: layout_lib.Layout) -> "Sequence[client_strategy.Kept]":
-        return client_strategy.personal_copies(layout)
+    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+        return strategy.personal_copies(layout)
 
     def train(
         self,
-        model: client_work.ClientModel,
-        layout: layout_lib.Layout,
-        settings: client_work.TrainingSettings,
-        incoming: client_work.Values,
-        template: client_work.Values,
-        private: client_work.Values,
-        work: client_work.Values,
-    ) -> client_work.ClientRound:
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
         own = self._settings
         pulled = dataclasses.replace(settings, proximal=own.weight)
         names = [slot.name for slot in layout.uploaded if slot.trainable]
@@ -79,7 +79,7 @@ class MoreauEnvelope(client_strategy.Strategy):
             anchors = dict(zip(names, w)) if own.weight else {}
             losses = []
             for _ in range(own.steps):
-                loss, slopes = client_work.gradients(model, pulled, batch, anchors)
+                loss, slopes = work_lib.gradients(model, pulled, batch, anchors)
                 model.apply(slopes)
                 losses.append(loss)
             theta = model.read(names)
@@ -87,23 +87,23 @@ class MoreauEnvelope(client_strategy.Strategy):
 
         @tf.function
         def loop() -> Any:
-            model.load(client_strategy.of_variables(model, private))
-            model.load(client_strategy.of_optimizers(private))
+            model.load(strategy.of_variables(model, private))
+            model.load(strategy.of_optimizers(private))
             model.load(incoming)
-            done = client_work.over(model, settings, work, step, tuple(incoming[name] for name in names))
+            done = work_lib.over(model, settings, work, step, tuple(incoming[name] for name in names))
             theta = model.upload(layout)
             # Statistics have no gradient; theta's are the client's.
             upload = collections.OrderedDict({**theta, **dict(zip(names, done.state))})
             return {**model.private_state(layout), **theta}, upload, done.examples, done.loss
 
-        return client_work.ClientRound(*loop())
+        return work_lib.ClientRound(*loop())
 
 
 def pfedme(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg's mean, approached by beta."""
 
     def aggregate(
-        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         new, diagnostics = fedavg.aggregate(layout, tasks, state, updates)
         mixed = collections.OrderedDict(

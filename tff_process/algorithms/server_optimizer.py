@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, fedavg
+from tff_process.client import variables
 
 ADAM, YOGI = "adam", "yogi"
 
@@ -46,21 +46,21 @@ class Settings:
             raise errors.PfrecError("server optimizer: tau must be above 0, and its rate must not be negative")
 
 
-def _stepped(layout: layout_lib.Layout) -> "list[layout_lib.Slot]":
-    return [slot for slot in layout.joined(layout_lib.COMMON) if slot.trainable]
+def _stepped(layout: variables.Layout) -> "list[variables.Slot]":
+    return [slot for slot in layout.joined(variables.COMMON) if slot.trainable]
 
 
 def server_optimizer(schema: schema_lib.Schema, kind: str, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg with the optimizer `kind` at the server."""
 
-    def initial_extra(layout: layout_lib.Layout, clients: int) -> base.Values:
+    def initial_extra(layout: variables.Layout, clients: int) -> base.Values:
         del clients
         first = collections.OrderedDict((f"m/{slot.name}", tf.zeros(slot.shape)) for slot in _stepped(layout))
         first.update((f"v/{slot.name}", tf.fill(slot.shape, tf.square(settings.tau))) for slot in _stepped(layout))
         return first
 
     def aggregate(
-        layout: layout_lib.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         new, diagnostics = fedavg.aggregate(layout, tasks, state, updates)
         common, extra = collections.OrderedDict(new.common), collections.OrderedDict(state.extra)

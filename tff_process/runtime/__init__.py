@@ -1,1 +1,1 @@
-"""Resident execution: private state stays in the workers between rounds, faults are survived, and workers may sit in silos."""
+"""Where do clients live, and what if one dies?"""

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pfrec import files
-from tff_process import process
+from tff_process.process import computations
 from tff_process.runtime import crew, remote, server, state_files
 
 OD = collections.OrderedDict
@@ -21,7 +21,7 @@ class Compiled:
     """The computations of a run, compiled once; each is sent to a worker once.
 
     Attributes:
-      train, evaluate: as of `process.Parts`.
+      train, evaluate: as of `computations.Parts`.
       aggregate: `Parts.aggregate_values` as a graph of the driver's own.
       count: `Parts.count_client`.
       write, read, start, note: as of `state_files`.
@@ -36,10 +36,10 @@ class Compiled:
     read: tff.Computation
     start: tff.Computation
     note: tff.Computation
-    parts: process.Parts
+    parts: computations.Parts
 
     @classmethod
-    def of(cls, parts: process.Parts) -> "Compiled":
+    def of(cls, parts: computations.Parts) -> "Compiled":
         """Compiles for TFF's native runtime."""
         compile_one = tff.backends.native.desugar_and_transform_to_native
         return cls(
@@ -135,7 +135,7 @@ class ClientWork:
         return Held(private, generation), report
 
     def count(self, client: Client) -> "Mapping[str, np.ndarray]":
-        """How often the client's training rows hold the ids of shared tables, by table; see `client_work.count_ids`."""
+        """How often the client's training rows hold the ids of shared tables, by table; see `work.count_ids`."""
         there = client.place.host.remote
         shards = there.send(np.array(client.shards("train"), dtype=object), self._parts.client_type["work"]["shards"])
         return there.fetch(there.call(self._compiled.count, shards))

@@ -6,8 +6,8 @@ import threading
 from typing import Any, Callable, Optional
 
 from pfrec import errors
-from tff_process import worker_process
 from tff_process.runtime import remote as remote_lib
+from tff_process.runtime import worker_process
 
 
 class OutOfReachError(errors.PfrecError):

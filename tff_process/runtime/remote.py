@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import errors
-from tff_process import worker_process
+from tff_process.runtime import worker_process
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,

@@ -1,6 +1,6 @@
 """Federated training whose private state stays in the clients' workers between rounds.
 
-The same computations as the reference's (`process.Parts`), composed by calls on TFF's `RemoteExecutor` instead of one federated computation:
+The same computations as the reference's (`computations.Parts`), composed by calls on TFF's `RemoteExecutor` instead of one federated computation:
 the driver sends each client its values, and fetches its report and metrics and nothing else.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow_federated as tff
 
 from pfrec import errors, metrics, run_directory
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import pipeline
-from tff_process import federated, process
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
+from tff_process.process import computations, federation
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import crew as crew_lib
 from tff_process.runtime import guard, hosts, remote
@@ -35,7 +35,7 @@ def forget_compiled() -> None:
     _COMPILED.clear()
 
 
-class ResidentTraining(federated.Federation):
+class ResidentTraining(federation.Federation):
     """One run's federated training on workers that are up.
 
     Args:
@@ -80,7 +80,7 @@ class ResidentTraining(federated.Federation):
 
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
         """Makes a reference to a client's secret in its worker."""
-        return lambda there: there.send(pipeline.simulated_secret(self.plan.seed, client), process.SECRET_TYPE)
+        return lambda there: there.send(pipeline.simulated_secret(self.plan.seed, client), computations.SECRET_TYPE)
 
     def _compiled(self) -> clients_lib.Compiled:
         """The computations, traced and compiled once in this process for all runs that differ in nothing that a graph holds."""
@@ -91,10 +91,10 @@ class ResidentTraining(federated.Federation):
         key = (graph, self.dataset.schema, len(self.dataset.scenarios))
         if _COMPILED.get("key") != key:
             _COMPILED.clear()
-            _COMPILED.update(key=key, value=clients_lib.Compiled.of(process.parts(*self._process_arguments())))
+            _COMPILED.update(key=key, value=clients_lib.Compiled.of(computations.parts(*self._process_arguments())))
         return _COMPILED["value"]
 
-    def train_round(self, round_number: int) -> federated.RoundReport:
+    def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0), after which every client's private state is in its directory.
 
         Within a round private states are in workers alone, as writing after every stretch takes longer than a short stretch. Where a worker
@@ -117,7 +117,7 @@ class ResidentTraining(federated.Federation):
                 self.restore(start)
         raise AssertionError
 
-    def train_stretch(self, number: int) -> federated.RoundReport:
+    def train_stretch(self, number: int) -> federation.RoundReport:
         """Trains stretch `number` (from 0) and aggregates it.
 
         A client that is absent, skipped or refused keeps what it has, and its next stretch begins where it stands.
@@ -154,7 +154,7 @@ class ResidentTraining(federated.Federation):
             )
         if ends_round:
             self._write_all()
-        return federated.RoundReport(
+        return federation.RoundReport(
             loss={self.dataset.scenarios[i]: float(verdict.accepted[i]["loss"]) for i in verdict.accepted},
             diagnostics=dict(report["diagnostics"]),
             refused={self.dataset.scenarios[i]: reason for i, reason in verdict.refused.items()},
@@ -191,7 +191,7 @@ class ResidentTraining(federated.Federation):
         """The server's state, and which version of each client's own belongs to it; the clients write theirs themselves."""
         self._write_all()
         server = {"round": self.server.state["round"]}
-        for name in federated.NAMED_PARTS:
+        for name in federation.NAMED_PARTS:
             server.update({f"{name}/{key}": value for key, value in self.server.state[name].items()})
         versions = {client.place.scenario: client.version for client in self.clients}
         meta = {"participations": list(self._participations), "versions": versions, "counted": self._counted}
@@ -209,7 +209,7 @@ class ResidentTraining(federated.Federation):
         def part(name: str) -> "OD[str, np.ndarray]":
             return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(kinds[name]))
 
-        self.server.set_state(OD(round=saved.server["round"], **{name: part(name) for name in federated.NAMED_PARTS}))
+        self.server.set_state(OD(round=saved.server["round"], **{name: part(name) for name in federation.NAMED_PARTS}))
         self._participations, self._counted = list(saved.meta["participations"]), saved.meta["counted"]
         versions = saved.meta["versions"]
         damaged: dict[int, str] = {}

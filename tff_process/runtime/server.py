@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_process import process
+from tff_process.process import computations
 
 OD = collections.OrderedDict
 
@@ -30,7 +30,7 @@ class Server:
       version: an object of its own for every state.
     """
 
-    def __init__(self, parts: process.Parts, aggregate: Callable[[Any, Any], Any], initial: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, parts: computations.Parts, aggregate: Callable[[Any, Any], Any], initial: Mapping[str, np.ndarray]) -> None:
         self._parts, self._aggregate = parts, aggregate
         self.set_state(_arrays(parts.initial_state(initial)))
 
@@ -41,7 +41,7 @@ class Server:
 
     def shared(self) -> Any:
         """What every client may see."""
-        return process.shared_values(self.state, self._parts.shared_type)
+        return computations.shared_values(self.state, self._parts.shared_type)
 
     def personal(self, client: int) -> Any:
         """What one client alone receives."""
@@ -64,7 +64,7 @@ def _arrays(value: Any) -> Any:
 
 
 def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any:
-    """Reports stacked along a client axis, zeros where a client is absent, and who is present: what `process._collector` brings."""
+    """Reports stacked along a client axis, zeros where a client is absent, and who is present: what `computations._collector` brings."""
 
     def stacked(kind: tff.Type, values: Mapping[int, Any]) -> Any:
         if isinstance(kind, tff.StructType):

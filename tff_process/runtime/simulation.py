@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 from pfrec import files, run_directory
-from pfrec.data import dataset as dataset_lib
+from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.runtime import crew as crew_lib
 from tff_process.runtime import guard, hosts, resident

@@ -6,8 +6,8 @@ To add a format, write such a module and name it in `FORMATS`.
 import pathlib
 
 from pfrec import errors
-from pfrec.data import source
 from pfrec.data.converters import ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, parquet, tenrec
+from pfrec.data.reading import source
 
 FORMATS = {
     "ali_ccp": ali_ccp.open_source,

@@ -15,8 +15,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from pfrec.data import bad_rows, column_text, csv_stream, encoding, local_statistics, raw_file, side_table, source
 from pfrec.data import schema as schema_lib
+from pfrec.data.conversion import encoding, local_statistics
+from pfrec.data.reading import bad_rows, column_text, csv_stream, raw_file, side_table, source
 
 FIELDS = (
     "101",

@@ -13,8 +13,9 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import csv_stream, encoding, raw_file, source, toml_schema
 from pfrec.data import schema as schema_lib
+from pfrec.data.conversion import encoding, toml_schema
+from pfrec.data.reading import csv_stream, raw_file, source
 
 CATEGORICAL = tuple(f"categorical_{i}" for i in range(1, 17))
 NUMERICAL = tuple(f"numerical_{i}" for i in range(1, 64))

@@ -18,8 +18,9 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import bad_rows, column_text, csv_stream, encoding, local_statistics, raw_file, side_table, source
 from pfrec.data import schema as schema_lib
+from pfrec.data.conversion import encoding, local_statistics
+from pfrec.data.reading import bad_rows, column_text, csv_stream, raw_file, side_table, source
 
 USER_COLUMNS = tuple(f"user_{i}" for i in range(1, 34))
 ITEM_COLUMNS = tuple(f"item_{i}" for i in range(1, 50))

@@ -1,4 +1,4 @@
-"""A user's own CSV files, described by a TOML schema (see `pfrec.data.toml_schema`).
+"""A user's own CSV files, described by a TOML schema (see `pfrec.data.conversion.toml_schema`).
 
 The input is a file, or a folder whose `*.csv` and `*.csv.gz` files are read in order of name; columns may stand in another order in
 each. A column names the scenario of each row, or each file is a scenario of its own, named by its stem. A row's split follows from its
@@ -14,7 +14,8 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import csv_stream, encoding, raw_file, source, toml_schema
+from pfrec.data.conversion import encoding, toml_schema
+from pfrec.data.reading import csv_stream, raw_file, source
 
 ENDINGS = (".csv", ".csv.gz")
 

@@ -16,9 +16,10 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import column_text, csv_stream, encoding, local_statistics, raw_file, side_table, source
 from pfrec.data import schema as schema_lib
+from pfrec.data.conversion import encoding, local_statistics
 from pfrec.data.converters import tenrec
+from pfrec.data.reading import column_text, csv_stream, raw_file, side_table, source
 
 FRACTIONS = (0.7, 0.1, 0.2)
 TABS = ("0", "1", "2", "4", "6")

@@ -17,7 +17,7 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data import source
+from pfrec.data.reading import source
 
 FRACTIONS = (0.7, 0.1, 0.2)
 SCENARIOS = ("age_0_23", "age_24_30", "age_31_41", "age_42_up")

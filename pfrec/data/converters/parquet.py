@@ -12,8 +12,9 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import bad_rows, raw_file, source, toml_schema
+from pfrec.data.conversion import toml_schema
 from pfrec.data.converters import csv
+from pfrec.data.reading import bad_rows, raw_file, source
 
 BATCH_ROWS = 1 << 15
 

@@ -15,8 +15,10 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec import errors
-from pfrec.data import column_text, csv_stream, encoding, raw_file, source, splits
 from pfrec.data import schema as schema_lib
+from pfrec.data import splits
+from pfrec.data.conversion import encoding
+from pfrec.data.reading import column_text, csv_stream, raw_file, source
 
 FRACTIONS = (0.7, 0.1, 0.2)
 SCENARIOS = ("QK-video", "QB-video", "QK-article", "QB-article")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pfrec.data import shards
+from pfrec.data.dataset import shards
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import zipfile
 
 import numpy as np
 
-from pfrec.data import dataset, pipeline, splits
+from pfrec.data import splits
+from pfrec.data.dataset import dataset, pipeline
 
 ALI_CCP_FIELDS = (
     *("101", "121", "122", "124", "125", "126", "127", "128", "129", "205", "206", "207", "216", "508", "509", "702", "853", "301"),

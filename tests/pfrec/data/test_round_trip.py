@@ -11,8 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from pfrec import convert
-from pfrec.data import csv_stream, dataset
+from pfrec.commands import convert
+from pfrec.data.dataset import dataset
+from pfrec.data.reading import csv_stream
 from tests.pfrec.data import raw_layouts
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")

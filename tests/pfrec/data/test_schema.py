@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pfrec import errors
-from pfrec.data import pipeline, row_block
+from pfrec.data.dataset import pipeline, row_block
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 LISTS = Schema(

@@ -4,8 +4,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pfrec import convert, errors
-from pfrec.data import column_statistics, dataset, schema_inference, toml_schema
+from pfrec import errors
+from pfrec.commands import convert
+from pfrec.data import schema_inference
+from pfrec.data.conversion import column_statistics, toml_schema
+from pfrec.data.dataset import dataset
 from tests.pfrec.data import raw_layouts
 
 

@@ -4,7 +4,8 @@ import tensorflow as tf
 from sklearn import metrics
 
 from pfrec import errors
-from pfrec.data import dataset, row_block, synthetic
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset, row_block
 
 
 def test_sizes_names_and_rates(tmp_path):

@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 from pfrec import errors
-from pfrec.models import fast, mmoe, precision
+from pfrec.models import precision
 from pfrec.models.config import ModelConfig
-from tests.pfrec.models import test_fast
+from pfrec.models.mmoe import fast, mmoe
+from tests.pfrec.models.mmoe import test_fast
 
 
 @pytest.mark.parametrize("transposed", ["", "a", "b"])

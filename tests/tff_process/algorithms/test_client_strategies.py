@@ -7,14 +7,16 @@ import pytest
 import tensorflow as tf
 
 from pfrec import groups
-from pfrec.data import dataset as dataset_lib
-from pfrec.data import row_block, writer
 from pfrec.data import schema as schema_lib
-from pfrec.models import mmoe, roles
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
+from pfrec.models import roles
 from pfrec.models.config import ModelConfig
-from tff_process import client_work, plan
-from tff_process import layout as layout_lib
+from pfrec.models.mmoe import mmoe
+from tff_process import plan
 from tff_process.algorithms import apfl, ditto, fedala, fedavg, fedavg_finetune, fedrep, local, pfedme
+from tff_process.client import variables
+from tff_process.client import work as work_lib
 
 ONE = schema_lib.Schema((), (schema_lib.Numerical("x"),), (schema_lib.Task("click", "click"),))
 NAME = "expert/0/shared/dense/kernel"
@@ -67,9 +69,9 @@ class Client:
 
     def __init__(self, algorithm, dataset, scenario, make_network, steps, learning_rate, batch_size):
         self.algorithm, self._dataset, self._scenario, self._steps = algorithm, dataset, scenario, steps
-        self.layout = layout_lib.of(groups.tag(make_network()), algorithm.policy, algorithm.personal_kinds)
-        self.settings = client_work.TrainingSettings(batch_size, algorithm.proximal, algorithm.anchor)
-        self.model = client_work.ClientModel(make_network, dataset.schema, learning_rate, algorithm.client.optimizers(self.layout))
+        self.layout = variables.of(groups.tag(make_network()), algorithm.policy, algorithm.personal_kinds)
+        self.settings = work_lib.TrainingSettings(batch_size, algorithm.proximal, algorithm.anchor)
+        self.model = work_lib.ClientModel(make_network, dataset.schema, learning_rate, algorithm.client.optimizers(self.layout))
         self.initial = {name: tf.constant(v.numpy()) for name, v in self.model.variables.items()}
         self.private = dict(self.model.private_state(self.layout))
         for item in algorithm.client.kept(self.layout):

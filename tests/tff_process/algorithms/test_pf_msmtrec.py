@@ -9,19 +9,19 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from tff_process import layout as layout_lib
 from tff_process.algorithms import base, pf_msmtrec
+from tff_process.client import variables
 
 few = hypothesis.settings(max_examples=10, deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
 EXPERT, TOWER = "expert/0/shared/kernel", "tower/ctr/kernel"
 GATE, NUMERIC = "gate/ctr/kernel", "numeric/project/kernel"
-LAYOUT = layout_lib.Layout(
+LAYOUT = variables.Layout(
     (
-        layout_lib.Slot(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, layout_lib.PERSONAL),
-        layout_lib.Slot(TOWER, "tower", "tower/ctr", "ctr", (2,), True, layout_lib.PERSONAL),
-        layout_lib.Slot(GATE, "gate", "gate/ctr", "ctr", (2, 2), True, layout_lib.PERSONAL),
-        layout_lib.Slot(NUMERIC, "numeric", "numeric", "numeric", (3,), True, layout_lib.PERSONAL),
+        variables.Slot(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, variables.PERSONAL),
+        variables.Slot(TOWER, "tower", "tower/ctr", "ctr", (2,), True, variables.PERSONAL),
+        variables.Slot(GATE, "gate", "gate/ctr", "ctr", (2, 2), True, variables.PERSONAL),
+        variables.Slot(NUMERIC, "numeric", "numeric", "numeric", (3,), True, variables.PERSONAL),
     )
 )
 
@@ -193,8 +193,8 @@ def test_each_kind_has_a_mu_of_its_own(name, setting):
 def test_the_server_goes_part_of_the_way(seed, step):
     """Everything that it keeps, from where it was; the template is that of what was reached; an absent client stays."""
     state, updates = round_of(seed, present=[True, True, False, True])
-    table = layout_lib.Slot("t", "embedding", "embedding/t", "t", (2, 1), True, layout_lib.COMMON)
-    layout = layout_lib.Layout((*LAYOUT.slots, table))
+    table = variables.Slot("t", "embedding", "embedding/t", "t", (2, 1), True, variables.COMMON)
+    layout = variables.Layout((*LAYOUT.slots, table))
     state = dataclasses.replace(state, common={"t": tf.constant([[1.0], [2.0]])})
     uploads = {**updates.values, "t": tf.constant([[[5.0], [5.0]]] * 4)}
     updates = dataclasses.replace(
@@ -214,7 +214,7 @@ def test_the_server_goes_part_of_the_way(seed, step):
 
 def round_with_a_table(seed, clients=3, rows=4):
     """A layout of one personal table, its state and updates."""
-    table = layout_lib.Slot("t", "embedding", "embedding/t", "t", (rows, 2), True, layout_lib.PERSONAL)
+    table = variables.Slot("t", "embedding", "embedding/t", "t", (rows, 2), True, variables.PERSONAL)
     random = np.random.default_rng(seed)
     first = tf.constant(random.normal(size=(rows, 2)), tf.float32)
     empty = collections.OrderedDict()
@@ -222,7 +222,7 @@ def round_with_a_table(seed, clients=3, rows=4):
     trained = {"t": tf.constant(random.normal(size=(clients, rows, 2)), tf.float32)}
     seen = {"t": tf.constant(random.integers(0, 300, (clients, rows)), tf.float32)}
     updates = base.Updates(trained, seen, tf.ones([clients]), tf.ones([clients, 1]), tf.constant([True] * clients))
-    return layout_lib.Layout((table,)), state, updates
+    return variables.Layout((table,)), state, updates
 
 
 @few
@@ -232,7 +232,7 @@ def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share
     layout, state, updates = round_with_a_table(seed)
     settings = pf_msmtrec.Settings(table_prior=1e12)
     after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
-    common = layout_lib.Layout((dataclasses.replace(layout.slots[0], join=layout_lib.COMMON),))
+    common = variables.Layout((dataclasses.replace(layout.slots[0], join=variables.COMMON),))
     shared = dataclasses.replace(state, common=state.template, personal={}, template={})
     expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, updates)
     for table in (*after.personal["t"], after.template["t"]):
@@ -252,10 +252,10 @@ def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, 
     np.testing.assert_allclose(said["own_weight/embedding/t"], mean, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("prior", "joined"), [(0.0, layout_lib.COMMON), (1000.0, layout_lib.PERSONAL)])
+@pytest.mark.parametrize(("prior", "joined"), [(0.0, variables.COMMON), (1000.0, variables.PERSONAL)])
 def test_without_a_prior_shared_tables_are_one_for_all(schema, prior, joined):
     algorithm = pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(table_prior=prior))
-    assert ("embedding" in algorithm.personal_kinds) == (joined == layout_lib.PERSONAL)
+    assert ("embedding" in algorithm.personal_kinds) == (joined == variables.PERSONAL)
 
 
 @pytest.mark.parametrize(("setting", "group"), [("gate_mu", "gate/ctr"), ("numeric_mu", "numeric")])
@@ -271,7 +271,7 @@ def test_two_clients_by_hand(coordination):
     mean: (0, 1). PCGrad: the cosine is negative, <a, b> = -1; a' = (1, 0) + (-1, 2) / 5 = (0.8, 0.4), b' = (-1, 2) + (1, 0) = (0, 2);
     mean (0.4, 1.2). None: the mean of the trained values, (0, 1). Conflict-averse (c = 0.4): within 0.4 * |mean| of the mean, scaled.
     """
-    layout = layout_lib.Layout((layout_lib.Slot("e", "expert", "expert/0/shared", "0", (2,), True, layout_lib.PERSONAL),))
+    layout = variables.Layout((variables.Slot("e", "expert", "expert/0/shared", "0", (2,), True, variables.PERSONAL),))
     empty = collections.OrderedDict()
     state = base.ServerState(tf.constant(0), empty, {"e": tf.zeros([2, 2])}, {"e": tf.zeros([2])}, empty)
     updates = base.Updates(

@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from pfrec import groups
-from pfrec.models import mmoe
 from pfrec.models.config import ModelConfig
-from tff_process import client_work, plan
-from tff_process import layout as layout_lib
+from pfrec.models.mmoe import mmoe
+from tff_process import plan
 from tff_process.algorithms import base, registry
+from tff_process.client import variables, work
 
 SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
 EVERYTHING = ("ditto", "pfedme", "apfl", "fedamp", "fedala", "fedavg_finetune", "fedadam", "fedyogi")
@@ -20,7 +20,7 @@ STATISTICS = ("moving_mean", "moving_variance")
 
 def layout_of(name, schema, **settings):
     algorithm = registry.FEDERATED[name](schema, plan.Plan(name, **settings))
-    return algorithm, layout_lib.of(groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds)
+    return algorithm, variables.of(groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_kinds_that_leave_a_client(name, kinds, schema):
     assert {slot.kind for slot in layout.uploaded} == kinds
     # The schema keeps users private and shares items, for every algorithm that shares anything.
     assert {slot.member for slot in layout.uploaded if slot.kind == "embedding"} == ({"item"} if kinds else set())
-    assert {slot.kind for slot in layout.joined(layout_lib.PERSONAL)} == set(algorithm.personal_kinds)
+    assert {slot.kind for slot in layout.joined(variables.PERSONAL)} == set(algorithm.personal_kinds)
 
 
 def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(schema):
     algorithm, layout = layout_of("fedprox", schema)
-    settings = client_work.TrainingSettings(proximal=algorithm.proximal, anchor=algorithm.anchor)
+    settings = work.TrainingSettings(proximal=algorithm.proximal, anchor=algorithm.anchor)
     incoming = {slot.name: tf.zeros(slot.shape) for slot in layout.uploaded}
-    anchors = client_work.anchors_of(layout, settings, incoming, {})
+    anchors = work.anchors_of(layout, settings, incoming, {})
     assert set(anchors) == {s.name for s in layout.uploaded if not s.name.endswith(STATISTICS)}
     assert all(anchors[name] is incoming[name] for name in anchors)
 
@@ -59,9 +59,9 @@ def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
     algorithm, layout = layout_of("pf_msmtrec", schema, pf=pf)
     assert (algorithm.anchor, algorithm.proximal) == (base.TEMPLATE, 0.1)
     template = {slot.name: tf.zeros(slot.shape) for slot in algorithm.anchors(layout)}
-    anchors = client_work.anchors_of(layout, client_work.TrainingSettings(proximal=0.1), {}, template)
-    assert set(anchors) == {s.name for s in layout.joined(layout_lib.PERSONAL) if s.kind == "expert"}
-    assert client_work.anchors_of(layout, client_work.TrainingSettings(), {}, template) == {}
+    anchors = work.anchors_of(layout, work.TrainingSettings(proximal=0.1), {}, template)
+    assert set(anchors) == {s.name for s in layout.joined(variables.PERSONAL) if s.kind == "expert"}
+    assert work.anchors_of(layout, work.TrainingSettings(), {}, template) == {}
 
 
 @pytest.mark.parametrize("name", sorted(registry.FEDERATED))
@@ -83,18 +83,18 @@ def work_of(dataset):
 def trained(dataset, settings):
     """Values of the shared variables after four steps under FedProx's layout, and before them."""
     _, layout = layout_of("fedprox", dataset.schema)
-    model = client_work.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-2)
+    model = work.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-2)
     start = {name: tf.constant(variable.numpy()) for name, variable in model.variables.items()}
     private = dict(model.private_state(layout))
     incoming = {slot.name: start[slot.name] for slot in layout.uploaded}
-    done = client_work.train(model, layout, settings, incoming, {}, private, work_of(dataset))
+    done = work.train(model, layout, settings, incoming, {}, private, work_of(dataset))
     return done.upload, incoming
 
 
 def test_fedprox_of_no_weight_is_fedavg_and_of_a_large_one_stays(dataset):
-    plain, start = trained(dataset, client_work.TrainingSettings(batch_size=50))
-    none, _ = trained(dataset, client_work.TrainingSettings(50, 0.0, base.RECEIVED))
-    held, _ = trained(dataset, client_work.TrainingSettings(50, 1e4, base.RECEIVED))
+    plain, start = trained(dataset, work.TrainingSettings(batch_size=50))
+    none, _ = trained(dataset, work.TrainingSettings(50, 0.0, base.RECEIVED))
+    held, _ = trained(dataset, work.TrainingSettings(50, 1e4, base.RECEIVED))
 
     def distance(values):
         return np.sqrt(sum(np.sum((values[n] - start[n]).numpy() ** 2) for n in values if not n.endswith(STATISTICS)))

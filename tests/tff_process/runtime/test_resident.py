@@ -10,8 +10,9 @@ import tensorflow_federated as tff
 
 from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
-from tff_process import federated, plan, worker
-from tff_process.runtime import crew, hosts, resident
+from tff_process import plan
+from tff_process.process import federation
+from tff_process.runtime import crew, hosts, reference_context, resident
 
 SMALL = ModelConfig(
     embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), dropout=0.1, template="additive", rank=2
@@ -63,8 +64,8 @@ def both(request, dataset, workers, a_crew, tmp_path_factory):
     """Three rounds, in each of which one client of three is absent, by the pure process, by one worker and by two."""
     algorithm = request.param
     reference_log = tmp_path_factory.mktemp("reference") / "worker.log"
-    with worker.Worker(reference_log) as running, tff.framework.get_context_stack().install(running.context()):
-        reference = federated.FederatedTraining(make_plan(algorithm), dataset)
+    with reference_context.Worker(reference_log) as running, tff.framework.get_context_stack().install(running.context()):
+        reference = federation.FederatedTraining(make_plan(algorithm), dataset)
         expected = run_rounds(reference)
     one = resident_training(dataset, algorithm, [workers[0]] * 3, a_crew, tmp_path_factory.mktemp("one"))
     two = resident_training(dataset, algorithm, [workers[0], workers[1], workers[0]], a_crew, tmp_path_factory.mktemp("two"))

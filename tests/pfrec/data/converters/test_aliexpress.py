@@ -5,9 +5,10 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from pfrec import convert, errors
-from pfrec.data import dataset, row_block
+from pfrec import errors
+from pfrec.commands import convert
 from pfrec.data.converters import aliexpress
+from pfrec.data.dataset import dataset, row_block
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 

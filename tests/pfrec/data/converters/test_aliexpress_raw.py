@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pfrec import convert, errors
-from pfrec.data import csv_stream, dataset
+from pfrec import errors
+from pfrec.commands import convert
 from pfrec.data.converters import aliexpress_raw
+from pfrec.data.dataset import dataset
+from pfrec.data.reading import csv_stream
 from tests.pfrec.data import raw_layouts
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")

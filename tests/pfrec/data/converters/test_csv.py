@@ -2,8 +2,10 @@ import random
 
 import pytest
 
-from pfrec import convert, errors
-from pfrec.data import csv_stream, dataset
+from pfrec import errors
+from pfrec.commands import convert
+from pfrec.data.dataset import dataset
+from pfrec.data.reading import csv_stream
 
 _SCHEMA = """
 group = "user"

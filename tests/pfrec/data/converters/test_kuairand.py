@@ -4,9 +4,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from pfrec import convert, errors
-from pfrec.data import dataset
+from pfrec import errors
+from pfrec.commands import convert
 from pfrec.data.converters import kuairand
+from pfrec.data.dataset import dataset
 from tests.pfrec.data import raw_layouts
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")

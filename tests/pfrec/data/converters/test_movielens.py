@@ -4,9 +4,12 @@ import shutil
 import numpy as np
 import pytest
 
-from pfrec import convert, errors
-from pfrec.data import converters, dataset, encoding
+from pfrec import errors
+from pfrec.commands import convert
+from pfrec.data import converters
+from pfrec.data.conversion import encoding
 from pfrec.data.converters import movielens
+from pfrec.data.dataset import dataset
 from tests.pfrec.data import raw_layouts
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")

@@ -1,0 +1,251 @@
+"""The checks of one version of a model, as a list of named results."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from export import interface
+from export.checks import answers as answers_lib
+from export.checks import c_library, malformed, saved_graph
+from export.graph import requests as requests_lib
+from export.graph import serving_module
+from export.version import manifest, warmup
+from pfrec import errors
+
+BATCH_SIZES = (1, 32, 512)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One check: its name, whether it passed, and what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All checks of a version directory."""
+
+    directory: pathlib.Path
+    checks: "tuple[Check, ...]"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def require(self) -> None:
+        """Does nothing where every check passed.
+
+        Raises:
+          PfrecError: naming the checks that failed.
+        """
+        failed = [f"{check.name}: {check.detail}" for check in self.checks if not check.ok]
+        if failed:
+            raise errors.PfrecError(f"{self.directory}: the export is refused; {'; '.join(failed)}")
+
+
+class Checklist:
+    """Checks as they are made."""
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+    def passed(self, name: str, body: Callable[[], Any]) -> Any:
+        """Makes a check: the body's result is its detail, or detail and a value.
+
+        Returns:
+          The value, or True without one; None where the body raised PfrecError, which is a check that failed.
+        """
+        try:
+            result = body()
+        except errors.PfrecError as error:
+            self.checks.append(Check(name, False, " ".join(str(error).split())))
+            return None
+        detail, value = result if isinstance(result, tuple) else (result, True)
+        self.checks.append(Check(name, True, detail))
+        return value
+
+
+def verify(directory: pathlib.Path, cases: Sequence[answers_lib.Case] = ()) -> Report:
+    """Checks one version.
+
+    Files that are not what the manifest says are not loaded: the checks that would load them are left out then.
+
+    Args:
+      directory: of the version.
+      cases: what the trained model answers, where that is known; the first one holds real rows.
+
+    Returns:
+      The checks in order. Nothing is raised for a damaged version: that is a check that failed.
+    """
+    made = Checklist()
+    held = made.passed("manifest", lambda: _manifest(directory))
+    if held is None or made.passed("files", lambda: _files(directory, held[0])) is None:
+        return Report(directory, tuple(made.checks))
+    value, served = held
+    graph = made.passed("graph", lambda: ("saved_model.pb can be read", saved_graph.read(directory, served)))
+    replays = made.passed("warm-up file", lambda: _warmup(directory, value, served))
+    if graph is not None:
+        made.passed("paths", lambda: _paths(graph))
+        made.passed("operations", lambda: _operations(graph))
+        made.passed("variables", lambda: _variables(directory, value, graph))
+        if made.passed("signatures", lambda: _signatures(served, graph)) is not None:
+            _answers(made, directory, value, served, graph, replays or [], cases)
+    return Report(directory, tuple(made.checks))
+
+
+def _answers(
+    made: Checklist,
+    directory: pathlib.Path,
+    value: Mapping[str, Any],
+    served: interface.Interface,
+    graph: saved_graph.SavedGraph,
+    replays: "list[warmup.Replay]",
+    cases: Sequence[answers_lib.Case],
+) -> None:
+    """The checks that need the model loaded; all their calls are made in one process."""
+    requests = [requests_lib.random(served, rows, seed=rows) for rows in BATCH_SIZES]
+    hostile = [requests_lib.hostile(served)]
+    examples: list[tuple[str, Mapping[str, np.ndarray]]] = [
+        (name, {interface.EXAMPLES: requests_lib.examples(request)})
+        for name in served.signatures()
+        if name != interface.SERVE
+        for request in (*requests, *hostile)
+    ]
+    wrong = malformed.malformed(served)
+    groups: dict[str, list[tuple[str, Mapping[str, np.ndarray]]]] = {
+        "sizes": [(interface.SERVE, request) for request in requests],
+        "unknown": [(interface.SERVE, request) for request in hostile],
+        "examples": examples,
+        "warm-up": [(replay.signature, replay.inputs) for replay in replays],
+        "malformed": [(request.signature, request.inputs) for request in wrong],
+        "parity": [(interface.SERVE, case.request) for case in cases],
+    }
+    calls = [c_library.Call(graph.names[name], inputs) for group in groups.values() for name, inputs in group]
+    answers = made.passed("load", lambda: (f"loaded in a fresh process, {len(calls)} requests", c_library.run(directory, calls)))
+    if answers is None:
+        return
+    waiting = iter(answers)
+    given = {name: [next(waiting) for _ in group] for name, group in groups.items()}
+    made.passed("batch sizes", lambda: answers_lib.probabilities(requests, given["sizes"]))
+    made.passed("unknown values", lambda: answers_lib.probabilities(hostile, given["unknown"]))
+    each = len(requests) + len(hostile)
+    by_signature = {examples[i][0]: given["examples"][i : i + each] for i in range(0, len(examples), each)}
+    counts = [requests_lib.rows(request) for request in (*requests, *hostile)]
+    named = [*given["sizes"], *given["unknown"]]
+    made.passed("tf.Example", lambda: answers_lib.agreement(served, named, by_signature, counts))
+    if replays:
+        made.passed("warm-up replay", lambda: _replayed(replays, given["warm-up"]))
+        made.passed("recorded answers", lambda: _recorded(value, replays, given["warm-up"]))
+    by_name = {request.name: answer for request, answer in zip(wrong, given["malformed"])}
+    made.passed("refusals", lambda: answers_lib.refused(by_name, {request.name: request.words for request in wrong}))
+    if cases:
+        made.passed("parity", lambda: answers_lib.parity(cases, given["parity"], tolerance(value)))
+        made.passed("ranking", lambda: answers_lib.ranking(cases[0], given["parity"][0]))
+
+
+def tolerance(value: Mapping[str, Any]) -> float:
+    """How far a probability may be from the trained model's, by the version's manifest."""
+    return answers_lib.FOLDED_TOLERANCE if value["made"].get("folded") else answers_lib.TOLERANCE
+
+
+def _manifest(directory: pathlib.Path) -> Any:
+    value = manifest.read(directory)
+    served = manifest.served_by(value, place=str(directory / manifest.FILE))
+    return f"model {value['model']}, run {value['run']['id']}, round {value['run']['round']}", (value, served)
+
+
+def _files(directory: pathlib.Path, value: Mapping[str, Any]) -> str:
+    found = manifest.differences(directory, value)
+    if found:
+        raise errors.PfrecError("; ".join(found))
+    return f"{len(value['files'])} files as written"
+
+
+def _warmup(directory: pathlib.Path, value: Mapping[str, Any], served: interface.Interface) -> Any:
+    replays = warmup.read(directory)
+    signatures = served.signatures()
+    for replay in replays:
+        if replay.signature not in signatures:
+            raise errors.PfrecError(f"a warm-up request is for signature {replay.signature!r}, which the schema does not have")
+        if set(replay.inputs) != set(signatures[replay.signature].inputs):
+            raise errors.PfrecError(f"a warm-up request to {replay.signature} does not hold exactly the inputs of the schema")
+        if replay.request.model_spec.name != value["model"]:
+            raise errors.PfrecError(f"a warm-up request is for model {replay.request.model_spec.name!r}, not {value['model']!r}")
+    missing = sorted(set(signatures) - {replay.signature for replay in replays})
+    if missing:
+        raise errors.PfrecError(f"no warm-up request for {', '.join(missing)}")
+    sizes = sorted({requests_lib.rows(replay.inputs) for replay in replays})
+    return f"{len(replays)} requests to {len(signatures)} signatures, of {', '.join(map(str, sizes))} rows", replays
+
+
+def _paths(graph: saved_graph.SavedGraph) -> str:
+    if graph.absolute_paths:
+        raise errors.PfrecError(f"saved_model.pb holds absolute paths: {', '.join(graph.absolute_paths[:5])}")
+    return "no absolute path in saved_model.pb"
+
+
+def _operations(graph: saved_graph.SavedGraph) -> str:
+    if graph.training_only:
+        raise errors.PfrecError(f"saved_model.pb holds operations of training: {', '.join(graph.training_only)}")
+    return "no operation of training, such as dropout or an optimizer's, in saved_model.pb"
+
+
+def _variables(directory: pathlib.Path, value: Mapping[str, Any], graph: saved_graph.SavedGraph) -> str:
+    found = serving_module.checkpoint_variables(directory)
+    listed = {name: list(shape) for name, shape in value["variables"].items()}
+    if found != listed:
+        names = sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name))
+        raise errors.PfrecError(f"not as in the manifest: {', '.join(names)}")
+    if graph.unreachable:
+        raise errors.PfrecError(f"not read by {interface.SERVE}: {', '.join(sorted(graph.unreachable))}")
+    if len(found) != len(graph.reachable):
+        raise errors.PfrecError(f"the graph reads {len(graph.reachable)} variables, the checkpoint holds {len(found)}")
+    return f"{len(found)} variables, all read by {interface.SERVE}"
+
+
+def _signatures(served: interface.Interface, graph: saved_graph.SavedGraph) -> str:
+    wanted = served.signatures()
+    if set(wanted) != set(graph.signatures):
+        names = ", ".join(sorted(set(wanted) ^ set(graph.signatures)))
+        raise errors.PfrecError(f"the signatures {names} are not in both the graph and the schema")
+    for name, signature_wanted in sorted(wanted.items()):
+        found = graph.signatures[name]
+        for what, one, other in (
+            ("input", signature_wanted.inputs, found.inputs),
+            ("output", signature_wanted.outputs, found.outputs),
+            ("method", {name: signature_wanted.method}, {name: found.method}),
+        ):
+            for key in sorted({*one, *other}):
+                if one.get(key) != other.get(key):
+                    raise errors.PfrecError(
+                        f"{name}: {what} {key!r} is {other.get(key, 'absent')} where the schema says {one.get(key, 'absent')}"
+                    )
+    return f"{', '.join(sorted(wanted))}: methods, {len(served.inputs())} inputs and {len(served.tasks())} tasks as in the schema"
+
+
+def _replayed(replays: "list[warmup.Replay]", answers: "list[c_library.Answer]") -> str:
+    for replay, answer in zip(replays, answers):
+        if answer.error is not None:
+            raise errors.PfrecError(f"a warm-up request to {replay.signature} was refused: {answers_lib.short(answer.error)}")
+        for name, values in answer.outputs.items():
+            if values.dtype != object and not np.isfinite(values).all():
+                raise errors.PfrecError(f"a warm-up request to {replay.signature} gave {name} that is no number")
+    return f"{len(replays)} requests answered"
+
+
+def _recorded(value: Mapping[str, Any], replays: "list[warmup.Replay]", answers: "list[c_library.Answer]") -> str:
+    """That the largest request to `serving_default` gets the answers that the trained model gave when the version was made."""
+    named = [number for number, replay in enumerate(replays) if replay.signature == interface.SERVE]
+    if not named:
+        raise errors.PfrecError(f"no warm-up request to {interface.SERVE}")
+    largest = max(named, key=lambda number: requests_lib.rows(replays[number].inputs))
+    expected = {task: np.array(values, np.float32) for task, values in value["expected"].items()}
+    # Another processor may add in another order than the one that the version was made on.
+    return answers_lib.parity([answers_lib.Case({}, expected)], [answers[largest]], answers_lib.FOLDED_TOLERANCE)

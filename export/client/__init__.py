@@ -1,0 +1,1 @@
+"""How does a caller ask a server, without TensorFlow?"""

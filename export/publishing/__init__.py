@@ -1,0 +1,1 @@
+"""How does a version appear, and which ones does a server load?"""

@@ -1,0 +1,142 @@
+"""models.config: which models a server serves, and which version of each.
+
+A server reads it at its start and, with `--model_config_file_poll_wait_seconds`, again and again. It is replaced by rename and written
+when all versions are in place. A rollback is a `specific` version policy; without one a server serves the highest version.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Optional
+
+from google.protobuf import text_format  # type: ignore[import-untyped]
+from tensorflow_serving.config import model_server_config_pb2
+
+from export.publishing import publish
+from pfrec import errors, files
+
+FILE = "models.config"
+
+
+def read(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
+    """models.config; an empty one where there is none.
+
+    Raises:
+      PfrecError: where it is no list of models.
+    """
+    path = serving / FILE
+    config = model_server_config_pb2.ModelServerConfig()
+    if path.exists():
+        try:
+            text_format.Parse(path.read_text(encoding="utf-8"), config)
+        except (OSError, ValueError, text_format.ParseError) as error:
+            raise errors.PfrecError(f"{path}: cannot be read ({error}); mend or remove it") from error
+        if config.HasField("custom_model_config"):
+            raise errors.PfrecError(f"{path}: has a custom_model_config, not a list of models; move it elsewhere")
+    return config
+
+
+def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
+    """Writes models.config, which lists every model of the serving directory; call it when all versions are in place.
+
+    A model that is listed already keeps its settings, such as a version policy, but for its path. There are no version labels: a label on
+    a version that is not yet loaded stops a server at its start.
+
+    Args:
+      serving: the directory.
+      base_path: of that directory as the server sees it.
+
+    Returns:
+      The file.
+
+    Raises:
+      PfrecError: where the file there cannot be understood, or the new one not be written.
+    """
+    old = {entry.name: entry for entry in read(serving).model_config_list.config}
+    config = model_server_config_pb2.ModelServerConfig()
+    for name in sorted({*old, *publish.models(serving)}):
+        entry = config.model_config_list.config.add()
+        if name in old:
+            entry.CopyFrom(old[name])
+        if name not in old or (serving / name).is_dir():
+            entry.base_path = f"{base_path.rstrip('/')}/{name}"
+        entry.name, entry.model_platform = name, "tensorflow"
+    return _write(serving, config)
+
+
+def pinned(serving: pathlib.Path) -> "dict[str, list[int]]":
+    """The versions that models.config names, by model; a model that is served at its highest version is not in it.
+
+    Raises:
+      PfrecError: where the file cannot be understood.
+    """
+    found = {entry.name: sorted(entry.model_version_policy.specific.versions) for entry in read(serving).model_config_list.config}
+    return {name: list(versions) for name, versions in found.items() if versions}
+
+
+def roll_back(serving: pathlib.Path, version: Optional[int] = None) -> "dict[str, int]":
+    """Pins every model of the serving directory to an older version, all at once.
+
+    Args:
+      serving: the directory.
+      version: to go to; None for the version before the one that is served now, model by model.
+
+    Returns:
+      The version of each model.
+
+    Raises:
+      PfrecError: where a model does not have the version, or none before the one it serves; nothing is changed then.
+    """
+    return _pin(serving, {name: _before(serving, name) if version is None else version for name in _listed(serving)})
+
+
+def roll_forward(serving: pathlib.Path) -> "dict[str, int]":
+    """Ends every pin, so that each model is served at its highest version again, and returns these.
+
+    Raises:
+      PfrecError: where there is no model, or models.config cannot be written.
+    """
+    names = _listed(serving)
+    config = read(serving)
+    for entry in config.model_config_list.config:
+        if entry.name in names:
+            entry.ClearField("model_version_policy")
+    _write(serving, config)
+    return {name: publish.versions(serving / name)[-1] for name in names}
+
+
+def _pin(serving: pathlib.Path, wanted: Mapping[str, int]) -> "dict[str, int]":
+    config = read(serving)
+    for entry in config.model_config_list.config:
+        if entry.name in wanted:
+            have = publish.versions(serving / entry.name)
+            if wanted[entry.name] not in have:
+                raise errors.PfrecError(
+                    f"{serving / entry.name}: has no version {wanted[entry.name]}; it has {', '.join(map(str, have))}, choose one as --version"
+                )
+            del entry.model_version_policy.specific.versions[:]
+            entry.model_version_policy.specific.versions.append(wanted[entry.name])
+    _write(serving, config)
+    return dict(wanted)
+
+
+def _before(serving: pathlib.Path, name: str) -> int:
+    have = publish.versions(serving / name)
+    served = max(pinned(serving).get(name, have))
+    older = [version for version in have if version < served]
+    if not older:
+        raise errors.PfrecError(f"{serving / name}: has no version before {served}, which is served now; export one first")
+    return older[-1]
+
+
+def _listed(serving: pathlib.Path) -> "list[str]":
+    """Models of models.config that have a version in the serving directory."""
+    names = set(publish.models(serving))
+    found = [entry.name for entry in read(serving).model_config_list.config if entry.name in names]
+    if not found:
+        raise errors.PfrecError(f"{serving / FILE}: lists no model of this directory; name what pfrec-export wrote as --output")
+    return found
+
+
+def _write(serving: pathlib.Path, config: model_server_config_pb2.ModelServerConfig) -> pathlib.Path:
+    files.write_bytes(serving / FILE, text_format.MessageToString(config).encode())
+    return serving / FILE

@@ -1,0 +1,1 @@
+"""What lies beside the graph in a version's directory?"""

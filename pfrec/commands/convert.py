@@ -1,0 +1,218 @@
+"""pfrec-convert: turns raw files into a dataset directory.
+
+pfrec-convert --format=aliexpress --input=raw --output=data
+pfrec-convert --format=csv --input=log.csv --schema=log.toml --output=data
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Optional
+
+from absl import flags
+
+from pfrec import command, errors, files
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def define_flags() -> None:
+    """Declares the command's flags. In a function, so that commands with flags of the same name can be imported together."""
+    flags.DEFINE_string(
+        "format",
+        None,
+        "Format of the raw data: ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, parquet or tenrec.",
+        required=True,
+    )
+    flags.DEFINE_string("input", None, "The raw file or folder.", required=True)
+    flags.DEFINE_string(
+        "output",
+        None,
+        "The dataset directory to write; must not exist or be empty. With --infer_schema, the TOML file.",
+        required=True,
+    )
+    flags.DEFINE_string("schema", None, "TOML schema of the columns (csv and parquet only).")
+    flags.DEFINE_bool("infer_schema", False, "Write a first TOML schema of csv or parquet files to --output, for a person to edit.")
+    flags.DEFINE_integer(
+        "split_seed", 0, "Seed of the hash that splits rows into train, valid and test, and of the sampling of users."
+    )
+    flags.DEFINE_enum(
+        "missing_numerical",
+        "reject",
+        ["reject", "impute"],
+        "What to do with an empty, NaN or infinite number: take the row for a bad one, or put the column's default there.",
+    )
+    flags.DEFINE_enum(
+        "on_bad_row",
+        "stop",
+        ["stop", "skip", "quarantine"],
+        "What to do with a row that does not fit: stop with an error, leave it out and count it, or also keep it in quarantine.jsonl.",
+    )
+    flags.DEFINE_bool("resume", False, "Go on with the conversion into --output that was killed or interrupted.")
+    flags.DEFINE_float(
+        "sample_users", 1.0, "Part of users whose rows are kept, chosen by --split_seed (tenrec, kuairand).", 0.0, 1.0
+    )
+    flags.DEFINE_list("scenarios", [], "Scenarios to keep; empty for the format's own choice (tenrec, kuairand).")
+    flags.DEFINE_list("tasks", [], "Tasks to keep; empty for the format's own choice (tenrec, kuairand).")
+    flags.DEFINE_integer("min_count", None, "Ids rarer than this among training rows share one id (ali_ccp).", lower_bound=1)
+
+
+def convert(
+    source_format: str,
+    input_path: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    schema_path: Optional[pathlib.Path] = None,
+    split_seed: int = 0,
+    missing_numerical: str = "reject",
+    on_bad_row: str = "stop",
+    resume: bool = False,
+    sample_users: float = 1.0,
+    scenarios: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    min_count: Optional[int] = None,
+) -> list[str]:
+    """Converts raw data to a dataset directory, in memory that does not grow with the data.
+
+    Args:
+      source_format: a name in `pfrec.data.converters.FORMATS`.
+      input_path: the raw file or folder.
+      output: the dataset directory; must not exist or be empty.
+      schema_path: TOML schema, for `csv` and `parquet`.
+      split_seed: seed of the split, and of the sampling of users.
+      missing_numerical: `reject` or `impute`.
+      on_bad_row: `stop`, `skip` or `quarantine`.
+      resume: go on with a conversion that was killed.
+      sample_users: part of users to keep, in (0, 1].
+      scenarios: scenarios to keep; empty for the format's own choice.
+      tasks: tasks to keep; empty for the format's own choice.
+      min_count: how often an id must occur to get a place of its own.
+
+    Returns:
+      Notes for the user, a line each.
+
+    Raises:
+      PfrecError: where the input does not fit or the output cannot be written; nothing is left behind then.
+    """
+    from pfrec.data import converters
+    from pfrec.data.conversion import run as conversion
+    from pfrec.data.reading import source
+
+    files.require_empty(output)
+    if not 0 < sample_users <= 1:
+        raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
+    settings = source.Settings(
+        schema=schema_path,
+        seed=split_seed,
+        sample_users=sample_users,
+        scenarios=tuple(scenarios),
+        tasks=tuple(tasks),
+        min_count=min_count,
+    )
+    chosen = {"sample_users": sample_users, "scenarios": list(scenarios), "tasks": list(tasks), "min_count": min_count}
+    defaults = {"sample_users": 1.0, "scenarios": [], "tasks": [], "min_count": None}
+    options = conversion.Options(
+        split_seed=split_seed,
+        missing_numerical=missing_numerical,
+        on_bad_row=on_bad_row,
+        resume=resume,
+        record={name: value for name, value in chosen.items() if value != defaults[name]},
+    )
+
+    def open_source(scratch: pathlib.Path) -> source.Source:
+        return converters.open_source(source_format, input_path, dataclasses.replace(settings, scratch=scratch))
+
+    with _Progress() as progress:
+        return conversion.run(open_source, source_format, output, options, progress.add)
+
+
+def table(path: pathlib.Path) -> str:
+    """Rows and label rates per scenario and split of a dataset, as aligned text."""
+    from pfrec.data import splits
+    from pfrec.data.dataset import dataset
+
+    data = dataset.Dataset.open(path)
+    tasks = [task.name for task in data.schema.tasks]
+    lines = [["scenario", "split", "rows", *(f"{task} rate" for task in tasks)]]
+    for scenario in data.scenarios:
+        for split in splits.SPLITS:
+            counts = data.counts[scenario][split]
+            lines.append([scenario, split, f"{counts.rows:,}", *(f"{counts.rate(task):.4f}" for task in tasks)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        for line in lines
+    )
+
+
+class _Progress:
+    """Rows read so far: a bar on a terminal, a line now and then where standard error is piped."""
+
+    def __enter__(self) -> "_Progress":
+        import tqdm
+
+        self._rows = 0
+        self._next_line: Optional[float] = None
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm.tqdm(unit=" rows", unit_scale=True, desc="converting", disable=not self._terminal)
+        return self
+
+    def add(self, rows: int) -> None:
+        self._rows += rows
+        self._bar.update(rows)
+        if self._next_line is None:  # counted from the first rows on: imports and opening the files take their time too
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+        if not self._terminal and time.monotonic() >= self._next_line:
+            print(f"converting: {self._rows:,} rows", file=sys.stderr, flush=True)
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.close()
+
+
+def _main(argv: "list[str]") -> None:
+    del argv
+    values = flags.FLAGS
+    input_path, output = pathlib.Path(values.input), pathlib.Path(values.output)
+    if not input_path.exists():
+        raise errors.PfrecError(f"{input_path}: no such file or folder; check --input")
+    schema_path = None if values.schema is None else pathlib.Path(values.schema)
+    if values.infer_schema:
+        from pfrec.data import schema_inference
+
+        text = schema_inference.infer(values.format, input_path, schema_path)
+        if output.exists():
+            raise errors.PfrecError(f"{output}: exists; choose another --output for the schema, or remove it")
+        files.write_bytes(output, text.encode())
+        print(f"wrote {output}: a first guess; read its comments and edit it, then pass it as --schema")
+        return
+    notes = convert(
+        values.format,
+        input_path,
+        output,
+        schema_path=schema_path,
+        split_seed=values.split_seed,
+        missing_numerical=values.missing_numerical,
+        on_bad_row=values.on_bad_row,
+        resume=values.resume,
+        sample_users=values.sample_users,
+        scenarios=values.scenarios,
+        tasks=values.tasks,
+        min_count=values.min_count,
+    )
+    for note in notes:
+        print(f"note: {note}")
+    print(table(output))
+    print(f"wrote {output}")
+
+
+def main() -> None:
+    """Entry point of `pfrec-convert`."""
+    define_flags()
+    command.run(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How do raw values become ids and numbers by a schema?"""

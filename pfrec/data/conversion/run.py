@@ -1,0 +1,246 @@
+"""Turns an opened source into a dataset directory: splits, encodes, writes, and remembers now and then how far it came."""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import pathlib
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import IO, Any, Optional
+
+import numpy as np
+
+from pfrec import files
+from pfrec.data import schema as schema_lib
+from pfrec.data import splits
+from pfrec.data.conversion import encoding, local_statistics, work_directory
+from pfrec.data.dataset import writer
+from pfrec.data.reading import ahead, bad_rows, source
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How rows are treated, whatever their format.
+
+    Attributes:
+      split_seed: seed of the hash that splits rows.
+      missing_numerical: as of `encoding.encode`.
+      on_bad_row: `stop` at the first bad row, `skip` bad rows, or put them in `quarantine`.
+      resume: whether to go on with an interrupted conversion.
+      record: further settings that the rows depend on, by name, for the record.
+    """
+
+    split_seed: int = 0
+    missing_numerical: str = "reject"
+    on_bad_row: str = "stop"
+    resume: bool = False
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def run(
+    open_source: Callable[[pathlib.Path], source.Source],
+    source_format: str,
+    output: pathlib.Path,
+    options: Options,
+    progress: Callable[[int], None],
+) -> list[str]:
+    """Converts a source.
+
+    Args:
+      open_source: opens it; receives a directory for intermediate files.
+      source_format: its name, for the record.
+      output: the dataset directory; must not exist or be empty.
+      options: how rows are treated.
+      progress: is told how many rows were read, chunk by chunk.
+
+    Returns:
+      Notes for the user, a line each.
+
+    Raises:
+      PfrecError: where the input does not fit or the output cannot be written; nothing is left behind then.
+    """
+    with work_directory.working(output, resume=options.resume) as work:
+        scratch = work / work_directory.SCRATCH
+        scratch.mkdir(exist_ok=True)
+        raw = open_source(scratch)
+        state = _state(work / work_directory.STATE_FILE, raw, output, source_format, options)
+        if "clients" not in state:
+            state["clients"] = {name: value.to_json() for name, value in _client_schemas(raw, options).items()}
+        clients = {name: schema_lib.Schema.from_json(value, place=name) for name, value in state["clients"].items()}
+        record = {"fractions": list(raw.fractions), "missing_numerical": options.missing_numerical, **options.record}
+        with _quarantine(work, options, state) as quarantine:
+            bad = bad_rows.BadRows(options.on_bad_row, quarantine, state["bad_rows"])
+            imputed: collections.Counter[str] = collections.Counter(state["imputed"])
+            with writer.DatasetWriter(
+                output,
+                raw.schema,
+                source_format=source_format,
+                split_seed=options.split_seed,
+                scenarios=raw.scenarios,
+                options=record,
+                directory=work,
+                state=state["writer"],
+                shuffle=True,
+            ) as target:
+                next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
+
+                def checkpoint(position: Any, finished: bool) -> None:
+                    state.update(position=position, finished=finished, writer=target.checkpoint(), imputed=dict(imputed))
+                    state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
+                    files.write_json(work / work_directory.STATE_FILE, state)
+
+                with contextlib.closing(_remaining(raw, state)) as chunks:
+                    for scenario, split, chunk in chunks:
+                        _convert(scenario, split, chunk, raw, clients, options, bad, imputed, target)
+                        progress(len(chunk))
+                        if chunk.resume is not None and time.monotonic() >= next_checkpoint:
+                            checkpoint(chunk.resume, False)
+                            next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
+                if state["position"] is not None or options.resume:
+                    checkpoint(state["position"], True)
+                target.describe_clients(clients)
+                if options.on_bad_row != "stop":
+                    target.record("bad_rows", bad.state())
+    notes = [f"{column}: {count:,} missing values imputed" for column, count in sorted(imputed.items())]
+    notes += [f"bad rows left out, {reason}: {count:,}" for reason, count in sorted(bad.counts.items())]
+    if options.on_bad_row == "quarantine" and bad.counts:
+        notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
+    return [*raw.notes, *notes]
+
+
+def _remaining(raw: source.Source, state: Mapping[str, Any]) -> Generator[source.Chunk, None, None]:
+    """The chunks that are still to be converted."""
+    if not state["finished"]:
+        yield from ahead.ahead(raw.chunks(state["position"]))
+
+
+def _convert(
+    scenario: Optional[str],
+    split: Optional[str],
+    chunk: source.RawChunk,
+    raw: source.Source,
+    clients: Mapping[str, schema_lib.Schema],
+    options: Options,
+    bad: bad_rows.BadRows,
+    imputed: "collections.Counter[str]",
+    target: writer.DatasetWriter,
+) -> None:
+    """Encodes a chunk and hands its rows to the writer."""
+    if not len(chunk):
+        bad.add(chunk.faults)
+        return
+    if scenario is None and clients:
+        parts: list[tuple[Optional[str], source.RawChunk]] = list(_by_scenario(chunk))
+    else:
+        parts = [(scenario, chunk)]
+    faults = list(chunk.faults)
+    done: list[tuple[Optional[str], source.RawChunk, encoding.Encoded]] = []
+    for name, part in parts:
+        schema = raw.schema if name is None else clients.get(name, raw.schema)
+        encoded = encoding.encode_good(part, schema, missing_numerical=options.missing_numerical)
+        faults += encoded.faults
+        done.append((name, part, encoded))
+    bad.add(faults)
+    for name, part, encoded in done:
+        imputed.update(encoded.imputed)
+        all_good = encoded.good.all()
+        numbers = part.rows if all_good else part.rows[encoded.good]
+        for found, index in [(name, None)] if name is not None else _codes(part, encoded.good):
+            rows = encoded.rows if index is None else encoded.rows.take(index)
+            assert found is not None
+            if split is not None:
+                target.add(found, split, rows)
+                continue
+            places = splits.split_of(numbers if index is None else numbers[index], options.split_seed, raw.fractions)
+            for place, split_name in enumerate(splits.SPLITS):
+                target.add(found, split_name, rows.take(places == place))
+
+
+def _codes(chunk: source.RawChunk, good: np.ndarray) -> "Iterator[tuple[str, Optional[np.ndarray]]]":
+    """Per scenario of a chunk, the positions of its rows among the good ones."""
+    assert chunk.scenario is not None
+    encoded = chunk.scenario.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False)[good]
+    for code, name in enumerate(encoded.dictionary.to_pylist()):
+        index = np.flatnonzero(codes == code)
+        if len(index):
+            yield name, None if len(index) == len(codes) else index
+
+
+def _by_scenario(chunk: source.RawChunk) -> "Iterator[tuple[str, source.RawChunk]]":
+    """The rows of each scenario in a chunk, in their order."""
+    for name, index in _codes(chunk, np.ones(len(chunk), bool)):
+        yield name, chunk if index is None else chunk.take(index)
+
+
+def _client_schemas(raw: source.Source, options: Options) -> "dict[str, schema_lib.Schema]":
+    """Reads all rows once where a feature's preprocessing is each client's own."""
+    if not raw.schema.local:
+        return {}
+
+    def training() -> "Iterator[tuple[str, source.RawChunk]]":
+        for scenario, split, chunk in raw.chunks(None):
+            if not len(chunk):
+                continue
+            if split is None:
+                kept = np.flatnonzero(splits.split_of(chunk.rows, options.split_seed, raw.fractions) == 0)
+                chunk = chunk.take(kept)
+            elif split != "train":
+                continue
+            yield from _by_scenario(chunk) if scenario is None else [(scenario, chunk)]
+
+    return local_statistics.client_schemas(raw.schema, training(), options.missing_numerical)
+
+
+def _state(path: pathlib.Path, raw: source.Source, output: pathlib.Path, source_format: str, options: Options) -> dict[str, Any]:
+    """What the last checkpoint says, or the start of a conversion.
+
+    Raises:
+      PfrecError: where the checkpoint is of other data or settings.
+    """
+    told = {
+        "format": source_format,
+        "schema": raw.schema.to_json(),
+        "fractions": list(raw.fractions),
+        "options": {**dataclasses.asdict(dataclasses.replace(options, resume=False)), "record": dict(options.record)},
+        "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in raw.files],
+    }
+    inputs = hashlib.sha256(files.json_text(told).encode()).hexdigest()
+    if options.resume and path.exists():
+        state = files.read_json(path, remedy=f"remove {path.parent}, or convert without --resume")
+        if not isinstance(state, dict) or state.get("inputs") != inputs:
+            raise work_directory.KeptError(
+                f"{output}: its conversion was begun with other flags or files; resume with the same, or leave --resume out"
+            )
+        return state
+    for leftover in path.parent.glob("*/*.piece-*"):
+        leftover.unlink()
+    start: dict[str, Any] = {"inputs": inputs, "position": None, "finished": False, "writer": None, "imputed": {}, "bad_rows": None}
+    return {**start, "quarantine_bytes": 0}
+
+
+@contextlib.contextmanager
+def _quarantine(work: pathlib.Path, options: Options, state: Mapping[str, Any]) -> Iterator[Optional[IO[str]]]:
+    """The file of bad rows, cut to what the last checkpoint knows."""
+    if options.on_bad_row != "quarantine":
+        yield None
+        return
+    path = work / bad_rows.QUARANTINE_FILE
+    with files.readable_errors(path):
+        with path.open("ab") as stream:
+            stream.truncate(state["quarantine_bytes"])
+        with path.open("a", encoding="utf-8", newline="") as text:
+            yield text
+
+
+def _flushed(stream: Optional[IO[str]]) -> int:
+    """Makes the file of bad rows survive a kill; its size in bytes."""
+    if stream is None:
+        return 0
+    stream.flush()
+    path = pathlib.Path(stream.name)
+    files.sync(path)
+    return path.stat().st_size

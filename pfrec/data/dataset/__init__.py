@@ -1,0 +1,1 @@
+"""How are converted rows kept, and how are they read as batches?"""

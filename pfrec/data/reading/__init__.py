@@ -1,0 +1,1 @@
+"""How are raw files read, and bad rows set aside?"""

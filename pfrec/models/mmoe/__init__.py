@@ -1,0 +1,1 @@
+"""What is a client's model, and how does it train fast?"""

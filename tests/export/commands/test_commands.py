@@ -1,0 +1,187 @@
+"""pfrec-export and pfrec-verify, with the tiny model in place of a run's."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any, Callable
+
+import pytest
+import tensorflow as tf
+
+from export.checks import version as version_checks
+from export.commands import export, verify
+from export.exporting import build as build_lib
+from export.exporting import trained
+from export.graph import serving_module
+from export.publishing import models_config
+from pfrec import errors, files
+from tests.export import tiny
+
+
+class _Run:
+    """Stands for a finished run of two scenarios."""
+
+    scenarios = ("NL", "ES")
+
+    def trained(self, scenario: str, rows: int) -> trained.TrainedModel:
+        del rows
+        return tiny.model(seed=self.scenarios.index(scenario), scenario=scenario)
+
+
+@pytest.fixture
+def run() -> Any:
+    return _Run()
+
+
+def _names(directory: pathlib.Path) -> "list[str]":
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_export_then_verify(run: Any, tmp_path: pathlib.Path) -> None:
+    serving = tmp_path / "serving"
+    result = export.export(run, serving, model_prefix="shop_")
+    written = ["batching_parameters.txt", "docker-compose.yaml", "export_report.json", "kubernetes.yaml", "models.config"]
+    assert _names(serving) == sorted([*written, "monitoring.config", "shop_ES", "shop_NL"])
+    assert _names(serving / "shop_NL") == ["1"]
+    assert files.read_json(serving / "export_report.json", remedy="") == result
+    assert [e["path"] for e in result["models"]] == ["shop_NL/1", "shop_ES/1"]
+    assert "largest difference to the trained model" in export.table(result)
+    assert f'base_path: "{serving}/shop_NL"' in (serving / "models.config").read_text()
+    directories = verify.version_directories(None, serving)
+    assert directories == [serving / "shop_ES" / "1", serving / "shop_NL" / "1"]
+    assert all(version_checks.verify(d).ok for d in directories)
+    # The second scenario's weights are its own.
+    assert files.sha256(directories[0] / "variables/variables.data-00000-of-00001") != files.sha256(
+        directories[1] / "variables/variables.data-00000-of-00001"
+    )
+    before = (serving / "models.config").read_bytes()
+    with pytest.raises(errors.PfrecError, match="never overwritten"):
+        export.export(run, serving, model_prefix="shop_", version=1)
+    assert (serving / "models.config").read_bytes() == before
+
+
+def test_nothing_is_published_where_one_scenario_fails(run: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    save = serving_module.save
+
+    def save_then_damage(module, served, directory):
+        saved = save(module, served, directory)
+        written.append(directory)
+        if len(written) == 2:
+            next(iter(module.weights.values())).assign_add(tf.ones_like(next(iter(module.weights.values()))))
+        return saved
+
+    monkeypatch.setattr(serving_module, "save", save_then_damage)
+    with pytest.raises(errors.PfrecError, match=r"serving/ES/1: the export is refused; .*parity: .* above 1e-06"):
+        export.export(run, tmp_path / "serving")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def quick_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a file in place of a model: for what happens around it."""
+
+    def build(model: Any, name: str, directory: pathlib.Path, options: Any) -> build_lib.Built:
+        (directory / "saved_model.pb").write_text(f"{name} {options.embedding_dtype}")
+        report = version_checks.Report(directory, (version_checks.Check("parity", True, "none"),))
+        return build_lib.Built(report, {"folded": options.fold}, {"1": 0.5})
+
+    monkeypatch.setattr(build_lib, "build", build)
+
+
+def test_one_number_and_old_versions_go(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
+    (tmp_path / "ES" / "6").mkdir(parents=True)
+    assert export.export(run, tmp_path)["version"] == 7
+    assert [(tmp_path / name / "7").is_dir() for name in run.scenarios] == [True, True]
+    models_config.roll_back(tmp_path, 7)
+    result = export.export(run, tmp_path, keep=1, router=True)
+    # The pinned version is served, so it stays, and a user hears that the new one is not.
+    assert (result["version"], result["held_back"]) == (8, {"NL": [7], "ES": [7]})
+    assert [entry["removed_versions"] for entry in result["models"]] == [[], [6], []]
+    assert _names(tmp_path / "NL") == ["7", "8"]
+    assert _names(tmp_path / "router") == ["8"]
+    models_config.roll_forward(tmp_path)
+    result = export.export(run, tmp_path, keep=2)
+    assert (result["held_back"], _names(tmp_path / "ES")) == ({}, ["8", "9"])
+
+
+def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
+    for _ in range(2):
+        export.export(run, tmp_path)
+    done = _command("export.commands.export", f"--output={tmp_path}", "--rollback")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "ES: pinned to version 1")
+    assert models_config.pinned(tmp_path) == {"ES": [1], "NL": [1]}
+    done = _command("export.commands.export", f"--output={tmp_path}", "--roll_forward")
+    assert done.stdout.splitlines()[0] == "ES: highest version is served, 2"
+    assert models_config.pinned(tmp_path) == {}
+
+
+def test_damaged_config_is_seen_before_the_work(run: Any, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "models.config").write_text("no config")
+    with pytest.raises(errors.PfrecError, match="mend or remove it"):
+        export.export(run, tmp_path)
+    assert _names(tmp_path) == ["models.config"]
+
+
+def test_model_directory_stands_for_its_versions(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:
+    assert verify.version_directories(copy("NL/2").parent, None) == [tmp_path / "NL" / "2"]
+    copy("NL/10")
+    assert [d.name for d in verify.version_directories(tmp_path / "NL", None)] == ["2", "10"]
+    assert verify.version_directories(tmp_path / "NL" / "10", None) == [tmp_path / "NL" / "10"]
+    (tmp_path / "models.config").write_text('model_config_list { config { name: "FR" base_path: "/FR" } }')
+    with pytest.raises(errors.PfrecError, match="lists FR"):
+        verify.version_directories(None, tmp_path)
+    with pytest.raises(errors.PfrecError, match="no such directory"):
+        verify.version_directories(tmp_path / "none", None)
+
+
+def _command(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:
+    directory = copy()
+    (directory / "saved_model.pb").unlink()
+    done = _command("export.commands.verify", f"--model={directory}")
+    assert done.returncode == 1
+    assert re.search(r"FAIL +files +saved_model.pb is missing", done.stdout)
+    assert "1 version(s), 2 checks, 1 failed" in done.stdout
+    shutil.rmtree(directory)
+    copy()
+    done = _command("export.commands.verify", f"--serving={tmp_path}")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 version(s), 15 checks, 0 failed")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("export.commands.export", ["--output=x"], "give one of --run, --client_dir, --rollback and --roll_forward"),
+        ("export.commands.export", ["--run=/nonexistent", "--output=x"], "/nonexistent: no such directory; check --run"),
+        ("export.commands.export", ["--run=.", "--output=x", "--version=0"], "version"),
+        ("export.commands.verify", [], "give one of --model and --serving"),
+        ("export.commands.verify", ["--model=.", "--endpoint=nowhere"], "not HOST:PORT"),
+        ("export.commands.verify", ["--model=.", "--rest_endpoint=nowhere"], "--rest_endpoint=nowhere: not HOST:PORT"),
+        ("export.commands.export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
+        ("export.commands.export", ["--rollback", "--output=/nonexistent"], "lists no model of this directory"),
+    ],
+)
+def test_bad_flags_are_one_line(module: str, arguments: "list[str]", message: str) -> None:
+    done = _command(module, *arguments)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("module", ["export.commands.export", "export.commands.verify"])
+def test_help_does_not_import_tensorflow(module: str) -> None:
+    code = (
+        f"import sys, {module} as m\n"
+        "sys.argv = ['x', '--help']\n"
+        "try:\n    m.main()\nexcept SystemExit:\n    pass\n"
+        "assert 'tensorflow' not in sys.modules and 'numpy' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--" in done.stdout

@@ -1,0 +1,80 @@
+"""models.config, and going back and forth between versions."""
+
+import pathlib
+from typing import Optional
+
+import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]
+from tensorflow_serving.config import model_server_config_pb2
+
+from export.publishing import models_config, publish
+from pfrec import errors
+
+
+def _publish(serving: pathlib.Path, *models: str, version: Optional[int] = None) -> None:
+    with publish.Publication(serving) as publication:
+        for model in models:
+            (publication.stage(model, version) / "saved_model.pb").write_text(model)
+        publication.publish()
+
+
+def _config(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
+    config = model_server_config_pb2.ModelServerConfig()
+    return text_format.Parse((serving / "models.config").read_text(), config)
+
+
+def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Path) -> None:
+    _publish(tmp_path, "NL", "ES")
+    models_config.write(tmp_path, "/models/")
+    assert [(e.name, e.base_path, e.model_platform) for e in _config(tmp_path).model_config_list.config] == [
+        ("ES", "/models/ES", "tensorflow"),
+        ("NL", "/models/NL", "tensorflow"),
+    ]
+    rollback = _config(tmp_path)
+    rollback.model_config_list.config[1].model_version_policy.specific.versions.append(1)
+    other = rollback.model_config_list.config.add()
+    other.name, other.base_path, other.model_platform = "search", "/elsewhere/search", "tensorflow"
+    (tmp_path / "models.config").write_text(text_format.MessageToString(rollback))
+    _publish(tmp_path, "FR", "NL")
+    models_config.write(tmp_path, "/new")
+    entries = {e.name: e for e in _config(tmp_path).model_config_list.config}
+    assert sorted(entries) == ["ES", "FR", "NL", "search"]
+    assert list(entries["NL"].model_version_policy.specific.versions) == [1]
+    assert [entries[name].base_path for name in ("NL", "search")] == ["/new/NL", "/elsewhere/search"]
+    assert not any(e.version_labels for e in entries.values())
+
+
+def test_damaged_config_is_not_replaced(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "models.config").write_text("model_config_list { nonsense")
+    with pytest.raises(errors.PfrecError, match=r"models\.config: cannot be read"):
+        models_config.write(tmp_path, "/models")
+    assert (tmp_path / "models.config").read_text() == "model_config_list { nonsense"
+
+
+def test_rollback_and_forward(tmp_path: pathlib.Path) -> None:
+    for version in (1, 2, 5):
+        _publish(tmp_path, "NL", "ES", version=version)
+    models_config.write(tmp_path, "/models")
+    assert models_config.pinned(tmp_path) == {}
+    assert models_config.roll_back(tmp_path) == {"NL": 2, "ES": 2}
+    assert models_config.pinned(tmp_path) == {"NL": [2], "ES": [2]}
+    assert models_config.roll_back(tmp_path) == {"NL": 1, "ES": 1}
+    before = (tmp_path / "models.config").read_bytes()
+    with pytest.raises(errors.PfrecError, match="no version before 1"):
+        models_config.roll_back(tmp_path)
+    with pytest.raises(errors.PfrecError, match="has no version 3; it has 1, 2, 5"):
+        models_config.roll_back(tmp_path, 3)
+    assert (tmp_path / "models.config").read_bytes() == before
+    assert models_config.roll_back(tmp_path, 5) == {"NL": 5, "ES": 5}
+    # A version that is published while one is pinned does not change what is served.
+    _publish(tmp_path, "NL", "ES", version=6)
+    models_config.write(tmp_path, "/models")
+    assert models_config.pinned(tmp_path) == {"NL": [5], "ES": [5]}
+    assert models_config.roll_forward(tmp_path) == {"NL": 6, "ES": 6}
+    assert models_config.pinned(tmp_path) == {}
+    assert [e.base_path for e in _config(tmp_path).model_config_list.config] == ["/models/ES", "/models/NL"]
+
+
+def test_nothing_to_roll_back(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.PfrecError, match="lists no model"):
+        models_config.roll_back(tmp_path)

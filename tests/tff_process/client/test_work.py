@@ -1,0 +1,42 @@
+"""A client's training: rounds cut anywhere in the epochs come to the same values."""
+
+import pytest
+import tensorflow as tf
+
+from pfrec import groups
+from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from tff_process.algorithms import local
+from tff_process.client import variables
+from tff_process.client import work as work_lib
+
+SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,), dropout=0.5)
+EPOCH_STEPS, STEPS = 3, 7
+
+
+def after_rounds(dataset, lengths):
+    """A client's private state, all of the model and optimizer, after rounds of these many steps."""
+    model = work_lib.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 0.01)
+    layout = variables.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
+    state, first, rows = model.private_state(layout), 0, 0.0
+    for steps in lengths:
+        numbers = {"seed": 1, "first_step": first, "steps": steps, "epoch_steps": EPOCH_STEPS}
+        work = {name: tf.constant(value, tf.int64) for name, value in numbers.items()}
+        work["shards"] = tf.constant(dataset.shards("nl", "train"))
+        done = work_lib.train(model, layout, work_lib.TrainingSettings(16), {}, {}, state, work)
+        state, first, rows = done.private, first + steps, rows + float(done.examples)
+    return state, rows
+
+
+@pytest.fixture(scope="module")
+def whole(dataset):
+    return after_rounds(dataset, [STEPS])
+
+
+@pytest.mark.parametrize("lengths", [[EPOCH_STEPS, EPOCH_STEPS, 1], [2, 3, 2], [1, 6], [5, 2]])
+def test_rounds_cut_anywhere_train_alike(dataset, whole, lengths):
+    state, rows = after_rounds(dataset, lengths)
+    assert rows == whole[1] == 16 * STEPS
+    assert set(state) == set(whole[0])
+    for name, value in whole[0].items():
+        tf.debugging.assert_equal(state[name], value, message=name)

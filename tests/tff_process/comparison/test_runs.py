@@ -1,0 +1,228 @@
+"""A comparison's cells, standings and tables, from summaries written by hand."""
+
+import json
+import math
+
+import pytest
+
+from pfrec import errors
+from tff_process import plan as plan_lib
+from tff_process.comparison import entries, intervals, report, runs, standings
+
+
+def _cell(name, seed, mean, cell=0.5, valid=(0.6, 0.7), round_bytes=1000, leaves=("expert/0/shared",)):
+    test = {
+        "nl": {"ctr": {"auc": mean, "gauc": cell, "logloss": 0.3, "ece": 0.01}},
+        "es": {"ctr": {"auc": None, "gauc": None, "logloss": 0.2, "ece": 0.02}},
+    }
+    entry = entries.Entry.parse(name)
+    summary = {
+        "algorithm": entry.algorithm,
+        "seed": seed,
+        "best_round": len(valid),
+        "mean_auc": mean,
+        "wall_seconds": 10.0 + seed,
+        "test": test,
+    }
+    return runs.Cell(entry, seed, summary, valid, round_bytes, leaves)
+
+
+CELLS = [
+    _cell("local", 0, 0.70, leaves=()),
+    _cell("local", 1, 0.72, leaves=()),
+    _cell("pf_msmtrec", 0, 0.73),
+    _cell("pf_msmtrec", 1, 0.74),
+]
+
+
+class _Data:
+    path = "data"
+    scenarios = ("nl", "es")
+
+    class schema:  # noqa: N801  (stands for a Schema)
+        tasks = (type("T", (), {"name": "ctr"}),)
+
+    @staticmethod
+    def rows(scenario, split):
+        return {"nl": 30, "es": 20}[scenario]
+
+
+def test_standings_are_means_over_seeds_best_first():
+    first, second = standings.standings(CELLS)
+    assert (first.algorithm, second.algorithm) == ("pf_msmtrec", "local")
+    assert first.mean == pytest.approx(0.735)
+    # Of 0.73 and 0.74: sqrt(2 * 0.005^2 / (2 - 1)).
+    assert first.deviation == pytest.approx(0.00707107, rel=1e-5)
+    assert first.seconds == pytest.approx(10.5)
+
+
+def test_students_quantiles_are_those_of_the_tables():
+    for degrees, expected in [(1, 12.706), (2, 4.303), (4, 2.776), (9, 2.262), (30, 2.042)]:
+        assert intervals.t_quantile(0.975, degrees) == pytest.approx(expected, abs=5e-4)
+
+
+def test_differences_are_paired_by_seed():
+    """0.03 and 0.02: mean 0.025, standard error 0.00707 / sqrt(2) = 0.005, times 12.706."""
+    found = standings.difference(CELLS, "pf_msmtrec", "local")
+    assert found.mean == pytest.approx(0.025)
+    assert found.half_width == pytest.approx(12.706 * 0.005, rel=1e-4)
+    assert not found.excludes_zero
+    # A seed that one of them lacks counts for nothing.
+    more = [*CELLS, _cell("local", 2, 0.1, leaves=())]
+    assert standings.difference(more, "pf_msmtrec", "local") == found
+    assert math.isnan(standings.difference(CELLS[::2], "pf_msmtrec", "local").half_width)
+
+
+def test_the_subject_is_held_against_the_best_federated_rival():
+    rows = standings.standings([*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73), _cell("pooled_mmoe", 0, 0.9)])
+    assert standings.subject(rows).entry == "pf_msmtrec"
+    assert standings.best_rival(rows).entry == "fedbn"
+    text = report.markdown([*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73)], _Data(), None)
+    # 0.02 and 0.01.
+    assert "best federated rival, fedbn, pf_msmtrec stands +0.0150 ± 0.0635, paired by seed: the interval holds zero" in text
+
+
+def test_the_entry_that_is_best_on_valid_speaks_for_its_algorithm():
+    """The other one is ahead on test, which must not choose."""
+    own = "fedbn:embedding/*=shared"
+    rows = standings.standings([_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8)), *CELLS])
+    assert {row.entry: row.speaks for row in rows if row.algorithm == "fedbn"} == {"fedbn": False, own: True}
+    assert standings.best_rival(rows).entry == own
+    assert "fedbn (another of its entries is ahead on `valid`)" in report.markdown(
+        [_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8))], _Data(), None
+    )
+
+
+def test_an_undefined_auc_is_left_out_and_said():
+    text = report.markdown(CELLS, _Data(), None)
+    assert "| algorithm | nl ctr | es ctr |" in text
+    assert "| pf_msmtrec | 0.7350 ± 0.0071 | one class |" in text
+    assert "| local | 0.7100 ± 0.0141 | one class |" in text
+
+
+def test_the_smallest_scenario_stands_on_its_own():
+    text = report.markdown(CELLS, _Data(), None)
+    assert "## The smallest scenario, es (20 training rows)" in text
+
+
+def test_the_smallest_scenario_is_held_against_local_training_of_any_setting():
+    class Larger(_Data):
+        @staticmethod
+        def rows(scenario, split):
+            return {"nl": 10, "es": 20}[scenario]
+
+    tuned = [_cell("local:learning_rate=0.03", seed, mean, leaves=()) for seed, mean in ((0, 0.70), (1, 0.72))]
+    text = report.markdown([*CELLS[2:], *tuned], Larger(), None)
+    # 0.03 and 0.02, as above.
+    assert "| pf_msmtrec | 0.7350 | 0.0071 | +0.0250 ± 0.0635 |" in text
+    assert "| local:learning_rate=0.03 | 0.7100 | 0.0141 | - |" in text
+
+
+def test_how_much_of_the_gap_to_pooling_is_closed():
+    """Local 0.71, ours 0.735: of the way to 0.76 a half; a pooled model that is no better has no gap to close."""
+    text = report.markdown([*CELLS, _cell("fedbn", 0, 0.71), _cell("pooled_mmoe", 0, 0.76)], _Data(), None)
+    assert "From local training to the pooled MMoE, which sees all rows, it goes 50% of the way." in text
+    assert standings.gap_closed(standings.standings([*CELLS, _cell("pooled_mmoe", 0, 0.71)])) is None
+    assert standings.gap_closed(standings.standings(CELLS)) is None
+
+
+def test_bytes_to_reach_an_auc_that_all_reach():
+    cells = [
+        _cell("fedavg", 0, 0.7, valid=(0.5, 0.6, 0.62), round_bytes=2_000_000),
+        _cell("fedbn", 0, 0.7, valid=(0.55, 0.65, 0.66), round_bytes=1_000_000),
+        _cell("local", 0, 0.7, valid=(0.4, 0.4, 0.4), leaves=()),
+        _cell("pooled_mmoe", 0, 0.7, valid=(0.3, 0.3, 0.3), round_bytes=None, leaves=()),
+    ]
+    rows = standings.standings(cells)
+    target = standings.target_auc(cells, rows)
+    assert target == 0.62
+    assert standings.rounds_to(cells, "fedavg", target) == 3
+    assert standings.rounds_to(cells, "fedbn", target) == 2
+    assert standings.rounds_to(cells, "fedavg", 0.9) is None
+    text = report.markdown(cells, _Data(), target)
+    assert "| fedavg | 2 | 3 | 6 |" in text
+    assert "| fedbn | 1 | 2 | 2 |" in text
+
+
+def test_what_each_was_given_is_on_record():
+    own = "ditto:gate/*=private"
+    cells = [*CELLS, _cell(own, 0, 0.7)]
+    plans = {name: plan_lib.Plan(name.partition(":")[0]) for name in ("local", "pf_msmtrec", own)}
+    found = report.to_json(cells, plans, _Data(), 0.65)
+    assert found["given_to_all"]["rounds"] == 20
+    assert found["entries"][own]["knobs"] == {"weight": 0.1}
+    assert found["entries"][own]["sharing"] == [["gate/*", "private"]]
+    assert found["entries"]["pf_msmtrec"]["knobs"]["coordination"] == "conflict_averse"
+    assert found["entries"]["local"]["knobs"] == {}
+    assert found["entries"]["pf_msmtrec"]["bytes_to_target"] == 2000
+    assert found["entries"]["local"]["subject_minus_it"]["mean"] == pytest.approx(0.025)
+    assert found["entries"]["local"]["test_auc"]["by_seed"] == [0.70, 0.72]
+    json.dumps(found, allow_nan=False)
+
+
+def test_long_rows_keep_the_contract_and_leave_undefined_values_empty():
+    rows = runs.long_rows(CELLS[:1])
+    assert all(len(row) == len(runs.HEADER) for row in rows)
+    assert ("local", 0, "nl", "ctr", "auc", 0.70) in rows
+    assert ("local", 0, "es", "ctr", "auc", "") in rows
+    assert ("local", 0, "", "", "train_seconds", 10.0) in rows
+    assert ("local", 0, "", "", "valid_auc", 0.7) in rows
+
+
+def test_the_winner_is_the_best_federated_one(tmp_path):
+    winner = standings.winner([*CELLS, _cell("pooled_mmoe", 0, 0.9)], tmp_path)
+    assert winner["algorithm"] == "pf_msmtrec"
+    assert winner["federated"] == "runs/pf_msmtrec/seed_0"
+
+
+def test_no_defined_auc_at_all_is_one_clear_error():
+    with pytest.raises(errors.PfrecError, match="no scenario's test split holds both classes"):
+        standings.standings([_cell("local", 0, None)])
+
+
+def test_a_run_is_scored_by_round_from_its_metrics(tmp_path):
+    """As the training scored it: equal tasks weigh the same, one that is not defined does not count, test and loss are passed over."""
+    values = {"auc": (0.8, 0.6), "rows": (40, 40), "positives": (10, 30)}
+    lines = ["round,scenario,split,task,metric,value", "1,nl,train,all,loss,0.5", "1,nl,test,ctr,auc,0.1"]
+    for number, raised in [(1, 0.0), (2, 0.1)]:
+        for task, i in [("ctr", 0), ("cvr", 1)]:
+            lines += [f"{number},nl,valid,{task},{m},{values[m][i] + raised * (m == 'auc')}" for m in values]
+        lines += [f"{number},es,valid,ctr,auc,0.9", f"{number},es,valid,ctr,rows,9", f"{number},es,valid,ctr,positives,3"]
+        lines += [f"{number},es,valid,cvr,auc,", f"{number},es,valid,cvr,rows,9", f"{number},es,valid,cvr,positives,0"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "summary.json").write_text('{"best_round": 2, "mean_auc": 0.5}')
+    cell = runs.read(tmp_path, entries.Entry.parse("local"), plan_lib.Plan("local"), 2)
+    assert cell.valid == pytest.approx((0.8, 0.85))
+    assert cell.best_valid == pytest.approx(0.85)
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(errors.PfrecError, match="not an empty directory"):
+        runs.prepare(tmp_path)
+
+
+def test_entries_with_a_policy_of_their_own():
+    plain, own = entries.Entry.parse("fedbn"), entries.Entry.parse("fedbn:embedding/*=shared:gate/*=private")
+    assert (plain.directory, plain.sharing) == ("fedbn", ())
+    assert own.sharing == (("embedding/*", "shared"), ("gate/*", "private"))
+    assert own.algorithm == "fedbn"
+    assert own.directory.startswith("fedbn-embedding-all-shared-gate-all-private-")
+    assert own.directory != entries.Entry.parse("fedbn:embedding/*=shared:gate/=private").directory
+    for text, message in [
+        ("fedavgg", "unknown"),
+        ("fedbn:embedding", "no sharing rule"),
+        ("fedbn:gate/*=public", "no sharing rule"),
+        ("pooled_mmoe:gate/*=private", "no sharing policy"),
+    ]:
+        with pytest.raises(errors.PfrecError, match=message):
+            entries.Entry.parse(text)
+
+
+def test_entries_with_settings_of_their_own():
+    own = entries.Entry.parse("ditto:ditto_lambda=1:gate/*=private:learning_rate=0.01")
+    assert own.settings == (("ditto_lambda", "1"), ("learning_rate", "0.01"))
+    assert own.sharing == (("gate/*", "private"),)
+    pooled = entries.Entry.parse("pooled_mmoe").with_setting("learning_rate", "0.01")
+    assert (pooled.name, pooled.algorithm) == ("pooled_mmoe:learning_rate=0.01", "pooled_mmoe")
+    assert pooled.directory.startswith("pooled-mmoe-learning-rate-0-01-")

@@ -1,0 +1,75 @@
+"""Rounds and their stretches."""
+
+import pytest
+
+from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from tff_process import plan
+from tff_process.client import work as work_lib
+from tff_process.process import federation as federation_lib
+
+SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
+
+
+def federation(dataset, **settings):
+    return federation_lib.Federation(
+        plan.Plan(**{"algorithm": "pf_msmtrec", "batch_size": 16, "model": SMALL, **settings}), dataset
+    )
+
+
+@pytest.mark.parametrize("local_epochs", [0.5, 1.0, 1.7])
+@pytest.mark.parametrize("aggregations", [1, 3, 4])
+def test_stretches_are_the_round_and_follow_each_other(dataset, local_epochs, aggregations):
+    made = federation(dataset, local_epochs=local_epochs, aggregations=aggregations)
+    for client, scenario in enumerate(dataset.scenarios):
+        steps = round(local_epochs * (dataset.rows(scenario, "train") // 16))
+        expected = 0
+        for _ in range(2):
+            for _ in range(made.stretches):
+                work = made._work(client)
+                assert work["first_step"] == expected
+                assert work["steps"] >= 1
+                expected += work["steps"]
+                made._participations[client] += 1
+            assert expected % steps == 0
+        assert expected == 2 * steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 4),
+        ({"aggregations": 1}, 1),
+        ({"batch_size": 50}, 2),  # The smallest client has 100 rows.
+        ({"batch_size": 256}, 1),
+        ({"algorithm": "local"}, 1),
+    ],
+)
+def test_no_more_stretches_than_batches_and_one_where_nothing_is_shared(dataset, settings, expected):
+    assert federation(dataset, **settings).stretches == expected
+
+
+def test_report_of_a_round_by_hand():
+    report = federation_lib.whole_round(
+        [
+            federation_lib.RoundReport({"a": 1.0, "b": 3.0}, {"gram": 1}, refused={"c": "not finite"}),
+            federation_lib.RoundReport({"a": 2.0}, {"gram": 2}, skipped={"b": "hung"}, clipped={"a": 0.5}),
+            federation_lib.RoundReport({"a": 6.0}, {}, applied=False),
+        ]
+    )
+    assert report == federation_lib.RoundReport(
+        {"a": 3.0, "b": 3.0}, {"gram": 2}, refused={"c": "not finite"}, skipped={"b": "hung"}, clipped={"a": 0.5}, applied=True
+    )
+    assert not federation_lib.whole_round([federation_lib.RoundReport({}, {}, applied=False)] * 2).applied
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_reaches_the_clients(dataset, precision):
+    assert federation(dataset, precision=precision)._process_arguments()[4].precision == precision
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
+    settings = federation(dataset, lazy_adam=lazy)._process_arguments()[4]
+    model = work_lib.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-3, lazy_adam=settings.lazy_adam)
+    assert [optimizer._lazy for optimizer in model.optimizers.values()] == [lazy]

@@ -1,0 +1,76 @@
+"""A new scenario starts from what the others have in common, and changes nothing of theirs."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from pfrec import errors, run_directory
+from pfrec.models.config import ModelConfig
+from tff_process import plan
+from tff_process.algorithms import pf_msmtrec
+from tff_process.process import federation, joining
+from tff_process.training import loop
+
+SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
+
+
+@pytest.fixture
+def run(two_scenarios_run):
+    return two_scenarios_run
+
+
+def digest(path):
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def run_of_one_table(dataset, tmp_path):
+    """The same with the one table for all that `table_prior` 0 keeps."""
+    two = dataclasses.replace(dataset, scenarios=("nl", "es"))
+    settings = pf_msmtrec.Settings(table_prior=0.0)
+    return loop.train(plan.Plan("pf_msmtrec", rounds=1, batch_size=50, model=SHAPE, pf=settings), two, tmp_path / "run").run.path
+
+
+@pytest.mark.parametrize(("which", "table"), [("run", "template"), ("run_of_one_table", "common")])
+def test_a_newcomer_starts_from_the_template_and_the_common_values(request, which, table, dataset):
+    run = request.getfixturevalue(which)
+    opened = run_directory.open_run(run)
+    server = opened.load(opened.summary["best_round"]).server
+    alone = joining.only(dataset, "fr")
+    made = federation.Federation(joining.plan(plan.Plan("pf_msmtrec"), run, alone, "fr"), alone)
+    fresh = federation.Federation(plan.Plan("local", model=SHAPE), alone)
+    assert made.plan.algorithm == "local"
+    for slot in made.layout.slots:
+        if slot.kind in ("expert", "tower", "gate", "numeric"):
+            expected = server[f"template/{slot.name}"]
+        elif slot.group == "embedding/item":
+            expected = server[f"{table}/{slot.name}"]
+        else:
+            # Batch normalisation and the users' table were never given away.
+            expected = fresh._initial[slot.name]
+        np.testing.assert_array_equal(made._initial[slot.name], expected, err_msg=slot.name)
+
+
+def test_it_trains_alone_and_the_run_stays_as_it_is(run, dataset, tmp_path):
+    before, alone = digest(run), joining.only(dataset, "fr")
+    asked = plan.Plan("pf_msmtrec", rounds=1, batch_size=50)
+    outcome = loop.train(joining.plan(asked, run, alone, "fr"), alone, tmp_path / "joined")
+    assert digest(run) == before
+    assert list(outcome.summary["test"]) == ["fr"]
+    assert run_directory.open_run(tmp_path / "joined").load_model("fr").config == SHAPE
+
+
+def test_what_cannot_join_is_named(run, dataset, tmp_path):
+    with pytest.raises(errors.PfrecError, match="has no such scenario; it has es, fr, nl"):
+        joining.only(dataset, "uk")
+    with pytest.raises(errors.PfrecError, match="was trained with it already"):
+        joining.plan(plan.Plan("local"), run, dataset, "nl")
+    other = dataclasses.replace(dataset, schema=dataclasses.replace(dataset.schema, group=None))
+    with pytest.raises(errors.PfrecError, match=r"not the schema of .*: group is 'session' against None"):
+        joining.plan(plan.Plan("local"), run, other, "fr")
+    with pytest.raises(errors.PfrecError, match="has shape"):
+        joining.first_values(run, {"embedding/item/embedding_item/table": np.zeros([1, 1], np.float32)})
+    with pytest.raises(errors.PfrecError, match="share nothing"):
+        joining.first_values(run, {"batch_norm/unknown/gamma": np.zeros([1, 1], np.float32)})

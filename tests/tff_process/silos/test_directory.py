@@ -1,0 +1,81 @@
+"""A silo's directory: what a driver is told of it, and what is removed from it."""
+
+import json
+
+import pytest
+
+from pfrec import errors
+from tests.integration import silo_machines
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import training as silo_training
+
+
+def facts_of(dataset, tmp_path, scenario):
+    return silo_directory.prepare(silo_machines.directories(dataset, tmp_path)[scenario])
+
+
+def test_facts_hold_the_least_and_come_back(dataset, tmp_path):
+    facts = facts_of(dataset, tmp_path, "es")
+    written = json.loads((tmp_path / "silo_es" / "silo.json").read_text())
+    assert set(written) == {"format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
+    assert (facts.scenario, facts.train_rows, facts.tasks) == ("es", 200, ("ctr", "cvr"))
+    assert facts.shards["train"] == ("data/es/train-00000-of-00001.tfrecord",)
+    assert silo_directory.Facts.from_json(written, place="x") == facts
+
+
+@pytest.mark.parametrize("value", [None, {}, {"format_version": 2}, {"format_version": 1}, {"format_version": 1, "scenario": "a"}])
+def test_what_are_no_facts_is_refused(value):
+    with pytest.raises(errors.PfrecError, match=r"^here: "):
+        silo_directory.Facts.from_json(value, place="here")
+
+
+def test_agreed_facts_are_a_dataset_that_plans_as_the_whole_one_does(dataset, tmp_path):
+    directories = silo_machines.directories(dataset, tmp_path)
+    together = silo_training.agreed([silo_directory.prepare(directories[scenario]) for scenario in dataset.scenarios])
+    assert together.scenarios == dataset.scenarios
+    assert together.schema == dataset.schema
+    for scenario in dataset.scenarios:
+        assert together.rows(scenario, "train") == dataset.rows(scenario, "train")
+        for split in ("train", "valid", "test"):
+            assert [str(directories[scenario] / path) for path in together.shards(scenario, split)] == [
+                str(directories[scenario] / "data" / name[len(str(dataset.path)) + 1 :]) for name in dataset.shards(scenario, split)
+            ]
+        for task in dataset.schema.tasks:
+            assert (together.observed(scenario, "train", task.name) > 0) == (dataset.observed(scenario, "train", task.name) > 0)
+
+
+def test_schemas_that_differ_are_refused(dataset, tmp_path):
+    import dataclasses
+
+    one = facts_of(dataset, tmp_path, "es")
+    other = dataclasses.replace(one, scenario="fr", schema=dataclasses.replace(one.schema, group=None))
+    with pytest.raises(errors.PfrecError, match="the silos of 'es' and 'fr' differ: group"):
+        silo_training.agreed([one, other])
+
+
+def test_only_rounds_before_the_last_needed_one_are_removed(tmp_path):
+    run = tmp_path / "runs" / "abc"
+    for number in (1, 2, 3, 4, 5, 6):
+        (run / f"round_{number:05d}").mkdir(parents=True)
+    (run / "shared").mkdir()
+    (run / "keep.json").write_text(silo_directory.kept([5, 2, 5]))
+    silo_directory.remove_old(tmp_path)
+    # 6 may be under way.
+    assert sorted(path.name for path in run.iterdir()) == ["keep.json", "round_00002", "round_00005", "round_00006", "shared"]
+
+
+@pytest.mark.parametrize("torn", ["", '{"keep": [1', '{"keep": 3}', "[]", '{"keep": []}'])
+def test_a_torn_list_removes_nothing(tmp_path, torn):
+    run = tmp_path / "runs" / "abc"
+    (run / "round_00001").mkdir(parents=True)
+    (run / "keep.json").write_text(torn)
+    silo_directory.remove_old(tmp_path)
+    assert (run / "round_00001").is_dir()
+
+
+def test_one_worker_at_a_time(tmp_path):
+    lock = silo_directory.Lock(tmp_path)
+    with pytest.raises(errors.PfrecError, match="another pfrec-worker serves it"):
+        silo_directory.Lock(tmp_path)
+    lock.release()
+    silo_directory.Lock(tmp_path).release()

@@ -1,0 +1,77 @@
+"""The plain relay."""
+
+import socket
+
+import pytest
+
+from tff_process.silos import relay
+
+
+class Recorded(relay.Relay):
+    """Keeps what passes."""
+
+    def __init__(self, *arguments):
+        self.passed = []
+        super().__init__(*arguments)
+
+    def received(self, connection, outward, data):
+        self.passed.append((connection, outward, data))
+
+
+@pytest.fixture
+def ends():
+    with socket.create_server(("127.0.0.1", 0)) as outside, socket.create_server(("127.0.0.1", 0)) as inside:
+        inside.settimeout(10)
+        made = Recorded(outside, *inside.getsockname())
+        yield outside.getsockname(), inside, made
+        made.stop()
+
+
+def test_bytes_pass_both_ways_and_an_end_is_passed_on(ends):
+    address, inside, made = ends
+    with socket.create_connection(address, 10) as one:
+        other, _ = inside.accept()
+        with other:
+            one.sendall(b"question")
+            assert other.recv(100) == b"question"
+            other.sendall(b"answer")
+            assert one.recv(100) == b"answer"
+        assert one.recv(1) == b""
+    assert made.passed == [(0, True, b"question"), (0, False, b"answer")]
+
+
+def test_a_large_transfer_is_whole(ends):
+    address, inside, _ = ends
+    content = bytes(range(256)) * 40_000
+    with socket.create_connection(address, 10) as one:
+        other, _ = inside.accept()
+        with other:
+            received = bytearray()
+            one.settimeout(10)
+            one.sendall(content[:1])
+            # More than the buffers on the way hold, so that the writer must wait for the reader.
+            import threading
+
+            sender = threading.Thread(target=one.sendall, args=(content[1:],))
+            sender.start()
+            while len(received) < len(content):
+                received += other.recv(1 << 20)
+            sender.join()
+    assert bytes(received) == content
+
+
+def test_nobody_to_lead_to_closes_the_connection(ends):
+    address, inside, _ = ends
+    inside.close()
+    with socket.create_connection(address, 10) as one:
+        assert one.recv(1) == b""
+
+
+def test_the_socket_stays_open_when_the_relay_stops():
+    with socket.create_server(("127.0.0.1", 0)) as outside, socket.create_server(("127.0.0.1", 0)) as inside:
+        for _ in range(2):
+            made = relay.Relay(outside, *inside.getsockname())
+            with socket.create_connection(outside.getsockname(), 10) as one:
+                inside.accept()[0].close()
+                assert one.recv(1) == b""
+            made.stop()

@@ -1,0 +1,170 @@
+"""Both ends of the tunnel, with an echo in place of the worker: who has the right certificate gets through, and nobody else."""
+
+import pathlib
+import shutil
+import socket
+import ssl
+import threading
+
+import pytest
+
+from pfrec import errors
+from tests.integration import silo_machines
+from tff_process.commands import certificates
+from tff_process.commands import worker as worker_lib
+from tff_process.silos import addresses, tunnel
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Certificates of an authority, and those of another one with the same names."""
+    parent = tmp_path_factory.mktemp("certificates")
+    certificates.make(parent / "ours", ["nl", "fr"])
+    certificates.make(parent / "theirs", ["nl"])
+    return parent
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(
+    scope="module", params=["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6"))]
+)
+def silo(request, made, tmp_path_factory):
+    """The address of nl's silo, which sends back what it is sent."""
+    with socket.create_server(("127.0.0.1", 0)) as worker, worker_lib.listen(request.param, 0) as listening:
+
+        def echo():
+            while True:
+                try:
+                    connection, _ = worker.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(connection.recv(100))
+
+        thread = threading.Thread(target=echo, daemon=True)
+        thread.start()
+        credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
+        log = tmp_path_factory.mktemp("logs") / "silo.log"
+        end = tunnel.Tunnel.of_silo(listening, credentials, worker.getsockname()[1], log)
+        yield addresses.join(*listening.getsockname()[:2])
+        assert end.running
+        end.stop()
+        worker.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def answer(silo, credentials, scenario, log):
+    """What comes back through the driver's end, and the reason that it gives where nothing does."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        end = tunnel.Tunnel.of_driver(listening, tunnel.Credentials.read(credentials), silo, scenario, log)
+        try:
+            with socket.create_connection(listening.getsockname(), 10) as connection:
+                connection.sendall(b"hello")
+                try:
+                    return connection.recv(100), end.reason()
+                except OSError:
+                    return b"", end.reason()
+        finally:
+            end.stop()
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+def test_the_driver_reaches_the_silo(made, silo, tmp_path):
+    assert answer(silo, made / "ours" / "driver", "nl", tmp_path / "log")[0] == b"hello"
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+@pytest.mark.parametrize(
+    ("party", "scenario"),
+    [
+        ("theirs/driver", "nl"),  # Another authority's driver, which the silo refuses, and which refuses the silo.
+        ("ours/silo-fr", "nl"),  # A silo of ours that plays the driver.
+        ("ours/driver", "fr"),  # The driver looks for fr, and nl answers.
+    ],
+)
+def test_nobody_else_does(made, silo, tmp_path, party, scenario):
+    received, reason = answer(silo, made / party, scenario, tmp_path / "log")
+    assert received == b""
+    assert reason
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+def test_the_silo_itself_refuses_who_does_not_check_it(made, silo):
+    """A client that accepts any server: without a certificate, with another authority's, with a silo's, or without TLS."""
+    host, port = addresses.parse(silo, place="")
+
+    def ask(party, version=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if version:
+            context.maximum_version = version
+        if party:
+            context.load_cert_chain(made / party / tunnel.CERTIFICATE, made / party / tunnel.KEY)
+        try:
+            with socket.create_connection((host, port), 10) as plain, context.wrap_socket(plain) as connection:
+                connection.sendall(b"hello")
+                return connection.recv(100)
+        except OSError:
+            return b""
+
+    assert ask("ours/driver") == b"hello"
+    for party in (None, "theirs/driver", "ours/silo-fr"):
+        assert ask(party) == b""
+    assert ask("ours/driver", ssl.TLSVersion.TLSv1_2) == b""
+    with socket.create_connection((host, port), 10) as plain:
+        plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        try:
+            said = plain.recv(100)
+        except ConnectionResetError:
+            said = b""
+        # At most TLS's own word for what it could not read.
+        assert len(said) <= 7
+
+
+@needs_openssl
+def test_certificates_may_be_added_and_are_not_replaced(tmp_path):
+    first = certificates.make(tmp_path / "c", ["nl"])
+    assert first == ["authority", "driver", "silo-nl"]
+    key = (tmp_path / "c" / "driver" / "key.pem").read_bytes()
+    assert certificates.make(tmp_path / "c", ["fr"]) == ["authority", "silo-fr"]
+    assert (tmp_path / "c" / "driver" / "key.pem").read_bytes() == key
+    for path in tmp_path.rglob("*key*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    with pytest.raises(errors.PfrecError, match=r"silo-fr: exists"):
+        certificates.make(tmp_path / "c", ["fr"])
+    with pytest.raises(errors.PfrecError, match="cannot be a directory's name"):
+        certificates.make(tmp_path / "c", ["a/b"])
+    with pytest.raises(errors.PfrecError, match="capitals"):
+        certificates.make(tmp_path / "c", ["de", "DE"])
+
+
+def test_a_missing_file_and_an_open_key_are_named(tmp_path):
+    for name in (tunnel.AUTHORITY, tunnel.CERTIFICATE):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(errors.PfrecError, match=r"key\.pem: no such file; make certificates with pfrec-certificates"):
+        tunnel.Credentials.read(tmp_path)
+    (tmp_path / tunnel.KEY).touch(0o644)
+    with pytest.raises(errors.PfrecError, match="others may read it; chmod 600 it"):
+        tunnel.Credentials.read(tmp_path)
+
+
+@silo_machines.needs_tunnel
+def test_certificates_that_are_none_end_in_stunnels_own_words(tmp_path):
+    for name in (tunnel.AUTHORITY, tunnel.CERTIFICATE, tunnel.KEY):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with pytest.raises(errors.PfrecError, match=r"stunnel did not start: .+; check the certificates"):
+            tunnel.Tunnel.of_silo(listening, tunnel.Credentials.read(tmp_path), 1, pathlib.Path(tmp_path / "log"))

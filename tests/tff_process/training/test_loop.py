@@ -1,0 +1,85 @@
+"""The loop over rounds, on a training whose AUC on `valid` is written down beforehand."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from pfrec import errors, metrics, run_directory
+from tff_process import plan
+from tff_process.process import federation
+from tff_process.runtime import options
+from tff_process.training import loop
+
+
+class Scripted:
+    """A training that comes to given AUCs, round by round; its state is the number of rounds done."""
+
+    def __init__(self, dataset, script):
+        self._shape = [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics.METRICS)]
+        self._script, self.done = script, 0
+
+    def train_round(self, number):
+        assert number == self.done
+        self.done += 1
+        return federation.RoundReport({}, {})
+
+    def evaluate(self, split):
+        values = np.zeros(self._shape)
+        for name, value in (("auc", self._script[self.done - 1]), ("rows", 4), ("positives", 2)):
+            values[:, :, metrics.METRICS.index(name)] = value
+        return values
+
+    def to_save(self):
+        return run_directory.RoundState({"done": np.int64(self.done)}, {}, {"versions": {}})
+
+    def restore(self, saved):
+        self.done = int(saved.server["done"])
+
+
+def summary(path, dataset, script, progress=lambda number, score: None, **settings):
+    """Trains, or goes on, to the script; the summary and the rounds whose AUC was written."""
+    asked = plan.Plan("local", **settings)
+    opened = path.exists()
+    run = run_directory.RunDirectory.read(path) if opened else run_directory.RunDirectory.create(path, {"scenarios": []})
+    made = loop._loop(asked, dataset, run, Scripted(dataset, script), options.Options(), progress)
+    with (path / "metrics.csv").open(newline="") as stream:
+        return made, sorted({int(row["round"]) for row in csv.DictReader(stream) if row["split"] == "valid"})
+
+
+@pytest.mark.parametrize(
+    ("patience", "best", "rounds"),
+    [(0, 6, 6), (1, 1, 2), (2, 4, 6), (3, 6, 6)],
+)
+def test_patience_ends_a_training_that_does_not_get_better(dataset, tmp_path, patience, best, rounds):
+    """It counts the rounds since the best one, and begins anew with every better one."""
+    script = [0.6, 0.5, 0.55, 0.7, 0.65, 0.8] if patience != 2 else [0.6, 0.5, 0.65, 0.7, 0.65, 0.6]
+    made, seen = summary(tmp_path / "run", dataset, script, rounds=6, patience=patience)
+    assert made["best_round"] == best
+    assert seen == list(range(1, rounds + 1))
+
+
+def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def kill(number, score):
+        if number == 3:
+            raise KilledError
+
+    script = [0.6, 0.5, 0.4, 0.9]
+    with pytest.raises(KilledError):
+        summary(tmp_path / "run", dataset, script, kill, rounds=4, patience=2)
+    made, seen = summary(tmp_path / "run", dataset, script, rounds=4, patience=2)
+    assert (made["best_round"], seen) == (1, [1, 2, 3])
+
+
+def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(dataset, tmp_path):
+    """A run of an older pfrec: its state has no score."""
+    summary(tmp_path / "run", dataset, [0.6, 0.7], rounds=2)
+    opened = run_directory.RunDirectory.read(tmp_path / "run")
+    state = opened.load(2)
+    meta = {key: value for key, value in state.meta.items() if key != "best_score"}
+    opened.commit(2, run_directory.RoundState(state.server, {}, meta))
+    with pytest.raises(errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"):
+        summary(tmp_path / "run", dataset, [0.6, 0.7, 0.8], rounds=3)

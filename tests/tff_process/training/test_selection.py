@@ -1,0 +1,69 @@
+"""What is chosen by on `valid`: values by hand, the plain mean as a limit, and that noise weighs little."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pfrec import metrics
+from tff_process.training import selection
+
+
+def _values(cells):
+    """float64 [scenarios, tasks, metrics] of (auc, rows, positives) each."""
+    made = np.full((len(cells), len(cells[0]), len(metrics.METRICS)), np.nan)
+    for s, tasks in enumerate(cells):
+        for t, cell in enumerate(tasks):
+            for name, value in zip(("auc", "rows", "positives"), cell):
+                made[s, t, metrics.METRICS.index(name)] = value
+    return made
+
+
+NAN = float("nan")
+
+
+def test_tasks_weigh_by_the_variance_of_their_auc():
+    # Of 3 and 1 positives among 4: variances 5 / 36 both, as the rarer class is 1 in both. Of 2 among 4: 5 / 48.
+    even = _values([[(0.8, 4, 3), (0.6, 4, 1)]])
+    assert selection.score(even) == pytest.approx(0.7)
+    first, second = 1 / (5 / 48 + 1e-4), 1 / (5 / 36 + 1e-4)
+    uneven = _values([[(0.8, 4, 2), (0.6, 4, 1)]])
+    assert selection.score(uneven) == pytest.approx((0.8 * first + 0.6 * second) / (first + second))
+
+
+def test_scenarios_weigh_the_same_whatever_their_size():
+    assert selection.score(_values([[(0.9, 10_000, 5_000)], [(0.5, 10, 5)]])) == pytest.approx(0.7)
+
+
+def test_with_many_rows_it_is_the_plain_mean():
+    assert selection.score(_values([[(0.8, 10**9, 10**8), (0.6, 10**8, 10**6)]])) == pytest.approx(0.7, abs=1e-4)
+
+
+def test_what_is_not_defined_does_not_count():
+    lacking = _values([[(0.8, 100, 50), (NAN, 100, 0)], [(NAN, 0, 0), (NAN, NAN, NAN)], [(0.6, 9, 3), (0.6, 9, 6)]])
+    assert selection.score(lacking) == pytest.approx(0.7)
+    assert np.isnan(selection.score(_values([[(NAN, 100, 0)], [(NAN, NAN, NAN)]])))
+
+
+def test_the_variance_is_that_of_scores_that_know_nothing():
+    """The assumed deviation, 1 / sqrt(weight) without the hundredth, beside a simulation."""
+    rng = np.random.default_rng(0)
+    positives, negatives = 12, 240
+    made = [
+        (np.argsort(np.argsort(rng.normal(size=positives + negatives)))[:positives] + 1).sum() for _ in range(20_000)
+    ]  # rank sums
+    aucs = (np.array(made) - positives * (positives + 1) / 2) / (positives * negatives)
+    assert np.var(aucs) == pytest.approx((positives + negatives + 1) / (12 * positives * negatives), rel=0.03)
+
+
+_CELL = st.integers(1, 10**6).flatmap(lambda p: st.tuples(st.floats(0.0, 1.0), st.integers(p + 1, 2 * 10**6), st.just(p)))
+
+
+@given(st.lists(st.lists(_CELL, min_size=2, max_size=2), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_it_lies_between_the_aucs_and_forgets_the_order(cells, random):
+    found = selection.score(_values(cells))
+    aucs = [cell[0] for tasks in cells for cell in tasks]
+    assert min(aucs) - 1e-9 <= found <= max(aucs) + 1e-9
+    shuffled = [list(reversed(tasks)) for tasks in cells]
+    random.shuffle(shuffled)
+    assert selection.score(_values(shuffled)) == pytest.approx(found, abs=1e-12)

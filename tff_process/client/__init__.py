@@ -1,0 +1,1 @@
+"""What does a client do in a round, and which variables does it have?"""

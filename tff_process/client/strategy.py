@@ -1,0 +1,88 @@
+"""What a client does in a round, where that is more than training what it received.
+
+A strategy is the client's half of an algorithm. It names the optimizers that it needs and what it keeps between rounds beside the plain
+private state; from both the process derives its types. Its `train` is pure TensorFlow on a `work_lib.ClientModel`.
+
+Whatever is to be evaluated, saved and exported is kept under the variables' own names: where a private state holds a value under the name
+of a variable it goes over the server's, in `work_lib.evaluate` as in `run_directory.RunDirectory.load_model` and in exports. So a
+strategy with a personal model has nothing else to do for it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from tff_process.client import variables
+from tff_process.client import work as work_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A float32 tensor that a client keeps between rounds, and that never leaves it.
+
+    Attributes:
+      name: in the private state.
+      shape: of it.
+      initial: the value that all its elements start with.
+      copy_of: the variable that it starts as a copy of; empty for none.
+    """
+
+    name: str
+    shape: "tuple[int, ...]"
+    initial: float = 0.0
+    copy_of: str = ""
+
+
+class Strategy:
+    """Plain training: nothing is kept but the private variables and the moments of one optimizer."""
+
+    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
+        """The names of the variables that each optimizer trains, by the prefix of its slots, which begins with `work_lib.OPTIMIZER`."""
+        return {work_lib.OPTIMIZER: [slot.name for slot in layout.slots if slot.trainable]}
+
+    def kept(self, layout: variables.Layout) -> "Sequence[Kept]":
+        """What is kept besides private variables and optimizers."""
+        del layout
+        return ()
+
+    def train(
+        self,
+        model: work_lib.ClientModel,
+        layout: variables.Layout,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
+        """One round; arguments and result as of `work_lib.train`."""
+        return work_lib.train(model, layout, settings, incoming, template, private, work)
+
+
+def personal_copies(layout: variables.Layout) -> "list[Kept]":
+    """A personal value of every shared variable, under the variable's own name: what is evaluated and exported."""
+    return [Kept(slot.name, slot.shape, copy_of=slot.name) for slot in layout.uploaded]
+
+
+def second_copies(slots: "Sequence[variables.Slot]", prefix: str) -> "list[Kept]":
+    """Copies of some variables for a second model, under names of their own."""
+    return [Kept(prefix + slot.name, slot.shape, copy_of=slot.name) for slot in slots]
+
+
+def of_variables(model: work_lib.ClientModel, private: work_lib.Values) -> work_lib.Values:
+    """What a private state holds of the model's variables, under their own names."""
+    return {name: value for name, value in private.items() if name in model.variables}
+
+
+def of_optimizers(private: work_lib.Values) -> work_lib.Values:
+    """What a private state holds of the optimizers."""
+    return under(private, work_lib.OPTIMIZER, keep=True)
+
+
+def under(private: work_lib.Values, prefix: str, keep: bool = False) -> work_lib.Values:
+    """What a private state holds under a prefix, by the names without it, or with `keep` by the names as they are."""
+    return {name if keep else name[len(prefix) :]: value for name, value in private.items() if name.startswith(prefix)}
+
+
+def prefixed(values: work_lib.Values, prefix: str) -> work_lib.Values:
+    """The values under names with a prefix."""
+    return {prefix + name: value for name, value in values.items()}

@@ -1,0 +1,330 @@
+"""What a client does in a round: pure TensorFlow, without TFF.
+
+All functions map tensors to tensors. The variables they use live in a `ClientModel` that the caller makes in the graph (or eagerly) where
+they run; every variable is loaded before it is used, so nothing stays in it from call to call.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
+
+import tensorflow as tf
+
+from pfrec import coarsening, evaluation, groups
+from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import pipeline, windows
+from pfrec.models import adam, precision, ranker
+from pfrec.models.mmoe import first_layer
+from tff_process.client import variables
+
+TEMPLATE, RECEIVED = "template", "received"
+OPTIMIZER = "optimizer"
+
+Values = Mapping[str, tf.Tensor]
+
+# Autograph rewrites what it meets, Keras included, which takes longer than tracing it. Only the loops over batches need it.
+_plain = tf.autograph.experimental.do_not_convert
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How a client trains.
+
+    Attributes:
+      batch_size: rows of a batch.
+      proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
+      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
+      lazy_adam: as of `adam.Adam`.
+      precision: of the large products of a step, see `models.precision`.
+    """
+
+    batch_size: int = 256
+    proximal: float = 0.0
+    anchor: str = TEMPLATE
+    lazy_adam: bool = False
+    precision: str = "float32"
+
+
+def make_optimizer(trainable: "list[tf.Variable]", learning_rate: Any, lazy: bool = False) -> adam.Adam:
+    """A client's optimizer of its trainable variables, in model order."""
+    return adam.Adam(trainable, learning_rate, lazy=lazy)
+
+
+def optimizer_slots(optimizer: adam.Adam, prefix: str = OPTIMIZER) -> "collections.OrderedDict[str, tf.Variable]":
+    """An optimizer's variables by the name that they have in a private state."""
+    return collections.OrderedDict((f"{prefix}/{i:04d}", slot) for i, slot in enumerate(optimizer.slots))
+
+
+class ClientModel:
+    """A client's model and optimizers, with their variables by name.
+
+    Args:
+      make_network: makes the network with its variables.
+      schema: of the rows.
+      learning_rate: of Adam, a number or a float32 scalar.
+      optimizers: the names of the variables that each optimizer trains, by the prefix of its slots in a private state; None for one
+        optimizer of all.
+      lazy_adam: as of `adam.Adam`.
+    """
+
+    def __init__(
+        self,
+        make_network: Callable[[], tf.keras.Model],
+        schema: schema_lib.Schema,
+        learning_rate: Any,
+        optimizers: "Optional[Mapping[str, Sequence[str]]]" = None,
+        lazy_adam: bool = False,
+    ) -> None:
+        self.schema = schema
+        self.network = make_network()
+        self.ranker = ranker.MultiTaskRanker(self.network, [task.name for task in schema.tasks])
+        self.tagged = groups.tag(self.network)
+        self.variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
+        self.trained = [item.name for item in self.tagged if item.variable.trainable]
+        self._trains = {OPTIMIZER: self.trained} if optimizers is None else optimizers
+        self.optimizers = {
+            prefix: make_optimizer([self.variables[name] for name in names], learning_rate, lazy_adam)
+            for prefix, names in self._trains.items()
+        }
+        self.slots = collections.OrderedDict(
+            item for prefix, optimizer in self.optimizers.items() for item in optimizer_slots(optimizer, prefix).items()
+        )
+
+    @_plain
+    def load(self, values: Values) -> None:
+        """Assigns variables and optimizer slots by name."""
+        for name, value in values.items():
+            (self.variables[name] if name in self.variables else self.slots[name]).assign(value)
+
+    @_plain
+    def read(self, names: "Sequence[str]") -> "collections.OrderedDict[str, tf.Tensor]":
+        """The present values of some variables."""
+        return collections.OrderedDict((name, self.variables[name].read_value()) for name in names)
+
+    @_plain
+    def apply(self, gradients: Values, prefix: str = OPTIMIZER) -> None:
+        """One step of an optimizer; a variable without a gradient gets zero."""
+        own = [(self.variables[name], gradients.get(name)) for name in self._trains[prefix]]
+        self.optimizers[prefix].apply([tf.zeros_like(variable) if g is None else g for variable, g in own])
+
+    @_plain
+    def private_state(self, layout: variables.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
+        """What stays with the client: its private variables and all optimizer slots."""
+        state = self.read([s.name for s in layout.joined(variables.PRIVATE)])
+        state.update((name, slot.read_value()) for name, slot in self.slots.items())
+        return state
+
+    @_plain
+    def upload(self, layout: variables.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
+        """What leaves the client: the variables of shared groups, by name."""
+        return self.read([s.name for s in layout.uploaded])
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientRound:
+    """What a round of training returns.
+
+    Attributes:
+      private: the client's next private state.
+      upload: values of the shared variables after training.
+      examples: float32 scalar, training rows of this round; of an epoch of less than a batch `coarsening.row_count`.
+      loss: float32 scalar, mean training loss over the steps of this round.
+    """
+
+    private: Any
+    upload: Any
+    examples: Any
+    loss: Any
+
+
+def train(
+    model: ClientModel,
+    layout: variables.Layout,
+    settings: TrainingSettings,
+    incoming: Values,
+    template: Values,
+    private: Values,
+    work: Values,
+) -> ClientRound:
+    """One round of local training.
+
+    Args:
+      model: the variables to work in.
+      layout: what of them leaves.
+      settings: how to train.
+      incoming: the client's values of the shared variables.
+      template: what of G, the server's consensus, the client's values are pulled towards: of the variables of `Algorithm.anchors`.
+      private: the client's private state.
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`). The seed is
+        the client's own, `pipeline.order_seed`.
+    """
+    anchors = anchors_of(layout, settings, incoming, template)
+
+    @tf.function
+    def loop() -> Any:
+        model.load(incoming)
+        model.load(private)
+        done = fit(model, settings, work, anchors)
+        return model.private_state(layout), model.upload(layout), done.examples, done.loss
+
+    return ClientRound(*loop())
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """What a pass over a round's batches came to.
+
+    Attributes:
+      examples, loss: as of `ClientRound`.
+      state: what the steps handed on.
+    """
+
+    examples: Any
+    loss: Any
+    state: Any
+
+
+def fit(
+    model: ClientModel,
+    settings: TrainingSettings,
+    work: Values,
+    anchors: Values,
+    prefix: str = OPTIMIZER,
+) -> Pass:
+    """Trains the model from where it stands, one step of the optimizer `prefix` a batch; for use inside a `tf.function`."""
+
+    @_plain
+    def step(batch: Any, state: Any) -> Any:
+        loss, slopes = gradients(model, settings, batch, anchors)
+        model.apply(slopes, prefix)
+        return loss, state
+
+    return over(model, settings, work, step, ())
+
+
+def over(
+    model: ClientModel,
+    settings: TrainingSettings,
+    work: Values,
+    step: Callable[[Any, Any], Any],
+    state: Any,
+) -> Pass:
+    """Goes over a round's batches with `step(batch, state) -> (loss, state)`; for use inside a `tf.function`.
+
+    Args:
+      model, settings, work: as of `train`.
+      step: called with each batch.
+      state: what the first step is given, a tuple of tensors.
+    """
+
+    @_plain
+    def counted(size: tf.Tensor) -> tf.Tensor:
+        # Whole batches are what the server asked for; an epoch that is a single smaller one would tell its exact number of rows.
+        return tf.where(size < settings.batch_size, coarsening.row_counts(size), size)
+
+    examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
+    seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
+    epoch_steps = work["epoch_steps"]
+    # Epochs, windows and batches are loops of the graph: what a dataset would have to set up in every call takes longer than a short round.
+    for epoch in tf.range(first // epoch_steps, (last - 1) // epoch_steps + 1):
+        start = epoch * epoch_steps
+        begin, end = tf.maximum(first - start, 0), tf.minimum(last - start, epoch_steps)
+        passed, rest = tf.zeros([], tf.int64), windows.no_rows(model.schema)
+        for number, records in iter(windows.read(work["shards"], seed, epoch)):
+            window = windows.Window.of(rest, records, model.schema, seed, epoch, number)
+            size, whole = window.batches(settings.batch_size, number, passed)
+            for place in tf.range(tf.maximum(begin - passed, 0), tf.minimum(end - passed, whole)):
+                batch = window.batch(place, size)
+                batch["dropout_seed"] = pipeline.dropout_seed(seed, start + passed + place)
+                loss, state = step(batch, state)
+                examples += tf.cast(counted(size), tf.float32)
+                loss_sum += loss
+                steps += 1.0
+            passed += whole
+            if passed >= end:
+                break
+            rest = window.after(whole, size)
+    return Pass(examples, loss_sum / tf.maximum(steps, 1.0), state)
+
+
+@_plain
+def gradients(
+    model: ClientModel, settings: TrainingSettings, batch: Any, anchors: Values
+) -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
+    """The loss of a batch, and the gradients of the loss with its proximal term by the names of the trained variables."""
+    with precision.products(settings.precision):
+        with tf.GradientTape() as tape:
+            with first_layer.expected_rows(settings.batch_size):
+                loss = model.ranker.compute_loss(batch, training=True)
+            objective = loss
+            for name, anchor in anchors.items():
+                distance = model.variables[name] - anchor
+                objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
+        slopes = tape.gradient(objective, [model.variables[name] for name in model.trained])
+    return loss, dict(zip(model.trained, slopes))
+
+
+def anchors_of(layout: variables.Layout, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
+    """What each pulled variable is pulled towards, by name."""
+    if not settings.proximal:
+        return {}
+    if settings.anchor == TEMPLATE:
+        return {slot.name: template[slot.name] for slot in layout.slots if slot.name in template}
+    return {slot.name: incoming[slot.name] for slot in layout.uploaded if slot.trainable}
+
+
+def count_ids(layout: variables.Layout, schema: schema_lib.Schema, shards: tf.Tensor) -> "collections.OrderedDict[str, tf.Tensor]":
+    """How often the rows of some shards hold each id of the shared tables, as coarse as `coarsening.id_counts` makes it.
+
+    Args:
+      layout: names the tables.
+      schema: of the rows.
+      shards: string [shards], paths.
+
+    Returns:
+      by the table's name, float32 [ids].
+    """
+    places = dict(zip((feature.name for feature in schema.categorical), schema.id_places))
+    counted = [slot for slot in layout.slots if slot.counts_rows]
+
+    @_plain
+    def occurrences(records: tf.Tensor) -> "tuple[tf.Tensor, ...]":
+        ids = pipeline.decode_blocks(records, schema)["categorical"]
+        return tuple(_occurrences(ids[:, places[slot.member]], slot.shape[0]) for slot in counted)
+
+    @tf.function
+    def count() -> "tuple[tf.Tensor, ...]":
+        totals = tuple(tf.zeros([slot.shape[0]], tf.int64) for slot in counted)
+        for records in iter(windows.lean(pipeline.evaluation_blocks(shards))):
+            totals = tuple(total + found for total, found in zip(totals, occurrences(records)))
+        return totals
+
+    # Without a table there is nothing to read for.
+    totals = count() if counted else ()
+    return collections.OrderedDict((slot.name, coarsening.id_counts(total)) for slot, total in zip(counted, totals))
+
+
+def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
+    """How often each row of a table stands among ids of any shape, int64 [rows]."""
+    flat = ids[:, 0] if ids.shape[1] == 1 else tf.boolean_mask(ids, tf.not_equal(ids, schema_lib.NO_VALUE))
+    return tf.ensure_shape(tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.int64), [rows])
+
+
+def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.Tensor) -> tf.Tensor:
+    """Metrics of the client's model on all rows of some shards.
+
+    What the private state holds under a variable's own name goes over what was received, as it does wherever a run's model is loaded.
+
+    Returns:
+      float64 [tasks, metrics], in the order of `metrics.METRICS`.
+    """
+    evaluator = evaluation.Evaluator(model.network, model.schema)
+
+    @tf.function
+    def run() -> tf.Tensor:
+        model.load(incoming)
+        model.load({name: value for name, value in private.items() if name in model.variables})
+        return evaluator(shards)
+
+    return run()

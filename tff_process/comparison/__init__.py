@@ -1,0 +1,1 @@
+"""How are algorithms held against each other?"""

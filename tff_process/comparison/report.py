@@ -1,0 +1,220 @@
+"""results.md and results.json: what a comparison found, and what each of its entries was given."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from pfrec.data.dataset import dataset as dataset_lib
+from tff_process import plan as plan_lib
+from tff_process.comparison import intervals, runs, standings
+
+# What of a plan's settings belongs to which algorithm; all else in a plan is common to all.
+_KNOBS = {
+    "pf_msmtrec": ("pf",),
+    "fedprox": ("fedprox_mu",),
+    "fedadam": ("rivals", "server_optimizer"),
+    "fedyogi": ("rivals", "server_optimizer"),
+}
+_COMMON = ("rounds", "patience", "local_epochs", "aggregations", "batch_size", "learning_rate", "participation", "model")
+
+
+def knobs(algorithm: str, plan: plan_lib.Plan) -> Any:
+    """The settings that an algorithm alone has, as plain data; empty for none."""
+    value: Any = plan.to_json()
+    for name in _KNOBS.get(algorithm, ("rivals", algorithm)):
+        value = value.get(name, {})
+    return value
+
+
+def to_json(
+    cells: "Sequence[runs.Cell]", plans: "Mapping[str, plan_lib.Plan]", dataset: dataset_lib.Dataset, target: Optional[float]
+) -> "dict[str, Any]":
+    """The content of results.json.
+
+    Args:
+      cells: of the comparison.
+      plans: of each entry, of any seed.
+      dataset: that all were trained on.
+      target: the AUC on `valid` whose cost in bytes is told.
+    """
+    rows = standings.standings(cells)
+    own, entries = standings.subject(rows), {}
+    for row in rows:
+        plan, cell = plans[row.entry], next(c for c in cells if c.entry.name == row.entry)
+        reached = standings.rounds_to(cells, row.entry, target) if target and standings.communicates(cells, row) else None
+        by_seed = {c.seed: c.auc for c in cells if c.entry.name == row.entry}
+        against = standings.difference(cells, own.entry, row.entry) if own and own.entry != row.entry else None
+        entries[row.entry] = {
+            "algorithm": row.algorithm,
+            "sharing": [list(rule) for rule in cell.entry.sharing],
+            "settings": dict(cell.entry.settings),
+            "leaves": list(cell.leaves),
+            "knobs": knobs(row.algorithm, plan),
+            "seeds": sorted(by_seed),
+            "test_auc": {
+                "mean": row.mean,
+                "deviation": _known(row.deviation),
+                "by_seed": [by_seed[seed] for seed in sorted(by_seed)],
+            },
+            "valid_auc": row.valid,
+            "speaks_for_its_algorithm": row.speaks,
+            "subject_minus_it": against and {"mean": against.mean, "half_width": _known(against.half_width)},
+            "seconds": row.seconds,
+            "round_bytes": row.round_bytes,
+            "rounds_to_target": reached,
+            "bytes_to_target": reached and row.round_bytes and reached * row.round_bytes,
+        }
+    given = [plan.to_json() for plan in plans.values()]
+    return {
+        "data": str(dataset.path),
+        "rows": {scenario: dataset.rows(scenario, "train") for scenario in dataset.scenarios},
+        "given_to_all": {name: given[0][name] for name in _COMMON if all(plan[name] == given[0][name] for plan in given)},
+        "subject": own and own.entry,
+        "target_valid_auc": target,
+        "entries": entries,
+    }
+
+
+def markdown(cells: "Sequence[runs.Cell]", dataset: dataset_lib.Dataset, target: Optional[float], tuned: str = "") -> str:
+    """The content of results.md; arguments as of `to_json`, and `tuned`, what all entries were tuned by."""
+    given = "No knob was tuned on these runs"
+    if tuned:
+        flag, _, values = tuned.partition("=")
+        given = f"Each chose its {flag} among {', '.join(values.split('|'))} by `valid` of the first seed"
+    rows = standings.standings(cells)
+    seeds = sorted({cell.seed for cell in cells})
+    lines = [
+        "# Comparison",
+        "",
+        f"Test AUC at the round that was best on `valid`; mean and standard deviation over {len(seeds)} seed{'s' * (len(seeds) != 1)}"
+        f" ({', '.join(map(str, seeds))}). All algorithms share splits, initial values, batch order, number of rounds and, where no rule stands "
+        f"behind a name, the policy of embeddings. {given}; `results.json` holds what each was given.",
+        "",
+        *_main_table(cells, rows),
+        "",
+        *_verdict(cells, rows),
+        "",
+        *_communication(cells, rows, target),
+        "",
+        *_smallest(cells, rows, dataset),
+        "",
+        *_by_scenario(cells, rows, dataset),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _main_table(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]") -> "list[str]":
+    own = standings.subject(rows)
+    against = f"{own.entry} minus it, 95% interval" if own else "difference"
+    lines = [
+        f"| algorithm | data leave the client | mean test AUC | deviation | {against} | seconds a run |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        found = standings.difference(cells, own.entry, row.entry) if own and row.entry != own.entry else None
+        name = row.entry if row.speaks else f"{row.entry} (another of its entries is ahead on `valid`)"
+        lines.append(
+            f"| {name} | {'no' if row.federated else 'yes'} | {row.mean:.4f} | {_number(row.deviation)} | {_interval(found)} | {row.seconds:.0f} |"
+        )
+    return lines
+
+
+def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]") -> "list[str]":
+    """The paired difference to the best rival, in words."""
+    own, rival = standings.subject(rows), standings.best_rival(rows)
+    if own is None or rival is None:
+        return []
+    found = standings.difference(cells, own.entry, rival.entry)
+    assert found is not None
+    if math.isnan(found.half_width):
+        judgement = "one seed says nothing of chance"
+    elif not found.excludes_zero:
+        judgement = "the interval holds zero"
+    else:
+        judgement = "ahead" if found.mean > 0 else "behind"
+    lines = [
+        f"Against the best federated rival, {rival.entry}, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
+    ]
+    closed = standings.gap_closed(rows)
+    if closed is not None:
+        lines.append(f"From local training to the pooled MMoE, which sees all rows, it goes {closed:.0%} of the way.")
+    return lines
+
+
+def _communication(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", target: Optional[float]) -> "list[str]":
+    talking = [row for row in rows if standings.communicates(cells, row)]
+    if not talking or target is None:
+        return []
+    lines = [
+        f"## Communication to a valid AUC of {target:.4f}",
+        "",
+        "| algorithm | MB a round, all clients, both ways | rounds | MB in all |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in talking:
+        reached, size = standings.rounds_to(cells, row.entry, target), (row.round_bytes or 0) / 1e6
+        total = "not reached" if reached is None else f"{reached * size:.3g}"
+        lines.append(f"| {row.entry} | {size:.3g} | {'-' if reached is None else reached} | {total} |")
+    return lines
+
+
+def _smallest(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset) -> "list[str]":
+    scenario = min(dataset.scenarios, key=lambda name: dataset.rows(name, "train"))
+    lines = [
+        f"## The smallest scenario, {scenario} ({dataset.rows(scenario, 'train')} training rows)",
+        "",
+        "| algorithm | mean test AUC over its tasks | deviation | minus local, 95% interval |",
+        "| --- | --- | --- | --- |",
+    ]
+
+    def value(cell: runs.Cell) -> Optional[float]:
+        return standings.scenario_auc(cell, scenario)
+
+    alone = standings.of_algorithm(rows, "local")
+    for row in rows:
+        found = [value(cell) for cell in cells if cell.entry.name == row.entry]
+        known = [auc for auc in found if auc is not None]
+        against = standings.difference(cells, row.entry, alone.entry, value) if alone and row.entry != alone.entry else None
+        mean, deviation = _mean(known)
+        lines.append(f"| {row.entry} | {mean} | {deviation} | {_interval(against)} |")
+    return lines
+
+
+def _by_scenario(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset) -> "list[str]":
+    pairs = [(scenario, task.name) for scenario in dataset.scenarios for task in dataset.schema.tasks]
+    lines = [
+        "## By scenario and task",
+        "",
+        "| algorithm | " + " | ".join(f"{scenario} {task}" for scenario, task in pairs) + " |",
+        "| --- |" + " --- |" * len(pairs),
+    ]
+    for row in rows:
+        texts = []
+        for scenario, task in pairs:
+            found = [standings.cell_auc(cell, scenario, task) for cell in cells if cell.entry.name == row.entry]
+            mean, deviation = _mean([auc for auc in found if auc is not None])
+            texts.append(mean if deviation == "-" else f"{mean} ± {deviation}")
+        lines.append(f"| {row.entry} | " + " | ".join(texts) + " |")
+    return lines
+
+
+def _mean(values: "Sequence[float]") -> "tuple[str, str]":
+    if not values:
+        return "one class", "-"
+    return f"{np.mean(values):.4f}", f"{np.std(values, ddof=1):.4f}" if len(values) > 1 else "-"
+
+
+def _interval(found: Optional[intervals.Interval]) -> str:
+    if found is None:
+        return "-"
+    return f"{found.mean:+.4f}" if math.isnan(found.half_width) else f"{found.mean:+.4f} ± {found.half_width:.4f}"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _known(value: float) -> Optional[float]:
+    return None if math.isnan(value) else value

@@ -1,0 +1,167 @@
+"""Many algorithms on the same splits and seeds, cell by cell: the runs, and what is known of each."""
+
+import contextlib
+import csv
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, Optional
+
+import numpy as np
+
+from pfrec import errors, files, metrics
+from pfrec.data.dataset import dataset as dataset_lib
+from tff_process import plan as plan_lib
+from tff_process.comparison import entries as entries_lib
+from tff_process.runtime import options as options_lib
+from tff_process.training import loop, selection
+
+HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
+_METRICS = ("auc", "gauc", "logloss", "ece")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A finished run of a comparison.
+
+    Attributes:
+      entry: what was run.
+      seed: with which.
+      summary: the content of its summary.json.
+      valid: `selection.score` after each round.
+      round_bytes: what crosses the wire in a round, both ways, all clients that take part; None where rows themselves leave (pooled).
+      leaves: the variable groups that leave a client.
+    """
+
+    entry: entries_lib.Entry
+    seed: int
+    summary: Mapping[str, Any]
+    valid: "tuple[float, ...]" = ()
+    round_bytes: Optional[int] = None
+    leaves: "tuple[str, ...]" = ()
+
+    @property
+    def auc(self) -> float:
+        """Mean test AUC over scenario-task pairs.
+
+        Raises:
+          PfrecError: where it is defined nowhere.
+        """
+        if self.summary["mean_auc"] is None:
+            raise errors.PfrecError(
+                "no scenario's test split holds both classes of any task; AUC is not defined, convert with more rows"
+            )
+        return float(self.summary["mean_auc"])
+
+    @property
+    def best_valid(self) -> float:
+        """`selection.score` at the chosen round."""
+        return self.valid[self.summary["best_round"] - 1]
+
+
+def compare(
+    planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]",
+    dataset: dataset_lib.Dataset,
+    output: pathlib.Path,
+    *,
+    options: options_lib.Options = options_lib.Options(),
+    progress: "Callable[[entries_lib.Entry, plan_lib.Plan], contextlib.AbstractContextManager[loop.Progress]]",
+) -> "list[Cell]":
+    """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`; an interrupted one continues.
+
+    The runtime keeps what it traced and compiled for as long as one entry follows upon another that differs in its seed or its learning
+    rate alone, so such entries and the seeds of one had best stand together.
+
+    Returns:
+      the cells, in the order of the plans.
+
+    Raises:
+      PfrecError: where a run there was made by another plan or on other data.
+    """
+    cells = []
+    for entry, plan in planned:
+        run = run_path(output, entry, plan.seed)
+        if not (run / "summary.json").exists():
+            with progress(entry, plan) as report:
+                loop.train(plan, dataset, run, resume=True, options=options, progress=report)
+        else:
+            loop.check_same(run, plan, dataset)
+        cells.append(read(run, entry, plan, len(dataset.scenarios)))
+    return cells
+
+
+def run_path(output: pathlib.Path, entry: entries_lib.Entry, seed: int) -> pathlib.Path:
+    """Where a cell's run directory is."""
+    return output / "runs" / entry.directory / f"seed_{seed}"
+
+
+def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clients: int) -> Cell:
+    """The cell of a finished run.
+
+    Args:
+      run: its directory.
+      entry, plan: what was run.
+      clients: how many there are.
+
+    Raises:
+      PfrecError: where a file is missing or damaged.
+    """
+    remedy = f"remove {run} to train it again"
+    summary = files.read_json(run / "summary.json", remedy=remedy)
+    valid = _valid_scores(run / "metrics.csv")
+    path = run / "privacy_manifest.json"
+    if not path.exists():
+        return Cell(entry, plan.seed, summary, valid)
+    manifest = files.read_json(path, remedy=remedy)
+    present = max(1, round(plan.participation * clients))
+    leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
+    exchanges = present * manifest["aggregations_per_round"]
+    return Cell(entry, plan.seed, summary, valid, exchanges * (manifest["upload_bytes"] + manifest["download_bytes"]), leaves)
+
+
+def _valid_scores(path: pathlib.Path) -> "tuple[float, ...]":
+    """`selection.score` after each round, of a metrics.csv."""
+    by_round: dict[int, dict[tuple[str, str], dict[str, float]]] = {}
+    with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["split"] == "valid":
+                pair = by_round.setdefault(int(row["round"]), {}).setdefault((row["scenario"], row["task"]), {})
+                pair[row["metric"]] = float(row["value"] or "nan")
+    return tuple(selection.score(_values(by_round[number])) for number in sorted(by_round))
+
+
+def _values(pairs: "Mapping[tuple[str, str], Mapping[str, float]]") -> np.ndarray:
+    """float64 [scenarios, tasks, metrics], NaN where there is none."""
+    scenarios, tasks = (list(dict.fromkeys(names)) for names in zip(*pairs))
+    return np.array(
+        [[[pairs.get((s, t), {}).get(name, float("nan")) for name in metrics.METRICS] for t in tasks] for s in scenarios],
+        np.float64,
+    )
+
+
+def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any]]":
+    """The rows of results.csv; a metric that is not defined has an empty value."""
+    rows: list[tuple[str, int, str, str, str, Any]] = []
+    for cell in cells:
+        name, seed, summary = cell.entry.name, cell.seed, cell.summary
+        for scenario, tasks in summary["test"].items():
+            for task, values in tasks.items():
+                rows += [(name, seed, scenario, task, m, "" if values[m] is None else values[m]) for m in _METRICS]
+        rows.append((name, seed, "", "", "mean_auc", "" if summary["mean_auc"] is None else summary["mean_auc"]))
+        rows.append((name, seed, "", "", "valid_auc", cell.best_valid))
+        rows.append((name, seed, "", "", "round_bytes", "" if cell.round_bytes is None else cell.round_bytes))
+        rows.append((name, seed, "", "", "train_seconds", summary["wall_seconds"]))
+    return rows
+
+
+def prepare(output: pathlib.Path) -> None:
+    """Checks that `output` is new, empty, or a comparison that was begun.
+
+    Raises:
+      PfrecError: where it holds something else.
+    """
+    if not (output / "runs").is_dir():
+        files.require_empty(output)
+    for leftover in output.glob(f"{files.TEMPORARY_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)

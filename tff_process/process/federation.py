@@ -1,0 +1,243 @@
+"""Federated training of a run: the loop around the process."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from pfrec import coarsening, errors, groups, run_directory
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline
+from pfrec.models.mmoe import mmoe
+from tff_process import plan as plan_lib
+from tff_process.algorithms import base, registry
+from tff_process.client import variables, work
+from tff_process.process import computations, joining
+
+OD = collections.OrderedDict
+
+NAMED_PARTS = ("common", "personal", "template", "extra", "row_counts")
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundReport:
+    """What is known of a round of training.
+
+    Attributes:
+      loss: mean training loss by scenario present.
+      diagnostics: what the algorithm says of its aggregation, by name.
+      refused: why the server refused a scenario's update.
+      skipped: why a scenario missed the round though it was to take part.
+      clipped: the factor that a scenario's update was scaled by.
+      applied: whether the server's state changed.
+    """
+
+    loss: Mapping[str, float]
+    diagnostics: Mapping[str, np.ndarray]
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    clipped: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    applied: bool = True
+
+
+def whole_round(stretches: "Sequence[RoundReport]") -> RoundReport:
+    """The report of a round from those of its stretches: mean losses, the last diagnostics, and everything that was refused or skipped."""
+    losses: dict[str, list[float]] = {}
+    for report in stretches:
+        for scenario, loss in report.loss.items():
+            losses.setdefault(scenario, []).append(loss)
+    merged = {
+        name: {scenario: value for report in stretches for scenario, value in getattr(report, name).items()}
+        for name in ("refused", "skipped", "clipped")
+    }
+    applied = [report for report in stretches if report.applied]
+    return RoundReport(
+        loss={scenario: float(np.mean(values)) for scenario, values in losses.items()},
+        diagnostics=(applied or stretches)[-1].diagnostics,
+        applied=bool(applied),
+        **merged,
+    )
+
+
+class Federation:
+    """What every runtime knows of a run: who takes part when, with which work, and the model's variables.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios; scenario i is client i.
+
+    Attributes:
+      algorithm: the algorithm, with the plan's sharing rules applied.
+      tagged: the variables of the client model.
+      layout: the same as data, under the algorithm's policy.
+      stretches: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_stretch`: as many as
+        the plan's `aggregations`, fewer where a client has fewer batches, one where nothing is shared.
+    """
+
+    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        self.plan, self.dataset = plan, dataset
+        steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
+        aggregations = min(plan.aggregations, *steps)  # as many as there are: the algorithm reckons with what lies between them
+        algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, dataclasses.replace(plan, aggregations=aggregations))
+        self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
+        for feature in dataset.schema.categorical:
+            if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(f"embedding/{feature.name}"):
+                raise errors.PfrecError(
+                    f"embedding/{feature.name} is to be shared, but its ids mean something else at every client (local_vocabulary); "
+                    f"add embedding/{feature.name}=private after the rule that shares it"
+                )
+        network = mmoe.build(dataset.schema, plan.model, plan.seed)
+        self.tagged = groups.tag(network)
+        self.layout = variables.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
+        self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        if plan.init_from:
+            self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
+        for item in self.algorithm.client.kept(self.layout):
+            # A copy of a variable starts as the variable does.
+            first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
+            self._initial.setdefault(item.name, first)
+        self._participations = [0] * len(dataset.scenarios)
+        self.stretches = aggregations if self.layout.uploaded else 1
+
+    def train_round(self, round_number: int) -> RoundReport:
+        """Trains round `round_number` (from 0): its stretches in turn."""
+        first = round_number * self.stretches
+        return whole_round([self.train_stretch(number) for number in range(first, first + self.stretches)])
+
+    def train_stretch(self, number: int) -> RoundReport:
+        """Trains stretch `number`, counted from 0 over all rounds, and aggregates it; absent clients keep what they have."""
+        raise NotImplementedError("each runtime has its own")
+
+    def _process_arguments(self) -> "tuple[Any, ...]":
+        """The arguments of `computations.parts` and `computations.build`."""
+        plan, dataset = self.plan, self.dataset
+        settings = work.TrainingSettings(
+            plan.batch_size, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam, plan.precision
+        )
+
+        def make_network() -> Any:
+            return mmoe.build(dataset.schema, plan.model, plan.seed)
+
+        withheld = plan_lib.LOSS in plan.withhold
+        return self.algorithm, self.layout, dataset.schema, make_network, settings, self._initial, len(dataset.scenarios), withheld
+
+    @property
+    def counts_ids(self) -> bool:
+        """Whether clients are asked how often they hold the ids of shared tables, which they are once a run."""
+        return plan_lib.ROW_COUNTS not in self.plan.withhold and any(slot.counts_rows for slot in self.layout.slots)
+
+    def participants(self, round_number: int) -> "list[int]":
+        """The clients of a round, ascending; a function of the seed and the round."""
+        clients = len(self.dataset.scenarios)
+        count = max(1, round(self.plan.participation * clients))
+        chosen = np.random.default_rng([self.plan.seed, round_number]).permutation(clients)[:count]
+        return sorted(int(i) for i in chosen)
+
+    def _work(self, client: int) -> "OD[str, Any]":
+        steps, epoch_steps = self._steps(client)
+        rounds, stretch = divmod(self._participations[client], self.stretches)
+        first, last = (part * steps // self.stretches for part in (stretch, stretch + 1))
+        return OD(
+            shards=self._shards(client, "train"),
+            seed=np.int64(self.plan.seed),
+            first_step=np.int64(rounds * steps + first),
+            steps=np.int64(last - first),
+            epoch_steps=np.int64(epoch_steps),
+            learning_rate=np.float32(self.plan.learning_rate),
+        )
+
+    def _steps(self, client: int) -> "tuple[int, int]":
+        """A client's batches in a round, and in an epoch."""
+        # As many as a silo says that it has: the same rows make the same run wherever they are.
+        rows = coarsening.row_count(self.dataset.rows(self.dataset.scenarios[client], "train"))
+        epoch = pipeline.steps_per_epoch(rows, self.plan.batch_size)
+        return max(1, round(self.plan.local_epochs * epoch)), epoch
+
+    def _shards(self, client: int, split: str) -> np.ndarray:
+        return np.array(self.dataset.shards(self.dataset.scenarios[client], split), dtype=object)
+
+    def _serves(self, client: int) -> np.ndarray:
+        scenario = self.dataset.scenarios[client]
+        return np.array([self.dataset.observed(scenario, "train", t.name) > 0 for t in self.dataset.schema.tasks], np.float32)
+
+
+class FederatedTraining(Federation):
+    """The reference runtime: one pure computation a round, in the current TFF context, with all state in and out.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios; scenario i is client i.
+
+    Attributes:
+      process: the TFF computations.
+    """
+
+    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        super().__init__(plan, dataset)
+        self.process = computations.build(*self._process_arguments())
+        self._private_type = self.process.iterative.next.type_signature.parameter[1].member["private"]
+        self._state = self.process.iterative.initialize()
+        self._private = [self._initial_private() for _ in dataset.scenarios]
+        if self.counts_ids:
+            counting = [OD(client_id=np.int32(i), shards=self._shards(i, "train")) for i in range(len(dataset.scenarios))]
+            self._state = self.process.count(self._state, counting)
+
+    def train_stretch(self, number: int) -> RoundReport:
+        present = self.participants(number)
+        clients = [
+            OD(
+                client_id=np.int32(i),
+                private=self._private[i],
+                secret=pipeline.simulated_secret(self.plan.seed, i),
+                work=self._work(i),
+                serves=self._serves(i),
+            )
+            for i in present
+        ]
+        self._state, returned, report = self.process.iterative.next(self._state, clients)
+        for client, private in zip(present, returned):
+            self._private[client] = private
+            self._participations[client] += 1
+        losses = {self.dataset.scenarios[i]: float(report["loss"][i]) for i in present}
+        return RoundReport(losses, dict(report["diagnostics"]))
+
+    def evaluate(self, split: str) -> np.ndarray:
+        """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]."""
+        clients = [
+            OD(client_id=np.int32(i), private=self._private[i], shards=self._shards(i, split))
+            for i in range(len(self.dataset.scenarios))
+        ]
+        return self.process.evaluate(self._state, clients)
+
+    def to_save(self) -> run_directory.RoundState:
+        """All state, for `restore`."""
+        server = {"round": self._state["round"]}
+        for name in NAMED_PARTS:
+            server.update({f"{name}/{key}": value for key, value in self._state[name].items()})
+        clients = dict(zip(self.dataset.scenarios, self._private))
+        return run_directory.RoundState(server, clients, {"participations": self._participations})
+
+    def restore(self, saved: run_directory.RoundState) -> None:
+        """Continues from a saved round."""
+        state_type = self.process.iterative.state_type.member
+
+        def part(name: str) -> "OD[str, np.ndarray]":
+            return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(state_type[name]))
+
+        self._state = OD(round=saved.server["round"], **{name: part(name) for name in NAMED_PARTS})
+        self._private = [
+            OD((name, saved.clients[scenario][name]) for name, _ in tff.structure.to_elements(self._private_type))
+            for scenario in self.dataset.scenarios
+        ]
+        self._participations = list(saved.meta["participations"])
+
+    def _initial_private(self) -> "OD[str, np.ndarray]":
+        # Optimizer slots start at zero, as `adam.Adam` says.
+        return OD(
+            (name, self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype))
+            for name, kind in tff.structure.to_elements(self._private_type)
+        )

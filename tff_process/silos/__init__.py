@@ -1,0 +1,1 @@
+"""How is a scenario on its own machine reached and kept?"""

@@ -1,0 +1,173 @@
+"""The directory of one silo: what is in it, what of it the driver may know, and what is removed from it.
+
+CLIENT/data/                            what pfrec-convert wrote of this silo's one scenario: dataset.json, NL/schema.json, NL/train-*.tfrecord, ...
+CLIENT/secret                           16 random bytes of this silo's own, of which the order of its rows follows; never leaves it
+CLIENT/silo.json                        what a driver is told of it, and no more; written by pfrec-worker from the data
+CLIENT/runs/ID/round_00007/             the private state after round 7 of the training ID; written by the client's own computation
+CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after that round, of the training's best round
+CLIENT/runs/ID/keep.json                the rounds that the training still needs; pfrec-worker removes the others
+CLIENT/runs/ID/refused/                 why the server refused an update
+CLIENT/client.json                      the last finished training, which pfrec-export --client_dir exports
+CLIENT/logs/                            of the worker and the tunnel
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pfrec import coarsening, errors, files
+from pfrec.data import schema as schema_lib
+from pfrec.data import splits
+from pfrec.data.dataset import dataset as dataset_lib
+
+DATA, RUNS, LOGS = "data", "runs", "logs"
+FACTS, CLIENT, KEEP, SECRET = "silo.json", "client.json", "keep.json", "secret"
+SECRET_BYTES = 16
+FORMAT_VERSION = 1
+_LOCK = ".lock"
+_ROUND = re.compile(r"round_(\d{5,})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """All that a driver is told of a silo before it trains: the least that it needs to plan a round.
+
+    Attributes:
+      scenario: which one it serves.
+      schema: of its rows, the agreed one.
+      train_rows: rows of its training split, of which steps per epoch follow, to two significant digits (`coarsening.row_count`).
+      tasks: those with observed labels in its training rows.
+      shards: by split, paths of its shards relative to the client directory; the data stay there.
+    """
+
+    scenario: str
+    schema: schema_lib.Schema
+    train_rows: int
+    tasks: "tuple[str, ...]"
+    shards: "Mapping[str, tuple[str, ...]]"
+
+    def to_json(self) -> "dict[str, Any]":
+        """Plain data for silo.json."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "scenario": self.scenario,
+            "schema": self.schema.to_json(),
+            "shards": {split: list(names) for split, names in self.shards.items()},
+            "tasks": list(self.tasks),
+            "train_rows": self.train_rows,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, *, place: str) -> "Facts":
+        """The inverse of `to_json`.
+
+        Raises:
+          PfrecError: where it is of another version or not a silo's.
+        """
+        version = value.get("format_version") if isinstance(value, dict) else None
+        if version != FORMAT_VERSION:
+            raise errors.PfrecError(
+                f"{place}: facts of format version {version}, this pfrec reads {FORMAT_VERSION}; use the same pfrec there"
+            )
+        try:
+            return cls(
+                scenario=str(value["scenario"]),
+                schema=schema_lib.Schema.from_json(value["schema"], place=place),
+                train_rows=int(value["train_rows"]),
+                tasks=tuple(value["tasks"]),
+                shards={split: tuple(value["shards"][split]) for split in splits.SPLITS},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.PfrecError(f"{place}: not a silo's facts ({error!r}); use the same pfrec there") from error
+
+
+def prepare(directory: pathlib.Path) -> Facts:
+    """Verifies a silo's data and writes what a driver may know of them.
+
+    Raises:
+      PfrecError: where there are no data of exactly one scenario, they are damaged, or the directory cannot be written.
+    """
+    data = dataset_lib.Dataset.open(directory / DATA)
+    if len(data.scenarios) != 1:
+        raise errors.PfrecError(
+            f"{data.path}: holds the scenarios {', '.join(data.scenarios)}; a silo has one, convert its rows alone into {data.path}"
+        )
+    data.verify()
+    (scenario,) = data.scenarios
+    facts = Facts(
+        scenario=scenario,
+        schema=data.schema,
+        train_rows=coarsening.row_count(data.rows(scenario, "train")),
+        tasks=tuple(task.name for task in data.schema.tasks if data.observed(scenario, "train", task.name)),
+        shards={split: tuple(os.path.relpath(path, directory) for path in data.shards(scenario, split)) for split in splits.SPLITS},
+    )
+    for name in (RUNS, LOGS):
+        with files.readable_errors(directory / name):
+            (directory / name).mkdir(exist_ok=True)
+    _make_secret(directory / SECRET)
+    files.write_json(directory / FACTS, facts.to_json())
+    return facts
+
+
+def _make_secret(path: pathlib.Path) -> None:
+    """Makes the silo's secret where there is none yet, readable by its owner alone."""
+    with files.readable_errors(path):
+        if path.exists():
+            if path.stat().st_size != SECRET_BYTES:
+                raise errors.PfrecError(
+                    f"{path}: holds {path.stat().st_size} bytes, not {SECRET_BYTES}; remove it, and a new one is made"
+                )
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(SECRET_BYTES))
+
+
+class Lock:
+    """Held by the one worker that serves a client directory, until its process ends.
+
+    Args:
+      directory: the client directory.
+
+    Raises:
+      PfrecError: where another one holds it.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        with files.readable_errors(directory):
+            self._file = (directory / _LOCK).open("a")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise errors.PfrecError(f"{directory}: another pfrec-worker serves it; end that one first") from None
+
+    def release(self) -> None:
+        """Lets another one serve it."""
+        self._file.close()
+
+
+def kept(versions: Sequence[int]) -> str:
+    """The content of keep.json."""
+    return files.json_text({"keep": sorted(set(versions))})
+
+
+def remove_old(directory: pathlib.Path) -> None:
+    """Removes from each training of a client directory the rounds that it no longer needs, those after the last needed one excepted.
+
+    A round after the last needed one may be under way. A file that is just being written does not count yet.
+    """
+    for path in directory.glob(f"{RUNS}/*/{KEEP}"):
+        try:
+            keep = {int(number) for number in json.loads(path.read_text(encoding="utf-8"))["keep"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for old in path.parent.iterdir():
+            match = _ROUND.fullmatch(old.name)
+            if match and keep and int(match.group(1)) not in keep and int(match.group(1)) < max(keep):
+                shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""Keeps a silo's worker and the way to it running: what ends or hangs is started again."""
+
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Optional, Union
+
+from pfrec import errors
+from tff_process.runtime import worker_process
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import relay, tunnel
+
+_LOOK_SECONDS, _TIDY_SECONDS, _ASK_SECONDS, _START_SECONDS = 0.1, 2.0, 5.0, 60.0
+# An HTTP/2 client's greeting with empty settings: a server that is alive greets back.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+class Service:
+    """A worker on a port that only this machine reaches, and a tunnel's end or a relay that leads to it.
+
+    Use it from the main thread, see `child`.
+
+    Args:
+      directory: the client directory.
+      listening: the socket that the driver's connections come to.
+      credentials: of this silo for its end of the tunnel; None to relay in plain.
+      port: of the worker itself.
+      hang_seconds: a worker that greets nobody for so long is ended and started again.
+      say: takes a line on what happened.
+
+    Raises:
+      PfrecError: where the worker or the tunnel does not start.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        listening: socket.socket,
+        credentials: Optional[tunnel.Credentials],
+        port: int,
+        hang_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._directory, self._listening, self._credentials = directory, listening, credentials
+        self._port, self._hang_seconds, self._say = port, hang_seconds, say
+        self._answered = time.monotonic()
+        self._stop = threading.Event()
+        self._worker = self._start_worker()
+        try:
+            self._way = self._start_way()
+        except BaseException:
+            self._worker.stop()
+            raise
+
+    def run(self) -> None:
+        """Returns when `stop` was called, with everything ended."""
+        threading.Thread(target=self._ask, name="ask", daemon=True).start()
+        tidied = 0.0
+        try:
+            while not self._stop.wait(_LOOK_SECONDS):
+                if not self._worker.running:
+                    self._again("the worker ended")
+                elif time.monotonic() - self._answered > self._hang_seconds:
+                    self._worker.kill()
+                    self._again(f"the worker did not answer for {self._hang_seconds:g} s")
+                if isinstance(self._way, tunnel.Tunnel) and not self._way.running:
+                    self._say("the tunnel ended; starting it again")
+                    self._way = self._start_way()
+                if time.monotonic() - tidied > _TIDY_SECONDS:
+                    silo_directory.remove_old(self._directory)
+                    tidied = time.monotonic()
+        finally:
+            self._way.stop()
+            self._worker.stop()
+
+    def stop(self) -> None:
+        """Makes `run` return; may be called by a signal's handler."""
+        self._stop.set()
+
+    def _again(self, reason: str) -> None:
+        self._say(f"{reason}; starting it again")
+        self._worker = self._start_worker()
+
+    def _start_worker(self) -> worker_process.WorkerProcess:
+        log = self._directory / silo_directory.LOGS / "worker.log"
+        process = worker_process.WorkerProcess(log, port=self._port, directory=self._directory)
+        deadline = time.monotonic() + _START_SECONDS
+        while not greets(self._port, timeout=1.0):
+            if not process.running or time.monotonic() > deadline:
+                process.stop()
+                raise errors.PfrecError(f"the worker did not start; its messages are in {log}")
+            time.sleep(0.05)
+        self._answered = time.monotonic()
+        return process
+
+    def _start_way(self) -> "Union[tunnel.Tunnel, relay.Relay]":
+        if self._credentials is None:
+            return relay.Relay(self._listening, "127.0.0.1", self._port)
+        log = self._directory / silo_directory.LOGS / "tunnel.log"
+        return tunnel.Tunnel.of_silo(self._listening, self._credentials, self._port, log)
+
+    def _ask(self) -> None:
+        while not self._stop.wait(min(_ASK_SECONDS, self._hang_seconds / 4)):
+            if greets(self._port, timeout=self._hang_seconds):
+                self._answered = time.monotonic()
+
+
+def greets(port: int, timeout: float) -> bool:
+    """Whether a server of HTTP/2 on this machine's port greets within `timeout` seconds."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+            connection.sendall(_GREETING)
+            return bool(connection.recv(1))
+    except OSError:
+        return False

@@ -1,0 +1,210 @@
+"""Training over silos: each scenario's worker runs on a machine of its own, where its data and private state stay."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow_federated as tff
+
+from pfrec import errors, files, run_directory
+from pfrec.data import splits
+from pfrec.data.dataset import dataset as dataset_lib
+from tff_process import plan as plan_lib
+from tff_process.runtime import clients as clients_lib
+from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import guard, remote, resident, state_files
+from tff_process.runtime import options as options_lib
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import host as silo_host
+from tff_process.silos import tunnel
+
+_log = logging.getLogger(__name__)
+
+
+def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Dataset:
+    """What the silos say of themselves, as a dataset whose files are in the silos.
+
+    Of its counts only the training rows, and which tasks have labels at all, are known here.
+
+    Args:
+      options: with the silos' addresses.
+      beside: a path in whose parent temporary files may be.
+
+    Raises:
+      PfrecError: where a silo cannot be reached, serves another scenario, or has another schema than the others.
+    """
+    credentials = tunnel.to_silos(options.workers, options.tls)
+    read = tff.backends.native.desugar_and_transform_to_native(state_files.text_reader())
+    facts = []
+    with silo_host.sockets(beside.parent) as sockets:
+        logs = sockets.directory
+        for scenario, host in _hosts(options, credentials, sockets, logs).items():
+            try:
+                host.up()
+                there = host.remote
+                path = there.send(silo_directory.FACTS, tff.TensorType(np.str_))
+                text = np.asarray(there.fetch(there.call(read, path))).item()
+                found = silo_directory.Facts.from_json(json.loads(text), place=host.name)
+            except (ValueError, remote.WorkError) as error:
+                raise errors.PfrecError(
+                    f"{host.name} does not say what it serves ({error}); start pfrec-worker there anew"
+                ) from error
+            finally:
+                host.down()
+            if found.scenario != scenario:
+                raise errors.PfrecError(f"{host.name} serves scenario {found.scenario!r}; correct --workers")
+            facts.append(found)
+    return agreed(facts)
+
+
+def agreed(facts: "Sequence[silo_directory.Facts]") -> dataset_lib.Dataset:
+    """The dataset that silos hold together.
+
+    Raises:
+      PfrecError: where their schemas differ.
+    """
+    first = facts[0]
+    for other in facts[1:]:
+        if other.schema != first.schema:
+            difference = dataset_lib.first_difference(first.schema.to_json(), other.schema.to_json())
+            raise errors.PfrecError(
+                f"the schemas of the silos of {first.scenario!r} and {other.scenario!r} differ: {difference}; convert both with the same schema"
+            )
+
+    def counts(one: silo_directory.Facts, split: str) -> dataset_lib.Counts:
+        known = one.tasks if split == "train" else ()
+        rows = one.train_rows if split == "train" else 0
+        return dataset_lib.Counts(rows, {t.name: int(t.name in known) for t in one.schema.tasks}, dict.fromkeys(known, 0))
+
+    start = f"{silo_directory.DATA}/"
+    return dataset_lib.Dataset(
+        path=pathlib.Path(silo_directory.DATA),
+        scenarios=tuple(one.scenario for one in facts),
+        schema=first.schema,
+        counts={one.scenario: {split: counts(one, split) for split in splits.SPLITS} for one in facts},
+        files={name[len(start) :]: {} for one in facts for names in one.shards.values() for name in names},
+        source_format="silos",
+        split_seed=0,
+    )
+
+
+class SiloTraining(resident.ResidentTraining):
+    """A training whose clients are in silos; see `ResidentTraining`.
+
+    Args:
+      identity: of the training, which names its directory in each silo.
+    """
+
+    def __init__(self, *arguments: Any, identity: str) -> None:
+        self._read_secret = tff.backends.native.desugar_and_transform_to_native(state_files.secret_reader())
+        super().__init__(*arguments)
+        self._identity = identity
+        self._write_received = tff.backends.native.desugar_and_transform_to_native(
+            state_files.received_writer(self._parts.shared_type, self._parts.personal_type)
+        )
+
+    def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
+        # The silo's own: it is read there, and the driver holds a reference that it never asks the value of.
+        return lambda there: there.call(self._read_secret, there.send(silo_directory.SECRET, tff.TensorType(np.str_)))
+
+    def keep(self, versions: "Sequence[Mapping[str, int]]") -> None:
+        """Tells each silo which of its versions are still needed; it removes the others itself. One that is away is told another time."""
+
+        def tell(client: clients_lib.Client) -> None:
+            content = silo_directory.kept([version[client.place.scenario] for version in versions])
+            try:
+                self._work_of.note(client, f"{client.directory}/{silo_directory.KEEP}", content)
+            except remote.WorkError as error:
+                _log.info("client %s could not be told what to keep: %s", client.place.scenario, error)
+
+        self._each([i for i, client in enumerate(self.clients) if not client.place.host.lost], tell, "the note of what to keep")
+
+    def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
+        """Lets each silo write what its export needs besides its private state: its shared values, and what it is a model of.
+
+        Args:
+          round_number: of the state that is current.
+          test: by scenario, its metrics by task.
+        """
+
+        def end(client: clients_lib.Client) -> None:
+            if not client.version:
+                self._work_of.write_first(client)
+            shared = f"{client.directory}/shared/round_{round_number:05d}"
+            self._work_of.write_received(client, self.server, self._write_received, shared)
+            value = {
+                "format_version": silo_directory.FORMAT_VERSION,
+                "model": dataclasses.asdict(self.plan.model),
+                "private_round": client.version,
+                "round": round_number,
+                "run": self._identity,
+                "scenario": client.place.scenario,
+                "schema": self.dataset.schema.to_json(),
+                "seed": self.plan.seed,
+                "test": test.get(client.place.scenario, {}),
+            }
+            # The last, so that what it names is there.
+            self._work_of.note(client, silo_directory.CLIENT, files.json_text(value))
+
+        self._each(range(len(self.clients)), end, "writing what its export needs")
+
+
+@contextlib.contextmanager
+def silo_training(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options, identity: str
+) -> Iterator[SiloTraining]:
+    """Reaches the silos and makes the training; lets go of them in any case.
+
+    Raises:
+      PfrecError: where a silo cannot be reached.
+    """
+    credentials = tunnel.to_silos(options.workers, options.tls)
+    concurrent = options.max_concurrent_clients or len(dataset.scenarios)
+    crew = crew_lib.Crew(concurrent, options.on_client_failure)
+    logs = run.path / "logs"
+    with silo_host.sockets(run.path) as sockets:
+        silos = _hosts(options, credentials, sockets, logs)
+        try:
+            for host in silos.values():
+                host.up()
+            yield SiloTraining(
+                plan,
+                dataset,
+                [silos[scenario] for scenario in dataset.scenarios],
+                lambda scenario: f"{silo_directory.RUNS}/{identity}",
+                crew,
+                guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
+                identity=identity,
+            )
+        finally:
+            for host in silos.values():
+                host.down()
+            crew.close()
+
+
+def identity(config: "Mapping[str, Any]", output: pathlib.Path) -> str:
+    """What names a training in its silos: equal for one that is resumed."""
+    return hashlib.sha256(f"{output.resolve()}\n{files.json_text(config)}".encode()).hexdigest()[:16]
+
+
+def _hosts(
+    options: options_lib.Options, credentials: Optional[tunnel.Credentials], sockets: silo_host.Sockets, logs: pathlib.Path
+) -> "dict[str, silo_host.SiloHost]":
+    return {
+        scenario: silo_host.SiloHost(
+            scenario,
+            address,
+            options.client_timeout,
+            options.silo_timeout,
+            credentials,
+            sockets,
+            logs / f"tunnel_{scenario}.log",
+        )
+        for scenario, address in options.workers.items()
+    }

@@ -1,0 +1,210 @@
+"""The mutual-TLS tunnel between the driver and a silo: both ends are stunnel, a program of its own that we start and end.
+
+TFF's protocol has neither encryption nor authentication, and who speaks it can run any computation. So the silo's end takes connections with
+the driver's certificate alone, and the driver's end leads to a peer with the certificate of that scenario's silo alone, all under one authority
+of their own. Each end is handed a socket that listens already, by the protocol of systemd's socket activation.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Optional
+
+from pfrec import errors
+from tff_process.runtime import child
+from tff_process.silos import addresses
+
+AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
+DRIVER_NAME = "driver.pfrec"
+_START_SECONDS = 10.0
+# The protocol asks for the socket as descriptor 3 and for the process's own number, which is known only in it.
+_HAND_OVER = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+def silo_name(scenario: str) -> str:
+    """The name in the certificate of a scenario's silo."""
+    return f"{scenario}.silo.pfrec"
+
+
+@dataclasses.dataclass(frozen=True)
+class Credentials:
+    """One party's directory of the authority's certificate, its own, and its key.
+
+    Attributes:
+      directory: of the three files.
+    """
+
+    directory: pathlib.Path
+
+    @classmethod
+    def read(cls, directory: pathlib.Path) -> "Credentials":
+        """Checks that all is there.
+
+        Raises:
+          PfrecError: where a file is missing, or others may read the key.
+        """
+        directory = directory.resolve()
+        for name in (AUTHORITY, CERTIFICATE, KEY):
+            if not (directory / name).is_file():
+                raise errors.PfrecError(
+                    f"{directory / name}: no such file; make certificates with pfrec-certificates and copy this party's"
+                )
+        if (directory / KEY).stat().st_mode & 0o077:
+            raise errors.PfrecError(f"{directory / KEY}: others may read it; chmod 600 it")
+        if any(character in str(directory) for character in "\r\n"):
+            raise errors.PfrecError(f"{directory!s}: a line break in a path is not possible here; choose another one")
+        return cls(directory)
+
+    def options(self, peer: str, network: str) -> str:
+        """What both ends' services have in common; `network` is stunnel's letter for the side that the network is on."""
+        return "\n".join(
+            [
+                # A placeholder: the socket that is handed over takes its place.
+                "accept = 127.0.0.1:1",
+                f"CAfile = {self.directory / AUTHORITY}",
+                f"cert = {self.directory / CERTIFICATE}",
+                f"key = {self.directory / KEY}",
+                "verifyChain = yes",
+                f"checkHost = {peer}",
+                "sslVersionMin = TLSv1.3",
+                "TIMEOUTclose = 0",
+                # A round may be silent for long, and firewalls forget silent connections.
+                f"socket = {network}:SO_KEEPALIVE=1",
+                f"socket = {network}:TCP_KEEPIDLE=60",
+                "",
+            ]
+        )
+
+
+def program() -> str:
+    """The path of stunnel.
+
+    Raises:
+      PfrecError: where it is not installed.
+    """
+    found = shutil.which("stunnel4") or shutil.which("stunnel")
+    if found is None:
+        raise errors.PfrecError("stunnel is not installed; install it (Debian, Ubuntu: apt-get install stunnel4)")
+    return found
+
+
+def to_silos(workers: Mapping[str, str], directory: Optional[pathlib.Path]) -> Optional[Credentials]:
+    """Checks that silos may be reached as asked; returns the driver's credentials, None where it speaks to them in plain.
+
+    Args:
+      workers: HOST:PORT by scenario.
+      directory: of the driver's credentials; None for no tunnel.
+
+    Raises:
+      PfrecError: where an address is not loopback and there is no tunnel for it, or stunnel or a certificate is missing.
+    """
+    if directory is not None:
+        program()
+        return Credentials.read(directory)
+    for scenario, address in workers.items():
+        host, _ = addresses.parse(address, place="--workers")
+        if not addresses.is_loopback(host):
+            raise errors.PfrecError(
+                f"--workers={scenario}={address}: is not a loopback address, and without a tunnel everything is sent in plain to whoever answers; "
+                "give --tls=DIR with certificates of pfrec-certificates"
+            )
+    return None
+
+
+class Tunnel:
+    """One end, a process. Start it from the main thread, see `child`.
+
+    Args:
+      listening: a socket that listens, which this end takes connections from.
+      service: the options of stunnel's service.
+      log: file that receives its messages, at its end.
+
+    Attributes:
+      pid: of the process.
+
+    Raises:
+      PfrecError: where stunnel is not installed or does not start; the message holds its reason.
+    """
+
+    def __init__(self, listening: socket.socket, service: str, log: pathlib.Path) -> None:
+        stunnel = program()
+        config = f"foreground = yes\nsyslog = no\npid =\n[silo]\n{service}"
+        self._log, self._start = log, log.stat().st_size if log.exists() else 0
+        # stunnel reads its configuration from a descriptor, so no file of it is left behind.
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, config.encode())
+            os.close(writing)
+            given = listening.fileno()
+            with log.open("ab") as stream:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _HAND_OVER, str(given), stunnel, "-fd", str(reading)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stream,
+                    pass_fds=(given, reading),
+                    preexec_fn=child.end_with_parent(),
+                )
+        finally:
+            os.close(reading)
+        self.pid = self._process.pid
+        deadline = time.monotonic() + _START_SECONDS
+        while "Configuration successful" not in self.messages():
+            if not self.running or time.monotonic() > deadline:
+                self.stop()
+                raise errors.PfrecError(
+                    f"stunnel did not start: {self.reason() or 'it gave no reason'}; check the certificates and {log}"
+                )
+            time.sleep(0.02)
+
+    @classmethod
+    def of_silo(cls, listening: socket.socket, credentials: Credentials, port: int, log: pathlib.Path) -> "Tunnel":
+        """The silo's end: takes the driver's connections from `listening` and leads them to the worker's port."""
+        return cls(listening, f"connect = 127.0.0.1:{port}\nrequireCert = yes\n" + credentials.options(DRIVER_NAME, "l"), log)
+
+    @classmethod
+    def of_driver(
+        cls, listening: socket.socket, credentials: Credentials, address: str, scenario: str, log: pathlib.Path
+    ) -> "Tunnel":
+        """The driver's end: leads what connects to `listening` to the silo of a scenario."""
+        # stunnel takes an IPv6 address without brackets.
+        host, port = addresses.parse(address, place="--workers")
+        service = f"client = yes\nconnect = {host}:{port}\ndelay = yes\nTIMEOUTconnect = 10\n"
+        return cls(listening, service + credentials.options(silo_name(scenario), "r"), log)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def messages(self) -> str:
+        """What this process said."""
+        with self._log.open("rb") as stream:
+            stream.seek(self._start)
+            return stream.read().decode(errors="replace")
+
+    def reason(self) -> str:
+        """Its last message of an error, without time and level; empty where there is none."""
+        for line in reversed(self.messages().splitlines()):
+            for mark in ("LOG3", "LOG4", "[!]"):
+                if mark in line:
+                    return line.split(mark, 1)[1].partition(":")[2].strip() or line.split(mark, 1)[1].strip()
+        return ""
+
+    def stop(self) -> None:
+        """Ends the process, also one that hangs, and waits for it."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,90 @@
+"""Pooled training: one model on the rows of all scenarios together, through TensorFlow Recommenders. Not private; the usual yardstick."""
+
+import collections
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec import evaluation, groups, run_directory
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline
+from pfrec.models import networks, ranker
+from pfrec.models.pooled import base as pooled
+from tff_process import plan as plan_lib
+from tff_process.process import federation
+
+
+class PooledTraining:
+    """One run's pooled training; a round is an epoch, or `local_epochs` of one.
+
+    Args:
+      plan: what to do.
+      dataset: of all scenarios.
+    """
+
+    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        self.plan, self.dataset = plan, dataset
+        self.network = networks.build(plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios))
+        self.tagged = groups.tag(self.network)
+        self._variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
+        own = isinstance(self.network, pooled.PooledModel)
+        self._ranker = (
+            self.network.make_ranker()
+            if own
+            else ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
+        )
+        # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients take equal steps.
+        self._optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
+        self._ranker.compile(optimizer=self._optimizer)
+        self._optimizer.build(self._ranker.trainable_variables)
+        # A variable, so that one graph evaluates all scenarios.
+        self._scenario = tf.Variable(0, trainable=False)
+        self._evaluator = evaluation.Evaluator(self._with_scenario, dataset.schema)
+        shards = [
+            (shard, number) for number, scenario in enumerate(dataset.scenarios) for shard in dataset.shards(scenario, "train")
+        ]
+        self._shards, self._scenario_of_shard = [shard for shard, _ in shards], [number for _, number in shards]
+        rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
+        self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
+
+    def _with_scenario(self, batch: "Mapping[str, tf.Tensor]", training: bool) -> "dict[str, tf.Tensor]":
+        rows = tf.shape(batch["categorical"])[0]
+        return self.network({**batch, pooled.SCENARIO: tf.fill([rows], self._scenario)}, training=training)
+
+    def train_round(self, round_number: int) -> federation.RoundReport:
+        """Trains round `round_number` (from 0)."""
+        steps = max(1, round(self.plan.local_epochs * self._epoch_steps))
+        batches = pipeline.training_batches(
+            tf.constant(self._shards),
+            self.dataset.schema,
+            self.plan.batch_size,
+            seed=pipeline.stream_seed(self.plan.seed, 0),
+            first_step=round_number * steps,
+            steps=steps,
+            epoch_steps=self._epoch_steps,
+            scenarios=tf.constant(self._scenario_of_shard),
+        )
+        history = self._ranker.fit(batches, epochs=1, verbose=0)
+        return federation.RoundReport({"pooled": float(np.mean(history.history["total_loss"]))}, {})
+
+    def evaluate(self, split: str) -> np.ndarray:
+        """Metrics by scenario, float64 [scenarios, tasks, metrics]."""
+        found = []
+        for number, scenario in enumerate(self.dataset.scenarios):
+            self._scenario.assign(number)
+            found.append(self._evaluator(tf.constant(self.dataset.shards(scenario, split))).numpy())
+        return np.stack(found)
+
+    def to_save(self) -> run_directory.RoundState:
+        """The model as a round whose clients hold nothing."""
+        server = {f"common/{name}": variable.numpy() for name, variable in self._variables.items()}
+        server.update({f"optimizer/{i:04d}": slot.numpy() for i, slot in enumerate(self._optimizer.variables)})
+        return run_directory.RoundState(server, {scenario: {} for scenario in self.dataset.scenarios}, {})
+
+    def restore(self, saved: run_directory.RoundState) -> None:
+        """Continues from a saved round."""
+        for name, variable in self._variables.items():
+            variable.assign(saved.server[f"common/{name}"])
+        for i, slot in enumerate(self._optimizer.variables):
+            slot.assign(saved.server[f"optimizer/{i:04d}"])

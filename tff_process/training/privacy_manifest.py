@@ -1,0 +1,91 @@
+"""The privacy manifest: what leaves a client in a run, group by group, and what never does."""
+
+import pathlib
+from typing import Any
+
+from pfrec import coarsening, files, metrics
+from tff_process import plan as plan_lib
+from tff_process.process import federation
+
+
+def of(training: federation.Federation) -> "dict[str, Any]":
+    """The manifest of a training, as plain data.
+
+    Shapes and bytes are those of one client and one aggregation, of which a round has `aggregations_per_round`; `uploads_once` leave once a run.
+    The three and `downloads` list everything that crosses the wire, with how exact it is where that is less than it could be; what is in none stays
+    with its client, as do the `kept_copies` of what an algorithm with personal models holds beside the model, and the secret that the order of its
+    rows follows from.
+    """
+    layout = training.layout
+    table = training.algorithm.policy.table(training.tagged)
+    uploads = [
+        {"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded
+    ]
+    once = [
+        {
+            "what": f"row_counts/{slot.name}",
+            "group": slot.group,
+            "shape": [slot.shape[0]],
+            "bytes": _bytes(slot.shape[:1]),
+            "exactness": f"powers of two, 0 below {coarsening.FLOOR}",
+        }
+        for slot in layout.slots
+        if slot.counts_rows and training.counts_ids
+    ]
+    tasks, withheld = len(training.dataset.schema.tasks), training.plan.withhold
+    uploads += [
+        {"what": "examples", "group": "", "shape": [], "bytes": 4, "exactness": "whole batches, or two significant digits"},
+        {
+            "what": "loss",
+            "group": "",
+            "shape": [],
+            "bytes": 4,
+            "exactness": "withheld: always 0" if plan_lib.LOSS in withheld else f"{coarsening.LOSS_DECIMALS} decimals",
+        },
+        {"what": "serves", "group": "", "shape": [tasks], "bytes": 4 * tasks},
+    ]
+    if plan_lib.METRICS not in withheld:
+        uploads.append(
+            {
+                "what": "metrics",
+                "group": "",
+                "shape": [tasks, len(metrics.METRICS)],
+                "bytes": 8 * tasks * len(metrics.METRICS),
+                "exactness": f"{coarsening.METRIC_DECIMALS} decimals; rows and positives of valid and test to two significant digits",
+            }
+        )
+    downloads = [
+        {"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded
+    ]
+    downloads += [
+        {"what": f"template/{slot.name}", "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)}
+        for slot in training.algorithm.anchors(layout)
+    ]
+    return {
+        "algorithm": training.algorithm.name,
+        "groups": table,
+        "uploads": uploads,
+        "uploads_once": once,
+        "downloads": downloads,
+        "upload_bytes": sum(item["bytes"] for item in uploads),
+        "upload_bytes_once": sum(item["bytes"] for item in once),
+        "download_bytes": sum(item["bytes"] for item in downloads),
+        "aggregations_per_round": training.stretches,
+        "never_leaves": [row["group"] for row in table if not row["leaves"]] + ["optimizer", "secret"],
+        "kept_copies": [
+            {"what": item.name, "shape": list(item.shape), "bytes": _bytes(item.shape)}
+            for item in training.algorithm.client.kept(layout)
+        ],
+    }
+
+
+def write(path: pathlib.Path, training: federation.Federation) -> None:
+    """Writes the manifest of a training."""
+    files.write_json(path, of(training))
+
+
+def _bytes(shape: "tuple[int, ...]") -> int:
+    size = 4
+    for length in shape:
+        size *= length
+    return size
