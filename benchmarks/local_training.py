@@ -255,7 +255,7 @@ def input_seconds(shape: Shape, repeats: int) -> float:
                 "steps": whole,
                 "epoch_steps": whole,
             }
-            return work_lib.over(reader, settings, work, step, ()).loss
+            return work_lib.for_each_batch(reader, settings, work, step, ()).loss
 
         times = []
         for number in range(repeats + 1):

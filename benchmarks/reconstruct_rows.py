@@ -72,7 +72,7 @@ def record(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, path: pathlib.Path
             for client, report in reports.items():
                 work, before = training._work(client), training._received(client)
                 change = {
-                    slot.name: report["values"][slot.name] - before[slot.name] for slot in training.layout.slots if slot.counts_rows
+                    spec.name: report["values"][spec.name] - before[spec.name] for spec in training.layout.specs if spec.counts_rows
                 }
                 seen[client].append(
                     Step(

@@ -12,7 +12,7 @@ from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
 from tff_process import plan as plan_lib
-from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import hosts, resident
 
 
@@ -56,20 +56,20 @@ def training(
 ) -> "Iterator[resident.ResidentTraining]":
     """A training with one worker of its own, as a simulation has it."""
     host = hosts.LocalHost("the worker", path / "worker.log", concurrent, 3600.0)
-    crew = crew_lib.Crew(concurrent)
+    executor = executor_lib.ClientExecutor(concurrent)
     for scenario in data.scenarios:
         (path / scenario).mkdir(parents=True)
     try:
         host.up()
-        yield resident.ResidentTraining(plan, data, [host] * len(data.scenarios), lambda scenario: str(path / scenario), crew)
+        yield resident.ResidentTraining(plan, data, [host] * len(data.scenarios), lambda scenario: str(path / scenario), executor)
     finally:
         host.down()
-        crew.close()
+        executor.close()
 
 
 def forget_versions(path: pathlib.Path, made: resident.ResidentTraining) -> None:
     """Removes all versions but the last, as a run does after each round."""
     for client in made.clients:
-        for old in (path / client.place.scenario).glob("round_*"):
+        for old in (path / client.handle.scenario).glob("round_*"):
             if old.name != f"round_{client.version:05d}":
                 shutil.rmtree(old)

@@ -60,10 +60,10 @@ class PlainLoop:
         self._train = train
 
     def round(self) -> None:
-        for _ in range(self._made.stretches):
-            self.stretch()
+        for _ in range(self._made.aggregation_steps):
+            self.aggregation_step()
 
-    def stretch(self) -> None:
+    def aggregation_step(self) -> None:
         for client in range(CLIENTS):
             work = {name: tf.constant(value) for name, value in self._made._work(client).items()}
             self._private[client], loss = self._train(self._private[client], work)
@@ -89,8 +89,8 @@ def measure(name: str, quick: bool, large_rows: int, wide_rows: int) -> float:
         with resident_runs.training(plan, data, path / "clients", concurrent) as made:
             plain = PlainLoop(plan, data, made)
             # The first of each builds its sessions.
-            made.train_stretch(0)
-            plain.stretch()
+            made.train_aggregation_step(0)
+            plain.aggregation_step()
             for number in range(1, repeats + 1):
                 start = time.perf_counter()
                 made.train_round(number)

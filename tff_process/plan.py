@@ -22,7 +22,7 @@ class Plan:
       rounds: of federated training; epochs of pooled training times `local_epochs`.
       patience: the training stops after so many rounds without a better one on `valid`; 0 for all rounds.
       local_epochs: how much of its training rows a client sees in a round; may be a fraction.
-      aggregations: how often a federated round aggregates: its local training is cut into as many stretches.
+      aggregations: how often a federated round aggregates: its local training is cut into as many aggregation steps.
       batch_size: rows of a batch.
       learning_rate: of Adam.
       lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did not hold them (`adam.Adam`).

@@ -91,15 +91,15 @@ def test_a_worker_that_dies_with_a_state_that_no_file_holds(eight, eight_silos, 
     """Between the aggregations of a round: the round is trained again from its start, in the other silos too."""
     several = dataclasses.replace(PLAN, aggregations=3, rounds=2)
     loop.train(several, eight, tmp_path / "whole")
-    stretch, struck = silo_training.SiloTraining.train_stretch, []
+    aggregation_step, struck = silo_training.SiloTraining.train_aggregation_step, []
 
     def strike(made, number):
         if number == 4 and not struck:
-            struck.append(next(c.place.scenario for c in made.clients if c.version != c.written))
+            struck.append(next(c.handle.scenario for c in made.clients if c.version != c.written))
             os.kill(eight_silos[0][struck[0]].children("worker_binary")[0], signal.SIGKILL)
-        return stretch(made, number)
+        return aggregation_step(made, number)
 
-    monkeypatch.setattr(silo_training.SiloTraining, "train_stretch", strike)
+    monkeypatch.setattr(silo_training.SiloTraining, "train_aggregation_step", strike)
     train(eight_silos, tmp_path / "hit", {}, several)
     assert f"client {struck[0]}: its worker was lost in the middle of a round; it is trained again from its start" in caplog.text
     assert (tmp_path / "hit" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()

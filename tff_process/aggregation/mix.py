@@ -7,7 +7,7 @@ from typing import Union
 import tensorflow as tf
 
 
-def along(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+def broadcast_like(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """A vector [N] shaped [N, 1, ..., 1] to broadcast against `like` [N, ...]."""
     return tf.reshape(vector, tf.concat([tf.shape(vector), tf.ones([tf.rank(like) - 1], tf.int32)], axis=0))
 
@@ -28,7 +28,7 @@ def weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
       [...], of the type of the values.
     """
     share = tf.cast(_shares(weights), values.dtype)
-    return tf.reduce_sum(tf.math.multiply_no_nan(values, along(share, values)), axis=0)
+    return tf.reduce_sum(tf.math.multiply_no_nan(values, broadcast_like(share, values)), axis=0)
 
 
 def mean_by_rows_seen(values: tf.Tensor, seen: tf.Tensor, previous: tf.Tensor) -> tf.Tensor:
@@ -79,8 +79,8 @@ def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tens
     # `tf.cast` would take a Python number through float32.
     portion = tf.cast(mu, local.dtype) if tf.is_tensor(mu) else tf.constant(mu, local.dtype)
     if portion.shape.rank != 0:
-        portion = along(portion, local)
-    return tf.where(along(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)
+        portion = broadcast_like(portion, local)
+    return tf.where(broadcast_like(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)
 
 
 def own_weight(count: tf.Tensor, prior: float) -> tf.Tensor:
@@ -101,7 +101,7 @@ def own_weight(count: tf.Tensor, prior: float) -> tf.Tensor:
     return count / (count + prior)
 
 
-def part_way(
+def interpolate(
     previous: "Mapping[str, tf.Tensor]", target: "Mapping[str, tf.Tensor]", step: float
 ) -> "collections.OrderedDict[str, tf.Tensor]":
     """`previous + step * (target - previous)`, by name; with a step of 1 the target as it is.

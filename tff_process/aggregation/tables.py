@@ -31,7 +31,7 @@ def common_change(changes: tf.Tensor, seen: tf.Tensor, step: float) -> tf.Tensor
     return step * mix.mean_by_rows_seen(changes, seen, tf.zeros_like(changes[0]))
 
 
-def follow(previous: tf.Tensor, trained: tf.Tensor, common: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+def blend_rows(previous: tf.Tensor, trained: tf.Tensor, common: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     """P' of the formula.
 
     Args:

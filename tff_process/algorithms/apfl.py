@@ -29,7 +29,7 @@ LOCAL_OPTIMIZER = f"{work_lib.OPTIMIZER}/local"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """APFL's knobs.
+    """APFL's hyperparameters.
 
     Attributes:
       alpha: how much of the mixture is the client's own model at first, 0 to 1.
@@ -50,14 +50,14 @@ class Mixture(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
-        trained = [slot.name for slot in layout.slots if slot.trainable]
+    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+        trained = [spec.name for spec in layout.specs if spec.trainable]
         return {work_lib.OPTIMIZER: trained, LOCAL_OPTIMIZER: trained}
 
-    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
         return [
             *strategy.personal_copies(layout),
-            *strategy.second_copies([slot for slot in layout.slots if slot.trainable], LOCAL),
+            *strategy.second_copies([spec for spec in layout.specs if spec.trainable], LOCAL),
             *strategy.second_copies(layout.joined(variables.PRIVATE), GLOBAL),
             strategy.Kept(ALPHA, (), self._settings.alpha),
         ]
@@ -65,16 +65,16 @@ class Mixture(strategy.Strategy):
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
         private: work_lib.Values,
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
-        trained = [slot.name for slot in layout.slots if slot.trainable]
-        statistics = [slot.name for slot in layout.slots if not slot.trainable]
-        private_names = [slot.name for slot in layout.joined(variables.PRIVATE)]
+        trained = [spec.name for spec in layout.specs if spec.trainable]
+        statistics = [spec.name for spec in layout.specs if not spec.trainable]
+        private_names = [spec.name for spec in layout.joined(variables.PRIVATE)]
         before = strategy.under(private, LOCAL)
 
         @tf.autograph.experimental.do_not_convert
@@ -85,11 +85,11 @@ class Mixture(strategy.Strategy):
         def step(batch: Any, state: Any) -> Any:
             # The network holds w from step to step; m, then v, pass through it.
             alpha, v, own_statistics = state
-            loss, slopes = work_lib.gradients(model, settings, batch, {})
-            model.apply(slopes)
+            loss, gradients = work_lib.loss_and_gradients(model, settings, batch, {})
+            model.apply(gradients)
             w, w_statistics = model.read(trained), model.read(statistics)
             model.load({**mixed(alpha, v, w), **dict(zip(statistics, own_statistics))})
-            _, at_mixture = work_lib.gradients(model, settings, batch, {})
+            _, at_mixture = work_lib.loss_and_gradients(model, settings, batch, {})
             dense = {name: tf.convert_to_tensor(slope) for name, slope in at_mixture.items() if slope is not None}
             own_statistics = tuple(model.read(statistics).values())
             model.load(dict(zip(trained, v)))
@@ -105,7 +105,7 @@ class Mixture(strategy.Strategy):
             model.load(incoming)
             model.load(strategy.under(private, GLOBAL))
             start = (private[ALPHA], tuple(before[name] for name in trained), tuple(private[name] for name in statistics))
-            done = work_lib.over(model, settings, work, step, start)
+            done = work_lib.for_each_batch(model, settings, work, step, start)
             alpha, v, own_statistics = done.state
             upload, w = model.upload(layout), model.read(trained)
             state = {

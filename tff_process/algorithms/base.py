@@ -40,7 +40,7 @@ class ServerState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Updates:
+class ClientReports:
     """What the clients sent in a round, stacked along a client axis; rows of absent clients hold zeros.
 
     Attributes:
@@ -59,7 +59,7 @@ class Updates:
     present: tf.Tensor
 
 
-def no_extra(layout: variables.Layout, clients: int) -> Values:
+def no_extra(layout: variables.ModelVariables, clients: int) -> Values:
     """The `extra` of an algorithm that needs none."""
     del layout, clients
     return collections.OrderedDict()
@@ -73,7 +73,7 @@ class Algorithm:
       name: as given on the command line.
       policy: which variable groups leave a client.
       personal_kinds: kinds of which, where they leave, each client gets its own value back.
-      aggregate: `(layout, tasks, state, updates) -> (state, diagnostics)`, pure; `tasks` are the task names in model order. Called
+      aggregate: `(layout, tasks, state, reports) -> (state, diagnostics)`, pure; `tasks` are the task names in model order. Called
         only where at least one client is present.
       proximal: weight of the clients' pull towards `anchor`; 0 for none.
       anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or `RECEIVED` (all that is shared to
@@ -85,20 +85,22 @@ class Algorithm:
     name: str
     policy: sharing.SharingPolicy
     personal_kinds: tuple[str, ...]
-    aggregate: Callable[[variables.Layout, "tuple[str, ...]", ServerState, Updates], "tuple[ServerState, Diagnostics]"]
+    aggregate: Callable[
+        [variables.ModelVariables, "tuple[str, ...]", ServerState, ClientReports], "tuple[ServerState, Diagnostics]"
+    ]
     proximal: float = 0.0
     anchor: str = TEMPLATE
-    initial_extra: Callable[[variables.Layout, int], Values] = no_extra
+    initial_extra: Callable[[variables.ModelVariables, int], Values] = no_extra
     client: strategy.Strategy = strategy.Strategy()
 
-    def anchors(self, layout: variables.Layout) -> "list[variables.Slot]":
+    def anchors(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         """What of the template a client is sent: what it is pulled towards, and nothing where it is not."""
         if not self.proximal or self.anchor != TEMPLATE:
             return []
-        return [slot for slot in layout.joined(variables.PERSONAL) if slot.kind == "expert"]
+        return [spec for spec in layout.joined(variables.PERSONAL) if spec.kind == "expert"]
 
 
-def initial_state(algorithm: Algorithm, layout: variables.Layout, clients: int, initial: Values) -> ServerState:
+def initial_state(algorithm: Algorithm, layout: variables.ModelVariables, clients: int, initial: Values) -> ServerState:
     """The state before the first round: every client starts from the same values.
 
     Args:
@@ -117,11 +119,11 @@ def initial_state(algorithm: Algorithm, layout: variables.Layout, clients: int, 
     )
 
 
-def template_distances(layout: variables.Layout, state: ServerState) -> Diagnostics:
+def template_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:
     """How far each client's personal values are from the template, by group: `||P[k] - G||`, float32 [clients]."""
     squares: dict[str, list[tf.Tensor]] = {}
-    for slot in layout.joined(variables.PERSONAL):
-        difference = state.personal[slot.name] - state.template[slot.name]
+    for spec in layout.joined(variables.PERSONAL):
+        difference = state.personal[spec.name] - state.template[spec.name]
         flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
-        squares.setdefault(slot.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
+        squares.setdefault(spec.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
     return collections.OrderedDict((f"template_distance/{group}", tf.sqrt(tf.add_n(parts))) for group, parts in squares.items())

@@ -25,7 +25,7 @@ PERSONAL_OPTIMIZER = f"{work_lib.OPTIMIZER}/personal"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Ditto's knobs.
+    """Ditto's hyperparameters.
 
     Attributes:
       weight: lambda, of the pull towards the global model.
@@ -44,18 +44,18 @@ class TwoModels(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
-        trained = [slot.name for slot in layout.slots if slot.trainable]
+    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+        trained = [spec.name for spec in layout.specs if spec.trainable]
         return {work_lib.OPTIMIZER: trained, PERSONAL_OPTIMIZER: trained}
 
-    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
         private = strategy.second_copies(layout.joined(variables.PRIVATE), GLOBAL)
         return [*strategy.personal_copies(layout), *private]
 
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
@@ -64,17 +64,17 @@ class TwoModels(strategy.Strategy):
     ) -> work_lib.ClientRound:
         pulled = dataclasses.replace(settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED)
         anchors = work_lib.anchors_of(layout, pulled, incoming, template)
-        private_names = [slot.name for slot in layout.joined(variables.PRIVATE)]
+        private_names = [spec.name for spec in layout.joined(variables.PRIVATE)]
 
         @tf.function
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
             model.load(incoming)
             model.load(strategy.under(private, GLOBAL))
-            done = work_lib.fit(model, settings, work, {})
+            done = work_lib.train_steps(model, settings, work, {})
             upload, global_private = model.upload(layout), model.read(private_names)
             model.load(strategy.of_variables(model, private))
-            work_lib.fit(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
+            work_lib.train_steps(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
             state = {**model.private_state(layout), **model.upload(layout), **strategy.prefixed(global_private, GLOBAL)}
             return state, upload, done.examples, done.loss
 

@@ -31,7 +31,7 @@ KINDS = ("embedding", "numeric", "expert", "gate", "tower")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """FedALA's knobs.
+    """FedALA's hyperparameters.
 
     Attributes:
       kinds: kinds of variable groups that are merged; the others take the received values.
@@ -50,9 +50,9 @@ class Settings:
         if not 0.0 <= self.rate < float("inf") or not 0.0 < self.share <= 1.0:
             raise errors.PfrecError("fedala: rate must not be negative, and share must be above 0 and at most 1")
 
-    def merged(self, layout: variables.Layout) -> "list[variables.Slot]":
+    def merged(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         """The variables that are merged."""
-        return [slot for slot in layout.uploaded if slot.kind in self.kinds and slot.trainable]
+        return [spec for spec in layout.uploaded if spec.kind in self.kinds and spec.trainable]
 
 
 class AdaptiveMerge(strategy.Strategy):
@@ -61,14 +61,14 @@ class AdaptiveMerge(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
-        weights = [strategy.Kept(WEIGHTS + slot.name, slot.shape, 1.0) for slot in self._settings.merged(layout)]
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+        weights = [strategy.Kept(WEIGHTS + spec.name, spec.shape, 1.0) for spec in self._settings.merged(layout)]
         return [*strategy.personal_copies(layout), *weights]
 
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
@@ -78,9 +78,9 @@ class AdaptiveMerge(strategy.Strategy):
         own = self._settings
         steps = tf.cast(tf.math.ceil(own.share * tf.cast(work["steps"], tf.float64)), tf.int64)
         some = {**work, "steps": steps}
-        names = [slot.name for slot in own.merged(layout)]
+        names = [spec.name for spec in own.merged(layout)]
         difference = {name: incoming[name] - private[name] for name in names}
-        at_client = {slot.name: private[slot.name] for slot in layout.joined(variables.PRIVATE)}
+        at_client = {spec.name: private[spec.name] for spec in layout.joined(variables.PRIVATE)}
 
         @tf.autograph.experimental.do_not_convert
         def merged(weights: Any) -> "dict[str, tf.Tensor]":
@@ -89,8 +89,8 @@ class AdaptiveMerge(strategy.Strategy):
         @tf.autograph.experimental.do_not_convert
         def learn(batch: Any, weights: Any) -> Any:
             model.load(merged(weights))
-            loss, slopes = work_lib.gradients(model, settings, batch, {})
-            moved = [w - own.rate * tf.convert_to_tensor(slopes[name]) * difference[name] for name, w in zip(names, weights)]
+            loss, gradients = work_lib.loss_and_gradients(model, settings, batch, {})
+            moved = [w - own.rate * tf.convert_to_tensor(gradients[name]) * difference[name] for name, w in zip(names, weights)]
             return loss, tuple(tf.clip_by_value(w, 0.0, 1.0) for w in moved)
 
         @tf.function
@@ -100,12 +100,12 @@ class AdaptiveMerge(strategy.Strategy):
             model.load(incoming)
             weights = tuple(private[WEIGHTS + name] for name in names)
             if names:
-                weights = work_lib.over(model, settings, some, learn, weights).state
+                weights = work_lib.for_each_batch(model, settings, some, learn, weights).state
                 # Batch statistics moved meanwhile.
                 model.load(at_client)
                 model.load(incoming)
                 model.load(merged(weights))
-            done = work_lib.fit(model, settings, work, {})
+            done = work_lib.train_steps(model, settings, work, {})
             upload = model.upload(layout)
             state = {**model.private_state(layout), **upload, **strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
             return state, upload, done.examples, done.loss

@@ -30,7 +30,7 @@ PERSONAL = ("expert", "gate", "tower", "numeric", "batch_norm")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """FedAMP's knobs.
+    """FedAMP's hyperparameters.
 
     Attributes:
       alpha: how much a client takes from the others at most, 0 to 1.
@@ -51,7 +51,7 @@ def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tenso
     """xi [N, N], float64; rows sum to 1, an absent client keeps its own.
 
     Args:
-      settings: the knobs.
+      settings: the hyperparameters.
       gram: inner products of the clients' models or, as distances are the same, of their differences from one model, [N, N].
       present: bool [N].
     """
@@ -70,23 +70,23 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
     rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *sharing.feature_rules(schema))
 
     def aggregate(
-        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         del tasks
-        slots = layout.joined(variables.PERSONAL)
+        specs = layout.joined(variables.PERSONAL)
         personal, diagnostics = collections.OrderedDict(state.personal), {}
-        if slots:
+        if specs:
             # Differences from one model have the models' distances, and lose less to rounding.
-            origin = {slot.name: mix.weighted_mean(updates.values[slot.name], updates.examples) for slot in slots}
-            gram = gram_lib.gram([updates.values[slot.name] - origin[slot.name] for slot in slots if slot.trainable])
-            xi = weights(settings, gram, updates.present)
-            for slot in slots:
-                mixed = mix.combine(xi, updates.values[slot.name])
-                before = state.personal[slot.name]
-                personal[slot.name] = tf.where(mix.along(updates.present, before), mixed, before)
+            origin = {spec.name: mix.weighted_mean(reports.values[spec.name], reports.examples) for spec in specs}
+            gram = gram_lib.gram([reports.values[spec.name] - origin[spec.name] for spec in specs if spec.trainable])
+            xi = weights(settings, gram, reports.present)
+            for spec in specs:
+                mixed = mix.combine(xi, reports.values[spec.name])
+                before = state.personal[spec.name]
+                personal[spec.name] = tf.where(mix.broadcast_like(reports.present, before), mixed, before)
             diagnostics = {"attention/all": xi}
-        template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
-        common = fedavg.average(layout, state.common, updates)
+        template = collections.OrderedDict((name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items())
+        common = fedavg.average(layout, state.common, reports)
         return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
     return base.Algorithm(

@@ -16,23 +16,23 @@ from tff_process.algorithms import base
 from tff_process.client import variables
 
 
-def average(layout: variables.Layout, common: base.Values, updates: base.Updates) -> base.Values:
+def average(layout: variables.ModelVariables, common: base.Values, reports: base.ClientReports) -> base.Values:
     """The next values of the common variables."""
     joined = collections.OrderedDict()
-    for slot in layout.joined(variables.COMMON):
-        if slot.counts_rows:
-            joined[slot.name] = mix.mean_by_rows_seen(updates.values[slot.name], updates.seen[slot.name], common[slot.name])
+    for spec in layout.joined(variables.COMMON):
+        if spec.counts_rows:
+            joined[spec.name] = mix.mean_by_rows_seen(reports.values[spec.name], reports.seen[spec.name], common[spec.name])
         else:
-            joined[slot.name] = mix.weighted_mean(updates.values[slot.name], updates.examples)
+            joined[spec.name] = mix.weighted_mean(reports.values[spec.name], reports.examples)
     return joined
 
 
 def aggregate(
-    layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+    layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
 ) -> "tuple[base.ServerState, base.Diagnostics]":
     """FedAvg's `Algorithm.aggregate`."""
     del tasks
-    common = average(layout, state.common, updates)
+    common = average(layout, state.common, reports)
     return base.ServerState(state.round + 1, common, state.personal, state.template, state.extra), collections.OrderedDict()
 
 

@@ -20,20 +20,20 @@ from tff_process.client import work as work_lib
 class KeepTrained(strategy.Strategy):
     """Plain training whose outcome the client keeps."""
 
-    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
         return strategy.personal_copies(layout)
 
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
         private: work_lib.Values,
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
-        shared = {slot.name for slot in layout.uploaded}
+        shared = {spec.name for spec in layout.uploaded}
         plain = collections.OrderedDict((name, value) for name, value in private.items() if name not in shared)
         done = work_lib.train(model, layout, settings, incoming, template, plain, work)
         return dataclasses.replace(done, private={**done.private, **done.upload})

@@ -33,7 +33,7 @@ _ENCODERS = ("expert", "numeric")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """FedHCA2's knobs.
+    """FedHCA2's hyperparameters.
 
     Attributes:
       radius: c of the conflict-averse update, 0 to below 1.
@@ -50,18 +50,18 @@ class Settings:
             raise errors.PfrecError("fedhca2: radius must be 0 to below 1, weight 0 to 1, and rate must not be negative")
 
 
-def encoder(layout: variables.Layout) -> "list[variables.Slot]":
+def encoder(layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
     """The personal variables of the encoder."""
-    return [slot for slot in layout.joined(variables.PERSONAL) if slot.kind in _ENCODERS]
+    return [spec for spec in layout.joined(variables.PERSONAL) if spec.kind in _ENCODERS]
 
 
-def decoders(layout: variables.Layout) -> "dict[str, dict[str, list[variables.Slot]]]":
+def decoders(layout: variables.ModelVariables) -> "dict[str, dict[str, list[variables.VariableSpec]]]":
     """The personal variables of the decoders: by layer, then by the variable's path in its decoder, one for each task."""
-    found: dict[str, dict[str, list[variables.Slot]]] = {}
-    for slot in layout.joined(variables.PERSONAL):
-        if slot.kind not in _ENCODERS:
-            path = slot.name[len(slot.group) + 1 :]
-            found.setdefault(path.rpartition("/")[0], {}).setdefault(path, []).append(slot)
+    found: dict[str, dict[str, list[variables.VariableSpec]]] = {}
+    for spec in layout.joined(variables.PERSONAL):
+        if spec.kind not in _ENCODERS:
+            path = spec.name[len(spec.group) + 1 :]
+            found.setdefault(path.rpartition("/")[0], {}).setdefault(path, []).append(spec)
     return found
 
 
@@ -83,17 +83,17 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
     """Experts, numerical projection and towers are personal; gates and batch normalisation stay; embeddings by their feature's policy."""
     rules = (("expert/*/shared", "shared"), ("numeric", "shared"), ("tower/*", "shared"), *sharing.feature_rules(schema))
 
-    def initial_extra(layout: variables.Layout, clients: int) -> base.Values:
+    def initial_extra(layout: variables.ModelVariables, clients: int) -> base.Values:
         first: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
         first[f"weight/{ENCODER}"] = tf.fill([clients], settings.weight)
         for layer, leaves in decoders(layout).items():
-            first[f"weight/{layer}"] = tf.fill([clients * max(len(slots) for slots in leaves.values())], settings.weight)
+            first[f"weight/{layer}"] = tf.fill([clients * max(len(specs) for specs in leaves.values())], settings.weight)
         # What each client was last moved along.
         first.update((f"moved/{s.name}", tf.zeros([clients, *s.shape])) for s in layout.joined(variables.PERSONAL))
         return first
 
     def aggregate(
-        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         personal, extra = collections.OrderedDict(state.personal), collections.OrderedDict(state.extra)
         diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
@@ -107,39 +107,41 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
             diagnostics[f"weight/{part}"] = extra[f"weight/{part}"]
             return extra[f"weight/{part}"]
 
-        def move(slot: variables.Slot, along: tf.Tensor, weight: tf.Tensor, members: tf.Tensor) -> None:
-            trained, before = updates.values[slot.name], state.personal[slot.name]
-            own = tf.where(mix.along(updates.present, along), trained, before)
-            personal[slot.name] = tf.where(mix.along(members, along), trained + mix.along(weight, along) * along, own)
-            extra[f"moved/{slot.name}"] = tf.where(mix.along(members, along), along, state.extra[f"moved/{slot.name}"])
+        def move(spec: variables.VariableSpec, along: tf.Tensor, weight: tf.Tensor, members: tf.Tensor) -> None:
+            trained, before = reports.values[spec.name], state.personal[spec.name]
+            own = tf.where(mix.broadcast_like(reports.present, along), trained, before)
+            personal[spec.name] = tf.where(
+                mix.broadcast_like(members, along), trained + mix.broadcast_like(weight, along) * along, own
+            )
+            extra[f"moved/{spec.name}"] = tf.where(mix.broadcast_like(members, along), along, state.extra[f"moved/{spec.name}"])
 
-        def delta(slot: variables.Slot) -> tf.Tensor:
-            return updates.values[slot.name] - state.personal[slot.name]
+        def delta(spec: variables.VariableSpec) -> tf.Tensor:
+            return reports.values[spec.name] - state.personal[spec.name]
 
-        slots = encoder(layout)
-        deltas = [delta(slot) for slot in slots]
-        if slots:
-            weight = learned(ENCODER, deltas, [state.extra[f"moved/{slot.name}"] for slot in slots], updates.present)
+        specs = encoder(layout)
+        deltas = [delta(spec) for spec in specs]
+        if specs:
+            weight = learned(ENCODER, deltas, [state.extra[f"moved/{spec.name}"] for spec in specs], reports.present)
             gram = gram_lib.gram(deltas)
-            update = conflict.conflict_averse(gram, updates.present, settings.radius)[tf.newaxis]
-            for slot, own in zip(slots, deltas):
-                move(slot, tf.broadcast_to(mix.combine(update, own), tf.shape(own)), weight, updates.present)
+            update = conflict.conflict_averse(gram, reports.present, settings.radius)[tf.newaxis]
+            for spec, own in zip(specs, deltas):
+                move(spec, tf.broadcast_to(mix.combine(update, own), tf.shape(own)), weight, reports.present)
             diagnostics[f"gram/{ENCODER}"] = gram
-            diagnostics[f"conflict_share/{ENCODER}"] = conflict.conflict_share(gram, updates.present)
+            diagnostics[f"conflict_share/{ENCODER}"] = conflict.conflict_share(gram, reports.present)
         for layer, leaves in decoders(layout).items():
             owners = next(iter(leaves.values()))
-            serving = [updates.present & (updates.serves[:, tasks.index(slot.member)] > 0) for slot in owners]
+            serving = [reports.present & (reports.serves[:, tasks.index(spec.member)] > 0) for spec in owners]
             members = tf.concat(serving, axis=0)
-            stacked = [tf.concat([delta(slot) for slot in own], axis=0) for own in leaves.values()]
-            before = [tf.concat([state.extra[f"moved/{slot.name}"] for slot in own], axis=0) for own in leaves.values()]
+            stacked = [tf.concat([delta(spec) for spec in own], axis=0) for own in leaves.values()]
+            before = [tf.concat([state.extra[f"moved/{spec.name}"] for spec in own], axis=0) for own in leaves.values()]
             weights = tf.split(learned(layer, stacked, before, members), len(owners))
             for own, joined in zip(leaves.values(), stacked):
                 size = int(tf.TensorShape(own[0].shape).num_elements())
                 attended = mix.combine(attention(gram_lib.gram([joined]), size, members), joined)
-                for slot, along, weight, here in zip(own, tf.split(attended, len(own)), weights, serving):
-                    move(slot, along, weight, here)
-        template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
-        common = fedavg.average(layout, state.common, updates)
+                for spec, along, weight, here in zip(own, tf.split(attended, len(own)), weights, serving):
+                    move(spec, along, weight, here)
+        template = collections.OrderedDict((name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items())
+        common = fedavg.average(layout, state.common, reports)
         return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics
 
     return base.Algorithm(

@@ -28,7 +28,7 @@ HEAD, BODY = f"{work_lib.OPTIMIZER}/head", f"{work_lib.OPTIMIZER}/body"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """FedRep's knobs.
+    """FedRep's hyperparameters.
 
     Attributes:
       head_passes: passes over a round's batches for the head; 0 leaves the head as it is.
@@ -47,15 +47,15 @@ class HeadThenBody(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
-        trained = [slot for slot in layout.slots if slot.trainable]
-        head = [slot.name for slot in trained if slot.join == variables.PRIVATE]
-        return {HEAD: head, BODY: [slot.name for slot in trained if slot.name not in head]}
+    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+        trained = [spec for spec in layout.specs if spec.trainable]
+        head = [spec.name for spec in trained if spec.join == variables.PRIVATE]
+        return {HEAD: head, BODY: [spec.name for spec in trained if spec.name not in head]}
 
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
@@ -68,8 +68,8 @@ class HeadThenBody(strategy.Strategy):
             model.load(incoming)
             model.load(private)
             for _ in range(self._settings.head_passes):
-                work_lib.fit(model, settings, work, {}, HEAD)
-            done = work_lib.fit(model, settings, work, {}, BODY)
+                work_lib.train_steps(model, settings, work, {}, HEAD)
+            done = work_lib.train_steps(model, settings, work, {}, BODY)
             return model.private_state(layout), model.upload(layout), done.examples, done.loss
 
         return work_lib.ClientRound(*loop())

@@ -104,59 +104,59 @@ def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> "float | t
 
 def aggregate(
     settings: Settings,
-    layout: variables.Layout,
+    layout: variables.ModelVariables,
     tasks: "tuple[str, ...]",
     state: base.ServerState,
-    updates: base.Updates,
+    reports: base.ClientReports,
     epochs: float = 1.0,
 ) -> "tuple[base.ServerState, base.Diagnostics]":
     """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers, gates and the numerical projection, then tables.
 
     Args:
       settings: of the modules.
-      layout, tasks, state, updates: as of `Algorithm.aggregate`.
+      layout, tasks, state, reports: see `Algorithm.aggregate`.
       epochs: how much of its rows a client went over since the last aggregation.
     """
     personal = collections.OrderedDict(state.personal)
     diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
 
-    def join(group: str, slots: "list[variables.Slot]", members: tf.Tensor, mu: float, coordinate: bool) -> None:
-        deltas = [updates.values[s.name] - state.personal[s.name] for s in slots]
+    def join(group: str, specs: "list[variables.VariableSpec]", members: tf.Tensor, mu: float, coordinate: bool) -> None:
+        deltas = [reports.values[s.name] - state.personal[s.name] for s in specs]
         gram = gram_lib.gram(deltas)
-        weights = attention.attention(gram, updates.examples, members, settings.temperature, settings.log_counts)
-        update = coefficients(settings, gram, updates.examples, members)
-        taken = from_aggregation(mu, updates.examples, settings.rows_prior * epochs)
-        for slot, delta in zip(slots, deltas):
-            trained, previous = updates.values[slot.name], state.personal[slot.name]
+        weights = attention.attention(gram, reports.examples, members, settings.temperature, settings.log_counts)
+        update = coefficients(settings, gram, reports.examples, members)
+        taken = from_aggregation(mu, reports.examples, settings.rows_prior * epochs)
+        for spec, delta in zip(specs, deltas):
+            trained, previous = reports.values[spec.name], state.personal[spec.name]
             if coordinate and settings.coordination != "none":
                 attended = mix.combine(weights, previous) + mix.combine(update[tf.newaxis], delta)
             else:
                 attended = mix.combine(weights, trained)
-            personal[slot.name] = tf.where(
-                mix.along(updates.present, previous), mix.personalise(trained, attended, taken, members), previous
+            personal[spec.name] = tf.where(
+                mix.broadcast_like(reports.present, previous), mix.personalise(trained, attended, taken, members), previous
             )
         diagnostics[f"gram/{group}"] = gram
         diagnostics[f"attention/{group}"] = weights
         diagnostics[f"conflict_share/{group}"] = conflict.conflict_share(gram, members)
 
-    for group, slots in layout.personal_groups("expert").items():
-        join(group, slots, updates.present, settings.mu, coordinate=True)
+    for group, specs in layout.personal_groups("expert").items():
+        join(group, specs, reports.present, settings.mu, coordinate=True)
     for kind, mu in (("tower", settings.tower_mu), ("gate", settings.gate_mu)):
-        for group, slots in layout.personal_groups(kind).items():
-            serving = updates.present & (updates.serves[:, tasks.index(slots[0].member)] > 0)
-            join(group, slots, serving, mu, coordinate=False)
-    for group, slots in layout.personal_groups("numeric").items():
-        join(group, slots, updates.present, settings.numeric_mu, coordinate=False)
-    personal = mix.part_way(state.personal, personal, settings.server_step)
-    template = collections.OrderedDict((name, mix.weighted_mean(value, updates.examples)) for name, value in personal.items())
-    for group, (slot,) in layout.personal_groups("embedding").items():
-        seen, trained, previous = updates.seen[slot.name], updates.values[slot.name], state.personal[slot.name]
+        for group, specs in layout.personal_groups(kind).items():
+            serving = reports.present & (reports.serves[:, tasks.index(specs[0].member)] > 0)
+            join(group, specs, serving, mu, coordinate=False)
+    for group, specs in layout.personal_groups("numeric").items():
+        join(group, specs, reports.present, settings.numeric_mu, coordinate=False)
+    personal = mix.interpolate(state.personal, personal, settings.server_step)
+    template = collections.OrderedDict((name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items())
+    for group, (spec,) in layout.personal_groups("embedding").items():
+        seen, trained, previous = reports.seen[spec.name], reports.values[spec.name], state.personal[spec.name]
         change = tables.common_change(trained - previous, seen, settings.server_step)
         own = mix.own_weight(seen, settings.table_prior)
-        personal[slot.name] = tables.follow(previous, trained, change, own)
-        template[slot.name] = state.template[slot.name] + change
+        personal[spec.name] = tables.blend_rows(previous, trained, change, own)
+        template[spec.name] = state.template[spec.name] + change
         diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1))
-    common = mix.part_way(state.common, fedavg.average(layout, state.common, updates), settings.server_step)
+    common = mix.interpolate(state.common, fedavg.average(layout, state.common, reports), settings.server_step)
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
 
@@ -173,9 +173,9 @@ def pf_msmtrec(schema: schema_lib.Schema, settings: Settings = Settings(), epoch
     rules += sharing.feature_rules(schema)
 
     def aggregate_with_settings(
-        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
     ) -> "tuple[base.ServerState, base.Diagnostics]":
-        return aggregate(settings, layout, tasks, state, updates, epochs)
+        return aggregate(settings, layout, tasks, state, reports, epochs)
 
     return base.Algorithm(
         "pf_msmtrec",

@@ -6,7 +6,7 @@ that is evaluated and exported; it goes on from batch to batch, and a round star
 
 [ours] The steps on theta are Adam's, as every client's here. Their length does not follow the gradient's, so the paper's lambda = 15 and
 eta * lambda = 0.075, which go with plain gradient descent, hold theta so close to w that neither moves; the defaults here were chosen on
-the valid rows of one synthetic data set. Private variables belong to theta alone and take its steps. The knob
+the valid rows of one synthetic data set. Private variables belong to theta alone and take its steps. The hyperparameter
 `outer` is the paper's `eta * lambda` in one: with steps = 1, lambda = 0, outer = 1 and beta = 1 this is FedAvg.
 
 References:
@@ -30,7 +30,7 @@ from tff_process.client import work as work_lib
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """pFedMe's knobs.
+    """pFedMe's hyperparameters.
 
     Attributes:
       weight: lambda, of the pull of theta towards w.
@@ -57,13 +57,13 @@ class MoreauEnvelope(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: variables.Layout) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
         return strategy.personal_copies(layout)
 
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
@@ -72,15 +72,15 @@ class MoreauEnvelope(strategy.Strategy):
     ) -> work_lib.ClientRound:
         own = self._settings
         pulled = dataclasses.replace(settings, proximal=own.weight)
-        names = [slot.name for slot in layout.uploaded if slot.trainable]
+        names = [spec.name for spec in layout.uploaded if spec.trainable]
 
         @tf.autograph.experimental.do_not_convert
         def step(batch: Any, w: Any) -> Any:
             anchors = dict(zip(names, w)) if own.weight else {}
             losses = []
             for _ in range(own.steps):
-                loss, slopes = work_lib.gradients(model, pulled, batch, anchors)
-                model.apply(slopes)
+                loss, gradients = work_lib.loss_and_gradients(model, pulled, batch, anchors)
+                model.apply(gradients)
                 losses.append(loss)
             theta = model.read(names)
             return losses[0], tuple((1.0 - own.outer) * old + own.outer * theta[name] for name, old in zip(names, w))
@@ -90,7 +90,7 @@ class MoreauEnvelope(strategy.Strategy):
             model.load(strategy.of_variables(model, private))
             model.load(strategy.of_optimizers(private))
             model.load(incoming)
-            done = work_lib.over(model, settings, work, step, tuple(incoming[name] for name in names))
+            done = work_lib.for_each_batch(model, settings, work, step, tuple(incoming[name] for name in names))
             theta = model.upload(layout)
             # Statistics have no gradient; theta's are the client's.
             upload = collections.OrderedDict({**theta, **dict(zip(names, done.state))})
@@ -103,9 +103,9 @@ def pfedme(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
     """FedAvg's mean, approached by beta."""
 
     def aggregate(
-        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
     ) -> "tuple[base.ServerState, base.Diagnostics]":
-        new, diagnostics = fedavg.aggregate(layout, tasks, state, updates)
+        new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
         mixed = collections.OrderedDict(
             (name, (1.0 - settings.beta) * state.common[name] + settings.beta * value) for name, value in new.common.items()
         )

@@ -1,4 +1,4 @@
-"""The knobs of all rivals, one settings dataclass each."""
+"""The hyperparameters of all baselines, one settings dataclass each."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from tff_process.algorithms import server_optimizer as server_optimizer_lib
 
 @dataclasses.dataclass(frozen=True)
 class Rivals:
-    """The settings of each rival, by its module."""
+    """The settings of each baseline, by its module."""
 
     fedrep: fedrep_lib.Settings = fedrep_lib.Settings()
     ditto: ditto_lib.Settings = ditto_lib.Settings()

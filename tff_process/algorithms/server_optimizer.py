@@ -26,7 +26,7 @@ ADAM, YOGI = "adam", "yogi"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The server optimizer's knobs.
+    """The server optimizer's hyperparameters.
 
     Attributes:
       rate: its step size.
@@ -46,34 +46,34 @@ class Settings:
             raise errors.PfrecError("server optimizer: tau must be above 0, and its rate must not be negative")
 
 
-def _stepped(layout: variables.Layout) -> "list[variables.Slot]":
-    return [slot for slot in layout.joined(variables.COMMON) if slot.trainable]
+def _stepped(layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+    return [spec for spec in layout.joined(variables.COMMON) if spec.trainable]
 
 
 def server_optimizer(schema: schema_lib.Schema, kind: str, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg with the optimizer `kind` at the server."""
 
-    def initial_extra(layout: variables.Layout, clients: int) -> base.Values:
+    def initial_extra(layout: variables.ModelVariables, clients: int) -> base.Values:
         del clients
-        first = collections.OrderedDict((f"m/{slot.name}", tf.zeros(slot.shape)) for slot in _stepped(layout))
-        first.update((f"v/{slot.name}", tf.fill(slot.shape, tf.square(settings.tau))) for slot in _stepped(layout))
+        first = collections.OrderedDict((f"m/{spec.name}", tf.zeros(spec.shape)) for spec in _stepped(layout))
+        first.update((f"v/{spec.name}", tf.fill(spec.shape, tf.square(settings.tau))) for spec in _stepped(layout))
         return first
 
     def aggregate(
-        layout: variables.Layout, tasks: "tuple[str, ...]", state: base.ServerState, updates: base.Updates
+        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
     ) -> "tuple[base.ServerState, base.Diagnostics]":
-        new, diagnostics = fedavg.aggregate(layout, tasks, state, updates)
+        new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
         common, extra = collections.OrderedDict(new.common), collections.OrderedDict(state.extra)
-        for slot in _stepped(layout):
-            update = common[slot.name] - state.common[slot.name]
-            m = settings.beta_1 * state.extra[f"m/{slot.name}"] + (1.0 - settings.beta_1) * update
-            v, square = state.extra[f"v/{slot.name}"], tf.square(update)
+        for spec in _stepped(layout):
+            update = common[spec.name] - state.common[spec.name]
+            m = settings.beta_1 * state.extra[f"m/{spec.name}"] + (1.0 - settings.beta_1) * update
+            v, square = state.extra[f"v/{spec.name}"], tf.square(update)
             if kind == YOGI:
                 v -= (1.0 - settings.beta_2) * square * tf.sign(v - square)
             else:
                 v = settings.beta_2 * v + (1.0 - settings.beta_2) * square
-            common[slot.name] = state.common[slot.name] + settings.rate * m / (tf.sqrt(v) + settings.tau)
-            extra[f"m/{slot.name}"], extra[f"v/{slot.name}"] = m, v
+            common[spec.name] = state.common[spec.name] + settings.rate * m / (tf.sqrt(v) + settings.tau)
+            extra[f"m/{spec.name}"], extra[f"v/{spec.name}"] = m, v
         return dataclasses.replace(new, common=common, extra=extra), diagnostics
 
     return dataclasses.replace(fedavg.fedavg(schema), name=f"fed{kind}", aggregate=aggregate, initial_extra=initial_extra)

@@ -35,11 +35,11 @@ class Kept:
 class Strategy:
     """Plain training: nothing is kept but the private variables and the moments of one optimizer."""
 
-    def optimizers(self, layout: variables.Layout) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
         """The names of the variables that each optimizer trains, by the prefix of its slots, which begins with `work_lib.OPTIMIZER`."""
-        return {work_lib.OPTIMIZER: [slot.name for slot in layout.slots if slot.trainable]}
+        return {work_lib.OPTIMIZER: [spec.name for spec in layout.specs if spec.trainable]}
 
-    def kept(self, layout: variables.Layout) -> "Sequence[Kept]":
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[Kept]":
         """What is kept besides private variables and optimizers."""
         del layout
         return ()
@@ -47,25 +47,25 @@ class Strategy:
     def train(
         self,
         model: work_lib.ClientModel,
-        layout: variables.Layout,
+        layout: variables.ModelVariables,
         settings: work_lib.TrainingSettings,
         incoming: work_lib.Values,
         template: work_lib.Values,
         private: work_lib.Values,
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
-        """One round; arguments and result as of `work_lib.train`."""
+        """One round; arguments and result: see `work_lib.train`."""
         return work_lib.train(model, layout, settings, incoming, template, private, work)
 
 
-def personal_copies(layout: variables.Layout) -> "list[Kept]":
+def personal_copies(layout: variables.ModelVariables) -> "list[Kept]":
     """A personal value of every shared variable, under the variable's own name: what is evaluated and exported."""
-    return [Kept(slot.name, slot.shape, copy_of=slot.name) for slot in layout.uploaded]
+    return [Kept(spec.name, spec.shape, copy_of=spec.name) for spec in layout.uploaded]
 
 
-def second_copies(slots: "Sequence[variables.Slot]", prefix: str) -> "list[Kept]":
+def second_copies(specs: "Sequence[variables.VariableSpec]", prefix: str) -> "list[Kept]":
     """Copies of some variables for a second model, under names of their own."""
-    return [Kept(prefix + slot.name, slot.shape, copy_of=slot.name) for slot in slots]
+    return [Kept(prefix + spec.name, spec.shape, copy_of=spec.name) for spec in specs]
 
 
 def of_variables(model: work_lib.ClientModel, private: work_lib.Values) -> work_lib.Values:

@@ -9,12 +9,12 @@ PRIVATE, COMMON, PERSONAL = "private", "common", "personal"
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot:
+class VariableSpec:
     """One variable of the client model.
 
     Attributes:
       name: unique in the model (`groups.TaggedVariable.name`).
-      kind, group, member: as of `groups.TaggedVariable`.
+      kind, group, member: see `groups.TaggedVariable`.
       shape: of the variable.
       trainable: whether gradients change it.
       join: `private` (never leaves its client), `common` (one value for all clients) or `personal` (a value for each client).
@@ -35,34 +35,34 @@ class Slot:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ModelVariables:
     """All variables of a client model, in model order."""
 
-    slots: tuple[Slot, ...]
+    specs: tuple[VariableSpec, ...]
 
-    def joined(self, *joins: str) -> "list[Slot]":
+    def joined(self, *joins: str) -> "list[VariableSpec]":
         """The variables with one of these joins, by name.
 
         The order matters: what TFF's `federated_select` yields is a dataset, and TensorFlow flattens a mapping in the order of its keys.
         """
-        return sorted((slot for slot in self.slots if slot.join in joins), key=lambda slot: slot.name)
+        return sorted((spec for spec in self.specs if spec.join in joins), key=lambda spec: spec.name)
 
     @property
-    def uploaded(self) -> "list[Slot]":
+    def uploaded(self) -> "list[VariableSpec]":
         """What leaves a client each round."""
         return self.joined(COMMON, PERSONAL)
 
-    def personal_groups(self, kind: str) -> "dict[str, list[Slot]]":
+    def personal_groups(self, kind: str) -> "dict[str, list[VariableSpec]]":
         """The personal variables of a kind, group by group."""
-        found: dict[str, list[Slot]] = {}
-        for slot in self.joined(PERSONAL):
-            if slot.kind == kind:
-                found.setdefault(slot.group, []).append(slot)
+        found: dict[str, list[VariableSpec]] = {}
+        for spec in self.joined(PERSONAL):
+            if spec.kind == kind:
+                found.setdefault(spec.group, []).append(spec)
         return found
 
 
-def of(tagged: Sequence[groups.TaggedVariable], policy: sharing.SharingPolicy, personal_kinds: Iterable[str]) -> Layout:
-    """The layout of a model under a sharing policy.
+def of(tagged: Sequence[groups.TaggedVariable], policy: sharing.SharingPolicy, personal_kinds: Iterable[str]) -> ModelVariables:
+    """The variables of a model under a sharing policy.
 
     Args:
       tagged: the model's variables.
@@ -76,6 +76,9 @@ def of(tagged: Sequence[groups.TaggedVariable], policy: sharing.SharingPolicy, p
             return PRIVATE
         return PERSONAL if item.kind in personal else COMMON
 
-    return Layout(
-        tuple(Slot(t.name, t.kind, t.group, t.member, tuple(t.variable.shape), bool(t.variable.trainable), join(t)) for t in tagged)
+    return ModelVariables(
+        tuple(
+            VariableSpec(t.name, t.kind, t.group, t.member, tuple(t.variable.shape), bool(t.variable.trainable), join(t))
+            for t in tagged
+        )
     )

@@ -35,7 +35,7 @@ class TrainingSettings:
       batch_size: rows of a batch.
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
       anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
-      lazy_adam: as of `adam.Adam`.
+      lazy_adam: see `adam.Adam`.
       precision: of the large products of a step, see `models.precision`.
     """
 
@@ -65,7 +65,7 @@ class ClientModel:
       learning_rate: of Adam, a number or a float32 scalar.
       optimizers: the names of the variables that each optimizer trains, by the prefix of its slots in a private state; None for one
         optimizer of all.
-      lazy_adam: as of `adam.Adam`.
+      lazy_adam: see `adam.Adam`.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class ClientModel:
         self.optimizers[prefix].apply([tf.zeros_like(variable) if g is None else g for variable, g in own])
 
     @_plain
-    def private_state(self, layout: variables.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
+    def private_state(self, layout: variables.ModelVariables) -> "collections.OrderedDict[str, tf.Tensor]":
         """What stays with the client: its private variables and all optimizer slots."""
         state = self.read([s.name for s in layout.joined(variables.PRIVATE)])
         state.update((name, slot.read_value()) for name, slot in self.slots.items())
         return state
 
     @_plain
-    def upload(self, layout: variables.Layout) -> "collections.OrderedDict[str, tf.Tensor]":
+    def upload(self, layout: variables.ModelVariables) -> "collections.OrderedDict[str, tf.Tensor]":
         """What leaves the client: the variables of shared groups, by name."""
         return self.read([s.name for s in layout.uploaded])
 
@@ -140,7 +140,7 @@ class ClientRound:
 
 def train(
     model: ClientModel,
-    layout: variables.Layout,
+    layout: variables.ModelVariables,
     settings: TrainingSettings,
     incoming: Values,
     template: Values,
@@ -165,18 +165,18 @@ def train(
     def loop() -> Any:
         model.load(incoming)
         model.load(private)
-        done = fit(model, settings, work, anchors)
+        done = train_steps(model, settings, work, anchors)
         return model.private_state(layout), model.upload(layout), done.examples, done.loss
 
     return ClientRound(*loop())
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass:
+class PassResult:
     """What a pass over a round's batches came to.
 
     Attributes:
-      examples, loss: as of `ClientRound`.
+      examples, loss: see `ClientRound`.
       state: what the steps handed on.
     """
 
@@ -185,35 +185,35 @@ class Pass:
     state: Any
 
 
-def fit(
+def train_steps(
     model: ClientModel,
     settings: TrainingSettings,
     work: Values,
     anchors: Values,
     prefix: str = OPTIMIZER,
-) -> Pass:
+) -> PassResult:
     """Trains the model from where it stands, one step of the optimizer `prefix` a batch; for use inside a `tf.function`."""
 
     @_plain
     def step(batch: Any, state: Any) -> Any:
-        loss, slopes = gradients(model, settings, batch, anchors)
-        model.apply(slopes, prefix)
+        loss, gradients = loss_and_gradients(model, settings, batch, anchors)
+        model.apply(gradients, prefix)
         return loss, state
 
-    return over(model, settings, work, step, ())
+    return for_each_batch(model, settings, work, step, ())
 
 
-def over(
+def for_each_batch(
     model: ClientModel,
     settings: TrainingSettings,
     work: Values,
     step: Callable[[Any, Any], Any],
     state: Any,
-) -> Pass:
+) -> PassResult:
     """Goes over a round's batches with `step(batch, state) -> (loss, state)`; for use inside a `tf.function`.
 
     Args:
-      model, settings, work: as of `train`.
+      model, settings, work: see `train`.
       step: called with each batch.
       state: what the first step is given, a tuple of tensors.
     """
@@ -245,11 +245,11 @@ def over(
             if passed >= end:
                 break
             rest = window.after(whole, size)
-    return Pass(examples, loss_sum / tf.maximum(steps, 1.0), state)
+    return PassResult(examples, loss_sum / tf.maximum(steps, 1.0), state)
 
 
 @_plain
-def gradients(
+def loss_and_gradients(
     model: ClientModel, settings: TrainingSettings, batch: Any, anchors: Values
 ) -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
     """The loss of a batch, and the gradients of the loss with its proximal term by the names of the trained variables."""
@@ -261,20 +261,22 @@ def gradients(
             for name, anchor in anchors.items():
                 distance = model.variables[name] - anchor
                 objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
-        slopes = tape.gradient(objective, [model.variables[name] for name in model.trained])
-    return loss, dict(zip(model.trained, slopes))
+        gradients = tape.gradient(objective, [model.variables[name] for name in model.trained])
+    return loss, dict(zip(model.trained, gradients))
 
 
-def anchors_of(layout: variables.Layout, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
+def anchors_of(layout: variables.ModelVariables, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
     """What each pulled variable is pulled towards, by name."""
     if not settings.proximal:
         return {}
     if settings.anchor == TEMPLATE:
-        return {slot.name: template[slot.name] for slot in layout.slots if slot.name in template}
-    return {slot.name: incoming[slot.name] for slot in layout.uploaded if slot.trainable}
+        return {spec.name: template[spec.name] for spec in layout.specs if spec.name in template}
+    return {spec.name: incoming[spec.name] for spec in layout.uploaded if spec.trainable}
 
 
-def count_ids(layout: variables.Layout, schema: schema_lib.Schema, shards: tf.Tensor) -> "collections.OrderedDict[str, tf.Tensor]":
+def count_ids(
+    layout: variables.ModelVariables, schema: schema_lib.Schema, shards: tf.Tensor
+) -> "collections.OrderedDict[str, tf.Tensor]":
     """How often the rows of some shards hold each id of the shared tables, as coarse as `coarsening.id_counts` makes it.
 
     Args:
@@ -286,23 +288,23 @@ def count_ids(layout: variables.Layout, schema: schema_lib.Schema, shards: tf.Te
       by the table's name, float32 [ids].
     """
     places = dict(zip((feature.name for feature in schema.categorical), schema.id_places))
-    counted = [slot for slot in layout.slots if slot.counts_rows]
+    counted = [spec for spec in layout.specs if spec.counts_rows]
 
     @_plain
     def occurrences(records: tf.Tensor) -> "tuple[tf.Tensor, ...]":
         ids = pipeline.decode_blocks(records, schema)["categorical"]
-        return tuple(_occurrences(ids[:, places[slot.member]], slot.shape[0]) for slot in counted)
+        return tuple(_occurrences(ids[:, places[spec.member]], spec.shape[0]) for spec in counted)
 
     @tf.function
     def count() -> "tuple[tf.Tensor, ...]":
-        totals = tuple(tf.zeros([slot.shape[0]], tf.int64) for slot in counted)
+        totals = tuple(tf.zeros([spec.shape[0]], tf.int64) for spec in counted)
         for records in iter(windows.lean(pipeline.evaluation_blocks(shards))):
             totals = tuple(total + found for total, found in zip(totals, occurrences(records)))
         return totals
 
     # Without a table there is nothing to read for.
     totals = count() if counted else ()
-    return collections.OrderedDict((slot.name, coarsening.id_counts(total)) for slot, total in zip(counted, totals))
+    return collections.OrderedDict((spec.name, coarsening.id_counts(total)) for spec, total in zip(counted, totals))
 
 
 def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:

@@ -69,7 +69,7 @@ def _define_plan() -> None:
     flags.DEFINE_integer(
         "aggregations",
         4,
-        "How often a federated round aggregates: its local training is cut into as many stretches, or fewer where a client has fewer batches.",
+        "How often a federated round aggregates: its local training is cut into as many aggregation steps, or fewer where a client has fewer batches.",
         lower_bound=1,
     )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)

@@ -1,4 +1,4 @@
-"""The flags of the rivals' knobs."""
+"""The flags of the baselines' hyperparameters."""
 
 from typing import TYPE_CHECKING
 

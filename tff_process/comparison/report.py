@@ -11,7 +11,7 @@ from tff_process import plan as plan_lib
 from tff_process.comparison import intervals, runs, standings
 
 # What of a plan's settings belongs to which algorithm; all else in a plan is common to all.
-_KNOBS = {
+_HYPERPARAMETERS = {
     "pf_msmtrec": ("pf",),
     "fedprox": ("fedprox_mu",),
     "fedadam": ("rivals", "server_optimizer"),
@@ -20,10 +20,10 @@ _KNOBS = {
 _COMMON = ("rounds", "patience", "local_epochs", "aggregations", "batch_size", "learning_rate", "participation", "model")
 
 
-def knobs(algorithm: str, plan: plan_lib.Plan) -> Any:
+def hyperparameters(algorithm: str, plan: plan_lib.Plan) -> Any:
     """The settings that an algorithm alone has, as plain data; empty for none."""
     value: Any = plan.to_json()
-    for name in _KNOBS.get(algorithm, ("rivals", algorithm)):
+    for name in _HYPERPARAMETERS.get(algorithm, ("rivals", algorithm)):
         value = value.get(name, {})
     return value
 
@@ -51,7 +51,7 @@ def to_json(
             "sharing": [list(rule) for rule in cell.entry.sharing],
             "settings": dict(cell.entry.settings),
             "leaves": list(cell.leaves),
-            "knobs": knobs(row.algorithm, plan),
+            "knobs": hyperparameters(row.algorithm, plan),
             "seeds": sorted(by_seed),
             "test_auc": {
                 "mean": row.mean,
@@ -78,7 +78,7 @@ def to_json(
 
 
 def markdown(cells: "Sequence[runs.Cell]", dataset: dataset_lib.Dataset, target: Optional[float], tuned: str = "") -> str:
-    """The content of results.md; arguments as of `to_json`, and `tuned`, what all entries were tuned by."""
+    """The content of results.md; arguments: see `to_json`, and `tuned`, what all entries were tuned by."""
     given = "No knob was tuned on these runs"
     if tuned:
         flag, _, values = tuned.partition("=")
@@ -122,11 +122,11 @@ def _main_table(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing
 
 
 def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]") -> "list[str]":
-    """The paired difference to the best rival, in words."""
-    own, rival = standings.subject(rows), standings.best_rival(rows)
-    if own is None or rival is None:
+    """The paired difference to the best baseline, in words."""
+    own, baseline = standings.subject(rows), standings.best_baseline(rows)
+    if own is None or baseline is None:
         return []
-    found = standings.difference(cells, own.entry, rival.entry)
+    found = standings.difference(cells, own.entry, baseline.entry)
     assert found is not None
     if math.isnan(found.half_width):
         judgement = "one seed says nothing of chance"
@@ -135,7 +135,7 @@ def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]")
     else:
         judgement = "ahead" if found.mean > 0 else "behind"
     lines = [
-        f"Against the best federated rival, {rival.entry}, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
+        f"Against the best federated rival, {baseline.entry}, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
     ]
     closed = standings.gap_closed(rows)
     if closed is not None:

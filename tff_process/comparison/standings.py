@@ -23,7 +23,7 @@ class Standing:
       mean, deviation: of the mean test AUC over scenario-task pairs, over seeds; the deviation is NaN for one seed.
       valid: mean over seeds of `selection.score` on `valid` at the chosen round.
       seconds: mean wall time of a run.
-      round_bytes: as of `runs.Cell`.
+      round_bytes: see `runs.Cell`.
       speaks: whether it is its algorithm's best entry on `valid`, which is the one that counts where algorithms are compared.
     """
 
@@ -88,7 +88,7 @@ def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
     return (own.mean - alone.mean) / (pooled.mean - alone.mean)
 
 
-def best_rival(rows: Sequence[Standing]) -> Optional[Standing]:
+def best_baseline(rows: Sequence[Standing]) -> Optional[Standing]:
     """The best federated entry of another algorithm than the subject's; None without any."""
     own = subject(rows)
     return next((row for row in rows if own and row.federated and row.speaks and row.algorithm != own.algorithm), None)

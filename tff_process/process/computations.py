@@ -46,12 +46,12 @@ class FederatedProcess:
     iterative: tff.templates.IterativeProcess
     count: tff.Computation
     evaluate: tff.Computation
-    layout: variables.Layout
+    layout: variables.ModelVariables
     client_count: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class Computations:
     """The computations that a process is composed of, and their types: what every runtime shares, however it connects them.
 
     Attributes:
@@ -83,24 +83,24 @@ class Parts:
     metrics_type: tff.TensorType
     collected_type: tff.StructType
     initial_state: Callable[[Mapping[str, Any]], Any]
-    layout: variables.Layout
+    layout: variables.ModelVariables
     client_count: int
 
 
-def _types(slots: "list[variables.Slot]", *leading: int) -> "OD[str, tff.TensorType]":
-    return OD((s.name, tff.TensorType(np.float32, [*leading, *s.shape])) for s in slots)
+def _types(specs: "list[variables.VariableSpec]", *leading: int) -> "OD[str, tff.TensorType]":
+    return OD((s.name, tff.TensorType(np.float32, [*leading, *s.shape])) for s in specs)
 
 
-def parts(
+def trace(
     algorithm: base.Algorithm,
-    layout: variables.Layout,
+    layout: variables.ModelVariables,
     schema: schema_lib.Schema,
     make_network: Callable[[], tf.keras.Model],
     settings: work_lib.TrainingSettings,
     initial: "OD[str, np.ndarray]",
     client_count: int,
     withhold_loss: bool = False,
-) -> Parts:
+) -> Computations:
     """Traces the computations of an algorithm, each once.
 
     Args:
@@ -114,13 +114,13 @@ def parts(
       withhold_loss: whether clients report a loss of 0.
     """
     tasks = tuple(task.name for task in schema.tasks)
-    personal_slots, common_slots = layout.joined(variables.PERSONAL), layout.joined(variables.COMMON)
+    personal_specs, common_specs = layout.joined(variables.PERSONAL), layout.joined(variables.COMMON)
 
-    counted = [slot for slot in layout.slots if slot.counts_rows]
+    counted = [spec for spec in layout.specs if spec.counts_rows]
 
     def initial_state(values: Mapping[str, Any]) -> Any:
         state = base.initial_state(algorithm, layout, client_count, {k: tf.constant(v) for k, v in values.items()})
-        return _state_struct(state, OD((slot.name, tf.zeros([client_count, slot.shape[0]])) for slot in counted))
+        return _state_struct(state, OD((spec.name, tf.zeros([client_count, spec.shape[0]])) for spec in counted))
 
     with tf.Graph().as_default():
         state_type = tff.to_type(_tensor_types(initial_state(initial)))
@@ -147,9 +147,9 @@ def parts(
     )
     evaluation_client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), private=private_type, shards=shards_type))
     shared_type = tff.to_type(
-        OD(common=_types(common_slots), template=_types(algorithm.anchors(layout)))  # what every client may see
+        OD(common=_types(common_specs), template=_types(algorithm.anchors(layout)))  # what every client may see
     )
-    personal_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), values=_types(personal_slots)))
+    personal_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), values=_types(personal_specs)))
     counts_type = tff.to_type(OD((s.name, tff.TensorType(np.float32, [s.shape[0]])) for s in counted))
     report_type = tff.to_type(
         OD(
@@ -203,19 +203,19 @@ def parts(
         seen = OD(
             (name, rows_met(counts, report["values"][name], before[name], present)) for name, counts in state["row_counts"].items()
         )
-        updates = base.Updates(report["values"], seen, report["examples"], report["serves"], present)
+        reports = base.ClientReports(report["values"], seen, report["examples"], report["serves"], present)
         new_state, diagnostics = algorithm.aggregate(
-            layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), updates
+            layout, tasks, base.ServerState(**{f.name: state[f.name] for f in dataclasses.fields(base.ServerState)}), reports
         )
         all_diagnostics = OD((*diagnostics.items(), *base.template_distances(layout, new_state).items()))
-        round_report = OD(examples=updates.examples, loss=report["loss"], present=updates.present, diagnostics=all_diagnostics)
+        round_report = OD(examples=reports.examples, loss=report["loss"], present=reports.present, diagnostics=all_diagnostics)
         return _state_struct(new_state, state["row_counts"]), round_report
 
     @tff.tensorflow.computation(state_type, collected_type)
     def aggregate(state: Any, collected: Any) -> Any:
         return aggregate_values(state, collected)
 
-    return Parts(
+    return Computations(
         train=train,
         count_client=count_client,
         evaluate_client=evaluate_client,
@@ -239,7 +239,7 @@ def parts(
 
 def build(
     algorithm: base.Algorithm,
-    layout: variables.Layout,
+    layout: variables.ModelVariables,
     schema: schema_lib.Schema,
     make_network: Callable[[], tf.keras.Model],
     settings: work_lib.TrainingSettings,
@@ -247,8 +247,8 @@ def build(
     client_count: int,
     withhold_loss: bool = False,
 ) -> FederatedProcess:
-    """Composes the process of the computations of `parts`, which has the same arguments."""
-    made = parts(algorithm, layout, schema, make_network, settings, initial, client_count, withhold_loss)
+    """Composes the process of the computations of `trace`, which has the same arguments."""
+    made = trace(algorithm, layout, schema, make_network, settings, initial, client_count, withhold_loss)
     train, evaluate_client, aggregate = made.train, made.evaluate_client, made.aggregate
     state_type, client_type, evaluation_client_type = made.state_type, made.client_type, made.evaluation_client_type
     metrics_type, personal_type = made.metrics_type, made.personal_type
@@ -397,9 +397,9 @@ def _collected_type(value_type: tff.StructType, client_count: int) -> tff.Struct
     return tff.to_type(OD(value=stacked(value_type), present=tff.TensorType(np.bool_, [client_count])))
 
 
-def _optimizer_types(optimizers: "Mapping[str, Sequence[str]]", layout: variables.Layout) -> "OD[str, Any]":
+def _optimizer_types(optimizers: "Mapping[str, Sequence[str]]", layout: variables.ModelVariables) -> "OD[str, Any]":
     """The types of the optimizers' slots: optimizers of stand-ins have the same, and a third network need not be built."""
-    shapes = {slot.name: slot.shape for slot in layout.slots}
+    shapes = {spec.name: spec.shape for spec in layout.specs}
     types: OD[str, Any] = OD()
     with tf.Graph().as_default():
         for prefix, names in optimizers.items():

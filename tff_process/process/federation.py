@@ -44,20 +44,20 @@ class RoundReport:
     applied: bool = True
 
 
-def whole_round(stretches: "Sequence[RoundReport]") -> RoundReport:
-    """The report of a round from those of its stretches: mean losses, the last diagnostics, and everything that was refused or skipped."""
+def whole_round(aggregation_steps: "Sequence[RoundReport]") -> RoundReport:
+    """The report of a round from those of its aggregation steps: mean losses, the last diagnostics, and everything that was refused or skipped."""
     losses: dict[str, list[float]] = {}
-    for report in stretches:
+    for report in aggregation_steps:
         for scenario, loss in report.loss.items():
             losses.setdefault(scenario, []).append(loss)
     merged = {
-        name: {scenario: value for report in stretches for scenario, value in getattr(report, name).items()}
+        name: {scenario: value for report in aggregation_steps for scenario, value in getattr(report, name).items()}
         for name in ("refused", "skipped", "clipped")
     }
-    applied = [report for report in stretches if report.applied]
+    applied = [report for report in aggregation_steps if report.applied]
     return RoundReport(
         loss={scenario: float(np.mean(values)) for scenario, values in losses.items()},
-        diagnostics=(applied or stretches)[-1].diagnostics,
+        diagnostics=(applied or aggregation_steps)[-1].diagnostics,
         applied=bool(applied),
         **merged,
     )
@@ -74,7 +74,7 @@ class Federation:
       algorithm: the algorithm, with the plan's sharing rules applied.
       tagged: the variables of the client model.
       layout: the same as data, under the algorithm's policy.
-      stretches: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_stretch`: as many as
+      aggregation_steps: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_aggregation_step`: as many as
         the plan's `aggregations`, fewer where a client has fewer batches, one where nothing is shared.
     """
 
@@ -101,19 +101,19 @@ class Federation:
             first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
             self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
-        self.stretches = aggregations if self.layout.uploaded else 1
+        self.aggregation_steps = aggregations if self.layout.uploaded else 1
 
     def train_round(self, round_number: int) -> RoundReport:
-        """Trains round `round_number` (from 0): its stretches in turn."""
-        first = round_number * self.stretches
-        return whole_round([self.train_stretch(number) for number in range(first, first + self.stretches)])
+        """Trains round `round_number` (from 0): its aggregation steps in turn."""
+        first = round_number * self.aggregation_steps
+        return whole_round([self.train_aggregation_step(number) for number in range(first, first + self.aggregation_steps)])
 
-    def train_stretch(self, number: int) -> RoundReport:
-        """Trains stretch `number`, counted from 0 over all rounds, and aggregates it; absent clients keep what they have."""
+    def train_aggregation_step(self, number: int) -> RoundReport:
+        """Trains aggregation step `number`, counted from 0 over all rounds, and aggregates it; absent clients keep what they have."""
         raise NotImplementedError("each runtime has its own")
 
     def _process_arguments(self) -> "tuple[Any, ...]":
-        """The arguments of `computations.parts` and `computations.build`."""
+        """The arguments of `computations.trace` and `computations.build`."""
         plan, dataset = self.plan, self.dataset
         settings = work.TrainingSettings(
             plan.batch_size, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam, plan.precision
@@ -128,7 +128,7 @@ class Federation:
     @property
     def counts_ids(self) -> bool:
         """Whether clients are asked how often they hold the ids of shared tables, which they are once a run."""
-        return plan_lib.ROW_COUNTS not in self.plan.withhold and any(slot.counts_rows for slot in self.layout.slots)
+        return plan_lib.ROW_COUNTS not in self.plan.withhold and any(spec.counts_rows for spec in self.layout.specs)
 
     def participants(self, round_number: int) -> "list[int]":
         """The clients of a round, ascending; a function of the seed and the round."""
@@ -139,8 +139,8 @@ class Federation:
 
     def _work(self, client: int) -> "OD[str, Any]":
         steps, epoch_steps = self._steps(client)
-        rounds, stretch = divmod(self._participations[client], self.stretches)
-        first, last = (part * steps // self.stretches for part in (stretch, stretch + 1))
+        rounds, aggregation_step = divmod(self._participations[client], self.aggregation_steps)
+        first, last = (part * steps // self.aggregation_steps for part in (aggregation_step, aggregation_step + 1))
         return OD(
             shards=self._shards(client, "train"),
             seed=np.int64(self.plan.seed),
@@ -186,7 +186,7 @@ class FederatedTraining(Federation):
             counting = [OD(client_id=np.int32(i), shards=self._shards(i, "train")) for i in range(len(dataset.scenarios))]
             self._state = self.process.count(self._state, counting)
 
-    def train_stretch(self, number: int) -> RoundReport:
+    def train_aggregation_step(self, number: int) -> RoundReport:
         present = self.participants(number)
         clients = [
             OD(

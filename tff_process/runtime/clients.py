@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 
 from pfrec import files
 from tff_process.process import computations
-from tff_process.runtime import crew, remote, server, state_files
+from tff_process.runtime import executor, remote, server, state_files
 
 OD = collections.OrderedDict
 
@@ -21,11 +21,11 @@ class Compiled:
     """The computations of a run, compiled once; each is sent to a worker once.
 
     Attributes:
-      train, evaluate: as of `computations.Parts`.
-      aggregate: `Parts.aggregate_values` as a graph of the driver's own.
-      count: `Parts.count_client`.
-      write, read, start, note: as of `state_files`.
-      parts: their types.
+      train, evaluate: see `computations.Computations`.
+      aggregate: `Computations.aggregate_values` as a graph of the driver's own.
+      count: `Computations.count_client`.
+      write, read, start, note: see `state_files`.
+      traced: their types.
     """
 
     train: tff.Computation
@@ -36,27 +36,27 @@ class Compiled:
     read: tff.Computation
     start: tff.Computation
     note: tff.Computation
-    parts: computations.Parts
+    traced: computations.Computations
 
     @classmethod
-    def of(cls, parts: computations.Parts) -> "Compiled":
+    def of(cls, traced: computations.Computations) -> "Compiled":
         """Compiles for TFF's native runtime."""
         compile_one = tff.backends.native.desugar_and_transform_to_native
         return cls(
-            train=compile_one(parts.train),
-            count=compile_one(parts.count_client),
-            evaluate=compile_one(parts.evaluate_client),
-            aggregate=tf.function(parts.aggregate_values),
-            write=compile_one(state_files.writer(parts.private_type)),
-            read=compile_one(state_files.reader(parts.private_type)),
-            start=compile_one(state_files.starter(parts.private_type)),
+            train=compile_one(traced.train),
+            count=compile_one(traced.count_client),
+            evaluate=compile_one(traced.evaluate_client),
+            aggregate=tf.function(traced.aggregate_values),
+            write=compile_one(state_files.writer(traced.private_type)),
+            read=compile_one(state_files.reader(traced.private_type)),
+            start=compile_one(state_files.starter(traced.private_type)),
             note=compile_one(state_files.noter()),
-            parts=parts,
+            traced=traced,
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class RemoteState:
     """A private state in a worker.
 
     Attributes:
@@ -73,31 +73,31 @@ class Client:
     """A client between rounds.
 
     Attributes:
-      place: where it runs.
+      handle: where it runs.
       directory: of its versions, as its worker names it.
       shards: the paths of a split's shards, as its worker names them.
       secret: `there -> reference` to the client's secret in its worker, an int64 [2].
       serves: float32 [tasks], 1 where it has observed labels of the task.
-      version: the stretch after which its accepted private state is; 0 before its first.
+      version: the aggregation step after which its accepted private state is; 0 before its first.
       written: the version that is in its directory; another than `version` within a round.
       private: that state in its worker; None where it is to be read from its directory.
     """
 
-    place: crew.Place
+    handle: executor.ClientHandle
     directory: str
     shards: "Callable[[str], list[str]]"
     secret: "Callable[[remote.Remote], Any]"
     serves: np.ndarray
     version: int = 0
     written: int = 0
-    private: Optional[Held] = None
+    private: Optional[RemoteState] = None
 
     def version_path(self, version: int) -> str:
         """Where a version is."""
         return f"{self.directory}/round_{version:05d}"
 
 
-class ClientWork:
+class ClientCalls:
     """The calls that make up a client's part of a round; safe to use for several clients at once.
 
     Args:
@@ -106,21 +106,21 @@ class ClientWork:
     """
 
     def __init__(self, compiled: Compiled, initial: Mapping[str, np.ndarray]) -> None:
-        self._compiled, self._parts, self._initial = compiled, compiled.parts, initial
+        self._compiled, self._traced, self._initial = compiled, compiled.traced, initial
 
-    def train(self, client: Client, incoming: server.Server, work: Any, version: Optional[int]) -> "tuple[Held, Any]":
-        """Trains a stretch and writes the new private state as `version`, or not at all where that is None.
+    def train(self, client: Client, incoming: server.Server, work: Any, version: Optional[int]) -> "tuple[RemoteState, Any]":
+        """Trains an aggregation step and writes the new private state as `version`, or not at all where that is None.
 
         Returns:
           the new private state, and the report that leaves the client.
         """
-        generation = client.place.host.generation
-        there = client.place.host.remote
-        types = self._parts.client_type
+        generation = client.handle.host.generation
+        there = client.handle.host.remote
+        types = self._traced.client_type
         own = OD(
-            client_id=self._constant(client, "client_id", np.int32(client.place.number), types["client_id"]),
+            client_id=self._constant(client, "client_id", np.int32(client.handle.number), types["client_id"]),
             private=self._private(client),
-            secret=client.place.host.kept((client.place.number, "secret"), self, client.secret),
+            secret=client.handle.host.kept((client.handle.number, "secret"), self, client.secret),
             work=there.send(work, types["work"]),
             serves=self._constant(client, "serves", client.serves, types["serves"]),
         )
@@ -132,22 +132,22 @@ class ClientWork:
         if written is not None:
             there.fetch(written)
         # The generation that it was begun in: by the end another client may have had the worker started again.
-        return Held(private, generation), report
+        return RemoteState(private, generation), report
 
     def count(self, client: Client) -> "Mapping[str, np.ndarray]":
         """How often the client's training rows hold the ids of shared tables, by table; see `work.count_ids`."""
-        there = client.place.host.remote
-        shards = there.send(np.array(client.shards("train"), dtype=object), self._parts.client_type["work"]["shards"])
+        there = client.handle.host.remote
+        shards = there.send(np.array(client.shards("train"), dtype=object), self._traced.client_type["work"]["shards"])
         return there.fetch(there.call(self._compiled.count, shards))
 
     def write(self, client: Client) -> None:
         """Writes the private state as it is, where that is not in the client's directory yet."""
-        client.place.host.remote.fetch(self._begin_to_write(client, self._private(client), client.version))
+        client.handle.host.remote.fetch(self._begin_to_write(client, self._private(client), client.version))
         client.written = client.version
 
     def _begin_to_write(self, client: Client, private: Any, version: int) -> Any:
         """A reference to the end of the writing."""
-        there = client.place.host.remote
+        there = client.handle.host.remote
         directory = there.send(client.version_path(version), tff.TensorType(np.str_))
         return there.call(self._compiled.write, there.struct(OD(private=private, directory=directory)))
 
@@ -158,28 +158,28 @@ class ClientWork:
 
     def note(self, client: Client, path: str, content: str) -> None:
         """Leaves a small text file with the client."""
-        there = client.place.host.remote
+        there = client.handle.host.remote
         text = tff.TensorType(np.str_)
         values = OD(path=there.send(path, text), text=there.send(content, text))
         there.fetch(there.call(self._compiled.note, there.struct(values)))
 
     def write_received(self, client: Client, incoming: server.Server, write: tff.Computation, path: str) -> None:
         """Lets the client write its values of the shared variables; `write` is a compiled `state_files.received_writer`."""
-        there = client.place.host.remote
+        there = client.handle.host.remote
         values = OD(**self._received(client, incoming), directory=there.send(path, tff.TensorType(np.str_)))
         there.fetch(there.call(write, there.struct(values)))
 
     def write_first(self, client: Client) -> None:
         """Writes the private state that a client starts from, as version 0: one that never took part has no other."""
-        start = client.place.host.kept("start", self, self._start)
-        client.place.host.remote.fetch(self._begin_to_write(client, start, 0))
+        start = client.handle.host.kept("start", self, self._start)
+        client.handle.host.remote.fetch(self._begin_to_write(client, start, 0))
 
     def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
         """Metrics of the client's model on a split, float64 [tasks, metrics]."""
-        there = client.place.host.remote
-        types = self._parts.evaluation_client_type
+        there = client.handle.host.remote
+        types = self._traced.evaluation_client_type
         own = OD(
-            client_id=self._constant(client, "client_id", np.int32(client.place.number), types["client_id"]),
+            client_id=self._constant(client, "client_id", np.int32(client.handle.number), types["client_id"]),
             private=self._private(client),
             shards=self._constant(client, split, np.array(client.shards(split), dtype=object), types["shards"]),
         )
@@ -191,7 +191,7 @@ class ClientWork:
         Raises:
           WorkError: where it is missing or damaged.
         """
-        host = client.place.host
+        host = client.handle.host
         there, generation = host.remote, host.generation
         if version:
             directory = there.send(client.version_path(version), tff.TensorType(np.str_))
@@ -201,7 +201,7 @@ class ClientWork:
             private = there.select(read, 0)
         else:
             private = host.kept("start", self, self._start)
-        client.private, client.version, client.written = Held(private, generation), version, version
+        client.private, client.version, client.written = RemoteState(private, generation), version, version
 
     def _start(self, there: remote.Remote) -> Any:
         kinds = self._compiled.start.type_signature.parameter
@@ -209,27 +209,27 @@ class ClientWork:
         return there.call(self._compiled.start, there.send(values, kinds))
 
     def _private(self, client: Client) -> Any:
-        if client.private is None or client.private.generation != client.place.host.generation:
+        if client.private is None or client.private.generation != client.handle.host.generation:
             if client.version != client.written:
-                raise crew.RoundLostError(f"client {client.place.scenario}: its worker was lost in the middle of a round")
+                raise executor.RoundLostError(f"client {client.handle.scenario}: its worker was lost in the middle of a round")
             self.load(client, client.version)
         assert client.private is not None
         return client.private.reference
 
     def _constant(self, client: Client, name: str, value: Any, kind: tff.Type) -> Any:
-        return client.place.host.kept((client.place.number, name), self, lambda there: there.send(value, kind))
+        return client.handle.host.kept((client.handle.number, name), self, lambda there: there.send(value, kind))
 
     def _argument(self, client: Client, incoming: server.Server, own: Any) -> Any:
-        there = client.place.host.remote
+        there = client.handle.host.remote
         return there.struct(OD(**self._received(client, incoming), client=there.struct(own)))
 
     def _received(self, client: Client, incoming: server.Server) -> "dict[str, Any]":
         """References to what the server has for a client; sent once for each state of the server."""
-        host, version = client.place.host, incoming.version
-        shared = host.kept("shared", version, lambda there: there.send(incoming.shared(), self._parts.shared_type))
+        host, version = client.handle.host, incoming.version
+        shared = host.kept("shared", version, lambda there: there.send(incoming.shared(), self._traced.shared_type))
         personal = host.kept(
-            (client.place.number, "personal"),
+            (client.handle.number, "personal"),
             version,
-            lambda there: there.send(incoming.personal(client.place.number), self._parts.personal_type),
+            lambda there: there.send(incoming.personal(client.handle.number), self._traced.personal_type),
         )
         return {"shared": shared, "personal": personal}

@@ -46,7 +46,7 @@ def judge(rules: Rules, reports: Mapping[int, Any], kind: tff.StructType, receiv
 
     Args:
       rules: what is refused.
-      reports: by client number, as of `kind`.
+      reports: by client number, see `kind`.
       kind: the type of a report.
       received: `client -> values by name`, what each client started from; its update is the difference.
     """

@@ -17,7 +17,7 @@ class Options:
       max_concurrent_clients: clients that train at once; 0 takes what processors and memory bear.
       local_workers: worker processes that a simulation's clients are split over.
       client_timeout: seconds that a call on a worker may take before it counts as hung; None for no limit.
-      on_client_failure: `retry`, `skip` or `stop`, see `crew.Crew`.
+      on_client_failure: `retry`, `skip` or `stop`, see `executor.ClientExecutor`.
       min_clients, max_update_norm, clip_updates: see `guard.Rules`.
       keep_rounds: complete rounds that are kept, besides the best ones.
       workers: HOST:PORT of each scenario's silo; empty for a simulation.

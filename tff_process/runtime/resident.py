@@ -1,6 +1,6 @@
 """Federated training whose private state stays in the clients' workers between rounds.
 
-The same computations as the reference's (`computations.Parts`), composed by calls on TFF's `RemoteExecutor` instead of one federated computation:
+The same computations as the reference's (`computations.Computations`), composed by calls on TFF's `RemoteExecutor` instead of one federated computation:
 the driver sends each client its values, and fetches its report and metrics and nothing else.
 """
 
@@ -20,7 +20,7 @@ from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
 from tff_process.process import computations, federation
 from tff_process.runtime import clients as clients_lib
-from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, hosts, remote
 from tff_process.runtime import server as server_lib
 
@@ -43,7 +43,7 @@ class ResidentTraining(federation.Federation):
       dataset: of all scenarios; scenario i is client i.
       client_hosts: the worker of each client, in the order of the scenarios; several clients may have the same.
       directory: the directory of a scenario's private states, as its worker names it.
-      crew: runs the clients.
+      executor: runs the clients.
       rules: what updates are refused.
 
     Attributes:
@@ -57,19 +57,19 @@ class ResidentTraining(federation.Federation):
         dataset: dataset_lib.Dataset,
         client_hosts: "Sequence[hosts.Host]",
         directory: "Callable[[str], str]",
-        crew: crew_lib.Crew,
+        executor: executor_lib.ClientExecutor,
         rules: guard.Rules = guard.Rules(),
     ) -> None:
         super().__init__(plan, dataset)
-        self._crew, self._rules = crew, rules
+        self._executor, self._rules = executor, rules
         self._counted = not self.counts_ids
         compiled = self._compiled()
-        self._parts = compiled.parts
-        self.server = server_lib.Server(compiled.parts, compiled.aggregate, self._initial)
-        self._work_of = clients_lib.ClientWork(compiled, self._initial)
+        self._traced = compiled.traced
+        self.server = server_lib.Server(compiled.traced, compiled.aggregate, self._initial)
+        self._calls = clients_lib.ClientCalls(compiled, self._initial)
         self.clients = [
             clients_lib.Client(
-                crew_lib.Place(number, scenario, host),
+                executor_lib.ClientHandle(number, scenario, host),
                 directory(scenario),
                 functools.partial(dataset.shards, scenario),
                 self._secret(number),
@@ -91,13 +91,13 @@ class ResidentTraining(federation.Federation):
         key = (graph, self.dataset.schema, len(self.dataset.scenarios))
         if _COMPILED.get("key") != key:
             _COMPILED.clear()
-            _COMPILED.update(key=key, value=clients_lib.Compiled.of(computations.parts(*self._process_arguments())))
+            _COMPILED.update(key=key, value=clients_lib.Compiled.of(computations.trace(*self._process_arguments())))
         return _COMPILED["value"]
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0), after which every client's private state is in its directory.
 
-        Within a round private states are in workers alone, as writing after every stretch takes longer than a short stretch. Where a worker
+        Within a round private states are in workers alone, as writing after every aggregation step takes longer than a short aggregation step. Where a worker
         is lost with one, the round is trained again from its start.
 
         Raises:
@@ -105,36 +105,36 @@ class ResidentTraining(federation.Federation):
         """
         self._count_ids()
         start = self.to_save()
-        for attempt in range(crew_lib.ATTEMPTS):
+        for attempt in range(executor_lib.ATTEMPTS):
             try:
                 return super().train_round(round_number)
-            except crew_lib.RoundLostError as error:
-                if attempt + 1 == crew_lib.ATTEMPTS:
+            except executor_lib.RoundLostError as error:
+                if attempt + 1 == executor_lib.ATTEMPTS:
                     raise errors.PfrecError(
-                        f"{error}, {crew_lib.ATTEMPTS} times; see its log, mend it and continue with --resume"
+                        f"{error}, {executor_lib.ATTEMPTS} times; see its log, mend it and continue with --resume"
                     ) from error
                 _log.warning("round %d: %s; it is trained again from its start", round_number + 1, error)
                 self.restore(start)
         raise AssertionError
 
-    def train_stretch(self, number: int) -> federation.RoundReport:
-        """Trains stretch `number` (from 0) and aggregates it.
+    def train_aggregation_step(self, number: int) -> federation.RoundReport:
+        """Trains aggregation step `number` (from 0) and aggregates it.
 
-        A client that is absent, skipped or refused keeps what it has, and its next stretch begins where it stands.
+        A client that is absent, skipped or refused keeps what it has, and its next aggregation step begins where it stands.
 
         Raises:
           RoundLostError: where a worker was lost with a private state that is in no file yet.
           PfrecError: where a client fails and may not be skipped.
         """
         self._count_ids()
-        version, ends_round = number + 1, (number + 1) % self.stretches == 0
+        version, ends_round = number + 1, (number + 1) % self.aggregation_steps == 0
         present = self.participants(number)
         works = {i: self._work(i) for i in present}
         write_as = version if ends_round else None
         done, skipped = self._each(
-            present, lambda client: self._work_of.train(client, self.server, works[client.place.number], write_as), "training"
+            present, lambda client: self._calls.train(client, self.server, works[client.handle.number], write_as), "training"
         )
-        verdict = guard.judge(self._rules, {i: report for i, (_, report) in done.items()}, self._parts.report_type, self._received)
+        verdict = guard.judge(self._rules, {i: report for i, (_, report) in done.items()}, self._traced.report_type, self._received)
         self._tell(verdict, version)
         applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
         report: Mapping[str, Any] = {"diagnostics": {}}
@@ -167,10 +167,10 @@ class ResidentTraining(federation.Federation):
         """Asks each client, once a run, how often it holds the ids of shared tables; those of one that cannot say count alike."""
         if self._counted:
             return
-        said, _ = self._each(range(len(self.clients)), self._work_of.count, "counting its ids")
+        said, _ = self._each(range(len(self.clients)), self._calls.count, "counting its ids")
         counts = {name: np.array(value) for name, value in self.server.state["row_counts"].items()}
         for i, own in said.items():
-            fault = guard.unfit_counts(own, self._parts.counts_type)
+            fault = guard.unfit_counts(own, self._traced.counts_type)
             if fault is not None:
                 _log.warning("the counts of client %s are refused: %s; its ids count alike", self.dataset.scenarios[i], fault)
                 continue
@@ -182,7 +182,7 @@ class ResidentTraining(federation.Federation):
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]; NaN for a client that was skipped."""
         done, _ = self._each(
-            range(len(self.clients)), lambda client: self._work_of.evaluate(client, self.server, split), "evaluation"
+            range(len(self.clients)), lambda client: self._calls.evaluate(client, self.server, split), "evaluation"
         )
         missing = np.full([len(self.dataset.schema.tasks), len(metrics.METRICS)], np.nan)
         return np.stack([done.get(i, missing) for i in range(len(self.clients))])
@@ -193,7 +193,7 @@ class ResidentTraining(federation.Federation):
         server = {"round": self.server.state["round"]}
         for name in federation.NAMED_PARTS:
             server.update({f"{name}/{key}": value for key, value in self.server.state[name].items()})
-        versions = {client.place.scenario: client.version for client in self.clients}
+        versions = {client.handle.scenario: client.version for client in self.clients}
         meta = {"participations": list(self._participations), "versions": versions, "counted": self._counted}
         return run_directory.RoundState(server, {}, meta)
 
@@ -204,7 +204,7 @@ class ResidentTraining(federation.Federation):
           OutOfReachError: where a client's worker is away and the client may not be skipped.
           PfrecError: where a client's version is missing or damaged; the message names the client.
         """
-        kinds = self._parts.state_type
+        kinds = self._traced.state_type
 
         def part(name: str) -> "OD[str, np.ndarray]":
             return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(kinds[name]))
@@ -216,14 +216,14 @@ class ResidentTraining(federation.Federation):
 
         def load(client: clients_lib.Client) -> None:
             try:
-                self._work_of.load(client, client.version)
+                self._calls.load(client, client.version)
             except remote.WorkError as error:
                 if error.lost:
                     raise
-                damaged[client.place.number] = str(error)
+                damaged[client.handle.number] = str(error)
 
         for client in self.clients:
-            version = versions[client.place.scenario]
+            version = versions[client.handle.scenario]
             client.version, client.written, client.private = version, version, None
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
@@ -232,16 +232,16 @@ class ResidentTraining(federation.Federation):
             )
 
     def _write_all(self) -> None:
-        """Lets clients whose private state is in no file yet write it: those that took part in the round but not in its last stretch."""
+        """Lets clients whose private state is in no file yet write it: those that took part in the round but not in its last aggregation step."""
         unwritten = [i for i, client in enumerate(self.clients) if client.version != client.written]
-        _, skipped = self._each(unwritten, self._work_of.write, "writing its private state")
+        _, skipped = self._each(unwritten, self._calls.write, "writing its private state")
         for i in skipped:
             # It goes on from what it has: its part in the round so far is the server's alone.
             client = self.clients[i]
             client.version, client.private = client.written, None
 
     def _each(self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str) -> Any:
-        return self._crew.run([self.clients[i].place for i in numbers], lambda place: task(self.clients[place.number]), what)
+        return self._executor.run([self.clients[i].handle for i in numbers], lambda handle: task(self.clients[handle.number]), what)
 
     def _received(self, client: int) -> "Mapping[str, np.ndarray]":
         return {**self.server.state["common"], **self.server.personal(client)["values"]}
@@ -253,10 +253,10 @@ class ResidentTraining(federation.Federation):
 
         def refuse(client: clients_lib.Client) -> None:
             try:
-                self._work_of.refuse(client, number, verdict.refused[client.place.number])
+                self._calls.refuse(client, number, verdict.refused[client.handle.number])
             except remote.WorkError as error:
                 # The round does not hang on it: a client that cannot be told is out of reach or has no space, and the next round says so.
-                _log.warning("round %d: client %s could not be told: %s", number, client.place.scenario, error)
+                _log.warning("round %d: client %s could not be told: %s", number, client.handle.scenario, error)
 
         if verdict.refused:
             self._each(sorted(verdict.refused), refuse, "the note of its refusal")

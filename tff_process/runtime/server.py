@@ -21,8 +21,8 @@ class Server:
     """Keeps the server's state and aggregates.
 
     Args:
-      parts: the types of what passes.
-      aggregate: `Parts.aggregate_values`, as a `tf.function`.
+      traced: the types of what passes.
+      aggregate: `Computations.aggregate_values`, as a `tf.function`.
       initial: the model's initial values by name.
 
     Attributes:
@@ -30,9 +30,11 @@ class Server:
       version: an object of its own for every state.
     """
 
-    def __init__(self, parts: computations.Parts, aggregate: Callable[[Any, Any], Any], initial: Mapping[str, np.ndarray]) -> None:
-        self._parts, self._aggregate = parts, aggregate
-        self.set_state(_arrays(parts.initial_state(initial)))
+    def __init__(
+        self, traced: computations.Computations, aggregate: Callable[[Any, Any], Any], initial: Mapping[str, np.ndarray]
+    ) -> None:
+        self._traced, self._aggregate = traced, aggregate
+        self.set_state(_arrays(traced.initial_state(initial)))
 
     def set_state(self, state: Any) -> None:
         """Replaces the state."""
@@ -41,7 +43,7 @@ class Server:
 
     def shared(self) -> Any:
         """What every client may see."""
-        return computations.shared_values(self.state, self._parts.shared_type)
+        return computations.shared_values(self.state, self._traced.shared_type)
 
     def personal(self, client: int) -> Any:
         """What one client alone receives."""
@@ -53,7 +55,7 @@ class Server:
         Returns:
           what the algorithm says of the round: `examples`, `loss`, `present` by client, and `diagnostics`.
         """
-        collected = stack(reports, self._parts.report_type, self._parts.client_count)
+        collected = stack(reports, self._traced.report_type, self._traced.client_count)
         new_state, report = self._aggregate(*tf.nest.map_structure(tf.convert_to_tensor, (self.state, collected)))
         self.set_state(_arrays(new_state))
         return _arrays(report)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pfrec import files, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
-from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, hosts, resident
 from tff_process.runtime import options as options_lib
 
@@ -40,7 +40,7 @@ def resident_training(
     for scenario in dataset.scenarios:
         with files.readable_errors(run.client_path(scenario)):
             run.client_path(scenario).mkdir(parents=True, exist_ok=True)
-    crew = crew_lib.Crew(concurrent, options.on_client_failure)
+    executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
     try:
         for host in workers:
             host.up()
@@ -49,13 +49,13 @@ def resident_training(
             dataset,
             [workers[number % count] for number in range(len(dataset.scenarios))],
             lambda scenario: str(run.client_path(scenario).resolve()),
-            crew,
+            executor,
             guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
         )
     finally:
         for host in workers:
             host.down()
-        crew.close()
+        executor.close()
 
 
 def _log_name(number: int, count: int) -> str:

@@ -49,7 +49,7 @@ class Service:
         self._stop = threading.Event()
         self._worker = self._start_worker()
         try:
-            self._way = self._start_way()
+            self._transport = self._start_transport()
         except BaseException:
             self._worker.stop()
             raise
@@ -65,14 +65,14 @@ class Service:
                 elif time.monotonic() - self._answered > self._hang_seconds:
                     self._worker.kill()
                     self._again(f"the worker did not answer for {self._hang_seconds:g} s")
-                if isinstance(self._way, tunnel.Tunnel) and not self._way.running:
+                if isinstance(self._transport, tunnel.Tunnel) and not self._transport.running:
                     self._say("the tunnel ended; starting it again")
-                    self._way = self._start_way()
+                    self._transport = self._start_transport()
                 if time.monotonic() - tidied > _TIDY_SECONDS:
                     silo_directory.remove_old(self._directory)
                     tidied = time.monotonic()
         finally:
-            self._way.stop()
+            self._transport.stop()
             self._worker.stop()
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class Service:
         self._answered = time.monotonic()
         return process
 
-    def _start_way(self) -> "Union[tunnel.Tunnel, relay.Relay]":
+    def _start_transport(self) -> "Union[tunnel.Tunnel, relay.Relay]":
         if self._credentials is None:
             return relay.Relay(self._listening, "127.0.0.1", self._port)
         log = self._directory / silo_directory.LOGS / "tunnel.log"

@@ -17,7 +17,7 @@ from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.runtime import clients as clients_lib
-from tff_process.runtime import crew as crew_lib
+from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, remote, resident, state_files
 from tff_process.runtime import options as options_lib
 from tff_process.silos import directory as silo_directory
@@ -106,7 +106,7 @@ class SiloTraining(resident.ResidentTraining):
         super().__init__(*arguments)
         self._identity = identity
         self._write_received = tff.backends.native.desugar_and_transform_to_native(
-            state_files.received_writer(self._parts.shared_type, self._parts.personal_type)
+            state_files.received_writer(self._traced.shared_type, self._traced.personal_type)
         )
 
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
@@ -117,13 +117,13 @@ class SiloTraining(resident.ResidentTraining):
         """Tells each silo which of its versions are still needed; it removes the others itself. One that is away is told another time."""
 
         def tell(client: clients_lib.Client) -> None:
-            content = silo_directory.kept([version[client.place.scenario] for version in versions])
+            content = silo_directory.kept([version[client.handle.scenario] for version in versions])
             try:
-                self._work_of.note(client, f"{client.directory}/{silo_directory.KEEP}", content)
+                self._calls.note(client, f"{client.directory}/{silo_directory.KEEP}", content)
             except remote.WorkError as error:
-                _log.info("client %s could not be told what to keep: %s", client.place.scenario, error)
+                _log.info("client %s could not be told what to keep: %s", client.handle.scenario, error)
 
-        self._each([i for i, client in enumerate(self.clients) if not client.place.host.lost], tell, "the note of what to keep")
+        self._each([i for i, client in enumerate(self.clients) if not client.handle.host.lost], tell, "the note of what to keep")
 
     def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
         """Lets each silo write what its export needs besides its private state: its shared values, and what it is a model of.
@@ -135,22 +135,22 @@ class SiloTraining(resident.ResidentTraining):
 
         def end(client: clients_lib.Client) -> None:
             if not client.version:
-                self._work_of.write_first(client)
+                self._calls.write_first(client)
             shared = f"{client.directory}/shared/round_{round_number:05d}"
-            self._work_of.write_received(client, self.server, self._write_received, shared)
+            self._calls.write_received(client, self.server, self._write_received, shared)
             value = {
                 "format_version": silo_directory.FORMAT_VERSION,
                 "model": dataclasses.asdict(self.plan.model),
                 "private_round": client.version,
                 "round": round_number,
                 "run": self._identity,
-                "scenario": client.place.scenario,
+                "scenario": client.handle.scenario,
                 "schema": self.dataset.schema.to_json(),
                 "seed": self.plan.seed,
-                "test": test.get(client.place.scenario, {}),
+                "test": test.get(client.handle.scenario, {}),
             }
             # The last, so that what it names is there.
-            self._work_of.note(client, silo_directory.CLIENT, files.json_text(value))
+            self._calls.note(client, silo_directory.CLIENT, files.json_text(value))
 
         self._each(range(len(self.clients)), end, "writing what its export needs")
 
@@ -166,7 +166,7 @@ def silo_training(
     """
     credentials = tunnel.to_silos(options.workers, options.tls)
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
-    crew = crew_lib.Crew(concurrent, options.on_client_failure)
+    executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
     logs = run.path / "logs"
     with silo_host.sockets(run.path) as sockets:
         silos = _hosts(options, credentials, sockets, logs)
@@ -178,14 +178,14 @@ def silo_training(
                 dataset,
                 [silos[scenario] for scenario in dataset.scenarios],
                 lambda scenario: f"{silo_directory.RUNS}/{identity}",
-                crew,
+                executor,
                 guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
                 identity=identity,
             )
         finally:
             for host in silos.values():
                 host.down()
-            crew.close()
+            executor.close()
 
 
 def identity(config: "Mapping[str, Any]", output: pathlib.Path) -> str:

@@ -19,18 +19,18 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     layout = training.layout
     table = training.algorithm.policy.table(training.tagged)
     uploads = [
-        {"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded
+        {"what": spec.name, "group": spec.group, "shape": list(spec.shape), "bytes": _bytes(spec.shape)} for spec in layout.uploaded
     ]
     once = [
         {
-            "what": f"row_counts/{slot.name}",
-            "group": slot.group,
-            "shape": [slot.shape[0]],
-            "bytes": _bytes(slot.shape[:1]),
+            "what": f"row_counts/{spec.name}",
+            "group": spec.group,
+            "shape": [spec.shape[0]],
+            "bytes": _bytes(spec.shape[:1]),
             "exactness": f"powers of two, 0 below {coarsening.FLOOR}",
         }
-        for slot in layout.slots
-        if slot.counts_rows and training.counts_ids
+        for spec in layout.specs
+        if spec.counts_rows and training.counts_ids
     ]
     tasks, withheld = len(training.dataset.schema.tasks), training.plan.withhold
     uploads += [
@@ -55,11 +55,11 @@ def of(training: federation.Federation) -> "dict[str, Any]":
             }
         )
     downloads = [
-        {"what": slot.name, "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)} for slot in layout.uploaded
+        {"what": spec.name, "group": spec.group, "shape": list(spec.shape), "bytes": _bytes(spec.shape)} for spec in layout.uploaded
     ]
     downloads += [
-        {"what": f"template/{slot.name}", "group": slot.group, "shape": list(slot.shape), "bytes": _bytes(slot.shape)}
-        for slot in training.algorithm.anchors(layout)
+        {"what": f"template/{spec.name}", "group": spec.group, "shape": list(spec.shape), "bytes": _bytes(spec.shape)}
+        for spec in training.algorithm.anchors(layout)
     ]
     return {
         "algorithm": training.algorithm.name,
@@ -70,7 +70,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         "upload_bytes": sum(item["bytes"] for item in uploads),
         "upload_bytes_once": sum(item["bytes"] for item in once),
         "download_bytes": sum(item["bytes"] for item in downloads),
-        "aggregations_per_round": training.stretches,
+        "aggregations_per_round": training.aggregation_steps,
         "never_leaves": [row["group"] for row in table if not row["leaves"]] + ["optimizer", "secret"],
         "kept_copies": [
             {"what": item.name, "shape": list(item.shape), "bytes": _bytes(item.shape)}

@@ -62,7 +62,7 @@ class _Elements:
         self._checks, self._rows, self._count = checks, rows, count
 
     def require(self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]) -> None:
-        """As of `_Checks`, by the values of all rows one after the other."""
+        """See `_Checks`, by the values of all rows one after the other."""
         bad = np.flatnonzero(~good)
         rows, first = np.unique(self._rows[bad], return_index=True)
         fine = np.ones(self._count, bool)
@@ -94,7 +94,7 @@ def encode(
 
 
 def encode_good(chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject") -> Encoded:
-    """Encodes the rows of a chunk that fit the schema, and says which do not. Arguments as of `encode`.
+    """Encodes the rows of a chunk that fit the schema, and says which do not. Arguments: see `encode`.
 
     Raises:
       PfrecError: where a column is missing or of a type that cannot hold what the schema wants.

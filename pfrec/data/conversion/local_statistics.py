@@ -103,7 +103,7 @@ def client_schemas(
     Args:
       schema: the agreed one.
       training: scenario and raw training rows; bad rows among them are left out.
-      missing_numerical: as of `encoding.encode`.
+      missing_numerical: see `encoding.encode`.
     """
     opened = open_schema(schema)
     local = [f for f in schema.categorical if f.encoding == "local_vocabulary"]

@@ -27,7 +27,7 @@ class Options:
 
     Attributes:
       split_seed: seed of the hash that splits rows.
-      missing_numerical: as of `encoding.encode`.
+      missing_numerical: see `encoding.encode`.
       on_bad_row: `stop` at the first bad row, `skip` bad rows, or put them in `quarantine`.
       resume: whether to go on with an interrupted conversion.
       record: further settings that the rows depend on, by name, for the record.

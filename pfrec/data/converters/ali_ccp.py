@@ -81,7 +81,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
 def _vocabularies(
     parts: "Sequence[tuple[str, raw_file.RawFile, raw_file.RawFile]]", scratch: pathlib.Path, least: int
 ) -> "dict[str, Sequence[str]]":
-    """The ids of each field that occur often enough, as of `local_statistics`."""
+    """The ids of each field that occur often enough, see `local_statistics`."""
     counts = {field: local_statistics.Vocabulary() for field in FIELDS}
     for _, _, chunk in _chunks(parts, scratch, None):
         for field in FIELDS if len(chunk) else ():

@@ -131,7 +131,7 @@ def _inner(file: raw_file.RawFile) -> raw_file.RawFile:
 
 
 def _vocabularies(parts: "list[_Part]") -> "dict[str, Sequence[str]]":
-    """The values of each categorical column, as of `local_statistics`."""
+    """The values of each categorical column, see `local_statistics`."""
     counts = {name: local_statistics.Vocabulary() for name in (*USER_CATEGORICAL, *ITEM_CATEGORICAL)}
     for part in parts:
         for file, names, wanted in (

@@ -1,4 +1,4 @@
-"""A user's own Parquet files, described by a TOML schema; scenarios and splits as of the csv format.
+"""A user's own Parquet files, described by a TOML schema; scenarios and splits as in the csv format.
 
 Row groups are read one after the other, a batch of rows at a time.
 """

@@ -57,7 +57,7 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def shuffled_blocks(shards: tf.Tensor, seed: Any, epoch: Any, scenarios: Optional[tf.Tensor] = None) -> tf.data.Dataset:
-    """The records of an epoch in its order; with `scenarios` pairs of a record and its scenario. Arguments as of `epoch_batches`."""
+    """The records of an epoch in its order; with `scenarios` pairs of a record and its scenario. Arguments: see `epoch_batches`."""
     read = tf.data.TFRecordDataset(shards)
     if scenarios is not None:
         read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
@@ -94,7 +94,7 @@ def epoch_batches(
       scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
 
     Returns:
-      batches as of `decode_blocks`; with `scenarios` also `scenario`, int32 [rows].
+      batches, see `decode_blocks`; with `scenarios` also `scenario`, int32 [rows].
     """
 
     @tf.autograph.experimental.do_not_convert
@@ -131,10 +131,10 @@ def training_batches(
       first_step: int64 scalar, steps before this round.
       steps: int64 scalar, steps of this round.
       epoch_steps: int64 scalar, `steps_per_epoch`.
-      scenarios: as of `epoch_batches`.
+      scenarios: see `epoch_batches`.
 
     Returns:
-      batches as of `epoch_batches`, with `dropout_seed`, int64 [2].
+      batches, see `epoch_batches`, with `dropout_seed`, int64 [2].
     """
     seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
 
@@ -168,7 +168,7 @@ def evaluation_blocks(shards: tf.Tensor, batch_size: int = EVALUATION_ROWS) -> t
 
 
 def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:
-    """All rows once, in the order of the shards; batches as of `decode_blocks`."""
+    """All rows once, in the order of the shards; batches, see `decode_blocks`."""
 
     @tf.autograph.experimental.do_not_convert
     def decode(records: tf.Tensor) -> Mapping[str, tf.Tensor]:

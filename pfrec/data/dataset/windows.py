@@ -31,7 +31,7 @@ def read(shards: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> tf.data.Datase
 
 
 def no_rows(schema: schema_lib.Schema) -> Rows:
-    """Rows as of `pipeline.decode_blocks`, none of them, of a shape that any number of rows may take in a loop."""
+    """No rows, of the form that `pipeline.decode_blocks` gives them, of a shape that any number of rows may take in a loop."""
     rows = pipeline.decode_blocks(tf.zeros([0], tf.string), schema)
     return {name: tf.raw_ops.PlaceholderWithDefault(input=value, shape=[None, *value.shape[1:]]) for name, value in rows.items()}
 
@@ -41,7 +41,7 @@ class Window:
     """Rows in the order of an epoch.
 
     Attributes:
-      rows: as of `pipeline.decode_blocks`, in any order.
+      rows: see `pipeline.decode_blocks`, in any order.
       order: int32 [rows], which row comes when.
     """
 

@@ -64,7 +64,7 @@ def repeated(reason: str, what: str, column: str, file: object, rows: np.ndarray
     """Rows of a file to join with whose key an earlier row has.
 
     Args:
-      reason: as of `Faults`.
+      reason: see `Faults`.
       what: the key, as messages name it.
       column: that holds it.
       file: that holds the rows, as messages name it by its text.

@@ -27,7 +27,7 @@ def forward(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) -> "dic
 
     Args:
       model: a built `mmoe.MMoE`.
-      inputs: as of its call.
+      inputs: as in its call.
       training: whether batch statistics and dropout are those of training.
     """
     seed, names = inputs.get("dropout_seed"), list(model.towers)

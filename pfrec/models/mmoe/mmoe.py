@@ -284,7 +284,7 @@ class MMoE(tf.keras.Model):
         return fast.forward(self, inputs, bool(training))
 
     def plain(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
-        """The formula layer by layer, as Keras computes it: what the fast form must equal. Arguments and result as of a call."""
+        """The formula layer by layer, as Keras computes it: what the fast form must equal. Arguments and result as in a call."""
         self._made = True
         x = self.features(inputs, training)
         dropout_seed = inputs.get("dropout_seed")

@@ -64,7 +64,7 @@ class AITM(pooled.PooledModel):
     The paper's calibrator, which punishes a later step that is likelier than the one before, is left out: tasks here are conditional, a later
     step's probability is the product along the chain, and so it never is likelier.
 
-    Arguments and result: as of `pooled.PooledModel`.
+    Arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -26,7 +26,7 @@ class PooledModel(tf.keras.Model):
       scenarios: how many scenarios there are.
 
     Call arguments:
-      inputs: as of `mmoe.MMoE`, and `scenario`, int32 [rows], for models that read it.
+      inputs: see `mmoe.MMoE`, and `scenario`, int32 [rows], for models that read it.
       training: whether batch statistics and dropout are those of training.
 
     Returns:
@@ -134,7 +134,7 @@ class ForScenario(tf.keras.Model):
         return {"network": network, "number": self.number, "name": self.name}
 
     def get_build_config(self) -> None:
-        """As of `PooledModel`."""
+        """See `PooledModel`."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ForScenario":

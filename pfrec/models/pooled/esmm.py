@@ -53,7 +53,7 @@ class ESMM(pooled.PooledModel):
 
     The logits are those of each task given the ones before it, as everywhere. The bottoms together have about the weights of the MMoE's experts.
 
-    Arguments and result: as of `pooled.PooledModel`.
+    Arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

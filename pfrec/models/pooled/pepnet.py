@@ -59,7 +59,7 @@ class PEPNet(pooled.PooledModel):
 
     Args:
       gate: width of the gates' hidden layers.
-      Others, call arguments and result: as of `pooled.PooledModel`.
+      Others, call arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, gate: int = 16, **kwargs: Any) -> None:

@@ -29,7 +29,7 @@ class PLE(pooled.PooledModel):
       levels: how many.
       own: experts of each task in a level.
       shared: shared experts of a level; None for what the configuration leaves.
-      Others, call arguments and result: as of `pooled.PooledModel`.
+      Others, call arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, levels: int = 2, own: int = 1, shared: Optional[int] = None, **kwargs: Any) -> None:

@@ -18,7 +18,7 @@ class SharedBottom(pooled.PooledModel):
 
     Args:
       copies: how many experts the bottom has the weights of; None for all of the configuration.
-      Others, call arguments and result: as of `pooled.PooledModel`.
+      Others, call arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, copies: Optional[float] = None, **kwargs: Any) -> None:

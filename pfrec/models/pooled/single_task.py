@@ -14,7 +14,7 @@ from pfrec.models.pooled import shared_bottom
 class SingleTask(pooled.PooledModel):
     """One `SharedBottom` of a single task for each task; their bottoms together have about the weights of the MMoE's experts.
 
-    Arguments and result: as of `pooled.PooledModel`.
+    Arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

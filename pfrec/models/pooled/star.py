@@ -22,7 +22,7 @@ class PartitionedNormalization(tf.keras.layers.BatchNormalization):
 
     Args:
       domains: how many.
-      Others: as of Keras's layer.
+      Others: see Keras's layer.
 
     Call arguments:
       x: float32 [rows, width].
@@ -110,7 +110,7 @@ class StarDense(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class StarBlock(tf.keras.layers.Layer):
-    """Star layers, each with partitioned normalisation, ReLU and dropout; call arguments and result as of `StarDense`, `units` the last."""
+    """Star layers, each with partitioned normalisation, ReLU and dropout; call arguments and result: see `StarDense`, `units` the last."""
 
     def __init__(
         self, units: Sequence[int], domains: int, batch_norm: bool = True, rate: float = 0.0, seed: int = 0, **kwargs: Any
@@ -150,7 +150,7 @@ class STAR(pooled.PooledModel):
 
     Args:
       auxiliary: width of the auxiliary networks' hidden layer.
-      Others, call arguments and result: as of `pooled.PooledModel`.
+      Others, call arguments and result: see `pooled.PooledModel`.
     """
 
     def __init__(self, *args: Any, auxiliary: int = 16, **kwargs: Any) -> None:

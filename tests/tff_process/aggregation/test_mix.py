@@ -36,8 +36,8 @@ def test_weighted_mean_and_combine_agree_with_numpy(seed: int, shape: "tuple[int
 
 def test_part_way_by_hand() -> None:
     previous, target = {"w": tf.constant([1.0, 2.0])}, {"w": tf.constant([3.0, -2.0])}
-    np.testing.assert_allclose(mix.part_way(previous, target, 0.25)["w"], [1.5, 1.0])
-    assert mix.part_way(previous, target, 1.0)["w"] is target["w"]
+    np.testing.assert_allclose(mix.interpolate(previous, target, 0.25)["w"], [1.5, 1.0])
+    assert mix.interpolate(previous, target, 1.0)["w"] is target["w"]
 
 
 def test_results_keep_the_type_of_the_values() -> None:
@@ -90,7 +90,7 @@ def test_mean_by_rows_seen_agrees_with_a_loop(seed: int) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_along_broadcasts_over_any_rank(shape: "tuple[int, ...]") -> None:
-    assert mix.along(tf.ones([4]), tf.ones([4, *shape])).shape == (4, *([1] * len(shape)))
+    assert mix.broadcast_like(tf.ones([4]), tf.ones([4, *shape])).shape == (4, *([1] * len(shape)))
 
 
 def test_static_shapes_survive_a_graph() -> None:

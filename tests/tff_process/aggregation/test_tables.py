@@ -22,7 +22,7 @@ def drawn(seed, clients=3, rows=5, width=2):
 
 def after(previous, changes, seen, prior, step=0.5):
     common = tables.common_change(changes, seen, step)
-    return tables.follow(previous, previous + changes, common, mix.own_weight(seen, prior)).numpy(), common.numpy()
+    return tables.blend_rows(previous, previous + changes, common, mix.own_weight(seen, prior)).numpy(), common.numpy()
 
 
 def test_two_clients_by_hand():

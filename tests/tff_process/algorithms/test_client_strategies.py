@@ -1,4 +1,4 @@
-"""What clients do in the rivals that change it: one step of a single weight by hand, and degenerate knobs against FedAvg and local training."""
+"""What clients do in the baselines that change it: one step of a single weight by hand, and degenerate hyperparameters against FedAvg and local training."""
 
 import collections
 
@@ -182,13 +182,13 @@ def assert_equal(found, expected, what):
     ],
     ids=["apfl", "pfedme", "fedala", "fedavg_finetune"],
 )
-def test_what_is_uploaded_is_fedavgs_with_degenerate_knobs(make, dataset, fedavg_rounds):
+def test_what_is_uploaded_is_fedavgs_with_degenerate_hyperparameters(make, dataset, fedavg_rounds):
     client, rounds = trajectory(make(dataset.schema), dataset, shifted)
     for own, expected in zip(rounds, fedavg_rounds):
         assert_equal(own.upload, expected.upload, "upload")
         np.testing.assert_array_equal(own.loss, expected.loss)
     # The personal model is the client's trained copy, private tables included; a mixture's batch statistics are its own.
-    kept = {slot.name for slot in client.layout.slots if slot.trainable or client.algorithm.name != "apfl"}
+    kept = {spec.name for spec in client.layout.specs if spec.trainable or client.algorithm.name != "apfl"}
     personal = {**fedavg_rounds[-1].private, **rounds[-1].upload}
     assert_equal(rounds[-1].private, {name: value for name, value in personal.items() if name in kept}, "personal")
 
@@ -198,7 +198,7 @@ def test_what_is_uploaded_is_fedavgs_with_degenerate_knobs(make, dataset, fedavg
     [lambda s: ditto.ditto(s, ditto.Settings(0.0)), lambda s: apfl.apfl(s, apfl.Settings(1.0, 0.0))],
     ids=["ditto", "apfl"],
 )
-def test_the_personal_model_is_that_of_local_training_with_degenerate_knobs(make, dataset, local_rounds, fedavg_rounds):
+def test_the_personal_model_is_that_of_local_training_with_degenerate_hyperparameters(make, dataset, local_rounds, fedavg_rounds):
     client, rounds = trajectory(make(dataset.schema), dataset, shifted)
     for own, alone, averaged in zip(rounds, local_rounds, fedavg_rounds):
         assert_equal(own.private, {n: v for n, v in alone.private.items() if n in client.initial}, "personal")
@@ -241,7 +241,7 @@ def test_fedrep_by_hand(one_batch):
     assert float(still.private["optimizer/body/0000"]) == pytest.approx(0.1 * (sigmoid(1.0) - 1), rel=1e-5)
 
 
-def test_knobs_out_of_range_are_one_clear_error():
+def test_hyperparameters_out_of_range_are_one_clear_error():
     from pfrec import errors
     from tff_process.algorithms import fedamp, fedhca2, server_optimizer
 

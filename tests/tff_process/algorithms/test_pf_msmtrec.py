@@ -16,12 +16,12 @@ few = hypothesis.settings(max_examples=10, deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
 EXPERT, TOWER = "expert/0/shared/kernel", "tower/ctr/kernel"
 GATE, NUMERIC = "gate/ctr/kernel", "numeric/project/kernel"
-LAYOUT = variables.Layout(
+LAYOUT = variables.ModelVariables(
     (
-        variables.Slot(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, variables.PERSONAL),
-        variables.Slot(TOWER, "tower", "tower/ctr", "ctr", (2,), True, variables.PERSONAL),
-        variables.Slot(GATE, "gate", "gate/ctr", "ctr", (2, 2), True, variables.PERSONAL),
-        variables.Slot(NUMERIC, "numeric", "numeric", "numeric", (3,), True, variables.PERSONAL),
+        variables.VariableSpec(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, variables.PERSONAL),
+        variables.VariableSpec(TOWER, "tower", "tower/ctr", "ctr", (2,), True, variables.PERSONAL),
+        variables.VariableSpec(GATE, "gate", "gate/ctr", "ctr", (2, 2), True, variables.PERSONAL),
+        variables.VariableSpec(NUMERIC, "numeric", "numeric", "numeric", (3,), True, variables.PERSONAL),
     )
 )
 
@@ -29,7 +29,7 @@ LAYOUT = variables.Layout(
 def round_of(seed, clients=4, present=None, serves=None, same=False):
     """A random state and updates of it."""
     random = np.random.default_rng(seed)
-    shapes = {slot.name: slot.shape for slot in LAYOUT.slots}
+    shapes = {spec.name: spec.shape for spec in LAYOUT.specs}
 
     def draw(shape):
         one = random.normal(size=(1 if same else clients, *shape)).astype(np.float32)
@@ -42,60 +42,60 @@ def round_of(seed, clients=4, present=None, serves=None, same=False):
         tf.constant(0), empty, personal, collections.OrderedDict((n, v[0]) for n, v in personal.items()), empty
     )
     counts = np.full(clients, 5.0) if same else random.integers(1, 50, clients)
-    updates = base.Updates(
+    reports = base.ClientReports(
         trained,
         empty,
         tf.constant(counts, tf.float32),
         tf.constant(np.ones([clients, 1]) if serves is None else serves, tf.float32),
         tf.constant([True] * clients if present is None else present),
     )
-    return state, updates
+    return state, reports
 
 
-def aggregate(state, updates, **settings):
+def aggregate(state, reports, **settings):
     # What the other settings do shows without slow weights and where all clients count alike.
     settings = pf_msmtrec.Settings(**{"server_step": 1.0, "rows_prior": 0.0, "weigh_by_rows": False, "mu": 0.5, **settings})
-    after, diagnostics = pf_msmtrec.aggregate(settings, LAYOUT, ("ctr",), state, updates)
+    after, diagnostics = pf_msmtrec.aggregate(settings, LAYOUT, ("ctr",), state, reports)
     return {name: value.numpy() for name, value in after.personal.items()}, after, diagnostics
 
 
 @few
 @hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
 def test_mu_zero_is_local_training(seed, coordination):
-    state, updates = round_of(seed)
-    personal, _, _ = aggregate(state, updates, coordination=coordination, mu=0.0, tower_mu=0.0, gate_mu=0.0, numeric_mu=0.0)
+    state, reports = round_of(seed)
+    personal, _, _ = aggregate(state, reports, coordination=coordination, mu=0.0, tower_mu=0.0, gate_mu=0.0, numeric_mu=0.0)
     for name, value in personal.items():
-        np.testing.assert_array_equal(value, updates.values[name])
+        np.testing.assert_array_equal(value, reports.values[name])
 
 
 @few
 @hypothesis.given(seed=SEEDS)
 def test_even_attention_and_mu_one_is_plain_averaging(seed):
     """With the mean update and an infinite temperature every client gets the plain mean of all."""
-    state, updates = round_of(seed)
+    state, reports = round_of(seed)
     personal, _, _ = aggregate(
-        state, updates, coordination="mean", temperature=1e12, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0
+        state, reports, coordination="mean", temperature=1e12, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0
     )
     for name, value in personal.items():
-        mean = updates.values[name].numpy().mean(axis=0)
+        mean = reports.values[name].numpy().mean(axis=0)
         np.testing.assert_allclose(value, np.broadcast_to(mean, value.shape), atol=1e-6)
 
 
 @few
 @hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "conflict_averse"]), prior=st.sampled_from([0.0, 20.0]))
 def test_permuting_clients_permutes_results(seed, coordination, prior):
-    state, updates = round_of(seed)
+    state, reports = round_of(seed)
     order = np.random.default_rng(seed).permutation(4)
 
     def permuted(values):
         return collections.OrderedDict((name, tf.gather(value, order)) for name, value in values.items())
 
     other_state = dataclasses.replace(state, personal=permuted(state.personal))
-    other = base.Updates(
-        permuted(updates.values), updates.seen, tf.gather(updates.examples, order), updates.serves, updates.present
+    other = base.ClientReports(
+        permuted(reports.values), reports.seen, tf.gather(reports.examples, order), reports.serves, reports.present
     )
     settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
-    one, after, _ = aggregate(state, updates, **settings)
+    one, after, _ = aggregate(state, reports, **settings)
     two, other_after, _ = aggregate(other_state, other, **settings)
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value[order], atol=1e-5)
@@ -115,21 +115,21 @@ def test_identical_clients_get_identical_results(seed, coordination, prior):
 @hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "pcgrad"]), prior=st.sampled_from([0.0, 20.0]))
 def test_one_client_alone_is_local_training(seed, coordination, prior):
     """With the mean, or no conflict to project away, a client alone gets back what it trained, whatever mu and its rows."""
-    state, updates = round_of(seed, clients=1)
+    state, reports = round_of(seed, clients=1)
     settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
-    personal, _, _ = aggregate(state, updates, **settings)
+    personal, _, _ = aggregate(state, reports, **settings)
     for name, value in personal.items():
-        np.testing.assert_allclose(value, updates.values[name], atol=1e-6)
+        np.testing.assert_allclose(value, reports.values[name], atol=1e-6)
 
 
 @few
 @hypothesis.given(seed=SEEDS)
 def test_an_endless_prior_and_the_mean_by_rows_is_federated_averaging(seed):
     """A client with next to nothing of its own takes all: what an even attention makes of P, and the mean update weighted by rows."""
-    state, updates = round_of(seed)
+    state, reports = round_of(seed)
     shared = dataclasses.replace(state, personal={name: tf.stack([value[0]] * 4) for name, value in state.personal.items()})
-    personal, _, _ = aggregate(shared, updates, coordination="mean", weigh_by_rows=True, rows_prior=1e12)
-    expected = np.average(updates.values[EXPERT], axis=0, weights=updates.examples)
+    personal, _, _ = aggregate(shared, reports, coordination="mean", weigh_by_rows=True, rows_prior=1e12)
+    expected = np.average(reports.values[EXPERT], axis=0, weights=reports.examples)
     np.testing.assert_allclose(personal[EXPERT], np.broadcast_to(expected, personal[EXPERT].shape), atol=1e-5)
 
 
@@ -137,18 +137,18 @@ def test_an_endless_prior_and_the_mean_by_rows_is_federated_averaging(seed):
 @hypothesis.given(seed=SEEDS, parts=st.integers(1, 8))
 def test_a_client_keeps_as_much_as_its_rows_of_an_epoch_bear(seed, parts):
     """By the formula, from what it gets with all of its own and with nothing of it; however often an epoch is aggregated."""
-    state, updates = round_of(seed)
-    part = dataclasses.replace(updates, examples=updates.examples / parts)
+    state, reports = round_of(seed)
+    part = dataclasses.replace(reports, examples=reports.examples / parts)
     settings = {"server_step": 1.0, "mu": 0.2, "tower_mu": 0.2, "gate_mu": 0.2, "numeric_mu": 0.2}
     found, _ = pf_msmtrec.aggregate(
         pf_msmtrec.Settings(rows_prior=30.0, **settings), LAYOUT, ("ctr",), state, part, epochs=1.0 / parts
     )
-    offered, _, _ = aggregate(state, updates, weigh_by_rows=True, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0)
-    rows = updates.examples.numpy()
+    offered, _, _ = aggregate(state, reports, weigh_by_rows=True, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0)
+    rows = reports.examples.numpy()
     own = 0.8 * rows / (rows + 30.0)
     for name, value in found.personal.items():
         weight = own.reshape([4] + [1] * (value.shape.rank - 1))
-        expected = weight * updates.values[name].numpy() + (1.0 - weight) * offered[name]
+        expected = weight * reports.values[name].numpy() + (1.0 - weight) * offered[name]
         np.testing.assert_allclose(value, expected, atol=1e-4)
 
 
@@ -156,14 +156,14 @@ def test_a_client_keeps_as_much_as_its_rows_of_an_epoch_bear(seed, parts):
 @hypothesis.given(seed=SEEDS, absent=st.integers(0, 3))
 def test_an_absent_client_keeps_its_values_and_counts_for_nothing(seed, absent):
     present = [client != absent for client in range(4)]
-    state, updates = round_of(seed, present=present)
+    state, reports = round_of(seed, present=present)
     changed = dataclasses.replace(
-        updates,
+        reports,
         values=collections.OrderedDict(
-            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e6])) for name, value in updates.values.items()
+            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e6])) for name, value in reports.values.items()
         ),
     )
-    one, _, _ = aggregate(state, updates)
+    one, _, _ = aggregate(state, reports)
     two, _, _ = aggregate(state, changed)
     for name in one:
         np.testing.assert_array_equal(one[name][absent], state.personal[name][absent])
@@ -172,9 +172,9 @@ def test_an_absent_client_keeps_its_values_and_counts_for_nothing(seed, absent):
 
 @pytest.mark.parametrize(("name", "group"), [(TOWER, "tower/ctr"), (GATE, "gate/ctr")])
 def test_a_client_without_a_task_takes_no_part_in_its_tower_and_gate(name, group):
-    state, updates = round_of(0, serves=[[1], [1], [0], [1]])
-    personal, _, diagnostics = aggregate(state, updates)
-    np.testing.assert_array_equal(personal[name][2], updates.values[name][2])
+    state, reports = round_of(0, serves=[[1], [1], [0], [1]])
+    personal, _, diagnostics = aggregate(state, reports)
+    np.testing.assert_array_equal(personal[name][2], reports.values[name][2])
     weights = diagnostics[f"attention/{group}"].numpy()
     np.testing.assert_allclose(weights[[0, 1, 3], 2], 0.0)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
@@ -182,59 +182,59 @@ def test_a_client_without_a_task_takes_no_part_in_its_tower_and_gate(name, group
 
 @pytest.mark.parametrize(("name", "setting"), [(EXPERT, "mu"), (TOWER, "tower_mu"), (GATE, "gate_mu"), (NUMERIC, "numeric_mu")])
 def test_each_kind_has_a_mu_of_its_own(name, setting):
-    state, updates = round_of(1)
-    one, _, _ = aggregate(state, updates)
-    other, _, _ = aggregate(state, updates, **{setting: 0.75})
-    assert [slot.name for slot in LAYOUT.slots if not np.array_equal(one[slot.name], other[slot.name])] == [name]
+    state, reports = round_of(1)
+    one, _, _ = aggregate(state, reports)
+    other, _, _ = aggregate(state, reports, **{setting: 0.75})
+    assert [spec.name for spec in LAYOUT.specs if not np.array_equal(one[spec.name], other[spec.name])] == [name]
 
 
 @few
 @hypothesis.given(seed=SEEDS, step=st.floats(0.01, 1.0))
 def test_the_server_goes_part_of_the_way(seed, step):
     """Everything that it keeps, from where it was; the template is that of what was reached; an absent client stays."""
-    state, updates = round_of(seed, present=[True, True, False, True])
-    table = variables.Slot("t", "embedding", "embedding/t", "t", (2, 1), True, variables.COMMON)
-    layout = variables.Layout((*LAYOUT.slots, table))
+    state, reports = round_of(seed, present=[True, True, False, True])
+    table = variables.VariableSpec("t", "embedding", "embedding/t", "t", (2, 1), True, variables.COMMON)
+    layout = variables.ModelVariables((*LAYOUT.specs, table))
     state = dataclasses.replace(state, common={"t": tf.constant([[1.0], [2.0]])})
-    uploads = {**updates.values, "t": tf.constant([[[5.0], [5.0]]] * 4)}
-    updates = dataclasses.replace(
-        updates, values=uploads, seen={"t": tf.ones([4, 2])}, examples=updates.examples * [1.0, 1.0, 0.0, 1.0]
+    uploads = {**reports.values, "t": tf.constant([[[5.0], [5.0]]] * 4)}
+    reports = dataclasses.replace(
+        reports, values=uploads, seen={"t": tf.ones([4, 2])}, examples=reports.examples * [1.0, 1.0, 0.0, 1.0]
     )
-    whole, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, updates)
-    part, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, updates)
+    whole, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, reports)
+    part, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, reports)
     np.testing.assert_allclose(part.common["t"], [[1.0 + 4.0 * step], [2.0 + 3.0 * step]], rtol=1e-5)
     for name, target in whole.personal.items():
         before = state.personal[name].numpy()
         np.testing.assert_allclose(part.personal[name], before + step * (target.numpy() - before), atol=1e-5)
         np.testing.assert_array_equal(part.personal[name][2], before[2])
         np.testing.assert_allclose(
-            part.template[name], np.average(part.personal[name], axis=0, weights=updates.examples), atol=1e-5
+            part.template[name], np.average(part.personal[name], axis=0, weights=reports.examples), atol=1e-5
         )
 
 
 def round_with_a_table(seed, clients=3, rows=4):
     """A layout of one personal table, its state and updates."""
-    table = variables.Slot("t", "embedding", "embedding/t", "t", (rows, 2), True, variables.PERSONAL)
+    table = variables.VariableSpec("t", "embedding", "embedding/t", "t", (rows, 2), True, variables.PERSONAL)
     random = np.random.default_rng(seed)
     first = tf.constant(random.normal(size=(rows, 2)), tf.float32)
     empty = collections.OrderedDict()
     state = base.ServerState(tf.constant(0), empty, {"t": tf.stack([first] * clients)}, {"t": first}, empty)
     trained = {"t": tf.constant(random.normal(size=(clients, rows, 2)), tf.float32)}
     seen = {"t": tf.constant(random.integers(0, 300, (clients, rows)), tf.float32)}
-    updates = base.Updates(trained, seen, tf.ones([clients]), tf.ones([clients, 1]), tf.constant([True] * clients))
-    return variables.Layout((table,)), state, updates
+    reports = base.ClientReports(trained, seen, tf.ones([clients]), tf.ones([clients, 1]), tf.constant([True] * clients))
+    return variables.ModelVariables((table,)), state, reports
 
 
 @few
 @hypothesis.given(seed=SEEDS)
 def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share(seed):
     """The template is that table too, so a newcomer starts from it."""
-    layout, state, updates = round_with_a_table(seed)
+    layout, state, reports = round_with_a_table(seed)
     settings = pf_msmtrec.Settings(table_prior=1e12)
-    after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
-    common = variables.Layout((dataclasses.replace(layout.slots[0], join=variables.COMMON),))
+    after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
+    common = variables.ModelVariables((dataclasses.replace(layout.specs[0], join=variables.COMMON),))
     shared = dataclasses.replace(state, common=state.template, personal={}, template={})
-    expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, updates)
+    expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, reports)
     for table in (*after.personal["t"], after.template["t"]):
         np.testing.assert_allclose(table, expected.common["t"], atol=1e-5)
 
@@ -242,13 +242,13 @@ def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share
 @few
 @hypothesis.given(seed=SEEDS, parts=st.integers(1, 8))
 def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, parts):
-    layout, state, updates = round_with_a_table(seed)
+    layout, state, reports = round_with_a_table(seed)
     settings = pf_msmtrec.Settings(table_prior=1000.0)
-    one, said = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
-    other, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates, epochs=1.0 / parts)
+    one, said = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
+    other, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports, epochs=1.0 / parts)
     np.testing.assert_allclose(other.personal["t"], one.personal["t"], atol=1e-5)
-    weights = updates.seen["t"].numpy() / (updates.seen["t"].numpy() + 1000.0)
-    mean = (weights * updates.seen["t"].numpy()).sum(axis=1) / updates.seen["t"].numpy().sum(axis=1)
+    weights = reports.seen["t"].numpy() / (reports.seen["t"].numpy() + 1000.0)
+    mean = (weights * reports.seen["t"].numpy()).sum(axis=1) / reports.seen["t"].numpy().sum(axis=1)
     np.testing.assert_allclose(said["own_weight/embedding/t"], mean, rtol=1e-5)
 
 
@@ -271,14 +271,16 @@ def test_two_clients_by_hand(coordination):
     mean: (0, 1). PCGrad: the cosine is negative, <a, b> = -1; a' = (1, 0) + (-1, 2) / 5 = (0.8, 0.4), b' = (-1, 2) + (1, 0) = (0, 2);
     mean (0.4, 1.2). None: the mean of the trained values, (0, 1). Conflict-averse (c = 0.4): within 0.4 * |mean| of the mean, scaled.
     """
-    layout = variables.Layout((variables.Slot("e", "expert", "expert/0/shared", "0", (2,), True, variables.PERSONAL),))
+    layout = variables.ModelVariables(
+        (variables.VariableSpec("e", "expert", "expert/0/shared", "0", (2,), True, variables.PERSONAL),)
+    )
     empty = collections.OrderedDict()
     state = base.ServerState(tf.constant(0), empty, {"e": tf.zeros([2, 2])}, {"e": tf.zeros([2])}, empty)
-    updates = base.Updates(
+    reports = base.ClientReports(
         {"e": tf.constant([[1.0, 0.0], [-1.0, 2.0]])}, empty, tf.ones([2]), tf.ones([2, 1]), tf.constant([True, True])
     )
     settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0, server_step=1.0)  # as many rows each
-    after, diagnostics = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, updates)
+    after, diagnostics = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
     found = after.personal["e"].numpy()
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
     if coordination == "conflict_averse":

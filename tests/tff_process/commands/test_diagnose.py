@@ -16,7 +16,9 @@ from tff_process.commands import diagnose
 
 def test_distances_from_the_template_by_hand():
     """Over both variables of the group: sqrt(3^2 + 4^2) and 0."""
-    slots = tuple(variables.Slot(name, "expert", "expert/0/shared", "0", (1,), True, variables.PERSONAL) for name in ("a", "b"))
+    specs = tuple(
+        variables.VariableSpec(name, "expert", "expert/0/shared", "0", (1,), True, variables.PERSONAL) for name in ("a", "b")
+    )
     state = base.ServerState(
         0,
         {},
@@ -24,7 +26,7 @@ def test_distances_from_the_template_by_hand():
         {"a": tf.constant([1.0]), "b": tf.constant([2.0])},
         {},
     )
-    found = base.template_distances(variables.Layout(slots), state)
+    found = base.template_distances(variables.ModelVariables(specs), state)
     np.testing.assert_allclose(found["template_distance/expert/0/shared"], [5.0, 0.0])
 
 

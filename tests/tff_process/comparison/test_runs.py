@@ -73,10 +73,10 @@ def test_differences_are_paired_by_seed():
     assert math.isnan(standings.difference(CELLS[::2], "pf_msmtrec", "local").half_width)
 
 
-def test_the_subject_is_held_against_the_best_federated_rival():
+def test_the_subject_is_held_against_the_best_federated_baseline():
     rows = standings.standings([*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73), _cell("pooled_mmoe", 0, 0.9)])
     assert standings.subject(rows).entry == "pf_msmtrec"
-    assert standings.best_rival(rows).entry == "fedbn"
+    assert standings.best_baseline(rows).entry == "fedbn"
     text = report.markdown([*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73)], _Data(), None)
     # 0.02 and 0.01.
     assert "best federated rival, fedbn, pf_msmtrec stands +0.0150 ± 0.0635, paired by seed: the interval holds zero" in text
@@ -87,7 +87,7 @@ def test_the_entry_that_is_best_on_valid_speaks_for_its_algorithm():
     own = "fedbn:embedding/*=shared"
     rows = standings.standings([_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8)), *CELLS])
     assert {row.entry: row.speaks for row in rows if row.algorithm == "fedbn"} == {"fedbn": False, own: True}
-    assert standings.best_rival(rows).entry == own
+    assert standings.best_baseline(rows).entry == own
     assert "fedbn (another of its entries is ahead on `valid`)" in report.markdown(
         [_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8))], _Data(), None
     )

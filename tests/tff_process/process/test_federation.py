@@ -1,4 +1,4 @@
-"""Rounds and their stretches."""
+"""Rounds and their aggregation steps."""
 
 import pytest
 
@@ -19,13 +19,13 @@ def federation(dataset, **settings):
 
 @pytest.mark.parametrize("local_epochs", [0.5, 1.0, 1.7])
 @pytest.mark.parametrize("aggregations", [1, 3, 4])
-def test_stretches_are_the_round_and_follow_each_other(dataset, local_epochs, aggregations):
+def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_epochs, aggregations):
     made = federation(dataset, local_epochs=local_epochs, aggregations=aggregations)
     for client, scenario in enumerate(dataset.scenarios):
         steps = round(local_epochs * (dataset.rows(scenario, "train") // 16))
         expected = 0
         for _ in range(2):
-            for _ in range(made.stretches):
+            for _ in range(made.aggregation_steps):
                 work = made._work(client)
                 assert work["first_step"] == expected
                 assert work["steps"] >= 1
@@ -45,8 +45,8 @@ def test_stretches_are_the_round_and_follow_each_other(dataset, local_epochs, ag
         ({"algorithm": "local"}, 1),
     ],
 )
-def test_no_more_stretches_than_batches_and_one_where_nothing_is_shared(dataset, settings, expected):
-    assert federation(dataset, **settings).stretches == expected
+def test_no_more_aggregation_steps_than_batches_and_one_where_nothing_is_shared(dataset, settings, expected):
+    assert federation(dataset, **settings).aggregation_steps == expected
 
 
 def test_report_of_a_round_by_hand():

@@ -42,15 +42,15 @@ def test_a_newcomer_starts_from_the_template_and_the_common_values(request, whic
     made = federation.Federation(joining.plan(plan.Plan("pf_msmtrec"), run, alone, "fr"), alone)
     fresh = federation.Federation(plan.Plan("local", model=SHAPE), alone)
     assert made.plan.algorithm == "local"
-    for slot in made.layout.slots:
-        if slot.kind in ("expert", "tower", "gate", "numeric"):
-            expected = server[f"template/{slot.name}"]
-        elif slot.group == "embedding/item":
-            expected = server[f"{table}/{slot.name}"]
+    for spec in made.layout.specs:
+        if spec.kind in ("expert", "tower", "gate", "numeric"):
+            expected = server[f"template/{spec.name}"]
+        elif spec.group == "embedding/item":
+            expected = server[f"{table}/{spec.name}"]
         else:
             # Batch normalisation and the users' table were never given away.
-            expected = fresh._initial[slot.name]
-        np.testing.assert_array_equal(made._initial[slot.name], expected, err_msg=slot.name)
+            expected = fresh._initial[spec.name]
+        np.testing.assert_array_equal(made._initial[spec.name], expected, err_msg=spec.name)
 
 
 def test_it_trains_alone_and_the_run_stays_as_it_is(run, dataset, tmp_path):

@@ -21,9 +21,9 @@ VARIANTS = {
 }
 
 
-def parts(dataset, algorithm, **settings):
+def traced(dataset, algorithm, **settings):
     federation = federation_lib.Federation(plan.Plan(algorithm, batch_size=50, **{"model": SMALL, **settings}), dataset)
-    return computations.parts(*federation._process_arguments())
+    return computations.trace(*federation._process_arguments())
 
 
 # One of each kind of client work: the other algorithms' clients run what FedAvg's do.
@@ -31,12 +31,12 @@ def parts(dataset, algorithm, **settings):
     "algorithm", ["apfl", "ditto", "fedala", "fedavg", "fedavg_finetune", "fedprox", "fedrep", "pf_msmtrec", "pfedme"]
 )
 def test_training(dataset, algorithm):
-    assert graph_order.unordered(*graph_order.graph_of(parts(dataset, algorithm).train)) == []
+    assert graph_order.unordered(*graph_order.graph_of(traced(dataset, algorithm).train)) == []
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_training_of_other_models(dataset, variant):
-    assert graph_order.unordered(*graph_order.graph_of(parts(dataset, "pf_msmtrec", **VARIANTS[variant]).train)) == []
+    assert graph_order.unordered(*graph_order.graph_of(traced(dataset, "pf_msmtrec", **VARIANTS[variant]).train)) == []
 
 
 def test_training_on_lists_of_values(dataset):
@@ -44,11 +44,11 @@ def test_training_on_lists_of_values(dataset):
     user, item = dataset.schema.categorical
     schema = dataclasses.replace(dataset.schema, categorical=(user, dataclasses.replace(item, values=3, separator="|")))
     listed = dataclasses.replace(dataset, schema=schema)
-    assert graph_order.unordered(*graph_order.graph_of(parts(listed, "pf_msmtrec").train)) == []
+    assert graph_order.unordered(*graph_order.graph_of(traced(listed, "pf_msmtrec").train)) == []
 
 
 def test_evaluation(dataset):
-    assert graph_order.unordered(*graph_order.graph_of(parts(dataset, "pf_msmtrec").evaluate_client)) == []
+    assert graph_order.unordered(*graph_order.graph_of(traced(dataset, "pf_msmtrec").evaluate_client)) == []
 
 
 def counted(body):

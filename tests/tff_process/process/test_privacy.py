@@ -77,8 +77,8 @@ def test_only_declared_fields_move_from_clients_to_server(training, algorithm):
     """Walks the built computations: every operation that brings a CLIENTS value to SERVER, and every tensor it brings."""
     made = training(algorithm)
     policy, layout = made.algorithm.policy, made.process.layout
-    shared = {slot.name for slot in layout.slots if policy.shares(slot.group)}
-    allowed = {("values", name) for name in shared} | {(slot.name,) for slot in layout.slots if slot.counts_rows}
+    shared = {spec.name for spec in layout.specs if policy.shares(spec.group)}
+    allowed = {("values", name) for name in shared} | {(spec.name,) for spec in layout.specs if spec.counts_rows}
     allowed |= {("examples",), ("serves",), ("loss",), ("metrics",)}
     found = set()
     for computation in (made.process.iterative.initialize, made.process.iterative.next, made.process.count, made.process.evaluate):
@@ -87,7 +87,7 @@ def test_only_declared_fields_move_from_clients_to_server(training, algorithm):
                 found.add(tuple(name for name in path if name is not None and not str(name).isdigit() and name != "client_id"))
     # What is moved travels with its client's number, the key of the scatter.
     assert {path for path in found if path} == allowed
-    private = {slot.name for slot in layout.slots} - shared
+    private = {spec.name for spec in layout.specs} - shared
     state_names = {name for path, _ in leaves(made.process.iterative.state_type.member) for name in path}
     assert not state_names & private
     assert not any(str(name).startswith("optimizer/") or name == "secret" for name in state_names)
@@ -96,17 +96,17 @@ def test_only_declared_fields_move_from_clients_to_server(training, algorithm):
 @pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg"])
 def test_what_a_client_may_never_share(training, algorithm):
     made = training(algorithm)
-    joined = {slot.name: slot.join for slot in made.process.layout.slots}
-    for slot in made.process.layout.slots:
-        if slot.group == "embedding/user" or (algorithm == "pf_msmtrec" and slot.kind in ("batch_norm", "expert_task")):
-            assert joined[slot.name] == "private", slot.name
+    joined = {spec.name: spec.join for spec in made.process.layout.specs}
+    for spec in made.process.layout.specs:
+        if spec.group == "embedding/user" or (algorithm == "pf_msmtrec" and spec.kind in ("batch_norm", "expert_task")):
+            assert joined[spec.name] == "private", spec.name
 
 
 def planted_round(made, change):
     """A round in which `change` altered every client's private state before it; returns what SERVER holds after it."""
     for client, private in enumerate(made._private):
         made._private[client] = collections.OrderedDict((name, change(client, name, value)) for name, value in private.items())
-    report = made.train_stretch(0)
+    report = made.train_aggregation_step(0)
     values = [value for name in ("common", "personal", "template") for value in made._state[name].values()]
     return values, report
 
@@ -148,7 +148,7 @@ def test_planted_statistics_never_reach_the_server(training):
 def test_a_client_receives_its_own_personal_values_only(training):
     """`federated_select` is what hands out personal values; no broadcast carries a client axis."""
     made = training("pf_msmtrec")
-    personal = {slot.name: slot.shape for slot in made.process.layout.joined("personal")}
+    personal = {spec.name: spec.shape for spec in made.process.layout.joined("personal")}
     broadcast = []
 
     def visit(block):

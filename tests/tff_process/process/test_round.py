@@ -179,7 +179,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         done = {}
         for i in present:
             incoming = {**state.common, **{name: value[i] for name, value in state.personal.items()}}
-            template = {slot.name: state.template[slot.name] for slot in made.algorithm.anchors(layout)}
+            template = {spec.name: state.template[spec.name] for spec in made.algorithm.anchors(layout)}
             work = made._work(i)
             work["seed"] = pipeline.order_seed(pipeline.simulated_secret(0, i), work["seed"])
             done[i] = work_lib.train(model, layout, settings, incoming, template, private[i], work)
@@ -193,9 +193,9 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         values, attends = stack(lambda d: d.upload), tf.constant([i in done for i in range(3)])
         before = {**state.common, **state.personal}
         seen = {name: computations.rows_met(counts[name], values[name], before[name], attends) for name in counts}
-        updates = base.Updates(values, seen, stack(lambda d: d.examples), tf.constant(serves), attends)
-        state, _ = made.algorithm.aggregate(layout, tasks, state, updates)
-        made.train_stretch(number)
+        reports = base.ClientReports(values, seen, stack(lambda d: d.examples), tf.constant(serves), attends)
+        state, _ = made.algorithm.aggregate(layout, tasks, state, reports)
+        made.train_aggregation_step(number)
     assert absent
     for part in ("common", "personal", "template"):
         for name, value in getattr(state, part).items():

@@ -12,7 +12,7 @@ from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import plan
 from tff_process.process import federation
-from tff_process.runtime import crew, hosts, reference_context, resident
+from tff_process.runtime import executor, hosts, reference_context, resident
 
 SMALL = ModelConfig(
     embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), dropout=0.1, template="additive", rank=2
@@ -38,7 +38,7 @@ def workers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def a_crew():
-    made = crew.Crew(2)
+    made = executor.ClientExecutor(2)
     yield made
     made.close()
 
@@ -53,7 +53,7 @@ def run_rounds(training):
     """What the server holds after each round, and the metrics."""
     states, metrics = [], []
     for number in range(ROUNDS):
-        training.train_stretch(number)
+        training.train_aggregation_step(number)
         metrics.append(training.evaluate("valid"))
         states.append({name: np.array(value) for name, value in training.to_save().server.items()})
     return states, metrics
@@ -97,26 +97,26 @@ def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, 
 
 def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(dataset, workers, a_crew, tmp_path):
     first = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
-    first.train_stretch(0)
-    first.train_stretch(1)
+    first.train_aggregation_step(0)
+    first.train_aggregation_step(1)
     saved = first.to_save()
     assert saved.clients == {}
-    expected = first.train_stretch(2).loss
+    expected = first.train_aggregation_step(2).loss
     other = resident_training(dataset, "pf_msmtrec", [workers[1]] * 3, a_crew, tmp_path)
     other.restore(run_directory.RoundState(saved.server, {}, saved.meta))
-    assert other.train_stretch(2).loss == expected
+    assert other.train_aggregation_step(2).loss == expected
     for name, value in first.to_save().server.items():
         np.testing.assert_array_equal(other.to_save().server[name], value)
 
 
 class Struck(resident.ResidentTraining):
-    """A training whose worker is killed before some stretches, each time one of `blows` names it."""
+    """A training whose worker is killed before some aggregation steps, each time one of `blows` names it."""
 
-    def train_stretch(self, number):
+    def train_aggregation_step(self, number):
         if number in self.blows:
             self.blows.remove(number)
-            os.kill(self.clients[0].place.host.pid, signal.SIGKILL)
-        return super().train_stretch(number)
+            os.kill(self.clients[0].handle.host.pid, signal.SIGKILL)
+        return super().train_aggregation_step(number)
 
 
 @pytest.fixture
@@ -137,9 +137,9 @@ def struck(dataset, host, a_crew, path, blows):
 
 
 def test_private_states_are_written_once_a_round(dataset, workers, a_crew, tmp_path):
-    """Two stretches a round: versions of odd number are those of a client that missed the last one."""
+    """Two aggregation steps a round: versions of odd number are those of a client that missed the last one."""
     training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
-    assert training.stretches == 2
+    assert training.aggregation_steps == 2
     expected = {scenario: set() for scenario in dataset.scenarios}
     for round_number in range(3):
         training.train_round(round_number)
@@ -179,8 +179,8 @@ def test_a_worker_that_always_dies_within_a_round_ends_the_run(dataset, mortal, 
 
 
 def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_has(dataset, workers, tmp_path):
-    """Client nl is in the first stretch of the third round alone, and may be skipped."""
-    lenient = crew.Crew(2, crew.SKIP)
+    """Client nl is in the first aggregation step of the third round alone, and may be skipped."""
+    lenient = executor.ClientExecutor(2, executor.SKIP)
     training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, lenient, tmp_path)
     (tmp_path / "nl" / "round_00005").write_text("in the way")
     for round_number in range(3):

@@ -1,4 +1,4 @@
-"""What each simple rival shares, and its degenerate settings."""
+"""What each simple baseline shares, and its degenerate settings."""
 
 import dataclasses
 
@@ -39,16 +39,16 @@ def layout_of(name, schema, **settings):
 )
 def test_kinds_that_leave_a_client(name, kinds, schema):
     algorithm, layout = layout_of(name, schema)
-    assert {slot.kind for slot in layout.uploaded} == kinds
+    assert {spec.kind for spec in layout.uploaded} == kinds
     # The schema keeps users private and shares items, for every algorithm that shares anything.
-    assert {slot.member for slot in layout.uploaded if slot.kind == "embedding"} == ({"item"} if kinds else set())
-    assert {slot.kind for slot in layout.joined(variables.PERSONAL)} == set(algorithm.personal_kinds)
+    assert {spec.member for spec in layout.uploaded if spec.kind == "embedding"} == ({"item"} if kinds else set())
+    assert {spec.kind for spec in layout.joined(variables.PERSONAL)} == set(algorithm.personal_kinds)
 
 
 def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(schema):
     algorithm, layout = layout_of("fedprox", schema)
     settings = work.TrainingSettings(proximal=algorithm.proximal, anchor=algorithm.anchor)
-    incoming = {slot.name: tf.zeros(slot.shape) for slot in layout.uploaded}
+    incoming = {spec.name: tf.zeros(spec.shape) for spec in layout.uploaded}
     anchors = work.anchors_of(layout, settings, incoming, {})
     assert set(anchors) == {s.name for s in layout.uploaded if not s.name.endswith(STATISTICS)}
     assert all(anchors[name] is incoming[name] for name in anchors)
@@ -58,7 +58,7 @@ def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
     pf = dataclasses.replace(plan.Plan("pf_msmtrec").pf, proximal=0.1)
     algorithm, layout = layout_of("pf_msmtrec", schema, pf=pf)
     assert (algorithm.anchor, algorithm.proximal) == (base.TEMPLATE, 0.1)
-    template = {slot.name: tf.zeros(slot.shape) for slot in algorithm.anchors(layout)}
+    template = {spec.name: tf.zeros(spec.shape) for spec in algorithm.anchors(layout)}
     anchors = work.anchors_of(layout, work.TrainingSettings(proximal=0.1), {}, template)
     assert set(anchors) == {s.name for s in layout.joined(variables.PERSONAL) if s.kind == "expert"}
     assert work.anchors_of(layout, work.TrainingSettings(), {}, template) == {}
@@ -86,7 +86,7 @@ def trained(dataset, settings):
     model = work.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-2)
     start = {name: tf.constant(variable.numpy()) for name, variable in model.variables.items()}
     private = dict(model.private_state(layout))
-    incoming = {slot.name: start[slot.name] for slot in layout.uploaded}
+    incoming = {spec.name: start[spec.name] for spec in layout.uploaded}
     done = work.train(model, layout, settings, incoming, {}, private, work_of(dataset))
     return done.upload, incoming
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pfrec import errors
-from tff_process.runtime import crew, hosts, remote
+from tff_process.runtime import executor, hosts, remote
 
 
 class StandIn(hosts.Host):
@@ -33,30 +33,30 @@ def host():
     return StandIn()
 
 
-def places(host, count=3):
-    return [crew.Place(number, f"s{number}", host) for number in range(count)]
+def handles(host, count=3):
+    return [executor.ClientHandle(number, f"s{number}", host) for number in range(count)]
 
 
 def make(policy, threads=1):
-    return crew.Crew(threads, policy)
+    return executor.ClientExecutor(threads, policy)
 
 
 def failing(times, lost, numbers=(1,)):
     """A task that fails the first `times` times for some clients."""
     calls = []
 
-    def task(place):
-        calls.append(place.number)
-        if place.number in numbers and calls.count(place.number) <= times:
+    def task(handle):
+        calls.append(handle.number)
+        if handle.number in numbers and calls.count(handle.number) <= times:
             raise remote.WorkError("no answer", lost)
-        return 10 * place.number
+        return 10 * handle.number
 
     return task, calls
 
 
 def test_a_failure_is_tried_again(host):
     task, calls = failing(2, lost=False)
-    assert make("retry").run(places(host), task, "training") == ({0: 0, 1: 10, 2: 20}, {})
+    assert make("retry").run(handles(host), task, "training") == ({0: 0, 1: 10, 2: 20}, {})
     assert calls.count(1) == 3
     assert host.generation == 1
 
@@ -64,7 +64,7 @@ def test_a_failure_is_tried_again(host):
 def test_a_lost_worker_is_started_again_and_clients_not_begun_are_not_counted(host):
     """One thread: client 2 finds the worker lost before it begins, and is not skipped for it."""
     task, calls = failing(1, lost=True)
-    assert make("skip").run(places(host), task, "training") == ({0: 0, 2: 20}, {1: "no answer"})
+    assert make("skip").run(handles(host), task, "training") == ({0: 0, 2: 20}, {1: "no answer"})
     assert host.generation == 2
     assert not host.lost
     assert calls == [0, 1, 2]
@@ -73,13 +73,13 @@ def test_a_lost_worker_is_started_again_and_clients_not_begun_are_not_counted(ho
 def test_retry_gives_up_after_three_attempts_and_names_the_client(host):
     task, _ = failing(9, lost=True)
     with pytest.raises(errors.PfrecError, match="client s1: training failed 3 times: no answer"):
-        make("retry").run(places(host), task, "training")
+        make("retry").run(handles(host), task, "training")
 
 
 def test_stop_stops_at_the_first_failure(host):
     task, calls = failing(1, lost=False)
     with pytest.raises(errors.PfrecError, match="client s1: training failed: no answer"):
-        make("stop").run(places(host), task, "training")
+        make("stop").run(handles(host), task, "training")
     assert calls.count(1) == 1
 
 

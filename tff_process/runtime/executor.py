@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ClientHandle:
     """Where a client's computations run.
 
     Attributes:
@@ -40,7 +40,7 @@ class _NotStartedError(errors.PfrecError):
     """The worker was lost before the task began; it is nobody's failure."""
 
 
-class Crew:
+class ClientExecutor:
     """Threads that each see one client through a task.
 
     Args:
@@ -54,14 +54,16 @@ class Crew:
         self._on_failure = on_failure
         self._pool = concurrent.futures.ThreadPoolExecutor(max_concurrent, thread_name_prefix="client")
 
-    def run(self, places: Sequence[Place], task: "Callable[[Place], Any]", what: str) -> "tuple[dict[int, Any], dict[int, str]]":
+    def run(
+        self, handles: Sequence[ClientHandle], task: "Callable[[ClientHandle], Any]", what: str
+    ) -> "tuple[dict[int, Any], dict[int, str]]":
         """Runs `task` for every client.
 
         A lost worker is started again here, in the caller's thread, and its clients that had not begun are not counted as failed.
 
         Args:
-          places: of the clients.
-          task: takes a place; raises PfrecError where it fails.
+          handles: of the clients.
+          task: takes a handle; raises PfrecError where it fails.
           what: names the task in messages.
 
         Returns:
@@ -75,53 +77,53 @@ class Crew:
         skipped: dict[int, str] = {}
         attempts: dict[int, int] = {}
         round_lost: Optional[RoundLostError] = None
-        waiting = list(places)
+        waiting = list(handles)
         while waiting and round_lost is None:
-            futures = {self._pool.submit(_attempt, place, task): place for place in waiting}
+            futures = {self._pool.submit(_attempt, handle, task): handle for handle in waiting}
             waiting = []
             for future in concurrent.futures.as_completed(futures):
-                place = futures[future]
+                handle = futures[future]
                 try:
-                    results[place.number] = future.result()
+                    results[handle.number] = future.result()
                 except _NotStartedError:
-                    waiting.append(place)
+                    waiting.append(handle)
                 except RoundLostError as error:
                     round_lost = error
                 except errors.PfrecError as error:
-                    attempts[place.number] = attempts.get(place.number, 0) + 1
-                    if self._may_try_again(place, error, attempts[place.number], what):
-                        waiting.append(place)
+                    attempts[handle.number] = attempts.get(handle.number, 0) + 1
+                    if self._may_try_again(handle, error, attempts[handle.number], what):
+                        waiting.append(handle)
                     else:
-                        skipped[place.number] = str(error)
-            waiting.sort(key=lambda place: place.number)
-            for host in {id(place.host): place.host for place in places if place.host.lost}.values():
+                        skipped[handle.number] = str(error)
+            waiting.sort(key=lambda handle: handle.number)
+            for host in {id(handle.host): handle.host for handle in handles if handle.host.lost}.values():
                 try:
                     self._revive(host)
                 except hosts_lib.OutOfReachError as error:
-                    gone = [place for place in waiting if place.host is host]
-                    waiting = [place for place in waiting if place.host is not host]
-                    skipped.update({place.number: self._given_up(place, error, what) for place in gone})
+                    gone = [handle for handle in waiting if handle.host is host]
+                    waiting = [handle for handle in waiting if handle.host is not host]
+                    skipped.update({handle.number: self._given_up(handle, error, what) for handle in gone})
         if round_lost is not None:
             raise round_lost
         return results, skipped
 
-    def _may_try_again(self, place: Place, error: errors.PfrecError, attempt: int, what: str) -> bool:
+    def _may_try_again(self, handle: ClientHandle, error: errors.PfrecError, attempt: int, what: str) -> bool:
         """Whether to try again; otherwise the client is skipped."""
-        message = f"client {place.scenario}: {what} failed: {error}"
+        message = f"client {handle.scenario}: {what} failed: {error}"
         if self._on_failure == SKIP:
             _log.warning("%s; it misses this round", message)
             return False
         if self._on_failure == STOP or attempt >= ATTEMPTS:
             tried = f" {attempt} times" if attempt > 1 else ""
-            raise _failure(place, f"{what} failed{tried}: {error}", error)
+            raise _failure(handle, f"{what} failed{tried}: {error}", error)
         _log.warning("%s; trying again", message)
         return True
 
-    def _given_up(self, place: Place, error: hosts_lib.OutOfReachError, what: str) -> str:
+    def _given_up(self, handle: ClientHandle, error: hosts_lib.OutOfReachError, what: str) -> str:
         """Why a client whose worker cannot be reached misses the round."""
         if self._on_failure != SKIP:
-            raise _failure(place, f"{what} failed: {error}", error)
-        _log.warning("client %s: %s failed: %s; it misses this round", place.scenario, what, error)
+            raise _failure(handle, f"{what} failed: {error}", error)
+        _log.warning("client %s: %s failed: %s; it misses this round", handle.scenario, what, error)
         return str(error)
 
     def _revive(self, host: hosts_lib.Host) -> None:
@@ -134,21 +136,21 @@ class Crew:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _failure(place: Place, message: str, error: errors.PfrecError) -> errors.PfrecError:
+def _failure(handle: ClientHandle, message: str, error: errors.PfrecError) -> errors.PfrecError:
     """What ends the run; of a worker out of reach it says so to those who would go back to an earlier round."""
     lost = isinstance(error, hosts_lib.OutOfReachError) or (isinstance(error, remote.WorkError) and error.lost)
     kind = hosts_lib.OutOfReachError if lost else errors.PfrecError
     return kind(
-        f"client {place.scenario}: {message}; mend it and continue with --resume, or train on without it with --on_client_failure=skip"
+        f"client {handle.scenario}: {message}; mend it and continue with --resume, or train on without it with --on_client_failure=skip"
     )
 
 
-def _attempt(place: Place, task: "Callable[[Place], Any]") -> Any:
-    if place.host.lost:
-        raise _NotStartedError(f"{place.scenario}: not started")
+def _attempt(handle: ClientHandle, task: "Callable[[ClientHandle], Any]") -> Any:
+    if handle.host.lost:
+        raise _NotStartedError(f"{handle.scenario}: not started")
     try:
-        return task(place)
+        return task(handle)
     except remote.WorkError as error:
         if error.lost:
-            place.host.lost = True
+            handle.host.lost = True
         raise

@@ -1,4 +1,4 @@
-"""The rivals' server work, by hand on one weight a client."""
+"""The baselines' server work, by hand on one weight a client."""
 
 import collections
 
@@ -14,17 +14,17 @@ OD = collections.OrderedDict
 SCHEMA = schema_lib.Schema((), (schema_lib.Numerical("x"),), (schema_lib.Task("ctr", "click"),))
 
 
-def slot(name, kind, group, member, shape, join, trainable=True):
-    return variables.Slot(name, kind, group, member, shape, trainable, join)
+def spec(name, kind, group, member, shape, join, trainable=True):
+    return variables.VariableSpec(name, kind, group, member, shape, trainable, join)
 
 
 def common(*extra):
-    return variables.Layout((slot("w", "expert", "expert/0/shared", "0", (1,), variables.COMMON), *extra))
+    return variables.ModelVariables((spec("w", "expert", "expert/0/shared", "0", (1,), variables.COMMON), *extra))
 
 
 def updates_of(values, examples=(1.0, 1.0), present=(True, True), serves=None):
     clients = len(present)
-    return base.Updates(
+    return base.ClientReports(
         OD((name, tf.constant(value, tf.float32)) for name, value in values.items()),
         OD(),
         tf.constant(examples),
@@ -51,7 +51,7 @@ def test_a_server_step_by_hand(kind):
 
 
 def test_a_server_step_without_moments_is_a_scaled_fedavg_step():
-    statistics = slot("moving", "batch_norm", "batch_norm/a", "a", (1,), variables.COMMON, trainable=False)
+    statistics = spec("moving", "batch_norm", "batch_norm/a", "a", (1,), variables.COMMON, trainable=False)
     layout = common(statistics)
     received, sent = {"w": [1.0], "moving": [0.0]}, updates_of({"w": [[1.2], [1.6]], "moving": [[1.0], [5.0]]}, (3.0, 1.0))
     plain = fedavg.fedavg(SCHEMA)
@@ -73,7 +73,7 @@ def test_pfedme_approaches_the_mean_by_beta():
     np.testing.assert_allclose(state.common["w"], [0.75 * 1.0 + 0.25 * 3.0])
 
 
-PERSONAL = variables.Layout((slot("w", "expert", "expert/0/shared", "0", (1,), variables.PERSONAL),))
+PERSONAL = variables.ModelVariables((spec("w", "expert", "expert/0/shared", "0", (1,), variables.PERSONAL),))
 
 
 def fedamp_round(settings, values, present=(True, True, True)):
@@ -102,10 +102,10 @@ def test_fedamp_limits():
 
 
 T = "tower/ctr/logit/kernel"
-BOTH = variables.Layout(
+BOTH = variables.ModelVariables(
     (
-        slot("e", "expert", "expert/0/shared", "0", (2,), variables.PERSONAL),
-        slot(T, "tower", "tower/ctr", "ctr", (1,), variables.PERSONAL),
+        spec("e", "expert", "expert/0/shared", "0", (2,), variables.PERSONAL),
+        spec(T, "tower", "tower/ctr", "ctr", (1,), variables.PERSONAL),
     )
 )
 
@@ -149,8 +149,8 @@ def test_fedhca2_of_no_weight_is_local_and_a_client_without_the_task_keeps_its_t
 
 def test_fedhca2_decoders_attend_over_the_decoders_of_all_tasks():
     """Two clients, two tasks, updates of size one: each of the four attends over all four; the one that is not served takes no part."""
-    other = slot("tower/cvr/logit/kernel", "tower", "tower/cvr", "cvr", (1,), variables.PERSONAL)
-    layout = variables.Layout((*BOTH.slots, other))
+    other = spec("tower/cvr/logit/kernel", "tower", "tower/cvr", "cvr", (1,), variables.PERSONAL)
+    layout = variables.ModelVariables((*BOTH.specs, other))
     algorithm = fedhca2.fedhca2(SCHEMA, fedhca2.Settings(0.4, 0.5, 0.0))
     start = state_of(algorithm, layout, 2, {"e": [0.0, 0.0], T: [0.0], other.name: [0.0]})
     sent = {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]], other.name: [[-1.0], [7.0]]}
