@@ -1,4 +1,5 @@
-# Everything a developer runs, with nothing but Python 3.9-3.11 and make on the machine. `make help` lists it.
+# Everything a developer runs, with nothing but Python 3.9-3.11 and make on the machine. `make help`
+# lists it.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -7,15 +8,18 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Says the first Python that fits, or what to install. Each candidate is run, since a name on PATH proves nothing (pyenv's shims exist
-# for versions that are not active, Debian's Python may come without ensurepip). pyenv's and uv's own copies are looked at last.
+# Says the first Python that fits, or what to install. Each candidate is run, since a name on PATH
+# proves nothing (pyenv's shims exist for versions that are not active, Debian's Python may come
+# without ensurepip). pyenv's and uv's own copies are looked at last.
 define FIND_PYTHON
 fits() { \
-  "$$1" -c 'import sys, ensurepip, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' </dev/null >/dev/null 2>&1; \
+  "$$1" -c 'import sys, ensurepip, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' \
+    </dev/null >/dev/null 2>&1; \
 }; \
 python=; \
 if [ -n "$(PYTHON)" ] && ! fits "$(PYTHON)"; then \
-  echo "note: PYTHON=$(PYTHON) is no Python 3.9-3.11 with venv and ensurepip; looking for another" >&2; \
+  echo "note: PYTHON=$(PYTHON) is no Python 3.9-3.11 with venv and ensurepip;" \
+    "looking for another" >&2; \
 fi; \
 for candidate in "$(PYTHON)" python3.11 python3.10 python3.9 python3 python \
     "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.11.*/bin/python3 \
@@ -25,8 +29,10 @@ for candidate in "$(PYTHON)" python3.11 python3.10 python3.9 python3 python \
   if [ -n "$$candidate" ] && fits "$$candidate"; then python=$$candidate; break; fi; \
 done; \
 if [ -z "$$python" ]; then \
-  { echo "error: no Python 3.9, 3.10 or 3.11 with venv and ensurepip was found (TensorFlow Federated 0.87 runs on no other). Install one:"; \
-    echo "  Debian, Ubuntu   apt-get install python3.11 python3.11-venv   (or 3.10, 3.9: what the release has)"; \
+  { echo "error: no Python 3.9, 3.10 or 3.11 with venv and ensurepip was found" \
+      "(TensorFlow Federated 0.87 runs on no other). Install one:"; \
+    echo "  Debian, Ubuntu   apt-get install python3.11 python3.11-venv" \
+      "  (or 3.10, 3.9: what the release has)"; \
     echo "  macOS            brew install python@3.11"; \
     echo "  pyenv            pyenv install 3.11"; \
     echo "  uv               uv python install 3.11"; \
@@ -38,27 +44,35 @@ endef
 .PHONY: help setup demo test check lock clean
 
 help:
-	@echo "make setup   make .venv with every package at its locked version (3 GB, one to three minutes; done once)"
-	@echo "make demo    on synthetic data: compare algorithms, export the best federated one, verify the exports; writes demo/"
+	@echo "make setup   make .venv with every package at its locked version" \
+	  "(3 GB, one to three minutes; done once)"
+	@echo "make demo    on synthetic data: compare algorithms, export the best federated one," \
+	  "verify the exports; writes demo/"
 	@echo "make test    run all tests"
 	@echo "make check   ruff, mypy and import-linter"
-	@echo "make lock    remake requirements.txt from requirements.in and overrides.txt (LOCK_FLAGS=--upgrade takes newer versions)"
+	@echo "make lock    remake requirements.txt from requirements.in and overrides.txt" \
+	  "(LOCK_FLAGS=--upgrade takes newer versions)"
 	@echo "make clean   remove .venv, demo/ and caches"
 	@echo
-	@echo "Every target sets up .venv first where it needs it. PYTHON=... names the interpreter (3.9, 3.10 or 3.11) to make it with."
+	@echo "Every target sets up .venv first where it needs it. PYTHON=... names the interpreter" \
+	  "(3.9, 3.10 or 3.11) to make it with."
 
-# The environment is done when the file written last says so: it holds what the environment was made from and where, so that a changed
-# lock, a moved checkout, a lost interpreter or an interrupted set-up makes it anew. A changed pyproject.toml only installs pfrec again.
+# The environment is done when the file written last says so: it holds what the environment was made
+# from and where, so that a changed lock, a moved checkout, a lost interpreter or an interrupted
+# set-up makes it anew. A changed pyproject.toml only installs pfrec again.
 setup:
 	@set -eu; \
 	locked="$$(cksum <requirements.txt) $(CURDIR)"; \
 	package="$$(cksum <pyproject.toml) $(CURDIR)"; \
-	if [ "$$(cat .venv/made-from.lock 2>/dev/null)" != "$$locked" ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+	if [ "$$(cat .venv/made-from.lock 2>/dev/null)" != "$$locked" ] \
+	    || ! $(BIN)/python -c '' 2>/dev/null; then \
 	  $(FIND_PYTHON); \
-	  echo "setup: making .venv with $$("$$python" --version) ($$python): 3 GB, one to three minutes"; \
+	  echo "setup: making .venv with $$("$$python" --version) ($$python):" \
+	    "3 GB, one to three minutes"; \
 	  rm -rf .venv; \
 	  "$$python" -m venv .venv; \
-	  $(BIN)/python -c 'import pip, sys; sys.exit([int(part) for part in pip.__version__.split(".")[:2]] < [21, 3])' \
+	  $(BIN)/python -c 'import pip, sys; found = pip.__version__.split(".")[:2]; \
+	    sys.exit([int(part) for part in found] < [21, 3])' \
 	    || $(PIP) install -qq --upgrade pip; \
 	  $(PIP) install -qq --no-deps --require-hashes -r requirements.txt; \
 	  echo "$$locked" >.venv/made-from.lock; \
@@ -72,23 +86,27 @@ setup:
 demo: setup
 	@set -eu; \
 	step="starting"; \
-	trap 'status=$$?; [ $$status -eq 0 ] || { echo; echo "demo: FAILED while $$step (exit status $$status)"; } >&2' EXIT; \
+	trap 'status=$$?; [ $$status -eq 0 ] \
+	  || { echo; echo "demo: FAILED while $$step (exit status $$status)"; } >&2' EXIT; \
 	trap 'exit 130' INT; trap 'exit 143' TERM; \
 	run() { echo "\$$ $$*"; "$(CURDIR)/$(BIN)/$$@"; echo; }; \
 	rm -rf demo; \
-	echo "demo 1/3: train four algorithms on the same synthetic scenarios, and compare them on their test rows"; \
+	echo "demo 1/3: train four algorithms on the same synthetic scenarios," \
+	  "and compare them on their test rows"; \
 	step="comparing algorithms"; \
-	run pfrec-compare --data=synthetic --algorithms=local,fedavg,pf_msmtrec,pooled_mmoe --seeds=1 --output=demo/compare \
-	  --flagfile=configs/demo.flags; \
+	run pfrec-compare --data=synthetic --algorithms=local,fedavg,pf_msmtrec,pooled_mmoe --seeds=1 \
+	  --output=demo/compare --flagfile=configs/demo.flags; \
 	step="reading demo/compare/winner.json"; \
 	winner=$$($(BIN)/python -c 'import json; print(json.load(open("demo/compare/winner.json", encoding="utf-8"))["federated"])'); \
-	echo "demo 2/3: export the best federated algorithm ($$winner): one SavedModel for each scenario"; \
+	echo "demo 2/3: export the best federated algorithm ($$winner):" \
+	  "one SavedModel for each scenario"; \
 	step="exporting"; \
 	run pfrec-export --run="demo/compare/$$winner" --output=demo/serving; \
 	echo "demo 3/3: verify that the exported models say what the trained ones say"; \
 	step="verifying the exports"; \
 	run pfrec-verify --serving=demo/serving; \
-	echo "demo: PASSED. Comparison in demo/compare/results.md, verified models for TensorFlow Serving in demo/serving"
+	echo "demo: PASSED. Comparison in demo/compare/results.md," \
+	  "verified models for TensorFlow Serving in demo/serving"
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -99,7 +117,8 @@ check: setup
 	$(BIN)/mypy pfrec tff_process export
 	$(BIN)/lint-imports
 
-# uv is fetched for this alone, into a directory that is removed again. Only a finished lock takes the place of the old one.
+# uv is fetched for this alone, into a directory that is removed again. Only a finished lock takes
+# the place of the old one.
 lock:
 	@set -eu; \
 	$(FIND_PYTHON); \
@@ -108,12 +127,16 @@ lock:
 	"$$python" -m venv "$$work/venv"; \
 	"$$work/venv/bin/python" -m pip --disable-pip-version-check install -qq uv==$(UV_VERSION); \
 	cp requirements.txt "$$work/requirements.txt"; \
-	"$$work/venv/bin/uv" pip compile --quiet --no-config --cache-dir "$$work/cache" --python "$$work/venv/bin/python" \
-	  --universal --python-version 3.9 --override overrides.txt --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --custom-compile-command "make lock" $(LOCK_FLAGS) requirements.in --output-file "$$work/requirements.txt"; \
+	"$$work/venv/bin/uv" pip compile --quiet --no-config --cache-dir "$$work/cache" \
+	  --python "$$work/venv/bin/python" \
+	  --universal --python-version 3.9 --override overrides.txt --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" $(LOCK_FLAGS) requirements.in \
+	  --output-file "$$work/requirements.txt"; \
 	cp "$$work/requirements.txt" requirements.txt; \
 	echo "lock: wrote requirements.txt; run make test, which installs it"
 
 clean:
-	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,11 @@
-"""Rounds of federated training with the fast MMoE and with the plain Keras form, interleaved, each in a worker of its own.
+"""Rounds of federated training with the fast MMoE and with the plain Keras form, interleaved,
+each in a worker of its own.
 
     python benchmarks/federated_training.py [--quick] [--repeats=N] [--rows=N] [--paper]
 
-Two clients of synthetic data, algorithm `local`, so that a round is the clients' training and what the driver adds to it. The last line
-is JSON: `vs_keras`, how many times as fast a round is with the fast form.
+Two clients of synthetic data, algorithm `local`, so that a round is the clients' training and what
+the driver adds to it. The last line is JSON: `vs_keras`, how many times as fast a round is with the
+fast form.
 """
 
 import argparse
@@ -30,11 +32,17 @@ from tff_process.runtime import resident
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="two repeats on few rows")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, default=20_000, help="of the larger client")
-    parser.add_argument("--paper", action="store_true", help="the AliExpress shape, batch 2048, instead of the default one")
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="the AliExpress shape, batch 2048, instead of the default one",
+    )
     arguments = parser.parse_args()
     repeats, rows = (2, 4000) if arguments.quick else (arguments.repeats, arguments.rows)
     config, batch = (PAPER, 2048) if arguments.paper else (ModelConfig(), 256)
@@ -42,10 +50,14 @@ def main() -> None:
         data = dataset_lib.Dataset.open(synthetic.generate(folder / "data", scenarios=2, rows=rows))
         sides = {}
         for name in ("plain", "fast"):
-            mmoe.MMoE.use_plain = name == "plain"  # read while the computations are traced, which is now
+            mmoe.MMoE.use_plain = (
+                name == "plain"
+            )  # read while the computations are traced, which is now
             resident.forget_compiled()  # nothing of a plan tells the two apart
             asked = plan.Plan("local", batch_size=batch, model=config)
-            sides[name] = stack.enter_context(resident_runs.training(asked, data, folder / name, concurrent=1))
+            sides[name] = stack.enter_context(
+                resident_runs.training(asked, data, folder / name, concurrent=1)
+            )
         times: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(repeats + 1):
             for name, side in sides.items():

@@ -1,10 +1,13 @@
-"""Training on more data than a process may hold: `pfrec-train` under a limit of memory for each of its processes.
+"""Training on more data than a process may hold:
+`pfrec-train` under a limit of memory for each of its processes.
 
 python benchmarks/larger_than_memory.py [--rows=16000000] [--limit_gb=2] [--quick]
 
-Random rows in the AliExpress shape (382 bytes each) are written for one scenario; `pfrec-train` then trains one round on them, its processes,
-the worker's included, limited by RLIMIT_DATA: the kernel refuses them more memory of their own. The last line is JSON: `data_over_limit`, how
-many times the limit the data is; `peak_over_limit`, the largest resident set of any of its processes over the limit; `train_seconds`.
+Random rows in the AliExpress shape (382 bytes each) are written for one scenario; `pfrec-train`
+then trains one round on them, its processes, the worker's included, limited by RLIMIT_DATA: the
+kernel refuses them more memory of their own. The last line is JSON: `data_over_limit`, how many
+times the limit the data is; `peak_over_limit`, the largest resident set of any of its processes
+over the limit; `train_seconds`.
 """
 
 import argparse
@@ -58,7 +61,16 @@ class Peak(threading.Thread):
                     lines = (place / "status").read_text().splitlines() if own else []
                 except OSError:  # ended meanwhile
                     continue
-                self.bytes = max([self.bytes, *(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
+                self.bytes = max(
+                    [
+                        self.bytes,
+                        *(
+                            1024 * int(line.split()[1])
+                            for line in lines
+                            if line.startswith("VmHWM")
+                        ),
+                    ]
+                )
 
     def stop(self) -> None:
         self._done.set()
@@ -66,16 +78,22 @@ class Peak(threading.Thread):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=16_000_000)
     parser.add_argument("--limit_gb", type=float, default=2.0)
     parser.add_argument("--batch_size", type=int, default=2048)
-    parser.add_argument("--quick", action="store_true", help="400,000 rows, less than the limit: a smoke run")
+    parser.add_argument(
+        "--quick", action="store_true", help="400,000 rows, less than the limit: a smoke run"
+    )
     arguments = parser.parse_args()
     limit = int(arguments.limit_gb * 1e9)
     with resident_runs.directory() as path:
         size = write(path / "data", 400_000 if arguments.quick else arguments.rows)
-        print(f"{size / 1e9:.2f} GB of rows; each process may have {limit / 1e9:.2f} GB", flush=True)
+        print(
+            f"{size / 1e9:.2f} GB of rows; each process may have {limit / 1e9:.2f} GB", flush=True
+        )
         command = [
             sys.executable,
             "-m",
@@ -87,14 +105,20 @@ def main() -> None:
         command += [f"--batch_size={arguments.batch_size}", f"--output={path / 'run'}"]
         start = time.monotonic()
         process = subprocess.Popen(
-            command, start_new_session=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            command,
+            start_new_session=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
         )
         peak = Peak(process.pid)
         status = process.wait()
         peak.stop()
         if status:
             raise SystemExit(f"pfrec-train ended with {status}")
-        result = {"data_over_limit": size / limit, "peak_over_limit": peak.bytes / limit, "train_seconds": time.monotonic() - start}
+        result = {
+            "data_over_limit": size / limit,
+            "peak_over_limit": peak.bytes / limit,
+            "train_seconds": time.monotonic() - start,
+        }
         print(json.dumps({name: round(value, 3) for name, value in result.items()}, sort_keys=True))
 
 

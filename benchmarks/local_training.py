@@ -1,11 +1,14 @@
-"""Training steps of the fast MMoE beside the plain Keras form, and beside MTReclib where it is given: interleaved, in one run.
+"""Training steps of the fast MMoE beside the plain Keras form, and beside MTReclib where it is
+given: interleaved, in one run.
 
-    python benchmarks/local_training.py [--quick] [--mtreclib=DIR --torch_python=PYTHON] [--repeats=N] [--shapes=paper,small,...]
+    python benchmarks/local_training.py [--quick] [--mtreclib=DIR --torch_python=PYTHON]
+    [--repeats=N] [--shapes=paper,small,...]
 
-MTReclib (github.com/easezyc/Multitask-Recommendation-Library) is not part of this project: give the directory of a checkout, and a Python
-that has PyTorch. The last line is JSON: `vs_keras` and `vs_mtreclib`, how many times as many samples per second on the AliExpress
-shape (`paper`), and `over_floor`, the step's time over the larger of its arithmetic at the speed of a plain product and its memory traffic
-at the speed of a plain copy, both measured in the same run.
+MTReclib (github.com/easezyc/Multitask-Recommendation-Library) is not part of this project: give the
+directory of a checkout, and a Python that has PyTorch. The last line is JSON: `vs_keras` and
+`vs_mtreclib`, how many times as many samples per second on the AliExpress shape (`paper`), and
+`over_floor`, the step's time over the larger of its arithmetic at the speed of a plain product and
+its memory traffic at the speed of a plain copy, both measured in the same run.
 """
 
 import argparse
@@ -34,12 +37,21 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import first_layer, mmoe
 from tff_process.client import work as work_lib
 
-PAPER = ModelConfig(embedding_dim=128, numeric_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64), dropout=0.2)
+PAPER = ModelConfig(
+    embedding_dim=128,
+    numeric_dim=128,
+    experts=8,
+    expert_units=(512, 256),
+    tower_units=(128, 64),
+    dropout=0.2,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """A model and its batch; `lists` are features with lists: cardinality, and how many values a row has at most."""
+    """A model and its batch; `lists` are features with lists: cardinality,
+    and how many values a row has at most.
+    """
 
     config: ModelConfig
     batch: int
@@ -52,7 +64,10 @@ class Shape:
         return schema_lib.Schema(
             (
                 *(schema_lib.Categorical(f"c{i}", c) for i, c in enumerate(self.cardinalities)),
-                *(schema_lib.Categorical(f"l{i}", c, values=v, separator="|") for i, (c, v) in enumerate(self.lists)),
+                *(
+                    schema_lib.Categorical(f"l{i}", c, values=v, separator="|")
+                    for i, (c, v) in enumerate(self.lists)
+                ),
             ),
             tuple(schema_lib.Numerical(f"n{i}") for i in range(self.numbers)),
             tuple(schema_lib.Task(f"t{i}", f"label{i}") for i in range(self.tasks)),
@@ -75,7 +90,11 @@ class Shape:
 SHAPES = {
     "paper": Shape(PAPER, 2048),
     "small": Shape(ModelConfig(), 256),
-    "wide": Shape(ModelConfig(embedding_dim=16), 2048, cardinalities=(1_000_000, 100_000, *synthetic.CARDINALITIES[2:])),
+    "wide": Shape(
+        ModelConfig(embedding_dim=16),
+        2048,
+        cardinalities=(1_000_000, 100_000, *synthetic.CARDINALITIES[2:]),
+    ),
     "8 tasks": Shape(ModelConfig(), 256, tasks=8),
     "additive": Shape(ModelConfig(template="additive"), 256),
     "paper, 4 tasks": Shape(PAPER, 2048, tasks=4),
@@ -93,7 +112,9 @@ class Side:
       products: their precision.
     """
 
-    def __init__(self, shape: Shape, plain: bool, steps: int, products: str = precision.FLOAT32) -> None:
+    def __init__(
+        self, shape: Shape, plain: bool, steps: int, products: str = precision.FLOAT32
+    ) -> None:
         schema, rows = shape.schema(), shape.rows(shape.batch)
         batch = {
             "categorical": tf.constant(rows.categorical),
@@ -111,11 +132,15 @@ class Side:
             with precision.products(products):
                 with tf.GradientTape() as tape:
                     loss = ranking.compute_loss(batch, training=True)
-                return loss, tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero")
+                return loss, tape.gradient(
+                    loss, model.trainable_variables, unconnected_gradients="zero"
+                )
 
         def some(gradient):
             """A number of a gradient, so that it must be computed."""
-            return tf.reshape(gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient, [-1])[0]
+            return tf.reshape(
+                gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient, [-1]
+            )[0]
 
         def forward():
             with precision.products(products):
@@ -140,23 +165,40 @@ class Side:
 
             return run
 
-        self.parts = {"forward": repeated(forward), "backward": repeated(both), "step": repeated(whole)}
+        self.parts = {
+            "forward": repeated(forward),
+            "backward": repeated(both),
+            "step": repeated(whole),
+        }
 
     def seconds(self, part: str) -> "tuple[float, float]":
-        """Of one step: by the wall clock, and of this process's processors, which a busy machine distorts less."""
+        """Of one step: by the wall clock, and of this process's processors,
+        which a busy machine distorts less.
+        """
         start, used = time.perf_counter(), time.process_time()
         self.parts[part]().numpy()
-        return (time.perf_counter() - start) / self._steps, (time.process_time() - used) / self._steps
+        return (time.perf_counter() - start) / self._steps, (
+            time.process_time() - used
+        ) / self._steps
 
 
 class MTReclib:
     """MTReclib's MMoE in a process of its own, one step at a time."""
 
     def __init__(self, directory: str, python: str, shape: Shape) -> None:
-        config = {**dataclasses.asdict(shape.config), "cardinalities": shape.cardinalities, "numbers": shape.numbers}
+        config = {
+            **dataclasses.asdict(shape.config),
+            "cardinalities": shape.cardinalities,
+            "numbers": shape.numbers,
+        }
         script = pathlib.Path(__file__).with_name("mtreclib_step.py")
         self._process = subprocess.Popen(
-            [python, str(script), directory, json.dumps({**config, "tasks": shape.tasks, "batch": shape.batch})],
+            [
+                python,
+                str(script),
+                directory,
+                json.dumps({**config, "tasks": shape.tasks, "batch": shape.batch}),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -180,18 +222,28 @@ class MTReclib:
 def floor(shape: Shape) -> "tuple[float, float]":
     """What a step must compute and move: multiplications and additions, and bytes.
 
-    Arithmetic: the products that remain after folding, forward and backward (three each; two where nothing needs a gradient to the left).
-    Traffic: a hidden activation is written by its product, read twice and written by normalisation, and read by the next product; back
-    again its gradient is written, read, normalised backward (two reads of the input, one of the output) and written, then read by two products: 13
-    passes of 4 bytes. A parameter is read by two products; its gradient, weight and moments take 8 passes in the optimizer.
+    Arithmetic: the products that remain after folding, forward and backward (three each; two where
+      nothing needs a gradient to the left).
+    Traffic: a hidden activation is written by its product, read twice and written by normalisation,
+      and read by the next product; back
+    again its gradient is written, read, normalised backward (two reads of the input, one of the
+    output) and written, then read by two products: 13 passes of 4 bytes. A parameter is read by two
+    products; its gradient, weight and moments take 8 passes in the optimizer.
     """
     c, batch, tasks = shape.config, shape.batch, shape.tasks
     outputs = c.experts * (c.expert_units[0] + tasks)
     arithmetic = 0.0
-    for cardinality, listed in [*((c, False) for c in shape.cardinalities), *((c, True) for c, _ in shape.lists)]:
+    for cardinality, listed in [
+        *((c, False) for c in shape.cardinalities),
+        *((c, True) for c, _ in shape.lists),
+    ]:
         way = first_layer.way(cardinality + 1, c.embedding_dim, outputs, batch, listed)
         if way == first_layer.PROJECT:
-            arithmetic += 2 * outputs * (2 * batch * (cardinality + 1) + 3 * (cardinality + 1) * c.embedding_dim)
+            arithmetic += (
+                2
+                * outputs
+                * (2 * batch * (cardinality + 1) + 3 * (cardinality + 1) * c.embedding_dim)
+            )
         else:
             rows = min(batch, cardinality + 1) if way == first_layer.OCCURRING else batch
             arithmetic += 2 * outputs * 3 * rows * c.embedding_dim
@@ -201,14 +253,18 @@ def floor(shape: Shape) -> "tuple[float, float]":
     pairs += [*zip((c.expert_units[-1], *c.tower_units), (*c.tower_units, 1))] * tasks
     arithmetic += sum(6 * batch * inputs * units for inputs, units in pairs)
     activations = batch * (c.experts * sum(c.expert_units) + tasks * sum(c.tower_units))
-    inputs = (len(shape.cardinalities) + len(shape.lists)) * c.embedding_dim + (c.numeric_dim or shape.numbers)
+    inputs = (len(shape.cardinalities) + len(shape.lists)) * c.embedding_dim + (
+        c.numeric_dim or shape.numbers
+    )
     rows = sum(shape.cardinalities) + sum(cardinality for cardinality, _ in shape.lists)
     parameters = rows * c.embedding_dim + inputs * outputs + sum(a * b for a, b in pairs)
     return arithmetic, 4.0 * (13 * activations + 10 * parameters)
 
 
 def machine(repeats: int) -> "tuple[float, float]":
-    """Arithmetic of a plain product per second, and bytes of a plain copy per second: the best seen."""
+    """Arithmetic of a plain product per second, and bytes of a plain copy per second:
+    the best seen.
+    """
     size = 2048
     a, x = tf.random.normal([size, size]), tf.random.normal([16 << 20])
     product, copy = (
@@ -228,11 +284,15 @@ def machine(repeats: int) -> "tuple[float, float]":
 
 
 def input_seconds(shape: Shape, repeats: int) -> float:
-    """Reading, decoding and shuffling one batch, median over epochs of 32 batches and at least 16,384 rows."""
+    """Reading, decoding and shuffling one batch,
+    median over epochs of 32 batches and at least 16,384 rows.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "data"
         count = max(32 * shape.batch, 16_384)
-        with writer.DatasetWriter(path, shape.schema(), source_format="benchmark", split_seed=0) as target:
+        with writer.DatasetWriter(
+            path, shape.schema(), source_format="benchmark", split_seed=0
+        ) as target:
             for split in ("train", "valid", "test"):
                 target.add("s", split, shape.rows(count if split == "train" else 256))
         dataset = dataset_lib.Dataset.open(path)
@@ -244,7 +304,9 @@ def input_seconds(shape: Shape, repeats: int) -> float:
         whole = tf.constant(steps, tf.int64)
 
         def step(batch, state):
-            return tf.add_n([tf.cast(tf.reshape(column, [-1])[0], tf.float32) for column in batch.values()]), state
+            return tf.add_n(
+                [tf.cast(tf.reshape(column, [-1])[0], tf.float32) for column in batch.values()]
+            ), state
 
         @tf.function
         def epoch(number):
@@ -287,26 +349,43 @@ def measure(name: str, shape: Shape, repeats: int, peer: "MTReclib | None") -> "
     arithmetic, traffic = floor(shape)
     median = {key: float(np.median(value)) for key, value in times.items()}
     reading = input_seconds(shape, min(repeats, 5))
-    print(f"{name}: batch {shape.batch}, {shape.tasks} tasks; milliseconds per step, median of {repeats} (best)")
-    print(f"{'':<10}{'input':>8}{'forward':>10}{'backward':>10}{'optimizer':>10}{'step':>17}{'samples/s':>12}")
+    print(
+        f"{name}: batch {shape.batch}, {shape.tasks} tasks; milliseconds per step, median of "
+        f"{repeats} (best)"
+    )
+    print(
+        f"{'':<10}{'input':>8}{'forward':>10}{'backward':>10}{'optimizer':>10}"
+        f"{'step':>17}{'samples/s':>12}"
+    )
     for side_name in sides:
         forward, both, whole = (median[side_name, part] for part in ("forward", "backward", "step"))
         print(
-            f"{side_name:<10}{1e3 * reading:8.2f}{1e3 * forward:10.2f}{1e3 * (both - forward):10.2f}{1e3 * (whole - both):10.2f}"
-            f"{1e3 * whole:9.2f} ({1e3 * min(times[side_name, 'step']):.2f}){shape.batch / whole:10.0f}"
+            f"{side_name:<10}{1e3 * reading:8.2f}{1e3 * forward:10.2f}"
+            f"{1e3 * (both - forward):10.2f}{1e3 * (whole - both):10.2f}"
+            f"{1e3 * whole:9.2f} "
+            f"({1e3 * min(times[side_name, 'step']):.2f}){shape.batch / whole:10.0f}"
         )
     own = median["fast", "step"]
     bounds = arithmetic / rates, traffic / widths
     print(
-        f"floor: {arithmetic / 1e9:.2f} GFLOP at {rates / 1e9:.0f} GFLOP/s = {1e3 * bounds[0]:.2f} ms; "
-        f"{traffic / 1e6:.0f} MB at {widths / 1e9:.1f} GB/s = {1e3 * bounds[1]:.2f} ms; input is {reading / own:.1%} of a step"
+        f"floor: {arithmetic / 1e9:.2f} GFLOP at {rates / 1e9:.0f} GFLOP/s = "
+        f"{1e3 * bounds[0]:.2f} ms; "
+        f"{traffic / 1e6:.0f} MB at {widths / 1e9:.1f} GB/s = {1e3 * bounds[1]:.2f} ms; input is "
+        f"{reading / own:.1%} of a step"
     )
-    ratios = {"vs_keras": median["plain", "step"] / own, "over_floor": own / max(bounds), "input_share": reading / own}
+    ratios = {
+        "vs_keras": median["plain", "step"] / own,
+        "over_floor": own / max(bounds),
+        "input_share": reading / own,
+    }
     # Pairs measured one after the other had the machine's load in common.
     pairs = np.array(times["plain", "step"]) / np.array(times["fast", "step"])
-    ratios["vs_keras_processor_time"] = float(np.median(processor["plain", "step"]) / np.median(processor["fast", "step"]))
+    ratios["vs_keras_processor_time"] = float(
+        np.median(processor["plain", "step"]) / np.median(processor["fast", "step"])
+    )
     print(
-        f"plain over fast: {ratios['vs_keras']:.2f} of medians, {np.median(pairs):.2f} median of pairs, "
+        f"plain over fast: {ratios['vs_keras']:.2f} of medians, {np.median(pairs):.2f} median "
+        "of pairs, "
         f"{ratios['vs_keras_processor_time']:.2f} in processor time"
     )
     if "bfloat16" in sides:
@@ -314,13 +393,20 @@ def measure(name: str, shape: Shape, repeats: int, peer: "MTReclib | None") -> "
         print(f"bfloat16: {ratios['bfloat16']:.2f} times as fast as fast in float32")
     if peer is not None:
         ratios["vs_mtreclib"] = float(np.median(peer_times)) / own
-        print(f"MTReclib: {1e3 * float(np.median(peer_times)):.2f} ms a step, {ratios['vs_mtreclib']:.2f} times ours")
+        print(
+            f"MTReclib: {1e3 * float(np.median(peer_times)):.2f} ms a step, "
+            f"{ratios['vs_mtreclib']:.2f} times ours"
+        )
     return ratios
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two repeats of the paper-sized and the small shape")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="two repeats of the paper-sized and the small shape"
+    )
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--shapes", default=",".join(name for name in SHAPES if "," not in name))
     parser.add_argument("--mtreclib", help="directory of a checkout of MTReclib")
@@ -331,7 +417,9 @@ def main() -> None:
     ratios = {}
     for name in names:
         peer = (
-            MTReclib(arguments.mtreclib, arguments.torch_python, SHAPES[name]) if arguments.mtreclib and name == "paper" else None
+            MTReclib(arguments.mtreclib, arguments.torch_python, SHAPES[name])
+            if arguments.mtreclib and name == "paper"
+            else None
         )
         ratios[name] = measure(name, SHAPES[name], repeats, peer)
         if peer is not None:

@@ -1,4 +1,7 @@
-"""Resident memory of driver and worker after round 500 of a `pfrec-train` over that after round 50. `--quick`: 60 over 20."""
+"""Resident memory of driver and worker after round 500 of a `pfrec-train` over that after round 50.
+
+`--quick`: 60 over 20.
+"""
 
 import argparse
 import json
@@ -40,7 +43,13 @@ def main() -> None:
             "--algorithm=pf_msmtrec",
             f"--rounds={last}",
         ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ}) as process:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ},
+        ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith("round "):
@@ -48,9 +57,18 @@ def main() -> None:
                     if number in (first, last):
                         worker = sum(rss(child) or 0 for child in children(process.pid))
                         found[number] = rss(process.pid) or 0, worker
-                        print(f"round {number}: driver {found[number][0] / 1024:.0f} MB, worker {worker / 1024:.0f} MB", flush=True)
+                        print(
+                            f"round {number}: driver {found[number][0] / 1024:.0f} MB, worker "
+                            f"{worker / 1024:.0f} MB",
+                            flush=True,
+                        )
     names = ("driver", "worker")
-    print(json.dumps({name: round(found[last][i] / found[first][i], 3) for i, name in enumerate(names)}, sort_keys=True))
+    print(
+        json.dumps(
+            {name: round(found[last][i] / found[first][i], 3) for i, name in enumerate(names)},
+            sort_keys=True,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     python benchmarks/movielens_scenarios.py --by=genre --input=ml-100k --output=DIR
     pfrec-convert --format=csv --input=DIR/ratings --schema=DIR/schema.toml --output=DATA
 
-`--by=genre` has the scenarios on the side of the items: four shelves of films, which the same users visit. There every user is in all scenarios
-and every film in one, so films are private and users shared. A film goes to the first shelf that one of its genres names.
-`--by=occupation` has, like the age bands, every user in one of six scenarios, by occupation, and the films common to all.
-Tasks and features are those of the age bands.
+`--by=genre` has the scenarios on the side of the items: four shelves of films, which the same users
+visit. There every user is in all scenarios and every film in one, so films are private and users
+shared. A film goes to the first shelf that one of its genres names. `--by=occupation` has, like the
+age bands, every user in one of six scenarios, by occupation, and the films common to all. Tasks and
+features are those of the age bands.
 """
 
 import argparse
@@ -74,12 +75,19 @@ def films(path: pathlib.Path) -> "dict[str, tuple[str, list[float], float]]":
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--input", type=pathlib.Path, required=True, help="directory of u.user, u.item and u.data, or u1.base and u1.test"
+        "--input",
+        type=pathlib.Path,
+        required=True,
+        help="directory of u.user, u.item and u.data, or u1.base and u1.test",
     )
     parser.add_argument("--output", type=pathlib.Path, required=True)
-    parser.add_argument("--by", choices=["genre", "occupation"], required=True, help="what makes the scenarios")
+    parser.add_argument(
+        "--by", choices=["genre", "occupation"], required=True, help="what makes the scenarios"
+    )
     arguments = parser.parse_args()
     items = films(arguments.input / "u.item")
     with (arguments.input / "u.user").open(encoding="latin-1", newline="") as stream:
@@ -87,12 +95,29 @@ def main() -> None:
     by_genre = arguments.by == "genre"
     jobs = sorted({job for _, _, job in users.values()})
     whole = arguments.input / "u.data"
-    parts = [whole] if whole.exists() else [arguments.input / "u1.base", arguments.input / "u1.test"]
+    parts = (
+        [whole] if whole.exists() else [arguments.input / "u1.base", arguments.input / "u1.test"]
+    )
     (arguments.output / "ratings").mkdir(parents=True)
-    with (arguments.output / "ratings" / "ratings.csv").open("w", encoding="utf-8", newline="") as target:
+    with (arguments.output / "ratings" / "ratings.csv").open(
+        "w", encoding="utf-8", newline=""
+    ) as target:
         writer = csv.writer(target)
         numbers = [f"genre_{number}" for number in range(len(GENRES))]
-        writer.writerow(["scenario", "user_id", "item_id", "occupation", "sex", "age", *numbers, "year", "like", "love"])
+        writer.writerow(
+            [
+                "scenario",
+                "user_id",
+                "item_id",
+                "occupation",
+                "sex",
+                "age",
+                *numbers,
+                "year",
+                "like",
+                "love",
+            ]
+        )
         for part in parts:
             with part.open(encoding="utf-8", newline="") as stream:
                 for user, item, rating, _ in csv.reader(stream, delimiter="\t"):
@@ -101,7 +126,19 @@ def main() -> None:
                     labels = [int(int(rating) >= 4), int(int(rating) == 5)]
                     # Bands of ten years, as the two ends hold few users.
                     scenario = place if by_genre else trade(job)
-                    writer.writerow([scenario, user, item, job, sex, min(int(age) // 10, DECADES - 1), *flags, year, *labels])
+                    writer.writerow(
+                        [
+                            scenario,
+                            user,
+                            item,
+                            job,
+                            sex,
+                            min(int(age) // 10, DECADES - 1),
+                            *flags,
+                            year,
+                            *labels,
+                        ]
+                    )
     lines = ['group = "user_id"', "[scenario]", 'column = "scenario"']
     users_are, films_are = ("shared", "private") if by_genre else ("private", "shared")
     for name, kind, policy in (

@@ -1,8 +1,10 @@
-"""Training steps of MTReclib's MMoE, for `local_training.py`: one step per line on standard input, its seconds on standard output.
+"""Training steps of MTReclib's MMoE, for `local_training.py`: one step per line on standard input,
+its seconds on standard output.
 
     python mtreclib_step.py MTRECLIB_DIRECTORY SHAPE_AS_JSON
 
-It needs PyTorch and nothing of this project. The step is that of MTReclib's own main.py: mean of the tasks' binary cross-entropies, Adam.
+It needs PyTorch and nothing of this project. The step is that of MTReclib's own main.py: mean of
+the tasks' binary cross-entropies, Adam.
 """
 
 import json
@@ -30,14 +32,21 @@ def main() -> None:
         shape["dropout"],
     )
     model.train()
-    categorical = torch.tensor(np.stack([rng.integers(0, c, shape["batch"]) for c in shape["cardinalities"]], 1))
-    numerical = torch.tensor(rng.normal(size=(shape["batch"], shape["numbers"])), dtype=torch.float32)
+    categorical = torch.tensor(
+        np.stack([rng.integers(0, c, shape["batch"]) for c in shape["cardinalities"]], 1)
+    )
+    numerical = torch.tensor(
+        rng.normal(size=(shape["batch"], shape["numbers"])), dtype=torch.float32
+    )
     labels = torch.tensor(rng.random((shape["batch"], shape["tasks"])) < 0.2, dtype=torch.float32)
     criterion, optimizer = torch.nn.BCELoss(), torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in sys.stdin:
         start = time.perf_counter()
         predicted = model(categorical, numerical)
-        loss = sum(criterion(predicted[t], labels[:, t]) for t in range(shape["tasks"])) / shape["tasks"]
+        loss = (
+            sum(criterion(predicted[t], labels[:, t]) for t in range(shape["tasks"]))
+            / shape["tasks"]
+        )
         model.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,7 +1,10 @@
-"""A new scenario with few rows: from the template of the others against training alone. `--quick` for a smoke run.
+"""A new scenario with few rows: from the template of the others against training alone.
 
-Four scenarios of synthetic data are trained together, the fifth, whose rows are cut, joins (`pfrec-train --init_from --new_scenario`) or
-trains alone from a fresh start, with as many rounds at most, the round chosen on its own valid rows. Mean test AUC over its tasks.
+`--quick` for a smoke run.
+
+Four scenarios of synthetic data are trained together, the fifth, whose rows are cut, joins
+(`pfrec-train --init_from --new_scenario`) or trains alone from a fresh start, with as many rounds
+at most, the round chosen on its own valid rows. Mean test AUC over its tasks.
 """
 
 import argparse
@@ -34,9 +37,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rows", default="500,2000,10000", help="Training rows of the newcomer.")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--others", type=int, default=40_000, help="Rows of the newcomer before it is cut; the others have fewer.")
+    parser.add_argument(
+        "--others",
+        type=int,
+        default=40_000,
+        help="Rows of the newcomer before it is cut; the others have fewer.",
+    )
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--patience", type=int, default=4, help="A training ends after so many rounds that were no better.")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=4,
+        help="A training ends after so many rounds that were no better.",
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.seeds, arguments.others, arguments.rounds = "500", 1, 4000, 2
@@ -44,18 +57,34 @@ def main() -> None:
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory)
-            whole = dataset_lib.Dataset.open(synthetic.generate(path / "data", scenarios=5, rows=arguments.others, seed=seed))
-            others = dataclasses.replace(whole, scenarios=tuple(s for s in whole.scenarios if s != NEW))
-            asked = plan_lib.Plan("pf_msmtrec", rounds=arguments.rounds, patience=arguments.patience, seed=seed)
+            whole = dataset_lib.Dataset.open(
+                synthetic.generate(path / "data", scenarios=5, rows=arguments.others, seed=seed)
+            )
+            others = dataclasses.replace(
+                whole, scenarios=tuple(s for s in whole.scenarios if s != NEW)
+            )
+            asked = plan_lib.Plan(
+                "pf_msmtrec", rounds=arguments.rounds, patience=arguments.patience, seed=seed
+            )
             loop.train(asked, others, path / "run")
             # Few rows are few steps: small batches for the newcomer, on both sides.
             asked = dataclasses.replace(asked, batch_size=64)
             for count in arguments.rows.split(","):
                 few = cut(whole, path / f"data_{count}", int(count))
-                joined = loop.train(joining.plan(asked, path / "run", few, NEW), few, path / f"joined_{count}")
-                alone = loop.train(dataclasses.replace(asked, algorithm="local"), few, path / f"alone_{count}")
-                found.setdefault(count, []).append((joined.summary["mean_auc"], alone.summary["mean_auc"]))
-                print(f"seed {seed}, {count} rows: joined {found[count][-1][0]:.4f}, alone {found[count][-1][1]:.4f}", flush=True)
+                joined = loop.train(
+                    joining.plan(asked, path / "run", few, NEW), few, path / f"joined_{count}"
+                )
+                alone = loop.train(
+                    dataclasses.replace(asked, algorithm="local"), few, path / f"alone_{count}"
+                )
+                found.setdefault(count, []).append(
+                    (joined.summary["mean_auc"], alone.summary["mean_auc"])
+                )
+                print(
+                    f"seed {seed}, {count} rows: joined {found[count][-1][0]:.4f}, alone "
+                    f"{found[count][-1][1]:.4f}",
+                    flush=True,
+                )
     result = {}
     for count, pairs in found.items():
         joined_auc, alone_auc = (statistics.mean(values) for values in zip(*pairs))
@@ -71,9 +100,13 @@ def main() -> None:
 
 
 def cut(whole: dataset_lib.Dataset, path: pathlib.Path, rows: int) -> dataset_lib.Dataset:
-    """The newcomer with its first `rows` training rows, a seventh as many valid rows, and all test rows."""
+    """The newcomer with its first `rows` training rows, a seventh as many valid rows,
+    and all test rows.
+    """
     counts = {"train": rows, "valid": max(100, rows // 7), "test": whole.rows(NEW, "test")}
-    with writer.DatasetWriter(path, whole.schema, source_format="synthetic", split_seed=0) as target:
+    with writer.DatasetWriter(
+        path, whole.schema, source_format="synthetic", split_seed=0
+    ) as target:
         for split, count in counts.items():
             left = count
             for record in tf.data.TFRecordDataset(whole.shards(NEW, split)).as_numpy_iterator():

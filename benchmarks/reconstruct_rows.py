@@ -1,18 +1,24 @@
-"""Which rows of a client a server reads off what it is sent: by exact counts, as pfrec 0.1.0 sent them, and by what is sent now.
+"""Which rows of a client a server reads off what it is sent: by exact counts, as pfrec 0.1.0 sent
+them, and by what is sent now.
 
     python benchmarks/reconstruct_rows.py [--data=DATA] [--rounds=20] [--quick]
 
-The server keeps what each aggregation step brings, and guesses in which steps each row position of a client's training data was trained on. Three
-attacks on the ids of the shared tables and one on labels:
+The server keeps what each aggregation step brings, and guesses in which steps each row position of
+a client's training data was trained on. Three attacks on the ids of the shared tables and one on
+labels:
 
-- `exact counts`: each step's count of an id is a sum over the positions in it (group testing); ids whose system has one solution alone are read
-  off, their positions are struck from the others, and so on. In version 0.1.0 the order followed from the run's seed, and the counts were sent.
-- `moved`: each position is given the id whose row moved in the steps that the position was in and not in others.
+- `exact counts`: each step's count of an id is a sum over the positions in it (group testing); ids
+  whose system has one solution alone are read off, their positions are struck from the others, and
+  so on. In version 0.1.0 the order followed from the run's seed, and the counts were sent.
+- `moved`: each position is given the id whose row moved in the steps that the position was in and
+  not in others.
 - `size of change`: the same with how far the row moved in a step, beside the step before.
-- `loss`: a position's score is the mean loss of its steps; its AUC for the first task's label is 0.5 by chance.
+- `loss`: a position's score is the mean loss of its steps; its AUC for the first task's label is
+  0.5 by chance.
 
-The last line is JSON: for `before` (0.1.0's counts and order, recomputed from the rows) and `after` (a run's own reports, and 0.1.0's guess of
-the order), the share of rows read off, or the right share of guesses beside that of always guessing the most frequent id.
+The last line is JSON: for `before` (0.1.0's counts and order, recomputed from the rows) and `after`
+(a run's own reports, and 0.1.0's guess of the order), the share of rows read off, or the right
+share of guesses beside that of always guessing the most frequent id.
 """
 
 import argparse
@@ -39,7 +45,9 @@ from tff_process import plan as plan_lib
 from tff_process.runtime import options as options_lib
 from tff_process.runtime import simulation
 
-_POSITIONS = schema_lib.Schema((), (schema_lib.Numerical("none"),), (schema_lib.Task("no_task", "no_task"),), group="position")
+_POSITIONS = schema_lib.Schema(
+    (), (schema_lib.Numerical("none"),), (schema_lib.Task("no_task", "no_task"),), group="position"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Step:
     """What the server has of a client's part in an aggregation step.
 
     Attributes:
-      first, count, epoch: the client's batches, which the server asked for: from, how many, and batches of an epoch.
+      first, count, epoch: the client's batches, which the server asked for: from, how many, and
+        batches of an epoch.
       moved: by table, bool [ids]; whether training changed the row.
       size: by table, float32 [ids]; the length of the change.
       loss: as reported.
@@ -61,7 +70,9 @@ class Step:
     loss: float
 
 
-def record(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, path: pathlib.Path) -> "list[list[Step]]":
+def record(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, path: pathlib.Path
+) -> "list[list[Step]]":
     """A training as the server sees it: each client's steps."""
     run = run_directory.RunDirectory.create(path, {"scenarios": list(dataset.scenarios)})
     seen: list[list[Step]] = [[] for _ in dataset.scenarios]
@@ -72,7 +83,9 @@ def record(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, path: pathlib.Path
             for client, report in reports.items():
                 work, before = training._work(client), training._received(client)
                 change = {
-                    spec.name: report["values"][spec.name] - before[spec.name] for spec in training.layout.specs if spec.counts_rows
+                    spec.name: report["values"][spec.name] - before[spec.name]
+                    for spec in training.layout.specs
+                    if spec.counts_rows
                 }
                 seen[client].append(
                     Step(
@@ -92,12 +105,19 @@ def record(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, path: pathlib.Path
     return seen
 
 
-def positions(rows: int, batch_size: int, seed: int, steps: "list[Step]", folder: pathlib.Path) -> np.ndarray:
+def positions(
+    rows: int, batch_size: int, seed: int, steps: "list[Step]", folder: pathlib.Path
+) -> np.ndarray:
     """The positions in each step if the order followed from `seed`: bool [steps, rows]."""
     writer = shards.ShardWriter(folder, "train", _POSITIONS)
     number = np.arange(rows)
     writer.add(
-        row_block.Rows(np.zeros([rows, 0], np.int32), np.zeros([rows, 1], np.float32), np.zeros([rows, 1], np.uint8), number)
+        row_block.Rows(
+            np.zeros([rows, 0], np.int32),
+            np.zeros([rows, 1], np.float32),
+            np.zeros([rows, 1], np.uint8),
+            number,
+        )
     )
     written = writer.finish()
     writer.rename(written)
@@ -109,7 +129,13 @@ def positions(rows: int, batch_size: int, seed: int, steps: "list[Step]", folder
             epoch = batch // step.epoch
             if epoch not in orders:
                 stream = pipeline.epoch_batches(
-                    paths, _POSITIONS, batch_size, seed=tf.constant(seed, tf.int64), epoch=epoch, first_step=0, steps=step.epoch
+                    paths,
+                    _POSITIONS,
+                    batch_size,
+                    seed=tf.constant(seed, tf.int64),
+                    epoch=epoch,
+                    first_step=0,
+                    steps=step.epoch,
                 )
                 orders[epoch] = [b["group"].numpy() for b in stream]
             found[place, orders[epoch][batch % step.epoch]] = True
@@ -138,7 +164,9 @@ def read_off(present: np.ndarray, counts: np.ndarray) -> np.ndarray:
             candidates = open_[~present[:, open_][left == 0].any(axis=0) & (found[open_] < 0)]
             system = present[:, candidates].astype(float)
             # More unknowns than steps have no single solution.
-            if not 0 < len(candidates) <= len(counts) or np.linalg.matrix_rank(system) < len(candidates):
+            if not 0 < len(candidates) <= len(counts) or np.linalg.matrix_rank(system) < len(
+                candidates
+            ):
                 continue
             solution = np.rint(np.linalg.lstsq(system, left, rcond=None)[0])
             if np.array_equal(system @ solution, left) and solution.any():
@@ -148,7 +176,9 @@ def read_off(present: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def guess(present: np.ndarray, signal: np.ndarray) -> np.ndarray:
-    """The id whose signal [steps, ids] goes best with the steps that a position was in, int [rows]."""
+    """The id whose signal [steps, ids] goes best with the steps that a position was in,
+    int [rows].
+    """
     inside = present - present.mean(axis=0)
     score = inside.T @ (signal - signal.mean(axis=0)) / np.maximum(signal.std(axis=0), 1e-12)
     return score.argmax(axis=1)
@@ -162,10 +192,16 @@ def newly(size: np.ndarray) -> np.ndarray:
 
 def auc(score: np.ndarray, label: np.ndarray) -> float:
     """The share of (positive, negative) pairs in the right order, a tie counting half."""
-    rank = np.searchsorted(np.sort(score), score, side="left") + np.searchsorted(np.sort(score), score, side="right")
+    rank = np.searchsorted(np.sort(score), score, side="left") + np.searchsorted(
+        np.sort(score), score, side="right"
+    )
     positives = label == 1
     pairs = positives.sum() * (~positives).sum()
-    return float((rank[positives].sum() / 2 - positives.sum() ** 2 / 2) / pairs) if pairs else float("nan")
+    return (
+        float((rank[positives].sum() / 2 - positives.sum() ** 2 / 2) / pairs)
+        if pairs
+        else float("nan")
+    )
 
 
 @dataclasses.dataclass
@@ -190,7 +226,9 @@ class Score:
 
     def to_json(self) -> "dict[str, float]":
         """Shares of all positions."""
-        share = {name: round(getattr(self, name) / self.rows, 4) for name in ("moved", "size", "chance")}
+        share = {
+            name: round(getattr(self, name) / self.rows, 4) for name in ("moved", "size", "chance")
+        }
         return {
             "read_off": round(self.right / self.rows, 4),
             "of_those_said": round(self.right / self.read, 4) if self.read else None,
@@ -220,7 +258,9 @@ def attack(
     for client, scenario in enumerate(dataset.scenarios):
         rows = stored(dataset, scenario)
         with tempfile.TemporaryDirectory() as folder:
-            present = positions(len(rows), plan.batch_size, order[client], steps[client], pathlib.Path(folder))
+            present = positions(
+                len(rows), plan.batch_size, order[client], steps[client], pathlib.Path(folder)
+            )
         losses = np.array([step.loss for step in steps[client]])
         score.loss.append(auc(present.T @ (losses - losses.mean()), rows.labels[:, 0]))
         for name in steps[client][0].moved:
@@ -232,7 +272,9 @@ def attack(
             score.moved += int((guess(present, moved) == ids).sum())
             score.size += int((guess(present, newly(size)) == ids).sum())
             if exact:
-                counts = np.array([np.bincount(ids[row], minlength=moved.shape[1]) for row in present])
+                counts = np.array(
+                    [np.bincount(ids[row], minlength=moved.shape[1]) for row in present]
+                )
                 found = read_off(present, counts)
                 score.read += int((found >= 0).sum())
                 score.right += int((found == ids)[found >= 0].sum())
@@ -255,16 +297,28 @@ def public_order(plan: plan_lib.Plan, client: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=pathlib.Path, help="a dataset with a shared table; generated rows where not given")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=pathlib.Path,
+        help="a dataset with a shared table; generated rows where not given",
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="few generated rows and four rounds")
     arguments = parser.parse_args()
-    plan = plan_lib.Plan("pf_msmtrec", rounds=4 if arguments.quick else arguments.rounds, model=ModelConfig(experts=2))
+    plan = plan_lib.Plan(
+        "pf_msmtrec",
+        rounds=4 if arguments.quick else arguments.rounds,
+        model=ModelConfig(experts=2),
+    )
     with tempfile.TemporaryDirectory() as folder:
         if arguments.data is None:
             path = pathlib.Path(folder) / "data"
-            synthetic.generate(path, scenarios=2, rows=2000 if arguments.quick else 20_000, shared=0.5, seed=0)
+            synthetic.generate(
+                path, scenarios=2, rows=2000 if arguments.quick else 20_000, shared=0.5, seed=0
+            )
         else:
             path = arguments.data
         dataset = dataset_lib.Dataset.open(path)
@@ -273,10 +327,18 @@ def main() -> None:
         before = attack(dataset, plan, steps, order, exact=True)
         after = attack(dataset, plan, steps, order, exact=False)
     result = {"before": before.to_json(), "after": after.to_json()}
-    # The same reports in 0.1.0's order are not those of a 0.1.0 run: of `before` the counts alone speak.
+    # The same reports in 0.1.0's order are not those of a 0.1.0 run: of `before` the counts alone
+    # speak.
     result["before"] = {name: result["before"][name] for name in ("read_off", "of_those_said")}
-    result["after"] = {name: value for name, value in result["after"].items() if name not in ("read_off", "of_those_said")}
-    print(f"{before.right:,} of {before.rows:,} rows read off exact counts, {before.read - before.right:,} wrongly")
+    result["after"] = {
+        name: value
+        for name, value in result["after"].items()
+        if name not in ("read_off", "of_those_said")
+    }
+    print(
+        f"{before.right:,} of {before.rows:,} rows read off exact counts, "
+        f"{before.read - before.right:,} wrongly"
+    )
     print(json.dumps(result, sort_keys=True))
 
 

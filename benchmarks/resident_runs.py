@@ -1,4 +1,6 @@
-"""What the runtime's benchmarks share: random datasets, and a training on a worker in a directory that is removed."""
+"""What the runtime's benchmarks share: random datasets,
+and a training on a worker in a directory that is removed.
+"""
 
 import contextlib
 import pathlib
@@ -18,7 +20,9 @@ from tff_process.runtime import hosts, resident
 
 @contextlib.contextmanager
 def directory() -> "Iterator[pathlib.Path]":
-    """A temporary directory in the working directory, where large files may go and /tmp may be memory."""
+    """A temporary directory in the working directory,
+    where large files may go and /tmp may be memory.
+    """
     path = pathlib.Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
     try:
         yield path.resolve()
@@ -26,24 +30,37 @@ def directory() -> "Iterator[pathlib.Path]":
         shutil.rmtree(path)
 
 
-def schema(cardinality: int, features: int, numerical: int, policy: str = "private") -> schema_lib.Schema:
+def schema(
+    cardinality: int, features: int, numerical: int, policy: str = "private"
+) -> schema_lib.Schema:
     """Categorical features of one cardinality and one policy, numbers, and two tasks."""
     return schema_lib.Schema(
-        categorical=tuple(schema_lib.Categorical(f"c{i}", cardinality, policy) for i in range(features)),
+        categorical=tuple(
+            schema_lib.Categorical(f"c{i}", cardinality, policy) for i in range(features)
+        ),
         numerical=tuple(schema_lib.Numerical(f"n{i}") for i in range(numerical)),
         tasks=(schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")),
     )
 
 
 def dataset(
-    path: pathlib.Path, of: schema_lib.Schema, scenarios: int, rows: int, held_out: int = 64, first: int = 0
+    path: pathlib.Path,
+    of: schema_lib.Schema,
+    scenarios: int,
+    rows: int,
+    held_out: int = 64,
+    first: int = 0,
 ) -> dataset_lib.Dataset:
-    """Random rows, as many in every scenario, which are numbered from `first`: time does not ask what they say."""
+    """Random rows, as many in every scenario, which are numbered from `first`:
+    time does not ask what they say.
+    """
     with writer.DatasetWriter(path, of, source_format="benchmark", split_seed=0) as target:
         for number in range(first, first + scenarios):
             rng = np.random.default_rng(number)
             for split, count in (("train", rows), ("valid", held_out), ("test", held_out)):
-                categorical = np.stack([rng.integers(0, f.cardinality, count) for f in of.categorical], 1).astype(np.int32)
+                categorical = np.stack(
+                    [rng.integers(0, f.cardinality, count) for f in of.categorical], 1
+                ).astype(np.int32)
                 numerical = rng.normal(size=(count, len(of.numerical))).astype(np.float32)
                 labels = (rng.random((count, len(of.tasks))) < 0.3).astype(np.uint8)
                 target.add(f"s{number:03d}", split, row_block.Rows(categorical, numerical, labels))
@@ -61,7 +78,13 @@ def training(
         (path / scenario).mkdir(parents=True)
     try:
         host.up()
-        yield resident.ResidentTraining(plan, data, [host] * len(data.scenarios), lambda scenario: str(path / scenario), executor)
+        yield resident.ResidentTraining(
+            plan,
+            data,
+            [host] * len(data.scenarios),
+            lambda scenario: str(path / scenario),
+            executor,
+        )
     finally:
         host.down()
         executor.close()

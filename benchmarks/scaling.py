@@ -1,8 +1,10 @@
-"""Step time of the fast MMoE and of the plain form against batch, experts, cardinality and tasks, one at a time from the default shape.
+"""Step time of the fast MMoE and of the plain form against batch, experts, cardinality and tasks,
+one at a time from the default shape.
 
     python benchmarks/scaling.py [--quick] [--repeats=N]
 
-Prints a table; the last line is JSON: for each axis and value, how many times as fast as the plain form, interleaved in one run.
+Prints a table; the last line is JSON: for each axis and value, how many times as fast as the plain
+form, interleaved in one run.
 """
 
 import argparse
@@ -21,17 +23,24 @@ def shapes(quick: bool) -> "dict[str, dict[int, Shape]]":
     base = Shape(ModelConfig(), 256)
     axes = {
         "batch": {n: dataclasses.replace(base, batch=n) for n in (64, 256, 1024, 4096)},
-        "experts": {n: dataclasses.replace(base, config=ModelConfig(experts=n)) for n in (1, 4, 16)},
+        "experts": {
+            n: dataclasses.replace(base, config=ModelConfig(experts=n)) for n in (1, 4, 16)
+        },
         "cardinality": {
-            n: dataclasses.replace(base, cardinalities=(n, *synthetic.CARDINALITIES[1:])) for n in (10, 1000, 100_000, 1_000_000)
+            n: dataclasses.replace(base, cardinalities=(n, *synthetic.CARDINALITIES[1:]))
+            for n in (10, 1000, 100_000, 1_000_000)
         },
         "tasks": {n: dataclasses.replace(base, tasks=n) for n in (1, 2, 8)},
     }
-    return {axis: dict(list(values.items())[:1]) for axis, values in axes.items()} if quick else axes
+    return (
+        {axis: dict(list(values.items())[:1]) for axis, values in axes.items()} if quick else axes
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="one value of each axis, two repeats")
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()

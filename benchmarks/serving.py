@@ -1,21 +1,26 @@
-"""Latency and throughput of exported models through TensorFlow's C library, folded against unfolded, and ONNX Runtime beside it.
+"""Latency and throughput of exported models through TensorFlow's C library, folded against
+unfolded, and ONNX Runtime beside it.
 
     python benchmarks/serving.py [--quick] [--onnx_python=/path/to/python]
 
-The model has the shape of MTReclib's MMoE on AliExpress: 16 categorical features, 63 numbers, embedding 128, 8 experts of 512-256, two towers
-of 128-64. Its weights are random, which no time here depends on. Sides:
+The model has the shape of MTReclib's MMoE on AliExpress: 16 categorical features, 63 numbers,
+embedding 128, 8 experts of 512-256, two towers of 128-64. Its weights are random, which no time
+here depends on. Sides:
 
 - folded: what pfrec-export writes.
-- unfolded: the layers as they are defined, one by one: look-ups, concatenation, dense layer, normalisation, ReLU, per expert.
+- unfolded: the layers as they are defined, one by one: look-ups, concatenation, dense layer,
+  normalisation, ReLU, per expert.
 - trained graph: what pfrec-export --nofold writes, which is the network's own inference graph.
-- onnx: the unfolded graph, converted by tf2onnx, in ONNX Runtime, with as many threads as TensorFlow takes; onnx
-  folded: the folded graph.
+- onnx: the unfolded graph, converted by tf2onnx, in ONNX Runtime, with as many threads as
+  TensorFlow takes; onnx folded: the folded graph.
 
-Each side has a process of its own, which loads one model and waits; the sides are called in turns. For the ONNX sides name a Python that has
-tensorflow, tf2onnx and onnxruntime: they do not go together with this project's versions, so make it an environment of its own.
+Each side has a process of its own, which loads one model and waits; the sides are called in turns.
+For the ONNX sides name a Python that has tensorflow, tf2onnx and onnxruntime: they do not go
+together with this project's versions, so make it an environment of its own.
 
-The last line is JSON: `folded_over_unfolded_512` and `vs_onnxruntime_512`, each the folded latency at 512 rows over the other's, so that below
-1 is ahead; and `vs_onnxruntime_folded_512`, against ONNX Runtime on the folded graph.
+The last line is JSON: `folded_over_unfolded_512` and `vs_onnxruntime_512`, each the folded latency
+at 512 rows over the other's, so that below 1 is ahead; and `vs_onnxruntime_folded_512`, against
+ONNX Runtime on the folded graph.
 """
 
 import argparse
@@ -40,10 +45,12 @@ NUMBERS = 63
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-# The sides' processes: they import neither TensorFlow's Python nor this project's models -------------------------------------------
+# The sides' processes: they import neither TensorFlow's Python nor this project's models ----------
 
 
-def _capi_side(directory: str, plan: "dict[str, Any]") -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
+def _capi_side(
+    directory: str, plan: "dict[str, Any]"
+) -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
     sys.path.insert(0, str(ROOT))
     from export.checks import c_library
 
@@ -58,11 +65,14 @@ def _capi_side(directory: str, plan: "dict[str, Any]") -> "tuple[Callable[[int],
     return prepare, list(plan["outputs"])
 
 
-def _onnx_side(path: str, plan: "dict[str, Any]") -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
+def _onnx_side(
+    path: str, plan: "dict[str, Any]"
+) -> "tuple[Callable[[int], Callable[[], Any]], list[str]]":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Its default is a thread per physical core, which is half of what TensorFlow takes where a core has two.
+    # Its default is a thread per physical core, which is half of what TensorFlow takes where a core
+    # has two.
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [(value.name, value.name.split(":")[0]) for value in session.get_inputs()]
@@ -88,7 +98,10 @@ def _worker(kind: str, path: str, plan_path: str) -> None:
         what, rows, *rest = line.split()
         call = prepared[int(rows)]
         if what == "answer":
-            print(json.dumps({name: values.tolist() for name, values in zip(outputs, call())}), flush=True)
+            print(
+                json.dumps({name: values.tolist() for name, values in zip(outputs, call())}),
+                flush=True,
+            )
         elif what == "time":
             seconds = []
             call()
@@ -98,7 +111,9 @@ def _worker(kind: str, path: str, plan_path: str) -> None:
                 seconds.append(time.perf_counter() - start)
             print(json.dumps(seconds), flush=True)
         else:
-            print(json.dumps(_throughput(call, int(rows), int(rest[0]), float(rest[1]))), flush=True)
+            print(
+                json.dumps(_throughput(call, int(rows), int(rest[0]), float(rest[1]))), flush=True
+            )
 
 
 def _throughput(call: "Callable[[], Any]", rows: int, threads: int, seconds: float) -> float:
@@ -122,8 +137,17 @@ class Side:
 
     def __init__(self, python: str, kind: str, path: pathlib.Path, plan: pathlib.Path) -> None:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [python, str(pathlib.Path(__file__).resolve()), "--worker", kind, str(path), str(plan)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        command = [
+            python,
+            str(pathlib.Path(__file__).resolve()),
+            "--worker",
+            kind,
+            str(path),
+            str(plan),
+        ]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self._answer()
 
     def _answer(self) -> Any:
@@ -145,7 +169,7 @@ class Side:
         self._process.wait()
 
 
-# The models ------------------------------------------------------------------------------------------------------------------------
+# The models ---------------------------------------------------------------------------------------
 
 
 def _network(quick: bool) -> "tuple[Any, Any]":
@@ -154,7 +178,10 @@ def _network(quick: bool) -> "tuple[Any, Any]":
     from pfrec.models.mmoe import mmoe
 
     schema = schema_lib.Schema(
-        tuple(schema_lib.Categorical(f"categorical_{i}", n, "shared") for i, n in enumerate(CARDINALITIES, start=1)),
+        tuple(
+            schema_lib.Categorical(f"categorical_{i}", n, "shared")
+            for i, n in enumerate(CARDINALITIES, start=1)
+        ),
         tuple(schema_lib.Numerical(f"numerical_{i}") for i in range(1, NUMBERS + 1)),
         (schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")),
     )
@@ -179,7 +206,9 @@ def _plain(network: Any) -> Any:
     import tensorflow as tf
 
     def normalised(norm: Any, x: Any) -> Any:
-        return tf.nn.batch_normalization(x, norm.moving_mean, norm.moving_variance, norm.beta, norm.gamma, norm.epsilon)
+        return tf.nn.batch_normalization(
+            x, norm.moving_mean, norm.moving_variance, norm.beta, norm.gamma, norm.epsilon
+        )
 
     class Plain:
         name = network.name
@@ -187,8 +216,18 @@ def _plain(network: Any) -> Any:
 
         def __call__(self, inputs: Any, training: Any = None) -> Any:
             ids = tf.unstack(inputs["categorical"], num=len(network.embeddings), axis=1)
-            parts = [tf.gather(layer.table, column) for layer, column in zip(network.embeddings, ids)]
-            x = tf.concat([*parts, network.numeric.project(network.numeric.normalise(inputs["numerical"], training=False))], axis=1)
+            parts = [
+                tf.gather(layer.table, column) for layer, column in zip(network.embeddings, ids)
+            ]
+            x = tf.concat(
+                [
+                    *parts,
+                    network.numeric.project(
+                        network.numeric.normalise(inputs["numerical"], training=False)
+                    ),
+                ],
+                axis=1,
+            )
             experts = []
             for expert in network.experts:
                 h = x
@@ -217,7 +256,10 @@ def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path,
     schema, network = _network(quick)
     served = interface.Interface(schema)
     requests = {rows: requests_lib.random(served, rows, seed=rows) for rows in SIZES}
-    np.savez(folder / "requests.npz", **{f"{rows}.{name}": v for rows, r in requests.items() for name, v in r.items()})
+    np.savez(
+        folder / "requests.npz",
+        **{f"{rows}.{name}": v for rows, r in requests.items() for name, v in r.items()},
+    )
     found = {}
     networks = {
         "folded": folded_network.FoldedNetwork(folding.fold(network)),
@@ -231,7 +273,13 @@ def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path,
         names = saved_graph.read(directory, served).names[interface.SERVE]
         plan = folder / f"{directory.name}.json"
         plan.write_text(
-            json.dumps({"inputs": dict(names.inputs), "outputs": dict(names.outputs), "requests": str(folder / "requests.npz")})
+            json.dumps(
+                {
+                    "inputs": dict(names.inputs),
+                    "outputs": dict(names.outputs),
+                    "requests": str(folder / "requests.npz"),
+                }
+            )
         )
         found[side] = (directory, plan)
     return found
@@ -240,7 +288,15 @@ def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path,
 def _convert(python: str, directory: pathlib.Path) -> Optional[pathlib.Path]:
     """The ONNX file of a model, or None with a printed reason."""
     target = directory.with_suffix(".onnx")
-    command = [python, "-m", "tf2onnx.convert", "--saved-model", str(directory), "--output", str(target)]
+    command = [
+        python,
+        "-m",
+        "tf2onnx.convert",
+        "--saved-model",
+        str(directory),
+        "--output",
+        str(target),
+    ]
     command += ["--tag", "serve", "--signature_def", "serving_default", "--opset", "17"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -252,10 +308,17 @@ def _convert(python: str, directory: pathlib.Path) -> Optional[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _sides(folder: pathlib.Path, quick: bool, onnx_python: Optional[str]) -> "Iterator[dict[str, Side]]":
+def _sides(
+    folder: pathlib.Path, quick: bool, onnx_python: Optional[str]
+) -> "Iterator[dict[str, Side]]":
     made = _export(folder, quick)
-    wanted = {side: (sys.executable, "capi", directory, plan) for side, (directory, plan) in made.items()}
-    sizes = {side: sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()) for side, (directory, _) in made.items()}
+    wanted = {
+        side: (sys.executable, "capi", directory, plan) for side, (directory, plan) in made.items()
+    }
+    sizes = {
+        side: sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
+        for side, (directory, _) in made.items()
+    }
     if onnx_python:
         for name, side in (("onnx", "unfolded"), ("onnx folded", "folded")):
             path = _convert(onnx_python, made[side][0])
@@ -270,7 +333,10 @@ def _sides(folder: pathlib.Path, quick: bool, onnx_python: Optional[str]) -> "It
             stack.callback(started[side].close)
         answers = {side: process.ask("answer 512") for side, process in started.items()}
         for side, answer in answers.items():
-            difference = max(float(np.abs(np.subtract(answer[task], values)).max()) for task, values in answers["unfolded"].items())
+            difference = max(
+                float(np.abs(np.subtract(answer[task], values)).max())
+                for task, values in answers["unfolded"].items()
+            )
             print(f"{side}: largest difference to unfolded {difference:.2g}")
             if difference > 1e-5:
                 raise RuntimeError(f"{side} computes something else")
@@ -282,8 +348,12 @@ def main() -> None:
     if len(sys.argv) == 5 and sys.argv[1] == "--worker":
         _worker(*sys.argv[2:])
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small model and few calls: under a minute")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small model and few calls: under a minute"
+    )
     parser.add_argument("--onnx_python", help="a Python with tensorflow, tf2onnx and onnxruntime")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -291,19 +361,30 @@ def main() -> None:
     calls = {1: 20, 32: 10, 512: 2}
     with tempfile.TemporaryDirectory() as name:
         with _sides(pathlib.Path(name), options.quick, options.onnx_python) as sides:
-            times: dict[str, dict[int, list[float]]] = {side: {rows: [] for rows in SIZES} for side in sides}
+            times: dict[str, dict[int, list[float]]] = {
+                side: {rows: [] for rows in SIZES} for side in sides
+            }
             for _ in range(turns):
                 for rows in SIZES:
                     for side, process in sides.items():
                         times[side][rows] += process.ask(f"time {rows} {calls[rows]}")
             seconds = 0.5 if options.quick else 3.0
             speed = {side: process.ask(f"load 512 4 {seconds}") for side, process in sides.items()}
-    medians = {side: {rows: statistics.median(values) for rows, values in t.items()} for side, t in times.items()}
+    medians = {
+        side: {rows: statistics.median(values) for rows, values in t.items()}
+        for side, t in times.items()
+    }
     heads = [f"{rows} row{'s' if rows > 1 else ''}" for rows in SIZES]
-    print(f"{'ms, median (least)':<20} " + " ".join(f"{head:>18}" for head in heads) + f" {'rows/s, 4 calls of 512 at once':>32}")
+    print(
+        f"{'ms, median (least)':<20} "
+        + " ".join(f"{head:>18}" for head in heads)
+        + f" {'rows/s, 4 calls of 512 at once':>32}"
+    )
     for side, found in medians.items():
         cells = [f"{1e3 * found[rows]:.2f} ({1e3 * min(times[side][rows]):.2f})" for rows in SIZES]
-        print(f"{side:<20} " + " ".join(f"{cell:>18}" for cell in cells) + f" {speed[side]:>32,.0f}")
+        print(
+            f"{side:<20} " + " ".join(f"{cell:>18}" for cell in cells) + f" {speed[side]:>32,.0f}"
+        )
 
     def ratio(other: str) -> Optional[float]:
         return round(medians["folded"][512] / medians[other][512], 4) if other in medians else None

@@ -1,4 +1,5 @@
-"""What passes between a driver and a silo, decoded to the last byte: TCP -> HTTP/2 frames -> gRPC messages -> TFF's executor protocol.
+"""What passes between a driver and a silo, decoded to the last byte: TCP -> HTTP/2 frames -> gRPC
+messages -> TFF's executor protocol.
 
 The capture is a relay on the plain side of the connection, where no tunnel hides anything.
 """
@@ -15,7 +16,16 @@ from tensorflow_federated.proto.v0 import array_pb2, data_type_pb2, executor_pb2
 from tff_process.silos import relay
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FRAMES = {0: "DATA", 1: "HEADERS", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 7: "GOAWAY", 8: "WINDOW_UPDATE", 9: "CONTINUATION"}
+_FRAMES = {
+    0: "DATA",
+    1: "HEADERS",
+    3: "RST_STREAM",
+    4: "SETTINGS",
+    6: "PING",
+    7: "GOAWAY",
+    8: "WINDOW_UPDATE",
+    9: "CONTINUATION",
+}
 _KINDS: "dict[int, Any]" = {
     data_type_pb2.DT_BOOL: np.bool_,
     data_type_pb2.DT_INT32: np.int32,
@@ -24,14 +34,17 @@ _KINDS: "dict[int, Any]" = {
     data_type_pb2.DT_DOUBLE: np.float64,
     data_type_pb2.DT_STRING: object,
 }
-# RFC 7541, appendix A, as far as names and values matter here: the position of a header tells its name.
+# RFC 7541, appendix A, as far as names and values matter here: the position of a header tells its
+# name.
 _STATIC = """
-:authority :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200 :status=204 :status=206 :status=304
-:status=400 :status=404 :status=500 accept-charset accept-encoding=gzip,+deflate accept-language accept-ranges accept
-access-control-allow-origin age allow authorization cache-control content-disposition content-encoding content-language content-length
-content-location content-range content-type cookie date etag expect expires from host if-match if-modified-since if-none-match if-range
-if-unmodified-since last-modified link location max-forwards proxy-authenticate proxy-authorization range referer refresh retry-after
-server set-cookie strict-transport-security transfer-encoding user-agent vary via www-authenticate
+:authority :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200
+:status=204 :status=206 :status=304 :status=400 :status=404 :status=500 accept-charset
+accept-encoding=gzip,+deflate accept-language accept-ranges accept access-control-allow-origin age
+allow authorization cache-control content-disposition content-encoding content-language
+content-length content-location content-range content-type cookie date etag expect expires from host
+if-match if-modified-since if-none-match if-range if-unmodified-since last-modified link location
+max-forwards proxy-authenticate proxy-authorization range referer refresh retry-after server
+set-cookie strict-transport-security transfer-encoding user-agent vary via www-authenticate
 """.split()  # noqa: SIM905
 
 
@@ -73,7 +86,8 @@ class Traffic:
     Attributes:
       calls: in the order in which their streams began.
       headers: all headers that were sent, by name.
-      bytes_by_frame: wire bytes by direction ("out", "in") and kind of frame, the preface included; their sum is all that passed.
+      bytes_by_frame: wire bytes by direction ("out", "in") and kind of frame, the preface included;
+        their sum is all that passed.
     """
 
     calls: "list[Call]"
@@ -87,7 +101,11 @@ def decode(passed: "Mapping[tuple[int, bool], bytearray]") -> Traffic:
     Raises:
       ValueError: where some are not of the protocol.
     """
-    traffic = Traffic([], collections.defaultdict(set), {"out": collections.Counter(), "in": collections.Counter()})
+    traffic = Traffic(
+        [],
+        collections.defaultdict(set),
+        {"out": collections.Counter(), "in": collections.Counter()},
+    )
     for connection in sorted({number for number, _ in passed}):
         paths: dict[int, str] = {}
         bodies: dict[bool, dict[int, bytearray]] = {}
@@ -105,7 +123,9 @@ def decode(passed: "Mapping[tuple[int, bool], bytearray]") -> Traffic:
                         if name == ":path":
                             paths[stream] = value
         for stream, path in sorted(paths.items()):
-            traffic.calls.append(_call(path, bytes(bodies[True][stream]), bytes(bodies[False][stream])))
+            traffic.calls.append(
+                _call(path, bytes(bodies[True][stream]), bytes(bodies[False][stream]))
+            )
     return traffic
 
 
@@ -137,7 +157,9 @@ def payload_bytes(array: array_pb2.Array) -> int:
 
 
 def _frames(data: bytes, outward: bool) -> "Iterator[tuple[str, int, bytes, int]]":
-    """Kind, stream, payload without padding and priority, and wire bytes of each frame; the preface counts as one."""
+    """Kind, stream, payload without padding and priority, and wire bytes of each frame;
+    the preface counts as one.
+    """
     at = 0
     if outward and data:
         if not data.startswith(_PREFACE):
@@ -146,7 +168,10 @@ def _frames(data: bytes, outward: bool) -> "Iterator[tuple[str, int, bytes, int]
         yield "PREFACE", 0, b"", at
     while at < len(data):
         length, kind, flags = int.from_bytes(data[at : at + 3], "big"), data[at + 3], data[at + 4]
-        stream, payload = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF, data[at + 9 : at + 9 + length]
+        stream, payload = (
+            int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF,
+            data[at + 9 : at + 9 + length],
+        )
         if len(payload) < length:
             raise ValueError("the capture ends in a frame")
         if kind not in _FRAMES or kind == 9 or (kind == 1 and not flags & 0x4):
@@ -165,7 +190,8 @@ def _call(path: str, request: bytes, response: bytes) -> Call:
     parsed = getattr(executor_pb2, f"{method}Request").FromString(first)
     answer = getattr(executor_pb2, f"{method}Response").FromString(second) if response else None
     for raw, message in ((first, parsed), (second, answer)):
-        # Nothing rides along that the protocol does not know: what is parsed makes up the whole message.
+        # Nothing rides along that the protocol does not know: what is parsed makes up the whole
+        # message.
         if message is not None and message.ByteSize() != len(raw):
             raise ValueError(f"{method}: {len(raw)} bytes hold {message.ByteSize()}")
         if message is not None:

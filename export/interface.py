@@ -24,8 +24,8 @@ class Signature:
     """A signature.
 
     Attributes:
-      method: `tensorflow/serving/predict`, `.../classify` or `.../regress`: a server answers a classification request from a signature of
-        that method alone.
+      method: `tensorflow/serving/predict`, `.../classify` or `.../regress`: a server answers a
+        classification request from a signature of that method alone.
       inputs, outputs: per name, dtype and shape as text, such as `int64 [None]`.
     """
 
@@ -40,7 +40,8 @@ class Interface:
 
     Attributes:
       schema: of the features and tasks.
-      scenarios: of a router, which takes the scenario of each row as one more input; empty for the model of one scenario.
+      scenarios: of a router, which takes the scenario of each row as one more input; empty for the
+        model of one scenario.
 
     Raises:
       PfrecError: where a feature's name cannot be the name of a served input.
@@ -53,15 +54,24 @@ class Interface:
         for name in self.inputs():
             if not _INPUT_NAME.fullmatch(name):
                 raise errors.PfrecError(
-                    f"schema: the feature name {name!r} cannot be the name of a served input; use letters, digits, and _ . - / "
+                    f"schema: the feature name {name!r} cannot be the name of a served input; use "
+                    "letters, digits, and _ . - / "
                     "with a letter or digit first, rename the column and convert again"
                 )
-        if self.scenarios and SCENARIO in [*(f.name for f in self.schema.categorical), *(c.name for c in self.schema.numerical)]:
-            raise errors.PfrecError(f"schema: a router's input {SCENARIO!r} and a feature share the name; rename the column")
+        if self.scenarios and SCENARIO in [
+            *(f.name for f in self.schema.categorical),
+            *(c.name for c in self.schema.numerical),
+        ]:
+            raise errors.PfrecError(
+                f"schema: a router's input {SCENARIO!r} and a feature share the name; rename "
+                "the column"
+            )
 
     @property
     def listed(self) -> "frozenset[str]":
-        """The inputs of shape [rows, values], of any width: features whose rows hold lists. -1, or empty text, stands for no value."""
+        """The inputs of shape [rows, values], of any width: features whose rows hold lists. -1, or
+        empty text, stands for no value.
+        """
         return frozenset(feature.name for feature in self.schema.categorical if feature.values > 1)
 
     def shape(self, name: str) -> "list[None]":
@@ -70,7 +80,10 @@ class Interface:
 
     def inputs(self) -> "dict[str, str]":
         """TensorFlow's dtype name per named input; `shape` says which shape it has."""
-        dtypes = {f.name: "int64" if f.encoding == "identity" else "string" for f in self.schema.categorical}
+        dtypes = {
+            f.name: "int64" if f.encoding == "identity" else "string"
+            for f in self.schema.categorical
+        }
         dtypes.update({column.name: "float32" for column in self.schema.numerical})
         return {**({SCENARIO: "string"} if self.scenarios else {}), **dtypes}
 
@@ -79,17 +92,26 @@ class Interface:
         return [task.name for task in self.schema.tasks]
 
     def regressions(self) -> "dict[str, str]":
-        """The task of each regression signature: `regress` gives the first task, `regress_TASK` each further one."""
-        return {REGRESS if not number else f"{REGRESS}_{task}": task for number, task in enumerate(self.tasks())}
+        """The task of each regression signature: `regress` gives the first task,
+        `regress_TASK` each further one.
+        """
+        return {
+            REGRESS if not number else f"{REGRESS}_{task}": task
+            for number, task in enumerate(self.tasks())
+        }
 
     def signatures(self) -> "dict[str, Signature]":
         """Every signature by name.
 
-        `serving_default` takes named tensors and gives named probabilities. `classify` takes serialized tf.Example and gives for each row
-        the tasks as classes with their probabilities as scores; `regress` gives one task's probability.
+        `serving_default` takes named tensors and gives named probabilities. `classify` takes
+        serialized tf.Example and gives for each row the tasks as classes with their probabilities
+        as scores; `regress` gives one task's probability.
         """
         examples = {EXAMPLES: "string [None]"}
-        scores = {CLASSES: f"string [None, {len(self.tasks())}]", SCORES: f"float32 [None, {len(self.tasks())}]"}
+        scores = {
+            CLASSES: f"string [None, {len(self.tasks())}]",
+            SCORES: f"float32 [None, {len(self.tasks())}]",
+        }
         found = {
             SERVE: Signature(
                 f"{_METHOD}predict",

@@ -1,6 +1,7 @@
 """A directory of named tensors that appears whole or not at all, in TensorFlow's checkpoint format.
 
-TensorFlow's format is written by one graph operation, so a client's own computation can write it too, and it carries a checksum of every tensor.
+TensorFlow's format is written by one graph operation, so a client's own computation can write it
+too, and it carries a checksum of every tensor.
 """
 
 import pathlib
@@ -16,7 +17,9 @@ PREFIX = "state"
 META = "meta.json"
 
 
-def save(directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapping[str, Any]] = None) -> None:
+def save(
+    directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapping[str, Any]] = None
+) -> None:
     """Writes `values` and `meta` to `directory`, replacing one that is there.
 
     Raises:
@@ -33,7 +36,9 @@ def save(directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapp
             )
             files.write_json(temporary / META, {"names": names, "meta": meta})
     except tf.errors.OpError as error:
-        raise errors.PfrecError(f"{directory}: {error.message}; free space or choose another path") from error
+        raise errors.PfrecError(
+            f"{directory}: {error.message}; free space or choose another path"
+        ) from error
 
 
 def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
@@ -48,7 +53,9 @@ def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
         return {name: reader.get_tensor(name) for name in meta["names"]}, meta["meta"]
     except (tf.errors.OpError, ValueError, RuntimeError, KeyError) as error:
         reason = getattr(error, "message", None) or str(error)
-        raise errors.PfrecError(f"{directory}: damaged checkpoint ({reason}); remove it to use the one before") from error
+        raise errors.PfrecError(
+            f"{directory}: damaged checkpoint ({reason}); remove it to use the one before"
+        ) from error
 
 
 def load_meta(directory: pathlib.Path) -> Any:
@@ -61,9 +68,12 @@ def load_meta(directory: pathlib.Path) -> Any:
 
 
 def _described(directory: pathlib.Path) -> Any:
-    value = files.read_json(directory / META, remedy="the checkpoint is not whole, remove it to use the one before")
+    value = files.read_json(
+        directory / META, remedy="the checkpoint is not whole, remove it to use the one before"
+    )
     if not isinstance(value, dict) or not {"names", "meta"} <= set(value):
         raise errors.PfrecError(
-            f"{directory / META}: not the description of a checkpoint; remove {directory} to use the one before"
+            f"{directory / META}: not the description of a checkpoint; remove {directory} to use "
+            "the one before"
         )
     return value

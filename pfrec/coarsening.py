@@ -1,27 +1,34 @@
-"""What a client says in numbers, made coarse before it leaves: counts, losses and metrics tell what they are for and not more.
+"""What a client says in numbers, made coarse before it leaves: counts,
+losses and metrics tell what they are for and not more.
 
-Exact counts are measurements of single rows: from counts of every aggregation step, in an order of rows that the server knew, rows could be
-read off (`benchmarks/reconstruct_rows.py`). All of this runs in the client's own computation.
+Exact counts are measurements of single rows: from counts of every aggregation step, in an order of
+rows that the server knew, rows could be read off (`benchmarks/reconstruct_rows.py`). All of this
+runs in the client's own computation.
 """
 
 import tensorflow as tf
 
 from pfrec import metrics
 
-# Ids that a client met less often than this are told from those that it never met by nothing that it says.
+# Ids that a client met less often than this are told from those that it never met by nothing that
+# it says.
 FLOOR = 8
 LOSS_DECIMALS, METRIC_DECIMALS = 3, 4
 _LARGEST_POWER = 40
 
 
 def row_count(count: int) -> int:
-    """A number of rows, not negative, rounded down to two significant digits: 12,345 to 12,000, 99 to 99."""
+    """A number of rows, not negative, rounded down to two significant digits: 12,345 to 12,000,
+    99 to 99.
+    """
     unit = 10 ** max(0, len(str(count)) - 2)
     return count // unit * unit
 
 
 def row_counts(counts: tf.Tensor) -> tf.Tensor:
-    """`row_count` of every element, as graph operations; not negative, below 10^15, of any shape and number type."""
+    """`row_count` of every element, as graph operations; not negative, below 10^15,
+    of any shape and number type.
+    """
     exact = tf.cast(counts, tf.int64)
     unit = tf.ones_like(exact)
     for power in range(1, 14):
@@ -50,7 +57,8 @@ def loss(value: tf.Tensor) -> tf.Tensor:
 
 
 def evaluated(values: tf.Tensor) -> tf.Tensor:
-    """Metrics to four decimals; positives and negatives, of which `rows` is the sum, to two significant digits.
+    """Metrics to four decimals; positives and negatives, of which `rows` is the sum,
+    to two significant digits.
 
     Args:
       values: [..., metrics], in the order of `metrics.METRICS`.

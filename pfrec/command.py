@@ -31,7 +31,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             print("interrupted; what was complete is kept", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
-            # The reader of our output is gone: nothing can be said to it any more, and Python must not try again at exit.
+            # The reader of our output is gone: nothing can be said to it any more, and Python must
+            # not try again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
 
@@ -39,7 +40,9 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def _show_flags_in_help() -> None:
-    """Makes `--help` list the command's flags: absl lists those of the main module alone, which is the script that imported us."""
+    """Makes `--help` list the command's flags: absl lists those of the main module alone,
+    which is the script that imported us.
+    """
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         if module.partition(".")[0] != "absl":
             for flag in defined:

@@ -9,7 +9,8 @@ from pfrec.models.mmoe import first_layer
 
 
 class Evaluator:
-    """Metrics of a network on all rows of some shards; keeps predictions and labels, never features, of more than one batch.
+    """Metrics of a network on all rows of some shards; keeps predictions and labels, never
+    features, of more than one batch.
 
     Args:
       network: maps features to `{task: logits [rows]}`.
@@ -40,21 +41,35 @@ class Evaluator:
         tasks = len(schema.tasks)
 
         def store(dtype: tf.DType, shape: "list[int | None]") -> tf.TensorArray:
-            return tf.TensorArray(dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False)
+            return tf.TensorArray(
+                dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False
+            )
 
-        # Autograph is for the loop: rewriting Keras and the metrics by it would take longer than tracing them.
+        # Autograph is for the loop: rewriting Keras and the metrics by it would take longer than
+        # tracing them.
         predict = tf.autograph.experimental.do_not_convert(self._predict)
         measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
-        decode = tf.autograph.experimental.do_not_convert(lambda records: pipeline.decode_blocks(records, schema))
-        logits, labels, groups = store(tf.float32, [None, tasks]), store(tf.uint8, [None, tasks]), store(tf.int64, [None])
+        decode = tf.autograph.experimental.do_not_convert(
+            lambda records: pipeline.decode_blocks(records, schema)
+        )
+        logits, labels, groups = (
+            store(tf.float32, [None, tasks]),
+            store(tf.uint8, [None, tasks]),
+            store(tf.int64, [None]),
+        )
         number = 0  # not enumerate: the loop becomes a graph
-        # An iterator, not the dataset: so the loop is part of the graph, where a dataset would build its step anew in every call.
+        # An iterator, not the dataset: so the loop is part of the graph, where a dataset would
+        # build its step anew in every call.
         for records in iter(windows.lean(pipeline.evaluation_blocks(shards))):
             batch = decode(records)
             predicted = predict(batch)
-            logits = logits.write(number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1))
+            logits = logits.write(
+                number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1)
+            )
             labels = labels.write(number, batch["labels"])
             if schema.group is not None:
                 groups = groups.write(number, batch["group"])
             number += 1  # noqa: SIM113
-        return measure(labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None)
+        return measure(
+            labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None
+        )

@@ -27,7 +27,9 @@ def readable_errors(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise errors.PfrecError(f"{path}: {error.strerror or error}; free space or choose another path") from error
+        raise errors.PfrecError(
+            f"{path}: {error.strerror or error}; free space or choose another path"
+        ) from error
 
 
 def sync(path: pathlib.Path) -> None:
@@ -102,7 +104,8 @@ def write_csv(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence
 
 
 def append_csv(path: pathlib.Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Adds lines to a comma-separated file that `write_csv` began; a kill may cut the last one short.
+    """Adds lines to a comma-separated file that `write_csv` began;
+    a kill may cut the last one short.
 
     Raises:
       PfrecError: where it cannot be written.
@@ -115,7 +118,9 @@ def append_csv(path: pathlib.Path, rows: Iterable[Sequence[Any]]) -> None:
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows)
+    csv.writer(buffer, lineterminator="\n").writerows(
+        [repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows
+    )
     return buffer.getvalue()
 
 
@@ -123,7 +128,8 @@ def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
 def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pathlib.Path]:
     """Yields a temporary directory beside `path` and renames it to `path` where the body succeeds.
 
-    An existing empty directory at `path` is replaced; with `replace`, also one that holds something.
+    An existing empty directory at `path` is replaced; with `replace`, also one that holds
+    something.
 
     Raises:
       PfrecError: where `path` is a file or a directory that is not empty, or cannot be written.
@@ -159,7 +165,9 @@ def require_empty(path: pathlib.Path, *, besides: Sequence[str] = ()) -> None:
     if path.is_dir() and all(entry.name in besides for entry in path.iterdir()):
         return
     if path.exists():
-        raise errors.PfrecError(f"{path}: exists and is not an empty directory; choose another one or remove it")
+        raise errors.PfrecError(
+            f"{path}: exists and is not an empty directory; choose another one or remove it"
+        )
 
 
 def sha256(path: pathlib.Path) -> str:

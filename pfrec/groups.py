@@ -1,7 +1,8 @@
-"""Variable groups: every variable of a model in exactly one; which of them may leave a client is `sharing`'s.
+"""Variable groups: every variable of a model in exactly one;
+which of them may leave a client is `sharing`'s.
 
-A group is chosen by layer type and declared role, never by a substring of a name: renaming or nesting a BatchNormalization layer cannot
-make it leave a client.
+A group is chosen by layer type and declared role, never by a substring of a name: renaming or
+nesting a BatchNormalization layer cannot make it leave a client.
 """
 
 import dataclasses
@@ -13,7 +14,8 @@ from keras.src.layers.normalization import batch_normalization
 
 from pfrec.models import roles
 
-# Layers that hold statistics of the data they saw. The first is the common base of all of Keras's batch normalisations.
+# Layers that hold statistics of the data they saw. The first is the common base of all of Keras's
+# batch normalisations.
 STATISTICS_LAYERS = (batch_normalization.BatchNormalizationBase, tf.keras.layers.Normalization)
 
 
@@ -22,7 +24,8 @@ class TaggedVariable:
     """A variable and its group.
 
     Attributes:
-      name: unique in the model: the group, then the layer's path below it and the variable's own name.
+      name: unique in the model: the group, then the layer's path below it and the variable's own
+        name.
       kind: the role's kind, or `batch_norm`.
       group: the group, as `expert/0/shared`.
       member: what tells this group from others of its kind (`Role.member`).
@@ -40,36 +43,54 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
     """All variables of a built model with their groups, in the model's own order.
 
     Raises:
-      ValueError: where a layer's variables have no declared role, or a non-trainable variable is in a group that could be shared.
+      ValueError: where a layer's variables have no declared role, or a non-trainable variable is in
+        a group that could be shared.
     """
     tagged: list[TaggedVariable] = []
     seen: set[int] = set()
     for path, layer, role in _walk(model, (), None):
-        own = [v for v in layer._trainable_weights + layer._non_trainable_weights if id(v) not in seen]
+        own = [
+            v for v in layer._trainable_weights + layer._non_trainable_weights if id(v) not in seen
+        ]
         for variable in own:
             seen.add(id(variable))
             leaf = variable.name.rsplit("/", 1)[-1].split(":")[0]
             if isinstance(layer, STATISTICS_LAYERS):
                 group = "/".join(("batch_norm", *path))
-                tagged.append(TaggedVariable(f"{group}/{leaf}", "batch_norm", group, "/".join(path), variable))
+                tagged.append(
+                    TaggedVariable(f"{group}/{leaf}", "batch_norm", group, "/".join(path), variable)
+                )
                 continue
             if role is None:
                 raise ValueError(
-                    f"variable {variable.name} of layer {'/'.join(path)} has no role; declare one (pfrec.models.roles)"
+                    f"variable {variable.name} of layer {'/'.join(path)} has no role; declare one "
+                    "(pfrec.models.roles)"
                 )
             if not variable.trainable:
                 raise ValueError(
-                    f"variable {variable.name} of layer {'/'.join(path)} is not trained, so it may hold statistics of the data; "
+                    f"variable {variable.name} of layer {'/'.join(path)} is not trained, so it may "
+                    "hold statistics of the data; "
                     "only normalisation layers may have such variables"
                 )
-            tagged.append(TaggedVariable("/".join((role.group, *path, leaf)), role.kind, role.group, role.member, variable))
+            tagged.append(
+                TaggedVariable(
+                    "/".join((role.group, *path, leaf)),
+                    role.kind,
+                    role.group,
+                    role.member,
+                    variable,
+                )
+            )
     missing = [v.name for v in model.variables if id(v) not in seen]
     if missing:
         raise ValueError(f"variables outside any layer of the model: {', '.join(missing)}")
     names = [t.name for t in tagged]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"two variables have one name: {', '.join(twice)}; give layers of one parent distinct names")
+        raise ValueError(
+            f"two variables have one name: {', '.join(twice)}; give layers of one parent "
+            "distinct names"
+        )
     return tagged
 
 

@@ -1,13 +1,15 @@
 """Ranking and calibration metrics, as TensorFlow graph operations alone.
 
-Every function can be called eagerly, inside `tf.function` with unknown shapes, and in a graph that runs without Python. Sums and results
-are float64. What is not defined (an AUC of one class, anything of no rows, anything of a prediction that is not a number) is NaN, never an
-error: a client without labels of a task must not stop a round.
+Every function can be called eagerly, inside `tf.function` with unknown shapes, and in a graph that
+runs without Python. Sums and results are float64. What is not defined (an AUC of one class,
+anything of no rows, anything of a prediction that is not a number) is NaN, never an error: a client
+without labels of a task must not stop a round.
 
 References:
-  Mann and Whitney, 1947: the AUC is the share of (positive, negative) pairs that are ranked rightly, a tie counting half.
-  Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018 (AUC averaged over users).
-  Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (expected calibration error).
+  Mann and Whitney, 1947: the AUC is the share of (positive, negative) pairs that are ranked
+  rightly, a tie counting half. Zhou et al., "Deep Interest Network for Click-Through Rate
+  Prediction", KDD 2018 (AUC averaged over users). Guo et al., "On Calibration of Modern Neural
+  Networks", ICML 2017 (expected calibration error).
 """
 
 from typing import Optional
@@ -28,9 +30,13 @@ def _observed_rows(observed: tf.Tensor, *columns: tf.Tensor) -> "list[tf.Tensor]
 
 
 def _sortable(scores: tf.Tensor) -> "tuple[tf.Tensor, tf.Tensor]":
-    """The scores with NaN replaced (a sort must not see it), and a float64 scalar to add to a result: NaN where there was one, else 0."""
+    """The scores with NaN replaced (a sort must not see it), and a float64 scalar to add to a
+    result: NaN where there was one, else 0.
+    """
     bad = tf.math.is_nan(scores)
-    return tf.where(bad, tf.zeros_like(scores), scores), tf.where(tf.reduce_any(bad), _nan(), tf.zeros([], tf.float64))
+    return tf.where(bad, tf.zeros_like(scores), scores), tf.where(
+        tf.reduce_any(bad), _nan(), tf.zeros([], tf.float64)
+    )
 
 
 def _differs_from_previous(values: tf.Tensor) -> tf.Tensor:
@@ -39,7 +45,9 @@ def _differs_from_previous(values: tf.Tensor) -> tf.Tensor:
 
 
 def _closed(boundaries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """bool [n]: the last row of every run of equal rows, given the [n - 1] boundaries between rows."""
+    """bool [n]: the last row of every run of equal rows,
+    given the [n - 1] boundaries between rows.
+    """
     return tf.concat([boundaries, tf.ones([tf.minimum(rows, 1)], tf.bool)], axis=0)
 
 
@@ -63,7 +71,8 @@ def _tied_runs(positive: tf.Tensor, last: tf.Tensor) -> "tuple[tf.Tensor, tf.Ten
 def auc(labels: tf.Tensor, scores: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
     """The area under the ROC curve, exact, ties counted half.
 
-    Counts of pairs stay below 2**53 for tens of millions of rows, so the only rounding is the final division.
+    Counts of pairs stay below 2**53 for tens of millions of rows, so the only rounding is the final
+    division.
 
     Args:
       labels: bool or number [n]; not 0 is positive.
@@ -85,8 +94,11 @@ def auc(labels: tf.Tensor, scores: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
     return ranked_rightly / pairs + spoilt
 
 
-def grouped_auc(labels: tf.Tensor, scores: tf.Tensor, groups: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
-    """GAUC: the mean of each group's own AUC, weighted by the group's observed rows; groups of one class only take no part.
+def grouped_auc(
+    labels: tf.Tensor, scores: tf.Tensor, groups: tf.Tensor, observed: tf.Tensor
+) -> tf.Tensor:
+    """GAUC: the mean of each group's own AUC, weighted by the group's observed rows;
+    groups of one class only take no part.
 
     Args:
       labels: bool or number [n]; not 0 is positive.
@@ -111,7 +123,9 @@ def grouped_auc(labels: tf.Tensor, scores: tf.Tensor, groups: tf.Tensor, observe
     positives = tf.math.segment_sum(positive, index)
     negatives = tf.math.segment_sum(1.0 - positive, index)
     negatives_before -= tf.gather(tf.cumsum(negatives, exclusive=True), run_index)
-    ranked_rightly = tf.math.segment_sum(run_positives * (negatives_before + 0.5 * run_negatives), run_index)
+    ranked_rightly = tf.math.segment_sum(
+        run_positives * (negatives_before + 0.5 * run_negatives), run_index
+    )
     both = tf.logical_and(positives > 0.0, negatives > 0.0)
     weights = tf.where(both, positives + negatives, tf.zeros_like(positives))
     group_auc = tf.math.divide_no_nan(ranked_rightly, positives * negatives)
@@ -119,7 +133,8 @@ def grouped_auc(labels: tf.Tensor, scores: tf.Tensor, groups: tf.Tensor, observe
 
 
 def logloss(labels: tf.Tensor, logits: tf.Tensor, observed: tf.Tensor) -> tf.Tensor:
-    """The mean binary cross-entropy in nats, from logits: `softplus(-z)` for a positive row and `softplus(z)` for a negative one.
+    """The mean binary cross-entropy in nats, from logits: `softplus(-z)` for a positive row and
+    `softplus(z)` for a negative one.
 
     Args:
       labels: bool or number [n]; not 0 is positive.
@@ -134,10 +149,13 @@ def logloss(labels: tf.Tensor, logits: tf.Tensor, observed: tf.Tensor) -> tf.Ten
     return tf.reduce_mean(tf.math.softplus(tf.where(tf.cast(label, tf.bool), -logit, logit)))
 
 
-def expected_calibration_error(labels: tf.Tensor, logits: tf.Tensor, observed: tf.Tensor, bins: int = 20) -> tf.Tensor:
+def expected_calibration_error(
+    labels: tf.Tensor, logits: tf.Tensor, observed: tf.Tensor, bins: int = 20
+) -> tf.Tensor:
     """ECE: how far predicted probabilities lie from observed frequencies, 0 (calibrated) to 1.
 
-    Formula: `sum over bins b of rows[b] / rows * |positives[b] / rows[b] - mean prediction[b]|`, with bins of equal width,
+    Formula: `sum over bins b of rows[b] / rows * |positives[b] / rows[b] - mean prediction[b]|`,
+      with bins of equal width,
     [i / bins, (i + 1) / bins), the last one closed.
 
     Args:
@@ -186,4 +204,6 @@ def evaluate(labels: tf.Tensor, logits: tf.Tensor, groups: Optional[tf.Tensor] =
         return tf.stack([values[name] for name in METRICS])
 
     signature = tf.TensorSpec([len(METRICS)], tf.float64)
-    return tf.map_fn(of_task, (tf.transpose(labels), tf.transpose(logits)), fn_output_signature=signature)
+    return tf.map_fn(
+        of_task, (tf.transpose(labels), tf.transpose(logits)), fn_output_signature=signature
+    )

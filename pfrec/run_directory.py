@@ -1,8 +1,10 @@
 """The run directory: everything a training writes, and how a trained model is found in it again.
 
 RUN/config.json             what was asked, with the formats' version
-RUN/server/round_00007/     the server's state after round 7; its appearance makes the round complete
-RUN/clients/NL/round_00007/ the private state of client NL after round 7, where it took part in that; the server's part of a later round names it
+RUN/server/round_00007/     the server's state after round 7; its appearance makes the round
+                            complete
+RUN/clients/NL/round_00007/ the private state of client NL after round 7, where it took part in
+                            that; the server's part of a later round names it
 RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
 """
 
@@ -38,9 +40,12 @@ class RoundState:
     """All that is kept of a round.
 
     Attributes:
-      server: the server's tensors, named `common/NAME`, `personal/NAME`, `template/NAME`, `extra/NAME`.
-      clients: for each scenario, its private tensors by name; empty where the clients write their own.
-      meta: plain data, as how often each client took part. `versions`, by scenario, is the round whose private state belongs to this one.
+      server: the server's tensors, named `common/NAME`, `personal/NAME`, `template/NAME`,
+        `extra/NAME`.
+      clients: for each scenario, its private tensors by name; empty where the clients write their
+        own.
+      meta: plain data, as how often each client took part. `versions`, by scenario, is the round
+        whose private state belongs to this one.
     """
 
     server: Mapping[str, np.ndarray]
@@ -62,7 +67,8 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
-        """Starts a run in a directory that is new or empty, or holds nothing but the synthetic data made for the run.
+        """Starts a run in a directory that is new or empty,
+        or holds nothing but the synthetic data made for the run.
 
         Raises:
           PfrecError: where it is not empty or cannot be written.
@@ -79,11 +85,14 @@ class RunDirectory:
         Raises:
           PfrecError: where there is no run, or one of another format version.
         """
-        config = files.read_json(path / "config.json", remedy="name the directory that pfrec-train wrote as --output")
+        config = files.read_json(
+            path / "config.json", remedy="name the directory that pfrec-train wrote as --output"
+        )
         if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
             found = config.get("format_version") if isinstance(config, dict) else None
             raise errors.PfrecError(
-                f"{path}: run directory of format version {found}, this pfrec reads {FORMAT_VERSION}; train again or use the pfrec that wrote it"
+                f"{path}: run directory of format version {found}, this pfrec reads "
+                f"{FORMAT_VERSION}; train again or use the pfrec that wrote it"
             )
         return cls(path, config)
 
@@ -95,14 +104,16 @@ class RunDirectory:
     @functools.cached_property
     def schema(self) -> schema_lib.Schema:
         """Of the rows."""
-        return schema_lib.Schema.from_json(self.config["schema"], place=str(self.path / "config.json"))
+        return schema_lib.Schema.from_json(
+            self.config["schema"], place=str(self.path / "config.json")
+        )
 
     @functools.cached_property
     def dataset(self) -> dataset_lib.Dataset:
         """The data that the run was trained on."""
         return dataset_lib.Dataset.open(pathlib.Path(self.config["data"]))
 
-    # Rounds -----------------------------------------------------------------------------------------------------------------------
+    # Rounds ---------------------------------------------------------------------------------------
 
     def _server(self, round_number: int) -> pathlib.Path:
         return self.path / "server" / f"round_{round_number:05d}"
@@ -112,11 +123,14 @@ class RunDirectory:
 
     def rounds(self) -> "list[int]":
         """Rounds that are complete, ascending."""
-        found = [re.fullmatch(r"round_(\d+)", p.name) for p in (self.path / "server").glob("round_*")]
+        found = [
+            re.fullmatch(r"round_(\d+)", p.name) for p in (self.path / "server").glob("round_*")
+        ]
         return sorted(int(match.group(1)) for match in found if match)
 
     def commit(self, round_number: int, state: RoundState) -> None:
-        """Writes a round: the clients' states first, the server's last, whose appearance makes the round complete.
+        """Writes a round: the clients' states first, the server's last,
+        whose appearance makes the round complete.
 
         Raises:
           PfrecError: where it cannot be written; the rounds before stay usable.
@@ -138,8 +152,15 @@ class RunDirectory:
         return RoundState(server, _ClientFiles(self, meta["versions"]), meta)
 
     def remove_leftovers(self) -> None:
-        """Removes what a kill left half-written; only for the one process that trains into the directory."""
-        for parent in (self.path, self.path / "server", self.path / "diagnostics", *(self.client_path(s) for s in self.scenarios)):
+        """Removes what a kill left half-written;
+        only for the one process that trains into the directory.
+        """
+        for parent in (
+            self.path,
+            self.path / "server",
+            self.path / "diagnostics",
+            *(self.client_path(s) for s in self.scenarios),
+        ):
             for path in parent.glob(f"{files.TEMPORARY_PREFIX}*"):
                 _remove(path)
 
@@ -158,7 +179,9 @@ class RunDirectory:
         return self._metas[round_number]
 
     def keep_only(self, rounds: Iterable[int]) -> None:
-        """Removes all rounds but these; the server's part of a round goes first, so that no round is left incomplete but visible."""
+        """Removes all rounds but these; the server's part of a round goes first, so that no round
+        is left incomplete but visible.
+        """
         kept = set(rounds)
         versions = [self.meta(number)["versions"] for number in kept]
         _remove_others(self.path / "server", kept)
@@ -166,7 +189,7 @@ class RunDirectory:
             _remove_others(self.client_path(scenario), {version[scenario] for version in versions})
         self._metas = {number: meta for number, meta in self._metas.items() if number in kept}
 
-    # Results ----------------------------------------------------------------------------------------------------------------------
+    # Results --------------------------------------------------------------------------------------
 
     def begin_metrics(self, last_round: int) -> None:
         """Starts metrics.csv, or takes from it what belongs to a later round or to the test."""
@@ -175,12 +198,23 @@ class RunDirectory:
         rows = [next(csv.reader([line])) for line in lines if line]
         # A line that a kill cut short belongs to a round that was not complete.
         files.write_csv(
-            path, METRICS_HEADER, [row for row in rows if len(row) == 6 and int(row[0]) <= last_round and row[2] != "test"]
+            path,
+            METRICS_HEADER,
+            [
+                row
+                for row in rows
+                if len(row) == 6 and int(row[0]) <= last_round and row[2] != "test"
+            ],
         )
 
     def append_metrics(self, rows: Sequence[MetricRow]) -> None:
-        """Adds rows to metrics.csv; a value that is not defined (an AUC of one class) is left empty."""
-        files.append_csv(self.path / "metrics.csv", [[*row[:-1], "" if np.isnan(row[-1]) else float(row[-1])] for row in rows])
+        """Adds rows to metrics.csv;
+        a value that is not defined (an AUC of one class) is left empty.
+        """
+        files.append_csv(
+            self.path / "metrics.csv",
+            [[*row[:-1], "" if np.isnan(row[-1]) else float(row[-1])] for row in rows],
+        )
 
     @functools.cached_property
     def summary(self) -> Mapping[str, Any]:
@@ -189,9 +223,12 @@ class RunDirectory:
         Raises:
           PfrecError: where the run is not finished.
         """
-        return files.read_json(self.path / "summary.json", remedy="the run is not finished, continue it with pfrec-train --resume")
+        return files.read_json(
+            self.path / "summary.json",
+            remedy="the run is not finished, continue it with pfrec-train --resume",
+        )
 
-    # Models -----------------------------------------------------------------------------------------------------------------------
+    # Models ---------------------------------------------------------------------------------------
 
     def load_model(self, scenario: str, round_number: Optional[int] = None) -> tf.keras.Model:
         """The trained model of a scenario.
@@ -201,15 +238,20 @@ class RunDirectory:
           round_number: after which round; None for the best one.
 
         Raises:
-          PfrecError: where there is no such scenario, the run is not finished, or the round is damaged.
+          PfrecError: where there is no such scenario, the run is not finished, or the round is
+            damaged.
         """
         if scenario not in self.scenarios:
-            raise errors.PfrecError(f"{self.path}: no scenario {scenario!r}; it has {', '.join(self.scenarios)}")
+            raise errors.PfrecError(
+                f"{self.path}: no scenario {scenario!r}; it has {', '.join(self.scenarios)}"
+            )
         number = self.summary["best_round"] if round_number is None else round_number
         server, meta = checkpoint.load(self._server(number))
         private, _ = checkpoint.load(self._client(scenario, meta["versions"][scenario]))
         shape = ModelConfig.from_json(self.config["model"])
-        model = networks.build(self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios))
+        model = networks.build(
+            self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios)
+        )
         client = self.scenarios.index(scenario)
         for item in groups.tag(model):
             if item.name in private:
@@ -221,7 +263,8 @@ class RunDirectory:
         return networks.for_scenario(model, client)
 
     def client_schema(self, scenario: str) -> schema_lib.Schema:
-        """The schema as the scenario's own client knows it (`Dataset.client_schema`); the data is read only where it differs.
+        """The schema as the scenario's own client knows it (`Dataset.client_schema`);
+        the data is read only where it differs.
 
         Raises:
           PfrecError: where the data is gone or damaged.
@@ -237,7 +280,9 @@ class RunDirectory:
 
 
 class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
-    """The private states of a round, each read when it is looked up: a runtime whose clients read their own never looks."""
+    """The private states of a round, each read when it is looked up:
+    a runtime whose clients read their own never looks.
+    """
 
     def __init__(self, run: RunDirectory, versions: Mapping[str, int]) -> None:
         self._run, self._versions = run, versions
@@ -274,12 +319,14 @@ def open_run(path: pathlib.Path, *, with_models: bool = True) -> RunDirectory:
       with_models: whether its models are to be in it, as they are not after a training over silos.
 
     Raises:
-      PfrecError: where there is none, it is of another version, it is not finished, or its models are in their silos.
+      PfrecError: where there is none, it is of another version, it is not finished, or its models
+        are in their silos.
     """
     run = RunDirectory.read(pathlib.Path(path))
     if with_models and run.config["data"] is None:
         raise errors.PfrecError(
-            f"{path}: was trained over silos, which keep their data and private states; run pfrec-export --client_dir on each silo's machine"
+            f"{path}: was trained over silos, which keep their data and private states; run "
+            "pfrec-export --client_dir on each silo's machine"
         )
     run.summary  # noqa: B018  (raises where the run is not finished)
     return run

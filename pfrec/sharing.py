@@ -17,9 +17,10 @@ class SharingPolicy:
     """Which groups may leave a client.
 
     Attributes:
-      rules: pattern of a group (as `expert/*/shared`, `embedding/item_id`) to `shared` or `private`; the last pattern that matches
-        decides, and a group that no pattern matches is private. Batch normalisation is private unless a rule names `batch_norm/*`
-        itself: `*` alone does not reach it.
+      rules: pattern of a group (as `expert/*/shared`, `embedding/item_id`) to `shared` or
+        `private`; the last pattern that matches decides, and a group that no pattern matches is
+        private. Batch normalisation is private unless a rule names `batch_norm/*` itself: `*` alone
+        does not reach it.
     """
 
     rules: "tuple[tuple[str, str], ...]"
@@ -27,7 +28,9 @@ class SharingPolicy:
     def __post_init__(self) -> None:
         for pattern, rule in self.rules:
             if rule not in schema_lib.POLICIES:
-                raise errors.PfrecError(f"sharing {pattern}={rule}: not one of {', '.join(schema_lib.POLICIES)}")
+                raise errors.PfrecError(
+                    f"sharing {pattern}={rule}: not one of {', '.join(schema_lib.POLICIES)}"
+                )
 
     def shares(self, group: str) -> bool:
         """Whether `group` leaves its client."""
@@ -44,22 +47,35 @@ class SharingPolicy:
         return SharingPolicy((*self.rules, *rules.items()))
 
     def table(self, tagged: "Sequence[groups.TaggedVariable]") -> "list[dict[str, object]]":
-        """One row per group: its name, kind, whether it leaves, its variables' shapes, and their bytes."""
+        """One row per group: its name, kind, whether it leaves, its variables' shapes,
+        and their bytes.
+        """
         rows: dict[str, dict[str, object]] = {}
         for item in tagged:
             row = rows.setdefault(
                 item.group,
-                {"group": item.group, "kind": item.kind, "leaves": self.shares(item.group), "shapes": [], "bytes": 0},
+                {
+                    "group": item.group,
+                    "kind": item.kind,
+                    "leaves": self.shares(item.group),
+                    "shapes": [],
+                    "bytes": 0,
+                },
             )
             shape = list(item.variable.shape)
             row["shapes"].append(shape)  # type: ignore[attr-defined]
-            row["bytes"] += item.variable.dtype.size * item.variable.shape.num_elements()  # type: ignore[operator]
+            row["bytes"] += (  # type: ignore[operator]
+                item.variable.dtype.size * item.variable.shape.num_elements()
+            )
         return list(rows.values())
 
     def describe(self, tagged: "Sequence[groups.TaggedVariable]") -> str:
         """The table as text, for a person."""
         lines = [f"{'group':<40} {'leaves':<7} {'bytes':>10}"]
-        lines += [f"{row['group']!s:<40} {'yes' if row['leaves'] else 'never':<7} {row['bytes']:>10}" for row in self.table(tagged)]
+        lines += [
+            f"{row['group']!s:<40} {'yes' if row['leaves'] else 'never':<7} {row['bytes']:>10}"
+            for row in self.table(tagged)
+        ]
         return "\n".join(lines)
 
 
@@ -76,5 +92,7 @@ def parse(text: str, flag: str) -> "tuple[str, str]":
     """
     group, equals, rule = text.partition("=")
     if not equals or not group or rule not in ("shared", "private"):
-        raise errors.PfrecError(f"--{flag}: {text!r} is no sharing rule; give GROUP=shared or GROUP=private")
+        raise errors.PfrecError(
+            f"--{flag}: {text!r} is no sharing rule; give GROUP=shared or GROUP=private"
+        )
     return group, rule

@@ -19,7 +19,10 @@ SCENARIO_ROWS = {"nl": 300, "es": 200, "fr": 100}
 def schema() -> schema_lib.Schema:
     """Two categorical features, one of them shared, two numbers, two tasks and a group."""
     return schema_lib.Schema(
-        categorical=(schema_lib.Categorical("user", 12), schema_lib.Categorical("item", 9, "shared")),
+        categorical=(
+            schema_lib.Categorical("user", 12),
+            schema_lib.Categorical("item", 9, "shared"),
+        ),
         numerical=(schema_lib.Numerical("price"), schema_lib.Numerical("age")),
         tasks=(schema_lib.Task("ctr", "click"), schema_lib.Task("cvr", "conversion", given="ctr")),
         group="session",
@@ -29,15 +32,23 @@ def schema() -> schema_lib.Schema:
 def random_rows(schema: schema_lib.Schema, rows: int, seed: int) -> row_block.Rows:
     """Rows with a signal in them: the click depends on the item and the price."""
     rng = np.random.default_rng(seed)
-    categorical = np.stack([rng.integers(0, f.cardinality, rows) for f in schema.categorical], 1).astype(np.int32)
+    categorical = np.stack(
+        [rng.integers(0, f.cardinality, rows) for f in schema.categorical], 1
+    ).astype(np.int32)
     numerical = rng.normal(size=(rows, len(schema.numerical))).astype(np.float32)
-    click = (rng.random(rows) < 1 / (1 + np.exp(-(categorical[:, 1] - 4) / 2 - numerical[:, 0]))).astype(np.uint8)
+    click = (
+        rng.random(rows) < 1 / (1 + np.exp(-(categorical[:, 1] - 4) / 2 - numerical[:, 0]))
+    ).astype(np.uint8)
     conversion = np.where(click == 1, rng.random(rows) < 0.4, row_block.UNOBSERVED).astype(np.uint8)
-    return row_block.Rows(categorical, numerical, np.stack([click, conversion], 1), rng.integers(0, 20, rows))
+    return row_block.Rows(
+        categorical, numerical, np.stack([click, conversion], 1), rng.integers(0, 20, rows)
+    )
 
 
 @pytest.fixture(scope="session")
-def dataset(schema: schema_lib.Schema, tmp_path_factory: pytest.TempPathFactory) -> dataset_lib.Dataset:
+def dataset(
+    schema: schema_lib.Schema, tmp_path_factory: pytest.TempPathFactory
+) -> dataset_lib.Dataset:
     """Three small scenarios."""
     path = tmp_path_factory.mktemp("data") / "small"
     with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:

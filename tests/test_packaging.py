@@ -23,7 +23,9 @@ else:
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PYTHONS = ("3.9", "3.10", "3.11")
-_PROJECT: dict[str, Any] = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_PROJECT: dict[str, Any] = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 _SCRIPTS: dict[str, str] = _PROJECT["scripts"]
 _HEAVY = ("tensorflow", "tensorflow_federated", "keras", "pandas", "pyarrow", "sklearn")
 
@@ -56,7 +58,9 @@ def _locked_versions(python: str) -> dict[str, packaging.version.Version]:
         "platform_system": "Linux",
     }
     return {
-        packaging.utils.canonicalize_name(entry.requirement.name): packaging.version.Version(str(entry.requirement.specifier)[2:])
+        packaging.utils.canonicalize_name(entry.requirement.name): packaging.version.Version(
+            str(entry.requirement.specifier)[2:]
+        )
         for entry in _read_lock()
         if entry.requirement.marker is None or entry.requirement.marker.evaluate(environment)
     }
@@ -69,18 +73,25 @@ def test_every_locked_requirement_is_exact_and_hashed() -> None:
         assert re.fullmatch(r"==[^=,*]+", str(entry.requirement.specifier)), entry.requirement
         assert entry.hashes, f"{entry.requirement.name} has no hash"
         for digest in entry.hashes:
-            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", digest), (entry.requirement.name, digest)
+            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", digest), (
+                entry.requirement.name,
+                digest,
+            )
 
 
 def test_lock_holds_no_address_and_no_path() -> None:
-    for number, line in enumerate((_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(
+        (_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines(), start=1
+    ):
         assert "/" not in line, f"requirements.txt:{number}: {line}"
         assert "\\" not in line.removesuffix(" \\"), f"requirements.txt:{number}: {line}"
         assert not line.startswith("-"), f"requirements.txt:{number}: {line}"
 
 
 def test_lock_says_how_it_is_remade() -> None:
-    header = (_ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[:3]
+    header = (
+        (_ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[0].splitlines()[:3]
+    )
     assert any("make lock" in line for line in header if line.startswith("#"))
 
 
@@ -99,7 +110,9 @@ def test_lock_meets_what_the_project_and_the_version_check_ask(python: str) -> N
         ):
             version = locked.get(packaging.utils.canonicalize_name(requirement.name))
             assert version is not None, f"{requirement} is not in the lock; run make lock"
-            assert version in requirement.specifier, f"the lock has {requirement.name} {version}, not {requirement}; run make lock"
+            assert version in requirement.specifier, (
+                f"the lock has {requirement.name} {version}, not {requirement}; run make lock"
+            )
 
 
 def _stated(name: str) -> list[str]:
@@ -155,7 +168,9 @@ def test_help_names_the_flags_without_heavy_imports(script: str) -> None:
         assert said == []
         assert script in result.stdout
         # Every command reads or writes something that a flag of its own names.
-        assert re.search(r"^ +--(data|input|output|run|model|port)[:\n]", result.stdout, re.MULTILINE), result.stdout
+        assert re.search(
+            r"^ +--(data|input|output|run|model|port)[:\n]", result.stdout, re.MULTILINE
+        ), result.stdout
 
 
 @pytest.mark.parametrize("script", sorted(_SCRIPTS))

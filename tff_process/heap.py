@@ -1,8 +1,10 @@
-"""How glibc's malloc deals with the large values that pass through driver and workers in every round.
+"""How glibc's malloc deals with the large values that pass through driver and workers in every
+round.
 
-By default each thread has an arena of its own, and freed memory goes back to the system at once: a message of 40 MB then costs more in pages that
-the kernel clears anew than in everything else, and what stays is scattered over arenas. Here all threads share one arena, which keeps what is
-freed, up to a bound, for the next message. Other C libraries do as they do.
+By default each thread has an arena of its own, and freed memory goes back to the system at once: a
+message of 40 MB then costs more in pages that the kernel clears anew than in everything else, and
+what stays is scattered over arenas. Here all threads share one arena, which keeps what is freed, up
+to a bound, for the next message. Other C libraries do as they do.
 """
 
 import ctypes

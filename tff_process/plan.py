@@ -20,13 +20,17 @@ class Plan:
     Attributes:
       algorithm: by name, see `algorithms.registry`.
       rounds: of federated training; epochs of pooled training times `local_epochs`.
-      patience: the training stops after so many rounds without a better one on `valid`; 0 for all rounds.
+      patience: the training stops after so many rounds without a better one on `valid`; 0 for all
+        rounds.
       local_epochs: how much of its training rows a client sees in a round; may be a fraction.
-      aggregations: how often a federated round aggregates: its local training is cut into as many aggregation steps.
+      aggregations: how often a federated round aggregates: its local training is cut into as many
+        aggregation steps.
       batch_size: rows of a batch.
       learning_rate: of Adam.
-      lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did not hold them (`adam.Adam`).
-      precision: of federated clients' large products in training, `float32` or `bfloat16` (`models.precision`).
+      lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did
+        not hold them (`adam.Adam`).
+      precision: of federated clients' large products in training, `float32` or `bfloat16`
+        (`models.precision`).
       participation: share of the clients that take part in a round.
       seed: of initial values, row order, dropout and participation.
       model: shape of the model.
@@ -34,9 +38,11 @@ class Plan:
       fedprox_mu: weight of FedProx's proximal term.
       rivals: settings of the other rivals.
       sharing: rules that go over the algorithm's sharing policy.
-      withhold: what clients do not say: `loss` of their training, `metrics` (the last round is then the chosen one, and nothing is known of it on
-        test), `row_counts` (ids of shared tables then count alike).
-      init_from: a finished run whose common values the scenarios start from (see `joining`); empty for a start from `seed`.
+      withhold: what clients do not say: `loss` of their training, `metrics` (the last round is then
+        the chosen one, and nothing is known of it on test), `row_counts` (ids of shared tables then
+        count alike).
+      init_from: a finished run whose common values the scenarios start from (see `joining`); empty
+        for a start from `seed`.
     """
 
     algorithm: str
@@ -74,7 +80,9 @@ class Plan:
             if name not in WITHHELD:
                 raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
         if not 0.0 < self.participation <= 1.0:
-            raise errors.PfrecError(f"participation is {self.participation}; it must be above 0 and at most 1")
+            raise errors.PfrecError(
+                f"participation is {self.participation}; it must be above 0 and at most 1"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for config.json."""

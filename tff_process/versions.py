@@ -1,7 +1,8 @@
 """Refuses to start on a Python or on packages that federated training does not run on.
 
-TensorFlow Federated 0.87 is built for TensorFlow 2.14 and Python 3.9 to 3.11, and installers that are left to choose take other
-versions of it in silence. Reading the metadata of what is installed costs milliseconds, where importing TensorFlow costs seconds.
+TensorFlow Federated 0.87 is built for TensorFlow 2.14 and Python 3.9 to 3.11, and installers that
+are left to choose take other versions of it in silence. Reading the metadata of what is installed
+costs milliseconds, where importing TensorFlow costs seconds.
 """
 
 import dataclasses
@@ -33,7 +34,8 @@ class Requirement:
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("tensorflow", "2.14.*"),
     Requirement("tensorflow-federated", "0.87.0"),
-    # The last one known to use TensorFlow's own Keras: 0.7.7 brings tf-keras 2.15, a second Keras beside it.
+    # The last one known to use TensorFlow's own Keras: 0.7.7 brings tf-keras 2.15, a second Keras
+    # beside it.
     Requirement("keras", "2.14.*"),
     Requirement("tensorflow-recommenders", "0.7.3"),
 )
@@ -43,7 +45,8 @@ def check() -> None:
     """Checks the running Python and the installed packages, without importing TensorFlow.
 
     Raises:
-      ImportError: where one is missing or unfit. The message names each, what is needed, and the command that mends it.
+      ImportError: where one is missing or unfit. The message names each, what is needed, and the
+        command that mends it.
     """
     python = sys.version_info[:2]
     if not _OLDEST_PYTHON <= python <= _NEWEST_PYTHON:
@@ -54,7 +57,8 @@ def check() -> None:
     problems = [problem for problem in map(_problem, REQUIREMENTS) if problem is not None]
     if problems:
         raise ImportError(
-            f"pfrec needs {'; '.join(problems)}. Mend it with `make setup`, or in an environment of your own "
+            f"pfrec needs {'; '.join(problems)}. Mend it with `make setup`, or in an environment "
+            "of your own "
             "with `pip install --no-deps --require-hashes -r requirements.txt`"
         )
 

@@ -1,13 +1,15 @@
-"""Loads a SavedModel as a model server does: through TensorFlow's C library, in a fresh process, without TensorFlow's Python.
+"""Loads a SavedModel as a model server does: through TensorFlow's C library,
+in a fresh process, without TensorFlow's Python.
 
 `run` is the caller's side; the process it starts runs this module:
 
     python -m export.checks.c_library MODEL_DIR PLAN.json REQUEST.npz RESPONSE.npz
 
-PLAN.json holds per call `inputs` and `outputs`, the names of their tensors in the graph, and `repeats`. In the npz files array `2.0` is
-the first tensor of the third call. A tensor of strings is two arrays: all bytes one after the other, and under `2.0.lengths` the length
-of each string, in the tensor's shape. The response of a call that was refused is its message under `2.error`; the seconds of a call that
-was repeated are under `2.seconds`.
+PLAN.json holds per call `inputs` and `outputs`, the names of their tensors in the graph, and
+`repeats`. In the npz files array `2.0` is the first tensor of the third call. A tensor of strings
+is two arrays: all bytes one after the other, and under `2.0.lengths` the length of each string, in
+the tensor's shape. The response of a call that was refused is its message under `2.error`; the
+seconds of a call that was repeated are under `2.seconds`.
 
 Reference: tensorflow/c/c_api.h and tensorflow/c/tf_tstring.h of TensorFlow 2.14.
 """
@@ -33,14 +35,23 @@ from pfrec import errors
 
 _STRING = 7
 _STRING_BYTES = 24
-_DTYPES: "dict[int, Any]" = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 9: np.int64, 10: np.bool_}
+_DTYPES: "dict[int, Any]" = {
+    1: np.float32,
+    2: np.float64,
+    3: np.int32,
+    4: np.uint8,
+    9: np.int64,
+    10: np.bool_,
+}
 _TYPE_NUMBERS = {np.dtype(dtype): number for number, dtype in _DTYPES.items()}
 _ERROR_START = "error: "
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorNames:
-    """Where a signature's inputs and outputs are in the graph: names such as `serving_default_age:0` by input and output name."""
+    """Where a signature's inputs and outputs are in the graph: names such as
+    `serving_default_age:0` by input and output name.
+    """
 
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
@@ -63,14 +74,18 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a loaded model gave for one call: the outputs by name, or the message with which it refused; and the time of each repeat."""
+    """What a loaded model gave for one call: the outputs by name, or the message with which it
+    refused; and the time of each repeat.
+    """
 
     outputs: Mapping[str, np.ndarray]
     error: Optional[str] = None
     seconds: "tuple[float, ...]" = ()
 
 
-def run(model_directory: pathlib.Path, calls: Sequence[Call], *, timeout: float = 300.0) -> "list[Answer]":
+def run(
+    model_directory: pathlib.Path, calls: Sequence[Call], *, timeout: float = 300.0
+) -> "list[Answer]":
     """Loads a SavedModel once in a fresh process and calls it.
 
     Args:
@@ -85,9 +100,15 @@ def run(model_directory: pathlib.Path, calls: Sequence[Call], *, timeout: float 
       PfrecError: where the model does not load, or the process dies or takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="pfrec-capi-") as folder:
-        plan, request, response = (pathlib.Path(folder) / name for name in ("plan.json", "request.npz", "response.npz"))
+        plan, request, response = (
+            pathlib.Path(folder) / name for name in ("plan.json", "request.npz", "response.npz")
+        )
         told = [
-            {"inputs": list(c.names.inputs.values()), "outputs": list(c.names.outputs.values()), "repeats": c.repeats}
+            {
+                "inputs": list(c.names.inputs.values()),
+                "outputs": list(c.names.outputs.values()),
+                "repeats": c.repeats,
+            }
             for c in calls
         ]
         plan.write_text(json.dumps(told), encoding="utf-8")
@@ -96,26 +117,42 @@ def run(model_directory: pathlib.Path, calls: Sequence[Call], *, timeout: float 
             for position, name in enumerate(call.names.inputs):
                 arrays.update(_pack(f"{number}.{position}", call.inputs[name]))
         _write_arrays(request, arrays)
-        # A server's answer must not depend on a GPU here; the child also finds this package wherever the caller's came from.
+        # A server's answer must not depend on a GPU here; the child also finds this package
+        # wherever the caller's came from.
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         root = str(pathlib.Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
-        command = [sys.executable, "-m", "export.checks.c_library", *map(str, (model_directory, plan, request, response))]
+        environment["PYTHONPATH"] = os.pathsep.join(
+            p for p in (root, os.environ.get("PYTHONPATH", "")) if p
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "export.checks.c_library",
+            *map(str, (model_directory, plan, request, response)),
+        ]
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, timeout=timeout, check=False)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, timeout=timeout, check=False
+            )
         except subprocess.TimeoutExpired:
             raise errors.PfrecError(
-                f"{model_directory}: no answer from the C library within {timeout:g} s; export the model again"
+                f"{model_directory}: no answer from the C library within {timeout:g} s; export the "
+                "model again"
             ) from None
         if done.returncode:
             reason = _reason(done.returncode, done.stderr.decode(errors="replace"))
-            raise errors.PfrecError(f"{model_directory}: does not load through the C library ({reason}); export the model again")
+            raise errors.PfrecError(
+                f"{model_directory}: does not load through the C library ({reason}); export the "
+                "model again"
+            )
         with np.load(response) as given:
             return [_answer(given, number, call.names) for number, call in enumerate(calls)]
 
 
 def _reason(code: int, stderr: str) -> str:
-    told = [line[len(_ERROR_START) :] for line in stderr.splitlines() if line.startswith(_ERROR_START)]
+    told = [
+        line[len(_ERROR_START) :] for line in stderr.splitlines() if line.startswith(_ERROR_START)
+    ]
     if told:
         return told[-1]
     if code < 0:
@@ -126,7 +163,9 @@ def _reason(code: int, stderr: str) -> str:
 def _answer(given: Any, number: int, names: TensorNames) -> Answer:
     if f"{number}.error" in given:
         return Answer({}, given[f"{number}.error"].tobytes().decode(errors="replace"))
-    outputs = {name: _unpack(given, f"{number}.{position}") for position, name in enumerate(names.outputs)}
+    outputs = {
+        name: _unpack(given, f"{number}.{position}") for position, name in enumerate(names.outputs)
+    }
     seconds = given.get(f"{number}.seconds", ())
     return Answer(outputs, None, tuple(float(s) for s in seconds))
 
@@ -157,7 +196,7 @@ def _unpack(arrays: Any, key: str) -> np.ndarray:
     return values.reshape(lengths.shape)
 
 
-# The fresh process -----------------------------------------------------------------------------------------------------------------
+# The fresh process --------------------------------------------------------------------------------
 
 
 class _Output(ctypes.Structure):
@@ -201,7 +240,20 @@ def _open_library() -> Any:
         "TF_StringGetSize": (size, [pointer]),
         "TF_SessionRun": (
             None,
-            [pointer, pointer, pointer, pointer, integer, pointer, pointer, integer, pointer, integer, pointer, pointer],
+            [
+                pointer,
+                pointer,
+                pointer,
+                pointer,
+                integer,
+                pointer,
+                pointer,
+                integer,
+                pointer,
+                integer,
+                pointer,
+                pointer,
+            ],
         ),
     }
     for name, (result, arguments) in functions.items():
@@ -232,7 +284,9 @@ class Session:
 
     @contextlib.contextmanager
     def _status(self) -> Iterator[Any]:
-        """A status for one call of the library, which is an error afterwards where the library says so."""
+        """A status for one call of the library,
+        which is an error afterwards where the library says so.
+        """
         status = self._library.TF_NewStatus()
         try:
             yield status
@@ -265,7 +319,9 @@ class Session:
             tensor = self._library.TF_AllocateTensor(number, dims, values.ndim, values.nbytes)
             ctypes.memmove(self._library.TF_TensorData(tensor), values.ctypes.data, values.nbytes)
             return tensor
-        tensor = self._library.TF_AllocateTensor(_STRING, dims, values.ndim, _STRING_BYTES * values.size)
+        tensor = self._library.TF_AllocateTensor(
+            _STRING, dims, values.ndim, _STRING_BYTES * values.size
+        )
         start = self._library.TF_TensorData(tensor)
         for i, value in enumerate(values.ravel()):
             place = start + _STRING_BYTES * i
@@ -281,13 +337,22 @@ class Session:
             start = self._library.TF_TensorData(tensor)
             for i in range(texts.size):
                 place = start + _STRING_BYTES * i
-                pointer, size = self._library.TF_StringGetDataPointer(place), self._library.TF_StringGetSize(place)
+                pointer, size = (
+                    self._library.TF_StringGetDataPointer(place),
+                    self._library.TF_StringGetSize(place),
+                )
                 texts.flat[i] = ctypes.string_at(pointer, size)
             return texts
         if number not in _DTYPES:
-            raise CLibraryError(f"an output has type number {number}, which is none of those of signatures")
+            raise CLibraryError(
+                f"an output has type number {number}, which is none of those of signatures"
+            )
         values = np.empty(shape, _DTYPES[number])
-        ctypes.memmove(values.ctypes.data, self._library.TF_TensorData(tensor), self._library.TF_TensorByteSize(tensor))
+        ctypes.memmove(
+            values.ctypes.data,
+            self._library.TF_TensorData(tensor),
+            self._library.TF_TensorByteSize(tensor),
+        )
         return values
 
     def call(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> "list[np.ndarray]":
@@ -297,12 +362,25 @@ class Session:
           CLibraryError: where the model refuses.
         """
         fed, fetched = self._outputs(list(inputs)), self._outputs(outputs)
-        tensors = (ctypes.c_void_p * len(inputs))(*(self._tensor(values) for values in inputs.values()))
+        tensors = (ctypes.c_void_p * len(inputs))(
+            *(self._tensor(values) for values in inputs.values())
+        )
         results = (ctypes.c_void_p * len(outputs))()
         try:
             with self._status() as status:
                 self._library.TF_SessionRun(
-                    self._session, None, fed, tensors, len(inputs), fetched, results, len(outputs), None, 0, None, status
+                    self._session,
+                    None,
+                    fed,
+                    tensors,
+                    len(inputs),
+                    fetched,
+                    results,
+                    len(outputs),
+                    None,
+                    0,
+                    None,
+                    status,
                 )
             return [self._array(tensor) for tensor in results]
         finally:
@@ -317,7 +395,9 @@ def _serve(model_directory: str, plan_path: str, request_path: str, response_pat
     response: dict[str, np.ndarray] = {}
     with np.load(request_path) as request:
         for number, told in enumerate(plan):
-            inputs = {tensor: _unpack(request, f"{number}.{i}") for i, tensor in enumerate(told["inputs"])}
+            inputs = {
+                tensor: _unpack(request, f"{number}.{i}") for i, tensor in enumerate(told["inputs"])
+            }
             seconds = []
             try:
                 results = session.call(inputs, told["outputs"])
@@ -339,7 +419,9 @@ def main(argv: Sequence[str]) -> int:
     """The fresh process: returns its exit status."""
     if len(argv) != 4:
         print(
-            f"{_ERROR_START}usage: python -m export.checks.c_library MODEL_DIR PLAN.json REQUEST.npz RESPONSE.npz", file=sys.stderr
+            f"{_ERROR_START}usage: python -m export.checks.c_library MODEL_DIR PLAN.json "
+            "REQUEST.npz RESPONSE.npz",
+            file=sys.stderr,
         )
         return 2
     try:

@@ -1,4 +1,6 @@
-"""Requests that must be errors, whatever the model: each with words that its refusal has to hold."""
+"""Requests that must be errors, whatever the model:
+each with words that its refusal has to hold.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,13 +29,27 @@ class Malformed:
 
 
 def malformed(served: interface.Interface) -> "list[Malformed]":
-    """Inputs of another rank and of unequal length, examples that lack a feature or have one of another type, and unknown scenarios."""
+    """Inputs of another rank and of unequal length, examples that lack a feature or have one of
+    another type, and unknown scenarios.
+    """
     request = requests.random(served, 3, seed=0)
     first = next(iter(request))
-    found = [Malformed("an input of another rank", interface.SERVE, {**request, first: request[first][:, np.newaxis]}, "rank 1")]
+    found = [
+        Malformed(
+            "an input of another rank",
+            interface.SERVE,
+            {**request, first: request[first][:, np.newaxis]},
+            "rank 1",
+        )
+    ]
     if len(request) > 1:
         found.append(
-            Malformed("inputs of unequal length", interface.SERVE, {**request, first: request[first][:2]}, "all of one length")
+            Malformed(
+                "inputs of unequal length",
+                interface.SERVE,
+                {**request, first: request[first][:2]},
+                "all of one length",
+            )
         )
     other = np.ones(3, np.float32) if request[first].dtype != np.float32 else np.ones(3, np.int64)
     examples_of = [("an example with another type", {**request, first: other}, f"Key: {first}")]
@@ -44,12 +60,24 @@ def malformed(served: interface.Interface) -> "list[Malformed]":
     for name, features, words in examples_of:
         serialized = requests.examples(features) if features else requests.texts([b""] * 3)
         for signature in (interface.CLASSIFY, interface.REGRESS):
-            found.append(Malformed(f"{name} ({signature})", signature, {interface.EXAMPLES: serialized}, words))
+            found.append(
+                Malformed(
+                    f"{name} ({signature})", signature, {interface.EXAMPLES: serialized}, words
+                )
+            )
     garbage = {interface.EXAMPLES: requests.texts([b"\xff\xff\xff"])}
-    found.append(Malformed("bytes that are no example", interface.CLASSIFY, garbage, "Could not parse example"))
+    found.append(
+        Malformed(
+            "bytes that are no example", interface.CLASSIFY, garbage, "Could not parse example"
+        )
+    )
     if served.scenarios:
         unknown = requests.unknown_scenario(served)
         found.append(Malformed("an unknown scenario", interface.SERVE, unknown, "unknown scenario"))
         examples = {interface.EXAMPLES: requests.examples(unknown)}
-        found.append(Malformed("an unknown scenario (classify)", interface.CLASSIFY, examples, "unknown scenario"))
+        found.append(
+            Malformed(
+                "an unknown scenario (classify)", interface.CLASSIFY, examples, "unknown scenario"
+            )
+        )
     return found

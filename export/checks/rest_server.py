@@ -26,7 +26,9 @@ class _Server:
         self._wanted, self._target, self._timeout = wanted, target, timeout
         self._path = rest.path(wanted.model, wanted.version)
 
-    def _call(self, method: str, path: str, body: "Optional[bytes | Mapping[str, Any]]" = None) -> Any:
+    def _call(
+        self, method: str, path: str, body: "Optional[bytes | Mapping[str, Any]]" = None
+    ) -> Any:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection = http.client.HTTPConnection(self._target, timeout=self._timeout)
         try:
@@ -36,13 +38,15 @@ class _Server:
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
             raise server_expectations.UnreachableError(
-                f"{self._target}: {reason}; start the model server, or check --rest_endpoint and --timeout"
+                f"{self._target}: {reason}; start the model server, or check --rest_endpoint and "
+                "--timeout"
             ) from error
         finally:
             connection.close()
         if status in (502, 503, 504):
             raise server_expectations.UnreachableError(
-                f"{self._target}: {status}: {text[:200]}; start the model server, or check --rest_endpoint"
+                f"{self._target}: {status}: {text[:200]}; start the model server, or check "
+                "--rest_endpoint"
             )
         if status != 200:
             raise _RefusedError(f"{status}: {text}")
@@ -53,11 +57,14 @@ class _Server:
 
     def status(self) -> str:
         """That the version is available."""
-        found = {s["version"]: s["state"] for s in self._call("GET", self._path)["model_version_status"]}
+        found = {
+            s["version"]: s["state"] for s in self._call("GET", self._path)["model_version_status"]
+        }
         version = self._wanted.version
         if "AVAILABLE" not in (found.values() if version is None else [found.get(str(version))]):
             raise errors.PfrecError(f"version {version} is not available; the server says {found}")
-        return f"version {', '.join(v for v, state in sorted(found.items()) if state == 'AVAILABLE')} is available"
+        available = [v for v, state in sorted(found.items()) if state == "AVAILABLE"]
+        return f"version {', '.join(available)} is available"
 
     def metadata(self) -> str:
         """That the signatures are those of the schema."""
@@ -66,27 +73,45 @@ class _Server:
         )
 
     def answers(self) -> str:
-        """That the answers to the warm-up requests, in the row and the columnar format, are those of the files."""
+        """That the answers to the warm-up requests, in the row and the columnar format,
+        are those of the files.
+        """
         largest, count = 0.0, 0
         by_rows = {
-            requests.rows(replay.inputs): replay.inputs for replay in self._wanted.replays if replay.signature == interface.SERVE
+            requests.rows(replay.inputs): replay.inputs
+            for replay in self._wanted.replays
+            if replay.signature == interface.SERVE
         }
         for replay, mine in zip(self._wanted.replays, self._wanted.answers):
             features = by_rows[requests.rows(replay.inputs)]
             for what, found in self._asked(replay.signature, features).items():
-                largest = max(largest, server_expectations.require_equal(found, mine, f"{what}, {requests.rows(features)} rows"))
+                largest = max(
+                    largest,
+                    server_expectations.require_equal(
+                        found, mine, f"{what}, {requests.rows(features)} rows"
+                    ),
+                )
                 count += 1
         return f"{count} requests, largest difference to the files here {largest:.3g}"
 
-    def _asked(self, signature: str, features: Mapping[str, np.ndarray]) -> "dict[str, Mapping[str, Any]]":
+    def _asked(
+        self, signature: str, features: Mapping[str, np.ndarray]
+    ) -> "dict[str, Mapping[str, Any]]":
         """Outputs by name, by how they were asked for."""
         method = self._wanted.served.signatures()[signature].method.rpartition("/")[2]
         if method == "predict":
             (only, *others) = self._wanted.served.tasks()
             found: dict[str, Mapping[str, Any]] = {}
-            for key, content in (("instances", rest.instances(features)), ("inputs", rest.columns(features))):
-                answer = rest.outputs(self._post(":predict", {"signature_name": signature, key: content}))
-                found[f"predict with {key}"] = answer if others else {only: next(iter(answer.values()))}
+            for key, content in (
+                ("instances", rest.instances(features)),
+                ("inputs", rest.columns(features)),
+            ):
+                answer = rest.outputs(
+                    self._post(":predict", {"signature_name": signature, key: content})
+                )
+                found[f"predict with {key}"] = (
+                    answer if others else {only: next(iter(answer.values()))}
+                )
             return found
         body = {"signature_name": signature, "examples": rest.examples(features)}
         results = self._post(f":{method}", body)["results"]
@@ -105,8 +130,16 @@ class _Server:
         request = requests.random(served, 2, seed=0)
         rows = rest.instances(request)
         outcomes = [
-            ("an unknown model", self._refusal("/v1/models/no_such_model:predict", {"instances": rows})),
-            ("an unknown version", self._refusal(f"{rest.path(self._wanted.model, 2**40)}:predict", {"instances": rows})),
+            (
+                "an unknown model",
+                self._refusal("/v1/models/no_such_model:predict", {"instances": rows}),
+            ),
+            (
+                "an unknown version",
+                self._refusal(
+                    f"{rest.path(self._wanted.model, 2**40)}:predict", {"instances": rows}
+                ),
+            ),
         ]
         bodies: list[tuple[str, Any]] = [
             ("no JSON", b"{"),
@@ -114,9 +147,13 @@ class _Server:
             ("a body without rows", {"signature_name": interface.SERVE}),
         ]
         for name, dtype in served.inputs().items():
-            bodies.append((f"null for {name}", {"inputs": {**rest.columns(request), name: [None, None]}}))
+            bodies.append(
+                (f"null for {name}", {"inputs": {**rest.columns(request), name: [None, None]}})
+            )
             if dtype == "int64":
-                bodies.append((f"3.0 for {name}", {"inputs": {**rest.columns(request), name: [3.0, 3.0]}}))
+                bodies.append(
+                    (f"3.0 for {name}", {"inputs": {**rest.columns(request), name: [3.0, 3.0]}})
+                )
         for case in server_expectations.errors_expected(served):
             if set(case.inputs) != {interface.EXAMPLES}:
                 columns = {name: rest.value(values) for name, values in case.inputs.items()}
@@ -132,7 +169,12 @@ class _Server:
         return None
 
 
-def check(made: version_checks.Checklist, wanted: server_expectations.Expected, target: str, timeout: float) -> None:
+def check(
+    made: version_checks.Checklist,
+    wanted: server_expectations.Expected,
+    target: str,
+    timeout: float,
+) -> None:
     """Adds the checks of a server by REST.
 
     Raises:

@@ -18,7 +18,9 @@ GRAPH_FILE = "saved_model.pb"
 
 # TensorFlow's own, for the initialisation of tables and variables; it is called by no request.
 _INTERNAL = "__saved_model_init_op"
-_TRAINING_ONLY = re.compile(r"Stateless(Random|Dropout)|Random|Resource(Sparse)?Apply|Assign(Add|Sub)VariableOp")
+_TRAINING_ONLY = re.compile(
+    r"Stateless(Random|Dropout)|Random|Resource(Sparse)?Apply|Assign(Add|Sub)VariableOp"
+)
 # A device name, such as /job:localhost/device:CPU:0, is no path.
 _ABSOLUTE_PATH = re.compile(rb"(?!(/(job|replica|task|device):[^/]+)+\Z)(file:/)?/[\x20-\x7e]+")
 
@@ -30,10 +32,12 @@ class SavedGraph:
     Attributes:
       signatures: by name.
       names: of each signature's tensors.
-      reachable: variables that the outputs of `serving_default` depend on, by their names in the graph.
+      reachable: variables that the outputs of `serving_default` depend on, by their names in the
+        graph.
       unreachable: variables that they do not depend on.
       absolute_paths: absolute paths found in any text of the file, vocabularies excepted.
-      training_only: operations that serving has no use for: random numbers, as of dropout, and updates of variables by an optimizer.
+      training_only: operations that serving has no use for: random numbers, as of dropout, and
+        updates of variables by an optimizer.
     """
 
     signatures: Mapping[str, interface.Signature]
@@ -58,14 +62,24 @@ def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
     try:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except (OSError, message.DecodeError) as error:
-        raise errors.PfrecError(f"{path}: cannot be read ({error}); export the model again") from error
+        raise errors.PfrecError(
+            f"{path}: cannot be read ({error}); export the model again"
+        ) from error
     graphs = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
     if len(graphs) != 1 or interface.SERVE not in graphs[0].signature_def:
-        raise errors.PfrecError(f"{path}: no graph for serving with signature {interface.SERVE!r}; export the model again")
+        raise errors.PfrecError(
+            f"{path}: no graph for serving with signature {interface.SERVE!r}; export the "
+            "model again"
+        )
     graph = graphs[0].graph_def
-    found = {name: value for name, value in sorted(graphs[0].signature_def.items()) if name != _INTERNAL}
+    found = {
+        name: value for name, value in sorted(graphs[0].signature_def.items()) if name != _INTERNAL
+    }
     variables = {node.name for node in graph.node if node.op == "VarHandleOp"}
-    reachable = _ancestors(graph, [info.name for info in found[interface.SERVE].outputs.values()]) & variables
+    reachable = (
+        _ancestors(graph, [info.name for info in found[interface.SERVE].outputs.values()])
+        & variables
+    )
     words = {word.encode() for feature in served.schema.categorical for word in feature.vocabulary}
     paths = {text for text in _texts(saved) if _ABSOLUTE_PATH.fullmatch(text) and text not in words}
     return SavedGraph(
@@ -87,7 +101,9 @@ def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
         reachable=frozenset(reachable),
         unreachable=frozenset(variables - reachable),
         absolute_paths=tuple(sorted(text.decode(errors="replace") for text in paths)),
-        training_only=tuple(sorted({node.op for node in _nodes(graph) if _TRAINING_ONLY.match(node.op)})),
+        training_only=tuple(
+            sorted({node.op for node in _nodes(graph) if _TRAINING_ONLY.match(node.op)})
+        ),
     )
 
 

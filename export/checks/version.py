@@ -60,7 +60,8 @@ class Checklist:
         """Makes a check: the body's result is its detail, or detail and a value.
 
         Returns:
-          The value, or True without one; None where the body raised PfrecError, which is a check that failed.
+          The value, or True without one; None where the body raised PfrecError, which is a check
+          that failed.
         """
         try:
             result = body()
@@ -75,7 +76,8 @@ class Checklist:
 def verify(directory: pathlib.Path, cases: Sequence[answers_lib.Case] = ()) -> Report:
     """Checks one version.
 
-    Files that are not what the manifest says are not loaded: the checks that would load them are left out then.
+    Files that are not what the manifest says are not loaded: the checks that would load them are
+    left out then.
 
     Args:
       directory: of the version.
@@ -89,7 +91,9 @@ def verify(directory: pathlib.Path, cases: Sequence[answers_lib.Case] = ()) -> R
     if held is None or made.passed("files", lambda: _files(directory, held[0])) is None:
         return Report(directory, tuple(made.checks))
     value, served = held
-    graph = made.passed("graph", lambda: ("saved_model.pb can be read", saved_graph.read(directory, served)))
+    graph = made.passed(
+        "graph", lambda: ("saved_model.pb can be read", saved_graph.read(directory, served))
+    )
     replays = made.passed("warm-up file", lambda: _warmup(directory, value, served))
     if graph is not None:
         made.passed("paths", lambda: _paths(graph))
@@ -127,8 +131,18 @@ def _answers(
         "malformed": [(request.signature, request.inputs) for request in wrong],
         "parity": [(interface.SERVE, case.request) for case in cases],
     }
-    calls = [c_library.Call(graph.names[name], inputs) for group in groups.values() for name, inputs in group]
-    answers = made.passed("load", lambda: (f"loaded in a fresh process, {len(calls)} requests", c_library.run(directory, calls)))
+    calls = [
+        c_library.Call(graph.names[name], inputs)
+        for group in groups.values()
+        for name, inputs in group
+    ]
+    answers = made.passed(
+        "load",
+        lambda: (
+            f"loaded in a fresh process, {len(calls)} requests",
+            c_library.run(directory, calls),
+        ),
+    )
     if answers is None:
         return
     waiting = iter(answers)
@@ -136,7 +150,9 @@ def _answers(
     made.passed("batch sizes", lambda: answers_lib.probabilities(requests, given["sizes"]))
     made.passed("unknown values", lambda: answers_lib.probabilities(hostile, given["unknown"]))
     each = len(requests) + len(hostile)
-    by_signature = {examples[i][0]: given["examples"][i : i + each] for i in range(0, len(examples), each)}
+    by_signature = {
+        examples[i][0]: given["examples"][i : i + each] for i in range(0, len(examples), each)
+    }
     counts = [requests_lib.rows(request) for request in (*requests, *hostile)]
     named = [*given["sizes"], *given["unknown"]]
     made.passed("tf.Example", lambda: answers_lib.agreement(served, named, by_signature, counts))
@@ -144,7 +160,10 @@ def _answers(
         made.passed("warm-up replay", lambda: _replayed(replays, given["warm-up"]))
         made.passed("recorded answers", lambda: _recorded(value, replays, given["warm-up"]))
     by_name = {request.name: answer for request, answer in zip(wrong, given["malformed"])}
-    made.passed("refusals", lambda: answers_lib.refused(by_name, {request.name: request.words for request in wrong}))
+    made.passed(
+        "refusals",
+        lambda: answers_lib.refused(by_name, {request.name: request.words for request in wrong}),
+    )
     if cases:
         made.passed("parity", lambda: answers_lib.parity(cases, given["parity"], tolerance(value)))
         made.passed("ranking", lambda: answers_lib.ranking(cases[0], given["parity"][0]))
@@ -158,7 +177,10 @@ def tolerance(value: Mapping[str, Any]) -> float:
 def _manifest(directory: pathlib.Path) -> Any:
     value = manifest.read(directory)
     served = manifest.served_by(value, place=str(directory / manifest.FILE))
-    return f"model {value['model']}, run {value['run']['id']}, round {value['run']['round']}", (value, served)
+    return f"model {value['model']}, run {value['run']['id']}, round {value['run']['round']}", (
+        value,
+        served,
+    )
 
 
 def _files(directory: pathlib.Path, value: Mapping[str, Any]) -> str:
@@ -173,40 +195,63 @@ def _warmup(directory: pathlib.Path, value: Mapping[str, Any], served: interface
     signatures = served.signatures()
     for replay in replays:
         if replay.signature not in signatures:
-            raise errors.PfrecError(f"a warm-up request is for signature {replay.signature!r}, which the schema does not have")
+            raise errors.PfrecError(
+                f"a warm-up request is for signature {replay.signature!r}, which the schema "
+                "does not have"
+            )
         if set(replay.inputs) != set(signatures[replay.signature].inputs):
-            raise errors.PfrecError(f"a warm-up request to {replay.signature} does not hold exactly the inputs of the schema")
+            raise errors.PfrecError(
+                f"a warm-up request to {replay.signature} does not hold exactly the inputs of "
+                "the schema"
+            )
         if replay.request.model_spec.name != value["model"]:
-            raise errors.PfrecError(f"a warm-up request is for model {replay.request.model_spec.name!r}, not {value['model']!r}")
+            raise errors.PfrecError(
+                f"a warm-up request is for model {replay.request.model_spec.name!r}, not "
+                f"{value['model']!r}"
+            )
     missing = sorted(set(signatures) - {replay.signature for replay in replays})
     if missing:
         raise errors.PfrecError(f"no warm-up request for {', '.join(missing)}")
     sizes = sorted({requests_lib.rows(replay.inputs) for replay in replays})
-    return f"{len(replays)} requests to {len(signatures)} signatures, of {', '.join(map(str, sizes))} rows", replays
+    return (
+        f"{len(replays)} requests to {len(signatures)} signatures, of "
+        f"{', '.join(map(str, sizes))} rows",
+        replays,
+    )
 
 
 def _paths(graph: saved_graph.SavedGraph) -> str:
     if graph.absolute_paths:
-        raise errors.PfrecError(f"saved_model.pb holds absolute paths: {', '.join(graph.absolute_paths[:5])}")
+        raise errors.PfrecError(
+            f"saved_model.pb holds absolute paths: {', '.join(graph.absolute_paths[:5])}"
+        )
     return "no absolute path in saved_model.pb"
 
 
 def _operations(graph: saved_graph.SavedGraph) -> str:
     if graph.training_only:
-        raise errors.PfrecError(f"saved_model.pb holds operations of training: {', '.join(graph.training_only)}")
+        raise errors.PfrecError(
+            f"saved_model.pb holds operations of training: {', '.join(graph.training_only)}"
+        )
     return "no operation of training, such as dropout or an optimizer's, in saved_model.pb"
 
 
-def _variables(directory: pathlib.Path, value: Mapping[str, Any], graph: saved_graph.SavedGraph) -> str:
+def _variables(
+    directory: pathlib.Path, value: Mapping[str, Any], graph: saved_graph.SavedGraph
+) -> str:
     found = serving_module.checkpoint_variables(directory)
     listed = {name: list(shape) for name, shape in value["variables"].items()}
     if found != listed:
         names = sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name))
         raise errors.PfrecError(f"not as in the manifest: {', '.join(names)}")
     if graph.unreachable:
-        raise errors.PfrecError(f"not read by {interface.SERVE}: {', '.join(sorted(graph.unreachable))}")
+        raise errors.PfrecError(
+            f"not read by {interface.SERVE}: {', '.join(sorted(graph.unreachable))}"
+        )
     if len(found) != len(graph.reachable):
-        raise errors.PfrecError(f"the graph reads {len(graph.reachable)} variables, the checkpoint holds {len(found)}")
+        raise errors.PfrecError(
+            f"the graph reads {len(graph.reachable)} variables, the checkpoint holds {len(found)}"
+        )
     return f"{len(found)} variables, all read by {interface.SERVE}"
 
 
@@ -225,27 +270,42 @@ def _signatures(served: interface.Interface, graph: saved_graph.SavedGraph) -> s
             for key in sorted({*one, *other}):
                 if one.get(key) != other.get(key):
                     raise errors.PfrecError(
-                        f"{name}: {what} {key!r} is {other.get(key, 'absent')} where the schema says {one.get(key, 'absent')}"
+                        f"{name}: {what} {key!r} is {other.get(key, 'absent')} where the schema "
+                        f"says {one.get(key, 'absent')}"
                     )
-    return f"{', '.join(sorted(wanted))}: methods, {len(served.inputs())} inputs and {len(served.tasks())} tasks as in the schema"
+    return (
+        f"{', '.join(sorted(wanted))}: methods, {len(served.inputs())} inputs and "
+        f"{len(served.tasks())} tasks as in the schema"
+    )
 
 
 def _replayed(replays: "list[warmup.Replay]", answers: "list[c_library.Answer]") -> str:
     for replay, answer in zip(replays, answers):
         if answer.error is not None:
-            raise errors.PfrecError(f"a warm-up request to {replay.signature} was refused: {answers_lib.short(answer.error)}")
+            raise errors.PfrecError(
+                f"a warm-up request to {replay.signature} was refused: "
+                f"{answers_lib.short(answer.error)}"
+            )
         for name, values in answer.outputs.items():
             if values.dtype != object and not np.isfinite(values).all():
-                raise errors.PfrecError(f"a warm-up request to {replay.signature} gave {name} that is no number")
+                raise errors.PfrecError(
+                    f"a warm-up request to {replay.signature} gave {name} that is no number"
+                )
     return f"{len(replays)} requests answered"
 
 
-def _recorded(value: Mapping[str, Any], replays: "list[warmup.Replay]", answers: "list[c_library.Answer]") -> str:
-    """That the largest request to `serving_default` gets the answers that the trained model gave when the version was made."""
+def _recorded(
+    value: Mapping[str, Any], replays: "list[warmup.Replay]", answers: "list[c_library.Answer]"
+) -> str:
+    """That the largest request to `serving_default` gets the answers that the trained model gave
+    when the version was made.
+    """
     named = [number for number, replay in enumerate(replays) if replay.signature == interface.SERVE]
     if not named:
         raise errors.PfrecError(f"no warm-up request to {interface.SERVE}")
     largest = max(named, key=lambda number: requests_lib.rows(replays[number].inputs))
     expected = {task: np.array(values, np.float32) for task, values in value["expected"].items()}
     # Another processor may add in another order than the one that the version was made on.
-    return answers_lib.parity([answers_lib.Case({}, expected)], [answers[largest]], answers_lib.FOLDED_TOLERANCE)
+    return answers_lib.parity(
+        [answers_lib.Case({}, expected)], [answers[largest]], answers_lib.FOLDED_TOLERANCE
+    )

@@ -1,12 +1,14 @@
-"""A client of a model server for users' own programs, by gRPC or by REST, with one deadline per call and retries within it.
+"""A client of a model server for users' own programs, by gRPC or by REST,
+with one deadline per call and retries within it.
 
     from export.client import client
 
     with client.GrpcClient("localhost:8500", "NL", timeout=0.5) as model:
-        probabilities = model.predict({"user_id": [17, 4], "item_id": [3, 3], "price": [1.5, 2.0]})["ctr"]
+        probabilities = model.predict({"user_id": [17, 4], "item_id": [3, 3], "price": [1.5,
+        2.0]})["ctr"]
 
-A prediction changes nothing on the server, so it may be asked again: what is retried is a server that is not reachable, is overloaded or
-does not answer in time; never a request that it refused.
+A prediction changes nothing on the server, so it may be asked again: what is retried is a server
+that is not reachable, is overloaded or does not answer in time; never a request that it refused.
 """
 
 import abc
@@ -32,7 +34,8 @@ class ServingError(errors.PfrecError):
     """The server refused a request, or could not be reached in time.
 
     Attributes:
-      code: gRPC's name of the status, or the number of HTTP's, as text; `DEADLINE_EXCEEDED` where time ran out.
+      code: gRPC's name of the status, or the number of HTTP's, as text; `DEADLINE_EXCEEDED` where
+        time ran out.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -64,7 +67,8 @@ class Client(abc.ABC):
       version: which version; None for the one that the server serves as its newest.
       timeout: seconds that a call may take, with all its attempts.
       attempts: how often a call is tried at most. Each has an equal part of the time that is left.
-      backoff: seconds before the second attempt; twice as long before each further one, and up to half as long again by chance.
+      backoff: seconds before the second attempt; twice as long before each further one, and up to
+        half as long again by chance.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ class Client(abc.ABC):
         backoff: float = 0.02,
     ) -> None:
         if timeout <= 0 or attempts < 1:
-            raise errors.PfrecError(f"{target}: timeout {timeout:g} and attempts {attempts} must be above 0")
+            raise errors.PfrecError(
+                f"{target}: timeout {timeout:g} and attempts {attempts} must be above 0"
+            )
         self.target, self.model, self.version = target, model, version
         self._timeout, self._attempts, self._backoff = timeout, attempts, backoff
         self._types: Optional[dict[str, _Input]] = None
@@ -93,8 +99,8 @@ class Client(abc.ABC):
         """Probabilities of some rows.
 
         Args:
-          features: per input a list or array [rows]: whole numbers, numbers, or text; lists of them, of any lengths, where the input takes
-            lists.
+          features: per input a list or array [rows]: whole numbers, numbers, or text; lists of
+            them, of any lengths, where the input takes lists.
 
         Returns:
           float32 [rows] by task.
@@ -106,7 +112,9 @@ class Client(abc.ABC):
         deadline = time.monotonic() + self._timeout
         if self._types is None:
             self._types = self._tried(deadline, self._input_types)
-        arrays = {name: _array(name, values, self._types.get(name)) for name, values in features.items()}
+        arrays = {
+            name: _array(name, values, self._types.get(name)) for name, values in features.items()
+        }
         try:
             return self._tried(deadline, lambda seconds: self._predict(arrays, seconds))
         except ServingError:
@@ -126,7 +134,9 @@ class Client(abc.ABC):
         """One attempt."""
 
     def _tried(self, deadline: float, attempt: Callable[[float], _T]) -> _T:
-        """Calls `attempt(seconds)` until it answers, the attempts are used up, or the deadline has come."""
+        """Calls `attempt(seconds)` until it answers, the attempts are used up,
+        or the deadline has come.
+        """
         last = _AgainError("DEADLINE_EXCEEDED", "no time was left")
         for number in range(self._attempts):
             left = deadline - time.monotonic()
@@ -140,23 +150,30 @@ class Client(abc.ABC):
             if number + 1 < self._attempts:
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         raise ServingError(
-            f"{self.target}: model {self.model}: no answer within {self._timeout:g} s ({last}); check that the server is up, or allow more time",
+            f"{self.target}: model {self.model}: no answer within {self._timeout:g} s ({last}); "
+            "check that the server is up, or allow more time",
             last.code,
         )
 
     def _refused(self, code: str, reason: str) -> ServingError:
-        return ServingError(f"{self.target}: model {self.model}: refused ({code}): {' '.join(reason.split())}", code)
+        return ServingError(
+            f"{self.target}: model {self.model}: refused ({code}): {' '.join(reason.split())}", code
+        )
 
 
 class GrpcClient(Client):
-    """A client by gRPC. Importing what it needs takes seconds: TensorFlow's protocol buffers come with TensorFlow."""
+    """A client by gRPC.
+
+    Importing what it needs takes seconds: TensorFlow's protocol buffers come with TensorFlow.
+    """
 
     def __init__(self, target: str, model: str, **settings: Any) -> None:
         super().__init__(target, model, **settings)
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        # A server that comes back is found at once, not after gRPC's own backoff of up to two minutes.
+        # A server that comes back is found at once, not after gRPC's own backoff of up to two
+        # minutes.
         options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.min_reconnect_backoff_ms", 50)]
         self._channel = grpc.insecure_channel(target, options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
@@ -189,9 +206,14 @@ class GrpcClient(Client):
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         response = self._call(self._stub.GetModelMetadata, request, seconds)
-        signatures = get_model_metadata_pb2.SignatureDefMap.FromString(response.metadata["signature_def"].value)
+        signatures = get_model_metadata_pb2.SignatureDefMap.FromString(
+            response.metadata["signature_def"].value
+        )
         inputs = signatures.signature_def["serving_default"].inputs
-        return {name: _Input(tf.as_dtype(info.dtype).name, len(info.tensor_shape.dim) > 1) for name, info in inputs.items()}
+        return {
+            name: _Input(tf.as_dtype(info.dtype).name, len(info.tensor_shape.dim) > 1)
+            for name, info in inputs.items()
+        }
 
     def _predict(self, arrays: Mapping[str, np.ndarray], seconds: float) -> "dict[str, np.ndarray]":
         import tensorflow as tf
@@ -200,7 +222,9 @@ class GrpcClient(Client):
         request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = "serving_default"
         for name, values in arrays.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(values, tf.string if values.dtype == object else values.dtype))
+            request.inputs[name].CopyFrom(
+                tf.make_tensor_proto(values, tf.string if values.dtype == object else values.dtype)
+            )
         response = self._call(self._stub.Predict, request, seconds)
         return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
@@ -227,7 +251,12 @@ class RestClient(Client):
         if connection.sock is not None:
             connection.sock.settimeout(seconds)
         try:
-            connection.request(method, rest.path(self.model, self.version) + path, body, {"Content-Type": "application/json"})
+            connection.request(
+                method,
+                rest.path(self.model, self.version) + path,
+                body,
+                {"Content-Type": "application/json"},
+            )
             response = connection.getresponse()
             status, content = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -244,9 +273,13 @@ class RestClient(Client):
             raise self._refused(str(status), f"the answer is no JSON ({error})") from error
 
     def _input_types(self, seconds: float) -> "dict[str, _Input]":
-        signature = rest.signatures(self._call("GET", "/metadata", None, seconds))["serving_default"]
+        signature = rest.signatures(self._call("GET", "/metadata", None, seconds))[
+            "serving_default"
+        ]
         self._tasks = list(signature.outputs)
-        return {name: _Input(text.split()[0], "," in text) for name, text in signature.inputs.items()}
+        return {
+            name: _Input(text.split()[0], "," in text) for name, text in signature.inputs.items()
+        }
 
     def _predict(self, arrays: Mapping[str, np.ndarray], seconds: float) -> "dict[str, np.ndarray]":
         body = {"signature_name": "serving_default", "inputs": rest.columns(arrays)}
@@ -256,7 +289,9 @@ class RestClient(Client):
 
 
 def _array(name: str, values: Sequence[Any], kind: "Optional[_Input]") -> np.ndarray:
-    """The values in the type that the server takes; one that it does not know is left to the server to refuse."""
+    """The values in the type that the server takes;
+    one that it does not know is left to the server to refuse.
+    """
     if kind is None:
         listed = len(values) and isinstance(values[0], _SEQUENCES)
         return _lists(name, values, None) if listed else _single(name, values, None)
@@ -267,9 +302,14 @@ def _lists(name: str, lists: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
     """Lists of any lengths as an array [rows, values], filled up with what stands for no value."""
     for place, values in enumerate(lists):
         if not isinstance(values, _SEQUENCES):
-            raise errors.PfrecError(f"input {name!r}: takes a list for each row, got {values!r} in row {place}; put it into a list")
+            raise errors.PfrecError(
+                f"input {name!r}: takes a list for each row, got {values!r} in row {place}; put it "
+                "into a list"
+            )
     flat = _single(name, [value for values in lists for value in values], dtype)
-    filled = np.full((len(lists), max([1, *map(len, lists)])), b"" if flat.dtype == object else -1, flat.dtype)
+    filled = np.full(
+        (len(lists), max([1, *map(len, lists)])), b"" if flat.dtype == object else -1, flat.dtype
+    )
     start = 0
     for row, values in zip(filled, lists):
         row[: len(values)] = flat[start : start + len(values)]
@@ -281,17 +321,24 @@ def _flat(name: str, values: Sequence[Any]) -> np.ndarray:
     """Single values as an array [rows]."""
     for place, value in enumerate(values):
         if isinstance(value, _SEQUENCES):
-            raise errors.PfrecError(f"input {name!r}: takes single values, got {value!r} in row {place}; take it out of its list")
+            raise errors.PfrecError(
+                f"input {name!r}: takes single values, got {value!r} in row {place}; take it out "
+                "of its list"
+            )
     return np.asarray(values)
 
 
 def _single(name: str, values: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
-    """The values in the type that the server takes; one that it does not know is left to the server to refuse."""
+    """The values in the type that the server takes;
+    one that it does not know is left to the server to refuse.
+    """
     if dtype in _NUMPY:
         wanted = np.dtype(_NUMPY[dtype])
         given = _flat(name, values) if len(values) else np.empty(0, wanted)
         if given.dtype.kind not in "iub" + ("f" if dtype == "float32" else ""):
-            raise errors.PfrecError(f"input {name!r}: takes {dtype}, got {given.dtype}; convert the values")
+            raise errors.PfrecError(
+                f"input {name!r}: takes {dtype}, got {given.dtype}; convert the values"
+            )
         return given.astype(wanted)
     if dtype is None and not isinstance(values, (str, bytes)):
         given = _flat(name, values)
@@ -300,6 +347,9 @@ def _single(name: str, values: Sequence[Any], dtype: Optional[str]) -> np.ndarra
     texts = np.empty(len(values), object)
     for place, value in enumerate(values):
         if not isinstance(value, (str, bytes)):
-            raise errors.PfrecError(f"input {name!r}: takes text, got {type(value).__name__} {value!r}; convert the values")
+            raise errors.PfrecError(
+                f"input {name!r}: takes text, got {type(value).__name__} {value!r}; convert "
+                "the values"
+            )
         texts[place] = value.encode() if isinstance(value, str) else value
     return texts

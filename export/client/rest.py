@@ -20,7 +20,9 @@ def path(model: str, version: Optional[int] = None) -> str:
 
 
 def value(item: Any) -> Any:
-    """One value as JSON: bytes as text where they are UTF-8, else in base 64; an array as a list."""
+    """One value as JSON: bytes as text where they are UTF-8, else in base 64;
+    an array as a list.
+    """
     if isinstance(item, np.ndarray):
         return [value(part) for part in item]
     if isinstance(item, bytes):
@@ -37,7 +39,9 @@ def columns(arrays: Mapping[str, np.ndarray]) -> "dict[str, Any]":
 
 
 def instances(arrays: Mapping[str, np.ndarray]) -> "list[Any]":
-    """The row format, the value of `instances`: one object per row, or with a single input its bare values."""
+    """The row format, the value of `instances`: one object per row,
+    or with a single input its bare values.
+    """
     if len(arrays) == 1:
         return [value(item) for item in next(iter(arrays.values()))]
     return examples(arrays)
@@ -49,24 +53,34 @@ def examples(arrays: Mapping[str, np.ndarray]) -> "list[dict[str, Any]]":
 
 
 def outputs(answer: Mapping[str, Any]) -> "dict[str, np.ndarray]":
-    """Probabilities, float32 [rows] by task, of an answer in either format; a single output has no name, here ''."""
+    """Probabilities, float32 [rows] by task, of an answer in either format;
+    a single output has no name, here ''.
+    """
     if "predictions" in answer:
         rows = answer["predictions"]
         if rows and isinstance(rows[0], dict):
             return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
         return {"": np.array(rows, np.float32)}
     given = answer["outputs"]
-    return {name: np.array(v, np.float32) for name, v in (given if isinstance(given, dict) else {"": given}).items()}
+    return {
+        name: np.array(v, np.float32)
+        for name, v in (given if isinstance(given, dict) else {"": given}).items()
+    }
 
 
 def signatures(metadata: Mapping[str, Any]) -> "dict[str, interface.Signature]":
-    """The signatures that the answer to a request for metadata describes, TensorFlow's own excepted."""
+    """The signatures that the answer to a request for metadata describes,
+    TensorFlow's own excepted.
+    """
 
     def tensors(described: Mapping[str, Any]) -> "dict[str, str]":
         found = {}
         for name, info in described.items():
             sizes = [int(dim["size"]) for dim in info["tensor_shape"]["dim"]]
-            found[name] = f"{_DTYPES.get(info['dtype'], info['dtype'])} {[None if size < 0 else size for size in sizes]}"
+            found[name] = (
+                f"{_DTYPES.get(info['dtype'], info['dtype'])} "
+                f"{[None if size < 0 else size for size in sizes]}"
+            )
         return found
 
     return {

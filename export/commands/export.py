@@ -23,33 +23,67 @@ _PARITY_ROWS = 256
 
 
 def define_flags() -> None:
-    """Declares the command's flags. In a function, so that commands with flags of the same name can be imported together."""
+    """Declares the command's flags.
+
+    In a function, so that commands with flags of the same name can be imported together.
+    """
     flags.DEFINE_string("run", None, "The run directory that pfrec-train wrote.")
-    flags.DEFINE_string("client_dir", None, "In place of --run: one silo's own directory, which is all that is read.")
-    flags.DEFINE_string("output", None, "The serving directory: one directory per model below it.", required=True)
-    flags.DEFINE_string("model_prefix", "", "Put before a scenario's name to make its model's name.")
+    flags.DEFINE_string(
+        "client_dir",
+        None,
+        "In place of --run: one silo's own directory, which is all that is read.",
+    )
+    flags.DEFINE_string(
+        "output", None, "The serving directory: one directory per model below it.", required=True
+    )
+    flags.DEFINE_string(
+        "model_prefix", "", "Put before a scenario's name to make its model's name."
+    )
     flags.DEFINE_integer(
         "version",
         None,
-        "Number of the new version of every model, one more than the highest of any where not given; with --rollback the version to go to.",
+        "Number of the new version of every model, one more than the highest of any where not "
+        "given; with --rollback the version to go to.",
         lower_bound=1,
     )
     flags.DEFINE_string(
         "base_path",
         None,
-        "Path of the serving directory as the server sees it, for models.config; as seen here where not given.",
+        "Path of the serving directory as the server sees it, for models.config; as seen here "
+        "where not given.",
     )
-    flags.DEFINE_bool("fold", True, "Fold normalisations, small embeddings, experts' first layers and gates for inference.")
+    flags.DEFINE_bool(
+        "fold",
+        True,
+        "Fold normalisations, small embeddings, experts' first layers and gates for inference.",
+    )
     flags.DEFINE_enum(
         "embedding_dtype",
         "float32",
         ["float32", "float16"],
         "Of embedding tables that are too large to be folded; float16 halves them.",
     )
-    flags.DEFINE_bool("router", False, "Also export one model for all scenarios, which takes the scenario as an input.")
-    flags.DEFINE_integer("keep", None, "Remove all but this many of each exported model's highest versions.", lower_bound=1)
-    flags.DEFINE_bool("rollback", False, "Export nothing: let the server go back to the version before, or to --version.")
-    flags.DEFINE_bool("roll_forward", False, "Export nothing: end a rollback, so that the highest versions are served.")
+    flags.DEFINE_bool(
+        "router",
+        False,
+        "Also export one model for all scenarios, which takes the scenario as an input.",
+    )
+    flags.DEFINE_integer(
+        "keep",
+        None,
+        "Remove all but this many of each exported model's highest versions.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "rollback",
+        False,
+        "Export nothing: let the server go back to the version before, or to --version.",
+    )
+    flags.DEFINE_bool(
+        "roll_forward",
+        False,
+        "Export nothing: end a rollback, so that the highest versions are served.",
+    )
 
 
 def export(
@@ -63,7 +97,8 @@ def export(
     router: bool = False,
     keep: Optional[int] = None,
 ) -> "dict[str, Any]":
-    """Exports every scenario of a source, all with one version number; publishes none before all are verified.
+    """Exports every scenario of a source, all with one version number;
+    publishes none before all are verified.
 
     Args:
       source: the finished run, or a silo's client directory.
@@ -79,7 +114,8 @@ def export(
       What was written, the content of export_report.json.
 
     Raises:
-      PfrecError: where the source cannot be read, a check fails or something cannot be written; no version is left half-written.
+      PfrecError: where the source cannot be read, a check fails or something cannot be written; no
+        version is left half-written.
     """
     from export.exporting import build, trained
     from export.publishing import deployment, models_config, publish
@@ -89,8 +125,15 @@ def export(
     if router and ROUTER in source.scenarios:
         raise errors.PfrecError(f"--router: a scenario has the name {ROUTER!r}; leave the flag out")
     models_config.read(output)  # A damaged one is an error before the work, not after it.
-    names = {scenario: f"{model_prefix}{scenario}" for scenario in (*source.scenarios, *([ROUTER] if router else []))}
-    number = publish.next_version(*(output / name for name in names.values())) if version is None else version
+    names = {
+        scenario: f"{model_prefix}{scenario}"
+        for scenario in (*source.scenarios, *([ROUTER] if router else []))
+    }
+    number = (
+        publish.next_version(*(output / name for name in names.values()))
+        if version is None
+        else version
+    )
     entries: list[dict[str, Any]] = []
     models: list[trained.TrainedModel] = []
     with publish.Publication(output) as publication:
@@ -116,10 +159,16 @@ def export(
     held = models_config.pinned(output)
     if keep is not None:
         for entry in entries:
-            entry["removed_versions"] = publish.retire(output / entry["model"], keep, held.get(entry["model"], ()))
+            entry["removed_versions"] = publish.retire(
+                output / entry["model"], keep, held.get(entry["model"], ())
+            )
     result = {
         "format_version": 1,
-        "held_back": {name: versions for name, versions in held.items() if name in names.values() and number not in versions},
+        "held_back": {
+            name: versions
+            for name, versions in held.items()
+            if name in names.values() and number not in versions
+        },
         "models": entries,
         "version": number,
     }
@@ -128,7 +177,12 @@ def export(
 
 
 def _entry(
-    built: "build.Built", directory: pathlib.Path, key: str, name: str, number: int, run: "dict[str, Any]"
+    built: "build.Built",
+    directory: pathlib.Path,
+    key: str,
+    name: str,
+    number: int,
+    run: "dict[str, Any]",
 ) -> "dict[str, Any]":
     from export.version import manifest
 
@@ -156,17 +210,29 @@ def table(result: "dict[str, Any]") -> str:
         times = ", ".join(f"{value:.3g}" for value in entry["latency_ms"].values())
         size = f"{entry['bytes'] / 1e6:.2f}"
         lines.append(
-            [entry["model"], str(entry["version"]), str(entry["run"]["round"]), size, times, passed, entry["parity"]],
+            [
+                entry["model"],
+                str(entry["version"]),
+                str(entry["run"]["round"]),
+                size,
+                times,
+                passed,
+                entry["parity"],
+            ],
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+    )
 
 
 def _progress(work: "list[str]") -> "Iterator[str]":
     """The models one by one: a bar on a terminal, a line each where standard error is piped."""
     import tqdm
 
-    bar: Iterable[str] = tqdm.tqdm(work, desc="exporting", unit="model", disable=not sys.stderr.isatty())
+    bar: Iterable[str] = tqdm.tqdm(
+        work, desc="exporting", unit="model", disable=not sys.stderr.isatty()
+    )
     for name in bar:
         if not sys.stderr.isatty():
             print(f"exporting: {name}", file=sys.stderr, flush=True)
@@ -177,9 +243,13 @@ def _switch(output: pathlib.Path, rollback: bool, version: Optional[int]) -> Non
     """Rolls back or forward, and says to what."""
     from export.publishing import models_config
 
-    found = models_config.roll_back(output, version) if rollback else models_config.roll_forward(output)
+    found = (
+        models_config.roll_back(output, version) if rollback else models_config.roll_forward(output)
+    )
     for name, number in sorted(found.items()):
-        print(f"{name}: {'pinned to version' if rollback else 'highest version is served,'} {number}")
+        print(
+            f"{name}: {'pinned to version' if rollback else 'highest version is served,'} {number}"
+        )
     print(f"wrote {output / models_config.FILE}")
 
 
@@ -187,9 +257,13 @@ def _main(argv: "list[str]") -> None:
     del argv
     values = flags.FLAGS
     output = pathlib.Path(values.output)
-    chosen = [name for name in ("run", "client_dir", "rollback", "roll_forward") if values[name].value]
+    chosen = [
+        name for name in ("run", "client_dir", "rollback", "roll_forward") if values[name].value
+    ]
     if len(chosen) != 1:
-        raise errors.PfrecError("give one of --run, --client_dir, --rollback and --roll_forward; --help lists the flags")
+        raise errors.PfrecError(
+            "give one of --run, --client_dir, --rollback and --roll_forward; --help lists the flags"
+        )
     if values.rollback or values.roll_forward:
         _switch(output, values.rollback, values.version)
         return
@@ -197,8 +271,12 @@ def _main(argv: "list[str]") -> None:
     if not path.is_dir():
         raise errors.PfrecError(f"{path}: no such directory; check --{chosen[0]}")
     if values.router and values.client_dir:
-        raise errors.PfrecError("--router needs the models of all scenarios, so --run; a silo has its own alone")
-    logging.set_verbosity(logging.ERROR)  # TensorFlow warns of input names that are no Python names, such as 101.
+        raise errors.PfrecError(
+            "--router needs the models of all scenarios, so --run; a silo has its own alone"
+        )
+    logging.set_verbosity(
+        logging.ERROR
+    )  # TensorFlow warns of input names that are no Python names, such as 101.
     from export.exporting import build, trained
 
     result = export(
@@ -217,7 +295,10 @@ def _main(argv: "list[str]") -> None:
     print(f"wrote {output / 'models.config'}")
     print(f"wrote {output / REPORT_FILE}")
     if result["held_back"]:
-        print(f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older version; --roll_forward ends that")
+        print(
+            f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older "
+            "version; --roll_forward ends that"
+        )
 
 
 def main() -> None:

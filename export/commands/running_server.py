@@ -1,4 +1,6 @@
-"""The checks of a running model server: its answers against those of a version's files, and that errors are errors."""
+"""The checks of a running model server: its answers against those of a version's files,
+and that errors are errors.
+"""
 
 import pathlib
 from typing import Optional
@@ -8,11 +10,14 @@ from export.checks import version as version_checks
 from pfrec import errors
 
 
-def check(directory: pathlib.Path, *, grpc: Optional[str], rest: Optional[str], timeout: float) -> "list[version_checks.Check]":
+def check(
+    directory: pathlib.Path, *, grpc: Optional[str], rest: Optional[str], timeout: float
+) -> "list[version_checks.Check]":
     """Holds a running server against a version's files.
 
     Args:
-      directory: of a version that passed `version_checks.verify`; its name is the version asked for, where that is a number.
+      directory: of a version that passed `version_checks.verify`; its name is the version asked
+        for, where that is a number.
       grpc: HOST:PORT of the server's gRPC port; None to leave it out.
       rest: HOST:PORT of its REST port; None to leave it out.
       timeout: deadline of each request, in seconds.

@@ -15,17 +15,35 @@ from pfrec import command, errors
 
 
 def define_flags() -> None:
-    """Declares the command's flags. In a function, so that commands with flags of the same name can be imported together."""
-    flags.DEFINE_string("model", None, "A version's directory, or a model's directory to check all its versions.")
-    flags.DEFINE_string("serving", None, "A serving directory, to check every version of every model in it.")
+    """Declares the command's flags.
+
+    In a function, so that commands with flags of the same name can be imported together.
+    """
     flags.DEFINE_string(
-        "endpoint", None, "HOST:PORT of a model server's gRPC port, to compare its answers with those of the versions checked."
+        "model", None, "A version's directory, or a model's directory to check all its versions."
     )
-    flags.DEFINE_string("rest_endpoint", None, "HOST:PORT of a model server's REST port, to be checked in the same way.")
-    flags.DEFINE_float("timeout", 10.0, "Deadline of a request to an endpoint, in seconds.", lower_bound=0.001)
+    flags.DEFINE_string(
+        "serving", None, "A serving directory, to check every version of every model in it."
+    )
+    flags.DEFINE_string(
+        "endpoint",
+        None,
+        "HOST:PORT of a model server's gRPC port, to compare its answers with those of the "
+        "versions checked.",
+    )
+    flags.DEFINE_string(
+        "rest_endpoint",
+        None,
+        "HOST:PORT of a model server's REST port, to be checked in the same way.",
+    )
+    flags.DEFINE_float(
+        "timeout", 10.0, "Deadline of a request to an endpoint, in seconds.", lower_bound=0.001
+    )
 
 
-def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib.Path]) -> "list[pathlib.Path]":
+def version_directories(
+    model: Optional[pathlib.Path], serving: Optional[pathlib.Path]
+) -> "list[pathlib.Path]":
     """The version directories that --model or --serving names.
 
     Raises:
@@ -37,8 +55,13 @@ def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib
         if not model.is_dir():
             raise errors.PfrecError(f"{model}: no such directory; check --model")
         found = publish.versions(model)
-        # A damaged version may lack any of its files, so a directory without versions below it is taken for one.
-        return [model / str(version) for version in found] if found and not model.name.isdecimal() else [model]
+        # A damaged version may lack any of its files, so a directory without versions below it is
+        # taken for one.
+        return (
+            [model / str(version) for version in found]
+            if found and not model.name.isdecimal()
+            else [model]
+        )
     assert serving is not None
     if not serving.is_dir():
         raise errors.PfrecError(f"{serving}: no such directory; check --serving")
@@ -47,23 +70,36 @@ def version_directories(model: Optional[pathlib.Path], serving: Optional[pathlib
     absent = sorted(set(listed) - set(names))
     if absent:
         raise errors.PfrecError(
-            f"{serving / models_config.FILE}: lists {', '.join(absent)}, of which there is no version; export it"
+            f"{serving / models_config.FILE}: lists {', '.join(absent)}, of which there is no "
+            "version; export it"
         )
     if not names:
-        raise errors.PfrecError(f"{serving}: holds no version of any model; name what pfrec-export wrote as --output")
-    return [serving / name / str(version) for name in names for version in publish.versions(serving / name)]
+        raise errors.PfrecError(
+            f"{serving}: holds no version of any model; name what pfrec-export wrote as --output"
+        )
+    return [
+        serving / name / str(version)
+        for name in names
+        for version in publish.versions(serving / name)
+    ]
 
 
 def _main(argv: "list[str]") -> None:
     del argv
     values = flags.FLAGS
     if (values.model is None) == (values.serving is None):
-        also = ", whose requests are sent to the endpoint" if values.endpoint or values.rest_endpoint else ""
+        also = (
+            ", whose requests are sent to the endpoint"
+            if values.endpoint or values.rest_endpoint
+            else ""
+        )
         raise errors.PfrecError(f"give one of --model and --serving{also}; --help lists the flags")
     for flag, example in (("endpoint", 8500), ("rest_endpoint", 8501)):
         given = values[flag].value
         if given is not None and not given.rpartition(":")[2].isdecimal():
-            raise errors.PfrecError(f"--{flag}={given}: not HOST:PORT; give for example localhost:{example}")
+            raise errors.PfrecError(
+                f"--{flag}={given}: not HOST:PORT; give for example localhost:{example}"
+            )
     directories = version_directories(
         None if values.model is None else pathlib.Path(values.model),
         None if values.serving is None else pathlib.Path(values.serving),
@@ -77,10 +113,14 @@ def _main(argv: "list[str]") -> None:
         if report.ok and (values.endpoint or values.rest_endpoint):
             from export.commands import running_server
 
-            checks += running_server.check(directory, grpc=values.endpoint, rest=values.rest_endpoint, timeout=values.timeout)
+            checks += running_server.check(
+                directory, grpc=values.endpoint, rest=values.rest_endpoint, timeout=values.timeout
+            )
         print(directory)
         for check in checks:
-            print(f"  {'ok  ' if check.ok else 'FAIL'}  {check.name:<16}  {check.detail}", flush=True)
+            print(
+                f"  {'ok  ' if check.ok else 'FAIL'}  {check.name:<16}  {check.detail}", flush=True
+            )
         checked += len(checks)
         failed += sum(not check.ok for check in checks)
     print(f"{len(directories)} version(s), {checked} checks, {failed} failed")

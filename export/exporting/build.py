@@ -41,8 +41,10 @@ class Built:
 
     Attributes:
       report: what was checked, all of it passed.
-      made: how it was made: `folded`, `tables`, `embedding_dtype`, and by how much rounding moved a probability.
-      latency_ms: median milliseconds of a call of `serving_default` through the C library here, by batch size.
+      made: how it was made: `folded`, `tables`, `embedding_dtype`, and by how much rounding moved a
+        probability.
+      latency_ms: median milliseconds of a call of `serving_default` through the C library here, by
+        batch size.
     """
 
     report: version_checks.Report
@@ -50,7 +52,9 @@ class Built:
     latency_ms: "dict[str, float]"
 
 
-def build(model: trained.Exportable, name: str, directory: pathlib.Path, options: Options = Options()) -> Built:
+def build(
+    model: trained.Exportable, name: str, directory: pathlib.Path, options: Options = Options()
+) -> Built:
     """Writes a version of a model into a directory and holds it against the trained model.
 
     Args:
@@ -64,16 +68,26 @@ def build(model: trained.Exportable, name: str, directory: pathlib.Path, options
     """
     made = write(model, name, directory, options)
     real, served = model.requests(), model.served
-    requests = (real, requests_lib.mixed(served, real, _RANDOM_ROWS, seed=1), requests_lib.hostile(served))
-    report = version_checks.verify(directory, [answers_lib.Case(request, model.predict(request)) for request in requests])
+    requests = (
+        real,
+        requests_lib.mixed(served, real, _RANDOM_ROWS, seed=1),
+        requests_lib.hostile(served),
+    )
+    report = version_checks.verify(
+        directory, [answers_lib.Case(request, model.predict(request)) for request in requests]
+    )
     report.require()
     return Built(report, made, latency(directory, served))
 
 
-def write(model: trained.Exportable, name: str, directory: pathlib.Path, options: Options = Options()) -> "dict[str, Any]":
-    """Writes a version of a model into a directory, and checks nothing but its variables; see `build`.
+def write(
+    model: trained.Exportable, name: str, directory: pathlib.Path, options: Options = Options()
+) -> "dict[str, Any]":
+    """Writes a version of a model into a directory, and checks nothing but its variables;
+    see `build`.
 
-    The warm-up requests ship with the version: they hold the features, not the labels, of a few rows of the scenario's own data.
+    The warm-up requests ship with the version: they hold the features, not the labels, of a few
+    rows of the scenario's own data.
 
     Returns:
       How it was made.
@@ -87,38 +101,63 @@ def write(model: trained.Exportable, name: str, directory: pathlib.Path, options
     networks, described = zip(*(_network(part, options) for part in parts))
     made: dict[str, Any] = dict(described[0])
     if options.embedding_dtype != "float32":
-        # From here on the trained model has the rounded tables too, so that all else is held to the same tolerance as ever.
-        made["rounding_moved"] = max(float(np.abs(exact[task] - values).max()) for task, values in model.predict(real).items())
+        # From here on the trained model has the rounded tables too, so that all else is held to the
+        # same tolerance as ever.
+        made["rounding_moved"] = max(
+            float(np.abs(exact[task] - values).max())
+            for task, values in model.predict(real).items()
+        )
     network: Any = networks[0]
     scenario: Optional[str] = parts[0].scenario
     if isinstance(model, trained.RoutedModels):
         network, scenario = router.RoutedNetwork(dict(zip(served.scenarios, networks))), None
-    variables = serving_module.save(serving_module.ServingModule(network, served), served, directory)
+    variables = serving_module.save(
+        serving_module.ServingModule(network, served), served, directory
+    )
     warmup.write(directory, warmup.requests(name, served, real))
     largest = requests_lib.repeated(real, max(warmup.SIZES))
     expected = {task: values.tolist() for task, values in model.predict(largest).items()}
     whole = manifest.describe(
-        model=name, scenario=scenario, served=served, variables=variables, run=model.run, made=made, expected=expected
+        model=name,
+        scenario=scenario,
+        served=served,
+        variables=variables,
+        run=model.run,
+        made=made,
+        expected=expected,
     )
-    model_card.write(directory, whole, served, {part.scenario: part.metrics for part in parts if part.metrics})
+    model_card.write(
+        directory, whole, served, {part.scenario: part.metrics for part in parts if part.metrics}
+    )
     manifest.write(directory, whole)
     return made
 
 
 def latency(directory: pathlib.Path, served: interface.Interface) -> "dict[str, float]":
-    """Median milliseconds of a call of `serving_default` through the C library in a fresh process, by batch size."""
+    """Median milliseconds of a call of `serving_default` through the C library in a fresh process,
+    by batch size.
+    """
     names = saved_graph.read(directory, served).names[interface.SERVE]
-    calls = [c_library.Call(names, requests_lib.random(served, rows, seed=rows), count) for rows, count in _REPEATS.items()]
+    calls = [
+        c_library.Call(names, requests_lib.random(served, rows, seed=rows), count)
+        for rows, count in _REPEATS.items()
+    ]
     answers = c_library.run(directory, calls)
-    return {str(rows): round(1e3 * float(np.median(answer.seconds)), 3) for rows, answer in zip(_REPEATS, answers)}
+    return {
+        str(rows): round(1e3 * float(np.median(answer.seconds)), 3)
+        for rows, answer in zip(_REPEATS, answers)
+    }
 
 
 def _network(model: trained.TrainedModel, options: Options) -> "tuple[Any, dict[str, Any]]":
-    """The network to serve, and how it was made; rounds the trained model's tables where the options say so."""
+    """The network to serve, and how it was made;
+    rounds the trained model's tables where the options say so.
+    """
     foldable = options.fold and folding.can_fold(model.network)
     if options.embedding_dtype != "float32" and not foldable:
         raise errors.PfrecError(
-            f"{model.scenario}: --embedding_dtype={options.embedding_dtype} needs --fold and an MMoE; leave it at float32"
+            f"{model.scenario}: --embedding_dtype={options.embedding_dtype} needs --fold and an "
+            "MMoE; leave it at float32"
         )
     if not foldable:
         return model.network, {"embedding_dtype": "float32", "folded": False, "tables": []}

@@ -1,4 +1,6 @@
-"""The one place where exports read trained models: of a finished run, or of one silo's client directory."""
+"""The one place where exports read trained models: of a finished run,
+or of one silo's client directory.
+"""
 
 import dataclasses
 import hashlib
@@ -27,7 +29,8 @@ class TrainedModel:
 
     Attributes:
       scenario: which it was trained for.
-      network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}` to `{task: logits [rows]}`.
+      network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}`
+        to `{task: logits [rows]}`.
       schema: of the features and tasks.
       rows: some rows of its data.
       run: `id` (of the training's configuration) and `round`.
@@ -54,13 +57,19 @@ class TrainedModel:
         """Probabilities, float32 [rows] per task, computed without any exported graph."""
         ids, numbers = requests_lib.reference_ids(request, self.schema)
         with tf.device("/CPU:0"):
-            logits = self.network({"categorical": tf.constant(ids), "numerical": tf.constant(numbers)}, training=False)
-            return {task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1]).numpy() for task in self.schema.tasks}
+            logits = self.network(
+                {"categorical": tf.constant(ids), "numerical": tf.constant(numbers)}, training=False
+            )
+            return {
+                task.name: tf.reshape(tf.sigmoid(logits[task.name]), [-1]).numpy()
+                for task in self.schema.tasks
+            }
 
 
 @dataclasses.dataclass(frozen=True)
 class RoutedModels:
-    """The trained models of several scenarios, to be exported as one that takes the scenario as an input.
+    """The trained models of several scenarios,
+    to be exported as one that takes the scenario as an input.
 
     Attributes:
       models: one per scenario, all of one schema.
@@ -76,14 +85,18 @@ class RoutedModels:
         for other in self.models[1:]:
             if other.schema != first.schema:
                 raise errors.PfrecError(
-                    f"--router: {first.scenario} and {other.scenario} encode their features differently (local vocabularies or "
-                    "normalisation), and one model for both would show each the other's; leave the flag out"
+                    f"--router: {first.scenario} and {other.scenario} encode their features "
+                    "differently (local vocabularies or "
+                    "normalisation), and one model for both would show each the other's; leave "
+                    "the flag out"
                 )
 
     @property
     def served(self) -> interface.Interface:
         """What its export takes and gives."""
-        return interface.Interface(self.models[0].schema, tuple(model.scenario for model in self.models))
+        return interface.Interface(
+            self.models[0].schema, tuple(model.scenario for model in self.models)
+        )
 
     @property
     def run(self) -> Mapping[str, object]:
@@ -103,7 +116,9 @@ class RoutedModels:
 
     def predict(self, request: Mapping[str, np.ndarray]) -> "dict[str, np.ndarray]":
         """Probabilities, float32 [rows] per task, each row's by the model of its scenario."""
-        found = {task: np.zeros(requests_lib.rows(request), np.float32) for task in self.served.tasks()}
+        found = {
+            task: np.zeros(requests_lib.rows(request), np.float32) for task in self.served.tasks()
+        }
         for model in self.models:
             own = np.flatnonzero(request[interface.SCENARIO] == model.scenario.encode())
             if len(own):
@@ -149,14 +164,19 @@ class Run:
 
 
 class ClientDirectory:
-    """What one silo holds of its own model; nothing of another silo, and nothing of the server, is read.
+    """What one silo holds of its own model; nothing of another silo, and nothing of the server,
+    is read.
 
-    CLIENT/client.json                  of the last finished training: `format_version`, `scenario`, `schema`, `model` (its shape), `seed`, `run` (the
-                                        training's id), `round`, `private_round` (the last one until then that it took part in), and where they are
-                                        known `test`, the metrics of the scenario by task
+    CLIENT/client.json                  of the last finished training: `format_version`, `scenario`,
+                                        `schema`, `model` (its shape), `seed`, `run` (the training's
+                                        id), `round`, `private_round` (the last one until then that
+                                        it took part in), and where they are known `test`, the
+                                        metrics of the scenario by task
     CLIENT/runs/ID/round_00007/         its private values after the private round
-    CLIENT/runs/ID/shared/round_00007/  the values it got back from the server after the round: its own, by the variables' names
-    CLIENT/data/NL/train-*.tfrecord     its training rows; without them random rows stand in for the warm-up requests
+    CLIENT/runs/ID/shared/round_00007/  the values it got back from the server after the round: its
+                                        own, by the variables' names
+    CLIENT/data/NL/train-*.tfrecord     its training rows; without them random rows stand in for the
+                                        warm-up requests
     CLIENT/data/NL/client_schema.json   its own vocabularies and statistics, where it has any
 
     Args:
@@ -168,11 +188,14 @@ class ClientDirectory:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path, place = path, path / CLIENT_FILE
-        value = files.read_json(place, remedy="name the directory of a silo whose training is finished as --client_dir")
+        value = files.read_json(
+            place, remedy="name the directory of a silo whose training is finished as --client_dir"
+        )
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != CLIENT_FORMAT_VERSION:
             raise errors.PfrecError(
-                f"{place}: format version {version}, this pfrec reads {CLIENT_FORMAT_VERSION}; use the pfrec that wrote it"
+                f"{place}: format version {version}, this pfrec reads {CLIENT_FORMAT_VERSION}; use "
+                "the pfrec that wrote it"
             )
         try:
             self._value = value
@@ -181,12 +204,17 @@ class ClientDirectory:
             self.scenarios: tuple[str, ...] = (str(value["scenario"]),)
             self._seed, self._run = int(value["seed"]), str(value["run"])
             if self._schema.local:
-                # What the client knows of its own columns the server never saw, so client.json does not hold it.
-                self._schema = schema_lib.Schema.read(path / "data" / self.scenarios[0] / writer.CLIENT_SCHEMA_FILE)
+                # What the client knows of its own columns the server never saw, so client.json does
+                # not hold it.
+                self._schema = schema_lib.Schema.read(
+                    path / "data" / self.scenarios[0] / writer.CLIENT_SCHEMA_FILE
+                )
             self._private = path / "runs" / self._run / f"round_{int(value['private_round']):05d}"
             self._shared = path / "runs" / self._run / "shared" / f"round_{int(value['round']):05d}"
         except (KeyError, TypeError, ValueError) as error:
-            raise errors.PfrecError(f"{place}: not a client directory's ({error!r}); train again") from error
+            raise errors.PfrecError(
+                f"{place}: not a client directory's ({error!r}); train again"
+            ) from error
 
     def trained(self, scenario: str, rows: int) -> TrainedModel:
         """The silo's model, with up to `rows` of its training rows.
@@ -201,7 +229,8 @@ class ClientDirectory:
             values = private if item.name in private else shared
             if item.name not in values:
                 raise errors.PfrecError(
-                    f"{self._path}: {item.name} is in neither {self._private.name} nor shared/{self._shared.name}; train again"
+                    f"{self._path}: {item.name} is in neither {self._private.name} nor "
+                    f"shared/{self._shared.name}; train again"
                 )
             item.variable.assign(values[item.name])
         return TrainedModel(
@@ -227,5 +256,6 @@ Source = Union[Run, ClientDirectory]
 
 
 def _identity(config: Mapping[str, Any]) -> str:
-    # The configuration decides everything about a run, and its text is equal wherever the run directory is copied to.
+    # The configuration decides everything about a run, and its text is equal wherever the run
+    # directory is copied to.
     return hashlib.sha256(files.json_text(config).encode()).hexdigest()[:16]

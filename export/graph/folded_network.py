@@ -1,4 +1,6 @@
-"""The network that is served in place of a trained MMoE: the same answers from the constants of `export.graph.folding`."""
+"""The network that is served in place of a trained MMoE:
+the same answers from the constants of `export.graph.folding`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -13,8 +15,9 @@ from pfrec.models import embedding
 class FoldedNetwork(tf.Module):
     """A folded MMoE, called as the trained one is.
 
-    Experts are not fused into one product: on a CPU a chain of products per expert, each small enough for the cache and all of them
-    independent of each other, is faster than one product over all experts and the transposition after it.
+    Experts are not fused into one product: on a CPU a chain of products per expert, each small
+    enough for the cache and all of them independent of each other, is faster than one product over
+    all experts and the transposition after it.
 
     Args:
       folded: the constants.
@@ -31,15 +34,25 @@ class FoldedNetwork(tf.Module):
         super().__init__(name="folded")
         self.folded = folded
         self.made: list[tf.Variable] = []
-        self._lookups = [(position, self._make(f"embedding_{position}", table)) for position, table in folded.lookups]
+        self._lookups = [
+            (position, self._make(f"embedding_{position}", table))
+            for position, table in folded.lookups
+        ]
         self._scale = self._make("numbers/scale", folded.scale)
         self._offset = self._make("numbers/offset", folded.offset)
-        self._projection = None if folded.projection is None else self._dense("numbers/projection", folded.projection)
+        self._projection = (
+            None
+            if folded.projection is None
+            else self._dense("numbers/projection", folded.projection)
+        )
         self._experts = [
             [
                 (
                     self._first(f"expert_{m}/variant_{variant}/0", expert.first),
-                    [self._dense(f"expert_{m}/variant_{variant}/{n}", layer) for n, layer in enumerate(expert.rest, start=1)],
+                    [
+                        self._dense(f"expert_{m}/variant_{variant}/{n}", layer)
+                        for n, layer in enumerate(expert.rest, start=1)
+                    ],
                 )
                 for m, expert in enumerate(experts)
             ]
@@ -47,7 +60,8 @@ class FoldedNetwork(tf.Module):
         ]
         self._gates = self._first("gates", folded.gates)
         self._towers = [
-            [self._dense(f"tower_{t}/{n}", layer) for n, layer in enumerate(layers)] for t, layers in enumerate(folded.towers)
+            [self._dense(f"tower_{t}/{n}", layer) for n, layer in enumerate(layers)]
+            for t, layers in enumerate(folded.towers)
         ]
 
     @property
@@ -55,7 +69,9 @@ class FoldedNetwork(tf.Module):
         """All variables, in a fixed order."""
         return tuple(self.made)
 
-    def __call__(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> "dict[str, tf.Tensor]":
+    def __call__(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> "dict[str, tf.Tensor]":
         if training:
             raise ValueError("a folded network cannot be trained")
         ids, segments, rest = self._inputs(inputs)
@@ -81,7 +97,9 @@ class FoldedNetwork(tf.Module):
         return logits
 
     def _inputs(self, inputs: Mapping[str, tf.Tensor]) -> "tuple[Any, Any, Any]":
-        """Rows of the tables to add up [rows * folded features], the row of the batch that each belongs to, and the rest [rows, width]."""
+        """Rows of the tables to add up [rows * folded features], the row of the batch that each
+        belongs to, and the rest [rows, width].
+        """
         folded = self.folded
         ids: Any = None
         segments: Any = None
@@ -91,14 +109,18 @@ class FoldedNetwork(tf.Module):
             ids = tf.reshape(chosen + tf.constant(folded.offsets, tf.int32), [-1])
             segments = tf.repeat(tf.range(tf.shape(chosen)[0]), len(folded.folded))
         found = [
-            embedding.look_up(table, embedding.ids_at(inputs["categorical"], folded.places[position]))
+            embedding.look_up(
+                table, embedding.ids_at(inputs["categorical"], folded.places[position])
+            )
             for position, table in self._lookups
         ]
         rest = [tf.cast(part, tf.float32) for part in found]
         if self._scale is not None:
             numbers = inputs["numerical"] * self._scale + self._offset
             if self._projection is not None:
-                numbers = tf.nn.bias_add(tf.matmul(numbers, self._projection[0]), self._projection[1])
+                numbers = tf.nn.bias_add(
+                    tf.matmul(numbers, self._projection[0]), self._projection[1]
+                )
             rest.append(numbers)
         return ids, segments, tf.concat(rest, axis=1) if rest else None
 
@@ -121,7 +143,11 @@ class FoldedNetwork(tf.Module):
 def _apply(layer: "Sequence[Any]", ids: Any, segments: Any, rest: Any) -> tf.Tensor:
     """`folding.FirstLayer` of a batch, float32 [rows, units]."""
     table, kernel, bias = layer
-    summed = None if table is None else tf.raw_ops.SparseSegmentSum(data=table, indices=ids, segment_ids=segments)
+    summed = (
+        None
+        if table is None
+        else tf.raw_ops.SparseSegmentSum(data=table, indices=ids, segment_ids=segments)
+    )
     if kernel is None:
         return tf.nn.bias_add(summed, bias)
     product = tf.nn.bias_add(tf.matmul(rest, kernel), bias)

@@ -1,11 +1,14 @@
 """Inference folding: what a trained MMoE computes, as constants of fewer and smaller operations.
 
-At inference batch normalisation is an affine map, and goes into the dense layer before it. Embeddings, the projection of numbers, the
-experts' first layer and the gates are one linear map of the ids and numbers, so `E_f @ W1_f` of a feature f is a table that can be computed
-once: `x @ W1 = sum over f of table_f[id_f] + numbers @ W_n`. A feature with more than `TABLE_ROWS` ids keeps its embedding, since its
-table would be many times as large. A task component of an expert is added into the kernel.
+At inference batch normalisation is an affine map, and goes into the dense layer before it.
+Embeddings, the projection of numbers, the experts' first layer and the gates are one linear map of
+the ids and numbers, so `E_f @ W1_f` of a feature f is a table that can be computed once: `x @ W1 =
+sum over f of table_f[id_f] + numbers @ W_n`. A feature with more than `TABLE_ROWS` ids keeps its
+embedding, since its table would be many times as large. A task component of an expert is added into
+the kernel.
 
-All is computed in float64 and kept in float32. Only public parts of the layers are read: tables, kernels, biases and normalisations.
+All is computed in float64 and kept in float32. Only public parts of the layers are read: tables,
+kernels, biases and normalisations.
 """
 
 import dataclasses
@@ -31,11 +34,13 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class FirstLayer:
-    """A linear map of a row's ids and numbers: `y = sum over f of table[offset_f + id_f] + rest @ kernel + bias`.
+    """A linear map of a row's ids and numbers:
+    `y = sum over f of table[offset_f + id_f] + rest @ kernel + bias`.
 
     Attributes:
       table: float32 [rows of all folded features, units].
-      kernel: float32 [rest, units]; the rest is what stands in `Folded` under `lookups` and after them the numbers.
+      kernel: float32 [rest, units]; the rest is what stands in `Folded` under `lookups` and after
+        them the numbers.
       bias: float32 [units].
     """
 
@@ -83,11 +88,15 @@ class Folded:
 
 
 def can_fold(network: tf.Module) -> bool:
-    """Whether `fold` knows what this network computes: an MMoE itself, not one that was derived from it."""
+    """Whether `fold` knows what this network computes: an MMoE itself,
+    not one that was derived from it.
+    """
     return type(network) is mmoe.MMoE
 
 
-def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: int = TABLE_ROWS) -> Folded:
+def fold(
+    network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: int = TABLE_ROWS
+) -> Folded:
     """Folds a trained network.
 
     Args:
@@ -97,7 +106,11 @@ def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: in
     """
     tables = [_array(layer.table) for layer in network.embeddings]
     places = network.schema.id_places
-    folded = tuple(f for f, table in enumerate(tables) if len(table) <= table_rows and network.schema.categorical[f].values == 1)
+    folded = tuple(
+        f
+        for f, table in enumerate(tables)
+        if len(table) <= table_rows and network.schema.categorical[f].values == 1
+    )
     kept = tuple(position for position in range(len(tables)) if position not in folded)
     columns = np.cumsum([0] + [table.shape[1] for table in tables])
     sizes = [len(tables[position]) for position in folded]
@@ -105,7 +118,9 @@ def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: in
 
     def first(kernel: np.ndarray, bias: np.ndarray) -> FirstLayer:
         """What an input layer with a kernel [features' width, units] becomes."""
-        parts = [kernel[columns[position] : columns[position + 1]] for position in range(len(tables))]
+        parts = [
+            kernel[columns[position] : columns[position + 1]] for position in range(len(tables))
+        ]
         rest = [parts[position] for position in kept]
         if numbers is not None:
             own = kernel[columns[-1] :]
@@ -134,7 +149,10 @@ def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: in
         scale=scale,
         offset=offset,
         projection=projection,
-        experts=tuple(tuple(_expert(expert, task, first) for expert in network.experts) for task in range(variants)),
+        experts=tuple(
+            tuple(_expert(expert, task, first) for expert in network.experts)
+            for task in range(variants)
+        ),
         gates=first(
             np.concatenate([_array(dense.kernel) for dense in gates], axis=1),
             np.concatenate([_array(dense.bias) for dense in gates]),
@@ -145,7 +163,9 @@ def fold(network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: in
 
 
 def template_kernel(dense: Any, task: int) -> np.ndarray:
-    """The kernel of a template dense layer for one task, float64 [inputs, units]: see `pfrec.models.mmoe.template`."""
+    """The kernel of a template dense layer for one task, float64 [inputs, units]:
+    see `pfrec.models.mmoe.template`.
+    """
     shared = _array(dense.kernel)
     if dense.composition == "none":
         return shared
@@ -182,7 +202,9 @@ def _tower(tower: Any) -> "tuple[Dense, ...]":
     return (*hidden, _dense(_array(tower.logit.kernel), _array(tower.logit.bias)))
 
 
-def _normalised(kernel: np.ndarray, bias: np.ndarray, norms: Sequence[Any], number: int) -> "tuple[np.ndarray, np.ndarray]":
+def _normalised(
+    kernel: np.ndarray, bias: np.ndarray, norms: Sequence[Any], number: int
+) -> "tuple[np.ndarray, np.ndarray]":
     """A dense layer with the normalisation after it, where there is one."""
     if not norms:
         return kernel, bias
@@ -190,12 +212,17 @@ def _normalised(kernel: np.ndarray, bias: np.ndarray, norms: Sequence[Any], numb
     return kernel * scale, bias * scale + offset
 
 
-def _numbers(layer: Any) -> "tuple[Optional[np.ndarray], Optional[np.ndarray], Optional[Dense], Any]":
-    """Scale, offset, a projection that stays, and the projection's kernel and bias in float64 (None without numbers)."""
+def _numbers(
+    layer: Any,
+) -> "tuple[Optional[np.ndarray], Optional[np.ndarray], Optional[Dense], Any]":
+    """Scale, offset, a projection that stays,
+    and the projection's kernel and bias in float64 (None without numbers).
+    """
     if layer is None:
         return None, None, None, None
-    # In float32, step by step as Keras does it: where a column's mean is far larger than its deviation, the rounding of these two
-    # constants shows in the trained model's own answers, which are what the export has to give.
+    # In float32, step by step as Keras does it: where a column's mean is far larger than its
+    # deviation, the rounding of these two constants shows in the trained model's own answers, which
+    # are what the export has to give.
     norm = layer.normalise
     scale = tf.math.rsqrt(norm.moving_variance + norm.epsilon)
     if norm.scale:

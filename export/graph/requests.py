@@ -1,8 +1,9 @@
 """Requests: the raw inputs of an exported model, and the reference encoding of them.
 
-A request is a dict with one array [rows] per feature: int64 for identity encoding, an object array of bytes for hash and vocabulary
-encoding, float32 for a numerical feature. Where a feature's rows hold lists it is [rows, values], filled up with -1 or empty text. A request
-to a router also has the scenario of each row, as bytes.
+A request is a dict with one array [rows] per feature: int64 for identity encoding, an object array
+of bytes for hash and vocabulary encoding, float32 for a numerical feature. Where a feature's rows
+hold lists it is [rows, values], filled up with -1 or empty text. A request to a router also has the
+scenario of each row, as bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +21,9 @@ Request = dict[str, np.ndarray]
 def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
     """The request that stands for encoded rows.
 
-    A vocabulary id becomes its word, an identity id itself, a normalised number its raw value. A hash cannot be undone, so a hashed
-    feature gets the decimal text of its id: a plausible value, whose own id `reference_ids` tells.
+    A vocabulary id becomes its word, an identity id itself, a normalised number its raw value. A
+    hash cannot be undone, so a hashed feature gets the decimal text of its id: a plausible value,
+    whose own id `reference_ids` tells.
     """
     request: Request = {}
     for feature, place in zip(schema.categorical, schema.id_places):
@@ -33,37 +35,57 @@ def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
         else:
             words = [word.encode() for word in feature.vocabulary]
             unknown = _unknown_word(feature)
-            values = _each(ids, lambda v, words=words, unknown=unknown: words[v] if v < len(words) else unknown)  # type: ignore[misc]
+            values = _each(
+                ids,
+                lambda v, words=words, unknown=unknown: (  # type: ignore[misc]
+                    words[v] if v < len(words) else unknown
+                ),
+            )
         request[feature.name] = values[:, 0] if feature.values == 1 else values
     for i, column in enumerate(schema.numerical):
-        request[column.name] = (given.numerical[:, i] * np.float64(column.scale) + column.shift).astype(np.float32)
+        request[column.name] = (
+            given.numerical[:, i] * np.float64(column.scale) + column.shift
+        ).astype(np.float32)
     return request
 
 
 def random(served: interface.Interface, count: int, seed: int) -> Request:
-    """Rows with scenarios and ids drawn evenly from all known ones and numbers from a standard normal distribution."""
+    """Rows with scenarios and ids drawn evenly from all known ones and numbers from a standard
+    normal distribution.
+    """
     generator = np.random.default_rng(seed)
     schema = served.schema
-    ids = [generator.integers(0, feature.cardinality, (count, feature.values)) for feature in schema.categorical]
+    ids = [
+        generator.integers(0, feature.cardinality, (count, feature.values))
+        for feature in schema.categorical
+    ]
     for feature, own in zip(schema.categorical, ids):
         if feature.values > 1:
-            own[np.arange(feature.values) >= generator.integers(0, feature.values + 1, (count, 1))] = schema_lib.NO_VALUE
+            own[
+                np.arange(feature.values) >= generator.integers(0, feature.values + 1, (count, 1))
+            ] = schema_lib.NO_VALUE
     request = from_rows(
         row_block.Rows(
-            categorical=np.concatenate([np.zeros((count, 0), np.int32), *ids], axis=1).astype(np.int32),
+            categorical=np.concatenate([np.zeros((count, 0), np.int32), *ids], axis=1).astype(
+                np.int32
+            ),
             numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
             labels=np.zeros((count, len(schema.tasks)), np.uint8),
         ),
         schema,
     )
-    return _with_scenarios(request, served, generator.integers(0, max(1, len(served.scenarios)), count))
+    return _with_scenarios(
+        request, served, generator.integers(0, max(1, len(served.scenarios)), count)
+    )
 
 
-def mixed(served: interface.Interface, real: Mapping[str, np.ndarray], count: int, seed: int) -> Request:
+def mixed(
+    served: interface.Interface, real: Mapping[str, np.ndarray], count: int, seed: int
+) -> Request:
     """Rows with random scenarios and ids, and each number from any of some real rows.
 
-    Numbers from a normal distribution would be many deviations away in a column that is rarely other than 0: there a trained model's
-    own rounding is as large as what an export is held to.
+    Numbers from a normal distribution would be many deviations away in a column that is rarely
+    other than 0: there a trained model's own rounding is as large as what an export is held to.
     """
     generator = np.random.default_rng(seed)
     request = random(served, count, seed)
@@ -73,17 +95,26 @@ def mixed(served: interface.Interface, real: Mapping[str, np.ndarray], count: in
 
 
 def hostile(served: interface.Interface) -> Request:
-    """Rows that no training data held: ids just out of range and at the ends of int64, words not in any vocabulary, NaN and infinities."""
+    """Rows that no training data held: ids just out of range and at the ends of int64, words not in
+    any vocabulary, NaN and infinities.
+    """
     limits = np.iinfo(np.int64)
     request: Request = {}
     for feature in served.schema.categorical:
         if feature.encoding == "identity":
             # 2**32 would become id 0 where a graph cut it to 32 bits before the range check.
-            values = np.array([feature.cardinality, feature.cardinality + 1, -1, limits.max, limits.min, 2**32], np.int64)
+            values = np.array(
+                [feature.cardinality, feature.cardinality + 1, -1, limits.max, limits.min, 2**32],
+                np.int64,
+            )
         else:
-            values = texts([_unknown_word(feature), b"", b"\x00", "\u65b0".encode(), b"\xff\xfe", b" " * 300])
+            values = texts(
+                [_unknown_word(feature), b"", b"\x00", "\u65b0".encode(), b"\xff\xfe", b" " * 300]
+            )
         # A list has more values than count, too.
-        request[feature.name] = values if feature.values == 1 else np.stack([values] * (feature.values + 1), axis=1)
+        request[feature.name] = (
+            values if feature.values == 1 else np.stack([values] * (feature.values + 1), axis=1)
+        )
     for column in served.schema.numerical:
         request[column.name] = np.array([np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0], np.float32)
     return _with_scenarios(request, served, np.arange(6) % max(1, len(served.scenarios)))
@@ -121,7 +152,9 @@ def examples(request: Mapping[str, np.ndarray]) -> np.ndarray:
         example = tf.train.Example()
         for name, values in request.items():
             feature = example.features.feature[name]
-            own = (values[row : row + 1] if values.ndim == 1 else values[row][~_filler(values[row])]).tolist()
+            own = (
+                values[row : row + 1] if values.ndim == 1 else values[row][~_filler(values[row])]
+            ).tolist()
             if values.dtype == object:
                 feature.bytes_list.value.extend(own)
             elif values.dtype == np.int64:
@@ -133,7 +166,9 @@ def examples(request: Mapping[str, np.ndarray]) -> np.ndarray:
     return texts(serialized)
 
 
-def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) -> "tuple[np.ndarray, np.ndarray]":
+def reference_ids(
+    request: Mapping[str, np.ndarray], schema: schema_lib.Schema
+) -> "tuple[np.ndarray, np.ndarray]":
     """Encodes a request outside any exported graph: the reference that an export is held against.
 
     Returns:
@@ -150,10 +185,17 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
             found = np.where(known, values, feature.cardinality)
         elif feature.encoding == "hash":
             with tf.device("/CPU:0"):
-                found = tf.strings.to_hash_bucket_fast(tf.constant(values, tf.string), feature.cardinality).numpy()
+                found = tf.strings.to_hash_bucket_fast(
+                    tf.constant(values, tf.string), feature.cardinality
+                ).numpy()
         else:
-            places = {word.encode(): number for number, word in reversed(list(enumerate(feature.vocabulary)))}
-            found = np.array([[places.get(value, feature.cardinality) for value in row] for row in values]).reshape(values.shape)
+            places = {
+                word.encode(): number
+                for number, word in reversed(list(enumerate(feature.vocabulary)))
+            }
+            found = np.array(
+                [[places.get(value, feature.cardinality) for value in row] for row in values]
+            ).reshape(values.shape)
         if feature.values > 1:
             found = np.where(_filler(values), schema_lib.NO_VALUE, found)
         ids[:, place.start : place.start + values.shape[1]] = found
@@ -166,8 +208,12 @@ def reference_ids(request: Mapping[str, np.ndarray], schema: schema_lib.Schema) 
 
 
 def _each(ids: np.ndarray, text: Callable[[int], bytes]) -> np.ndarray:
-    """The texts of ids as an object array of their shape; empty where a list has no further value."""
-    return texts([b"" if v == schema_lib.NO_VALUE else text(v) for v in ids.ravel().tolist()]).reshape(ids.shape)
+    """The texts of ids as an object array of their shape;
+    empty where a list has no further value.
+    """
+    return texts(
+        [b"" if v == schema_lib.NO_VALUE else text(v) for v in ids.ravel().tolist()]
+    ).reshape(ids.shape)
 
 
 def _first_values(lists: np.ndarray, count: int) -> np.ndarray:
@@ -202,7 +248,10 @@ def _with_scenarios(request: Request, served: interface.Interface, places: np.nd
     """The request, for a router with the scenario at each place among its scenarios."""
     if not served.scenarios:
         return request
-    return {interface.SCENARIO: texts([served.scenarios[place].encode() for place in places]), **request}
+    return {
+        interface.SCENARIO: texts([served.scenarios[place].encode() for place in places]),
+        **request,
+    }
 
 
 def _unknown_word(feature: schema_lib.Categorical) -> bytes:

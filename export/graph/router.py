@@ -13,8 +13,9 @@ _UNKNOWN = "unknown scenario: a row's scenario must be one that the model knows;
 class RoutedNetwork:
     """Networks of several scenarios behind one.
 
-    Each row is computed by its own scenario's network alone. A scenario that is not among them is an error of the whole request, never
-    a default: the answer of another scenario's model would look as good as any.
+    Each row is computed by its own scenario's network alone. A scenario that is not among them is
+    an error of the whole request, never a default: the answer of another scenario's model would
+    look as good as any.
 
     Args:
       networks: per scenario, maps features to `{task: logits [rows]}`.
@@ -35,15 +36,21 @@ class RoutedNetwork:
     @property
     def variables(self) -> "tuple[tf.Variable, ...]":
         """The variables of all networks, in order."""
-        return tuple(variable for network in self._networks.values() for variable in network.variables)
+        return tuple(
+            variable for network in self._networks.values() for variable in network.variables
+        )
 
-    def __call__(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> "dict[str, tf.Tensor]":
+    def __call__(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> "dict[str, tf.Tensor]":
         if training:
             raise ValueError("a router cannot be trained")
         names = tf.constant(list(self._networks))
         found = inputs[interface.SCENARIO]
         same = tf.equal(found[:, tf.newaxis], names)
-        known = tf.debugging.Assert(tf.reduce_all(tf.reduce_any(same, axis=1)), [_UNKNOWN, names, found], summarize=20)
+        known = tf.debugging.Assert(
+            tf.reduce_all(tf.reduce_any(same, axis=1)), [_UNKNOWN, names, found], summarize=20
+        )
         with tf.control_dependencies([known]):
             number = tf.argmax(tf.cast(same, tf.int32), axis=1, output_type=tf.int32)
         places = tf.dynamic_partition(tf.range(tf.size(found)), number, len(self._networks))
@@ -51,4 +58,7 @@ class RoutedNetwork:
         for network, own in zip(self._networks.values(), places):
             features = {name: tf.gather(inputs[name], own) for name in ("categorical", "numerical")}
             answers.append(network(features, training=False))
-        return {task: tf.dynamic_stitch(places, [tf.reshape(a[task], [-1]) for a in answers]) for task in answers[0]}
+        return {
+            task: tf.dynamic_stitch(places, [tf.reshape(a[task], [-1]) for a in answers])
+            for task in answers[0]
+        }

@@ -1,4 +1,5 @@
-"""The files that a server of the exported models is started with, for the official image of TensorFlow Serving.
+"""The files that a server of the exported models is started with,
+for the official image of TensorFlow Serving.
 
 They are written where they are absent, and a file that a user changed is kept.
 """
@@ -15,7 +16,8 @@ COMPOSE_FILE = "docker-compose.yaml"
 KUBERNETES_FILE = "kubernetes.yaml"
 
 _BATCHING = """\
-# Requests that arrive within a millisecond are answered together, up to 512 rows. A request of more rows is refused: send it in parts.
+# Requests that arrive within a millisecond are answered together, up to 512 rows. A request of more
+# rows is refused: send it in parts.
 max_batch_size { value: 512 }
 batch_timeout_micros { value: 1000 }
 max_enqueued_batches { value: 200 }
@@ -66,10 +68,14 @@ services:
 
 
 def kubernetes(base_path: str, model: str) -> str:
-    """A Deployment and a Service; the serving directory is on a claimed volume. `model` is one that the probes ask for."""
+    """A Deployment and a Service; the serving directory is on a claimed volume.
+
+    `model` is one that the probes ask for.
+    """
     flags = "\n".join(f"            - {flag}" for flag in arguments(base_path))
     return f"""\
-# The serving directory is on the volume of the claim pfrec-serving, which only the exporting side writes: kubectl apply -f kubernetes.yaml
+# The serving directory is on the volume of the claim pfrec-serving, which only the exporting
+# side writes: kubectl apply -f kubernetes.yaml
 apiVersion: apps/v1
 kind: Deployment
 metadata:

@@ -1,7 +1,8 @@
 """models.config: which models a server serves, and which version of each.
 
-A server reads it at its start and, with `--model_config_file_poll_wait_seconds`, again and again. It is replaced by rename and written
-when all versions are in place. A rollback is a `specific` version policy; without one a server serves the highest version.
+A server reads it at its start and, with `--model_config_file_poll_wait_seconds`, again and again.
+It is replaced by rename and written when all versions are in place. A rollback is a `specific`
+version policy; without one a server serves the highest version.
 """
 
 import pathlib
@@ -29,17 +30,23 @@ def read(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
         try:
             text_format.Parse(path.read_text(encoding="utf-8"), config)
         except (OSError, ValueError, text_format.ParseError) as error:
-            raise errors.PfrecError(f"{path}: cannot be read ({error}); mend or remove it") from error
+            raise errors.PfrecError(
+                f"{path}: cannot be read ({error}); mend or remove it"
+            ) from error
         if config.HasField("custom_model_config"):
-            raise errors.PfrecError(f"{path}: has a custom_model_config, not a list of models; move it elsewhere")
+            raise errors.PfrecError(
+                f"{path}: has a custom_model_config, not a list of models; move it elsewhere"
+            )
     return config
 
 
 def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
-    """Writes models.config, which lists every model of the serving directory; call it when all versions are in place.
+    """Writes models.config, which lists every model of the serving directory;
+    call it when all versions are in place.
 
-    A model that is listed already keeps its settings, such as a version policy, but for its path. There are no version labels: a label on
-    a version that is not yet loaded stops a server at its start.
+    A model that is listed already keeps its settings, such as a version policy, but for its path.
+    There are no version labels: a label on a version that is not yet loaded stops a server at its
+    start.
 
     Args:
       serving: the directory.
@@ -64,12 +71,16 @@ def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
 
 
 def pinned(serving: pathlib.Path) -> "dict[str, list[int]]":
-    """The versions that models.config names, by model; a model that is served at its highest version is not in it.
+    """The versions that models.config names, by model;
+    a model that is served at its highest version is not in it.
 
     Raises:
       PfrecError: where the file cannot be understood.
     """
-    found = {entry.name: sorted(entry.model_version_policy.specific.versions) for entry in read(serving).model_config_list.config}
+    found = {
+        entry.name: sorted(entry.model_version_policy.specific.versions)
+        for entry in read(serving).model_config_list.config
+    }
     return {name: list(versions) for name, versions in found.items() if versions}
 
 
@@ -84,9 +95,13 @@ def roll_back(serving: pathlib.Path, version: Optional[int] = None) -> "dict[str
       The version of each model.
 
     Raises:
-      PfrecError: where a model does not have the version, or none before the one it serves; nothing is changed then.
+      PfrecError: where a model does not have the version, or none before the one it serves; nothing
+        is changed then.
     """
-    return _pin(serving, {name: _before(serving, name) if version is None else version for name in _listed(serving)})
+    return _pin(
+        serving,
+        {name: _before(serving, name) if version is None else version for name in _listed(serving)},
+    )
 
 
 def roll_forward(serving: pathlib.Path) -> "dict[str, int]":
@@ -111,7 +126,8 @@ def _pin(serving: pathlib.Path, wanted: Mapping[str, int]) -> "dict[str, int]":
             have = publish.versions(serving / entry.name)
             if wanted[entry.name] not in have:
                 raise errors.PfrecError(
-                    f"{serving / entry.name}: has no version {wanted[entry.name]}; it has {', '.join(map(str, have))}, choose one as --version"
+                    f"{serving / entry.name}: has no version {wanted[entry.name]}; it has "
+                    f"{', '.join(map(str, have))}, choose one as --version"
                 )
             del entry.model_version_policy.specific.versions[:]
             entry.model_version_policy.specific.versions.append(wanted[entry.name])
@@ -124,7 +140,10 @@ def _before(serving: pathlib.Path, name: str) -> int:
     served = max(pinned(serving).get(name, have))
     older = [version for version in have if version < served]
     if not older:
-        raise errors.PfrecError(f"{serving / name}: has no version before {served}, which is served now; export one first")
+        raise errors.PfrecError(
+            f"{serving / name}: has no version before {served}, which is served now; export "
+            "one first"
+        )
     return older[-1]
 
 
@@ -133,10 +152,15 @@ def _listed(serving: pathlib.Path) -> "list[str]":
     names = set(publish.models(serving))
     found = [entry.name for entry in read(serving).model_config_list.config if entry.name in names]
     if not found:
-        raise errors.PfrecError(f"{serving / FILE}: lists no model of this directory; name what pfrec-export wrote as --output")
+        raise errors.PfrecError(
+            f"{serving / FILE}: lists no model of this directory; name what pfrec-export wrote "
+            "as --output"
+        )
     return found
 
 
-def _write(serving: pathlib.Path, config: model_server_config_pb2.ModelServerConfig) -> pathlib.Path:
+def _write(
+    serving: pathlib.Path, config: model_server_config_pb2.ModelServerConfig
+) -> pathlib.Path:
     files.write_bytes(serving / FILE, text_format.MessageToString(config).encode())
     return serving / FILE

@@ -1,7 +1,8 @@
-"""Publishing: a version of a model appears whole, by rename, or not at all, and is never overwritten.
+"""Publishing: a version of a model appears whole, by rename, or not at all,
+and is never overwritten.
 
-A model server takes a directory whose name is a whole number for a version and ignores all others, so a version is built in a directory
-`.tmp-*` beside it. Copying in place is seen half-written.
+A model server takes a directory whose name is a whole number for a version and ignores all others,
+so a version is built in a directory `.tmp-*` beside it. Copying in place is seen half-written.
 """
 
 import os
@@ -15,7 +16,8 @@ from typing import Optional
 
 from pfrec import errors, files
 
-# What a publication that was killed left behind is removed by a later one, once no living one can still be at it.
+# What a publication that was killed left behind is removed by a later one, once no living one can
+# still be at it.
 _STALE_SECONDS = 24 * 3600.0
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -24,23 +26,34 @@ def versions(model_directory: pathlib.Path) -> "list[int]":
     """The versions that a model directory holds, ascending."""
     if not model_directory.is_dir():
         return []
-    return sorted(int(path.name) for path in model_directory.iterdir() if path.is_dir() and re.fullmatch(r"[0-9]+", path.name))
+    return sorted(
+        int(path.name)
+        for path in model_directory.iterdir()
+        if path.is_dir() and re.fullmatch(r"[0-9]+", path.name)
+    )
 
 
 def next_version(*model_directories: pathlib.Path) -> int:
     """One more than the highest version of any of these models, or 1."""
-    return 1 + max((version for directory in model_directories for version in versions(directory)), default=0)
+    return 1 + max(
+        (version for directory in model_directories for version in versions(directory)), default=0
+    )
 
 
 def models(serving: pathlib.Path) -> "list[str]":
     """Names of the models of which a serving directory holds a version, in order."""
     if not serving.is_dir():
         return []
-    return sorted(path.name for path in serving.iterdir() if _MODEL_NAME.fullmatch(path.name) and versions(path))
+    return sorted(
+        path.name
+        for path in serving.iterdir()
+        if _MODEL_NAME.fullmatch(path.name) and versions(path)
+    )
 
 
 class Publication:
-    """Versions that are built first and published together; what was not published is removed at the end.
+    """Versions that are built first and published together;
+    what was not published is removed at the end.
 
         with Publication(serving) as publication:
             directory = publication.stage("NL", None)
@@ -81,7 +94,8 @@ class Publication:
         """
         if not _MODEL_NAME.fullmatch(model):
             raise errors.PfrecError(
-                f"model name {model!r}: use letters, digits, and _ . - only; change --model_prefix or the scenario"
+                f"model name {model!r}: use letters, digits, and _ . - only; change --model_prefix "
+                "or the scenario"
             )
         directory = self._serving / model
         target = directory / str(next_version(directory) if version is None else version)
@@ -114,12 +128,14 @@ class Publication:
         for target, temporary in list(self._staged.items()):
             _require_absent(target)
             try:
-                # Onto a version that another process published after the look above this fails: a rename replaces no full directory.
+                # Onto a version that another process published after the look above this fails: a
+                # rename replaces no full directory.
                 os.rename(temporary, target)
             except OSError as error:
                 done = ", ".join(map(str, published)) or "none"
                 raise errors.PfrecError(
-                    f"{target}: cannot be published ({error.strerror}); published before it: {done}; mend this and export again"
+                    f"{target}: cannot be published ({error.strerror}); published before it: "
+                    f"{done}; mend this and export again"
                 ) from error
             del self._staged[target]
             files.sync(target.parent)
@@ -146,7 +162,9 @@ def retire(model_directory: pathlib.Path, keep: int, pinned: Collection[int] = (
     old = [version for version in versions(model_directory)[:-keep] if version not in pinned]
     for version in old:
         with files.readable_errors(model_directory / str(version)):
-            temporary = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=model_directory))
+            temporary = pathlib.Path(
+                tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=model_directory)
+            )
             os.rename(model_directory / str(version), temporary / "retired")
             shutil.rmtree(temporary)
     return old
@@ -154,7 +172,10 @@ def retire(model_directory: pathlib.Path, keep: int, pinned: Collection[int] = (
 
 def _require_absent(target: pathlib.Path) -> None:
     if target.exists() or target.is_symlink():
-        raise errors.PfrecError(f"{target}: this version is there already and is never overwritten; choose another --version")
+        raise errors.PfrecError(
+            f"{target}: this version is there already and is never overwritten; choose another "
+            "--version"
+        )
 
 
 def _remove_stale(directory: pathlib.Path) -> None:
@@ -164,6 +185,8 @@ def _remove_stale(directory: pathlib.Path) -> None:
 
 
 def _open_to_server(directory: pathlib.Path) -> None:
-    """Lets the server, which is another user, read everything: mkdtemp and a strict umask would not."""
+    """Lets the server, which is another user, read everything:
+    mkdtemp and a strict umask would not.
+    """
     for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)

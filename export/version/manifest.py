@@ -1,7 +1,7 @@
 """The manifest of a version: the SHA-256 of each of its files, and what the model is.
 
-TensorFlow's fingerprint.pb covers the graph alone, and not even that after a tool changed it. The manifest holds no times, so equal
-exports give equal manifests, and a checksum of its own content.
+TensorFlow's fingerprint.pb covers the graph alone, and not even that after a tool changed it. The
+manifest holds no times, so equal exports give equal manifests, and a checksum of its own content.
 """
 
 import dataclasses
@@ -39,7 +39,8 @@ def describe(
       variables: shape of each variable, by name in the checkpoint.
       run: `id` and `round` of the training.
       made: how the export was made, such as whether it is folded.
-      expected: what the trained model answers to the largest warm-up request of `serving_default`, by task.
+      expected: what the trained model answers to the largest warm-up request of `serving_default`,
+        by task.
     """
     return {
         "expected": dict(expected),
@@ -49,7 +50,9 @@ def describe(
         "scenario": scenario,
         "scenarios": list(served.scenarios),
         "schema": served.schema.to_json(),
-        "signatures": {name: dataclasses.asdict(value) for name, value in served.signatures().items()},
+        "signatures": {
+            name: dataclasses.asdict(value) for name, value in served.signatures().items()
+        },
         "variables": dict(variables),
     }
 
@@ -66,7 +69,9 @@ def write(directory: pathlib.Path, described: Mapping[str, Any]) -> None:
     """
     value = {
         **described,
-        "files": {name: files.sha256(directory / name) for name in file_names(directory) if name != FILE},
+        "files": {
+            name: files.sha256(directory / name) for name in file_names(directory) if name != FILE
+        },
         "format_version": FORMAT_VERSION,
         "pfrec_version": pfrec.__version__,
     }
@@ -80,7 +85,9 @@ def served_by(value: Mapping[str, Any], *, place: str) -> interface.Interface:
     Raises:
       PfrecError: where its schema is of another version.
     """
-    return interface.Interface(schema_lib.Schema.from_json(value["schema"], place=place), tuple(value["scenarios"]))
+    return interface.Interface(
+        schema_lib.Schema.from_json(value["schema"], place=place), tuple(value["scenarios"])
+    )
 
 
 def read(directory: pathlib.Path) -> "dict[str, Any]":
@@ -96,19 +103,29 @@ def read(directory: pathlib.Path) -> "dict[str, Any]":
     # The version first: another version may compute the checksum in another way.
     version = value.get("format_version")
     if version != FORMAT_VERSION:
-        raise errors.PfrecError(f"{path}: format version {version}, this pfrec reads {FORMAT_VERSION}; {_REMEDY}")
-    if value.get("sha256") != _own_sha256(value) or path.read_text(encoding="utf-8") != files.json_text(value):
-        raise errors.PfrecError(f"{path}: damaged (its content does not have the checksum it states); {_REMEDY}")
+        raise errors.PfrecError(
+            f"{path}: format version {version}, this pfrec reads {FORMAT_VERSION}; {_REMEDY}"
+        )
+    if value.get("sha256") != _own_sha256(value) or path.read_text(
+        encoding="utf-8"
+    ) != files.json_text(value):
+        raise errors.PfrecError(
+            f"{path}: damaged (its content does not have the checksum it states); {_REMEDY}"
+        )
     return value
 
 
 def file_names(directory: pathlib.Path) -> "list[str]":
     """Paths of all files below a directory, relative to it, with slashes, in order."""
-    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    return sorted(
+        path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()
+    )
 
 
 def differences(directory: pathlib.Path, value: Mapping[str, Any]) -> "list[str]":
-    """What differs between a manifest and the files of its version, in words; empty where nothing does."""
+    """What differs between a manifest and the files of its version, in words;
+    empty where nothing does.
+    """
     present, listed = set(file_names(directory)) - {FILE}, value["files"]
     found = [f"{name} is missing" for name in sorted(set(listed) - present)]
     found += [f"{name} is not in the manifest" for name in sorted(present - set(listed))]

@@ -1,4 +1,6 @@
-"""The model card of a version: what it is, what it takes and gives, and how good it was, for a person."""
+"""The model card of a version: what it is, what it takes and gives, and how good it was,
+for a person.
+"""
 
 import pathlib
 from collections.abc import Mapping
@@ -17,7 +19,9 @@ def write(
     served: interface.Interface,
     metrics: "Mapping[str, Mapping[str, Mapping[str, Any]]]",
 ) -> None:
-    """Writes the card into a version's directory. It holds no times, so that equal exports have equal cards.
+    """Writes the card into a version's directory.
+
+    It holds no times, so that equal exports have equal cards.
 
     Args:
       directory: of the version.
@@ -32,20 +36,30 @@ def write(
 
 
 def text(
-    described: Mapping[str, Any], served: interface.Interface, metrics: "Mapping[str, Mapping[str, Mapping[str, Any]]]"
+    described: Mapping[str, Any],
+    served: interface.Interface,
+    metrics: "Mapping[str, Mapping[str, Mapping[str, Any]]]",
 ) -> str:
     """The card as Markdown."""
-    whose = f"scenario `{described['scenario']}`" if described["scenario"] else f"scenarios {', '.join(served.scenarios)}"
+    whose = (
+        f"scenario `{described['scenario']}`"
+        if described["scenario"]
+        else f"scenarios {', '.join(served.scenarios)}"
+    )
     made = described["made"]
     lines = [
         f"# {described['model']}",
         "",
-        f"Ranks candidates of {whose}: one probability per task. Trained federatedly by pfrec, run `{described['run']['id']}`, "
+        f"Ranks candidates of {whose}: one probability per task. Trained federatedly by pfrec, run "
+        f"`{described['run']['id']}`, "
         f"round {described['run']['round']}.",
         "",
-        f"- {'Folded for inference' if made['folded'] else 'Not folded'}; embeddings are {made['embedding_dtype']}.",
-        "- An id out of range, and a word outside a vocabulary, counts as unknown. A number that is NaN or infinite becomes its default.",
-        "- The warm-up requests in this directory hold features of real rows, without labels: share the directory as you would those.",
+        f"- {'Folded for inference' if made['folded'] else 'Not folded'}; embeddings are "
+        f"{made['embedding_dtype']}.",
+        "- An id out of range, and a word outside a vocabulary, counts as unknown. A number that "
+        "is NaN or infinite becomes its default.",
+        "- The warm-up requests in this directory hold features of real rows, without labels: "
+        "share the directory as you would those.",
         "",
         "## Inputs",
         "",
@@ -53,19 +67,34 @@ def text(
         "| --- | --- | --- |",
     ]
     if served.scenarios:
-        lines.append(f"| {interface.SCENARIO} | string | {', '.join(served.scenarios)}; any other is an error |")
+        lines.append(
+            f"| {interface.SCENARIO} | string | {', '.join(served.scenarios)}; any other is "
+            "an error |"
+        )
     lines += [
-        f"| {f.name} | {'int64' if f.encoding == 'identity' else 'string'} | {_values(f)} |" for f in served.schema.categorical
+        f"| {f.name} | {'int64' if f.encoding == 'identity' else 'string'} | {_values(f)} |"
+        for f in served.schema.categorical
     ]
     lines += [f"| {c.name} | float32 | default {c.default:g} |" for c in served.schema.numerical]
     lines += ["", "## Outputs", "", "| task | label | given |", "| --- | --- | --- |"]
-    lines += [f"| {task.name} | {task.column} | {task.given or 'all rows'} |" for task in served.schema.tasks]
+    lines += [
+        f"| {task.name} | {task.column} | {task.given or 'all rows'} |"
+        for task in served.schema.tasks
+    ]
     if metrics:
-        lines += ["", "## Test rows of training", "", f"| scenario | task | {' | '.join(_COLUMNS)} |"]
+        lines += [
+            "",
+            "## Test rows of training",
+            "",
+            f"| scenario | task | {' | '.join(_COLUMNS)} |",
+        ]
         lines.append("| --- " * (2 + len(_COLUMNS)) + "|")
         for scenario, tasks in sorted(metrics.items()):
             for task, cell in sorted(tasks.items()):
-                lines.append(f"| {scenario} | {task} | {' | '.join(_number(cell.get(name)) for name in _COLUMNS)} |")
+                lines.append(
+                    f"| {scenario} | {task} | "
+                    f"{' | '.join(_number(cell.get(name)) for name in _COLUMNS)} |"
+                )
     return "\n".join(lines) + "\n"
 
 

@@ -19,44 +19,73 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def define_flags() -> None:
-    """Declares the command's flags. In a function, so that commands with flags of the same name can be imported together."""
+    """Declares the command's flags.
+
+    In a function, so that commands with flags of the same name can be imported together.
+    """
     flags.DEFINE_string(
         "format",
         None,
-        "Format of the raw data: ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, parquet or tenrec.",
+        "Format of the raw data: ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, "
+        "parquet or tenrec.",
         required=True,
     )
     flags.DEFINE_string("input", None, "The raw file or folder.", required=True)
     flags.DEFINE_string(
         "output",
         None,
-        "The dataset directory to write; must not exist or be empty. With --infer_schema, the TOML file.",
+        "The dataset directory to write; must not exist or be empty. With --infer_schema, the "
+        "TOML file.",
         required=True,
     )
     flags.DEFINE_string("schema", None, "TOML schema of the columns (csv and parquet only).")
-    flags.DEFINE_bool("infer_schema", False, "Write a first TOML schema of csv or parquet files to --output, for a person to edit.")
+    flags.DEFINE_bool(
+        "infer_schema",
+        False,
+        "Write a first TOML schema of csv or parquet files to --output, for a person to edit.",
+    )
     flags.DEFINE_integer(
-        "split_seed", 0, "Seed of the hash that splits rows into train, valid and test, and of the sampling of users."
+        "split_seed",
+        0,
+        "Seed of the hash that splits rows into train, valid and test, and of the sampling "
+        "of users.",
     )
     flags.DEFINE_enum(
         "missing_numerical",
         "reject",
         ["reject", "impute"],
-        "What to do with an empty, NaN or infinite number: take the row for a bad one, or put the column's default there.",
+        "What to do with an empty, NaN or infinite number: take the row for a bad one, or put the "
+        "column's default there.",
     )
     flags.DEFINE_enum(
         "on_bad_row",
         "stop",
         ["stop", "skip", "quarantine"],
-        "What to do with a row that does not fit: stop with an error, leave it out and count it, or also keep it in quarantine.jsonl.",
+        "What to do with a row that does not fit: stop with an error, leave it out and count it, "
+        "or also keep it in quarantine.jsonl.",
     )
-    flags.DEFINE_bool("resume", False, "Go on with the conversion into --output that was killed or interrupted.")
+    flags.DEFINE_bool(
+        "resume", False, "Go on with the conversion into --output that was killed or interrupted."
+    )
     flags.DEFINE_float(
-        "sample_users", 1.0, "Part of users whose rows are kept, chosen by --split_seed (tenrec, kuairand).", 0.0, 1.0
+        "sample_users",
+        1.0,
+        "Part of users whose rows are kept, chosen by --split_seed (tenrec, kuairand).",
+        0.0,
+        1.0,
     )
-    flags.DEFINE_list("scenarios", [], "Scenarios to keep; empty for the format's own choice (tenrec, kuairand).")
-    flags.DEFINE_list("tasks", [], "Tasks to keep; empty for the format's own choice (tenrec, kuairand).")
-    flags.DEFINE_integer("min_count", None, "Ids rarer than this among training rows share one id (ali_ccp).", lower_bound=1)
+    flags.DEFINE_list(
+        "scenarios", [], "Scenarios to keep; empty for the format's own choice (tenrec, kuairand)."
+    )
+    flags.DEFINE_list(
+        "tasks", [], "Tasks to keep; empty for the format's own choice (tenrec, kuairand)."
+    )
+    flags.DEFINE_integer(
+        "min_count",
+        None,
+        "Ids rarer than this among training rows share one id (ali_ccp).",
+        lower_bound=1,
+    )
 
 
 def convert(
@@ -94,7 +123,8 @@ def convert(
       Notes for the user, a line each.
 
     Raises:
-      PfrecError: where the input does not fit or the output cannot be written; nothing is left behind then.
+      PfrecError: where the input does not fit or the output cannot be written; nothing is left
+        behind then.
     """
     from pfrec.data import converters
     from pfrec.data.conversion import run as conversion
@@ -111,7 +141,12 @@ def convert(
         tasks=tuple(tasks),
         min_count=min_count,
     )
-    chosen = {"sample_users": sample_users, "scenarios": list(scenarios), "tasks": list(tasks), "min_count": min_count}
+    chosen = {
+        "sample_users": sample_users,
+        "scenarios": list(scenarios),
+        "tasks": list(tasks),
+        "min_count": min_count,
+    }
     defaults = {"sample_users": 1.0, "scenarios": [], "tasks": [], "min_count": None}
     options = conversion.Options(
         split_seed=split_seed,
@@ -122,7 +157,9 @@ def convert(
     )
 
     def open_source(scratch: pathlib.Path) -> source.Source:
-        return converters.open_source(source_format, input_path, dataclasses.replace(settings, scratch=scratch))
+        return converters.open_source(
+            source_format, input_path, dataclasses.replace(settings, scratch=scratch)
+        )
 
     with _Progress() as progress:
         return conversion.run(open_source, source_format, output, options, progress.add)
@@ -139,10 +176,20 @@ def table(path: pathlib.Path) -> str:
     for scenario in data.scenarios:
         for split in splits.SPLITS:
             counts = data.counts[scenario][split]
-            lines.append([scenario, split, f"{counts.rows:,}", *(f"{counts.rate(task):.4f}" for task in tasks)])
+            lines.append(
+                [
+                    scenario,
+                    split,
+                    f"{counts.rows:,}",
+                    *(f"{counts.rate(task):.4f}" for task in tasks),
+                ]
+            )
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
-        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))
+        )
         for line in lines
     )
 
@@ -156,13 +203,17 @@ class _Progress:
         self._rows = 0
         self._next_line: Optional[float] = None
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm.tqdm(unit=" rows", unit_scale=True, desc="converting", disable=not self._terminal)
+        self._bar = tqdm.tqdm(
+            unit=" rows", unit_scale=True, desc="converting", disable=not self._terminal
+        )
         return self
 
     def add(self, rows: int) -> None:
         self._rows += rows
         self._bar.update(rows)
-        if self._next_line is None:  # counted from the first rows on: imports and opening the files take their time too
+        if (
+            self._next_line is None
+        ):  # counted from the first rows on: imports and opening the files take their time too
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
         if not self._terminal and time.monotonic() >= self._next_line:
             print(f"converting: {self._rows:,} rows", file=sys.stderr, flush=True)
@@ -184,9 +235,14 @@ def _main(argv: "list[str]") -> None:
 
         text = schema_inference.infer(values.format, input_path, schema_path)
         if output.exists():
-            raise errors.PfrecError(f"{output}: exists; choose another --output for the schema, or remove it")
+            raise errors.PfrecError(
+                f"{output}: exists; choose another --output for the schema, or remove it"
+            )
         files.write_bytes(output, text.encode())
-        print(f"wrote {output}: a first guess; read its comments and edit it, then pass it as --schema")
+        print(
+            f"wrote {output}: a first guess; read its comments and edit it, then pass it "
+            "as --schema"
+        )
         return
     notes = convert(
         values.format,

@@ -9,7 +9,9 @@ from pfrec import command
 
 def main() -> None:
     """Entry point of `pfrec-evaluate`."""
-    flags.DEFINE_string("run", None, "A finished run directory, as pfrec-train wrote it.", required=True)
+    flags.DEFINE_string(
+        "run", None, "A finished run directory, as pfrec-train wrote it.", required=True
+    )
     flags.DEFINE_enum("split", "test", ["train", "valid", "test"], "The rows to evaluate on.")
     command.run(_main)
 
@@ -29,11 +31,15 @@ def _main(argv: list[str]) -> None:
         evaluator = evaluation.Evaluator(run.load_model(scenario), run.schema)
         values = evaluator(tf.constant(run.dataset.shards(scenario, split))).numpy()
         for task, row in zip(run.schema.tasks, values.tolist()):
-            cell = {metric: None if value != value else value for metric, value in zip(metrics.METRICS, row)}
+            cell = {
+                metric: None if value != value else value
+                for metric, value in zip(metrics.METRICS, row)
+            }
             result.setdefault(scenario, {})[task.name] = cell
             auc = "one class" if cell["auc"] is None else f"{cell['auc']:9.4f}"
             print(
-                f"{scenario:<16} {task.name:<12} {int(row[metrics.METRICS.index('rows')]):>8} {auc} {cell['logloss'] or 0.0:9.4f}"
+                f"{scenario:<16} {task.name:<12} {int(row[metrics.METRICS.index('rows')]):>8} "
+                f"{auc} {cell['logloss'] or 0.0:9.4f}"
             )
     path = run.path / "evaluation.json"
     files.write_json(path, {"split": split, "round": run.summary["best_round"], "metrics": result})

@@ -23,16 +23,19 @@ class Categorical:
 
     Attributes:
       name: the column's name, also the name of the served input.
-      cardinality: how many known ids there are; ids are 0 to cardinality - 1. Id `cardinality` means unknown.
+      cardinality: how many known ids there are; ids are 0 to cardinality - 1. Id `cardinality`
+        means unknown.
       policy: whether its embedding table may leave the client: `private` or `shared`.
-      encoding: how a raw value becomes an id. `identity`: the value is the id. `hash`: FarmHash fingerprint of its text modulo
-        cardinality (`tf.strings.to_hash_bucket_fast`). `vocabulary`: its place in `vocabulary`, else unknown. `local_vocabulary`: the
-        same, with a vocabulary that each client makes of its own training rows and keeps; private features only.
-      vocabulary: the known values, for `vocabulary` only; agreed beforehand, so equal in all scenarios. May be shorter than the
-        cardinality: ids without a value are never used.
-      min_count: how often a value must occur among a client's training rows to enter its local vocabulary; rarer ones are unknown.
-      values: how many values a row has. 1: exactly one. N above 1: a list of any length, of which the first N count; its embedding is the
-        mean of theirs, and zero where the list is empty.
+      encoding: how a raw value becomes an id. `identity`: the value is the id. `hash`: FarmHash
+        fingerprint of its text modulo cardinality (`tf.strings.to_hash_bucket_fast`). `vocabulary`:
+        its place in `vocabulary`, else unknown. `local_vocabulary`: the same, with a vocabulary
+        that each client makes of its own training rows and keeps; private features only.
+      vocabulary: the known values, for `vocabulary` only; agreed beforehand, so equal in all
+        scenarios. May be shorter than the cardinality: ids without a value are never used.
+      min_count: how often a value must occur among a client's training rows to enter its local
+        vocabulary; rarer ones are unknown.
+      values: how many values a row has. 1: exactly one. N above 1: a list of any length, of which
+        the first N count; its embedding is the mean of theirs, and zero where the list is empty.
       separator: what stands between the values of a list in text; empty where values is 1.
     """
 
@@ -52,10 +55,12 @@ class Numerical:
 
     Attributes:
       name: the column's name, also the name of the served input.
-      default: replaces a missing raw value where missing values are imputed, in training and in serving. None where the client's own
-        mean does, which only its `client_schema.json` says: in the agreed schema of a normalised column.
-      normalise: what is done to raw values: `none`; `standard`, (value - mean) / standard deviation; `minmax`, (value - smallest) /
-        (largest - smallest). The statistics are those of the client's own training rows, and stay with it.
+      default: replaces a missing raw value where missing values are imputed, in training and in
+        serving. None where the client's own mean does, which only its `client_schema.json` says: in
+        the agreed schema of a normalised column.
+      normalise: what is done to raw values: `none`; `standard`, (value - mean) / standard
+        deviation; `minmax`, (value - smallest) / (largest - smallest). The statistics are those of
+        the client's own training rows, and stay with it.
       shift: what is subtracted from a raw value (client's schema only).
       scale: what the difference is divided by (client's schema only).
     """
@@ -74,7 +79,8 @@ class Task:
     Attributes:
       name: the task's name, also the name of the served output.
       column: the label column.
-      given: a task on whose positive rows alone this one is defined (as conversion given click); None for all rows.
+      given: a task on whose positive rows alone this one is defined (as conversion given click);
+        None for all rows.
     """
 
     name: str
@@ -102,64 +108,99 @@ class Schema:
         if not self.tasks:
             raise errors.PfrecError("schema: no task; name at least one label column")
         if not self.categorical and not self.numerical:
-            raise errors.PfrecError("schema: no feature; name at least one categorical or numerical column")
-        names = [f.name for f in self.categorical] + [f.name for f in self.numerical] + [task.name for task in self.tasks]
+            raise errors.PfrecError(
+                "schema: no feature; name at least one categorical or numerical column"
+            )
+        names = (
+            [f.name for f in self.categorical]
+            + [f.name for f in self.numerical]
+            + [task.name for task in self.tasks]
+        )
         for name in names:
             if names.count(name) > 1:
-                raise errors.PfrecError(f"schema: the name {name!r} stands twice; give every feature and task its own")
+                raise errors.PfrecError(
+                    f"schema: the name {name!r} stands twice; give every feature and task its own"
+                )
         for feature in self.categorical:
             if feature.policy not in POLICIES:
-                raise errors.PfrecError(f"schema: {feature.name}: policy {feature.policy!r} is not one of {', '.join(POLICIES)}")
+                raise errors.PfrecError(
+                    f"schema: {feature.name}: policy {feature.policy!r} is not one of "
+                    f"{', '.join(POLICIES)}"
+                )
             if feature.encoding not in ENCODINGS:
                 raise errors.PfrecError(
-                    f"schema: {feature.name}: encoding {feature.encoding!r} is not one of {', '.join(ENCODINGS)}"
+                    f"schema: {feature.name}: encoding {feature.encoding!r} is not one of "
+                    f"{', '.join(ENCODINGS)}"
                 )
             if feature.cardinality < 1:
-                raise errors.PfrecError(f"schema: {feature.name}: cardinality {feature.cardinality} is below 1")
+                raise errors.PfrecError(
+                    f"schema: {feature.name}: cardinality {feature.cardinality} is below 1"
+                )
             if len(feature.vocabulary) > feature.cardinality:
-                raise errors.PfrecError(f"schema: {feature.name}: cardinality is below the length of its vocabulary")
+                raise errors.PfrecError(
+                    f"schema: {feature.name}: cardinality is below the length of its vocabulary"
+                )
             if feature.values < 1 or (feature.values > 1) != bool(feature.separator):
                 raise errors.PfrecError(
-                    f"schema: {feature.name}: values = {feature.values} and separator = {feature.separator!r}: give 1 and none for a single "
+                    f"schema: {feature.name}: values = {feature.values} and separator = "
+                    f"{feature.separator!r}: give 1 and none for a single "
                     "value, more and a separator for a list"
                 )
             if feature.encoding == "local_vocabulary" and feature.policy != "private":
                 raise errors.PfrecError(
-                    f"schema: {feature.name}: ids of a local vocabulary mean something else at every client, so its table cannot be "
+                    f"schema: {feature.name}: ids of a local vocabulary mean something else at "
+                    "every client, so its table cannot be "
                     'shared; use encoding = "hash" or "vocabulary"'
                 )
         for column in self.numerical:
             if column.normalise not in NORMALISATIONS:
                 raise errors.PfrecError(
-                    f"schema: {column.name}: normalise {column.normalise!r} is not one of {', '.join(NORMALISATIONS)}"
+                    f"schema: {column.name}: normalise {column.normalise!r} is not one of "
+                    f"{', '.join(NORMALISATIONS)}"
                 )
         known = {task.name for task in self.tasks}
         for task in self.tasks:
             if task.given is not None and (task.given not in known or task.given == task.name):
-                raise errors.PfrecError(f"schema: task {task.name}: given = {task.given!r} is not another task")
+                raise errors.PfrecError(
+                    f"schema: task {task.name}: given = {task.given!r} is not another task"
+                )
 
     @property
     def id_columns(self) -> int:
-        """How many ids a row has: one per categorical feature, or as many as a list may have values."""
+        """How many ids a row has: one per categorical feature,
+        or as many as a list may have values.
+        """
         return sum(feature.values for feature in self.categorical)
 
     @property
     def id_places(self) -> tuple[slice, ...]:
         """Where the ids of each categorical feature stand among those of a row."""
         ends = list(itertools.accumulate(feature.values for feature in self.categorical))
-        return tuple(slice(end - feature.values, end) for feature, end in zip(self.categorical, ends))
+        return tuple(
+            slice(end - feature.values, end) for feature, end in zip(self.categorical, ends)
+        )
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row in a row block: int32 ids, float32 numbers, uint8 labels, an int64 group."""
-        return 4 * self.id_columns + 4 * len(self.numerical) + len(self.tasks) + 8 * (self.group is not None)
+        """Bytes of one row in a row block: int32 ids, float32 numbers, uint8 labels,
+        an int64 group.
+        """
+        return (
+            4 * self.id_columns
+            + 4 * len(self.numerical)
+            + len(self.tasks)
+            + 8 * (self.group is not None)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A value for `files.write_json`; `from_json` is its inverse."""
         value = dataclasses.asdict(self)
         value["format_version"] = FORMAT_VERSION
-        # Only where they say something: a reader that does not know them then reads every schema that it can follow.
-        for entry, known in zip([*value["categorical"], *value["numerical"]], [*self.categorical, *self.numerical]):
+        # Only where they say something: a reader that does not know them then reads every schema
+        # that it can follow.
+        for entry, known in zip(
+            [*value["categorical"], *value["numerical"]], [*self.categorical, *self.numerical]
+        ):
             for name in _OPTIONAL:
                 if name in entry and getattr(known, name) == getattr(type(known), name):
                     del entry[name]
@@ -182,17 +223,23 @@ class Schema:
         version = value.get("format_version")
         if version != FORMAT_VERSION:
             raise errors.PfrecError(
-                f"{place}: format version {version}, this pfrec reads {FORMAT_VERSION}; convert the raw data again"
+                f"{place}: format version {version}, this pfrec reads {FORMAT_VERSION}; convert "
+                "the raw data again"
             )
         try:
             return cls(
-                categorical=tuple(Categorical(**{**c, "vocabulary": tuple(c.get("vocabulary", ()))}) for c in value["categorical"]),
+                categorical=tuple(
+                    Categorical(**{**c, "vocabulary": tuple(c.get("vocabulary", ()))})
+                    for c in value["categorical"]
+                ),
                 numerical=tuple(Numerical(**n) for n in value["numerical"]),
                 tasks=tuple(Task(**t) for t in value["tasks"]),
                 group=value["group"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise errors.PfrecError(f"{place}: not a pfrec schema ({error}); convert the raw data again") from error
+            raise errors.PfrecError(
+                f"{place}: not a pfrec schema ({error}); convert the raw data again"
+            ) from error
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "Schema":
@@ -201,4 +248,6 @@ class Schema:
         Raises:
           PfrecError: where the file is missing, damaged or of another version.
         """
-        return cls.from_json(files.read_json(path, remedy="run pfrec-convert to make it"), place=str(path))
+        return cls.from_json(
+            files.read_json(path, remedy="run pfrec-convert to make it"), place=str(path)
+        )

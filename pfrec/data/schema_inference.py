@@ -1,4 +1,6 @@
-"""Writes a first TOML schema of CSV or Parquet files: types, cardinalities, missing rates and warnings, for a person to edit."""
+"""Writes a first TOML schema of CSV or Parquet files: types, cardinalities, missing rates and
+warnings, for a person to edit.
+"""
 
 import json
 import math
@@ -18,7 +20,8 @@ MAX_ROWS = 2_000_000
 TELLING_AUC = 0.95
 
 _LABEL = re.compile(
-    r"(^|_)(label|target|click(ed)?|convert(ed)?|conversion|purchase[ds]?|bought|buy|order(ed)?|like[ds]?|follow(ed)?|share[ds]?|"
+    r"(^|_)(label|target|click(ed)?|convert(ed)?|conversion|purchase[ds]?|bought|buy|"
+    r"order(ed)?|like[ds]?|follow(ed)?|share[ds]?|"
     r"long_view)$"
 )
 _SCENARIO = re.compile(r"^(scenario|site|country|market|domain|tab|channel|region)$")
@@ -31,7 +34,9 @@ _MAX_SCENARIOS = 200
 _Column = column_statistics.ColumnStatistics
 
 
-def infer(source_format: str, path: pathlib.Path, schema_path: Optional[pathlib.Path] = None) -> str:
+def infer(
+    source_format: str, path: pathlib.Path, schema_path: Optional[pathlib.Path] = None
+) -> str:
     """The text of a first schema.
 
     Args:
@@ -43,9 +48,14 @@ def infer(source_format: str, path: pathlib.Path, schema_path: Optional[pathlib.
       PfrecError: where the files cannot be read, have no common columns, or show no label.
     """
     if source_format not in ("csv", "parquet"):
-        raise errors.PfrecError(f"--infer_schema: the {source_format} format has its own schema; it is for csv and parquet")
+        raise errors.PfrecError(
+            f"--infer_schema: the {source_format} format has its own schema; it is for csv "
+            "and parquet"
+        )
     if schema_path is not None:
-        raise errors.PfrecError("--schema does not go with --infer_schema, which writes one; leave it out")
+        raise errors.PfrecError(
+            "--schema does not go with --infer_schema, which writes one; leave it out"
+        )
     endings, what = (csv.ENDINGS, "CSV") if source_format == "csv" else ((".parquet",), "Parquet")
     files = [raw_file.RawFile(file) for file in csv.find(path, endings, what)]
     columns, faulty = _columns(source_format, files)
@@ -55,14 +65,20 @@ def infer(source_format: str, path: pathlib.Path, schema_path: Optional[pathlib.
 
 
 def _columns(source_format: str, files: Sequence[raw_file.RawFile]) -> "tuple[list[_Column], int]":
-    """The columns that all files have, counted over the first rows of each; and how many rows could not be read."""
+    """The columns that all files have, counted over the first rows of each;
+    and how many rows could not be read.
+    """
     names: list[str] = []
     for file in files:
-        here = csv_stream.header(file) if source_format == "csv" else parquet.column_names(file.path)
+        here = (
+            csv_stream.header(file) if source_format == "csv" else parquet.column_names(file.path)
+        )
         names = here if file is files[0] else [name for name in names if name in here]
     names = [name for name in names if name]
     if not names:
-        raise errors.PfrecError(f"{files[0]}: no column that all files have; infer a schema of files of one layout")
+        raise errors.PfrecError(
+            f"{files[0]}: no column that all files have; infer a schema of files of one layout"
+        )
     columns = [_Column(name) for name in names]
     import pyarrow as pa
 
@@ -80,7 +96,8 @@ def _columns(source_format: str, files: Sequence[raw_file.RawFile]) -> "tuple[li
                         column.add(column_text.of(values))
                 except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
                     raise errors.PfrecError(
-                        f"{file}: column {column.name!r} holds {values.type}, which no feature can; write the file without it"
+                        f"{file}: column {column.name!r} holds {values.type}, which no feature "
+                        "can; write the file without it"
                     ) from None
             rows += len(chunk)
             if rows >= MAX_ROWS // len(files):
@@ -90,7 +107,9 @@ def _columns(source_format: str, files: Sequence[raw_file.RawFile]) -> "tuple[li
     return columns, faulty
 
 
-def _read(source_format: str, file: raw_file.RawFile, names: Sequence[str]) -> Iterator[source.RawChunk]:
+def _read(
+    source_format: str, file: raw_file.RawFile, names: Sequence[str]
+) -> Iterator[source.RawChunk]:
     if source_format == "csv":
         return csv_stream.chunks(file, dict.fromkeys(names, csv_stream.TEXT))
     return parquet.batches(file.path, names)
@@ -102,21 +121,32 @@ def _text(columns: "list[_Column]", files: Sequence[raw_file.RawFile], faulty: i
         labels = [column for column in columns if column.binary][-1:]
     if not labels:
         raise errors.PfrecError(
-            f"{files[0]}: no column of 0 and 1 that could be a label; a task needs one: derive it first, then infer the schema"
+            f"{files[0]}: no column of 0 and 1 that could be a label; a task needs one: derive it "
+            "first, then infer the schema"
         )
     scenario = next((column for column in columns if _is_scenario(column)), None)
     group = next(
-        (column for column in columns if _GROUP.search(column.name.lower()) and not column.missing and not column.longest), None
+        (
+            column
+            for column in columns
+            if _GROUP.search(column.name.lower()) and not column.missing and not column.longest
+        ),
+        None,
     )
     lines = [
-        f"# A first guess from {columns[0].rows:,} rows of {len(files)} file(s). Edit it: nothing here knows what a column means."
+        f"# A first guess from {columns[0].rows:,} rows of {len(files)} file(s). Edit it: nothing "
+        "here knows what a column means."
     ]
     if faulty:
         lines.append(f"# WARNING: {faulty:,} rows could not be read; see --on_bad_row.")
     if group is not None:
         lines += ["", f"group = {_quoted(group.name)}  # groups rows for grouped AUC"]
     lines += ["", "[scenario]"]
-    lines.append("# each file is a scenario, named by its stem" if scenario is None else f"column = {_quoted(scenario.name)}")
+    lines.append(
+        "# each file is a scenario, named by its stem"
+        if scenario is None
+        else f"column = {_quoted(scenario.name)}"
+    )
     for column in labels:
         rate = column.counted["1"] / column.present
         lines += ["", "[[task]]", f"name = {_quoted(column.name)}  # rate {rate:.4f}"]
@@ -128,20 +158,35 @@ def _text(columns: "list[_Column]", files: Sequence[raw_file.RawFile], faulty: i
         warnings = _warnings(column, labels)
         body = _feature(column)
         if warnings:
-            lines += ["", *(f"# WARNING: {warning}" for warning in warnings), *(f"# {line}" for line in body)]
+            lines += [
+                "",
+                *(f"# WARNING: {warning}" for warning in warnings),
+                *(f"# {line}" for line in body),
+            ]
         else:
             lines += ["", *body]
             features += 1
     if not features:
-        raise errors.PfrecError(f"{files[0]}: no column that could be a feature; write the schema by hand")
+        raise errors.PfrecError(
+            f"{files[0]}: no column that could be a feature; write the schema by hand"
+        )
     lines += ["", "[split]  # parts of all rows; the rest is train"]
     lines += [f"{name} = {value}" for name, value in toml_schema.DEFAULT_SPLIT.items()]
     return "\n".join(lines) + "\n"
 
 
 def _is_scenario(column: _Column) -> bool:
-    few = not column.longest and 1 < column.distinct <= _MAX_SCENARIOS and not column.missing and not column.capped
-    return bool(few and _SCENARIO.search(column.name.lower()) and all(source.is_scenario_name(word) for word in column.counted))
+    few = (
+        not column.longest
+        and 1 < column.distinct <= _MAX_SCENARIOS
+        and not column.missing
+        and not column.capped
+    )
+    return bool(
+        few
+        and _SCENARIO.search(column.name.lower())
+        and all(source.is_scenario_name(word) for word in column.counted)
+    )
 
 
 def _warnings(column: _Column, labels: "list[_Column]") -> list[str]:
@@ -159,7 +204,10 @@ def _warnings(column: _Column, labels: "list[_Column]") -> list[str]:
     for label in labels:
         auc = column_statistics.telling(column, label)
         if auc >= TELLING_AUC:
-            found.append(f"alone ranks {label.name} with AUC {auc:.3f}: an outcome rather than a feature? left out")
+            found.append(
+                f"alone ranks {label.name} with AUC {auc:.3f}: an outcome rather than a "
+                "feature? left out"
+            )
     return found
 
 
@@ -179,7 +227,11 @@ def _feature(column: _Column) -> list[str]:
         and not (column.whole and column.smallest >= 0 and column.distinct <= _MAX_WORDS)
     ):
         note = f"# {missing}, {column.smallest:g} to {column.largest:g}, {many}"
-        rest = ["default = 0.0  # stands in for missing values under --missing_numerical=impute"] if column.missing else []
+        rest = (
+            ["default = 0.0  # stands in for missing values under --missing_numerical=impute"]
+            if column.missing
+            else []
+        )
         return ["[[numerical]]", f"{name}  {note}", *rest]
     person = _PERSON.search(column.name.lower())
     policy = [] if person else ['policy = "shared"']
@@ -187,7 +239,10 @@ def _feature(column: _Column) -> list[str]:
     head = ["[[categorical]]", f"{name}  # {missing}, {many}", *private]
     if column.longest:
         values = min(max(column.longest, 2), toml_schema.MAX_VALUES)
-        head += [f"values = {values}  # the longest list has {column.longest}", f"separator = {_quoted(separator)}"]
+        head += [
+            f"values = {values}  # the longest list has {column.longest}",
+            f"separator = {_quoted(separator)}",
+        ]
     if (
         column.whole
         and (column.longest or not column.missing)
@@ -197,23 +252,38 @@ def _feature(column: _Column) -> list[str]:
     ):
         return [*head, f"cardinality = {int(column.largest) + 1}", *policy]
     if column.distinct <= _MAX_WORDS and not column.capped:
-        return [*head, f"vocabulary = {json.dumps(sorted(column.counted), ensure_ascii=False)}", *policy]
+        return [
+            *head,
+            f"vocabulary = {json.dumps(sorted(column.counted), ensure_ascii=False)}",
+            *policy,
+        ]
     buckets = 1 << max(4, math.ceil(math.log2(2 * column.distinct)))
-    return [*head, 'encoding = "hash"', f"cardinality = {1 << 20 if column.capped else buckets}", *policy]
+    return [
+        *head,
+        'encoding = "hash"',
+        f"cardinality = {1 << 20 if column.capped else buckets}",
+        *policy,
+    ]
 
 
 def _separator(column: _Column) -> str:
-    """What cuts a column's texts into the values of lists, as far as that is plain: far fewer values than texts. Empty where nothing does.
+    """What cuts a column's texts into the values of lists, as far as that is plain: far fewer
+    values than texts. Empty where nothing does.
 
     Of a column of lists proper it is a mark that no value holds.
     """
     if column.longest:
         marks = ("|", ";", "\t", "\x1f", "\x1e", "\x1d")
-        return next((mark for mark in marks if not any(mark in value for value in column.counted)), " ".join(marks))
+        return next(
+            (mark for mark in marks if not any(mark in value for value in column.counted)),
+            " ".join(marks),
+        )
     if column.numbers or column.capped:
         return ""
     for separator in ("|", ";"):
-        values = {value.strip() for text in column.counted for value in text.split(separator)} - {""}
+        values = {value.strip() for text in column.counted for value in text.split(separator)} - {
+            ""
+        }
         if any(separator in text for text in column.counted) and 2 * len(values) < column.distinct:
             return separator
     return ""

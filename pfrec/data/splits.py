@@ -1,6 +1,7 @@
 """Splits rows into train, valid and test by a seeded hash of the row number.
 
-A row's split depends on its number and the seed alone: not on the size of the chunks a file is read in, nor on the rows around it.
+A row's split depends on its number and the seed alone: not on the size of the chunks a file is read
+in, nor on the rows around it.
 """
 
 from collections.abc import Sequence

@@ -1,20 +1,24 @@
-"""Synthetic data in the processed AliExpress shape, with a known amount of shared, scenario-specific and conflicting signal.
+"""Synthetic data in the processed AliExpress shape, with a known amount of shared,
+scenario-specific and conflicting signal.
 
-A row x has 16 categorical values and 63 numbers (see `_World.draw`). Click and conversion of scenario s are drawn from
+A row x has 16 categorical values and 63 numbers (see `_World.draw`). Click and conversion of
+scenario s are drawn from
 
     u_s(x) = (p_s(x) + q_s(x)) / sqrt(2)
     v_s(x) = (sqrt(1 - conflict) * p_s(x) - sqrt(conflict) * q_s(x) + r_s(x)) / sqrt(2)
     P(click | x) = sigmoid(CLICK_SCALE * u_s(x) + b_s)
     P(conversion | click, x) = sigmoid(CONVERSION_SCALE * v_s(x) + c_s)
 
-so p helps both tasks, q helps clicks and harms conversions, r concerns conversions alone, and u and v have unit variance and the
-correlation (sqrt(1 - conflict) - sqrt(conflict)) / 2. Each of p, q and r is partly the same function in all scenarios:
+so p helps both tasks, q helps clicks and harms conversions, r concerns conversions alone, and u and
+v have unit variance and the correlation (sqrt(1 - conflict) - sqrt(conflict)) / 2. Each of p, q and
+r is partly the same function in all scenarios:
 
     p_s(x) = sqrt(shared) * f_common(x) + sqrt(1 - shared) * f_s(x)
 
-Every f is a random function of its own choice of features with zero mean and unit variance (see `_Function`). The biases b_s
-and c_s give a scenario about 10% clicks and 20% conversions among them, varied a little by scenario, so `ctcvr` has about 2%.
-Scenarios also differ in how features are distributed.
+Every f is a random function of its own choice of features with zero mean and unit variance (see
+`_Function`). The biases b_s and c_s give a scenario about 10% clicks and 20% conversions among
+them, varied a little by scenario, so `ctcvr` has about 2%. Scenarios also differ in how features
+are distributed.
 """
 
 import dataclasses
@@ -45,25 +49,36 @@ _FRACTIONS = (0.875, 0.125, 0.0)
 
 
 def generator(*key: int) -> np.random.Generator:
-    """An independent stream of random numbers per key, the first part of which is the user's seed."""
+    """An independent stream of random numbers per key,
+    the first part of which is the user's seed.
+    """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
 def generate(
-    output: pathlib.Path, *, scenarios: int = 4, rows: int = 40_000, seed: int = 0, shared: float = 0.5, conflict: float = 0.5
+    output: pathlib.Path,
+    *,
+    scenarios: int = 4,
+    rows: int = 40_000,
+    seed: int = 0,
+    shared: float = 0.5,
+    conflict: float = 0.5,
 ) -> pathlib.Path:
     """Writes a synthetic dataset directory. The same arguments give the same bytes.
 
-    Scenarios are `S1` to `SN`. The train and valid rows of S1 are `rows`; sizes fall geometrically to a tenth of that for SN.
-    Every scenario has as many test rows (10,000; at most `rows`, at least 200), so that all are measured alike.
+    Scenarios are `S1` to `SN`. The train and valid rows of S1 are `rows`; sizes fall geometrically
+    to a tenth of that for SN. Every scenario has as many test rows (10,000; at most `rows`, at
+    least 200), so that all are measured alike.
 
     Args:
       output: the dataset directory; must not exist or be empty.
       scenarios: how many.
-      rows: train and valid rows of the largest scenario; at least 500, so that the smallest has some of each.
+      rows: train and valid rows of the largest scenario; at least 500, so that the smallest has
+        some of each.
       seed: of everything random.
       shared: the part of the signal's variance that all scenarios share, 0 to 1.
-      conflict: how much of the signal that conversions have in common with clicks is reversed, 0 to 1.
+      conflict: how much of the signal that conversions have in common with clicks is reversed, 0
+        to 1.
 
     Returns:
       `output`.
@@ -90,7 +105,9 @@ def generate(
                 random = generator(seed, 2, i, part)
                 searches = part << 40  # test has searches of its own
                 for start in range(0, count, _CHUNK):
-                    drawn, _ = scenario.draw(random, min(_CHUNK, count - start), first_search=searches)
+                    drawn, _ = scenario.draw(
+                        random, min(_CHUNK, count - start), first_search=searches
+                    )
                     searches = int(drawn.group[-1]) + 1 if drawn.group is not None else searches
                     if part == 1:
                         dataset_writer.add(name, "test", drawn)
@@ -106,7 +123,8 @@ def _check(scenarios: int, rows: int, seed: int, shared: float, conflict: float)
         raise errors.PfrecError(f"--synthetic_scenarios={scenarios}: must be at least 1")
     if rows < 500:
         raise errors.PfrecError(
-            f"--synthetic_rows={rows}: must be at least 500, so that the smallest scenario has rows to learn from"
+            f"--synthetic_rows={rows}: must be at least 500, so that the smallest scenario has "
+            "rows to learn from"
         )
     if seed < 0:
         raise errors.PfrecError(f"--seed={seed}: must not be negative for synthetic data")
@@ -157,16 +175,26 @@ class _World:
             shift = generator(seed, 0, scenario + 1)
             logits = [values + shift.normal(0, 0.5, len(values)) for values in logits]
             offset = offset + shift.normal(0, 0.3, _NUMERICAL)
-        return cls(tuple(np.cumsum(np.exp(v) / np.exp(v).sum()) for v in logits), loadings, offset, density)
+        return cls(
+            tuple(np.cumsum(np.exp(v) / np.exp(v).sum()) for v in logits), loadings, offset, density
+        )
 
     def draw(self, random: np.random.Generator, rows: int) -> Features:
-        """Categorical values are independent; numbers are `sigmoid(offset + factors @ loadings + noise)`, or zero."""
+        """Categorical values are independent;
+        numbers are `sigmoid(offset + factors @ loadings + noise)`, or zero.
+        """
         categorical = np.empty((rows, len(CARDINALITIES)), np.int32)
         for i, cumulative in enumerate(self.cumulative):
             # The last boundary is left out: rounding may leave it below 1.
             categorical[:, i] = np.searchsorted(cumulative[:-1], random.random(rows), side="right")
-        latent = random.normal(size=(rows, _FACTORS)) @ self.loadings + self.offset + random.normal(0, 0.7, (rows, _NUMERICAL))
-        numerical = np.where(random.random((rows, _NUMERICAL)) < self.density, _sigmoid(latent), 0.0)
+        latent = (
+            random.normal(size=(rows, _FACTORS)) @ self.loadings
+            + self.offset
+            + random.normal(0, 0.7, (rows, _NUMERICAL))
+        )
+        numerical = np.where(
+            random.random((rows, _NUMERICAL)) < self.density, _sigmoid(latent), 0.0
+        )
         return Features(categorical, numerical.astype(np.float32))
 
 
@@ -174,10 +202,12 @@ class _World:
 class _Function:
     """A random function of features with zero mean and unit variance over the common world.
 
-    f(x) = sqrt(0.45) * [sum over 10 columns j of e_j(x_j)] + sqrt(0.2) * [sum over 5 pairs (j, k) of <u_j(x_j), w_k(x_k)>]
+    f(x) = sqrt(0.45) * [sum over 10 columns j of e_j(x_j)] + sqrt(0.2) * [sum over 5 pairs (j, k)
+    of <u_j(x_j), w_k(x_k)>]
          + sqrt(0.35) * [sum over 12 units h of a_h * tanh(B_h . z + b_h)]
 
-    where e, u and w are random vectors per value, z are 16 of the numbers, scaled, and each bracket is standardised.
+    where e, u and w are random vectors per value, z are 16 of the numbers, scaled, and each bracket
+    is standardised.
     """
 
     effects: "tuple[tuple[int, np.ndarray], ...]"
@@ -192,11 +222,21 @@ class _Function:
     @classmethod
     def create(cls, random: np.random.Generator, reference: Features) -> "_Function":
         """Draws a function and standardises it over `reference`."""
-        effects = tuple((int(j), random.normal(size=CARDINALITIES[j])) for j in random.permutation(len(CARDINALITIES))[:10])
+        effects = tuple(
+            (int(j), random.normal(size=CARDINALITIES[j]))
+            for j in random.permutation(len(CARDINALITIES))[:10]
+        )
         pairs = []
         for _ in range(5):
             j, k = (int(column) for column in random.permutation(len(CARDINALITIES))[:2])
-            pairs.append((j, random.normal(size=(CARDINALITIES[j], 2)), k, random.normal(size=(CARDINALITIES[k], 2))))
+            pairs.append(
+                (
+                    j,
+                    random.normal(size=(CARDINALITIES[j], 2)),
+                    k,
+                    random.normal(size=(CARDINALITIES[k], 2)),
+                )
+            )
         raw = cls(
             effects=effects,
             pairs=tuple(pairs),
@@ -216,7 +256,9 @@ class _Function:
         """The three brackets, float64 [3, rows]."""
         x = features.categorical
         effects = sum(effect[x[:, j]] for j, effect in self.effects)
-        pairs = sum((left[x[:, j]] * right[x[:, k]]).sum(axis=1) for j, left, k, right in self.pairs)
+        pairs = sum(
+            (left[x[:, j]] * right[x[:, k]]).sum(axis=1) for j, left, k, right in self.pairs
+        )
         z = 4.0 * (features.numerical[:, self.columns].astype(np.float64) - 0.4)
         smooth = np.tanh(z @ self.hidden + self.bias) @ self.output
         return np.stack([effects, pairs, smooth])
@@ -264,23 +306,29 @@ class Scenario:
         rates = np.array([CLICK_RATE, CONVERSION_RATE]) * np.exp(random.normal(0, 0.15, 2))
         click_bias = _bias(clicks, np.ones(len(clicks)), rates[0])
         return dataclasses.replace(
-            raw, click_bias=click_bias, conversion_bias=_bias(conversions, _sigmoid(clicks + click_bias), rates[1])
+            raw,
+            click_bias=click_bias,
+            conversion_bias=_bias(conversions, _sigmoid(clicks + click_bias), rates[1]),
         )
 
     def _logits(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Scaled u_s and v_s, without biases."""
         p, q, r = (
-            np.sqrt(self.shared) * common(features) + np.sqrt(1 - self.shared) * own(features) for common, own in self.functions
+            np.sqrt(self.shared) * common(features) + np.sqrt(1 - self.shared) * own(features)
+            for common, own in self.functions
         )
         clicks = (p + q) / np.sqrt(2)
         conversions = (np.sqrt(1 - self.conflict) * p - np.sqrt(self.conflict) * q + r) / np.sqrt(2)
         return CLICK_SCALE * clicks, CONVERSION_SCALE * conversions
 
-    def draw(self, random: np.random.Generator, rows: int, *, first_search: int = 0) -> tuple[row_block.Rows, np.ndarray]:
+    def draw(
+        self, random: np.random.Generator, rows: int, *, first_search: int = 0
+    ) -> tuple[row_block.Rows, np.ndarray]:
         """Draws rows, about ten to a search.
 
         Returns:
-          The rows, and the true probabilities of `ctr` and `ctcvr`, float64 [rows, 2]: no model can rank better than by these.
+          The rows, and the true probabilities of `ctr` and `ctcvr`, float64 [rows, 2]: no model can
+          rank better than by these.
         """
         features = self.world.draw(random, rows)
         click_logits, conversion_logits = self._logits(features)
@@ -300,7 +348,9 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _bias(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:
-    """The bias at which `sigmoid(logits + bias)`, averaged with `weights`, is `rate`; by bisection."""
+    """The bias at which `sigmoid(logits + bias)`, averaged with `weights`, is `rate`;
+    by bisection.
+    """
     low, high = -30.0, 30.0
     for _ in range(60):
         middle = (low + high) / 2

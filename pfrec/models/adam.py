@@ -5,26 +5,29 @@ from typing import Any
 
 import tensorflow as tf
 
-# Variables up to this many elements share one pair of moments: the kernel costs more to start than to run on them.
+# Variables up to this many elements share one pair of moments: the kernel costs more to start than
+# to run on them.
 _JOINT_ELEMENTS = 1 << 16
 
 
 class Adam:
     """Adam with TensorFlow's fused kernel.
 
-    Formula (Kingma and Ba, ICLR 2015, in the form of its section 2): `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
-    `w -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`. It equals `tf.keras.optimizers.legacy.Adam` bit for bit on dense
-    gradients; unlike Keras's, its slots exist as soon as it is made, in any graph, so they can be loaded and read as tensors.
+    Formula (Kingma and Ba, ICLR 2015, in the form of its section 2): `m = b1 m + (1 - b1) g`, `v =
+    b2 v + (1 - b2) g^2`, `w -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`. It equals
+    `tf.keras.optimizers.legacy.Adam` bit for bit on dense gradients; unlike Keras's, its slots
+    exist as soon as it is made, in any graph, so they can be loaded and read as tensors.
 
     Args:
       variables: what to train.
       learning_rate: step size, a number or a float32 scalar of the graph.
-      lazy: leaves rows of a large table as they are, moments and all, in steps whose batch did not hold them. That is another algorithm: in
-        Adam such a row's moments decay and it moves on by them. It takes time by the rows of a batch instead of the rows of the table.
+      lazy: leaves rows of a large table as they are, moments and all, in steps whose batch did not
+        hold them. That is another algorithm: in Adam such a row's moments decay and it moves on by
+        them. It takes time by the rows of a batch instead of the rows of the table.
 
     Attributes:
-      slots: m and v of each large variable in turn, then m and v of all small ones one after the other, then the number of steps; all
-        start at zero.
+      slots: m and v of each large variable in turn, then m and v of all small ones one after the
+        other, then the number of steps; all start at zero.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class Adam:
         self._lazy = lazy
         self._variables = list(variables)
         self._settings = (learning_rate, beta_1, beta_2, epsilon)
-        small = [i for i, v in enumerate(self._variables) if v.shape.num_elements() <= _JOINT_ELEMENTS]
+        small = [
+            i for i, v in enumerate(self._variables) if v.shape.num_elements() <= _JOINT_ELEMENTS
+        ]
         self._small = small if len(small) > 1 else []
         self._large = [i for i in range(len(self._variables)) if i not in self._small]
         self._moments = [_moments(self._variables[i].shape) for i in self._large]
@@ -47,7 +52,9 @@ class Adam:
             self._sizes = [self._variables[i].shape.num_elements() for i in self._small]
             self._moments.append(_moments([sum(self._sizes)]))
             # The kernel subtracts the step from this; it holds nothing from step to step.
-            self._step = tf.Variable(tf.zeros([sum(self._sizes)]), trainable=False, name="adam_step")
+            self._step = tf.Variable(
+                tf.zeros([sum(self._sizes)]), trainable=False, name="adam_step"
+            )
         self._steps = tf.Variable(0.0, trainable=False, name="adam_steps", dtype=tf.float32)
 
     @property
@@ -64,10 +71,14 @@ class Adam:
             if self._lazy and isinstance(gradients[i], tf.IndexedSlices):
                 self._apply_rows(self._variables[i], moments, gradients[i], powers)
             else:
-                self._apply_one(self._variables[i], moments, tf.convert_to_tensor(gradients[i]), powers)
+                self._apply_one(
+                    self._variables[i], moments, tf.convert_to_tensor(gradients[i]), powers
+                )
         if self._small:
             self._step.assign(tf.zeros_like(self._step))
-            joint = tf.concat([tf.reshape(tf.convert_to_tensor(gradients[i]), [-1]) for i in self._small], axis=0)
+            joint = tf.concat(
+                [tf.reshape(tf.convert_to_tensor(gradients[i]), [-1]) for i in self._small], axis=0
+            )
             self._apply_one(self._step, self._moments[-1], joint, powers)
             for i, step in zip(self._small, tf.split(self._step, self._sizes)):
                 self._variables[i].assign_add(tf.reshape(step, self._variables[i].shape))
@@ -114,4 +125,6 @@ class Adam:
 
 
 def _moments(shape: "Sequence[int]") -> "tuple[tf.Variable, tf.Variable]":
-    return tuple(tf.Variable(tf.zeros(shape), trainable=False, name=name) for name in ("adam_m", "adam_v"))  # type: ignore[return-value]
+    return tuple(
+        tf.Variable(tf.zeros(shape), trainable=False, name=name) for name in ("adam_m", "adam_v")
+    )  # type: ignore[return-value]

@@ -14,7 +14,8 @@ class ModelConfig:
     Attributes:
       embedding_dim: width of every embedding table.
       embedding_scale: standard deviation of the initial embedding rows.
-      numeric_dim: width of the projection of the numerical features; 0 passes them on as they are, normalised.
+      numeric_dim: width of the projection of the numerical features; 0 passes them on as they are,
+        normalised.
       experts: how many experts.
       expert_units: widths of an expert's layers.
       tower_units: widths of a tower's hidden layers.
@@ -38,15 +39,28 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("embedding_dim", "experts", "rank"):
             if getattr(self, name) < 1:
-                raise errors.PfrecError(f"model: {name} is {getattr(self, name)}; it must be at least 1")
+                raise errors.PfrecError(
+                    f"model: {name} is {getattr(self, name)}; it must be at least 1"
+                )
         if not self.expert_units or min((*self.expert_units, *self.tower_units)) < 1:
-            raise errors.PfrecError("model: expert_units must name at least one width, and all widths must be at least 1")
+            raise errors.PfrecError(
+                "model: expert_units must name at least one width, and all widths must be "
+                "at least 1"
+            )
         if not 0.0 <= self.dropout < 1.0:
-            raise errors.PfrecError(f"model: dropout is {self.dropout}; it must be at least 0 and below 1")
+            raise errors.PfrecError(
+                f"model: dropout is {self.dropout}; it must be at least 0 and below 1"
+            )
         if self.numeric_dim < 0 or self.embedding_scale < 0:
             raise errors.PfrecError("model: numeric_dim and embedding_scale must not be negative")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "ModelConfig":
         """The inverse of `dataclasses.asdict`, also after a trip through JSON."""
-        return cls(**{**value, "expert_units": tuple(value["expert_units"]), "tower_units": tuple(value["tower_units"])})
+        return cls(
+            **{
+                **value,
+                "expert_units": tuple(value["expert_units"]),
+                "tower_units": tuple(value["tower_units"]),
+            }
+        )

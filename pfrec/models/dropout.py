@@ -4,16 +4,17 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-# An odd constant whose multiples are spread over all int64 (the golden ratio's fraction in 64 bits), so that layers' seeds do not meet.
+# An odd constant whose multiples are spread over all int64 (the golden ratio's fraction in 64
+# bits), so that layers' seeds do not meet.
 _SPREAD = 0x9E3779B97F4A7C15
 
 
 def keep_mask(seed: tf.Tensor, index: int, rows: tf.Tensor, width: int, rate: float) -> tf.Tensor:
     """Which values dropout keeps.
 
-    Drawing the random numbers is most of what dropout costs, so a value takes 8 bits instead of a float: it is dropped where its byte lies
-    below a threshold, `floor(256 rate)` or one more, drawn once per mask such that every value is dropped with probability `rate` exactly
-    (to 2^-32).
+    Drawing the random numbers is most of what dropout costs, so a value takes 8 bits instead of a
+    float: it is dropped where its byte lies below a threshold, `floor(256 rate)` or one more, drawn
+    once per mask such that every value is dropped with probability `rate` exactly (to 2^-32).
 
     Args:
       seed: int64 [2], of the batch.
@@ -41,8 +42,9 @@ def keep_mask(seed: tf.Tensor, index: int, rows: tf.Tensor, width: int, rate: fl
 class SeededDropout(tf.keras.layers.Layer):
     """Inverted dropout (Srivastava et al., JMLR 2014) with a stateless mask.
 
-    Keras's own layer holds a generator in a variable: a resumed run would have to restore it, and a client's mask would depend on how
-    often its model was traced. Here the mask depends on the batch's seed and on this layer's index alone.
+    Keras's own layer holds a generator in a variable: a resumed run would have to restore it, and a
+    client's mask would depend on how often its model was traced. Here the mask depends on the
+    batch's seed and on this layer's index alone.
 
     Args:
       rate: the share of values set to zero; the others are divided by 1 - rate.
@@ -58,7 +60,9 @@ class SeededDropout(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.rate, self.index = rate, index
 
-    def call(self, x: tf.Tensor, seed: Optional[tf.Tensor] = None, training: Optional[bool] = None) -> tf.Tensor:
+    def call(
+        self, x: tf.Tensor, seed: Optional[tf.Tensor] = None, training: Optional[bool] = None
+    ) -> tf.Tensor:
         if not self.drops(training):
             return x
         keep = self.keep(seed, tf.size(x) // x.shape[-1], x.shape[-1])
@@ -71,7 +75,9 @@ class SeededDropout(tf.keras.layers.Layer):
     def keep(self, seed: Optional[tf.Tensor], rows: tf.Tensor, width: int) -> tf.Tensor:
         """The mask, bool [rows, width]; see `keep_mask`."""
         if seed is None:
-            raise ValueError(f"{self.name}: dropout {self.rate} needs a seed with each training batch")
+            raise ValueError(
+                f"{self.name}: dropout {self.rate} needs a seed with each training batch"
+            )
         return keep_mask(seed, self.index, rows, width, self.rate)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The network of every algorithm: an MMoE for all federated ones and `pooled_mmoe`, its own for each other pooled one."""
+"""The network of every algorithm: an MMoE for all federated ones and `pooled_mmoe`,
+its own for each other pooled one.
+"""
 
 from collections.abc import Mapping
 
@@ -21,7 +23,9 @@ POOLED: "Mapping[str, type[pooled.PooledModel]]" = {
 }
 
 
-def build(algorithm: str, schema: schema_lib.Schema, config: ModelConfig, seed: int, scenarios: int) -> tf.keras.Model:
+def build(
+    algorithm: str, schema: schema_lib.Schema, config: ModelConfig, seed: int, scenarios: int
+) -> tf.keras.Model:
     """The network of an algorithm with all its variables made.
 
     Args:
@@ -45,4 +49,6 @@ def build(algorithm: str, schema: schema_lib.Schema, config: ModelConfig, seed: 
 
 def for_scenario(network: tf.keras.Model, number: int) -> tf.keras.Model:
     """The network as one scenario sees it: with the inputs of any model."""
-    return pooled.ForScenario(network, number) if isinstance(network, pooled.PooledModel) else network
+    return (
+        pooled.ForScenario(network, number) if isinstance(network, pooled.PooledModel) else network
+    )

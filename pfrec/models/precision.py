@@ -1,7 +1,9 @@
-"""The precision of the large products of a training step; variables, sums, normalisation and the optimizer stay in float32.
+"""The precision of the large products of a training step; variables, sums,
+normalisation and the optimizer stay in float32.
 
-A product in bfloat16 rounds both factors to 8 bits of mantissa, sums in float32 and rounds the result. That is an approximation, so only
-training uses it: evaluation and export compute in float32.
+A product in bfloat16 rounds both factors to 8 bits of mantissa, sums in float32 and rounds the
+result. That is an approximation, so only training uses it: evaluation and export compute in
+float32.
 """
 
 import contextlib
@@ -31,7 +33,9 @@ def products(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def matmul(a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False) -> tf.Tensor:
+def matmul(
+    a: tf.Tensor, b: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False
+) -> tf.Tensor:
     """`tf.matmul` of float32 tensors, in the precision of the context; float32."""
     if _chosen.get() == FLOAT32:
         return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
@@ -47,7 +51,8 @@ def check(name: str) -> None:
     """
     if not available(name):
         raise errors.PfrecError(
-            f"--precision={name}: this processor has no bfloat16 products ({', '.join(sorted(_PROCESSOR_FLAGS))} of /proc/cpuinfo); "
+            f"--precision={name}: this processor has no bfloat16 products "
+            f"({', '.join(sorted(_PROCESSOR_FLAGS))} of /proc/cpuinfo); "
             f"leave it at {FLOAT32}"
         )
 
@@ -58,9 +63,16 @@ def available(name: str) -> bool:
 
 
 def processor_flags() -> "set[str]":
-    """The features of this machine's processor by Linux's names; empty where the system does not tell."""
+    """The features of this machine's processor by Linux's names;
+    empty where the system does not tell.
+    """
     try:
         lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return set()
-    return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.partition(":")[2].split()}
+    return {
+        flag
+        for line in lines
+        if line.lower().startswith(("flags", "features"))
+        for flag in line.partition(":")[2].split()
+    }

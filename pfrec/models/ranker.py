@@ -10,9 +10,11 @@ from pfrec.data.dataset import row_block
 
 
 class MultiTaskRanker(tfrs.Model):
-    """A network with one `tfrs.tasks.Ranking` per task; the same class serves pooled, local and federated training.
+    """A network with one `tfrs.tasks.Ranking` per task; the same class serves pooled,
+    local and federated training.
 
-    Formula: the loss is the sum over tasks of the mean binary cross-entropy over the rows whose label is observed; a task with no
+    Formula: the loss is the sum over tasks of the mean binary cross-entropy over the rows whose
+      label is observed; a task with no
     observed row in a batch adds nothing.
 
     Args:
@@ -24,18 +26,23 @@ class MultiTaskRanker(tfrs.Model):
         super().__init__(**kwargs)
         self.network = network
         self.ranking = {
-            task: tfrs.tasks.Ranking(loss=tf.keras.losses.BinaryCrossentropy(from_logits=True), name=f"ranking_{task}")
+            task: tfrs.tasks.Ranking(
+                loss=tf.keras.losses.BinaryCrossentropy(from_logits=True), name=f"ranking_{task}"
+            )
             for task in tasks
         }
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
         return self.network(inputs, training=training)
 
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The loss of a batch.
 
         Args:
-          inputs: the network's inputs and `labels`, uint8 [rows, tasks], `row_block.UNOBSERVED` where a label is not observed.
+          inputs: the network's inputs and `labels`, uint8 [rows, tasks], `row_block.UNOBSERVED`
+            where a label is not observed.
           training: whether batch statistics and dropout are those of training.
 
         Returns:
@@ -47,9 +54,15 @@ class MultiTaskRanker(tfrs.Model):
             labels = inputs["labels"][:, number]
             observed = tf.cast(tf.not_equal(labels, row_block.UNOBSERVED), tf.float32)
             rows = tf.cast(tf.size(labels), tf.float32)
-            # Keras divides by all rows: the weight makes that a division by the observed ones. (`tf.equal`, not `==`: inside a TFF
-            # computation that is Python identity.)
+            # Keras divides by all rows: the weight makes that a division by the observed ones.
+            # (`tf.equal`, not `==`: inside a TFF computation that is Python identity.)
             weight = observed * rows / tf.maximum(tf.reduce_sum(observed), 1.0)
             target = tf.cast(tf.equal(labels, 1), tf.float32)[:, tf.newaxis]
-            total += ranking(target, logits[task][:, tf.newaxis], sample_weight=weight, training=training, compute_metrics=False)
+            total += ranking(
+                target,
+                logits[task][:, tf.newaxis],
+                sample_weight=weight,
+                training=training,
+                compute_metrics=False,
+            )
         return total

@@ -11,7 +11,8 @@ class Role:
     Attributes:
       kind: `embedding`, `numeric`, `expert`, `expert_task`, `gate` or `tower`.
       group: the variable group, as `expert/0/shared`.
-      member: what tells this group from others of its kind: a feature, an expert's number or a task.
+      member: what tells this group from others of its kind: a feature, an expert's number or a
+        task.
     """
 
     kind: str

@@ -1,6 +1,8 @@
-"""The models of the stand-in server: versions that appear in a serving directory are loaded through TensorFlow's C library.
+"""The models of the stand-in server:
+versions that appear in a serving directory are loaded through TensorFlow's C library.
 
-A stand-in for TensorFlow Serving in tests. It follows what is known of that server's behaviour, and is not that server.
+A stand-in for TensorFlow Serving in tests. It follows what is known of that server's behaviour, and
+is not that server.
 """
 
 import pathlib
@@ -33,7 +35,9 @@ class LoadedModel:
 
     def __init__(self, directory: pathlib.Path) -> None:
         saved = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-        self.signatures = {n: s for n, s in saved.meta_graphs[0].signature_def.items() if not n.startswith("__")}
+        self.signatures = {
+            n: s for n, s in saved.meta_graphs[0].signature_def.items() if not n.startswith("__")
+        }
         self._session = c_library.Session(str(directory))
         self._users, self._free = 0, threading.Condition()
         # The load gate: a server replays these, and refuses the version where one fails.
@@ -43,19 +47,27 @@ class LoadedModel:
     def call(self, name: str, inputs: Mapping[str, np.ndarray]) -> "dict[str, np.ndarray]":
         """Answers as a server: the names and types are checked against the signature first."""
         if name not in self.signatures:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"Serving signature name {name!r} not found")
+            raise Refusal(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Serving signature name {name!r} not found"
+            )
         signature = self.signatures[name]
         if set(inputs) != set(signature.inputs):
             raise Refusal(
-                grpc.StatusCode.INVALID_ARGUMENT, f"inputs {sorted(inputs)} where the signature has {sorted(signature.inputs)}"
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"inputs {sorted(inputs)} where the signature has {sorted(signature.inputs)}",
             )
         for key, values in inputs.items():
             if _dtype(values) != signature.inputs[key].dtype:
-                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"input {key} has another type than the signature says")
+                raise Refusal(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f"input {key} has another type than the signature says",
+                )
         fed = {signature.inputs[key].name: values for key, values in inputs.items()}
         names = list(signature.outputs)
         try:
-            return dict(zip(names, self._session.call(fed, [signature.outputs[key].name for key in names])))
+            return dict(
+                zip(names, self._session.call(fed, [signature.outputs[key].name for key in names]))
+            )
         except c_library.CLibraryError as error:
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
@@ -111,7 +123,11 @@ class Models:
     def _scan(self) -> None:
         for entry in models_config.read(self._serving).model_config_list.config:
             base = pathlib.Path(entry.base_path)
-            present = [int(path.name) for path in base.iterdir() if path.name.isdecimal()] if base.is_dir() else []
+            present = (
+                [int(path.name) for path in base.iterdir() if path.name.isdecimal()]
+                if base.is_dir()
+                else []
+            )
             pinned = list(entry.model_version_policy.specific.versions)
             wanted = [v for v in present if v in pinned] if pinned else sorted(present)[-1:]
             have = self._models.get(entry.name, {})
@@ -136,7 +152,9 @@ class Models:
     def versions(self, name: str) -> "list[int]":
         with self._lock:
             if name not in self._models:
-                raise Refusal(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+                raise Refusal(
+                    grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}"
+                )
             return sorted(self._models[name])
 
     @contextmanager
@@ -146,7 +164,9 @@ class Models:
             versions = self._models.get(name, {})
             number = max(versions, default=None) if version is None else version
             if number not in versions:
-                raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {name} {version}")
+                raise Refusal(
+                    grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {name} {version}"
+                )
             used = versions[number].used()
             model = used.__enter__()
         try:
@@ -156,4 +176,8 @@ class Models:
 
 
 def _dtype(values: np.ndarray) -> Any:
-    return tf.string.as_datatype_enum if values.dtype == object else tf.as_dtype(values.dtype).as_datatype_enum
+    return (
+        tf.string.as_datatype_enum
+        if values.dtype == object
+        else tf.as_dtype(values.dtype).as_datatype_enum
+    )

@@ -1,4 +1,6 @@
-"""A stand-in for TensorFlow Serving: its gRPC and REST protocols over the stand-in's models, on loopback. It is not that server."""
+"""A stand-in for TensorFlow Serving: its gRPC and REST protocols over the stand-in's models, on
+loopback. It is not that server.
+"""
 
 import base64
 import concurrent.futures
@@ -29,10 +31,17 @@ from tests.export import stand_in_models
 from tests.export.stand_in_models import Models, Refusal
 
 _METHOD = "tensorflow/serving/"
-_DTYPES = {tf.int64.as_datatype_enum: np.int64, tf.float32.as_datatype_enum: np.float32, tf.string.as_datatype_enum: object}
+_DTYPES = {
+    tf.int64.as_datatype_enum: np.int64,
+    tf.float32.as_datatype_enum: np.float32,
+    tf.string.as_datatype_enum: object,
+}
 
 
-class Service(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
+class Service(
+    prediction_service_pb2_grpc.PredictionServiceServicer,
+    model_service_pb2_grpc.ModelServiceServicer,
+):
     """Predict, Classify, Regress, GetModelMetadata and GetModelStatus.
 
     Attributes:
@@ -49,7 +58,9 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer, model_servi
             context.abort(grpc.StatusCode.UNAVAILABLE, "told to fail")
         spec = request.model_spec
         try:
-            with self._models.use(spec.name, spec.version.value if spec.HasField("version") else None) as (version, model):
+            with self._models.use(
+                spec.name, spec.version.value if spec.HasField("version") else None
+            ) as (version, model):
                 response = body(model, spec.signature_name or "serving_default")
                 if hasattr(response, "model_spec"):
                     response.model_spec.name, response.model_spec.version.value = spec.name, version
@@ -61,7 +72,9 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer, model_servi
         def body(model: stand_in_models.LoadedModel, name: str) -> Any:
             response = predict_pb2.PredictResponse()
             for key, values in model.call(name, warmup.arrays(request)).items():
-                response.outputs[key].CopyFrom(tf.make_tensor_proto(values, tf.string if values.dtype == object else None))
+                response.outputs[key].CopyFrom(
+                    tf.make_tensor_proto(values, tf.string if values.dtype == object else None)
+                )
             return response
 
         return self._answer(request, context, body)
@@ -101,7 +114,9 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer, model_servi
             context.abort(error.code, str(error))
 
 
-def classified(model: stand_in_models.LoadedModel, name: str, inputs: Mapping[str, np.ndarray]) -> "list[list[tuple[str, float]]]":
+def classified(
+    model: stand_in_models.LoadedModel, name: str, inputs: Mapping[str, np.ndarray]
+) -> "list[list[tuple[str, float]]]":
     """Labels and scores per row."""
     _require_method(model, name, "classify")
     outputs = model.call(name, inputs)
@@ -111,7 +126,9 @@ def classified(model: stand_in_models.LoadedModel, name: str, inputs: Mapping[st
     ]
 
 
-def regressed(model: stand_in_models.LoadedModel, name: str, inputs: Mapping[str, np.ndarray]) -> "list[float]":
+def regressed(
+    model: stand_in_models.LoadedModel, name: str, inputs: Mapping[str, np.ndarray]
+) -> "list[float]":
     """A value per row."""
     _require_method(model, name, "regress")
     return model.call(name, inputs)["outputs"].tolist()
@@ -119,7 +136,9 @@ def regressed(model: stand_in_models.LoadedModel, name: str, inputs: Mapping[str
 
 def _require_method(model: stand_in_models.LoadedModel, name: str, method: str) -> None:
     if name not in model.signatures or model.signatures[name].method_name != _METHOD + method:
-        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"Expected signature {name} with method {method}")
+        raise Refusal(
+            grpc.StatusCode.INVALID_ARGUMENT, f"Expected signature {name} with method {method}"
+        )
 
 
 def _signature_map(model: stand_in_models.LoadedModel) -> get_model_metadata_pb2.SignatureDefMap:
@@ -151,9 +170,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             name, version = _target(path)
             if path[-1] == "metadata":
                 with self.models.use(name, version) as (_, model):
-                    described = json_format.MessageToDict(_signature_map(model), preserving_proto_field_name=True)
+                    described = json_format.MessageToDict(
+                        _signature_map(model), preserving_proto_field_name=True
+                    )
                     return {"model_spec": {"name": name}, "metadata": {"signature_def": described}}
-            return json_format.MessageToDict(_status(self.models, name), preserving_proto_field_name=True)
+            return json_format.MessageToDict(
+                _status(self.models, name), preserving_proto_field_name=True
+            )
 
         self._respond(body)
 
@@ -177,7 +200,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             status, answer = 200, body(path.strip("/").split("/")[2:], verb, content)
         except Refusal as error:
-            status, answer = (404 if error.code == grpc.StatusCode.NOT_FOUND else 400), {"error": str(error)}
+            status, answer = (
+                (404 if error.code == grpc.StatusCode.NOT_FOUND else 400),
+                {"error": str(error)},
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             status, answer = 400, {"error": repr(error)}
         text = json.dumps(answer).encode()
@@ -191,7 +217,9 @@ def _target(path: "list[str]") -> "tuple[str, Optional[int]]":
     return path[0], int(path[2]) if len(path) > 2 and path[1] == "versions" else None
 
 
-def _predicted(model: stand_in_models.LoadedModel, name: str, asked: "dict[str, Any]") -> "dict[str, Any]":
+def _predicted(
+    model: stand_in_models.LoadedModel, name: str, asked: "dict[str, Any]"
+) -> "dict[str, Any]":
     if name not in model.signatures:
         raise ValueError(f"no signature {name}")
     described = model.signatures[name].inputs
@@ -229,7 +257,9 @@ def _tensor(values: Any, dtype: Any) -> np.ndarray:
             if not isinstance(value, fits) or isinstance(value, bool):
                 raise ValueError(f"{value!r} is not of the input's type")
             if dtype is object:
-                value = base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
+                value = (
+                    base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
+                )
             flat.append(value)
             return []
         shapes = [shape(item) for item in value]
@@ -253,7 +283,9 @@ def _example(row: "dict[str, Any]") -> bytes:
             elif isinstance(value, float):
                 feature.float_list.value.append(value)
             else:
-                feature.bytes_list.value.append(base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode())
+                feature.bytes_list.value.append(
+                    base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
+                )
     return example.SerializeToString()
 
 
@@ -265,7 +297,9 @@ class Running:
       models, service: what it serves.
     """
 
-    def __init__(self, grpc_target: str, rest_target: str, models: Models, service: Service) -> None:
+    def __init__(
+        self, grpc_target: str, rest_target: str, models: Models, service: Service
+    ) -> None:
         self.grpc, self.rest, self.models, self.service = grpc_target, rest_target, models, service
 
 

@@ -15,12 +15,24 @@ SCHEMA = schema_lib.Schema(
     categorical=(
         schema_lib.Categorical("101", 5),
         schema_lib.Categorical("city", 11, encoding="hash"),
-        schema_lib.Categorical("device", 3, encoding="vocabulary", vocabulary=("phone", "/tablet/a", "\u7535\u8111")),
+        schema_lib.Categorical(
+            "device", 3, encoding="vocabulary", vocabulary=("phone", "/tablet/a", "\u7535\u8111")
+        ),
         schema_lib.Categorical("visited", 6, values=3, separator="|"),
-        schema_lib.Categorical("tags", 3, encoding="vocabulary", vocabulary=("new", "sale", "gift"), values=2, separator="|"),
+        schema_lib.Categorical(
+            "tags",
+            3,
+            encoding="vocabulary",
+            vocabulary=("new", "sale", "gift"),
+            values=2,
+            separator="|",
+        ),
         schema_lib.Categorical("words", 7, encoding="hash", values=4, separator=" "),
     ),
-    numerical=(schema_lib.Numerical("price", default=0.5), schema_lib.Numerical("age", default=-1.0)),
+    numerical=(
+        schema_lib.Numerical("price", default=0.5),
+        schema_lib.Numerical("age", default=-1.0),
+    ),
     tasks=(schema_lib.Task("click", "clicked"), schema_lib.Task("buy", "bought", given="click")),
 )
 
@@ -36,18 +48,27 @@ class Network(tf.keras.Model):
         self.schema = schema
         self.tables = [
             self.add_weight(
-                f"table_{f.name}", [f.cardinality + 1, 2], initializer=tf.keras.initializers.RandomNormal(seed=seed + i)
+                f"table_{f.name}",
+                [f.cardinality + 1, 2],
+                initializer=tf.keras.initializers.RandomNormal(seed=seed + i),
             )
             for i, f in enumerate(schema.categorical)
         ]
         self.norm = tf.keras.layers.BatchNormalization()
         self.logits = {
-            t.name: tf.keras.layers.Dense(1, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + 10 + i))
+            t.name: tf.keras.layers.Dense(
+                1, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + 10 + i)
+            )
             for i, t in enumerate(schema.tasks)
         }
         self.unread = tf.keras.layers.Dense(4)
         self.unread.build([None, 3])
-        self({"categorical": tf.zeros([1, schema.id_columns], tf.int32), "numerical": tf.zeros([1, len(schema.numerical)])})
+        self(
+            {
+                "categorical": tf.zeros([1, schema.id_columns], tf.int32),
+                "numerical": tf.zeros([1, len(schema.numerical)]),
+            }
+        )
         self.norm.moving_mean.assign(tf.range(float(len(schema.numerical))))
 
     def call(self, inputs: Any, training: Any = None) -> Any:
@@ -66,19 +87,29 @@ def rows(count: int = 12, schema: schema_lib.Schema = SCHEMA) -> row_block.Rows:
     generator = np.random.default_rng(3)
     ids = []
     for f in schema.categorical:
-        own = (np.arange(count)[:, np.newaxis] + np.arange(f.values)) % (f.cardinality + (f.encoding != "hash"))
+        own = (np.arange(count)[:, np.newaxis] + np.arange(f.values)) % (
+            f.cardinality + (f.encoding != "hash")
+        )
         if f.values > 1:
-            own[np.arange(f.values) >= np.arange(count)[:, np.newaxis] % (f.values + 1)] = schema_lib.NO_VALUE
+            own[np.arange(f.values) >= np.arange(count)[:, np.newaxis] % (f.values + 1)] = (
+                schema_lib.NO_VALUE
+            )
         ids.append(own)
     return row_block.Rows(
-        categorical=np.concatenate(ids, axis=1).astype(np.int32) if ids else np.zeros((count, 0), np.int32),
+        categorical=np.concatenate(ids, axis=1).astype(np.int32)
+        if ids
+        else np.zeros((count, 0), np.int32),
         numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
         labels=np.zeros((count, len(schema.tasks)), np.uint8),
     )
 
 
-def model(schema: schema_lib.Schema = SCHEMA, seed: int = 0, scenario: str = "NL") -> trained.TrainedModel:
-    return trained.TrainedModel(scenario, Network(schema, seed), schema, rows(schema=schema), {"id": "abc", "round": 4})
+def model(
+    schema: schema_lib.Schema = SCHEMA, seed: int = 0, scenario: str = "NL"
+) -> trained.TrainedModel:
+    return trained.TrainedModel(
+        scenario, Network(schema, seed), schema, rows(schema=schema), {"id": "abc", "round": 4}
+    )
 
 
 def routed() -> trained.RoutedModels:
@@ -86,7 +117,9 @@ def routed() -> trained.RoutedModels:
     return trained.RoutedModels((model(scenario="NL"), model(seed=1, scenario="ES")))
 
 
-def write_version(directory: pathlib.Path, made: Optional[trained.Exportable] = None, name: str = "NL") -> build.Built:
+def write_version(
+    directory: pathlib.Path, made: Optional[trained.Exportable] = None, name: str = "NL"
+) -> build.Built:
     """Exports the tiny model, or another one, into `directory`."""
     directory.mkdir(parents=True)
     return build.build(made or model(), name, directory)

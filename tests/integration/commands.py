@@ -6,7 +6,14 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = ("--embedding_dim=3", "--experts=2", "--expert_units=4", "--tower_units=3", "--numeric_dim=2", "--batch_size=50")
+SMALL = (
+    "--embedding_dim=3",
+    "--experts=2",
+    "--expert_units=4",
+    "--tower_units=3",
+    "--numeric_dim=2",
+    "--batch_size=50",
+)
 _MODULES = {
     "pfrec-convert": "pfrec.commands.convert",
     "pfrec-evaluate": "pfrec.commands.evaluate",
@@ -34,7 +41,9 @@ def start(command: str, *arguments: object) -> "subprocess.Popen[str]":
 
 
 def run(command: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    """Runs a command to the end of its output, which a process that it left behind would hold open."""
+    """Runs a command to the end of its output,
+    which a process that it left behind would hold open.
+    """
     process = start(command, *arguments)
     try:
         out, err = process.communicate(timeout=300)
@@ -66,7 +75,11 @@ def workers(parent_argument: str) -> "list[int]":
         if entry.name.isdecimal():
             try:
                 line = (entry / "cmdline").read_bytes()
-                opened = [os.readlink(link) for link in (entry / "fd").iterdir()] if b"worker_binary" in line else []
+                opened = (
+                    [os.readlink(link) for link in (entry / "fd").iterdir()]
+                    if b"worker_binary" in line
+                    else []
+                )
             except OSError:
                 continue  # It ended while we looked.
             if any(parent_argument in path for path in opened):
@@ -80,14 +93,19 @@ def network(pid: object) -> str:
 
 
 def holding(path: pathlib.Path) -> "list[str]":
-    """The command lines of all processes but this one that work in a directory, have a file in it open or are named with it."""
+    """The command lines of all processes but this one that work in a directory,
+    have a file in it open or are named with it.
+    """
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            places = [os.readlink(entry / "cwd"), *(os.readlink(link) for link in (entry / "fd").iterdir())]
+            places = [
+                os.readlink(entry / "cwd"),
+                *(os.readlink(link) for link in (entry / "fd").iterdir()),
+            ]
         except OSError:
             continue  # It ended while we looked, or is another user's.
         if str(path) in line or any(place.startswith(str(path)) for place in places):

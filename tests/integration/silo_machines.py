@@ -1,4 +1,6 @@
-"""Silos on one machine: each has an address of its own in 127.0.0.0/8, and its own directory, worker and certificate."""
+"""Silos on one machine: each has an address of its own in 127.0.0.0/8,
+and its own directory, worker and certificate.
+"""
 
 import contextlib
 import dataclasses
@@ -22,12 +24,18 @@ from tff_process.commands import certificates
 HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
 # Where they are not permitted, the workers' own ports are open on this machine during the tests.
 HAS_NAMESPACES = not subprocess.run(
-    [sys.executable, "-c", "from tff_process.runtime import private_network; private_network.enter()"],
+    [
+        sys.executable,
+        "-c",
+        "from tff_process.runtime import private_network; private_network.enter()",
+    ],
     cwd=commands.ROOT,
     stderr=subprocess.DEVNULL,
     check=False,
 ).returncode
-needs_tunnel = pytest.mark.skipif(not HAS_TUNNEL, reason="stunnel or openssl is not installed (Debian: stunnel4, openssl)")
+needs_tunnel = pytest.mark.skipif(
+    not HAS_TUNNEL, reason="stunnel or openssl is not installed (Debian: stunnel4, openssl)"
+)
 
 
 @dataclasses.dataclass
@@ -48,8 +56,14 @@ class Silo:
 
     def children(self, name: str) -> "list[int]":
         """The pids of its worker ("worker_binary") or its end of the tunnel ("stunnel")."""
-        listed = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in listed if name in pathlib.Path(f"/proc/{pid}/cmdline").read_text()]
+        listed = (
+            pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+            .read_text()
+            .split()
+        )
+        return [
+            int(pid) for pid in listed if name in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+        ]
 
     def end(self) -> str:
         """Ends it; what it said."""
@@ -72,15 +86,27 @@ def directories(data: dataset_lib.Dataset, parent: pathlib.Path) -> "dict[str, p
         made[scenario] = parent / f"silo_{scenario}"
         target = made[scenario] / "data"
         shutil.copytree(data.path / scenario, target / scenario)
-        own = {name: entry for name, entry in listing["files"].items() if name.startswith(f"{scenario}/")}
-        value = {**listing, "scenarios": [scenario], "counts": {scenario: listing["counts"][scenario]}, "files": own}
+        own = {
+            name: entry
+            for name, entry in listing["files"].items()
+            if name.startswith(f"{scenario}/")
+        }
+        value = {
+            **listing,
+            "scenarios": [scenario],
+            "counts": {scenario: listing["counts"][scenario]},
+            "files": own,
+        }
         files.write_json(target / "dataset.json", value)
     return made
 
 
 @contextlib.contextmanager
-def running(of: "dict[str, pathlib.Path]", credentials: Optional[pathlib.Path], *arguments: object) -> "Iterator[dict[str, Silo]]":
-    """Silos that serve client directories, by scenario, on 127.0.0.2, 127.0.0.3, ...; all are ended afterwards.
+def running(
+    of: "dict[str, pathlib.Path]", credentials: Optional[pathlib.Path], *arguments: object
+) -> "Iterator[dict[str, Silo]]":
+    """Silos that serve client directories, by scenario, on 127.0.0.2, 127.0.0.3, ...;
+    all are ended afterwards.
 
     Args:
       of: the client directories.
@@ -94,7 +120,14 @@ def running(of: "dict[str, pathlib.Path]", credentials: Optional[pathlib.Path], 
             tls = [f"--tls={credentials / f'silo-{scenario}'}"] if credentials else []
             host = f"127.0.0.{number}"
             own = [] if HAS_NAMESPACES else [f"--firewalled_port={portpicker.pick_unused_port()}"]
-            started_with = (f"--client_dir={directory}", f"--host={host}", f"--port={port}", *tls, *own, *arguments)
+            started_with = (
+                f"--client_dir={directory}",
+                f"--host={host}",
+                f"--port={port}",
+                *tls,
+                *own,
+                *arguments,
+            )
             process = commands.start("pfrec-worker", *started_with)
             silos[scenario] = Silo(directory, f"{host}:{port}", process, started_with)
         for silo in silos.values():

@@ -1,4 +1,5 @@
-"""Runs with faults: each goes on or resumes, and where no client was skipped ends bit for bit where a run without faults ends.
+"""Runs with faults: each goes on or resumes,
+and where no client was skipped ends bit for bit where a run without faults ends.
 
 `PFREC_FAULT_ROUNDS=60 python -m pytest tests/integration/test_faults.py` is the long run.
 """
@@ -59,7 +60,9 @@ def train(dataset, path, fault=lambda: None, at=FAULT, **settings):
         if number == at:
             fault()
 
-    return loop.train(PLAN, dataset, path, resume=True, options=options.Options(**settings), progress=progress)
+    return loop.train(
+        PLAN, dataset, path, resume=True, options=options.Options(**settings), progress=progress
+    )
 
 
 def workers(program="worker_binary"):
@@ -76,13 +79,16 @@ def workers(program="worker_binary"):
 
 
 def ending(path, client=None):
-    """All that a run came to, but for times: bytes of the metrics, the last round's tensors of the server and of every client.
+    """All that a run came to, but for times: bytes of the metrics,
+    the last round's tensors of the server and of every client.
 
     `client` says where a scenario's versions are, in a simulation in the run directory.
     """
     client = client or (lambda scenario: path / "clients" / scenario)
     server, meta = checkpoint.load(path / "server" / f"round_{ROUNDS:05d}")
-    clients = {s: checkpoint.load(client(s) / f"round_{v:05d}")[0] for s, v in meta["versions"].items()}
+    clients = {
+        s: checkpoint.load(client(s) / f"round_{v:05d}")[0] for s, v in meta["versions"].items()
+    }
     return (path / "metrics.csv").read_bytes(), meta, {"server": server, **clients}
 
 
@@ -107,7 +113,9 @@ def expected(eight, tmp_path_factory):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_dies_or_hangs_in_a_round(eight, expected, tmp_path, number, caplog):
-    """SIGSTOP for longer than the deadline: the worker counts as hung, is killed, and its clients resume from their files."""
+    """SIGSTOP for longer than the deadline: the worker counts as hung, is killed,
+    and its clients resume from their files.
+    """
     before = []
 
     def fault():
@@ -133,7 +141,11 @@ def flip(path):
 
 
 def test_a_worker_that_dies_between_the_aggregations_of_a_round(eight, tmp_path, caplog):
-    several, whole, hit = dataclasses.replace(PLAN, aggregations=3, rounds=3), tmp_path / "whole", tmp_path / "hit"
+    several, whole, hit = (
+        dataclasses.replace(PLAN, aggregations=3, rounds=3),
+        tmp_path / "whole",
+        tmp_path / "hit",
+    )
     loop.train(several, eight, whole)
     struck = []
 
@@ -169,7 +181,9 @@ def test_a_flipped_byte_in_a_checkpoint(eight, expected, tmp_path, part, caplog)
 
 
 def test_a_client_that_cannot_write(eight, expected, tmp_path):
-    """The version's path is taken by a file, as unwritable as a full disk; the run stops by name, and goes on when it is mended."""
+    """The version's path is taken by a file, as unwritable as a full disk; the run stops by name,
+    and goes on when it is mended.
+    """
     run = tmp_path / "run"
     blocked = []
 
@@ -195,7 +209,12 @@ def participants(round_number):
 def test_a_client_that_cannot_write_may_miss_the_round(eight, tmp_path):
     run = tmp_path / "run"
     scenario = SCENARIOS[participants(FAULT)[0]]
-    train(eight, run, lambda: (run / "clients" / scenario / f"round_{FAULT + 1:05d}").write_text("x"), on_client_failure="skip")
+    train(
+        eight,
+        run,
+        lambda: (run / "clients" / scenario / f"round_{FAULT + 1:05d}").write_text("x"),
+        on_client_failure="skip",
+    )
     diagnostics = json.loads((run / "diagnostics" / f"round_{FAULT + 1:05d}.json").read_text())
     assert list(diagnostics["skipped"]) == [scenario]
     lines = (run / "metrics.csv").read_text().splitlines()
@@ -209,9 +228,13 @@ def test_a_client_that_returns_nan_is_refused_by_name_and_told(eight, tmp_path):
         train(eight, run, stop)
     meta = files.read_json(run / "server" / f"round_{FAULT:05d}" / "meta.json", remedy="")["meta"]
     number = participants(FAULT)[0]
-    directory = run / "clients" / SCENARIOS[number] / f"round_{meta['versions'][SCENARIOS[number]]:05d}"
+    directory = (
+        run / "clients" / SCENARIOS[number] / f"round_{meta['versions'][SCENARIOS[number]]:05d}"
+    )
     values, _ = checkpoint.load(directory)
-    checkpoint.save(directory, {name: np.full_like(value, np.nan) for name, value in values.items()})
+    checkpoint.save(
+        directory, {name: np.full_like(value, np.nan) for name, value in values.items()}
+    )
     train(eight, run)
     diagnostics = json.loads((run / "diagnostics" / f"round_{FAULT + 1:05d}.json").read_text())
     assert list(diagnostics["refused"]) == [SCENARIOS[number]]
@@ -236,12 +259,15 @@ import pathlib, sys
 from tests.integration import test_faults
 from pfrec.data.dataset import dataset
 def say(number, auc): print(number, flush=True)
-test_faults.loop.train(test_faults.PLAN, dataset.Dataset.open(sys.argv[1]), pathlib.Path(sys.argv[2]), progress=say)
+data, output = dataset.Dataset.open(sys.argv[1]), pathlib.Path(sys.argv[2])
+test_faults.loop.train(test_faults.PLAN, data, output, progress=say)
 """
 
 
 def test_the_driver_is_killed(eight, expected, tmp_path):
-    """SIGKILL in the middle of a round: its worker ends with it, and a resumed run equals one without faults."""
+    """SIGKILL in the middle of a round: its worker ends with it,
+    and a resumed run equals one without faults.
+    """
     root = pathlib.Path(__file__).parents[2]
     run = tmp_path / "run"
     process = subprocess.Popen(

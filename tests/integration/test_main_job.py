@@ -17,7 +17,9 @@ from tests.integration import commands, silo_machines
 def run(dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A finished run of the default algorithm."""
     output = tmp_path_factory.mktemp("runs") / "run"
-    out = commands.succeed("pfrec-train", f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL)
+    out = commands.succeed(
+        "pfrec-train", f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL
+    )
     assert out.rstrip().endswith(f"run: {output}")
     assert "round 3/3: valid AUC" in out
     return output
@@ -28,9 +30,13 @@ def _json(path: pathlib.Path) -> "dict[str, object]":
     return value
 
 
-def test_a_run_directory_holds_what_the_contract_names(run: pathlib.Path, dataset: dataset_lib.Dataset) -> None:
+def test_a_run_directory_holds_what_the_contract_names(
+    run: pathlib.Path, dataset: dataset_lib.Dataset
+) -> None:
     summary = _json(run / "summary.json")
-    assert {"algorithm", "seed", "rounds", "best_round", "mean_auc", "wall_seconds", "test"} <= set(summary)
+    assert {"algorithm", "seed", "rounds", "best_round", "mean_auc", "wall_seconds", "test"} <= set(
+        summary
+    )
     assert summary["algorithm"] == "pf_msmtrec"
     assert sorted(path.name for path in (run / "clients").iterdir()) == sorted(dataset.scenarios)
     with (run / "metrics.csv").open(newline="") as stream:
@@ -51,10 +57,16 @@ def test_evaluating_afresh_gives_the_same_numbers(run: pathlib.Path) -> None:
         for task, cell in tasks.items():
             found = evaluation["metrics"][scenario][task]  # type: ignore[index]
             for metric in ("auc", "logloss", "gauc", "rows", "positives"):
-                assert found[metric] == pytest.approx(cell[metric], abs=1e-6), (scenario, task, metric)
+                assert found[metric] == pytest.approx(cell[metric], abs=1e-6), (
+                    scenario,
+                    task,
+                    metric,
+                )
 
 
-def test_export_and_verify(run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+def test_export_and_verify(
+    run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
     serving = tmp_path / "serving"
     commands.succeed("pfrec-export", f"--run={run}", f"--output={serving}")
     for scenario in dataset.scenarios:
@@ -73,7 +85,9 @@ def test_export_and_verify(run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_
 def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
     run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
 ) -> None:
-    """SIGKILL falls into a round; what the worker was doing is lost with it, and `--resume` comes to the same bytes."""
+    """SIGKILL falls into a round; what the worker was doing is lost with it,
+    and `--resume` comes to the same bytes.
+    """
     output = tmp_path / "run"
     arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL)
     process = commands.start("pfrec-train", *arguments)
@@ -84,9 +98,9 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
         time.sleep(0.005)
     # Nobody else reaches a simulation's worker.
     for pid in commands.workers(str(output)):
-        assert not silo_machines.HAS_NAMESPACES or commands.network(pid) == commands.network(process.pid) != commands.network(
-            "self"
-        )
+        assert not silo_machines.HAS_NAMESPACES or commands.network(pid) == commands.network(
+            process.pid
+        ) != commands.network("self")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     time.sleep(0.5)
@@ -97,12 +111,22 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
     assert (output / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
     first, second = _json(run / "summary.json"), _json(output / "summary.json")
     assert {**first, "wall_seconds": 0} == {**second, "wall_seconds": 0}
-    assert "was begun with another plan" in commands.fail("pfrec-train", *arguments, "--resume", "--learning_rate=0.5")
+    assert "was begun with another plan" in commands.fail(
+        "pfrec-train", *arguments, "--resume", "--learning_rate=0.5"
+    )
 
 
-def test_compare_tunes_all_entries_alike(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+def test_compare_tunes_all_entries_alike(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
     output = tmp_path / "compare"
-    arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=1", "--seeds=2", *commands.SMALL)
+    arguments = (
+        f"--data={dataset.path}",
+        f"--output={output}",
+        "--rounds=1",
+        "--seeds=2",
+        *commands.SMALL,
+    )
     tune = "--tune=learning_rate=0.000001|0.01"
     out = commands.succeed("pfrec-compare", *arguments, "--algorithms=local,pooled_mmoe", tune)
     assert "Each chose its learning_rate among 0.000001, 0.01" in out
@@ -120,9 +144,18 @@ def test_compare_tunes_all_entries_alike(dataset: dataset_lib.Dataset, tmp_path:
         assert message in commands.fail("pfrec-compare", *arguments, f"--algorithms={algorithm}")
 
 
-@pytest.mark.skipif(not silo_machines.HAS_NAMESPACES, reason="this system does not permit network namespaces")
-def test_nobody_else_reaches_the_worker_of_a_comparison(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
-    process = commands.start("pfrec-compare", f"--data={dataset.path}", f"--output={tmp_path / 'out'}", "--algorithms=local")
+@pytest.mark.skipif(
+    not silo_machines.HAS_NAMESPACES, reason="this system does not permit network namespaces"
+)
+def test_nobody_else_reaches_the_worker_of_a_comparison(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    process = commands.start(
+        "pfrec-compare",
+        f"--data={dataset.path}",
+        f"--output={tmp_path / 'out'}",
+        "--algorithms=local",
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("comparing")
@@ -134,10 +167,18 @@ def test_nobody_else_reaches_the_worker_of_a_comparison(dataset: dataset_lib.Dat
 
 def test_compare_resumes_cell_by_cell(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
     output = tmp_path / "compare"
-    arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=2", "--seeds=1", *commands.SMALL)
+    arguments = (
+        f"--data={dataset.path}",
+        f"--output={output}",
+        "--rounds=2",
+        "--seeds=1",
+        *commands.SMALL,
+    )
     commands.succeed("pfrec-compare", *arguments, "--algorithms=local,pooled_mmoe")
     before = (output / "runs" / "local" / "seed_0" / "summary.json").stat().st_mtime_ns
-    out = commands.succeed("pfrec-compare", *arguments, "--algorithms=local,fedavg,pf_msmtrec,pooled_mmoe")
+    out = commands.succeed(
+        "pfrec-compare", *arguments, "--algorithms=local,fedavg,pf_msmtrec,pooled_mmoe"
+    )
     assert (output / "runs" / "local" / "seed_0" / "summary.json").stat().st_mtime_ns == before
     assert out.rstrip().endswith(f"wrote {output / 'results.csv'} and {output / 'results.md'}")
     with (output / "results.csv").open(newline="") as stream:

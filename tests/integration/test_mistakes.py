@@ -1,4 +1,6 @@
-"""What a user can get wrong in training: each ends in one clear line, and nothing is half-written or lost."""
+"""What a user can get wrong in training: each ends in one clear line,
+and nothing is half-written or lost.
+"""
 
 import json
 import pathlib
@@ -18,7 +20,9 @@ def data(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def _train(data: pathlib.Path, output: pathlib.Path, *more: str) -> str:
-    return commands.fail("pfrec-train", f"--data={data}", f"--output={output}", "--rounds=1", *commands.SMALL, *more)
+    return commands.fail(
+        "pfrec-train", f"--data={data}", f"--output={output}", "--rounds=1", *commands.SMALL, *more
+    )
 
 
 def test_a_missing_dataset(tmp_path: pathlib.Path) -> None:
@@ -27,7 +31,9 @@ def test_a_missing_dataset(tmp_path: pathlib.Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_algorithm_names_the_known_ones(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_an_unknown_algorithm_names_the_known_ones(
+    data: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     message = _train(data, tmp_path / "run", "--algorithm=magic")
     assert message == f"--algorithm=magic: unknown; known are {', '.join(sorted(registry.NAMES))}"
     assert not (tmp_path / "run").exists()
@@ -44,7 +50,9 @@ def test_a_run_directory_of_another_version(data: pathlib.Path, tmp_path: pathli
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"format_version": 99}))
     assert "run directory of format version 99" in _train(data, tmp_path / "run", "--resume")
-    assert "run directory of format version 99" in commands.fail("pfrec-evaluate", f"--run={tmp_path / 'run'}")
+    assert "run directory of format version 99" in commands.fail(
+        "pfrec-evaluate", f"--run={tmp_path / 'run'}"
+    )
 
 
 def test_a_flipped_byte_in_a_shard(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -66,16 +74,29 @@ def test_scenarios_whose_schemas_disagree(data: pathlib.Path, tmp_path: pathlib.
     listing["files"]["es/schema.json"]["bytes"] = len(text.encode())
     (data / "dataset.json").write_text(json.dumps(listing))
     message = _train(data, tmp_path / "run")
-    assert "the schemas of scenarios 'es' and 'fr' differ: categorical[0].cardinality is 13 against 12" in message
+    assert (
+        "the schemas of scenarios 'es' and 'fr' differ: categorical[0].cardinality is 13 against 12"
+        in message
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
-    """The data lie in the run directory itself; a second run there is refused, and so is going on with other data."""
-    arguments = ("--data=synthetic", f"--output={tmp_path / 'run'}", "--synthetic_scenarios=2", "--rounds=1", *commands.SMALL)
+    """The data lie in the run directory itself; a second run there is refused,
+    and so is going on with other data.
+    """
+    arguments = (
+        "--data=synthetic",
+        f"--output={tmp_path / 'run'}",
+        "--synthetic_scenarios=2",
+        "--rounds=1",
+        *commands.SMALL,
+    )
     commands.succeed("pfrec-train", *arguments, "--synthetic_rows=600")
     assert (tmp_path / "run" / "data" / "S2" / "schema.json").is_file()
-    assert "not an empty directory" in commands.fail("pfrec-train", *arguments, "--synthetic_rows=600")
+    assert "not an empty directory" in commands.fail(
+        "pfrec-train", *arguments, "--synthetic_rows=600"
+    )
     assert "rows 600, shared 0.5; give the same flags" in commands.fail(
         "pfrec-train", *arguments, "--synthetic_rows=700", "--resume"
     )
@@ -83,12 +104,20 @@ def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
 
 def test_a_comparison_is_of_one_synthetic_world(tmp_path: pathlib.Path) -> None:
     output = tmp_path / "comparison"
-    arguments = ("--data=synthetic", f"--output={output}", "--synthetic_scenarios=2", "--synthetic_rows=600", "--rounds=1")
+    arguments = (
+        "--data=synthetic",
+        f"--output={output}",
+        "--synthetic_scenarios=2",
+        "--synthetic_rows=600",
+        "--rounds=1",
+    )
     arguments += ("--algorithms=local", "--seeds=1", *commands.SMALL)
     commands.succeed("pfrec-compare", *arguments, "--synthetic_seed=3")
     assert json.loads((output / "runs" / "data" / "dataset.json").read_text())["split_seed"] == 3
     told = commands.fail("pfrec-compare", *arguments, "--synthetic_seed=4")
-    assert "synthetic data of seed 3, scenarios 2, rows 600, shared 0.5; give the same flags" in told
+    assert (
+        "synthetic data of seed 3, scenarios 2, rows 600, shared 0.5; give the same flags" in told
+    )
 
 
 def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> None:

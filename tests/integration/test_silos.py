@@ -1,4 +1,6 @@
-"""Training over silos as their users type it: one machine's loopback addresses stand for one machine each."""
+"""Training over silos as their users type it:
+one machine's loopback addresses stand for one machine each.
+"""
 
 import json
 import pathlib
@@ -21,12 +23,16 @@ PLAN = plan.Plan(
     rounds=3,
     batch_size=50,
     participation=0.67,
-    model=ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)),
+    model=ModelConfig(
+        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
+    ),
 )
 
 
 @pytest.fixture(scope="module")
-def simulated(dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def simulated(
+    dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
     """A simulation's run over the same data, with the plan that the arguments describe."""
     output = tmp_path_factory.mktemp("runs") / "simulated"
     loop.train(PLAN, dataset, output)
@@ -37,19 +43,33 @@ def simulated(dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFac
 def trained(
     dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> "tuple[pathlib.Path, dict[str, pathlib.Path]]":
-    """A run over three silos, through tunnels where stunnel is installed, and the silos' directories; all workers are ended."""
+    """A run over three silos, through tunnels where stunnel is installed, and the silos'
+    directories; all workers are ended.
+    """
     parent = tmp_path_factory.mktemp("silos")
     directories = silo_machines.directories(dataset, parent)
-    credentials = silo_machines.made_certificates(parent, dataset.scenarios) if silo_machines.HAS_TUNNEL else None
+    credentials = (
+        silo_machines.made_certificates(parent, dataset.scenarios)
+        if silo_machines.HAS_TUNNEL
+        else None
+    )
     output = parent / "run"
     with silo_machines.running(directories, credentials) as silos:
         tls = [f"--tls={credentials / 'driver'}"] if credentials else []
-        out = commands.succeed("pfrec-train", f"--workers={silo_machines.workers(silos)}", f"--output={output}", *tls, *ARGUMENTS)
+        out = commands.succeed(
+            "pfrec-train",
+            f"--workers={silo_machines.workers(silos)}",
+            f"--output={output}",
+            *tls,
+            *ARGUMENTS,
+        )
         assert "training pf_msmtrec on silos (es, fr, nl) for 3 rounds" in out
         assert not commands.holding(output)
         for silo in silos.values():
             (worker,) = silo.children("worker_binary")
-            assert not silo_machines.HAS_NAMESPACES or commands.network(worker) != commands.network("self")
+            assert not silo_machines.HAS_NAMESPACES or commands.network(worker) != commands.network(
+                "self"
+            )
         addresses = [silo.address for silo in silos.values()]
         for address in addresses:
             assert connects(address)
@@ -97,26 +117,36 @@ def test_the_driver_holds_nothing_of_a_silo_but_what_the_manifest_names(
     run, _ = trained
     assert not (run / "clients").exists()
     private = set(json.loads((run / "privacy_manifest.json").read_text())["never_leaves"])
-    uploads = {item["what"] for item in json.loads((run / "privacy_manifest.json").read_text())["uploads"]}
+    uploads = {
+        item["what"] for item in json.loads((run / "privacy_manifest.json").read_text())["uploads"]
+    }
     server, _ = checkpoint.load(run / "server" / "round_00003")
     assert "embedding/user" in private
     for name in server:
         assert name == "round" or name.split("/", 1)[1] in uploads, name
     assert json.loads((run / "config.json").read_text())["data"] is None
-    with pytest.raises(errors.PfrecError, match="run pfrec-export --client_dir on each silo's machine"):
+    with pytest.raises(
+        errors.PfrecError, match="run pfrec-export --client_dir on each silo's machine"
+    ):
         run_directory.open_run(run)
 
 
 def test_a_silo_exports_its_model_where_it_is(
-    trained: "tuple[pathlib.Path, dict[str, pathlib.Path]]", simulated: pathlib.Path, tmp_path: pathlib.Path
+    trained: "tuple[pathlib.Path, dict[str, pathlib.Path]]",
+    simulated: pathlib.Path,
+    tmp_path: pathlib.Path,
 ) -> None:
     _, directories = trained
-    commands.succeed("pfrec-export", f"--client_dir={directories['es']}", f"--output={tmp_path / 'serving'}")
+    commands.succeed(
+        "pfrec-export", f"--client_dir={directories['es']}", f"--output={tmp_path / 'serving'}"
+    )
     report = json.loads((tmp_path / "serving" / "export_report.json").read_text())
     (model,) = report["models"]
     assert model["scenario"] == "es"
     assert all(check["ok"] for check in model["checks"])
-    assert model["run"]["round"] == json.loads((simulated / "summary.json").read_text())["best_round"]
+    assert (
+        model["run"]["round"] == json.loads((simulated / "summary.json").read_text())["best_round"]
+    )
 
 
 def test_mistakes_end_in_one_line(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
@@ -125,7 +155,9 @@ def test_mistakes_end_in_one_line(dataset: dataset_lib.Dataset, tmp_path: pathli
     assert "--host=0.0.0.0: is not a loopback address" in commands.fail(*worker, "--host=0.0.0.0")
     missing = "certificate" if silo_machines.HAS_TUNNEL else "is not installed; install it"
     assert missing in commands.fail(*worker, f"--tls={tmp_path}")
-    assert "holds the scenarios es, fr, nl; a silo has one" in _fail_with_all_data(dataset, tmp_path)
+    assert "holds the scenarios es, fr, nl; a silo has one" in _fail_with_all_data(
+        dataset, tmp_path
+    )
     shard = next((directories["nl"] / "data" / "nl").glob("train-*"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     assert "damaged" in commands.fail(*worker)
@@ -142,12 +174,16 @@ def _fail_with_all_data(dataset: dataset_lib.Dataset, path: pathlib.Path) -> str
     return commands.fail("pfrec-worker", f"--client_dir={path / 'all'}", "--port=7000")
 
 
-def test_a_killed_worker_command_takes_its_children_along(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:
+def test_a_killed_worker_command_takes_its_children_along(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
     """And a second one for the same directory is refused while the first is there."""
     (one, *_) = silo_machines.directories(dataset, tmp_path).items()
     with silo_machines.running(dict([one]), None) as silos:
         (silo,) = silos.values()
-        assert "another pfrec-worker serves it" in commands.fail("pfrec-worker", f"--client_dir={silo.directory}", "--port=7001")
+        assert "another pfrec-worker serves it" in commands.fail(
+            "pfrec-worker", f"--client_dir={silo.directory}", "--port=7001"
+        )
         (worker,) = silo.children("worker_binary")
         silo.process.send_signal(signal.SIGKILL)
         silo.process.communicate()

@@ -1,4 +1,6 @@
-"""What passes between driver and silo, accounted for to the last byte; what must not pass is looked for in it and not found."""
+"""What passes between driver and silo, accounted for to the last byte;
+what must not pass is looked for in it and not found.
+"""
 
 import collections
 import json
@@ -25,9 +27,12 @@ PLAN = plan.Plan(
     rounds=ROUNDS,
     aggregations=1,
     batch_size=50,
-    model=ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)),
+    model=ModelConfig(
+        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
+    ),
 )
-# Numbers that occur nowhere by chance: eight equal float32 in a row in the data, and each in every private value.
+# Numbers that occur nowhere by chance: eight equal float32 in a row in the data, and each in every
+# private value.
 PLANTED_IN_DATA = np.float32(-7654.321)
 PLANTED_IN_STATE = np.float32(0.7654321)
 
@@ -42,13 +47,19 @@ def data(schema, tmp_path_factory):
                 rows = random_rows(schema, 200, 10 * number + offset)
                 numerical = rows.numerical.copy()
                 numerical[:8] = PLANTED_IN_DATA
-                target.add(scenario, split, row_block.Rows(rows.categorical, numerical, rows.labels, rows.group))
+                target.add(
+                    scenario,
+                    split,
+                    row_block.Rows(rows.categorical, numerical, rows.labels, rows.group),
+                )
     return dataset_lib.Dataset.open(path)
 
 
 @pytest.fixture(scope="module")
 def captured(data, tmp_path_factory):
-    """The traffic of nl's silo over a run that is resumed after its first round with a private state full of a planted number."""
+    """The traffic of nl's silo over a run that is resumed after its first round with a private
+    state full of a planted number.
+    """
     parent = tmp_path_factory.mktemp("silos")
     run = parent / "run"
     with (
@@ -86,20 +97,39 @@ def test_the_frames_make_up_all_bytes(captured):
     passed, traffic, _, _ = captured
     for outward, name in ((True, "out"), (False, "in")):
         assert (
-            sum(traffic.bytes_by_frame[name].values()) == sum(len(data) for (_, way), data in passed.items() if way == outward) > 0
+            sum(traffic.bytes_by_frame[name].values())
+            == sum(len(data) for (_, way), data in passed.items() if way == outward)
+            > 0
         )
     assert set(traffic.headers) <= {
-        *(":authority", ":method", ":path", ":scheme", ":status", "accept-encoding", "content-type", "grpc-accept-encoding"),
+        *(
+            ":authority",
+            ":method",
+            ":path",
+            ":scheme",
+            ":status",
+            "accept-encoding",
+            "content-type",
+            "grpc-accept-encoding",
+        ),
         *("grpc-status", "grpc-timeout", "te", "user-agent"),
     }
     assert traffic.headers["grpc-status"] == {"0"}
 
 
-def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_file_became(captured):
-    """Every answer that holds a value, by the names in it; every other holds the number of a value alone."""
+def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_file_became(
+    captured,
+):
+    """Every answer that holds a value, by the names in it;
+    every other holds the number of a value alone.
+    """
     _, traffic, manifest, _ = captured
     uploads = {item["what"]: item for item in manifest["uploads"]}
-    values = [item["what"] for item in manifest["uploads"] if item["what"] not in ("examples", "loss", "serves", "metrics")]
+    values = [
+        item["what"]
+        for item in manifest["uploads"]
+        if item["what"] not in ("examples", "loss", "serves", "metrics")
+    ]
     found = collections.Counter()
     for call in traffic.calls:
         if call.method != "Compute":
@@ -107,10 +137,15 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
             continue
         arrays = list(wire_capture.leaves(call.response.value))
         sizes = [wire_capture.payload_bytes(array) for _, array in arrays]
-        if [list(array.shape.dim) for _, array in arrays] == [item["shape"] for item in manifest["uploads_once"]]:
+        if [list(array.shape.dim) for _, array in arrays] == [
+            item["shape"] for item in manifest["uploads_once"]
+        ]:
             assert sum(sizes) == manifest["upload_bytes_once"]
             for _, array in arrays:
-                assert set(np.unique(wire_capture.content(array))) <= {0.0, *(2.0**n for n in range(3, 20))}
+                assert set(np.unique(wire_capture.content(array))) <= {
+                    0.0,
+                    *(2.0**n for n in range(3, 20)),
+                }
             found["row counts"] += 1
         elif len(arrays) > 1:
             # The worker sends structures without names, in the order of the report's type.
@@ -123,7 +158,14 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
             found["metrics"] += 1
         elif arrays[0][1].HasField("string_list"):
             facts = json.loads(wire_capture.content(arrays[0][1])[0])
-            assert set(facts) == {"format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
+            assert set(facts) == {
+                "format_version",
+                "scenario",
+                "schema",
+                "shards",
+                "tasks",
+                "train_rows",
+            }
             found["facts"] += 1
         else:
             assert arrays[0][1].dtype == 3  # int32
@@ -157,7 +199,14 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
         if parts <= {"common", "template"} or parts == {"client_id", "values"}:
             found["from the server"] += size
         elif "shards" in parts:
-            assert parts == {"shards", "seed", "first_step", "steps", "epoch_steps", "learning_rate"}
+            assert parts == {
+                "shards",
+                "seed",
+                "first_step",
+                "steps",
+                "epoch_steps",
+                "learning_rate",
+            }
             found["work"] += 1
         elif len(arrays) == 1 and "" in arrays:
             assert size < 3000  # A path, a note, a number, or which tasks it serves.
@@ -166,9 +215,11 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
             assert sorted(arrays) == initial
             found["first values"] += 1
     assert found["work"] == ROUNDS
-    # Each state of the server once: the initial one, after each round but the last one's for the next, and those it is restored to.
+    # Each state of the server once: the initial one, after each round but the last one's for the
+    # next, and those it is restored to.
     assert found["from the server"] % (downloads + 4) == 0
-    # What every client starts from follows from the seed; it is sent once in a session that needs it.
+    # What every client starts from follows from the seed; it is sent once in a session that needs
+    # it.
     assert found["first values"] <= 2
     assert found["computation"] > 0
 
@@ -177,13 +228,22 @@ def test_planted_values_are_never_found(captured):
     passed, traffic, _, private = captured
     # As it passed, and put together where a frame cuts a message.
     everything = b"".join(bytes(data) for data in passed.values())
-    everything += b"".join(m.SerializeToString() for call in traffic.calls for m in (call.request, call.response) if m is not None)
+    everything += b"".join(
+        m.SerializeToString()
+        for call in traffic.calls
+        for m in (call.request, call.response)
+        if m is not None
+    )
     assert len(everything) > 100_000
     for planted in (PLANTED_IN_DATA, PLANTED_IN_STATE):
         for kind in (np.float32, np.float64):
             assert np.array(planted, kind).tobytes() not in everything
     # The search would find them: what the silo did send is in the capture as it is.
-    answers = [list(wire_capture.leaves(call.response.value)) for call in traffic.calls if call.method == "Compute"]
+    answers = [
+        list(wire_capture.leaves(call.response.value))
+        for call in traffic.calls
+        if call.method == "Compute"
+    ]
     report = next(arrays for arrays in answers if len(arrays) > 1)
     sent = max((wire_capture.content(array) for _, array in report), key=lambda value: value.nbytes)
     assert sent.nbytes >= 64

@@ -10,7 +10,9 @@ from pfrec.models.mmoe import mmoe
 
 
 def test_many_batches_equal_one_and_the_fast_form_equals_the_plain_one(dataset):
-    model = mmoe.build(dataset.schema, ModelConfig(experts=2, expert_units=(6,), tower_units=(4,)), 3)
+    model = mmoe.build(
+        dataset.schema, ModelConfig(experts=2, expert_units=(6,), tower_units=(4,)), 3
+    )
     shards = tf.constant(dataset.shards("nl", "train"))
     values = {}
     for plain in (True, False):
@@ -20,6 +22,10 @@ def test_many_batches_equal_one_and_the_fast_form_equals_the_plain_one(dataset):
     assert values[True][0, metrics.METRICS.index("rows")] == 300
     batches = list(pipeline.evaluation_batches(shards, dataset.schema, batch_size=256))
     assert [len(b["labels"]) for b in batches] == [256, 44]
-    logits = tf.concat([tf.stack([model.plain(b)[t.name] for t in dataset.schema.tasks], 1) for b in batches], 0)
+    logits = tf.concat(
+        [tf.stack([model.plain(b)[t.name] for t in dataset.schema.tasks], 1) for b in batches], 0
+    )
     joined = {name: tf.concat([b[name] for b in batches], 0) for name in ("labels", "group")}
-    np.testing.assert_allclose(values[False], metrics.evaluate(joined["labels"], logits, joined["group"]), rtol=1e-5)
+    np.testing.assert_allclose(
+        values[False], metrics.evaluate(joined["labels"], logits, joined["group"]), rtol=1e-5
+    )

@@ -20,7 +20,9 @@ def build(layer: tf.keras.layers.Layer, width: int = 3) -> tf.keras.layers.Layer
 
 
 def nested(names: "list[str]", norm_name: str) -> tf.keras.Model:
-    """A BatchNormalization below as many Sequentials as there are names, in a layer with a shared role."""
+    """A BatchNormalization below as many Sequentials as there are names,
+    in a layer with a shared role.
+    """
     inner: tf.keras.layers.Layer = tf.keras.layers.BatchNormalization(name=norm_name)
     for name in names:
         inner = tf.keras.Sequential([tf.keras.layers.Dense(3, name="dense"), inner], name=name)
@@ -36,7 +38,9 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True)
 @hypothesis.given(NAMES, st.lists(NAMES, max_size=3))
 def test_batch_normalisation_stays_local_under_any_name_and_nesting(norm_name, names):
     model = nested(names, norm_name)
-    norms = [layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
+    norms = [
+        layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)
+    ]
     own = {id(v) for layer in norms for v in layer.weights}
     assert len(own) == 4
     for item in groups.tag(model):
@@ -104,7 +108,8 @@ def test_groups_are_those_of_the_design(schema):
     tagged = groups.tag(mmoe.build(schema, ModelConfig(experts=1, template="additive")))
     found = {item.group for item in tagged if item.kind != "batch_norm"}
     assert found == {
-        "embedding/user", "embedding/item", "numeric", "expert/0/shared", "expert/0/task/ctr", "expert/0/task/cvr",
+        "embedding/user", "embedding/item", "numeric",
+        "expert/0/shared", "expert/0/task/ctr", "expert/0/task/cvr",
         "gate/ctr", "gate/cvr", "tower/ctr", "tower/cvr",
     }  # fmt: skip
 
@@ -131,12 +136,20 @@ def test_the_table_counts_bytes(schema):
     tagged = groups.tag(mmoe.build(schema, ModelConfig(embedding_dim=4)))
     policy = sharing.SharingPolicy(sharing.feature_rules(schema))
     row = next(row for row in policy.table(tagged) if row["group"] == "embedding/item")
-    assert row == {"group": "embedding/item", "kind": "embedding", "leaves": True, "shapes": [[10, 4]], "bytes": 160}
+    assert row == {
+        "group": "embedding/item",
+        "kind": "embedding",
+        "leaves": True,
+        "shapes": [[10, 4]],
+        "bytes": 160,
+    }
     assert "embedding/user" in policy.describe(tagged)
 
 
 def test_feature_rules_follow_the_schema():
     schema = schema_lib.Schema(
-        (schema_lib.Categorical("a", 2), schema_lib.Categorical("b", 2, "shared")), (), (schema_lib.Task("t", "t"),)
+        (schema_lib.Categorical("a", 2), schema_lib.Categorical("b", 2, "shared")),
+        (),
+        (schema_lib.Task("t", "t"),),
     )
     assert sharing.feature_rules(schema) == (("embedding/a", "private"), ("embedding/b", "shared"))

@@ -10,8 +10,11 @@ import pytest
 from tff_process import heap
 from tff_process.runtime import worker_process
 
-has_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library's malloc cannot be set")
-# A large block that is freed by a thread stays with the process, so that the next one needs no new pages.
+has_glibc = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library's malloc cannot be set"
+)
+# A large block that is freed by a thread stays with the process, so that the next one needs no new
+# pages.
 PROGRAM = """
 import ctypes, resource, sys, threading
 if sys.argv[1] == "set":
@@ -42,7 +45,11 @@ thread.join()
 @has_glibc
 def test_a_freed_block_serves_the_next_message():
     faults = {
-        how: int(subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True).stdout)
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True
+            ).stdout
+        )
         for how in ("set", "as it was")
     }
     assert faults["set"] < 20 < faults["as it was"]
@@ -54,7 +61,9 @@ def test_a_worker_is_started_with_it_unless_the_user_says_otherwise(tmp_path, mo
     process = worker_process.WorkerProcess(tmp_path / "worker.log")
     try:
         given = dict(
-            entry.split("=", 1) for entry in pathlib.Path(f"/proc/{process.pid}/environ").read_text().split("\0") if "=" in entry
+            entry.split("=", 1)
+            for entry in pathlib.Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+            if "=" in entry
         )
     finally:
         process.stop()

@@ -45,7 +45,10 @@ def test_what_cannot_be_trained_is_named(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"coordination": "vote"}, "coordination 'vote' is not one of none, mean, pcgrad, conflict_averse"),
+        (
+            {"coordination": "vote"},
+            "coordination 'vote' is not one of none, mean, pcgrad, conflict_averse",
+        ),
         ({"mu": 1.1}, "mu is 1.1"),
         ({"tower_mu": -0.1}, "tower_mu is -0.1"),
         ({"conflict_radius": 1.0}, "conflict_radius is 1.0"),

@@ -49,7 +49,11 @@ def test_unfit_python_is_named(
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (*python, 0, "final", 0))
     with pytest.raises(
-        ImportError, match=rf"Python 3\.9, 3\.10 or 3\.11, and this is Python {python[0]}\.{python[1]};.*`make setup`"
+        ImportError,
+        match=(
+            r"Python 3\.9, 3\.10 or 3\.11, and this is Python "
+            rf"{python[0]}\.{python[1]};.*`make setup`"
+        ),
     ):
         versions.check()
 
@@ -65,12 +69,15 @@ def test_unfit_python_is_named(
         ("tensorflow-recommenders", "0.7.7", "0.7.3"),
     ],
 )
-def test_wrong_version_is_named(installed: dict[str, Optional[str]], distribution: str, wrong: str, needed: str) -> None:
+def test_wrong_version_is_named(
+    installed: dict[str, Optional[str]], distribution: str, wrong: str, needed: str
+) -> None:
     installed[distribution] = wrong
     with pytest.raises(ImportError) as raised:
         versions.check()
     assert str(raised.value) == (
-        f"pfrec needs {distribution}=={needed}, and {wrong} is installed. Mend it with `make setup`, or in an environment of your own "
+        f"pfrec needs {distribution}=={needed}, and {wrong} is installed. Mend it with `make "
+        "setup`, or in an environment of your own "
         "with `pip install --no-deps --require-hashes -r requirements.txt`"
     )
 
@@ -78,13 +85,18 @@ def test_wrong_version_is_named(installed: dict[str, Optional[str]], distributio
 @pytest.mark.parametrize("distribution", sorted(_FITTING))
 def test_missing_package_is_named(installed: dict[str, Optional[str]], distribution: str) -> None:
     del installed[distribution]
-    with pytest.raises(ImportError, match=rf"needs {distribution}==\S+, which is not installed\. Mend it with `make setup`"):
+    with pytest.raises(
+        ImportError,
+        match=rf"needs {distribution}==\S+, which is not installed\. Mend it with `make setup`",
+    ):
         versions.check()
 
 
 def test_broken_metadata_is_named(installed: dict[str, Optional[str]]) -> None:
     installed["keras"] = None
-    with pytest.raises(ImportError, match=r"needs keras==2\.14\.\*, and a broken installation is installed"):
+    with pytest.raises(
+        ImportError, match=r"needs keras==2\.14\.\*, and a broken installation is installed"
+    ):
         versions.check()
 
 
@@ -104,5 +116,7 @@ def test_importing_the_package_checks_and_leaves_tensorflow_alone() -> None:
         "import tff_process\n"
         "print(sorted(asked), 'tensorflow' in sys.modules)\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == f"{sorted(_FITTING)} False"

@@ -15,7 +15,9 @@ from tff_process.aggregation import present as present_lib
 _LEAST_COUNT = 1e-300
 
 
-def attention(gram: tf.Tensor, counts: tf.Tensor, present: tf.Tensor, tau: float, log_counts: bool) -> tf.Tensor:
+def attention(
+    gram: tf.Tensor, counts: tf.Tensor, present: tf.Tensor, tau: float, log_counts: bool
+) -> tf.Tensor:
     """The weight that each client gives to the values of each other.
 
     Args:
@@ -26,12 +28,13 @@ def attention(gram: tf.Tensor, counts: tf.Tensor, present: tf.Tensor, tau: float
       log_counts: whether a client's say also grows with its rows.
 
     Returns:
-      float64 [N, N], rows sum to 1. Absent clients get no weight from others; their own rows are those of the identity.
+      float64 [N, N], rows sum to 1. Absent clients get no weight from others; their own rows are
+      those of the identity.
     """
     logits = gram_lib.cosine(present_lib.submatrix(gram, present)) / tau
     if log_counts:
-        # log(n) is the same for all j, so softmax drops it. The floor gives a client of no rows no say, and keeps the softmax
-        # defined where nobody has rows.
+        # log(n) is the same for all j, so softmax drops it. The floor gives a client of no rows no
+        # say, and keeps the softmax defined where nobody has rows.
         rows = present_lib.subvector(counts, present)
         logits += tf.math.log(tf.maximum(rows, _LEAST_COUNT))[tf.newaxis, :]
     absent = tf.cast(tf.logical_not(present_lib.mask(present)), tf.float64)

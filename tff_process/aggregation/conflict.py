@@ -1,4 +1,5 @@
-"""Coordinating updates that conflict: each method gives coefficients u [N] of `U = sum over j of u[j] * Delta[j]`.
+"""Coordinating updates that conflict:
+each method gives coefficients u [N] of `U = sum over j of u[j] * Delta[j]`.
 
 Only the Gram matrix of the updates is needed. The coefficients of absent clients are zero.
 
@@ -31,16 +32,20 @@ def mean(present: tf.Tensor, weights: Optional[tf.Tensor] = None) -> tf.Tensor:
     return tf.math.divide_no_nan(share, tf.reduce_sum(share))
 
 
-def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float, weights: Optional[tf.Tensor] = None) -> tf.Tensor:
+def conflict_averse(
+    gram: tf.Tensor, present: tf.Tensor, c: float, weights: Optional[tf.Tensor] = None
+) -> tf.Tensor:
     """The update near the mean that serves the worst-served client best.
 
-    Formula, with Dbar the (weighted) mean of the updates present: `w* = argmin over the simplex of (Dw)'Dbar + c * ||Dbar|| * ||Dw||`,
-    `U = (Dbar + c * ||Dbar|| / ||Dw*|| * Dw*) / (1 + c^2)`. Hence `||(1 + c^2) * U - Dbar|| <= c * ||Dbar||`, and c = 0 is the mean.
+    Formula, with Dbar the (weighted) mean of the updates present: `w* = argmin over the simplex of
+    (Dw)'Dbar + c * ||Dbar|| * ||Dw||`, `U = (Dbar + c * ||Dbar|| / ||Dw*|| * Dw*) / (1 + c^2)`.
+    Hence `||(1 + c^2) * U - Dbar|| <= c * ||Dbar||`, and c = 0 is the mean.
 
-    Clients that agree fully, and one client alone, give `(1 + c) / (1 + c^2) * Dbar`: the formula lengthens what it need not turn. Where
-    Dw* is zero its direction is not defined; then the solution of the dual problem, `p = (1 + c^2) * U` that maximises the least
-    `Delta[j]'p` in the ball of radius `c * ||Dbar||` around Dbar, is returned all the same: see `conflict_averse_solver`, which also says
-    how exact it is.
+    Clients that agree fully, and one client alone, give `(1 + c) / (1 + c^2) * Dbar`: the formula
+    lengthens what it need not turn. Where Dw* is zero its direction is not defined; then the
+    solution of the dual problem, `p = (1 + c^2) * U` that maximises the least `Delta[j]'p` in the
+    ball of radius `c * ||Dbar||` around Dbar, is returned all the same: see
+    `conflict_averse_solver`, which also says how exact it is.
 
     Args:
       gram: [N, N], of the updates.
@@ -60,8 +65,9 @@ def conflict_averse(gram: tf.Tensor, present: tf.Tensor, c: float, weights: Opti
 def pcgrad(gram: tf.Tensor, present: tf.Tensor, weights: Optional[tf.Tensor] = None) -> tf.Tensor:
     """The (weighted) mean of the updates after each gave up what it holds against the others.
 
-    Update i, for every other client j in order of their numbers: where `v[i]'Delta[j] < 0`, `v[i] -= v[i]'Delta[j] / ||Delta[j]||^2 *
-    Delta[j]`. The source draws the order at random; here it is fixed, so with three clients or more the result depends on their order.
+    Update i, for every other client j in order of their numbers: where `v[i]'Delta[j] < 0`, `v[i]
+    -= v[i]'Delta[j] / ||Delta[j]||^2 * Delta[j]`. The source draws the order at random; here it is
+    fixed, so with three clients or more the result depends on their order.
 
     Args:
       gram: [N, N], of the updates.
@@ -82,14 +88,24 @@ def pcgrad(gram: tf.Tensor, present: tf.Tensor, weights: Optional[tf.Tensor] = N
         return j + 1, held - excess[:, tf.newaxis] * other[tf.newaxis, :]
 
     shapes = (tf.TensorShape([]), tf.TensorShape([None, None]))
-    _, held = tf.while_loop(lambda j, _: j < clients, project, (0, start), shape_invariants=shapes, parallel_iterations=1)
+    _, held = tf.while_loop(
+        lambda j, _: j < clients,
+        project,
+        (0, start),
+        shape_invariants=shapes,
+        parallel_iterations=1,
+    )
     average = present_lib.subvector(mean(present, weights), present)
     return present_lib.spread(tf.linalg.matvec(held, average, transpose_a=True), present)
 
 
 def conflict_share(gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """The fraction of pairs of clients present whose updates have a negative cosine, float64; 0 where there is no pair."""
+    """The fraction of pairs of clients present whose updates have a negative cosine, float64;
+    0 where there is no pair.
+    """
     inner = present_lib.submatrix(gram, present)
     clients = tf.cast(tf.shape(inner)[0], tf.float64)
     # Both halves of the symmetric matrix hold each pair; a diagonal is never negative.
-    return tf.math.divide_no_nan(tf.math.count_nonzero(inner < 0.0, dtype=tf.float64), clients * (clients - 1.0))
+    return tf.math.divide_no_nan(
+        tf.math.count_nonzero(inner < 0.0, dtype=tf.float64), clients * (clients - 1.0)
+    )

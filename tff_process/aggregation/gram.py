@@ -1,4 +1,6 @@
-"""The Gram matrix of the clients' updates: all that coordination and attention need to know of them."""
+"""The Gram matrix of the clients' updates:
+all that coordination and attention need to know of them.
+"""
 
 from collections.abc import Sequence
 
@@ -31,7 +33,11 @@ def norms(gram: tf.Tensor) -> tf.Tensor:
 
 
 def cosine(gram: tf.Tensor) -> tf.Tensor:
-    """Cosines of the angles between the updates, float64 [N, N] in -1 to 1; 0 where an update is zero, its own place included."""
+    """Cosines of the angles between the updates, float64 [N, N] in -1 to 1;
+    0 where an update is zero, its own place included.
+    """
     length = norms(gram)
-    scaled = tf.math.divide_no_nan(tf.math.divide_no_nan(gram, length[:, tf.newaxis]), length[tf.newaxis, :])
+    scaled = tf.math.divide_no_nan(
+        tf.math.divide_no_nan(gram, length[:, tf.newaxis]), length[tf.newaxis, :]
+    )
     return tf.clip_by_value(scaled, -1.0, 1.0)

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 def broadcast_like(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """A vector [N] shaped [N, 1, ..., 1] to broadcast against `like` [N, ...]."""
-    return tf.reshape(vector, tf.concat([tf.shape(vector), tf.ones([tf.rank(like) - 1], tf.int32)], axis=0))
+    return tf.reshape(
+        vector, tf.concat([tf.shape(vector), tf.ones([tf.rank(like) - 1], tf.int32)], axis=0)
+    )
 
 
 def _shares(weights: tf.Tensor) -> tf.Tensor:
@@ -64,8 +66,11 @@ def combine(matrix: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(result, matrix.shape[:1].concatenate(values.shape[1:]))
 
 
-def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tensor]", present: tf.Tensor) -> tf.Tensor:
-    """`(1 - mu) * local + mu * attended` for the clients present; an absent client keeps its `local`.
+def personalise(
+    local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tensor]", present: tf.Tensor
+) -> tf.Tensor:
+    """`(1 - mu) * local + mu * attended` for the clients present;
+    an absent client keeps its `local`.
 
     Args:
       local: [N, ...], W of the clients present; for an absent client, what it is to keep.
@@ -80,13 +85,18 @@ def personalise(local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tens
     portion = tf.cast(mu, local.dtype) if tf.is_tensor(mu) else tf.constant(mu, local.dtype)
     if portion.shape.rank != 0:
         portion = broadcast_like(portion, local)
-    return tf.where(broadcast_like(tf.cast(present, tf.bool), local), (1.0 - portion) * local + portion * attended, local)
+    return tf.where(
+        broadcast_like(tf.cast(present, tf.bool), local),
+        (1.0 - portion) * local + portion * attended,
+        local,
+    )
 
 
 def own_weight(count: tf.Tensor, prior: float) -> tf.Tensor:
     """How far a client's own training counts against what others bring: `count / (count + prior)`.
 
-    It is the weight that a mean of so many observations has against a prior that is worth `prior` of them.
+    It is the weight that a mean of so many observations has against a prior that is worth `prior`
+    of them.
 
     Args:
       count: [...], rows that the client trained on, not negative.
@@ -113,4 +123,6 @@ def interpolate(
     """
     if step == 1.0:
         return collections.OrderedDict(target)
-    return collections.OrderedDict((name, previous[name] + step * (value - previous[name])) for name, value in target.items())
+    return collections.OrderedDict(
+        (name, previous[name] + step * (value - previous[name])) for name, value in target.items()
+    )

@@ -1,7 +1,8 @@
 """Working on the clients present alone.
 
-A computation over the clients present is carried out on their rows only and put back in place after, so that what an absent client holds
-cannot touch it, not even by the rounding of a longer sum.
+A computation over the clients present is carried out on their rows only and put back in place
+after, so that what an absent client holds cannot touch it, not even by the rounding of a longer
+sum.
 """
 
 import tensorflow as tf
@@ -18,7 +19,9 @@ def indices(present: tf.Tensor) -> tf.Tensor:
 
 
 def submatrix(matrix: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """float64 [P, P]: the rows and columns of a matrix [N, N] that belong to the clients present."""
+    """float64 [P, P]: the rows and columns of a matrix [N,
+    N] that belong to the clients present.
+    """
     places = indices(present)
     return tf.gather(tf.gather(tf.cast(matrix, tf.float64), places), places, axis=1)
 
@@ -29,7 +32,11 @@ def subvector(vector: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
 
 
 def _placement(present: tf.Tensor) -> tf.Tensor:
-    clients = present.shape[0] if present.shape.rank is not None and present.shape[0] is not None else tf.size(present)
+    clients = (
+        present.shape[0]
+        if present.shape.rank is not None and present.shape[0] is not None
+        else tf.size(present)
+    )
     return tf.gather(tf.eye(clients, dtype=tf.float64), indices(present))
 
 

@@ -1,13 +1,17 @@
-"""Embedding tables of which every client has its own: a row follows its client's training as far as the client's own rows bear it.
+"""Embedding tables of which every client has its own: a row follows its client's training as far as
+the client's own rows bear it.
 
-Formula, for row r of client k that meets it n[k, r] times in an epoch, as coarsely as it says, with Delta[k] = W[k] - P[k]:
-  `C[r] = step * sum over j of n[j, r] * Delta[j, r] / sum over j of n[j, r]`, what all have in common;
+Formula, for row r of client k that meets it n[k, r] times in an epoch, as coarsely as it says, with
+Delta[k] = W[k] - P[k]:
+  `C[r] = step * sum over j of n[j, r] * Delta[j, r] / sum over j of n[j, r]`, what all have in
+  common;
   `w[k, r] = n[k, r] / (n[k, r] + prior)`;
   `P'[k, r] = w[k, r] * W[k, r] + (1 - w[k, r]) * (P[k, r] + C[r])`.
 
-w is `mix.own_weight`. What is mixed is how a row changes, from where its client had it: what it has of its own is not pulled back to the others
-at every aggregation. A row that a client did not meet, and every row of an absent client, goes with the others. With an endless prior all clients
-have one table, averaged by rows seen; with a prior of almost nothing each has what it trained.
+w is `mix.own_weight`. What is mixed is how a row changes, from where its client had it: what it has
+of its own is not pulled back to the others at every aggregation. A row that a client did not meet,
+and every row of an absent client, goes with the others. With an endless prior all clients have one
+table, averaged by rows seen; with a prior of almost nothing each has what it trained.
 
 [ours] The rule; the source of the paper that was at hand leaves open how tables are aggregated.
 """
@@ -31,7 +35,9 @@ def common_change(changes: tf.Tensor, seen: tf.Tensor, step: float) -> tf.Tensor
     return step * mix.mean_by_rows_seen(changes, seen, tf.zeros_like(changes[0]))
 
 
-def blend_rows(previous: tf.Tensor, trained: tf.Tensor, common: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+def blend_rows(
+    previous: tf.Tensor, trained: tf.Tensor, common: tf.Tensor, own: tf.Tensor
+) -> tf.Tensor:
     """P' of the formula.
 
     Args:

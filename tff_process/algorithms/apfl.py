@@ -1,14 +1,17 @@
 """APFL: each client mixes a model of its own with the global one, and learns how much of which.
 
-Formula, for every batch, with w the client's copy of the global model, v its own model and `m = alpha * v + (1 - alpha) * w`:
-`w -= step of grad f(w)`, `v -= step of alpha * grad f(m)`, `alpha -= rate * <v - w, grad f(m)>`, kept within 0 to 1. w is averaged as in FedAvg; m
-is evaluated and exported. alpha = 1 is local training alone; with alpha = 0, m is the client's trained copy of FedAvg's model.
+Formula, for every batch, with w the client's copy of the global model, v its own model and `m =
+alpha * v + (1 - alpha) * w`: `w -= step of grad f(w)`, `v -= step of alpha * grad f(m)`, `alpha -=
+rate * <v - w, grad f(m)>`, kept within 0 to 1. w is averaged as in FedAvg; m is evaluated and
+exported. alpha = 1 is local training alone; with alpha = 0, m is the client's trained copy of
+FedAvg's model.
 
-[ours] The steps are Adam's, with moments of their own for v. Batch statistics of m are its own and not mixed. All that is private (tables of
-private features) exists for w and for v.
+[ours] The steps are Adam's, with moments of their own for v. Batch statistics of m are its own and
+not mixed. All that is private (tables of private features) exists for w and for v.
 
 References:
-  Deng et al., "Adaptive Personalized Federated Learning", arXiv 2003.13461, algorithm 1 and equation 10.
+  Deng et al., "Adaptive Personalized Federated Learning", arXiv 2003.13461, algorithm 1 and
+  equation 10.
 """
 
 import dataclasses
@@ -41,11 +44,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.alpha <= 1.0 or not 0.0 <= self.rate < float("inf"):
-            raise errors.PfrecError("apfl: alpha must be between 0 and 1, and its rate must not be negative")
+            raise errors.PfrecError(
+                "apfl: alpha must be between 0 and 1, and its rate must not be negative"
+            )
 
 
 class Mixture(strategy.Strategy):
-    """APFL's client: the mixture under the variables' own names, v under `local/`, the private part of w under `global/`."""
+    """APFL's client: the mixture under the variables' own names, v under `local/`,
+    the private part of w under `global/`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -90,21 +97,37 @@ class Mixture(strategy.Strategy):
             w, w_statistics = model.read(trained), model.read(statistics)
             model.load({**mixed(alpha, v, w), **dict(zip(statistics, own_statistics))})
             _, at_mixture = work_lib.loss_and_gradients(model, settings, batch, {})
-            dense = {name: tf.convert_to_tensor(slope) for name, slope in at_mixture.items() if slope is not None}
+            dense = {
+                name: tf.convert_to_tensor(slope)
+                for name, slope in at_mixture.items()
+                if slope is not None
+            }
             own_statistics = tuple(model.read(statistics).values())
             model.load(dict(zip(trained, v)))
             model.apply({name: alpha * slope for name, slope in dense.items()}, LOCAL_OPTIMIZER)
-            along = [tf.reduce_sum((own - w[name]) * dense[name]) for name, own in zip(trained, v) if name in dense]
+            along = [
+                tf.reduce_sum((own - w[name]) * dense[name])
+                for name, own in zip(trained, v)
+                if name in dense
+            ]
             v = tuple(model.read(trained).values())
             model.load({**w, **w_statistics})
-            return loss, (tf.clip_by_value(alpha - self._settings.rate * tf.add_n(along), 0.0, 1.0), v, own_statistics)
+            return loss, (
+                tf.clip_by_value(alpha - self._settings.rate * tf.add_n(along), 0.0, 1.0),
+                v,
+                own_statistics,
+            )
 
         @tf.function
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
             model.load(incoming)
             model.load(strategy.under(private, GLOBAL))
-            start = (private[ALPHA], tuple(before[name] for name in trained), tuple(private[name] for name in statistics))
+            start = (
+                private[ALPHA],
+                tuple(before[name] for name in trained),
+                tuple(private[name] for name in statistics),
+            )
             done = work_lib.for_each_batch(model, settings, work, step, start)
             alpha, v, own_statistics = done.state
             upload, w = model.upload(layout), model.read(trained)

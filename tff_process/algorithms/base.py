@@ -1,7 +1,9 @@
-"""What a federated algorithm is: data, one pure function of the server, and where it needs one a strategy of the client.
+"""What a federated algorithm is: data, one pure function of the server,
+and where it needs one a strategy of the client.
 
-The frame does the rest alike for all: it gives each client its values, trains, stacks what comes back along a client axis, and keeps the
-state. Everything here is TensorFlow without TFF and can be called eagerly.
+The frame does the rest alike for all: it gives each client its values, trains, stacks what comes
+back along a client axis, and keeps the state. Everything here is TensorFlow without TFF and can be
+called eagerly.
 """
 
 import collections
@@ -41,12 +43,14 @@ class ServerState:
 
 @dataclasses.dataclass(frozen=True)
 class ClientReports:
-    """What the clients sent in a round, stacked along a client axis; rows of absent clients hold zeros.
+    """What the clients sent in a round, stacked along a client axis;
+    rows of absent clients hold zeros.
 
     Attributes:
       values: trained values of the shared variables, [clients, ...].
-      seen: for each shared embedding table, float32 [clients, rows], how much a client's training of each row counts, see `computations.rows_met`: about
-        how many of its training rows hold the id, 0 where it left the row as it was.
+      seen: for each shared embedding table, float32 [clients, rows], how much a client's training
+        of each row counts, see `computations.rows_met`: about how many of its training rows hold
+        the id, 0 where it left the row as it was.
       examples: float32 [clients], training rows.
       serves: float32 [clients, tasks], 1 where the client has observed labels of the task.
       present: bool [clients].
@@ -73,11 +77,11 @@ class Algorithm:
       name: as given on the command line.
       policy: which variable groups leave a client.
       personal_kinds: kinds of which, where they leave, each client gets its own value back.
-      aggregate: `(layout, tasks, state, reports) -> (state, diagnostics)`, pure; `tasks` are the task names in model order. Called
-        only where at least one client is present.
+      aggregate: `(layout, tasks, state, reports) -> (state, diagnostics)`, pure; `tasks` are the
+        task names in model order. Called only where at least one client is present.
       proximal: weight of the clients' pull towards `anchor`; 0 for none.
-      anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or `RECEIVED` (all that is shared to
-        the values of the round's start).
+      anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or
+        `RECEIVED` (all that is shared to the values of the round's start).
       initial_extra: makes `ServerState.extra` before the first round.
       client: what a client does in a round, and what it keeps for it.
     """
@@ -86,7 +90,8 @@ class Algorithm:
     policy: sharing.SharingPolicy
     personal_kinds: tuple[str, ...]
     aggregate: Callable[
-        [variables.ModelVariables, "tuple[str, ...]", ServerState, ClientReports], "tuple[ServerState, Diagnostics]"
+        [variables.ModelVariables, "tuple[str, ...]", ServerState, ClientReports],
+        "tuple[ServerState, Diagnostics]",
     ]
     proximal: float = 0.0
     anchor: str = TEMPLATE
@@ -94,13 +99,17 @@ class Algorithm:
     client: strategy.Strategy = strategy.Strategy()
 
     def anchors(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
-        """What of the template a client is sent: what it is pulled towards, and nothing where it is not."""
+        """What of the template a client is sent: what it is pulled towards,
+        and nothing where it is not.
+        """
         if not self.proximal or self.anchor != TEMPLATE:
             return []
         return [spec for spec in layout.joined(variables.PERSONAL) if spec.kind == "expert"]
 
 
-def initial_state(algorithm: Algorithm, layout: variables.ModelVariables, clients: int, initial: Values) -> ServerState:
+def initial_state(
+    algorithm: Algorithm, layout: variables.ModelVariables, clients: int, initial: Values
+) -> ServerState:
     """The state before the first round: every client starts from the same values.
 
     Args:
@@ -112,18 +121,26 @@ def initial_state(algorithm: Algorithm, layout: variables.ModelVariables, client
     personal = layout.joined(variables.PERSONAL)
     return ServerState(
         round=tf.constant(0, tf.int32),
-        common=collections.OrderedDict((s.name, initial[s.name]) for s in layout.joined(variables.COMMON)),
-        personal=collections.OrderedDict((s.name, tf.stack([initial[s.name]] * clients)) for s in personal),
+        common=collections.OrderedDict(
+            (s.name, initial[s.name]) for s in layout.joined(variables.COMMON)
+        ),
+        personal=collections.OrderedDict(
+            (s.name, tf.stack([initial[s.name]] * clients)) for s in personal
+        ),
         template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
         extra=algorithm.initial_extra(layout, clients),
     )
 
 
 def template_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:
-    """How far each client's personal values are from the template, by group: `||P[k] - G||`, float32 [clients]."""
+    """How far each client's personal values are from the template, by group:
+    `||P[k] - G||`, float32 [clients].
+    """
     squares: dict[str, list[tf.Tensor]] = {}
     for spec in layout.joined(variables.PERSONAL):
         difference = state.personal[spec.name] - state.template[spec.name]
         flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
         squares.setdefault(spec.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
-    return collections.OrderedDict((f"template_distance/{group}", tf.sqrt(tf.add_n(parts))) for group, parts in squares.items())
+    return collections.OrderedDict(
+        (f"template_distance/{group}", tf.sqrt(tf.add_n(parts))) for group, parts in squares.items()
+    )

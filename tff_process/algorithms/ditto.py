@@ -1,10 +1,13 @@
-"""Ditto: beside the global model each client trains a personal one that is pulled towards the values it received.
+"""Ditto: beside the global model each client trains a personal one that is pulled towards the
+values it received.
 
-Formula: `v[k] = argmin F[k](v) + lambda / 2 * ||v - w||^2` with w the global model of the round's start, solved by as many steps on the same
-batches as the global model gets; w itself is FedAvg's. lambda = 0 makes v the model of local training alone. v is evaluated and exported.
+Formula: `v[k] = argmin F[k](v) + lambda / 2 * ||v - w||^2` with w the global model of the round's
+start, solved by as many steps on the same batches as the global model gets; w itself is FedAvg's.
+lambda = 0 makes v the model of local training alone. v is evaluated and exported.
 
 References:
-  Li et al., "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021, algorithm 1.
+  Li et al., "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021,
+  algorithm 1.
 """
 
 import dataclasses
@@ -39,7 +42,9 @@ class Settings:
 
 
 class TwoModels(strategy.Strategy):
-    """Ditto's client: the personal model under the variables' own names, the global model's private part under `global/`."""
+    """Ditto's client: the personal model under the variables' own names,
+    the global model's private part under `global/`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -62,7 +67,9 @@ class TwoModels(strategy.Strategy):
         private: work_lib.Values,
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
-        pulled = dataclasses.replace(settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED)
+        pulled = dataclasses.replace(
+            settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED
+        )
         anchors = work_lib.anchors_of(layout, pulled, incoming, template)
         private_names = [spec.name for spec in layout.joined(variables.PRIVATE)]
 
@@ -75,7 +82,11 @@ class TwoModels(strategy.Strategy):
             upload, global_private = model.upload(layout), model.read(private_names)
             model.load(strategy.of_variables(model, private))
             work_lib.train_steps(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
-            state = {**model.private_state(layout), **model.upload(layout), **strategy.prefixed(global_private, GLOBAL)}
+            state = {
+                **model.private_state(layout),
+                **model.upload(layout),
+                **strategy.prefixed(global_private, GLOBAL),
+            }
             return state, upload, done.examples, done.loss
 
         return work_lib.ClientRound(*loop())

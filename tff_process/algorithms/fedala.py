@@ -1,16 +1,19 @@
-"""FedALA: before it trains, a client merges what it received with what it had, element by element, with weights that it learns.
+"""FedALA: before it trains, a client merges what it received with what it had,
+element by element, with weights that it learns.
 
-Formula, for the merged layers: `theta = own + (received - own) * W` with W in 0 to 1, `W -= rate * grad f(theta) * (received - own)` over a
-share of the round's batches; the other layers take the received values. W starts at one and is kept from round to round. What comes out
-of training is the personal model: it is evaluated, exported and merged the next time. With no merged layer the server's model is
-FedAvg's.
+Formula, for the merged layers: `theta = own + (received - own) * W` with W in 0 to 1, `W -= rate *
+grad f(theta) * (received - own)` over a share of the round's batches; the other layers take the
+received values. W starts at one and is kept from round to round. What comes out of training is the
+personal model: it is evaluated, exported and merged the next time. With no merged layer the
+server's model is FedAvg's.
 
-[ours] The paper merges the last p layers; here these are kinds of variable groups, by default the towers. The paper learns W to convergence in
-its second round and by one pass from then on; here each round has one pass.
+[ours] The paper merges the last p layers; here these are kinds of variable groups, by default the
+towers. The paper learns W to convergence in its second round and by one pass from then on; here
+each round has one pass.
 
 References:
-  Zhang et al., "FedALA: Adaptive Local Aggregation for Personalized Federated Learning", AAAI 2023, algorithm 1; 80% of the rows and
-  a rate of 1 are its defaults.
+  Zhang et al., "FedALA: Adaptive Local Aggregation for Personalized Federated Learning", AAAI 2023,
+  algorithm 1; 80% of the rows and a rate of 1 are its defaults.
 """
 
 import dataclasses
@@ -48,7 +51,9 @@ class Settings:
             if kind not in KINDS:
                 raise errors.PfrecError(f"fedala: kind {kind!r} is not one of {', '.join(KINDS)}")
         if not 0.0 <= self.rate < float("inf") or not 0.0 < self.share <= 1.0:
-            raise errors.PfrecError("fedala: rate must not be negative, and share must be above 0 and at most 1")
+            raise errors.PfrecError(
+                "fedala: rate must not be negative, and share must be above 0 and at most 1"
+            )
 
     def merged(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         """The variables that are merged."""
@@ -62,7 +67,10 @@ class AdaptiveMerge(strategy.Strategy):
         self._settings = settings
 
     def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
-        weights = [strategy.Kept(WEIGHTS + spec.name, spec.shape, 1.0) for spec in self._settings.merged(layout)]
+        weights = [
+            strategy.Kept(WEIGHTS + spec.name, spec.shape, 1.0)
+            for spec in self._settings.merged(layout)
+        ]
         return [*strategy.personal_copies(layout), *weights]
 
     def train(
@@ -84,13 +92,19 @@ class AdaptiveMerge(strategy.Strategy):
 
         @tf.autograph.experimental.do_not_convert
         def merged(weights: Any) -> "dict[str, tf.Tensor]":
-            return {name: private[name] + difference[name] * weight for name, weight in zip(names, weights)}
+            return {
+                name: private[name] + difference[name] * weight
+                for name, weight in zip(names, weights)
+            }
 
         @tf.autograph.experimental.do_not_convert
         def learn(batch: Any, weights: Any) -> Any:
             model.load(merged(weights))
             loss, gradients = work_lib.loss_and_gradients(model, settings, batch, {})
-            moved = [w - own.rate * tf.convert_to_tensor(gradients[name]) * difference[name] for name, w in zip(names, weights)]
+            moved = [
+                w - own.rate * tf.convert_to_tensor(gradients[name]) * difference[name]
+                for name, w in zip(names, weights)
+            ]
             return loss, tuple(tf.clip_by_value(w, 0.0, 1.0) for w in moved)
 
         @tf.function
@@ -107,7 +121,11 @@ class AdaptiveMerge(strategy.Strategy):
                 model.load(merged(weights))
             done = work_lib.train_steps(model, settings, work, {})
             upload = model.upload(layout)
-            state = {**model.private_state(layout), **upload, **strategy.prefixed(dict(zip(names, weights)), WEIGHTS)}
+            state = {
+                **model.private_state(layout),
+                **upload,
+                **strategy.prefixed(dict(zip(names, weights)), WEIGHTS),
+            }
             return state, upload, done.examples, done.loss
 
         return work_lib.ClientRound(*loop())

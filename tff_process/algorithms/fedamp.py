@@ -1,16 +1,18 @@
 """FedAMP: each client receives a mixture of all models that favours those that are like its own.
 
-Formula, with `d[i, j] = ||w[i] - w[j]||^2`: `u[i] = sum over j of xi[i, j] * w[j]`, `xi[i, j] = alpha * A'(d[i, j])` for j other than i,
-xi[i, i] the rest to one, and `A(d) = 1 - exp(-d / sigma)`. Client i starts from u[i] and minimises
-`F[i](w) + proximal / 2 * ||w - u[i]||^2`.
+Formula, with `d[i, j] = ||w[i] - w[j]||^2`: `u[i] = sum over j of xi[i, j] * w[j]`, `xi[i, j] =
+alpha * A'(d[i, j])` for j other than i, xi[i, i] the rest to one, and `A(d) = 1 - exp(-d / sigma)`.
+Client i starts from u[i] and minimises `F[i](w) + proximal / 2 * ||w - u[i]||^2`.
 
-[ours] d is taken in units of its mean over the pairs present, and alpha stands for the paper's alpha / sigma times the number of other
-clients: so `xi[i, j] = alpha / (N - 1) * exp(-d[i, j] / sigma)` and alpha at most 1 keeps every weight at least zero, for models of any
-size. Shared embedding tables are averaged by rows seen, as in all algorithms here. alpha = 0 is local training of all else; sigma
-towards infinity with alpha = (N - 1) / N is the plain mean.
+[ours] d is taken in units of its mean over the pairs present, and alpha stands for the paper's
+alpha / sigma times the number of other clients: so `xi[i, j] = alpha / (N - 1) * exp(-d[i, j] /
+sigma)` and alpha at most 1 keeps every weight at least zero, for models of any size. Shared
+embedding tables are averaged by rows seen, as in all algorithms here. alpha = 0 is local training
+of all else; sigma towards infinity with alpha = (N - 1) / N is the plain mean.
 
 References:
-  Huang et al., "Personalized Cross-Silo Federated Learning on Non-IID Data", AAAI 2021, equations 3 to 6.
+  Huang et al., "Personalized Cross-Silo Federated Learning on Non-IID Data", AAAI 2021, equations 3
+  to 6.
 """
 
 import collections
@@ -43,8 +45,14 @@ class Settings:
     proximal: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0 or not self.sigma > 0.0 or not 0.0 <= self.proximal < float("inf"):
-            raise errors.PfrecError("fedamp: alpha must be between 0 and 1, sigma above 0, and proximal not negative")
+        if (
+            not 0.0 <= self.alpha <= 1.0
+            or not self.sigma > 0.0
+            or not 0.0 <= self.proximal < float("inf")
+        ):
+            raise errors.PfrecError(
+                "fedamp: alpha must be between 0 and 1, sigma above 0, and proximal not negative"
+            )
 
 
 def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -52,13 +60,18 @@ def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tenso
 
     Args:
       settings: the hyperparameters.
-      gram: inner products of the clients' models or, as distances are the same, of their differences from one model, [N, N].
+      gram: inner products of the clients' models or, as distances are the same, of their
+        differences from one model, [N, N].
       present: bool [N].
     """
     square = tf.linalg.diag_part(gram)
     distance = tf.maximum(square[:, tf.newaxis] + square[tf.newaxis, :] - 2.0 * gram, 0.0)
     here = tf.cast(present, tf.float64)
-    pairs = here[:, tf.newaxis] * here[tf.newaxis, :] * (1.0 - tf.eye(tf.shape(gram)[0], dtype=tf.float64))
+    pairs = (
+        here[:, tf.newaxis]
+        * here[tf.newaxis, :]
+        * (1.0 - tf.eye(tf.shape(gram)[0], dtype=tf.float64))
+    )
     typical = tf.math.divide_no_nan(tf.reduce_sum(pairs * distance), tf.reduce_sum(pairs))
     near = tf.exp(-tf.math.divide_no_nan(distance, settings.sigma * typical))
     others = settings.alpha * pairs * tf.math.divide_no_nan(near, tf.reduce_sum(here) - 1.0)
@@ -66,29 +79,55 @@ def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tenso
 
 
 def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
-    """Everything is shared, and comes back mixed for each client; embedding tables by their feature's policy."""
-    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *sharing.feature_rules(schema))
+    """Everything is shared, and comes back mixed for each client;
+    embedding tables by their feature's policy.
+    """
+    rules = (
+        ("*", "shared"),
+        ("batch_norm/*", "shared"),
+        ("embedding/*", "private"),
+        *sharing.feature_rules(schema),
+    )
 
     def aggregate(
-        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
+        layout: variables.ModelVariables,
+        tasks: "tuple[str, ...]",
+        state: base.ServerState,
+        reports: base.ClientReports,
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         del tasks
         specs = layout.joined(variables.PERSONAL)
         personal, diagnostics = collections.OrderedDict(state.personal), {}
         if specs:
             # Differences from one model have the models' distances, and lose less to rounding.
-            origin = {spec.name: mix.weighted_mean(reports.values[spec.name], reports.examples) for spec in specs}
-            gram = gram_lib.gram([reports.values[spec.name] - origin[spec.name] for spec in specs if spec.trainable])
+            origin = {
+                spec.name: mix.weighted_mean(reports.values[spec.name], reports.examples)
+                for spec in specs
+            }
+            gram = gram_lib.gram(
+                [reports.values[spec.name] - origin[spec.name] for spec in specs if spec.trainable]
+            )
             xi = weights(settings, gram, reports.present)
             for spec in specs:
                 mixed = mix.combine(xi, reports.values[spec.name])
                 before = state.personal[spec.name]
-                personal[spec.name] = tf.where(mix.broadcast_like(reports.present, before), mixed, before)
+                personal[spec.name] = tf.where(
+                    mix.broadcast_like(reports.present, before), mixed, before
+                )
             diagnostics = {"attention/all": xi}
-        template = collections.OrderedDict((name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items())
+        template = collections.OrderedDict(
+            (name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items()
+        )
         common = fedavg.average(layout, state.common, reports)
-        return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
+        return base.ServerState(
+            state.round + 1, common, personal, template, state.extra
+        ), diagnostics
 
     return base.Algorithm(
-        "fedamp", sharing.SharingPolicy(rules), PERSONAL, aggregate, proximal=settings.proximal, anchor=base.RECEIVED
+        "fedamp",
+        sharing.SharingPolicy(rules),
+        PERSONAL,
+        aggregate,
+        proximal=settings.proximal,
+        anchor=base.RECEIVED,
     )

@@ -1,10 +1,12 @@
 """FedAvg: the mean of all clients' values, weighted by their training rows.
 
-Formula: `w = sum over k of n[k] / n * w[k]`. The rows of a shared embedding table are weighted by how often each client saw them: a row
-that only one client touched would otherwise be pulled back to its old value by all others.
+Formula: `w = sum over k of n[k] / n * w[k]`. The rows of a shared embedding table are weighted by
+how often each client saw them: a row that only one client touched would otherwise be pulled back to
+its old value by all others.
 
 References:
-  McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", AISTATS 2017.
+  McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data",
+  AISTATS 2017.
 """
 
 import collections
@@ -16,27 +18,45 @@ from tff_process.algorithms import base
 from tff_process.client import variables
 
 
-def average(layout: variables.ModelVariables, common: base.Values, reports: base.ClientReports) -> base.Values:
+def average(
+    layout: variables.ModelVariables, common: base.Values, reports: base.ClientReports
+) -> base.Values:
     """The next values of the common variables."""
     joined = collections.OrderedDict()
     for spec in layout.joined(variables.COMMON):
         if spec.counts_rows:
-            joined[spec.name] = mix.mean_by_rows_seen(reports.values[spec.name], reports.seen[spec.name], common[spec.name])
+            joined[spec.name] = mix.mean_by_rows_seen(
+                reports.values[spec.name], reports.seen[spec.name], common[spec.name]
+            )
         else:
             joined[spec.name] = mix.weighted_mean(reports.values[spec.name], reports.examples)
     return joined
 
 
 def aggregate(
-    layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
+    layout: variables.ModelVariables,
+    tasks: "tuple[str, ...]",
+    state: base.ServerState,
+    reports: base.ClientReports,
 ) -> "tuple[base.ServerState, base.Diagnostics]":
     """FedAvg's `Algorithm.aggregate`."""
     del tasks
     common = average(layout, state.common, reports)
-    return base.ServerState(state.round + 1, common, state.personal, state.template, state.extra), collections.OrderedDict()
+    return base.ServerState(
+        state.round + 1, common, state.personal, state.template, state.extra
+    ), collections.OrderedDict()
 
 
 def fedavg(schema: schema_lib.Schema) -> base.Algorithm:
-    """Everything is averaged, batch normalisation included; embedding tables by their feature's policy."""
-    rules = (("*", "shared"), ("batch_norm/*", "shared"), ("embedding/*", "private"), *sharing.feature_rules(schema))
-    return base.Algorithm("fedavg", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=aggregate)
+    """Everything is averaged, batch normalisation included;
+    embedding tables by their feature's policy.
+    """
+    rules = (
+        ("*", "shared"),
+        ("batch_norm/*", "shared"),
+        ("embedding/*", "private"),
+        *sharing.feature_rules(schema),
+    )
+    return base.Algorithm(
+        "fedavg", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=aggregate
+    )

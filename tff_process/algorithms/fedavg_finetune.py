@@ -1,7 +1,9 @@
-"""FedAvg with local fine-tuning: each client is judged by, and served with, the received model trained on its own rows.
+"""FedAvg with local fine-tuning: each client is judged by, and served with,
+the received model trained on its own rows.
 
-The fine-tuned model is what the client's own training made of the last global model that it received, before the next averaging: fine-tuning by
-as much local work as lies between two aggregations, at no cost besides keeping it. The server's values are FedAvg's.
+The fine-tuned model is what the client's own training made of the last global model that it
+received, before the next averaging: fine-tuning by as much local work as lies between two
+aggregations, at no cost besides keeping it. The server's values are FedAvg's.
 
 References:
   Cheng et al., "Fine-tuning is Fine in Federated Learning", arXiv 2108.07313.
@@ -34,7 +36,9 @@ class KeepTrained(strategy.Strategy):
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
         shared = {spec.name for spec in layout.uploaded}
-        plain = collections.OrderedDict((name, value) for name, value in private.items() if name not in shared)
+        plain = collections.OrderedDict(
+            (name, value) for name, value in private.items() if name not in shared
+        )
         done = work_lib.train(model, layout, settings, incoming, template, plain, work)
         return dataclasses.replace(done, private={**done.private, **done.upload})
 

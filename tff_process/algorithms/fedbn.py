@@ -1,7 +1,9 @@
-"""FedBN: FedAvg of everything but batch normalisation, whose parameters and statistics stay with their client.
+"""FedBN: FedAvg of everything but batch normalisation,
+whose parameters and statistics stay with their client.
 
 References:
-  Li et al., "FedBN: Federated Learning on Non-IID Features via Local Batch Normalization", ICLR 2021.
+  Li et al., "FedBN: Federated Learning on Non-IID Features via Local Batch Normalization",
+  ICLR 2021.
 """
 
 from pfrec import sharing
@@ -12,4 +14,6 @@ from tff_process.algorithms import base, fedavg
 def fedbn(schema: schema_lib.Schema) -> base.Algorithm:
     """FedAvg's mean; no rule names `batch_norm/*`, so it is private."""
     rules = (("*", "shared"), ("embedding/*", "private"), *sharing.feature_rules(schema))
-    return base.Algorithm("fedbn", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=fedavg.aggregate)
+    return base.Algorithm(
+        "fedbn", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=fedavg.aggregate
+    )

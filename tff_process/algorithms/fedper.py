@@ -1,7 +1,8 @@
-"""FedPer: shared base layers are averaged, the personal layers on top of them stay with their client.
+"""FedPer: shared base layers are averaged,
+the personal layers on top of them stay with their client.
 
-Base layers are here the experts, the projection of numerical features and the shared tables; personal are gates, towers and, as everywhere
-but in FedAvg, batch normalisation.
+Base layers are here the experts, the projection of numerical features and the shared tables;
+personal are gates, towers and, as everywhere but in FedAvg, batch normalisation.
 
 References:
   Arivazhagan et al., "Federated Learning with Personalization Layers", arXiv 1912.00818.
@@ -15,4 +16,6 @@ from tff_process.algorithms import base, fedavg
 def fedper(schema: schema_lib.Schema) -> base.Algorithm:
     """FedAvg's mean over the base layers alone."""
     rules = (("expert/*/shared", "shared"), ("numeric", "shared"), *sharing.feature_rules(schema))
-    return base.Algorithm("fedper", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=fedavg.aggregate)
+    return base.Algorithm(
+        "fedper", sharing.SharingPolicy(rules), personal_kinds=(), aggregate=fedavg.aggregate
+    )

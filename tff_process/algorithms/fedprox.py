@@ -1,6 +1,7 @@
 """FedProx: FedAvg whose clients are pulled towards the values they received.
 
-Formula: client k minimises `F[k](w) + mu / 2 * ||w - w_received||^2` over what it shares; mu = 0 is FedAvg.
+Formula: client k minimises `F[k](w) + mu / 2 * ||w - w_received||^2` over what it shares; mu = 0 is
+FedAvg.
 
 References:
   Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020.
@@ -14,4 +15,6 @@ from tff_process.algorithms import base, fedavg
 
 def fedprox(schema: schema_lib.Schema, mu: float) -> base.Algorithm:
     """FedAvg with a proximal term of weight `mu`."""
-    return dataclasses.replace(fedavg.fedavg(schema), name="fedprox", proximal=mu, anchor=base.RECEIVED)
+    return dataclasses.replace(
+        fedavg.fedavg(schema), name="fedprox", proximal=mu, anchor=base.RECEIVED
+    )

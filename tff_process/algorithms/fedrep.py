@@ -1,14 +1,17 @@
-"""FedRep: clients first fit their own heads to the shared representation, then the representation to their heads.
+"""FedRep: clients first fit their own heads to the shared representation,
+then the representation to their heads.
 
-The representation is what FedPer shares (experts, the projection of numerical features, shared tables); the head is the rest: gates,
-towers, batch normalisation and private tables. In a round a client goes over its batches `head_passes` times with the representation
-fixed, then once with the head fixed. Each phase has an Adam of its own, whose moments do not move what the phase holds fixed.
+The representation is what FedPer shares (experts, the projection of numerical features, shared
+tables); the head is the rest: gates, towers, batch normalisation and private tables. In a round a
+client goes over its batches `head_passes` times with the representation fixed, then once with the
+head fixed. Each phase has an Adam of its own, whose moments do not move what the phase holds fixed.
 
-The paper's experiments take ten epochs for the head; that is eleven times the local work of every other method here, so one pass is the
-default and the share of work is the user's to choose.
+The paper's experiments take ten epochs for the head; that is eleven times the local work of every
+other method here, so one pass is the default and the share of work is the user's to choose.
 
 References:
-  Collins et al., "Exploiting Shared Representations for Personalized Federated Learning", ICML 2021, algorithm 1.
+  Collins et al., "Exploiting Shared Representations for Personalized Federated Learning", ICML
+  2021, algorithm 1.
 """
 
 import dataclasses
@@ -38,7 +41,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.head_passes < 0:
-            raise errors.PfrecError(f"fedrep: head_passes is {self.head_passes}; it must not be negative")
+            raise errors.PfrecError(
+                f"fedrep: head_passes is {self.head_passes}; it must not be negative"
+            )
 
 
 class HeadThenBody(strategy.Strategy):

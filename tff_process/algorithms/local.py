@@ -8,4 +8,6 @@ from tff_process.algorithms import base, fedavg
 def local(schema: schema_lib.Schema) -> base.Algorithm:
     """No group is shared, so FedAvg's mean is over nothing."""
     del schema
-    return base.Algorithm("local", sharing.SharingPolicy(()), personal_kinds=(), aggregate=fedavg.aggregate)
+    return base.Algorithm(
+        "local", sharing.SharingPolicy(()), personal_kinds=(), aggregate=fedavg.aggregate
+    )

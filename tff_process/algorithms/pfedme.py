@@ -1,17 +1,20 @@
 """pFedMe: the global model is trained through the Moreau envelopes of the clients' losses.
 
-Formula, for every batch: `theta = argmin f(theta) + lambda / 2 * ||theta - w||^2`, approximated by `steps` steps on the batch, then
-`w -= eta * lambda * (w - theta)`; after the round the server takes `w' = (1 - beta) * w + beta * mean of w[k]`. theta is the personal model
-that is evaluated and exported; it goes on from batch to batch, and a round starts it at the received w.
+Formula, for every batch: `theta = argmin f(theta) + lambda / 2 * ||theta - w||^2`, approximated by
+`steps` steps on the batch, then `w -= eta * lambda * (w - theta)`; after the round the server takes
+`w' = (1 - beta) * w + beta * mean of w[k]`. theta is the personal model that is evaluated and
+exported; it goes on from batch to batch, and a round starts it at the received w.
 
-[ours] The steps on theta are Adam's, as every client's here. Their length does not follow the gradient's, so the paper's lambda = 15 and
-eta * lambda = 0.075, which go with plain gradient descent, hold theta so close to w that neither moves; the defaults here were chosen on
-the valid rows of one synthetic data set. Private variables belong to theta alone and take its steps. The hyperparameter
-`outer` is the paper's `eta * lambda` in one: with steps = 1, lambda = 0, outer = 1 and beta = 1 this is FedAvg.
+[ours] The steps on theta are Adam's, as every client's here. Their length does not follow the
+gradient's, so the paper's lambda = 15 and eta * lambda = 0.075, which go with plain gradient
+descent, hold theta so close to w that neither moves; the defaults here were chosen on the valid
+rows of one synthetic data set. Private variables belong to theta alone and take its steps. The
+hyperparameter `outer` is the paper's `eta * lambda` in one: with steps = 1, lambda = 0, outer = 1
+and beta = 1 this is FedAvg.
 
 References:
-  Dinh et al., "Personalized Federated Learning with Moreau Envelopes", NeurIPS 2020, algorithm 1; K = 5 and beta = 1 are
-  defaults of its code.
+  Dinh et al., "Personalized Federated Learning with Moreau Envelopes", NeurIPS 2020, algorithm 1;
+  K = 5 and beta = 1 are defaults of its code.
 """
 
 import collections
@@ -83,14 +86,18 @@ class MoreauEnvelope(strategy.Strategy):
                 model.apply(gradients)
                 losses.append(loss)
             theta = model.read(names)
-            return losses[0], tuple((1.0 - own.outer) * old + own.outer * theta[name] for name, old in zip(names, w))
+            return losses[0], tuple(
+                (1.0 - own.outer) * old + own.outer * theta[name] for name, old in zip(names, w)
+            )
 
         @tf.function
         def loop() -> Any:
             model.load(strategy.of_variables(model, private))
             model.load(strategy.of_optimizers(private))
             model.load(incoming)
-            done = work_lib.for_each_batch(model, settings, work, step, tuple(incoming[name] for name in names))
+            done = work_lib.for_each_batch(
+                model, settings, work, step, tuple(incoming[name] for name in names)
+            )
             theta = model.upload(layout)
             # Statistics have no gradient; theta's are the client's.
             upload = collections.OrderedDict({**theta, **dict(zip(names, done.state))})
@@ -103,12 +110,18 @@ def pfedme(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
     """FedAvg's mean, approached by beta."""
 
     def aggregate(
-        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
+        layout: variables.ModelVariables,
+        tasks: "tuple[str, ...]",
+        state: base.ServerState,
+        reports: base.ClientReports,
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
         mixed = collections.OrderedDict(
-            (name, (1.0 - settings.beta) * state.common[name] + settings.beta * value) for name, value in new.common.items()
+            (name, (1.0 - settings.beta) * state.common[name] + settings.beta * value)
+            for name, value in new.common.items()
         )
         return dataclasses.replace(new, common=mixed), diagnostics
 
-    return dataclasses.replace(fedavg.fedavg(schema), name="pfedme", aggregate=aggregate, client=MoreauEnvelope(settings))
+    return dataclasses.replace(
+        fedavg.fedavg(schema), name="pfedme", aggregate=aggregate, client=MoreauEnvelope(settings)
+    )

@@ -28,7 +28,9 @@ from tff_process.algorithms import (
 FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorithm]]" = {
     "apfl": lambda schema, plan: apfl.apfl(schema, plan.rivals.apfl),
     "ditto": lambda schema, plan: ditto.ditto(schema, plan.rivals.ditto),
-    "fedadam": lambda schema, plan: server_optimizer.server_optimizer(schema, server_optimizer.ADAM, plan.rivals.server_optimizer),
+    "fedadam": lambda schema, plan: server_optimizer.server_optimizer(
+        schema, server_optimizer.ADAM, plan.rivals.server_optimizer
+    ),
     "fedala": lambda schema, plan: fedala.fedala(schema, plan.rivals.fedala),
     "fedamp": lambda schema, plan: fedamp.fedamp(schema, plan.rivals.fedamp),
     "fedavg": lambda schema, plan: fedavg.fedavg(schema),
@@ -38,9 +40,13 @@ FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorith
     "fedper": lambda schema, plan: fedper.fedper(schema),
     "fedprox": lambda schema, plan: fedprox.fedprox(schema, plan.fedprox_mu),
     "fedrep": lambda schema, plan: fedrep.fedrep(schema, plan.rivals.fedrep),
-    "fedyogi": lambda schema, plan: server_optimizer.server_optimizer(schema, server_optimizer.YOGI, plan.rivals.server_optimizer),
+    "fedyogi": lambda schema, plan: server_optimizer.server_optimizer(
+        schema, server_optimizer.YOGI, plan.rivals.server_optimizer
+    ),
     "local": lambda schema, plan: local.local(schema),
-    "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(schema, plan.pf, plan.local_epochs / plan.aggregations),
+    "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(
+        schema, plan.pf, plan.local_epochs / plan.aggregations
+    ),
     "pfedme": lambda schema, plan: pfedme.pfedme(schema, plan.rivals.pfedme),
 }
 POOLED = ("pooled_mmoe", *networks.POOLED)
@@ -54,4 +60,6 @@ def check(name: str) -> None:
       PfrecError: where it is unknown; the message names the known ones.
     """
     if name not in NAMES:
-        raise errors.PfrecError(f"--algorithm={name}: unknown; known are {', '.join(sorted(NAMES))}")
+        raise errors.PfrecError(
+            f"--algorithm={name}: unknown; known are {', '.join(sorted(NAMES))}"
+        )

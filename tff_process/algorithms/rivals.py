@@ -32,5 +32,7 @@ class Rivals:
         """The inverse of `dataclasses.asdict`, also after a trip through JSON."""
         made: dict[str, Any] = {}
         for name, default in vars(cls()).items():
-            made[name] = type(default)(**{key: tuple(v) if isinstance(v, list) else v for key, v in value[name].items()})
+            made[name] = type(default)(
+                **{key: tuple(v) if isinstance(v, list) else v for key, v in value[name].items()}
+            )
         return cls(**made)

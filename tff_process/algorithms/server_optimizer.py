@@ -1,14 +1,17 @@
-"""FedAdam and FedYogi: the mean update of a round is a gradient for an adaptive optimizer at the server.
+"""FedAdam and FedYogi: the mean update of a round is a gradient for an adaptive optimizer at the
+server.
 
-Formula, with `d = mean of w[k] - w`: `m = beta_1 * m + (1 - beta_1) * d`; FedAdam `v = beta_2 * v + (1 - beta_2) * d^2`, FedYogi
-`v -= (1 - beta_2) * d^2 * sign(v - d^2)`; `w += rate * m / (sqrt(v) + tau)`. m starts at zero and v at tau^2, without bias correction.
-With beta_1 = 0 and beta_2 = 1 the step is `rate / (2 * tau)` times FedAvg's.
+Formula, with `d = mean of w[k] - w`: `m = beta_1 * m + (1 - beta_1) * d`; FedAdam `v = beta_2 * v +
+(1 - beta_2) * d^2`, FedYogi `v -= (1 - beta_2) * d^2 * sign(v - d^2)`; `w += rate * m / (sqrt(v) +
+tau)`. m starts at zero and v at tau^2, without bias correction. With beta_1 = 0 and beta_2 = 1 the
+step is `rate / (2 * tau)` times FedAvg's.
 
-Batch statistics are averaged: they are no parameters of a gradient. The rate is tuned in the source; 0.03, near 10^-1.5, was better than
-0.01 on the valid rows of one synthetic data set.
+Batch statistics are averaged: they are no parameters of a gradient. The rate is tuned in the
+source; 0.03, near 10^-1.5, was better than 0.01 on the valid rows of one synthetic data set.
 
 References:
-  Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2; beta_1 = 0.9, beta_2 = 0.99, tau = 0.001 are its defaults.
+  Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2; beta_1 = 0.9, beta_2 =
+  0.99, tau = 0.001 are its defaults.
 """
 
 import collections
@@ -41,26 +44,40 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.beta_1 < 1.0 or not 0.0 <= self.beta_2 <= 1.0:
-            raise errors.PfrecError("server optimizer: beta_1 must be at least 0 and below 1, beta_2 between 0 and 1")
+            raise errors.PfrecError(
+                "server optimizer: beta_1 must be at least 0 and below 1, beta_2 between 0 and 1"
+            )
         if not 0.0 < self.tau < float("inf") or not 0.0 <= self.rate < float("inf"):
-            raise errors.PfrecError("server optimizer: tau must be above 0, and its rate must not be negative")
+            raise errors.PfrecError(
+                "server optimizer: tau must be above 0, and its rate must not be negative"
+            )
 
 
 def _stepped(layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
     return [spec for spec in layout.joined(variables.COMMON) if spec.trainable]
 
 
-def server_optimizer(schema: schema_lib.Schema, kind: str, settings: Settings = Settings()) -> base.Algorithm:
+def server_optimizer(
+    schema: schema_lib.Schema, kind: str, settings: Settings = Settings()
+) -> base.Algorithm:
     """FedAvg with the optimizer `kind` at the server."""
 
     def initial_extra(layout: variables.ModelVariables, clients: int) -> base.Values:
         del clients
-        first = collections.OrderedDict((f"m/{spec.name}", tf.zeros(spec.shape)) for spec in _stepped(layout))
-        first.update((f"v/{spec.name}", tf.fill(spec.shape, tf.square(settings.tau))) for spec in _stepped(layout))
+        first = collections.OrderedDict(
+            (f"m/{spec.name}", tf.zeros(spec.shape)) for spec in _stepped(layout)
+        )
+        first.update(
+            (f"v/{spec.name}", tf.fill(spec.shape, tf.square(settings.tau)))
+            for spec in _stepped(layout)
+        )
         return first
 
     def aggregate(
-        layout: variables.ModelVariables, tasks: "tuple[str, ...]", state: base.ServerState, reports: base.ClientReports
+        layout: variables.ModelVariables,
+        tasks: "tuple[str, ...]",
+        state: base.ServerState,
+        reports: base.ClientReports,
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
         common, extra = collections.OrderedDict(new.common), collections.OrderedDict(state.extra)
@@ -72,8 +89,12 @@ def server_optimizer(schema: schema_lib.Schema, kind: str, settings: Settings = 
                 v -= (1.0 - settings.beta_2) * square * tf.sign(v - square)
             else:
                 v = settings.beta_2 * v + (1.0 - settings.beta_2) * square
-            common[spec.name] = state.common[spec.name] + settings.rate * m / (tf.sqrt(v) + settings.tau)
+            common[spec.name] = state.common[spec.name] + settings.rate * m / (
+                tf.sqrt(v) + settings.tau
+            )
             extra[f"m/{spec.name}"], extra[f"v/{spec.name}"] = m, v
         return dataclasses.replace(new, common=common, extra=extra), diagnostics
 
-    return dataclasses.replace(fedavg.fedavg(schema), name=f"fed{kind}", aggregate=aggregate, initial_extra=initial_extra)
+    return dataclasses.replace(
+        fedavg.fedavg(schema), name=f"fed{kind}", aggregate=aggregate, initial_extra=initial_extra
+    )

@@ -1,11 +1,13 @@
 """What a client does in a round, where that is more than training what it received.
 
-A strategy is the client's half of an algorithm. It names the optimizers that it needs and what it keeps between rounds beside the plain
-private state; from both the process derives its types. Its `train` is pure TensorFlow on a `work_lib.ClientModel`.
+A strategy is the client's half of an algorithm. It names the optimizers that it needs and what it
+keeps between rounds beside the plain private state; from both the process derives its types. Its
+`train` is pure TensorFlow on a `work_lib.ClientModel`.
 
-Whatever is to be evaluated, saved and exported is kept under the variables' own names: where a private state holds a value under the name
-of a variable it goes over the server's, in `work_lib.evaluate` as in `run_directory.RunDirectory.load_model` and in exports. So a
-strategy with a personal model has nothing else to do for it.
+Whatever is to be evaluated, saved and exported is kept under the variables' own names: where a
+private state holds a value under the name of a variable it goes over the server's, in
+`work_lib.evaluate` as in `run_directory.RunDirectory.load_model` and in exports. So a strategy with
+a personal model has nothing else to do for it.
 """
 
 import dataclasses
@@ -33,10 +35,14 @@ class Kept:
 
 
 class Strategy:
-    """Plain training: nothing is kept but the private variables and the moments of one optimizer."""
+    """Plain training: nothing is kept but the private variables and the moments of one
+    optimizer.
+    """
 
     def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
-        """The names of the variables that each optimizer trains, by the prefix of its slots, which begins with `work_lib.OPTIMIZER`."""
+        """The names of the variables that each optimizer trains, by the prefix of its slots, which
+        begins with `work_lib.OPTIMIZER`.
+        """
         return {work_lib.OPTIMIZER: [spec.name for spec in layout.specs if spec.trainable]}
 
     def kept(self, layout: variables.ModelVariables) -> "Sequence[Kept]":
@@ -59,7 +65,9 @@ class Strategy:
 
 
 def personal_copies(layout: variables.ModelVariables) -> "list[Kept]":
-    """A personal value of every shared variable, under the variable's own name: what is evaluated and exported."""
+    """A personal value of every shared variable, under the variable's own name:
+    what is evaluated and exported.
+    """
     return [Kept(spec.name, spec.shape, copy_of=spec.name) for spec in layout.uploaded]
 
 
@@ -79,8 +87,14 @@ def of_optimizers(private: work_lib.Values) -> work_lib.Values:
 
 
 def under(private: work_lib.Values, prefix: str, keep: bool = False) -> work_lib.Values:
-    """What a private state holds under a prefix, by the names without it, or with `keep` by the names as they are."""
-    return {name if keep else name[len(prefix) :]: value for name, value in private.items() if name.startswith(prefix)}
+    """What a private state holds under a prefix, by the names without it,
+    or with `keep` by the names as they are.
+    """
+    return {
+        name if keep else name[len(prefix) :]: value
+        for name, value in private.items()
+        if name.startswith(prefix)
+    }
 
 
 def prefixed(values: work_lib.Values, prefix: str) -> work_lib.Values:

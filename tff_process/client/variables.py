@@ -17,7 +17,8 @@ class VariableSpec:
       kind, group, member: see `groups.TaggedVariable`.
       shape: of the variable.
       trainable: whether gradients change it.
-      join: `private` (never leaves its client), `common` (one value for all clients) or `personal` (a value for each client).
+      join: `private` (never leaves its client), `common` (one value for all clients) or `personal`
+        (a value for each client).
     """
 
     name: str
@@ -30,7 +31,9 @@ class VariableSpec:
 
     @property
     def counts_rows(self) -> bool:
-        """Whether the client also says how often it saw each row: such a table is aggregated row by row."""
+        """Whether the client also says how often it saw each row:
+        such a table is aggregated row by row.
+        """
         return self.kind == "embedding" and self.join != PRIVATE
 
 
@@ -43,9 +46,12 @@ class ModelVariables:
     def joined(self, *joins: str) -> "list[VariableSpec]":
         """The variables with one of these joins, by name.
 
-        The order matters: what TFF's `federated_select` yields is a dataset, and TensorFlow flattens a mapping in the order of its keys.
+        The order matters: what TFF's `federated_select` yields is a dataset, and TensorFlow
+        flattens a mapping in the order of its keys.
         """
-        return sorted((spec for spec in self.specs if spec.join in joins), key=lambda spec: spec.name)
+        return sorted(
+            (spec for spec in self.specs if spec.join in joins), key=lambda spec: spec.name
+        )
 
     @property
     def uploaded(self) -> "list[VariableSpec]":
@@ -61,7 +67,11 @@ class ModelVariables:
         return found
 
 
-def of(tagged: Sequence[groups.TaggedVariable], policy: sharing.SharingPolicy, personal_kinds: Iterable[str]) -> ModelVariables:
+def of(
+    tagged: Sequence[groups.TaggedVariable],
+    policy: sharing.SharingPolicy,
+    personal_kinds: Iterable[str],
+) -> ModelVariables:
     """The variables of a model under a sharing policy.
 
     Args:
@@ -78,7 +88,15 @@ def of(tagged: Sequence[groups.TaggedVariable], policy: sharing.SharingPolicy, p
 
     return ModelVariables(
         tuple(
-            VariableSpec(t.name, t.kind, t.group, t.member, tuple(t.variable.shape), bool(t.variable.trainable), join(t))
+            VariableSpec(
+                t.name,
+                t.kind,
+                t.group,
+                t.member,
+                tuple(t.variable.shape),
+                bool(t.variable.trainable),
+                join(t),
+            )
             for t in tagged
         )
     )

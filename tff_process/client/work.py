@@ -1,7 +1,8 @@
 """What a client does in a round: pure TensorFlow, without TFF.
 
-All functions map tensors to tensors. The variables they use live in a `ClientModel` that the caller makes in the graph (or eagerly) where
-they run; every variable is loaded before it is used, so nothing stays in it from call to call.
+All functions map tensors to tensors. The variables they use live in a `ClientModel` that the caller
+makes in the graph (or eagerly) where they run; every variable is loaded before it is used, so
+nothing stays in it from call to call.
 """
 
 import collections
@@ -23,7 +24,8 @@ OPTIMIZER = "optimizer"
 
 Values = Mapping[str, tf.Tensor]
 
-# Autograph rewrites what it meets, Keras included, which takes longer than tracing it. Only the loops over batches need it.
+# Autograph rewrites what it meets, Keras included, which takes longer than tracing it. Only the
+# loops over batches need it.
 _plain = tf.autograph.experimental.do_not_convert
 
 
@@ -34,7 +36,8 @@ class TrainingSettings:
     Attributes:
       batch_size: rows of a batch.
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
-      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared variables to their incoming values.
+      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared
+        variables to their incoming values.
       lazy_adam: see `adam.Adam`.
       precision: of the large products of a step, see `models.precision`.
     """
@@ -46,14 +49,20 @@ class TrainingSettings:
     precision: str = "float32"
 
 
-def make_optimizer(trainable: "list[tf.Variable]", learning_rate: Any, lazy: bool = False) -> adam.Adam:
+def make_optimizer(
+    trainable: "list[tf.Variable]", learning_rate: Any, lazy: bool = False
+) -> adam.Adam:
     """A client's optimizer of its trainable variables, in model order."""
     return adam.Adam(trainable, learning_rate, lazy=lazy)
 
 
-def optimizer_slots(optimizer: adam.Adam, prefix: str = OPTIMIZER) -> "collections.OrderedDict[str, tf.Variable]":
+def optimizer_slots(
+    optimizer: adam.Adam, prefix: str = OPTIMIZER
+) -> "collections.OrderedDict[str, tf.Variable]":
     """An optimizer's variables by the name that they have in a private state."""
-    return collections.OrderedDict((f"{prefix}/{i:04d}", slot) for i, slot in enumerate(optimizer.slots))
+    return collections.OrderedDict(
+        (f"{prefix}/{i:04d}", slot) for i, slot in enumerate(optimizer.slots)
+    )
 
 
 class ClientModel:
@@ -63,8 +72,8 @@ class ClientModel:
       make_network: makes the network with its variables.
       schema: of the rows.
       learning_rate: of Adam, a number or a float32 scalar.
-      optimizers: the names of the variables that each optimizer trains, by the prefix of its slots in a private state; None for one
-        optimizer of all.
+      optimizers: the names of the variables that each optimizer trains, by the prefix of its slots
+        in a private state; None for one optimizer of all.
       lazy_adam: see `adam.Adam`.
     """
 
@@ -84,11 +93,15 @@ class ClientModel:
         self.trained = [item.name for item in self.tagged if item.variable.trainable]
         self._trains = {OPTIMIZER: self.trained} if optimizers is None else optimizers
         self.optimizers = {
-            prefix: make_optimizer([self.variables[name] for name in names], learning_rate, lazy_adam)
+            prefix: make_optimizer(
+                [self.variables[name] for name in names], learning_rate, lazy_adam
+            )
             for prefix, names in self._trains.items()
         }
         self.slots = collections.OrderedDict(
-            item for prefix, optimizer in self.optimizers.items() for item in optimizer_slots(optimizer, prefix).items()
+            item
+            for prefix, optimizer in self.optimizers.items()
+            for item in optimizer_slots(optimizer, prefix).items()
         )
 
     @_plain
@@ -106,10 +119,14 @@ class ClientModel:
     def apply(self, gradients: Values, prefix: str = OPTIMIZER) -> None:
         """One step of an optimizer; a variable without a gradient gets zero."""
         own = [(self.variables[name], gradients.get(name)) for name in self._trains[prefix]]
-        self.optimizers[prefix].apply([tf.zeros_like(variable) if g is None else g for variable, g in own])
+        self.optimizers[prefix].apply(
+            [tf.zeros_like(variable) if g is None else g for variable, g in own]
+        )
 
     @_plain
-    def private_state(self, layout: variables.ModelVariables) -> "collections.OrderedDict[str, tf.Tensor]":
+    def private_state(
+        self, layout: variables.ModelVariables
+    ) -> "collections.OrderedDict[str, tf.Tensor]":
         """What stays with the client: its private variables and all optimizer slots."""
         state = self.read([s.name for s in layout.joined(variables.PRIVATE)])
         state.update((name, slot.read_value()) for name, slot in self.slots.items())
@@ -128,7 +145,8 @@ class ClientRound:
     Attributes:
       private: the client's next private state.
       upload: values of the shared variables after training.
-      examples: float32 scalar, training rows of this round; of an epoch of less than a batch `coarsening.row_count`.
+      examples: float32 scalar, training rows of this round; of an epoch of less than a batch
+        `coarsening.row_count`.
       loss: float32 scalar, mean training loss over the steps of this round.
     """
 
@@ -154,10 +172,11 @@ def train(
       layout: what of them leaves.
       settings: how to train.
       incoming: the client's values of the shared variables.
-      template: what of G, the server's consensus, the client's values are pulled towards: of the variables of `Algorithm.anchors`.
+      template: what of G, the server's consensus, the client's values are pulled towards: of the
+        variables of `Algorithm.anchors`.
       private: the client's private state.
-      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars (see `pipeline.epoch_batches`). The seed is
-        the client's own, `pipeline.order_seed`.
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars
+        (see `pipeline.epoch_batches`). The seed is the client's own, `pipeline.order_seed`.
     """
     anchors = anchors_of(layout, settings, incoming, template)
 
@@ -192,7 +211,9 @@ def train_steps(
     anchors: Values,
     prefix: str = OPTIMIZER,
 ) -> PassResult:
-    """Trains the model from where it stands, one step of the optimizer `prefix` a batch; for use inside a `tf.function`."""
+    """Trains the model from where it stands, one step of the optimizer `prefix` a batch;
+    for use inside a `tf.function`.
+    """
 
     @_plain
     def step(batch: Any, state: Any) -> Any:
@@ -210,7 +231,8 @@ def for_each_batch(
     step: Callable[[Any, Any], Any],
     state: Any,
 ) -> PassResult:
-    """Goes over a round's batches with `step(batch, state) -> (loss, state)`; for use inside a `tf.function`.
+    """Goes over a round's batches with `step(batch, state) -> (loss, state)`;
+    for use inside a `tf.function`.
 
     Args:
       model, settings, work: see `train`.
@@ -220,13 +242,15 @@ def for_each_batch(
 
     @_plain
     def counted(size: tf.Tensor) -> tf.Tensor:
-        # Whole batches are what the server asked for; an epoch that is a single smaller one would tell its exact number of rows.
+        # Whole batches are what the server asked for; an epoch that is a single smaller one would
+        # tell its exact number of rows.
         return tf.where(size < settings.batch_size, coarsening.row_counts(size), size)
 
     examples, loss_sum, steps = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
     seed, first, last = work["seed"], work["first_step"], work["first_step"] + work["steps"]
     epoch_steps = work["epoch_steps"]
-    # Epochs, windows and batches are loops of the graph: what a dataset would have to set up in every call takes longer than a short round.
+    # Epochs, windows and batches are loops of the graph: what a dataset would have to set up in
+    # every call takes longer than a short round.
     for epoch in tf.range(first // epoch_steps, (last - 1) // epoch_steps + 1):
         start = epoch * epoch_steps
         begin, end = tf.maximum(first - start, 0), tf.minimum(last - start, epoch_steps)
@@ -252,7 +276,9 @@ def for_each_batch(
 def loss_and_gradients(
     model: ClientModel, settings: TrainingSettings, batch: Any, anchors: Values
 ) -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
-    """The loss of a batch, and the gradients of the loss with its proximal term by the names of the trained variables."""
+    """The loss of a batch, and the gradients of the loss with its proximal term by the names of the
+    trained variables.
+    """
     with precision.products(settings.precision):
         with tf.GradientTape() as tape:
             with first_layer.expected_rows(settings.batch_size):
@@ -265,7 +291,9 @@ def loss_and_gradients(
     return loss, dict(zip(model.trained, gradients))
 
 
-def anchors_of(layout: variables.ModelVariables, settings: TrainingSettings, incoming: Values, template: Values) -> Values:
+def anchors_of(
+    layout: variables.ModelVariables, settings: TrainingSettings, incoming: Values, template: Values
+) -> Values:
     """What each pulled variable is pulled towards, by name."""
     if not settings.proximal:
         return {}
@@ -277,7 +305,8 @@ def anchors_of(layout: variables.ModelVariables, settings: TrainingSettings, inc
 def count_ids(
     layout: variables.ModelVariables, schema: schema_lib.Schema, shards: tf.Tensor
 ) -> "collections.OrderedDict[str, tf.Tensor]":
-    """How often the rows of some shards hold each id of the shared tables, as coarse as `coarsening.id_counts` makes it.
+    """How often the rows of some shards hold each id of the shared tables, as coarse as
+    `coarsening.id_counts` makes it.
 
     Args:
       layout: names the tables.
@@ -304,19 +333,28 @@ def count_ids(
 
     # Without a table there is nothing to read for.
     totals = count() if counted else ()
-    return collections.OrderedDict((spec.name, coarsening.id_counts(total)) for spec, total in zip(counted, totals))
+    return collections.OrderedDict(
+        (spec.name, coarsening.id_counts(total)) for spec, total in zip(counted, totals)
+    )
 
 
 def _occurrences(ids: tf.Tensor, rows: int) -> tf.Tensor:
     """How often each row of a table stands among ids of any shape, int64 [rows]."""
-    flat = ids[:, 0] if ids.shape[1] == 1 else tf.boolean_mask(ids, tf.not_equal(ids, schema_lib.NO_VALUE))
-    return tf.ensure_shape(tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.int64), [rows])
+    flat = (
+        ids[:, 0]
+        if ids.shape[1] == 1
+        else tf.boolean_mask(ids, tf.not_equal(ids, schema_lib.NO_VALUE))
+    )
+    return tf.ensure_shape(
+        tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.int64), [rows]
+    )
 
 
 def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.Tensor) -> tf.Tensor:
     """Metrics of the client's model on all rows of some shards.
 
-    What the private state holds under a variable's own name goes over what was received, as it does wherever a run's model is loaded.
+    What the private state holds under a variable's own name goes over what was received, as it does
+    wherever a run's model is loaded.
 
     Returns:
       float64 [tasks, metrics], in the order of `metrics.METRICS`.

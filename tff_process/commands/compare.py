@@ -1,4 +1,6 @@
-"""`pfrec-compare`: trains many algorithms on the same data, splits and seeds, and tabulates them."""
+"""`pfrec-compare`: trains many algorithms on the same data, splits and seeds,
+and tabulates them.
+"""
 
 import pathlib
 from typing import TYPE_CHECKING, Any, Optional
@@ -22,21 +24,29 @@ def main() -> None:
     flags.DEFINE_list(
         "algorithms",
         ["local", "fedavg", "pf_msmtrec", "pooled_mmoe"],
-        "Algorithms; an unknown name lists the known ones. NAME:GROUP=shared:GROUP=private:FLAG=VALUE runs one under a sharing policy and with "
-        "settings of its own, as fedbn:embedding/*=shared or ditto:ditto_lambda=1; of several entries of an algorithm, the best on valid "
+        "Algorithms; an unknown name lists the known ones. "
+        "NAME:GROUP=shared:GROUP=private:FLAG=VALUE runs one under a sharing policy and with "
+        "settings of its own, as fedbn:embedding/*=shared or ditto:ditto_lambda=1; of several "
+        "entries of an algorithm, the best on valid "
         "speaks for it.",
     )
-    flags.DEFINE_integer("seeds", 5, "How many seeds each algorithm is trained with: 0, 1, ...", lower_bound=1)
-    flags.DEFINE_integer("synthetic_seed", 0, "Of --data=synthetic: another seed makes another world.", lower_bound=0)
+    flags.DEFINE_integer(
+        "seeds", 5, "How many seeds each algorithm is trained with: 0, 1, ...", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "synthetic_seed", 0, "Of --data=synthetic: another seed makes another world.", lower_bound=0
+    )
     flags.DEFINE_string(
         "tune",
         "",
-        "FLAG=VALUE|VALUE..., as learning_rate=0.001|0.003: every entry tries each value on seed 0 and keeps the one that is best on valid.",
+        "FLAG=VALUE|VALUE..., as learning_rate=0.001|0.003: every entry tries each value on seed 0 "
+        "and keeps the one that is best on valid.",
     )
     flags.DEFINE_float(
         "target_auc",
         0.0,
-        "The valid AUC, as the round is chosen by, whose cost in bytes is told; 0 takes the largest that all reach.",
+        "The valid AUC, as the round is chosen by, whose cost in bytes is told; 0 takes the "
+        "largest that all reach.",
         lower_bound=0.0,
     )
     command.run(_main)
@@ -46,8 +56,11 @@ def _main(argv: "list[str]") -> None:
     del argv
     f = flags.FLAGS
     if not f.algorithms or len(set(f.algorithms)) != len(f.algorithms):
-        raise errors.PfrecError(f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one")
-    private_network.enter_if_permitted()  # as pfrec-train does for its simulations, before NumPy is imported
+        raise errors.PfrecError(
+            f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one"
+        )
+    # as pfrec-train does for its simulations, before NumPy is imported
+    private_network.enter_if_permitted()
     from pfrec import files
     from tff_process.commands import train
     from tff_process.comparison import entries, report, runs, standings, tuning
@@ -55,8 +68,14 @@ def _main(argv: "list[str]") -> None:
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
     runs.prepare(output)
-    dataset = train.open_data(f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed)
-    print(f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), {f.rounds} rounds", flush=True)
+    dataset = train.open_data(
+        f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed
+    )
+    print(
+        f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), "
+        f"{f.rounds} rounds",
+        flush=True,
+    )
 
     def plan(entry: entries.Entry, seed: int) -> "plan_lib.Plan":
         return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
@@ -68,11 +87,15 @@ def _main(argv: "list[str]") -> None:
             dataset,
             output,
             options=training_flags.options(),
-            progress=lambda entry, plan: train.progress(plan.rounds, f"{entry.name} seed {plan.seed} "),
+            progress=lambda entry, plan: train.progress(
+                plan.rounds, f"{entry.name} seed {plan.seed} "
+            ),
         )
 
     if "metrics" in f.withhold:
-        raise errors.PfrecError("--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train")
+        raise errors.PfrecError(
+            "--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train"
+        )
     candidates = tuning.Tuning.parse(f.tune).candidates if f.tune else lambda entry: [entry]
     for entry in asked:
         for candidate in candidates(entry):
@@ -91,7 +114,10 @@ def _main(argv: "list[str]") -> None:
     text = report.markdown(cells, dataset, target, f.tune)
     files.write_csv(output / "results.csv", runs.HEADER, runs.long_rows(cells))
     files.write_bytes(output / "results.md", text.encode())
-    files.write_json(output / "results.json", {**report.to_json(cells, plans, dataset, target), "tuning": tuning.to_json(tried)})
+    files.write_json(
+        output / "results.json",
+        {**report.to_json(cells, plans, dataset, target), "tuning": tuning.to_json(tried)},
+    )
     for name, chart in _charts(cells, rows).items():
         files.write_bytes(output / name, chart.encode())
     files.write_json(output / "winner.json", standings.winner(cells, output))
@@ -104,14 +130,28 @@ def _charts(cells: "Sequence[runs.Cell]", rows: "Sequence[Any]") -> "dict[str, s
     from tff_process.comparison import charts, standings
 
     auc = [charts.Dot(row.entry, row.mean, row.deviation, int(not row.federated)) for row in rows]
-    drawn = {"results.svg": charts.dots("Test AUC by algorithm", "mean test AUC, with its deviation over seeds; red: pooled", auc)}
+    drawn = {
+        "results.svg": charts.dots(
+            "Test AUC by algorithm",
+            "mean test AUC, with its deviation over seeds; red: pooled",
+            auc,
+        )
+    }
     talking = [row for row in rows if standings.communicates(cells, row)]
     if talking:
         curves = [
-            charts.Line(row.entry, [(n * row.round_bytes / 1e6, v) for n, v in enumerate(standings.curve(cells, row.entry), 1)])
+            charts.Line(
+                row.entry,
+                [
+                    (n * row.round_bytes / 1e6, v)
+                    for n, v in enumerate(standings.curve(cells, row.entry), 1)
+                ],
+            )
             for row in talking
         ]
-        drawn["communication.svg"] = charts.lines("AUC against communication", "MB, all clients, both ways", "valid AUC", curves)
+        drawn["communication.svg"] = charts.lines(
+            "AUC against communication", "MB, all clients, both ways", "valid AUC", curves
+        )
     return drawn
 
 

@@ -25,12 +25,20 @@ def define(*, silos: bool = False) -> None:
     Args:
       silos: whether --workers may take the place of --data.
     """
-    flags.DEFINE_string("data", None, "A directory that pfrec-convert wrote, or 'synthetic' for built-in data.", required=not silos)
+    flags.DEFINE_string(
+        "data",
+        None,
+        "A directory that pfrec-convert wrote, or 'synthetic' for built-in data.",
+        required=not silos,
+    )
     if silos:
         define_silos()
     flags.DEFINE_integer("synthetic_scenarios", 4, "Scenarios of --data=synthetic.", lower_bound=1)
     flags.DEFINE_integer(
-        "synthetic_rows", 40_000, "Training and valid rows of the largest scenario of --data=synthetic.", lower_bound=500
+        "synthetic_rows",
+        40_000,
+        "Training and valid rows of the largest scenario of --data=synthetic.",
+        lower_bound=500,
     )
     flags.DEFINE_float(
         "synthetic_shared",
@@ -46,13 +54,15 @@ def define(*, silos: bool = False) -> None:
     flags.DEFINE_multi_string(
         "sharing",
         [],
-        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as gate/*=shared). Repeatable.",
+        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as "
+        "gate/*=shared). Repeatable.",
     )
     flags.DEFINE_multi_enum(
         "withhold",
         [],
         ["loss", "metrics", "row_counts"],
-        "What clients do not say: the loss of their training, their metrics (the last round is then the chosen one), or the coarse counts of ids "
+        "What clients do not say: the loss of their training, their metrics (the last round is "
+        "then the chosen one), or the coarse counts of ids "
         "of shared tables (which then count alike). Repeatable.",
     )
     define_runtime()
@@ -61,15 +71,22 @@ def define(*, silos: bool = False) -> None:
 def _define_plan() -> None:
     flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
     flags.DEFINE_integer(
-        "patience", 0, "Stop after so many rounds without a better one on valid; 0 trains all --rounds.", lower_bound=0
+        "patience",
+        0,
+        "Stop after so many rounds without a better one on valid; 0 trains all --rounds.",
+        lower_bound=0,
     )
     flags.DEFINE_float(
-        "local_epochs", 1.0, "Share of its rows that a client trains on in a round; may be a fraction.", lower_bound=1e-6
+        "local_epochs",
+        1.0,
+        "Share of its rows that a client trains on in a round; may be a fraction.",
+        lower_bound=1e-6,
     )
     flags.DEFINE_integer(
         "aggregations",
         4,
-        "How often a federated round aggregates: its local training is cut into as many aggregation steps, or fewer where a client has fewer batches.",
+        "How often a federated round aggregates: its local training is cut into as many "
+        "aggregation steps, or fewer where a client has fewer batches.",
         lower_bound=1,
     )
     flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
@@ -77,25 +94,45 @@ def _define_plan() -> None:
     flags.DEFINE_bool(
         "lazy_adam",
         False,
-        "Federated clients leave rows of large tables as they are in steps whose batch did not hold them: faster on wide tables, and "
+        "Federated clients leave rows of large tables as they are in steps whose batch did not "
+        "hold them: faster on wide tables, and "
         "another algorithm than Adam.",
     )
     flags.DEFINE_enum(
         "precision",
         "float32",
         ["float32", "bfloat16"],
-        "Of federated clients' large products in training, on processors that have bfloat16 products; evaluation is always in float32.",
+        "Of federated clients' large products in training, on processors that have bfloat16 "
+        "products; evaluation is always in float32.",
     )
-    flags.DEFINE_float("participation", 1.0, "Share of the clients that take part in a round.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float(
+        "participation",
+        1.0,
+        "Share of the clients that take part in a round.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     flags.DEFINE_integer("embedding_dim", 8, "Width of the embedding tables.", lower_bound=1)
-    flags.DEFINE_float("embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0)
-    flags.DEFINE_integer("numeric_dim", 16, "Width of the projection of numerical features; 0 for none.", lower_bound=0)
+    flags.DEFINE_float(
+        "embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0
+    )
+    flags.DEFINE_integer(
+        "numeric_dim",
+        16,
+        "Width of the projection of numerical features; 0 for none.",
+        lower_bound=0,
+    )
     flags.DEFINE_integer("experts", 4, "Experts.", lower_bound=1)
     flags.DEFINE_list("expert_units", ["64", "32"], "Widths of an expert's layers.")
     flags.DEFINE_list("tower_units", ["32"], "Widths of a tower's hidden layers.")
     flags.DEFINE_float("dropout", 0.0, "Dropout rate.", lower_bound=0.0, upper_bound=0.99)
     flags.DEFINE_bool("batch_norm", True, "Batch normalisation in experts and towers.")
-    flags.DEFINE_enum("template", "none", ["none", "additive", "hadamard"], "Composition of the parameter template.")
+    flags.DEFINE_enum(
+        "template",
+        "none",
+        ["none", "additive", "hadamard"],
+        "Composition of the parameter template.",
+    )
     flags.DEFINE_integer("rank", 4, "Rank of the template's task components.", lower_bound=1)
     flags.DEFINE_enum(
         "coordination",
@@ -103,15 +140,39 @@ def _define_plan() -> None:
         ["none", "mean", "pcgrad", "conflict_averse"],
         "pf_msmtrec: how updates of experts are joined.",
     )
-    flags.DEFINE_float("conflict_radius", 0.4, "pf_msmtrec: c of conflict-averse coordination.", lower_bound=0.0, upper_bound=0.999)
-    flags.DEFINE_float("temperature", 1.0, "pf_msmtrec: tau of the attention between clients.", lower_bound=1e-6)
-    flags.DEFINE_bool("log_counts", False, "pf_msmtrec: attention also weighs clients by their rows.")
-    flags.DEFINE_bool("weigh_by_rows", True, "pf_msmtrec: a client's update of an expert counts by its rows.")
     flags.DEFINE_float(
-        "mu", 0.25, "pf_msmtrec: how much of an expert comes from the aggregation at least.", lower_bound=0.0, upper_bound=1.0
+        "conflict_radius",
+        0.4,
+        "pf_msmtrec: c of conflict-averse coordination.",
+        lower_bound=0.0,
+        upper_bound=0.999,
     )
-    flags.DEFINE_float("tower_mu", 0.25, "pf_msmtrec: the same of a tower.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_float("gate_mu", 0.25, "pf_msmtrec: the same of a gate; 0 keeps gates private.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float(
+        "temperature", 1.0, "pf_msmtrec: tau of the attention between clients.", lower_bound=1e-6
+    )
+    flags.DEFINE_bool(
+        "log_counts", False, "pf_msmtrec: attention also weighs clients by their rows."
+    )
+    flags.DEFINE_bool(
+        "weigh_by_rows", True, "pf_msmtrec: a client's update of an expert counts by its rows."
+    )
+    flags.DEFINE_float(
+        "mu",
+        0.25,
+        "pf_msmtrec: how much of an expert comes from the aggregation at least.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_float(
+        "tower_mu", 0.25, "pf_msmtrec: the same of a tower.", lower_bound=0.0, upper_bound=1.0
+    )
+    flags.DEFINE_float(
+        "gate_mu",
+        0.25,
+        "pf_msmtrec: the same of a gate; 0 keeps gates private.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     flags.DEFINE_float(
         "numeric_mu",
         0.25,
@@ -122,11 +183,14 @@ def _define_plan() -> None:
     flags.DEFINE_float(
         "rows_prior",
         20_000.0,
-        "pf_msmtrec: how many rows a client must have to keep half of what mu leaves to it of experts, towers, gates and the numerical "
+        "pf_msmtrec: how many rows a client must have to keep half of what mu leaves to it of "
+        "experts, towers, gates and the numerical "
         "projection; with fewer it takes more from the others. 0 leaves every client all of that.",
         lower_bound=0.0,
     )
-    flags.DEFINE_float("proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0)
+    flags.DEFINE_float(
+        "proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0
+    )
     flags.DEFINE_float(
         "server_step",
         0.3,
@@ -137,7 +201,8 @@ def _define_plan() -> None:
     flags.DEFINE_float(
         "table_prior",
         2000.0,
-        "pf_msmtrec: how often in an epoch a client must meet a row of a shared embedding table for the row to follow its own training half; 0 "
+        "pf_msmtrec: how often in an epoch a client must meet a row of a shared embedding table "
+        "for the row to follow its own training half; 0 "
         "keeps one table for all.",
         lower_bound=0.0,
     )
@@ -147,7 +212,10 @@ def _define_plan() -> None:
 def define_runtime() -> None:
     """Defines the flags of `options`."""
     flags.DEFINE_integer(
-        "max_concurrent_clients", 0, "Clients that train at once; 0 takes what processors and memory bear.", lower_bound=0
+        "max_concurrent_clients",
+        0,
+        "Clients that train at once; 0 takes what processors and memory bear.",
+        lower_bound=0,
     )
     flags.DEFINE_enum(
         "runtime",
@@ -155,7 +223,12 @@ def define_runtime() -> None:
         ["resident", "reference"],
         "resident: private state stays in the clients' workers; reference: pure TFF.",
     )
-    flags.DEFINE_integer("local_workers", 1, "Worker processes that the clients of a simulation are split over.", lower_bound=1)
+    flags.DEFINE_integer(
+        "local_workers",
+        1,
+        "Worker processes that the clients of a simulation are split over.",
+        lower_bound=1,
+    )
     flags.DEFINE_float(
         "client_timeout",
         3600.0,
@@ -166,31 +239,48 @@ def define_runtime() -> None:
         "on_client_failure",
         "retry",
         ["retry", "skip", "stop"],
-        "What to do where a client's worker dies, hangs or fails: try it again (up to three times), let it miss the round, or stop.",
+        "What to do where a client's worker dies, hangs or fails: try it again (up to three "
+        "times), let it miss the round, or stop.",
     )
-    flags.DEFINE_integer("min_clients", 1, "A round with fewer accepted clients is not applied.", lower_bound=1)
+    flags.DEFINE_integer(
+        "min_clients", 1, "A round with fewer accepted clients is not applied.", lower_bound=1
+    )
     flags.DEFINE_float(
         "max_update_norm",
         100.0,
-        "An update with a norm more than this many times the round's median is refused; 0 for no bound.",
+        "An update with a norm more than this many times the round's median is refused; 0 for "
+        "no bound.",
         lower_bound=0.0,
     )
-    flags.DEFINE_bool("clip_updates", False, "Scale an update beyond --max_update_norm down to it instead of refusing it.")
-    flags.DEFINE_integer("keep_rounds", 2, "Complete rounds that are kept, besides the best ones.", lower_bound=1)
+    flags.DEFINE_bool(
+        "clip_updates",
+        False,
+        "Scale an update beyond --max_update_norm down to it instead of refusing it.",
+    )
+    flags.DEFINE_integer(
+        "keep_rounds", 2, "Complete rounds that are kept, besides the best ones.", lower_bound=1
+    )
 
 
 def define_silos() -> None:
     """Defines the flags of a training over silos."""
     flags.DEFINE_list(
-        "workers", [], "In place of --data: SCENARIO=HOST:PORT of each silo's pfrec-worker, as nl=10.0.0.2:7000,fr=10.0.0.3:7000."
+        "workers",
+        [],
+        "In place of --data: SCENARIO=HOST:PORT of each silo's pfrec-worker, as "
+        "nl=10.0.0.2:7000,fr=10.0.0.3:7000.",
     )
     flags.DEFINE_string(
-        "tls", None, "With --workers: a directory of the driver's ca.pem, certificate.pem and key.pem, for the tunnels."
+        "tls",
+        None,
+        "With --workers: a directory of the driver's ca.pem, certificate.pem and key.pem, for "
+        "the tunnels.",
     )
     flags.DEFINE_float(
         "silo_timeout",
         60.0,
-        "Seconds to try to reach a silo that is away; then the client misses the round (--on_client_failure=skip) or the run stops.",
+        "Seconds to try to reach a silo that is away; then the client misses the round "
+        "(--on_client_failure=skip) or the run stops.",
         lower_bound=0.0,
     )
 
@@ -210,9 +300,14 @@ def options() -> "options_lib.Options":
     silos: dict[str, Any] = {}
     if "workers" in f and f.workers:
         if f.data:
-            raise errors.PfrecError("--data and --workers: give one of them; silos have their own data")
+            raise errors.PfrecError(
+                "--data and --workers: give one of them; silos have their own data"
+            )
         if f.runtime != options_lib.RESIDENT:
-            raise errors.PfrecError(f"--runtime={f.runtime}: moves private states through the driver; silos need resident")
+            raise errors.PfrecError(
+                f"--runtime={f.runtime}: moves private states through the driver; silos "
+                "need resident"
+            )
         silos = {
             "workers": addresses.parse_workers(f.workers),
             "tls": pathlib.Path(f.tls) if f.tls else None,
@@ -221,7 +316,8 @@ def options() -> "options_lib.Options":
         tunnel.to_silos(silos["workers"], silos["tls"])
     elif "workers" in f and not f.data:
         raise errors.PfrecError(
-            "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; --help lists the flags"
+            "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; "
+            "--help lists the flags"
         )
     return options_lib.Options(
         runtime=f.runtime,
@@ -240,7 +336,11 @@ def options() -> "options_lib.Options":
 def synthetic() -> "dict[str, Any]":
     """The arguments of `synthetic.generate` that the flags ask for, but for the seed."""
     f = flags.FLAGS
-    return {"scenarios": f.synthetic_scenarios, "rows": f.synthetic_rows, "shared": f.synthetic_shared}
+    return {
+        "scenarios": f.synthetic_scenarios,
+        "rows": f.synthetic_rows,
+        "shared": f.synthetic_shared,
+    }
 
 
 @contextlib.contextmanager
@@ -343,4 +443,6 @@ def _widths(name: str) -> "tuple[int, ...]":
     try:
         return tuple(int(text) for text in flags.FLAGS[name].value)
     except ValueError:
-        raise errors.PfrecError(f"--{name}={','.join(flags.FLAGS[name].value)}: give whole numbers, as 64,32") from None
+        raise errors.PfrecError(
+            f"--{name}={','.join(flags.FLAGS[name].value)}: give whole numbers, as 64,32"
+        ) from None

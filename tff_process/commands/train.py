@@ -21,14 +21,25 @@ if TYPE_CHECKING:
 def main() -> None:
     """Entry point of `pfrec-train`."""
     training_flags.define(silos=True)
-    flags.DEFINE_string("algorithm", "pf_msmtrec", "What to train with; an unknown name lists the known ones.")
-    flags.DEFINE_integer("seed", 0, "Of initial values, row order and --data=synthetic.", lower_bound=0)
-    flags.DEFINE_bool("resume", False, "Continue the run in --output after its last complete round.")
-    flags.DEFINE_string("init_from", None, "A finished run: --new_scenario starts from what its scenarios have in common.")
+    flags.DEFINE_string(
+        "algorithm", "pf_msmtrec", "What to train with; an unknown name lists the known ones."
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "Of initial values, row order and --data=synthetic.", lower_bound=0
+    )
+    flags.DEFINE_bool(
+        "resume", False, "Continue the run in --output after its last complete round."
+    )
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "A finished run: --new_scenario starts from what its scenarios have in common.",
+    )
     flags.DEFINE_string(
         "new_scenario",
         None,
-        "A scenario of --data that joins the run of --init_from: it trains alone, nothing of that run changes.",
+        "A scenario of --data that joins the run of --init_from: it trains alone, nothing of that "
+        "run changes.",
     )
     command.run(_main)
 
@@ -37,7 +48,8 @@ def _main(argv: "list[str]") -> None:
     del argv
     options = training_flags.options()
     if not options.workers:
-        # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy is imported, see `silo`.
+        # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
+        # is imported, see `silo`.
         private_network.enter_if_permitted()
     from pfrec import files, run_directory
     from tff_process.algorithms import registry
@@ -47,34 +59,50 @@ def _main(argv: "list[str]") -> None:
     f = flags.FLAGS
     registry.check(f.algorithm)
     if (f.init_from is None) != (f.new_scenario is None):
-        raise errors.PfrecError("--init_from and --new_scenario belong together; give both or neither")
+        raise errors.PfrecError(
+            "--init_from and --new_scenario belong together; give both or neither"
+        )
     plan = training_flags.plan(f.algorithm, f.seed)
     output = pathlib.Path(f.output)
     if f.data == "synthetic" and not f.resume:
         files.require_empty(output, besides=[run_directory.SYNTHETIC_DATA])
     if options.workers:
         if plan.algorithm in registry.POOLED:
-            raise errors.PfrecError(f"--algorithm={plan.algorithm}: needs all rows in one place; over silos train a federated one")
+            raise errors.PfrecError(
+                f"--algorithm={plan.algorithm}: needs all rows in one place; over silos train a "
+                "federated one"
+            )
         if not f.resume:
             files.require_empty(output)
         dataset = silo_training.survey(options, output)
     else:
-        dataset = open_data(f.data, output / run_directory.SYNTHETIC_DATA, training_flags.synthetic(), f.seed)
+        dataset = open_data(
+            f.data, output / run_directory.SYNTHETIC_DATA, training_flags.synthetic(), f.seed
+        )
     if f.new_scenario is not None:
         from tff_process.process import joining
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
     place = "silos" if options.workers else dataset.path
-    print(f"training {plan.algorithm} on {place} ({', '.join(dataset.scenarios)}) for {plan.rounds} rounds", flush=True)
+    print(
+        f"training {plan.algorithm} on {place} ({', '.join(dataset.scenarios)}) for "
+        f"{plan.rounds} rounds",
+        flush=True,
+    )
     with progress(plan.rounds) as report:
-        outcome = loop.train(plan, dataset, output, resume=f.resume, options=options, progress=report)
+        outcome = loop.train(
+            plan, dataset, output, resume=f.resume, options=options, progress=report
+        )
     print(table(outcome.summary))
     print(f"run: {output}")
 
 
-def open_data(data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, Any]", seed: int) -> "dataset_lib.Dataset":
-    """Opens `--data`; 'synthetic' is generated at `synthetic_path` by arguments of `synthetic.generate` where it is not there yet.
+def open_data(
+    data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, Any]", seed: int
+) -> "dataset_lib.Dataset":
+    """Opens `--data`; 'synthetic' is generated at `synthetic_path` by arguments of
+    `synthetic.generate` where it is not there yet.
 
     Raises:
       PfrecError: where there is no dataset, or the synthetic one there was made with other flags.
@@ -89,7 +117,10 @@ def open_data(data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, 
         found = {"seed": made["split_seed"], **{name: made["options"][name] for name in synthetic}}
         if found != {"seed": seed, **synthetic}:
             told = ", ".join(f"{name} {value}" for name, value in found.items())
-            raise errors.PfrecError(f"{synthetic_path}: synthetic data of {told}; give the same flags, or choose another --output")
+            raise errors.PfrecError(
+                f"{synthetic_path}: synthetic data of {told}; give the same flags, or choose "
+                "another --output"
+            )
     else:
         from pfrec.data import synthetic as synthetic_lib
 
@@ -99,9 +130,13 @@ def open_data(data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, 
 
 @contextlib.contextmanager
 def progress(rounds: int, label: str = "") -> "Iterator[loop.Progress]":
-    """Reports rounds: a bar on a terminal, plain lines when piped; at the end of the context a bar is closed, however many rounds there were."""
+    """Reports rounds: a bar on a terminal, plain lines when piped; at the end of the context a bar
+    is closed, however many rounds there were.
+    """
     if not sys.stderr.isatty():
-        yield lambda number, score: print(f"{label}round {number}/{rounds}: valid AUC {score:.4f}", flush=True)
+        yield lambda number, score: print(
+            f"{label}round {number}/{rounds}: valid AUC {score:.4f}", flush=True
+        )
         return
     import tqdm
 
@@ -116,16 +151,27 @@ def progress(rounds: int, label: str = "") -> "Iterator[loop.Progress]":
 
 def table(summary: "dict[str, Any]") -> str:
     """The test metrics as text."""
-    lines = [f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} {'ece':>8}"]
+    lines = [
+        f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} "
+        f"{'ece':>8}"
+    ]
     for scenario, tasks in summary["test"].items():
         for task, cell in tasks.items():
             if cell["rows"] is None:
                 lines.append(f"{scenario:<16} {task:<12} {'unknown':>8}")
                 continue
-            numbers = " ".join("one class" if cell[m] is None else f"{cell[m]:8.4f}" for m in ("auc", "logloss", "ece"))
-            lines.append(f"{scenario:<16} {task:<12} {cell['rows']:>8} {cell['positives']:>9} {numbers}")
+            numbers = " ".join(
+                "one class" if cell[m] is None else f"{cell[m]:8.4f}"
+                for m in ("auc", "logloss", "ece")
+            )
+            lines.append(
+                f"{scenario:<16} {task:<12} {cell['rows']:>8} {cell['positives']:>9} {numbers}"
+            )
     mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"
-    lines.append(f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of {summary['rounds']}")
+    lines.append(
+        f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
+        f"{summary['rounds']}"
+    )
     return "\n".join(lines)
 
 

@@ -1,4 +1,6 @@
-"""`pfrec-worker`: serves one scenario's data, from the disk of the machine that it runs on, to a training."""
+"""`pfrec-worker`: serves one scenario's data, from the disk of the machine that it runs on,
+to a training.
+"""
 
 import pathlib
 import signal
@@ -16,19 +18,38 @@ _INNER_PORT = 10_000
 
 def main() -> None:
     """Entry point of `pfrec-worker`."""
-    flags.DEFINE_integer("port", None, "The port to listen on.", required=True, lower_bound=1, upper_bound=65535)
-    flags.DEFINE_string("client_dir", None, "This silo's directory, with the data in data/; see docs/silos.md.", required=True)
-    flags.DEFINE_string("host", "127.0.0.1", "The address to listen on; one that is not loopback needs --tls.")
-    flags.DEFINE_string("tls", None, "A directory of ca.pem, certificate.pem and key.pem, for the tunnel to the driver.")
+    flags.DEFINE_integer(
+        "port", None, "The port to listen on.", required=True, lower_bound=1, upper_bound=65535
+    )
+    flags.DEFINE_string(
+        "client_dir",
+        None,
+        "This silo's directory, with the data in data/; see docs/silos.md.",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "host", "127.0.0.1", "The address to listen on; one that is not loopback needs --tls."
+    )
+    flags.DEFINE_string(
+        "tls",
+        None,
+        "A directory of ca.pem, certificate.pem and key.pem, for the tunnel to the driver.",
+    )
     flags.DEFINE_integer(
         "firewalled_port",
         None,
-        "Only for systems without network namespaces: the port that TFF's worker itself takes there on every interface, "
+        "Only for systems without network namespaces: the port that TFF's worker itself takes "
+        "there on every interface, "
         "which you have closed to other machines by a firewall.",
         lower_bound=1,
         upper_bound=65535,
     )
-    flags.DEFINE_float("hang_timeout", 60.0, "Seconds without an answer after which the worker is started again.", lower_bound=0.1)
+    flags.DEFINE_float(
+        "hang_timeout",
+        60.0,
+        "Seconds without an answer after which the worker is started again.",
+        lower_bound=0.1,
+    )
     command.run(_main)
 
 
@@ -37,10 +58,14 @@ def _main(argv: "list[str]") -> None:
     f = flags.FLAGS
     directory = pathlib.Path(f.client_dir).resolve()
     if not directory.is_dir():
-        raise errors.PfrecError(f"{directory}: no such directory; let pfrec-convert write this silo's data to {directory / 'data'}")
+        raise errors.PfrecError(
+            f"{directory}: no such directory; let pfrec-convert write this silo's data to "
+            f"{directory / 'data'}"
+        )
     if f.tls is None and not addresses.is_loopback(f.host):
         raise errors.PfrecError(
-            f"--host={f.host}: is not a loopback address, and without a tunnel whoever reaches the port can read this silo's data; "
+            f"--host={f.host}: is not a loopback address, and without a tunnel whoever reaches the "
+            "port can read this silo's data; "
             "give --tls=DIR with certificates of pfrec-certificates"
         )
     with listen(f.host, f.port) as listening:
@@ -57,12 +82,20 @@ def _main(argv: "list[str]") -> None:
             credentials = tunnel.Credentials.read(pathlib.Path(f.tls))
         facts = silo_directory.prepare(directory)
         service = silo_service.Service(
-            directory, listening, credentials, port, f.hang_timeout, lambda line: print(line, flush=True)
+            directory,
+            listening,
+            credentials,
+            port,
+            f.hang_timeout,
+            lambda line: print(line, flush=True),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
         way = "in plain" if credentials is None else "by mutual TLS"
-        print(f"serving {facts.scenario} from {directory} on {addresses.join(f.host, f.port)} {way}", flush=True)
+        print(
+            f"serving {facts.scenario} from {directory} on {addresses.join(f.host, f.port)} {way}",
+            flush=True,
+        )
         service.run()
     lock.release()
     print("ended", flush=True)
@@ -75,15 +108,19 @@ def listen(host: str, port: int) -> socket.socket:
       PfrecError: where the address is not this machine's or the port is taken.
     """
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=64)
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=64
+        )
     except OSError as error:
         raise errors.PfrecError(
-            f"{addresses.join(host, port)}: {error.strerror or error}; choose another --port or --host"
+            f"{addresses.join(host, port)}: {error.strerror or error}; choose another --port "
+            "or --host"
         ) from error
 
 
 def isolate(firewalled_port: "int | None") -> int:
-    """Makes the worker's port one that nothing outside of this process's children reaches, and returns it.
+    """Makes the worker's port one that nothing outside of this process's children reaches,
+    and returns it.
 
     Raises:
       PfrecError: where the system does not permit that, and no firewalled port is named.
@@ -94,7 +131,8 @@ def isolate(firewalled_port: "int | None") -> int:
         private_network.enter()
     except errors.PfrecError as error:
         raise errors.PfrecError(
-            f"{error}, and TFF's worker listens on every interface for everybody; permit user namespaces, run as root, "
+            f"{error}, and TFF's worker listens on every interface for everybody; permit user "
+            "namespaces, run as root, "
             "or close a port by a firewall and name it as --firewalled_port"
         ) from error
     return _INNER_PORT

@@ -13,7 +13,9 @@ _COLOURS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Dot:
-    """A row of a dot chart: a value with a half width of uncertainty (NaN for none), in a colour by its kind."""
+    """A row of a dot chart: a value with a half width of uncertainty (NaN for none),
+    in a colour by its kind.
+    """
 
     label: str
     value: float
@@ -32,7 +34,9 @@ def dots(title: str, axis: str, rows: Sequence[Dot]) -> str:
     figure, axes = _figure(title, 1.4 + 0.32 * len(rows))
     for place, row in enumerate(rows):
         width = row.half_width if math.isfinite(row.half_width) else None
-        axes.errorbar(row.value, place, xerr=width, fmt="o", color=f"C{0 if row.kind == 0 else 3}", capsize=3)
+        axes.errorbar(
+            row.value, place, xerr=width, fmt="o", color=f"C{0 if row.kind == 0 else 3}", capsize=3
+        )
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(axis)
@@ -60,7 +64,12 @@ def lines(title: str, axis: str, up: str, rows: Sequence[Line]) -> str:
     figure, axes = _figure(title, max(4.5, 1.0 + 0.25 * len(rows)))
     for number, row in enumerate(rows):
         style = "-" if number < _COLOURS else "--"
-        axes.plot(*zip(*row.points), label=row.label, linestyle=style, marker="o" if len(row.points) == 1 else None)
+        axes.plot(
+            *zip(*row.points),
+            label=row.label,
+            linestyle=style,
+            marker="o" if len(row.points) == 1 else None,
+        )
     axes.set_xlabel(axis)
     axes.set_ylabel(up)
     axes.grid(alpha=0.3)
@@ -68,7 +77,12 @@ def lines(title: str, axis: str, up: str, rows: Sequence[Line]) -> str:
     return _svg(figure)
 
 
-def grid(title: str, rows: Sequence[str], columns: Sequence[str], values: "Sequence[Sequence[Optional[float]]]") -> str:
+def grid(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: "Sequence[Sequence[Optional[float]]]",
+) -> str:
     """A matrix of numbers, darker where they are larger; None is left empty.
 
     Args:
@@ -84,7 +98,14 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], values: "Seque
     for r, row in enumerate(values):
         for c, value in enumerate(row):
             if value is not None:
-                axes.text(c + 0.5, r + 0.5, f"{value:.3g}", ha="center", va="center", color="white" if value > middle else "black")
+                axes.text(
+                    c + 0.5,
+                    r + 0.5,
+                    f"{value:.3g}",
+                    ha="center",
+                    va="center",
+                    color="white" if value > middle else "black",
+                )
     axes.set_xticks([c + 0.5 for c in range(len(columns))], columns)
     axes.set_yticks([r + 0.5 for r in range(len(rows))], rows)
     axes.invert_yaxis()

@@ -1,4 +1,6 @@
-"""What a comparison runs: algorithms, each under the settings and the sharing policy that all have, or under some of its own."""
+"""What a comparison runs: algorithms,
+each under the settings and the sharing policy that all have, or under some of its own.
+"""
 
 import dataclasses
 import hashlib
@@ -33,19 +35,24 @@ class Entry:
         """The entry of a text.
 
         Raises:
-          PfrecError: where the algorithm is unknown, or a rule is none or stands beside a pooled algorithm.
+          PfrecError: where the algorithm is unknown, or a rule is none or stands beside a pooled
+            algorithm.
         """
         algorithm, *given = text.split(":")
         registry.check(algorithm)
         settings = [rule for rule in given if _SETTING.fullmatch(rule)]
         rules = [rule for rule in given if rule not in settings]
         if rules and algorithm in registry.POOLED:
-            raise errors.PfrecError(f"--algorithms={text}: a pooled algorithm has no sharing policy; name it alone")
+            raise errors.PfrecError(
+                f"--algorithms={text}: a pooled algorithm has no sharing policy; name it alone"
+            )
         return cls(
             text,
             algorithm,
             tuple(sharing_lib.parse(rule, "algorithms") for rule in rules),
-            tuple((name, value) for name, _, value in (setting.partition("=") for setting in settings)),
+            tuple(
+                (name, value) for name, _, value in (setting.partition("=") for setting in settings)
+            ),
         )
 
     def with_setting(self, name: str, value: str) -> "Entry":
@@ -54,7 +61,9 @@ class Entry:
 
     @property
     def directory(self) -> str:
-        """Its directory below `runs`; what it has of its own is named for people, and told from all others by its digest."""
+        """Its directory below `runs`; what it has of its own is named for people,
+        and told from all others by its digest.
+        """
         if not self.sharing and not self.settings:
             return self.algorithm
         words = re.sub(r"[^A-Za-z0-9]+", "-", self.name.replace("*", "all")).strip("-")

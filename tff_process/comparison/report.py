@@ -17,7 +17,16 @@ _HYPERPARAMETERS = {
     "fedadam": ("rivals", "server_optimizer"),
     "fedyogi": ("rivals", "server_optimizer"),
 }
-_COMMON = ("rounds", "patience", "local_epochs", "aggregations", "batch_size", "learning_rate", "participation", "model")
+_COMMON = (
+    "rounds",
+    "patience",
+    "local_epochs",
+    "aggregations",
+    "batch_size",
+    "learning_rate",
+    "participation",
+    "model",
+)
 
 
 def hyperparameters(algorithm: str, plan: plan_lib.Plan) -> Any:
@@ -29,7 +38,10 @@ def hyperparameters(algorithm: str, plan: plan_lib.Plan) -> Any:
 
 
 def to_json(
-    cells: "Sequence[runs.Cell]", plans: "Mapping[str, plan_lib.Plan]", dataset: dataset_lib.Dataset, target: Optional[float]
+    cells: "Sequence[runs.Cell]",
+    plans: "Mapping[str, plan_lib.Plan]",
+    dataset: dataset_lib.Dataset,
+    target: Optional[float],
 ) -> "dict[str, Any]":
     """The content of results.json.
 
@@ -43,9 +55,17 @@ def to_json(
     own, entries = standings.subject(rows), {}
     for row in rows:
         plan, cell = plans[row.entry], next(c for c in cells if c.entry.name == row.entry)
-        reached = standings.rounds_to(cells, row.entry, target) if target and standings.communicates(cells, row) else None
+        reached = (
+            standings.rounds_to(cells, row.entry, target)
+            if target and standings.communicates(cells, row)
+            else None
+        )
         by_seed = {c.seed: c.auc for c in cells if c.entry.name == row.entry}
-        against = standings.difference(cells, own.entry, row.entry) if own and own.entry != row.entry else None
+        against = (
+            standings.difference(cells, own.entry, row.entry)
+            if own and own.entry != row.entry
+            else None
+        )
         entries[row.entry] = {
             "algorithm": row.algorithm,
             "sharing": [list(rule) for rule in cell.entry.sharing],
@@ -60,7 +80,8 @@ def to_json(
             },
             "valid_auc": row.valid,
             "speaks_for_its_algorithm": row.speaks,
-            "subject_minus_it": against and {"mean": against.mean, "half_width": _known(against.half_width)},
+            "subject_minus_it": against
+            and {"mean": against.mean, "half_width": _known(against.half_width)},
             "seconds": row.seconds,
             "round_bytes": row.round_bytes,
             "rounds_to_target": reached,
@@ -70,27 +91,44 @@ def to_json(
     return {
         "data": str(dataset.path),
         "rows": {scenario: dataset.rows(scenario, "train") for scenario in dataset.scenarios},
-        "given_to_all": {name: given[0][name] for name in _COMMON if all(plan[name] == given[0][name] for plan in given)},
+        "given_to_all": {
+            name: given[0][name]
+            for name in _COMMON
+            if all(plan[name] == given[0][name] for plan in given)
+        },
         "subject": own and own.entry,
         "target_valid_auc": target,
         "entries": entries,
     }
 
 
-def markdown(cells: "Sequence[runs.Cell]", dataset: dataset_lib.Dataset, target: Optional[float], tuned: str = "") -> str:
-    """The content of results.md; arguments: see `to_json`, and `tuned`, what all entries were tuned by."""
+def markdown(
+    cells: "Sequence[runs.Cell]",
+    dataset: dataset_lib.Dataset,
+    target: Optional[float],
+    tuned: str = "",
+) -> str:
+    """The content of results.md; arguments: see `to_json`, and `tuned`,
+    what all entries were tuned by.
+    """
     given = "No knob was tuned on these runs"
     if tuned:
         flag, _, values = tuned.partition("=")
-        given = f"Each chose its {flag} among {', '.join(values.split('|'))} by `valid` of the first seed"
+        given = (
+            f"Each chose its {flag} among {', '.join(values.split('|'))} by `valid` of the "
+            "first seed"
+        )
     rows = standings.standings(cells)
     seeds = sorted({cell.seed for cell in cells})
     lines = [
         "# Comparison",
         "",
-        f"Test AUC at the round that was best on `valid`; mean and standard deviation over {len(seeds)} seed{'s' * (len(seeds) != 1)}"
-        f" ({', '.join(map(str, seeds))}). All algorithms share splits, initial values, batch order, number of rounds and, where no rule stands "
-        f"behind a name, the policy of embeddings. {given}; `results.json` holds what each was given.",
+        "Test AUC at the round that was best on `valid`; mean and standard deviation over "
+        f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+        f" ({', '.join(map(str, seeds))}). All algorithms share splits, initial values, batch "
+        "order, number of rounds and, where no rule stands "
+        f"behind a name, the policy of embeddings. {given}; `results.json` holds what each "
+        "was given.",
         "",
         *_main_table(cells, rows),
         "",
@@ -109,14 +147,22 @@ def _main_table(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing
     own = standings.subject(rows)
     against = f"{own.entry} minus it, 95% interval" if own else "difference"
     lines = [
-        f"| algorithm | data leave the client | mean test AUC | deviation | {against} | seconds a run |",
+        f"| algorithm | data leave the client | mean test AUC | deviation | {against} | "
+        "seconds a run |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        found = standings.difference(cells, own.entry, row.entry) if own and row.entry != own.entry else None
-        name = row.entry if row.speaks else f"{row.entry} (another of its entries is ahead on `valid`)"
+        found = (
+            standings.difference(cells, own.entry, row.entry)
+            if own and row.entry != own.entry
+            else None
+        )
+        name = (
+            row.entry if row.speaks else f"{row.entry} (another of its entries is ahead on `valid`)"
+        )
         lines.append(
-            f"| {name} | {'no' if row.federated else 'yes'} | {row.mean:.4f} | {_number(row.deviation)} | {_interval(found)} | {row.seconds:.0f} |"
+            f"| {name} | {'no' if row.federated else 'yes'} | {row.mean:.4f} | "
+            f"{_number(row.deviation)} | {_interval(found)} | {row.seconds:.0f} |"
         )
     return lines
 
@@ -135,15 +181,21 @@ def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]")
     else:
         judgement = "ahead" if found.mean > 0 else "behind"
     lines = [
-        f"Against the best federated rival, {baseline.entry}, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
+        f"Against the best federated rival, {baseline.entry}, {own.entry} stands "
+        f"{_interval(found)}, paired by seed: {judgement}."
     ]
     closed = standings.gap_closed(rows)
     if closed is not None:
-        lines.append(f"From local training to the pooled MMoE, which sees all rows, it goes {closed:.0%} of the way.")
+        lines.append(
+            f"From local training to the pooled MMoE, which sees all rows, it goes {closed:.0%} "
+            "of the way."
+        )
     return lines
 
 
-def _communication(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", target: Optional[float]) -> "list[str]":
+def _communication(
+    cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", target: Optional[float]
+) -> "list[str]":
     talking = [row for row in rows if standings.communicates(cells, row)]
     if not talking or target is None:
         return []
@@ -156,11 +208,15 @@ def _communication(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Stand
     for row in talking:
         reached, size = standings.rounds_to(cells, row.entry, target), (row.round_bytes or 0) / 1e6
         total = "not reached" if reached is None else f"{reached * size:.3g}"
-        lines.append(f"| {row.entry} | {size:.3g} | {'-' if reached is None else reached} | {total} |")
+        lines.append(
+            f"| {row.entry} | {size:.3g} | {'-' if reached is None else reached} | {total} |"
+        )
     return lines
 
 
-def _smallest(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset) -> "list[str]":
+def _smallest(
+    cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset
+) -> "list[str]":
     scenario = min(dataset.scenarios, key=lambda name: dataset.rows(name, "train"))
     lines = [
         f"## The smallest scenario, {scenario} ({dataset.rows(scenario, 'train')} training rows)",
@@ -176,14 +232,22 @@ def _smallest(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]"
     for row in rows:
         found = [value(cell) for cell in cells if cell.entry.name == row.entry]
         known = [auc for auc in found if auc is not None]
-        against = standings.difference(cells, row.entry, alone.entry, value) if alone and row.entry != alone.entry else None
+        against = (
+            standings.difference(cells, row.entry, alone.entry, value)
+            if alone and row.entry != alone.entry
+            else None
+        )
         mean, deviation = _mean(known)
         lines.append(f"| {row.entry} | {mean} | {deviation} | {_interval(against)} |")
     return lines
 
 
-def _by_scenario(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset) -> "list[str]":
-    pairs = [(scenario, task.name) for scenario in dataset.scenarios for task in dataset.schema.tasks]
+def _by_scenario(
+    cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]", dataset: dataset_lib.Dataset
+) -> "list[str]":
+    pairs = [
+        (scenario, task.name) for scenario in dataset.scenarios for task in dataset.schema.tasks
+    ]
     lines = [
         "## By scenario and task",
         "",
@@ -193,7 +257,11 @@ def _by_scenario(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standin
     for row in rows:
         texts = []
         for scenario, task in pairs:
-            found = [standings.cell_auc(cell, scenario, task) for cell in cells if cell.entry.name == row.entry]
+            found = [
+                standings.cell_auc(cell, scenario, task)
+                for cell in cells
+                if cell.entry.name == row.entry
+            ]
             mean, deviation = _mean([auc for auc in found if auc is not None])
             texts.append(mean if deviation == "-" else f"{mean} ± {deviation}")
         lines.append(f"| {row.entry} | " + " | ".join(texts) + " |")
@@ -209,7 +277,11 @@ def _mean(values: "Sequence[float]") -> "tuple[str, str]":
 def _interval(found: Optional[intervals.Interval]) -> str:
     if found is None:
         return "-"
-    return f"{found.mean:+.4f}" if math.isnan(found.half_width) else f"{found.mean:+.4f} ± {found.half_width:.4f}"
+    return (
+        f"{found.mean:+.4f}"
+        if math.isnan(found.half_width)
+        else f"{found.mean:+.4f} ± {found.half_width:.4f}"
+    )
 
 
 def _number(value: float) -> str:

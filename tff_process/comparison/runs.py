@@ -1,4 +1,6 @@
-"""Many algorithms on the same splits and seeds, cell by cell: the runs, and what is known of each."""
+"""Many algorithms on the same splits and seeds, cell by cell: the runs,
+and what is known of each.
+"""
 
 import contextlib
 import csv
@@ -30,7 +32,8 @@ class Cell:
       seed: with which.
       summary: the content of its summary.json.
       valid: `selection.score` after each round.
-      round_bytes: what crosses the wire in a round, both ways, all clients that take part; None where rows themselves leave (pooled).
+      round_bytes: what crosses the wire in a round, both ways, all clients that take part; None
+        where rows themselves leave (pooled).
       leaves: the variable groups that leave a client.
     """
 
@@ -50,7 +53,8 @@ class Cell:
         """
         if self.summary["mean_auc"] is None:
             raise errors.PfrecError(
-                "no scenario's test split holds both classes of any task; AUC is not defined, convert with more rows"
+                "no scenario's test split holds both classes of any task; AUC is not defined, "
+                "convert with more rows"
             )
         return float(self.summary["mean_auc"])
 
@@ -66,12 +70,17 @@ def compare(
     output: pathlib.Path,
     *,
     options: options_lib.Options = options_lib.Options(),
-    progress: "Callable[[entries_lib.Entry, plan_lib.Plan], contextlib.AbstractContextManager[loop.Progress]]",
+    progress: (
+        "Callable[[entries_lib.Entry, plan_lib.Plan], "
+        "contextlib.AbstractContextManager[loop.Progress]]"
+    ),
 ) -> "list[Cell]":
-    """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`; an interrupted one continues.
+    """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`;
+    an interrupted one continues.
 
-    The runtime keeps what it traced and compiled for as long as one entry follows upon another that differs in its seed or its learning
-    rate alone, so such entries and the seeds of one had best stand together.
+    The runtime keeps what it traced and compiled for as long as one entry follows upon another that
+    differs in its seed or its learning rate alone, so such entries and the seeds of one had best
+    stand together.
 
     Returns:
       the cells, in the order of the plans.
@@ -117,7 +126,14 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     present = max(1, round(plan.participation * clients))
     leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
     exchanges = present * manifest["aggregations_per_round"]
-    return Cell(entry, plan.seed, summary, valid, exchanges * (manifest["upload_bytes"] + manifest["download_bytes"]), leaves)
+    return Cell(
+        entry,
+        plan.seed,
+        summary,
+        valid,
+        exchanges * (manifest["upload_bytes"] + manifest["download_bytes"]),
+        leaves,
+    )
 
 
 def _valid_scores(path: pathlib.Path) -> "tuple[float, ...]":
@@ -126,7 +142,9 @@ def _valid_scores(path: pathlib.Path) -> "tuple[float, ...]":
     with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             if row["split"] == "valid":
-                pair = by_round.setdefault(int(row["round"]), {}).setdefault((row["scenario"], row["task"]), {})
+                pair = by_round.setdefault(int(row["round"]), {}).setdefault(
+                    (row["scenario"], row["task"]), {}
+                )
                 pair[row["metric"]] = float(row["value"] or "nan")
     return tuple(selection.score(_values(by_round[number])) for number in sorted(by_round))
 
@@ -135,7 +153,13 @@ def _values(pairs: "Mapping[tuple[str, str], Mapping[str, float]]") -> np.ndarra
     """float64 [scenarios, tasks, metrics], NaN where there is none."""
     scenarios, tasks = (list(dict.fromkeys(names)) for names in zip(*pairs))
     return np.array(
-        [[[pairs.get((s, t), {}).get(name, float("nan")) for name in metrics.METRICS] for t in tasks] for s in scenarios],
+        [
+            [
+                [pairs.get((s, t), {}).get(name, float("nan")) for name in metrics.METRICS]
+                for t in tasks
+            ]
+            for s in scenarios
+        ],
         np.float64,
     )
 
@@ -147,10 +171,31 @@ def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any
         name, seed, summary = cell.entry.name, cell.seed, cell.summary
         for scenario, tasks in summary["test"].items():
             for task, values in tasks.items():
-                rows += [(name, seed, scenario, task, m, "" if values[m] is None else values[m]) for m in _METRICS]
-        rows.append((name, seed, "", "", "mean_auc", "" if summary["mean_auc"] is None else summary["mean_auc"]))
+                rows += [
+                    (name, seed, scenario, task, m, "" if values[m] is None else values[m])
+                    for m in _METRICS
+                ]
+        rows.append(
+            (
+                name,
+                seed,
+                "",
+                "",
+                "mean_auc",
+                "" if summary["mean_auc"] is None else summary["mean_auc"],
+            )
+        )
         rows.append((name, seed, "", "", "valid_auc", cell.best_valid))
-        rows.append((name, seed, "", "", "round_bytes", "" if cell.round_bytes is None else cell.round_bytes))
+        rows.append(
+            (
+                name,
+                seed,
+                "",
+                "",
+                "round_bytes",
+                "" if cell.round_bytes is None else cell.round_bytes,
+            )
+        )
         rows.append((name, seed, "", "", "train_seconds", summary["wall_seconds"]))
     return rows
 

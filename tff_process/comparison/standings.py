@@ -1,4 +1,6 @@
-"""How the entries of a comparison did: statistics over seeds, paired differences, and which entry speaks for its algorithm."""
+"""How the entries of a comparison did: statistics over seeds, paired differences,
+and which entry speaks for its algorithm.
+"""
 
 import dataclasses
 import pathlib
@@ -20,11 +22,13 @@ class Standing:
     Attributes:
       entry: its name.
       algorithm: its algorithm.
-      mean, deviation: of the mean test AUC over scenario-task pairs, over seeds; the deviation is NaN for one seed.
+      mean, deviation: of the mean test AUC over scenario-task pairs, over seeds; the deviation is
+        NaN for one seed.
       valid: mean over seeds of `selection.score` on `valid` at the chosen round.
       seconds: mean wall time of a run.
       round_bytes: see `runs.Cell`.
-      speaks: whether it is its algorithm's best entry on `valid`, which is the one that counts where algorithms are compared.
+      speaks: whether it is its algorithm's best entry on `valid`, which is the one that counts
+        where algorithms are compared.
     """
 
     entry: str
@@ -48,7 +52,9 @@ def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
     Raises:
       PfrecError: where no scenario's test split holds both classes of any task.
     """
-    valid = {name: float(np.mean([c.best_valid for c in own])) for name, own in _by_entry(cells).items()}
+    valid = {
+        name: float(np.mean([c.best_valid for c in own])) for name, own in _by_entry(cells).items()
+    }
     rows = []
     for name, own in _by_entry(cells).items():
         algorithm = own[0].entry.algorithm
@@ -70,9 +76,13 @@ def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
 
 
 def subject(rows: Sequence[Standing]) -> Optional[Standing]:
-    """The entry that the others are held against: pf_msmtrec's, or else the best federated one; None without any."""
+    """The entry that the others are held against: pf_msmtrec's,
+    or else the best federated one; None without any.
+    """
     federated = [row for row in rows if row.federated and row.speaks]
-    return next((row for row in federated if row.algorithm == SUBJECT), federated[0] if federated else None)
+    return next(
+        (row for row in federated if row.algorithm == SUBJECT), federated[0] if federated else None
+    )
 
 
 def of_algorithm(rows: Sequence[Standing], algorithm: str) -> Optional[Standing]:
@@ -81,8 +91,14 @@ def of_algorithm(rows: Sequence[Standing], algorithm: str) -> Optional[Standing]
 
 
 def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
-    """How much of the way from local training to the pooled MMoE the subject is; None where one was not run or pooling does not help."""
-    own, alone, pooled = subject(rows), of_algorithm(rows, "local"), of_algorithm(rows, "pooled_mmoe")
+    """How much of the way from local training to the pooled MMoE the subject is; None where one was
+    not run or pooling does not help.
+    """
+    own, alone, pooled = (
+        subject(rows),
+        of_algorithm(rows, "local"),
+        of_algorithm(rows, "pooled_mmoe"),
+    )
     if own is None or alone is None or pooled is None or pooled.mean <= alone.mean:
         return None
     return (own.mean - alone.mean) / (pooled.mean - alone.mean)
@@ -91,7 +107,14 @@ def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
 def best_baseline(rows: Sequence[Standing]) -> Optional[Standing]:
     """The best federated entry of another algorithm than the subject's; None without any."""
     own = subject(rows)
-    return next((row for row in rows if own and row.federated and row.speaks and row.algorithm != own.algorithm), None)
+    return next(
+        (
+            row
+            for row in rows
+            if own and row.federated and row.speaks and row.algorithm != own.algorithm
+        ),
+        None,
+    )
 
 
 def difference(
@@ -100,7 +123,9 @@ def difference(
     second: str,
     value: "Callable[[runs.Cell], Optional[float]]" = lambda cell: cell.auc,
 ) -> Optional[intervals.Interval]:
-    """First minus second, paired by seed, so that what a seed does to all alike does not count; None where no seed has both."""
+    """First minus second, paired by seed,
+    so that what a seed does to all alike does not count; None where no seed has both.
+    """
     by_seed = {cell.seed: value(cell) for cell in cells if cell.entry.name == second}
     pairs = [(value(cell), by_seed.get(cell.seed)) for cell in cells if cell.entry.name == first]
     known = [a - b for a, b in pairs if a is not None and b is not None]
@@ -127,28 +152,41 @@ def curve(cells: "Sequence[runs.Cell]", entry: str) -> "list[float]":
 
 
 def target_auc(cells: "Sequence[runs.Cell]", rows: Sequence[Standing]) -> Optional[float]:
-    """The largest score on `valid` that every entry that communicates model values reaches; None without any."""
+    """The largest score on `valid` that every entry that communicates model values reaches;
+    None without any.
+    """
     peaks = [max(curve(cells, row.entry)) for row in rows if communicates(cells, row)]
     return min(peaks) if peaks else None
 
 
 def communicates(cells: "Sequence[runs.Cell]", row: Standing) -> bool:
-    """Whether values of variables leave its clients: not with local training, and not where the rows themselves are pooled."""
+    """Whether values of variables leave its clients: not with local training,
+    and not where the rows themselves are pooled.
+    """
     return any(cell.leaves for cell in cells if cell.entry.name == row.entry)
 
 
 def rounds_to(cells: "Sequence[runs.Cell]", entry: str, target: float) -> Optional[int]:
     """The first round after which an entry's `curve` is at `target`; None where it never is."""
-    return next((number for number, value in enumerate(curve(cells, entry), 1) if value >= target), None)
+    return next(
+        (number for number, value in enumerate(curve(cells, entry), 1) if value >= target), None
+    )
 
 
 def winner(cells: "Sequence[runs.Cell]", output: pathlib.Path) -> "dict[str, Any]":
-    """The best federated entry on the mean, and its run of the first seed, as a path relative to `output`."""
+    """The best federated entry on the mean, and its run of the first seed,
+    as a path relative to `output`.
+    """
     for row in standings(cells):
         if row.federated:
             cell = min((c for c in cells if c.entry.name == row.entry), key=lambda c: c.seed)
             path = runs.run_path(output, cell.entry, cell.seed).relative_to(output)
-            return {"federated": str(path), "algorithm": row.algorithm, "entry": row.entry, "mean_auc": row.mean}
+            return {
+                "federated": str(path),
+                "algorithm": row.algorithm,
+                "entry": row.entry,
+                "mean_auc": row.mean,
+            }
     return {"federated": None, "algorithm": None, "entry": None, "mean_auc": None}
 
 

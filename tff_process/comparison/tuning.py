@@ -1,4 +1,6 @@
-"""An equal tuning budget for all entries of a comparison: the same values of one flag, each tried on the first seed, the best on valid kept."""
+"""An equal tuning budget for all entries of a comparison: the same values of one flag, each tried
+on the first seed, the best on valid kept.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -31,11 +33,16 @@ class Tuning:
         flag, equals, values = text.partition("=")
         found = tuple(values.split("|"))
         if not flag or not equals or not all(found) or len(set(found)) != len(found):
-            raise errors.PfrecError(f"--tune={text}: give a flag and its values, each once, as learning_rate=0.001|0.003")
+            raise errors.PfrecError(
+                f"--tune={text}: give a flag and its values, each once, as "
+                "learning_rate=0.001|0.003"
+            )
         return cls(flag, found)
 
     def candidates(self, entry: entries_lib.Entry) -> "list[entries_lib.Entry]":
-        """What stands for an entry while it is tuned; the entry alone where it has a value of the flag of its own."""
+        """What stands for an entry while it is tuned;
+        the entry alone where it has a value of the flag of its own.
+        """
         if self.flag in dict(entry.settings):
             return [entry]
         return [entry.with_setting(self.flag, value) for value in self.values]
@@ -48,4 +55,6 @@ def choose(cells: "Sequence[runs.Cell]") -> entries_lib.Entry:
 
 def to_json(tried: "Mapping[str, Sequence[runs.Cell]]") -> "dict[str, Any]":
     """What each entry came to on `valid` with each candidate."""
-    return {name: {cell.entry.name: cell.best_valid for cell in cells} for name, cells in tried.items()}
+    return {
+        name: {cell.entry.name: cell.best_valid for cell in cells} for name, cells in tried.items()
+    }

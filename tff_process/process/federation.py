@@ -45,13 +45,19 @@ class RoundReport:
 
 
 def whole_round(aggregation_steps: "Sequence[RoundReport]") -> RoundReport:
-    """The report of a round from those of its aggregation steps: mean losses, the last diagnostics, and everything that was refused or skipped."""
+    """The report of a round from those of its aggregation steps: mean losses, the last diagnostics,
+    and everything that was refused or skipped.
+    """
     losses: dict[str, list[float]] = {}
     for report in aggregation_steps:
         for scenario, loss in report.loss.items():
             losses.setdefault(scenario, []).append(loss)
     merged = {
-        name: {scenario: value for report in aggregation_steps for scenario, value in getattr(report, name).items()}
+        name: {
+            scenario: value
+            for report in aggregation_steps
+            for scenario, value in getattr(report, name).items()
+        }
         for name in ("refused", "skipped", "clipped")
     }
     applied = [report for report in aggregation_steps if report.applied]
@@ -64,7 +70,8 @@ def whole_round(aggregation_steps: "Sequence[RoundReport]") -> RoundReport:
 
 
 class Federation:
-    """What every runtime knows of a run: who takes part when, with which work, and the model's variables.
+    """What every runtime knows of a run: who takes part when, with which work,
+    and the model's variables.
 
     Args:
       plan: what to do.
@@ -74,31 +81,47 @@ class Federation:
       algorithm: the algorithm, with the plan's sharing rules applied.
       tagged: the variables of the client model.
       layout: the same as data, under the algorithm's policy.
-      aggregation_steps: how many pieces a round's local training is cut into, each of which is trained and aggregated by `train_aggregation_step`: as many as
-        the plan's `aggregations`, fewer where a client has fewer batches, one where nothing is shared.
+      aggregation_steps: how many pieces a round's local training is cut into, each of which is
+        trained and aggregated by `train_aggregation_step`: as many as the plan's `aggregations`,
+        fewer where a client has fewer batches, one where nothing is shared.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         self.plan, self.dataset = plan, dataset
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        aggregations = min(plan.aggregations, *steps)  # as many as there are: the algorithm reckons with what lies between them
-        algorithm = registry.FEDERATED[plan.algorithm](dataset.schema, dataclasses.replace(plan, aggregations=aggregations))
-        self.algorithm: base.Algorithm = dataclasses.replace(algorithm, policy=algorithm.policy.override(dict(plan.sharing)))
+        aggregations = min(
+            plan.aggregations, *steps
+        )  # as many as there are: the algorithm reckons with what lies between them
+        algorithm = registry.FEDERATED[plan.algorithm](
+            dataset.schema, dataclasses.replace(plan, aggregations=aggregations)
+        )
+        self.algorithm: base.Algorithm = dataclasses.replace(
+            algorithm, policy=algorithm.policy.override(dict(plan.sharing))
+        )
         for feature in dataset.schema.categorical:
-            if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(f"embedding/{feature.name}"):
+            if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(
+                f"embedding/{feature.name}"
+            ):
                 raise errors.PfrecError(
-                    f"embedding/{feature.name} is to be shared, but its ids mean something else at every client (local_vocabulary); "
+                    f"embedding/{feature.name} is to be shared, but its ids mean something else at "
+                    "every client (local_vocabulary); "
                     f"add embedding/{feature.name}=private after the rule that shares it"
                 )
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
-        self.layout = variables.of(self.tagged, self.algorithm.policy, self.algorithm.personal_kinds)
+        self.layout = variables.of(
+            self.tagged, self.algorithm.policy, self.algorithm.personal_kinds
+        )
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
         if plan.init_from:
             self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
             # A copy of a variable starts as the variable does.
-            first = self._initial[item.copy_of] if item.copy_of else np.full(item.shape, item.initial, np.float32)
+            first = (
+                self._initial[item.copy_of]
+                if item.copy_of
+                else np.full(item.shape, item.initial, np.float32)
+            )
             self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
@@ -106,29 +129,53 @@ class Federation:
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0): its aggregation steps in turn."""
         first = round_number * self.aggregation_steps
-        return whole_round([self.train_aggregation_step(number) for number in range(first, first + self.aggregation_steps)])
+        return whole_round(
+            [
+                self.train_aggregation_step(number)
+                for number in range(first, first + self.aggregation_steps)
+            ]
+        )
 
     def train_aggregation_step(self, number: int) -> RoundReport:
-        """Trains aggregation step `number`, counted from 0 over all rounds, and aggregates it; absent clients keep what they have."""
+        """Trains aggregation step `number`, counted from 0 over all rounds, and aggregates it;
+        absent clients keep what they have.
+        """
         raise NotImplementedError("each runtime has its own")
 
     def _process_arguments(self) -> "tuple[Any, ...]":
         """The arguments of `computations.trace` and `computations.build`."""
         plan, dataset = self.plan, self.dataset
         settings = work.TrainingSettings(
-            plan.batch_size, self.algorithm.proximal, self.algorithm.anchor, plan.lazy_adam, plan.precision
+            plan.batch_size,
+            self.algorithm.proximal,
+            self.algorithm.anchor,
+            plan.lazy_adam,
+            plan.precision,
         )
 
         def make_network() -> Any:
             return mmoe.build(dataset.schema, plan.model, plan.seed)
 
         withheld = plan_lib.LOSS in plan.withhold
-        return self.algorithm, self.layout, dataset.schema, make_network, settings, self._initial, len(dataset.scenarios), withheld
+        return (
+            self.algorithm,
+            self.layout,
+            dataset.schema,
+            make_network,
+            settings,
+            self._initial,
+            len(dataset.scenarios),
+            withheld,
+        )
 
     @property
     def counts_ids(self) -> bool:
-        """Whether clients are asked how often they hold the ids of shared tables, which they are once a run."""
-        return plan_lib.ROW_COUNTS not in self.plan.withhold and any(spec.counts_rows for spec in self.layout.specs)
+        """Whether clients are asked how often they hold the ids of shared tables,
+        which they are once a run.
+        """
+        return plan_lib.ROW_COUNTS not in self.plan.withhold and any(
+            spec.counts_rows for spec in self.layout.specs
+        )
 
     def participants(self, round_number: int) -> "list[int]":
         """The clients of a round, ascending; a function of the seed and the round."""
@@ -140,7 +187,10 @@ class Federation:
     def _work(self, client: int) -> "OD[str, Any]":
         steps, epoch_steps = self._steps(client)
         rounds, aggregation_step = divmod(self._participations[client], self.aggregation_steps)
-        first, last = (part * steps // self.aggregation_steps for part in (aggregation_step, aggregation_step + 1))
+        first, last = (
+            part * steps // self.aggregation_steps
+            for part in (aggregation_step, aggregation_step + 1)
+        )
         return OD(
             shards=self._shards(client, "train"),
             seed=np.int64(self.plan.seed),
@@ -162,11 +212,18 @@ class Federation:
 
     def _serves(self, client: int) -> np.ndarray:
         scenario = self.dataset.scenarios[client]
-        return np.array([self.dataset.observed(scenario, "train", t.name) > 0 for t in self.dataset.schema.tasks], np.float32)
+        return np.array(
+            [
+                self.dataset.observed(scenario, "train", t.name) > 0
+                for t in self.dataset.schema.tasks
+            ],
+            np.float32,
+        )
 
 
 class FederatedTraining(Federation):
-    """The reference runtime: one pure computation a round, in the current TFF context, with all state in and out.
+    """The reference runtime: one pure computation a round, in the current TFF context,
+    with all state in and out.
 
     Args:
       plan: what to do.
@@ -179,11 +236,16 @@ class FederatedTraining(Federation):
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         super().__init__(plan, dataset)
         self.process = computations.build(*self._process_arguments())
-        self._private_type = self.process.iterative.next.type_signature.parameter[1].member["private"]
+        self._private_type = self.process.iterative.next.type_signature.parameter[1].member[
+            "private"
+        ]
         self._state = self.process.iterative.initialize()
         self._private = [self._initial_private() for _ in dataset.scenarios]
         if self.counts_ids:
-            counting = [OD(client_id=np.int32(i), shards=self._shards(i, "train")) for i in range(len(dataset.scenarios))]
+            counting = [
+                OD(client_id=np.int32(i), shards=self._shards(i, "train"))
+                for i in range(len(dataset.scenarios))
+            ]
             self._state = self.process.count(self._state, counting)
 
     def train_aggregation_step(self, number: int) -> RoundReport:
@@ -226,11 +288,17 @@ class FederatedTraining(Federation):
         state_type = self.process.iterative.state_type.member
 
         def part(name: str) -> "OD[str, np.ndarray]":
-            return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(state_type[name]))
+            return OD(
+                (key, saved.server[f"{name}/{key}"])
+                for key, _ in tff.structure.to_elements(state_type[name])
+            )
 
         self._state = OD(round=saved.server["round"], **{name: part(name) for name in NAMED_PARTS})
         self._private = [
-            OD((name, saved.clients[scenario][name]) for name, _ in tff.structure.to_elements(self._private_type))
+            OD(
+                (name, saved.clients[scenario][name])
+                for name, _ in tff.structure.to_elements(self._private_type)
+            )
             for scenario in self.dataset.scenarios
         ]
         self._participations = list(saved.meta["participations"])
@@ -238,6 +306,9 @@ class FederatedTraining(Federation):
     def _initial_private(self) -> "OD[str, np.ndarray]":
         # Optimizer slots start at zero, as `adam.Adam` says.
         return OD(
-            (name, self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype))
+            (
+                name,
+                self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype),
+            )
             for name, kind in tff.structure.to_elements(self._private_type)
         )

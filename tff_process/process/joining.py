@@ -1,8 +1,10 @@
-"""A new scenario joins: it starts from what the scenarios of a finished run have in common, and trains on its own rows alone.
+"""A new scenario joins: it starts from what the scenarios of a finished run have in common,
+and trains on its own rows alone.
 
-What is personal (experts, towers and whatever else the run's algorithm aggregates for each client) starts from the template G, all that is
-common from its common value; what no client ever gave away, as batch normalisation and private tables, starts anew. Nothing of the run is
-changed, and none of its scenarios trains again.
+What is personal (experts, towers and whatever else the run's algorithm aggregates for each client)
+starts from the template G, all that is common from its common value; what no client ever gave away,
+as batch normalisation and private tables, starts anew. Nothing of the run is changed, and none of
+its scenarios trains again.
 """
 
 import dataclasses
@@ -19,8 +21,11 @@ from tff_process import plan as plan_lib
 ALGORITHM = "local"
 
 
-def plan(asked: plan_lib.Plan, run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str) -> plan_lib.Plan:
-    """The plan of a newcomer's training: local, in the shape of the run's model, from the run's values.
+def plan(
+    asked: plan_lib.Plan, run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str
+) -> plan_lib.Plan:
+    """The plan of a newcomer's training: local, in the shape of the run's model,
+    from the run's values.
 
     Args:
       asked: what was asked for otherwise.
@@ -29,16 +34,25 @@ def plan(asked: plan_lib.Plan, run_path: pathlib.Path, dataset: dataset_lib.Data
       scenario: the newcomer.
 
     Raises:
-      PfrecError: where the run is not finished, knows the scenario already, or has other columns or tasks.
+      PfrecError: where the run is not finished, knows the scenario already, or has other columns or
+        tasks.
     """
     run = run_directory.open_run(run_path)
     if scenario in run.scenarios:
-        raise errors.PfrecError(f"--new_scenario={scenario}: {run_path} was trained with it already; continue that run instead")
+        raise errors.PfrecError(
+            f"--new_scenario={scenario}: {run_path} was trained with it already; continue that "
+            "run instead"
+        )
     difference = dataset_lib.first_difference(run.schema.to_json(), dataset.schema.to_json())
     if difference:
-        raise errors.PfrecError(f"{dataset.path}: not the schema of {run_path}: {difference}; convert with the run's schema")
+        raise errors.PfrecError(
+            f"{dataset.path}: not the schema of {run_path}: {difference}; convert with the "
+            "run's schema"
+        )
     shape = ModelConfig.from_json(run.config["model"])
-    return dataclasses.replace(asked, algorithm=ALGORITHM, model=shape, init_from=str(run_path.resolve()))
+    return dataclasses.replace(
+        asked, algorithm=ALGORITHM, model=shape, init_from=str(run_path.resolve())
+    )
 
 
 def only(dataset: dataset_lib.Dataset, scenario: str) -> dataset_lib.Dataset:
@@ -49,12 +63,15 @@ def only(dataset: dataset_lib.Dataset, scenario: str) -> dataset_lib.Dataset:
     """
     if scenario not in dataset.scenarios:
         raise errors.PfrecError(
-            f"--new_scenario={scenario}: {dataset.path} has no such scenario; it has {', '.join(dataset.scenarios)}"
+            f"--new_scenario={scenario}: {dataset.path} has no such scenario; it has "
+            f"{', '.join(dataset.scenarios)}"
         )
     return dataclasses.replace(dataset, scenarios=(scenario,))
 
 
-def first_values(run_path: pathlib.Path, initial: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
+def first_values(
+    run_path: pathlib.Path, initial: "Mapping[str, np.ndarray]"
+) -> "dict[str, np.ndarray]":
     """What a run's scenarios have in common after its best round, by the names of the variables.
 
     Args:
@@ -74,11 +91,13 @@ def first_values(run_path: pathlib.Path, initial: "Mapping[str, np.ndarray]") ->
                 continue
             if value.shape != own.shape:
                 raise errors.PfrecError(
-                    f"{run_path}: {name} has shape {list(value.shape)}, not {list(own.shape)}; give the run's flags"
+                    f"{run_path}: {name} has shape {list(value.shape)}, not {list(own.shape)}; "
+                    "give the run's flags"
                 )
             found[name] = value
     if not found:
         raise errors.PfrecError(
-            f"{run_path}: its scenarios share nothing, so nobody can start from it; train with another algorithm"
+            f"{run_path}: its scenarios share nothing, so nobody can start from it; train with "
+            "another algorithm"
         )
     return found

@@ -1,7 +1,8 @@
 """Building Keras models inside a TFF computation without harming the process's eager ones.
 
-TFF traces in a plain graph, where Keras swaps the Layer and Model base classes to their version 1 for the whole process; models made before
-then fail as "in an invalid state". Keras decides by one function, which is held still while a model is built.
+TFF traces in a plain graph, where Keras swaps the Layer and Model base classes to their version 1
+for the whole process; models made before then fail as "in an invalid state". Keras decides by one
+function, which is held still while a model is built.
 """
 
 import contextlib
@@ -16,7 +17,8 @@ from keras.src.utils import version_utils
 def version_2() -> Iterator[None]:
     """Keras builds version 2 objects inside; not thread-safe, so trace from one thread.
 
-    Variables start at zero inside: a client loads each of them before use, and drawing random values would be wasted.
+    Variables start at zero inside: a client loads each of them before use, and drawing random
+    values would be wasted.
     """
     decide = version_utils.should_use_v2
     version_utils.should_use_v2 = lambda: True

@@ -1,4 +1,6 @@
-"""What the runtime does with one client: its state stays in its worker, and its files are written and read there."""
+"""What the runtime does with one client: its state stays in its worker,
+and its files are written and read there.
+"""
 
 import collections
 import dataclasses
@@ -108,8 +110,11 @@ class ClientCalls:
     def __init__(self, compiled: Compiled, initial: Mapping[str, np.ndarray]) -> None:
         self._compiled, self._traced, self._initial = compiled, compiled.traced, initial
 
-    def train(self, client: Client, incoming: server.Server, work: Any, version: Optional[int]) -> "tuple[RemoteState, Any]":
-        """Trains an aggregation step and writes the new private state as `version`, or not at all where that is None.
+    def train(
+        self, client: Client, incoming: server.Server, work: Any, version: Optional[int]
+    ) -> "tuple[RemoteState, Any]":
+        """Trains an aggregation step and writes the new private state as `version`,
+        or not at all where that is None.
 
         Returns:
           the new private state, and the report that leaves the client.
@@ -118,7 +123,9 @@ class ClientCalls:
         there = client.handle.host.remote
         types = self._traced.client_type
         own = OD(
-            client_id=self._constant(client, "client_id", np.int32(client.handle.number), types["client_id"]),
+            client_id=self._constant(
+                client, "client_id", np.int32(client.handle.number), types["client_id"]
+            ),
             private=self._private(client),
             secret=client.handle.host.kept((client.handle.number, "secret"), self, client.secret),
             work=there.send(work, types["work"]),
@@ -131,28 +138,40 @@ class ClientCalls:
         report = there.fetch(there.select(result, 1))
         if written is not None:
             there.fetch(written)
-        # The generation that it was begun in: by the end another client may have had the worker started again.
+        # The generation that it was begun in: by the end another client may have had the worker
+        # started again.
         return RemoteState(private, generation), report
 
     def count(self, client: Client) -> "Mapping[str, np.ndarray]":
-        """How often the client's training rows hold the ids of shared tables, by table; see `work.count_ids`."""
+        """How often the client's training rows hold the ids of shared tables, by table;
+        see `work.count_ids`.
+        """
         there = client.handle.host.remote
-        shards = there.send(np.array(client.shards("train"), dtype=object), self._traced.client_type["work"]["shards"])
+        shards = there.send(
+            np.array(client.shards("train"), dtype=object),
+            self._traced.client_type["work"]["shards"],
+        )
         return there.fetch(there.call(self._compiled.count, shards))
 
     def write(self, client: Client) -> None:
         """Writes the private state as it is, where that is not in the client's directory yet."""
-        client.handle.host.remote.fetch(self._begin_to_write(client, self._private(client), client.version))
+        client.handle.host.remote.fetch(
+            self._begin_to_write(client, self._private(client), client.version)
+        )
         client.written = client.version
 
     def _begin_to_write(self, client: Client, private: Any, version: int) -> Any:
         """A reference to the end of the writing."""
         there = client.handle.host.remote
         directory = there.send(client.version_path(version), tff.TensorType(np.str_))
-        return there.call(self._compiled.write, there.struct(OD(private=private, directory=directory)))
+        return there.call(
+            self._compiled.write, there.struct(OD(private=private, directory=directory))
+        )
 
     def refuse(self, client: Client, round_number: int, reason: str) -> None:
-        """Tells the client that its update of a round was refused, by a file in its directory; it goes on from where it stood before."""
+        """Tells the client that its update of a round was refused, by a file in its directory; it
+        goes on from where it stood before.
+        """
         content = files.json_text({"round": round_number, "reason": reason})
         self.note(client, f"{client.directory}/refused/round_{round_number:05d}.json", content)
 
@@ -163,14 +182,22 @@ class ClientCalls:
         values = OD(path=there.send(path, text), text=there.send(content, text))
         there.fetch(there.call(self._compiled.note, there.struct(values)))
 
-    def write_received(self, client: Client, incoming: server.Server, write: tff.Computation, path: str) -> None:
-        """Lets the client write its values of the shared variables; `write` is a compiled `state_files.received_writer`."""
+    def write_received(
+        self, client: Client, incoming: server.Server, write: tff.Computation, path: str
+    ) -> None:
+        """Lets the client write its values of the shared variables; `write` is a compiled
+        `state_files.received_writer`.
+        """
         there = client.handle.host.remote
-        values = OD(**self._received(client, incoming), directory=there.send(path, tff.TensorType(np.str_)))
+        values = OD(
+            **self._received(client, incoming), directory=there.send(path, tff.TensorType(np.str_))
+        )
         there.fetch(there.call(write, there.struct(values)))
 
     def write_first(self, client: Client) -> None:
-        """Writes the private state that a client starts from, as version 0: one that never took part has no other."""
+        """Writes the private state that a client starts from, as version 0:
+        one that never took part has no other.
+        """
         start = client.handle.host.kept("start", self, self._start)
         client.handle.host.remote.fetch(self._begin_to_write(client, start, 0))
 
@@ -179,11 +206,17 @@ class ClientCalls:
         there = client.handle.host.remote
         types = self._traced.evaluation_client_type
         own = OD(
-            client_id=self._constant(client, "client_id", np.int32(client.handle.number), types["client_id"]),
+            client_id=self._constant(
+                client, "client_id", np.int32(client.handle.number), types["client_id"]
+            ),
             private=self._private(client),
-            shards=self._constant(client, split, np.array(client.shards(split), dtype=object), types["shards"]),
+            shards=self._constant(
+                client, split, np.array(client.shards(split), dtype=object), types["shards"]
+            ),
         )
-        return np.asarray(there.fetch(there.call(self._compiled.evaluate, self._argument(client, incoming, own))))
+        return np.asarray(
+            there.fetch(there.call(self._compiled.evaluate, self._argument(client, incoming, own)))
+        )
 
     def load(self, client: Client, version: int) -> None:
         """Makes a version on the client's disk its private state.
@@ -201,7 +234,11 @@ class ClientCalls:
             private = there.select(read, 0)
         else:
             private = host.kept("start", self, self._start)
-        client.private, client.version, client.written = RemoteState(private, generation), version, version
+        client.private, client.version, client.written = (
+            RemoteState(private, generation),
+            version,
+            version,
+        )
 
     def _start(self, there: remote.Remote) -> Any:
         kinds = self._compiled.start.type_signature.parameter
@@ -211,25 +248,35 @@ class ClientCalls:
     def _private(self, client: Client) -> Any:
         if client.private is None or client.private.generation != client.handle.host.generation:
             if client.version != client.written:
-                raise executor.RoundLostError(f"client {client.handle.scenario}: its worker was lost in the middle of a round")
+                raise executor.RoundLostError(
+                    f"client {client.handle.scenario}: its worker was lost in the middle of a round"
+                )
             self.load(client, client.version)
         assert client.private is not None
         return client.private.reference
 
     def _constant(self, client: Client, name: str, value: Any, kind: tff.Type) -> Any:
-        return client.handle.host.kept((client.handle.number, name), self, lambda there: there.send(value, kind))
+        return client.handle.host.kept(
+            (client.handle.number, name), self, lambda there: there.send(value, kind)
+        )
 
     def _argument(self, client: Client, incoming: server.Server, own: Any) -> Any:
         there = client.handle.host.remote
         return there.struct(OD(**self._received(client, incoming), client=there.struct(own)))
 
     def _received(self, client: Client, incoming: server.Server) -> "dict[str, Any]":
-        """References to what the server has for a client; sent once for each state of the server."""
+        """References to what the server has for a client;
+        sent once for each state of the server.
+        """
         host, version = client.handle.host, incoming.version
-        shared = host.kept("shared", version, lambda there: there.send(incoming.shared(), self._traced.shared_type))
+        shared = host.kept(
+            "shared", version, lambda there: there.send(incoming.shared(), self._traced.shared_type)
+        )
         personal = host.kept(
             (client.handle.number, "personal"),
             version,
-            lambda there: there.send(incoming.personal(client.handle.number), self._traced.personal_type),
+            lambda there: there.send(
+                incoming.personal(client.handle.number), self._traced.personal_type
+            ),
         )
         return {"shared": shared, "personal": personal}

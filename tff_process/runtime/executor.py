@@ -1,4 +1,6 @@
-"""Runs a task for many clients, a bounded number at once, and deals with workers that die or hang."""
+"""Runs a task for many clients, a bounded number at once,
+and deals with workers that die or hang.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -33,7 +35,9 @@ class ClientHandle:
 
 
 class RoundLostError(errors.PfrecError):
-    """A private state that was in no file yet is gone with its worker: the round has to be trained again from its start."""
+    """A private state that was in no file yet is gone with its worker:
+    the round has to be trained again from its start.
+    """
 
 
 class _NotStartedError(errors.PfrecError):
@@ -45,21 +49,27 @@ class ClientExecutor:
 
     Args:
       max_concurrent: how many clients at once.
-      on_failure: `retry` (up to three attempts, then the run stops), `skip` (the client misses the round) or `stop`.
+      on_failure: `retry` (up to three attempts, then the run stops), `skip` (the client misses the
+        round) or `stop`.
     """
 
     def __init__(self, max_concurrent: int, on_failure: str = RETRY) -> None:
         if on_failure not in POLICIES:
-            raise errors.PfrecError(f"--on_client_failure={on_failure}: is not one of {', '.join(POLICIES)}")
+            raise errors.PfrecError(
+                f"--on_client_failure={on_failure}: is not one of {', '.join(POLICIES)}"
+            )
         self._on_failure = on_failure
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_concurrent, thread_name_prefix="client")
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            max_concurrent, thread_name_prefix="client"
+        )
 
     def run(
         self, handles: Sequence[ClientHandle], task: "Callable[[ClientHandle], Any]", what: str
     ) -> "tuple[dict[int, Any], dict[int, str]]":
         """Runs `task` for every client.
 
-        A lost worker is started again here, in the caller's thread, and its clients that had not begun are not counted as failed.
+        A lost worker is started again here, in the caller's thread, and its clients that had not
+        begun are not counted as failed.
 
         Args:
           handles: of the clients.
@@ -70,7 +80,8 @@ class ClientExecutor:
           what the tasks returned, by client number, and why the others were skipped.
 
         Raises:
-          RoundLostError: where a client's task cannot be done until the round is trained again; when all others have ended.
+          RoundLostError: where a client's task cannot be done until the round is trained again;
+            when all others have ended.
           PfrecError: where a client failed and may not be skipped; the message names it.
         """
         results: dict[int, Any] = {}
@@ -96,18 +107,24 @@ class ClientExecutor:
                     else:
                         skipped[handle.number] = str(error)
             waiting.sort(key=lambda handle: handle.number)
-            for host in {id(handle.host): handle.host for handle in handles if handle.host.lost}.values():
+            for host in {
+                id(handle.host): handle.host for handle in handles if handle.host.lost
+            }.values():
                 try:
                     self._revive(host)
                 except hosts_lib.OutOfReachError as error:
                     gone = [handle for handle in waiting if handle.host is host]
                     waiting = [handle for handle in waiting if handle.host is not host]
-                    skipped.update({handle.number: self._given_up(handle, error, what) for handle in gone})
+                    skipped.update(
+                        {handle.number: self._given_up(handle, error, what) for handle in gone}
+                    )
         if round_lost is not None:
             raise round_lost
         return results, skipped
 
-    def _may_try_again(self, handle: ClientHandle, error: errors.PfrecError, attempt: int, what: str) -> bool:
+    def _may_try_again(
+        self, handle: ClientHandle, error: errors.PfrecError, attempt: int, what: str
+    ) -> bool:
         """Whether to try again; otherwise the client is skipped."""
         message = f"client {handle.scenario}: {what} failed: {error}"
         if self._on_failure == SKIP:
@@ -137,11 +154,16 @@ class ClientExecutor:
 
 
 def _failure(handle: ClientHandle, message: str, error: errors.PfrecError) -> errors.PfrecError:
-    """What ends the run; of a worker out of reach it says so to those who would go back to an earlier round."""
-    lost = isinstance(error, hosts_lib.OutOfReachError) or (isinstance(error, remote.WorkError) and error.lost)
+    """What ends the run; of a worker out of reach it says so to those who would go back to an
+    earlier round.
+    """
+    lost = isinstance(error, hosts_lib.OutOfReachError) or (
+        isinstance(error, remote.WorkError) and error.lost
+    )
     kind = hosts_lib.OutOfReachError if lost else errors.PfrecError
     return kind(
-        f"client {handle.scenario}: {message}; mend it and continue with --resume, or train on without it with --on_client_failure=skip"
+        f"client {handle.scenario}: {message}; mend it and continue with --resume, or train on "
+        "without it with --on_client_failure=skip"
     )
 
 

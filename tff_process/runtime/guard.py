@@ -1,4 +1,6 @@
-"""Guard rails on what clients send: an update that would harm the others is refused by name before it is aggregated."""
+"""Guard rails on what clients send:
+an update that would harm the others is refused by name before it is aggregated.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -13,8 +15,9 @@ class Rules:
     """What is refused.
 
     Attributes:
-      max_norm_ratio: an update whose L2 norm is more than this many times the median of the round's norms; 0 sets no bound. Judged only where
-        three clients or more are present: of two, neither is the odd one.
+      max_norm_ratio: an update whose L2 norm is more than this many times the median of the round's
+        norms; 0 sets no bound. Judged only where three clients or more are present: of two, neither
+        is the odd one.
       clip: whether such an update is scaled down to the bound instead.
       min_clients: a round with fewer accepted clients is not applied.
     """
@@ -41,14 +44,17 @@ class Verdict:
     norms: "dict[int, float]"
 
 
-def judge(rules: Rules, reports: Mapping[int, Any], kind: tff.StructType, received: "Any") -> Verdict:
+def judge(
+    rules: Rules, reports: Mapping[int, Any], kind: tff.StructType, received: "Any"
+) -> Verdict:
     """Judges the reports of a round.
 
     Args:
       rules: what is refused.
       reports: by client number, see `kind`.
       kind: the type of a report.
-      received: `client -> values by name`, what each client started from; its update is the difference.
+      received: `client -> values by name`, what each client started from; its update is the
+        difference.
     """
     refused: dict[int, str] = {}
     norms: dict[int, float] = {}
@@ -73,13 +79,18 @@ def judge(rules: Rules, reports: Mapping[int, Any], kind: tff.StructType, receiv
                 clipped[client] = bound / norm
                 accepted[client] = _scaled(reports[client], received(client), clipped[client])
             else:
-                refused[client] = f"its update has norm {norm:.6g}, {_times(norm, median)} the median {median:.6g} of the round"
+                refused[client] = (
+                    f"its update has norm {norm:.6g}, {_times(norm, median)} the median "
+                    f"{median:.6g} of the round"
+                )
                 del accepted[client]
     return Verdict(accepted, refused, clipped, norms)
 
 
 def update_norm(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> float:
-    """The L2 norm of all shared variables' change together; infinite where its square is beyond float32."""
+    """The L2 norm of all shared variables' change together;
+    infinite where its square is beyond float32.
+    """
     total = 0.0
     for name, value in values.items():
         difference = np.asarray(value - before[name]).ravel()
@@ -107,7 +118,10 @@ def _unlike(values: Any, kind: tff.StructType) -> "str | None":
     for (name, value), (_, inner) in zip(_leaves(values), _type_leaves(kind)):
         array = np.asarray(value)
         if array.shape != tuple(inner.shape) or array.dtype != inner.dtype:
-            return f"{name} is {array.dtype}{list(array.shape)}, not {np.dtype(inner.dtype.type)}{list(inner.shape)}"
+            return (
+                f"{name} is {array.dtype}{list(array.shape)}, not "
+                f"{np.dtype(inner.dtype.type)}{list(inner.shape)}"
+            )
         if not np.all(np.isfinite(array)):
             return f"{name} holds values that are not finite"
     return None
@@ -131,7 +145,9 @@ def _type_leaves(kind: tff.Type, place: str = "") -> "Iterator[tuple[str, Any]]"
 
 def _scaled(report: Any, before: Mapping[str, np.ndarray], factor: float) -> Any:
     values = {
-        name: (before[name] + factor * (np.asarray(value, np.float64) - before[name])).astype(value.dtype)
+        name: (before[name] + factor * (np.asarray(value, np.float64) - before[name])).astype(
+            value.dtype
+        )
         for name, value in report["values"].items()
     }
     return {**report, "values": values}

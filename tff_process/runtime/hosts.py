@@ -45,7 +45,9 @@ class Host(abc.ABC):
         return self._remote
 
     def kept(self, key: Any, version: Any, make: Callable[[remote_lib.Remote], Any]) -> Any:
-        """A reference that several calls use, made once for each version, which is told by its identity."""
+        """A reference that several calls use, made once for each version,
+        which is told by its identity.
+        """
         with self._lock:
             found = self._kept.get(key)
             if found is None or found[0] is not version:
@@ -91,7 +93,9 @@ class LocalHost(Host):
       deadline: seconds that a call may take; None for no limit.
     """
 
-    def __init__(self, name: str, log: pathlib.Path, max_concurrent: int, deadline: Optional[float]) -> None:
+    def __init__(
+        self, name: str, log: pathlib.Path, max_concurrent: int, deadline: Optional[float]
+    ) -> None:
         super().__init__(name, deadline)
         self._log, self._max_concurrent = log, max_concurrent
         self._process: Optional[worker_process.WorkerProcess] = None

@@ -1,4 +1,6 @@
-"""How a training is executed, as data; unlike the plan, none of it changes what comes out of a run without faults."""
+"""How a training is executed, as data; unlike the plan,
+none of it changes what comes out of a run without faults.
+"""
 
 import dataclasses
 import pathlib
@@ -13,15 +15,18 @@ class Options:
     """How a training is executed.
 
     Attributes:
-      runtime: `resident` (private state stays in the workers) or `reference` (one pure TFF computation a round).
+      runtime: `resident` (private state stays in the workers) or `reference` (one pure TFF
+        computation a round).
       max_concurrent_clients: clients that train at once; 0 takes what processors and memory bear.
       local_workers: worker processes that a simulation's clients are split over.
-      client_timeout: seconds that a call on a worker may take before it counts as hung; None for no limit.
+      client_timeout: seconds that a call on a worker may take before it counts as hung; None for no
+        limit.
       on_client_failure: `retry`, `skip` or `stop`, see `executor.ClientExecutor`.
       min_clients, max_update_norm, clip_updates: see `guard.Rules`.
       keep_rounds: complete rounds that are kept, besides the best ones.
       workers: HOST:PORT of each scenario's silo; empty for a simulation.
-      tls: the directory of the driver's certificate for the tunnels to silos; None to speak to them in plain.
+      tls: the directory of the driver's certificate for the tunnels to silos; None to speak to them
+        in plain.
       silo_timeout: seconds to try to reach a silo that is away.
     """
 

@@ -1,8 +1,10 @@
-"""A network of its own for this process and the children it starts later: a loopback interface, and no way in or out.
+"""A network of its own for this process and the children it starts later: a loopback interface,
+and no way in or out.
 
-TFF's worker listens on all interfaces, without authentication, and cannot be told otherwise. In a Linux network namespace there is nothing but
-loopback to listen on. A socket belongs to the namespace in which it was made, so one that was opened before still takes connections from
-outside and can be handed to the program that is meant to answer them.
+TFF's worker listens on all interfaces, without authentication, and cannot be told otherwise. In a
+Linux network namespace there is nothing but loopback to listen on. A socket belongs to the
+namespace in which it was made, so one that was opened before still takes connections from outside
+and can be handed to the program that is meant to answer them.
 """
 
 import contextlib
@@ -20,7 +22,8 @@ _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
 
 
 def enter() -> None:
-    """Moves this process into a new network namespace with loopback up; a user namespace is made with it where root's rights are lacking.
+    """Moves this process into a new network namespace with loopback up; a user namespace is made
+    with it where root's rights are lacking.
 
     Call it while the process has one thread.
 
@@ -33,7 +36,8 @@ def enter() -> None:
         reason = _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
         if reason:
             raise errors.PfrecError(f"this system does not permit a network namespace ({reason})")
-        # The same user and group as before: files stay as accessible as they were, and no others become so.
+        # The same user and group as before: files stay as accessible as they were, and no others
+        # become so.
         pathlib.Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         pathlib.Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
         pathlib.Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
@@ -42,7 +46,9 @@ def enter() -> None:
 
 
 def enter_if_permitted() -> None:
-    """The same where the system permits it; elsewhere nothing changes, and what listens is open to the network."""
+    """The same where the system permits it; elsewhere nothing changes,
+    and what listens is open to the network.
+    """
     with contextlib.suppress(errors.PfrecError):
         enter()
 

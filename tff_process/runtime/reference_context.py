@@ -17,7 +17,8 @@ class Worker:
 
     Args:
       log: file that receives the worker's messages.
-      max_concurrent: how many clients' computations run at once; 0 for as many as there are processors.
+      max_concurrent: how many clients' computations run at once; 0 for as many as there are
+        processors.
 
     Raises:
       PfrecError: where the worker does not come up; the message names its log.
@@ -41,7 +42,9 @@ class Worker:
         return self
 
     def context(self) -> Any:
-        """A TFF context that executes in this worker; give it to `tff.framework.get_context_stack().install`."""
+        """A TFF context that executes in this worker; give it to
+        `tff.framework.get_context_stack().install`.
+        """
 
         def stack(cardinalities: Any) -> Any:
             # Computations without CLIENTS-placed arguments carry no number of clients.
@@ -63,5 +66,10 @@ class Worker:
         if self._process is not None:
             self._process.stop()
 
-    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
         self._stop()

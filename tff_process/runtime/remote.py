@@ -1,4 +1,5 @@
-"""Calls on one worker through TFF's `RemoteExecutor`: values stay there as references until they are fetched.
+"""Calls on one worker through TFF's `RemoteExecutor`:
+values stay there as references until they are fetched.
 
 Every call has a deadline, and an error says whether the worker is lost or the computation failed.
 """
@@ -47,7 +48,8 @@ class WorkError(errors.PfrecError):
 class _TimedChannel(grpc.Channel):
     """A channel that gives every call the same deadline.
 
-    Nobody is told of its connectivity: gRPC's thread that watches it would complain when the channel is closed.
+    Nobody is told of its connectivity: gRPC's thread that watches it would complain when the
+    channel is closed.
     """
 
     def __init__(self, channel: grpc.Channel, seconds: Optional[float]) -> None:
@@ -86,7 +88,8 @@ class _Stub(tff.framework.RemoteExecutorGrpcStub):
     """Disposing of values of a lost worker is no error: they are gone.
 
     Attributes:
-      lost: whether the worker was found lost; it is not told of anything any more, since each word would wait out the deadline.
+      lost: whether the worker was found lost; it is not told of anything any more, since each word
+        would wait out the deadline.
     """
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -110,7 +113,9 @@ class _Stub(tff.framework.RemoteExecutorGrpcStub):
 
 
 class _Executor(tff.framework.RemoteExecutor):
-    """References may be dropped by several threads at once, and by garbage collection within one that is dropping."""
+    """References may be dropped by several threads at once,
+    and by garbage collection within one that is dropping.
+    """
 
     def __init__(self, stub: Any) -> None:
         super().__init__(stub, dispose_batch_size=_DISPOSE_TOGETHER)
@@ -159,7 +164,8 @@ class Remote:
         """Connects: asks the worker for an executor.
 
         Args:
-          alone: whether to dispose of what connections before this one left in the worker; they are of no use any more.
+          alone: whether to dispose of what connections before this one left in the worker; they are
+            of no use any more.
         """
         self._stub = _Stub(_TimedChannel(self.channel, self._deadline))
         self._executor = _Executor(self._stub)
@@ -168,7 +174,8 @@ class Remote:
             self._try(self._dispose_of_others)
 
     def _dispose_of_others(self) -> None:
-        # The worker hands out one executor to all who ask, with a count of them, and makes a new one once the count is down to zero.
+        # The worker hands out one executor to all who ask, with a count of them, and makes a new
+        # one once the count is down to zero.
         for _ in range(_MOST_CONNECTIONS):
             number = self._executor._executor_id
             for _ in range(2):
@@ -199,11 +206,16 @@ class Remote:
         return self._run(lambda: self._executor.create_struct(collections.OrderedDict(values)))
 
     def call(self, function: tff.Computation, argument: Any = None) -> Any:
-        """A reference to the result of a compiled computation, which is sent where it was not yet; the call itself does not wait."""
+        """A reference to the result of a compiled computation, which is sent where it was not yet;
+        the call itself does not wait.
+        """
         with self._lock:
             # The function is kept too: its number may be another's after it is gone.
             if id(function) not in self._functions:
-                self._functions[id(function)] = function, self.send(function, function.type_signature)
+                self._functions[id(function)] = (
+                    function,
+                    self.send(function, function.type_signature),
+                )
             _, reference = self._functions[id(function)]
         return self._run(lambda: self._executor.create_call(reference, argument))
 
@@ -212,7 +224,9 @@ class Remote:
         return self._run(lambda: self._executor.create_selection(source, index))
 
     def fetch(self, reference: Any) -> Any:
-        """The value of a reference; structures come as ordered dicts, or lists where they have no names. Waits for the computation."""
+        """The value of a reference; structures come as ordered dicts, or lists where they have no
+        names. Waits for the computation.
+        """
         return _plain(self._run(reference.compute), reference.type_signature)
 
     def _run(self, start: Any) -> Any:
@@ -230,14 +244,20 @@ class Remote:
             return call()
         except (grpc.RpcError, tff.framework.RetryableError) as error:
             code = error.code() if callable(getattr(error, "code", None)) else None
-            details = (error.details() if callable(getattr(error, "details", None)) else None) or str(error)
+            details = (
+                error.details() if callable(getattr(error, "details", None)) else None
+            ) or str(error)
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise WorkError(f"no answer within {self._deadline:g} s", lost=True) from error
             if code in _LOST:
-                raise WorkError(f"the worker is gone ({readable(details)[:200]})", lost=True) from error
+                raise WorkError(
+                    f"the worker is gone ({readable(details)[:200]})", lost=True
+                ) from error
             raise WorkError(readable(details), lost=False) from error
         except (concurrent.futures.CancelledError, ValueError) as error:
-            if "closed channel" in str(error) or isinstance(error, concurrent.futures.CancelledError):
+            if "closed channel" in str(error) or isinstance(
+                error, concurrent.futures.CancelledError
+            ):
                 raise WorkError("the worker is gone", lost=True) from error
             raise
 
@@ -255,16 +275,20 @@ def _plain(value: Any, kind: tff.Type) -> Any:
     # The worker returns structures without names.
     if not isinstance(kind, tff.StructType):
         return value
-    inner = [_plain(element, of) for element, (_, of) in zip(value, tff.structure.to_elements(kind))]
+    inner = [
+        _plain(element, of) for element, (_, of) in zip(value, tff.structure.to_elements(kind))
+    ]
     names = tff.structure.name_list(kind)
     return inner if inner and not names else collections.OrderedDict(zip(names, inner))
 
 
 def readable(details: str) -> str:
-    """A worker's error in one line: what went wrong, without the graph's nodes and TensorFlow's hints, which tell a user nothing.
+    """A worker's error in one line: what went wrong, without the graph's nodes and TensorFlow's
+    hints, which tell a user nothing.
 
     Example:
-      >>> readable("2 root error(s) found.\\n (0) DATA_LOSS: corrupted record at 12\\n\\t [[{{node Next}}]]\\nHint: ...")
+      >>> readable("2 root error(s) found.\\n (0) DATA_LOSS: corrupted record at 12\\n\\t [[{{node
+      Next}}]]\\nHint: ...")
       'DATA_LOSS: corrupted record at 12'
     """
     line = _TAIL.split(_ROOTS.sub("", " ".join(details.split())), maxsplit=1)[0]

@@ -1,7 +1,8 @@
 """Federated training whose private state stays in the clients' workers between rounds.
 
-The same computations as the reference's (`computations.Computations`), composed by calls on TFF's `RemoteExecutor` instead of one federated computation:
-the driver sends each client its values, and fetches its report and metrics and nothing else.
+The same computations as the reference's (`computations.Computations`), composed by calls on TFF's
+`RemoteExecutor` instead of one federated computation: the driver sends each client its values, and
+fetches its report and metrics and nothing else.
 """
 
 import collections
@@ -26,12 +27,15 @@ from tff_process.runtime import server as server_lib
 
 OD = collections.OrderedDict
 _log = logging.getLogger(__name__)
-# The last run's alone: a comparison goes through the seeds of one algorithm, or through algorithms that have nothing in common.
+# The last run's alone: a comparison goes through the seeds of one algorithm, or through algorithms
+# that have nothing in common.
 _COMPILED: "dict[str, Any]" = {}
 
 
 def forget_compiled() -> None:
-    """Drops what was traced for the last run: for a caller that changed what is traced and no plan names."""
+    """Drops what was traced for the last run:
+    for a caller that changed what is traced and no plan names.
+    """
     _COMPILED.clear()
 
 
@@ -41,7 +45,8 @@ class ResidentTraining(federation.Federation):
     Args:
       plan: what to do.
       dataset: of all scenarios; scenario i is client i.
-      client_hosts: the worker of each client, in the order of the scenarios; several clients may have the same.
+      client_hosts: the worker of each client, in the order of the scenarios; several clients may
+        have the same.
       directory: the directory of a scenario's private states, as its worker names it.
       executor: runs the clients.
       rules: what updates are refused.
@@ -80,25 +85,41 @@ class ResidentTraining(federation.Federation):
 
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
         """Makes a reference to a client's secret in its worker."""
-        return lambda there: there.send(pipeline.simulated_secret(self.plan.seed, client), computations.SECRET_TYPE)
+        return lambda there: there.send(
+            pipeline.simulated_secret(self.plan.seed, client), computations.SECRET_TYPE
+        )
 
     def _compiled(self) -> clients_lib.Compiled:
-        """The computations, traced and compiled once in this process for all runs that differ in nothing that a graph holds."""
+        """The computations, traced and compiled once in this process for all runs that differ in
+        nothing that a graph holds.
+        """
         # Seed, learning rate and amount of work reach a client as values.
         graph = dataclasses.replace(
-            self.plan, seed=0, rounds=1, patience=0, local_epochs=1.0, aggregations=1, learning_rate=1.0, participation=1.0
+            self.plan,
+            seed=0,
+            rounds=1,
+            patience=0,
+            local_epochs=1.0,
+            aggregations=1,
+            learning_rate=1.0,
+            participation=1.0,
         )
         key = (graph, self.dataset.schema, len(self.dataset.scenarios))
         if _COMPILED.get("key") != key:
             _COMPILED.clear()
-            _COMPILED.update(key=key, value=clients_lib.Compiled.of(computations.trace(*self._process_arguments())))
+            _COMPILED.update(
+                key=key,
+                value=clients_lib.Compiled.of(computations.trace(*self._process_arguments())),
+            )
         return _COMPILED["value"]
 
     def train_round(self, round_number: int) -> federation.RoundReport:
-        """Trains round `round_number` (from 0), after which every client's private state is in its directory.
+        """Trains round `round_number` (from 0),
+        after which every client's private state is in its directory.
 
-        Within a round private states are in workers alone, as writing after every aggregation step takes longer than a short aggregation step. Where a worker
-        is lost with one, the round is trained again from its start.
+        Within a round private states are in workers alone, as writing after every aggregation step
+        takes longer than a short aggregation step. Where a worker is lost with one, the round is
+        trained again from its start.
 
         Raises:
           PfrecError: where a client fails and may not be skipped.
@@ -111,16 +132,20 @@ class ResidentTraining(federation.Federation):
             except executor_lib.RoundLostError as error:
                 if attempt + 1 == executor_lib.ATTEMPTS:
                     raise errors.PfrecError(
-                        f"{error}, {executor_lib.ATTEMPTS} times; see its log, mend it and continue with --resume"
+                        f"{error}, {executor_lib.ATTEMPTS} times; see its log, mend it and "
+                        "continue with --resume"
                     ) from error
-                _log.warning("round %d: %s; it is trained again from its start", round_number + 1, error)
+                _log.warning(
+                    "round %d: %s; it is trained again from its start", round_number + 1, error
+                )
                 self.restore(start)
         raise AssertionError
 
     def train_aggregation_step(self, number: int) -> federation.RoundReport:
         """Trains aggregation step `number` (from 0) and aggregates it.
 
-        A client that is absent, skipped or refused keeps what it has, and its next aggregation step begins where it stands.
+        A client that is absent, skipped or refused keeps what it has, and its next aggregation step
+        begins where it stands.
 
         Raises:
           RoundLostError: where a worker was lost with a private state that is in no file yet.
@@ -132,9 +157,18 @@ class ResidentTraining(federation.Federation):
         works = {i: self._work(i) for i in present}
         write_as = version if ends_round else None
         done, skipped = self._each(
-            present, lambda client: self._calls.train(client, self.server, works[client.handle.number], write_as), "training"
+            present,
+            lambda client: self._calls.train(
+                client, self.server, works[client.handle.number], write_as
+            ),
+            "training",
         )
-        verdict = guard.judge(self._rules, {i: report for i, (_, report) in done.items()}, self._traced.report_type, self._received)
+        verdict = guard.judge(
+            self._rules,
+            {i: report for i, (_, report) in done.items()},
+            self._traced.report_type,
+            self._received,
+        )
         self._tell(verdict, version)
         applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
         report: Mapping[str, Any] = {"diagnostics": {}}
@@ -155,7 +189,10 @@ class ResidentTraining(federation.Federation):
         if ends_round:
             self._write_all()
         return federation.RoundReport(
-            loss={self.dataset.scenarios[i]: float(verdict.accepted[i]["loss"]) for i in verdict.accepted},
+            loss={
+                self.dataset.scenarios[i]: float(verdict.accepted[i]["loss"])
+                for i in verdict.accepted
+            },
             diagnostics=dict(report["diagnostics"]),
             refused={self.dataset.scenarios[i]: reason for i, reason in verdict.refused.items()},
             skipped={self.dataset.scenarios[i]: reason for i, reason in skipped.items()},
@@ -164,7 +201,9 @@ class ResidentTraining(federation.Federation):
         )
 
     def _count_ids(self) -> None:
-        """Asks each client, once a run, how often it holds the ids of shared tables; those of one that cannot say count alike."""
+        """Asks each client, once a run, how often it holds the ids of shared tables;
+        those of one that cannot say count alike.
+        """
         if self._counted:
             return
         said, _ = self._each(range(len(self.clients)), self._calls.count, "counting its ids")
@@ -172,29 +211,50 @@ class ResidentTraining(federation.Federation):
         for i, own in said.items():
             fault = guard.unfit_counts(own, self._traced.counts_type)
             if fault is not None:
-                _log.warning("the counts of client %s are refused: %s; its ids count alike", self.dataset.scenarios[i], fault)
+                _log.warning(
+                    "the counts of client %s are refused: %s; its ids count alike",
+                    self.dataset.scenarios[i],
+                    fault,
+                )
                 continue
             for name, value in own.items():
                 counts[name][i] = value
-        self.server.set_state(OD((key, counts if key == "row_counts" else value) for key, value in self.server.state.items()))
+        self.server.set_state(
+            OD(
+                (key, counts if key == "row_counts" else value)
+                for key, value in self.server.state.items()
+            )
+        )
         self._counted = True
 
     def evaluate(self, split: str) -> np.ndarray:
-        """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]; NaN for a client that was skipped."""
+        """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics];
+        NaN for a client that was skipped.
+        """
         done, _ = self._each(
-            range(len(self.clients)), lambda client: self._calls.evaluate(client, self.server, split), "evaluation"
+            range(len(self.clients)),
+            lambda client: self._calls.evaluate(client, self.server, split),
+            "evaluation",
         )
         missing = np.full([len(self.dataset.schema.tasks), len(metrics.METRICS)], np.nan)
         return np.stack([done.get(i, missing) for i in range(len(self.clients))])
 
     def to_save(self) -> run_directory.RoundState:
-        """The server's state, and which version of each client's own belongs to it; the clients write theirs themselves."""
+        """The server's state, and which version of each client's own belongs to it;
+        the clients write theirs themselves.
+        """
         self._write_all()
         server = {"round": self.server.state["round"]}
         for name in federation.NAMED_PARTS:
-            server.update({f"{name}/{key}": value for key, value in self.server.state[name].items()})
+            server.update(
+                {f"{name}/{key}": value for key, value in self.server.state[name].items()}
+            )
         versions = {client.handle.scenario: client.version for client in self.clients}
-        meta = {"participations": list(self._participations), "versions": versions, "counted": self._counted}
+        meta = {
+            "participations": list(self._participations),
+            "versions": versions,
+            "counted": self._counted,
+        }
         return run_directory.RoundState(server, {}, meta)
 
     def restore(self, saved: run_directory.RoundState) -> None:
@@ -207,10 +267,18 @@ class ResidentTraining(federation.Federation):
         kinds = self._traced.state_type
 
         def part(name: str) -> "OD[str, np.ndarray]":
-            return OD((key, saved.server[f"{name}/{key}"]) for key, _ in tff.structure.to_elements(kinds[name]))
+            return OD(
+                (key, saved.server[f"{name}/{key}"])
+                for key, _ in tff.structure.to_elements(kinds[name])
+            )
 
-        self.server.set_state(OD(round=saved.server["round"], **{name: part(name) for name in federation.NAMED_PARTS}))
-        self._participations, self._counted = list(saved.meta["participations"]), saved.meta["counted"]
+        self.server.set_state(
+            OD(round=saved.server["round"], **{name: part(name) for name in federation.NAMED_PARTS})
+        )
+        self._participations, self._counted = (
+            list(saved.meta["participations"]),
+            saved.meta["counted"],
+        )
         versions = saved.meta["versions"]
         damaged: dict[int, str] = {}
 
@@ -228,11 +296,14 @@ class ResidentTraining(federation.Federation):
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
             raise errors.PfrecError(
-                f"client {self.dataset.scenarios[i]}: its state after round {self.clients[i].version} is missing or damaged: {reason}"
+                f"client {self.dataset.scenarios[i]}: its state after round "
+                f"{self.clients[i].version} is missing or damaged: {reason}"
             )
 
     def _write_all(self) -> None:
-        """Lets clients whose private state is in no file yet write it: those that took part in the round but not in its last aggregation step."""
+        """Lets clients whose private state is in no file yet write it: those that took part in the
+        round but not in its last aggregation step.
+        """
         unwritten = [i for i, client in enumerate(self.clients) if client.version != client.written]
         _, skipped = self._each(unwritten, self._calls.write, "writing its private state")
         for i in skipped:
@@ -240,8 +311,14 @@ class ResidentTraining(federation.Federation):
             client = self.clients[i]
             client.version, client.private = client.written, None
 
-    def _each(self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str) -> Any:
-        return self._executor.run([self.clients[i].handle for i in numbers], lambda handle: task(self.clients[handle.number]), what)
+    def _each(
+        self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str
+    ) -> Any:
+        return self._executor.run(
+            [self.clients[i].handle for i in numbers],
+            lambda handle: task(self.clients[handle.number]),
+            what,
+        )
 
     def _received(self, client: int) -> "Mapping[str, np.ndarray]":
         return {**self.server.state["common"], **self.server.personal(client)["values"]}
@@ -249,14 +326,25 @@ class ResidentTraining(federation.Federation):
     def _tell(self, verdict: guard.Verdict, number: int) -> None:
         """Logs what was refused, and tells those whom it concerns."""
         for i, reason in verdict.refused.items():
-            _log.warning("round %d: the update of client %s is refused: %s", number, self.dataset.scenarios[i], reason)
+            _log.warning(
+                "round %d: the update of client %s is refused: %s",
+                number,
+                self.dataset.scenarios[i],
+                reason,
+            )
 
         def refuse(client: clients_lib.Client) -> None:
             try:
                 self._calls.refuse(client, number, verdict.refused[client.handle.number])
             except remote.WorkError as error:
-                # The round does not hang on it: a client that cannot be told is out of reach or has no space, and the next round says so.
-                _log.warning("round %d: client %s could not be told: %s", number, client.handle.scenario, error)
+                # The round does not hang on it: a client that cannot be told is out of reach or has
+                # no space, and the next round says so.
+                _log.warning(
+                    "round %d: client %s could not be told: %s",
+                    number,
+                    client.handle.scenario,
+                    error,
+                )
 
         if verdict.refused:
             self._each(sorted(verdict.refused), refuse, "the note of its refusal")

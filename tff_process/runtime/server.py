@@ -1,7 +1,7 @@
 """The server's part: its state, what each client receives of it, and the aggregation.
 
-The driver is the server. It aggregates in its own TensorFlow: all that clients sent is here already, and sending it on to a worker and the new
-state back takes longer than the aggregation.
+The driver is the server. It aggregates in its own TensorFlow: all that clients sent is here
+already, and sending it on to a worker and the new state back takes longer than the aggregation.
 """
 
 import collections
@@ -31,7 +31,10 @@ class Server:
     """
 
     def __init__(
-        self, traced: computations.Computations, aggregate: Callable[[Any, Any], Any], initial: Mapping[str, np.ndarray]
+        self,
+        traced: computations.Computations,
+        aggregate: Callable[[Any, Any], Any],
+        initial: Mapping[str, np.ndarray],
     ) -> None:
         self._traced, self._aggregate = traced, aggregate
         self.set_state(_arrays(traced.initial_state(initial)))
@@ -47,16 +50,22 @@ class Server:
 
     def personal(self, client: int) -> Any:
         """What one client alone receives."""
-        return OD(client_id=np.int32(client), values=OD((name, value[client]) for name, value in self.state["personal"].items()))
+        return OD(
+            client_id=np.int32(client),
+            values=OD((name, value[client]) for name, value in self.state["personal"].items()),
+        )
 
     def apply(self, reports: Mapping[int, Any]) -> Any:
         """Aggregates the reports of the clients present, by client number, into the next state.
 
         Returns:
-          what the algorithm says of the round: `examples`, `loss`, `present` by client, and `diagnostics`.
+          what the algorithm says of the round: `examples`, `loss`, `present` by client, and
+          `diagnostics`.
         """
         collected = stack(reports, self._traced.report_type, self._traced.client_count)
-        new_state, report = self._aggregate(*tf.nest.map_structure(tf.convert_to_tensor, (self.state, collected)))
+        new_state, report = self._aggregate(
+            *tf.nest.map_structure(tf.convert_to_tensor, (self.state, collected))
+        )
         self.set_state(_arrays(new_state))
         return _arrays(report)
 
@@ -66,7 +75,9 @@ def _arrays(value: Any) -> Any:
 
 
 def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any:
-    """Reports stacked along a client axis, zeros where a client is absent, and who is present: what `computations._collector` brings."""
+    """Reports stacked along a client axis, zeros where a client is absent, and who is present: what
+    `computations._collector` brings.
+    """
 
     def stacked(kind: tff.Type, values: Mapping[int, Any]) -> Any:
         if isinstance(kind, tff.StructType):
@@ -79,4 +90,7 @@ def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any
             result[client] = value
         return result
 
-    return OD(value=stacked(kind, reports), present=np.array([client in reports for client in range(clients)]))
+    return OD(
+        value=stacked(kind, reports),
+        present=np.array([client in reports for client in range(clients)]),
+    )

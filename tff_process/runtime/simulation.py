@@ -1,4 +1,6 @@
-"""A simulation: all clients on this machine, in worker processes that start and end with the run."""
+"""A simulation: all clients on this machine,
+in worker processes that start and end with the run.
+"""
 
 import contextlib
 import os
@@ -12,20 +14,26 @@ from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, hosts, resident
 from tff_process.runtime import options as options_lib
 
-# A client's graph, its session and TensorFlow's buffers, besides values, gradients and the optimizer's slots.
+# A client's graph, its session and TensorFlow's buffers, besides values, gradients and the
+# optimizer's slots.
 _CLIENT_BYTES = 200_000_000
 
 
 @contextlib.contextmanager
 def resident_training(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
 ) -> Iterator[resident.ResidentTraining]:
     """Starts the workers and makes the training in them; ends them in any case.
 
     Raises:
       PfrecError: where a worker does not start or a client directory cannot be made.
     """
-    concurrent = options.max_concurrent_clients or default_concurrency(len(dataset.scenarios), _model_bytes(dataset, plan))
+    concurrent = options.max_concurrent_clients or default_concurrency(
+        len(dataset.scenarios), _model_bytes(dataset, plan)
+    )
     count = min(options.local_workers, len(dataset.scenarios))
     logs = run.path / "logs"
     workers = [
@@ -63,13 +71,15 @@ def _log_name(number: int, count: int) -> str:
 
 
 def default_concurrency(clients: int, model_bytes: int) -> int:
-    """How many clients train at once where nobody says: one a processor, and fewer where memory would not hold them.
+    """How many clients train at once where nobody says: one a processor,
+    and fewer where memory would not hold them.
 
     Args:
       clients: how many there are.
       model_bytes: size of a client's model.
     """
-    # Values, gradients, two slots of Adam, and as much again while they pass from one round to the next.
+    # Values, gradients, two slots of Adam, and as much again while they pass from one round to the
+    # next.
     need = _CLIENT_BYTES + 8 * model_bytes
     fitting = _available_bytes() // 2 // need
     return max(1, min(clients, len(os.sched_getaffinity(0)), fitting))
@@ -78,11 +88,17 @@ def default_concurrency(clients: int, model_bytes: int) -> int:
 def _available_bytes() -> int:
     try:
         lines = pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        return next(
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+        )
     except (OSError, StopIteration, ValueError):
         return 4 << 30
 
 
 def _model_bytes(dataset: dataset_lib.Dataset, plan: plan_lib.Plan) -> int:
     """The embedding tables, which are what makes a model large."""
-    return 4 * plan.model.embedding_dim * sum(feature.cardinality for feature in dataset.schema.categorical)
+    return (
+        4
+        * plan.model.embedding_dim
+        * sum(feature.cardinality for feature in dataset.schema.categorical)
+    )

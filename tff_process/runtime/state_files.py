@@ -1,7 +1,9 @@
-"""A client's own computations that keep its private state in its directory, in the format of `pfrec.checkpoint`.
+"""A client's own computations that keep its private state in its directory,
+in the format of `pfrec.checkpoint`.
 
-Graph operations alone: the private state goes from the worker's memory to the disk of the worker's machine and never through the driver.
-A version counts only once the server's checkpoint names it, so a torn one that a kill left behind is never read.
+Graph operations alone: the private state goes from the worker's memory to the disk of the worker's
+machine and never through the driver. A version counts only once the server's checkpoint names it,
+so a torn one that a kill left behind is never read.
 """
 
 import collections
@@ -16,7 +18,9 @@ from pfrec import checkpoint, files
 
 
 def writer(private_type: tff.StructType) -> tff.Computation:
-    """The computation `(private, directory) -> int32`, which writes a state and returns the bytes of its index."""
+    """The computation `(private, directory) -> int32`,
+    which writes a state and returns the bytes of its index.
+    """
 
     @tff.tensorflow.computation(private_type, np.str_)
     def write(private: Any, directory: tf.Tensor) -> tf.Tensor:
@@ -26,7 +30,9 @@ def writer(private_type: tff.StructType) -> tff.Computation:
 
 
 def received_writer(shared_type: tff.StructType, personal_type: tff.StructType) -> tff.Computation:
-    """The computation `(shared, personal, directory) -> int32`, which writes a client's values of the shared variables by name."""
+    """The computation `(shared, personal, directory) -> int32`,
+    which writes a client's values of the shared variables by name.
+    """
 
     @tff.tensorflow.computation(shared_type, personal_type, np.str_)
     def write(shared: Any, personal: Any, directory: tf.Tensor) -> tf.Tensor:
@@ -38,8 +44,12 @@ def received_writer(shared_type: tff.StructType, personal_type: tff.StructType) 
 def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
     names = sorted(values)
     meta = files.json_text({"names": names, "meta": None})
-    prefix, description = tf.strings.join([directory, "/", checkpoint.PREFIX]), tf.strings.join([directory, "/", checkpoint.META])
-    # The file that says that the state is whole is emptied first, which also makes the directory with all above it, and written last.
+    prefix, description = (
+        tf.strings.join([directory, "/", checkpoint.PREFIX]),
+        tf.strings.join([directory, "/", checkpoint.META]),
+    )
+    # The file that says that the state is whole is emptied first, which also makes the directory
+    # with all above it, and written last.
     emptied = tf.io.write_file(description, "")
     with tf.control_dependencies([emptied]):
         save = tf.raw_ops.SaveV2(
@@ -49,7 +59,8 @@ def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
             shape_and_slices=[""] * max(1, len(names)),
             tensors=[values[name] for name in names] or [tf.constant(0)],
         )
-    # What is returned must depend on every effect, by data: TensorFlow drops the others from a computation's graph.
+    # What is returned must depend on every effect, by data: TensorFlow drops the others from a
+    # computation's graph.
     with tf.control_dependencies([save]):
         index = tf.io.read_file(prefix + ".index")
     described = tf.io.write_file(description, meta + tf.strings.substr(index, 0, 0))
@@ -58,7 +69,9 @@ def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
 
 
 def reader(private_type: tff.StructType) -> tff.Computation:
-    """The computation `directory -> (private, int32)`, which reads a state and counts its tensors; it fails where a checksum does not fit."""
+    """The computation `directory -> (private, int32)`, which reads a state and counts its tensors;
+    it fails where a checksum does not fit.
+    """
     kinds = collections.OrderedDict(tff.structure.to_elements(private_type))
 
     @tff.tensorflow.computation(np.str_)
@@ -70,7 +83,8 @@ def reader(private_type: tff.StructType) -> tff.Computation:
             dtypes=[kind.dtype.type for kind in kinds.values()],
         )
         private = collections.OrderedDict(
-            (name, tf.ensure_shape(value, kind.shape)) for (name, kind), value in zip(kinds.items(), values)
+            (name, tf.ensure_shape(value, kind.shape))
+            for (name, kind), value in zip(kinds.items(), values)
         )
         return private, tf.constant(len(kinds))
 
@@ -78,21 +92,28 @@ def reader(private_type: tff.StructType) -> tff.Computation:
 
 
 def starter(private_type: tff.StructType) -> tff.Computation:
-    """The computation `values -> private`, which adds the optimizer's slots, all zero, to a client's first private values."""
+    """The computation `values -> private`, which adds the optimizer's slots, all zero, to a
+    client's first private values.
+    """
     kinds = collections.OrderedDict(tff.structure.to_elements(private_type))
-    given = collections.OrderedDict((name, kind) for name, kind in kinds.items() if not is_slot(name))
+    given = collections.OrderedDict(
+        (name, kind) for name, kind in kinds.items() if not is_slot(name)
+    )
 
     @tff.tensorflow.computation(given)
     def start(values: Any) -> Any:
         return collections.OrderedDict(
-            (name, values[name] if name in given else tf.zeros(kind.shape, kind.dtype.type)) for name, kind in kinds.items()
+            (name, values[name] if name in given else tf.zeros(kind.shape, kind.dtype.type))
+            for name, kind in kinds.items()
         )
 
     return start
 
 
 def noter() -> tff.Computation:
-    """The computation `(path, text) -> int32`, which leaves a note on the client's disk and returns its length."""
+    """The computation `(path, text) -> int32`,
+    which leaves a note on the client's disk and returns its length.
+    """
 
     @tff.tensorflow.computation(np.str_, np.str_)
     def note(path: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
@@ -103,7 +124,9 @@ def noter() -> tff.Computation:
 
 
 def text_reader() -> tff.Computation:
-    """The computation `path -> text`, which reads a small file that its owner wrote for the driver."""
+    """The computation `path -> text`,
+    which reads a small file that its owner wrote for the driver.
+    """
 
     @tff.tensorflow.computation(np.str_)
     def read(path: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,9 @@
-"""The process of TFF's C++ worker, started and ended with our own process; neither TensorFlow nor TFF is imported here.
+"""The process of TFF's C++ worker, started and ended with our own process;
+neither TensorFlow nor TFF is imported here.
 
-TFF's own launcher lets the worker inherit standard output and outlive Python, so a piped command would never come back. Here it has no
-standard input or output, its messages go to a file, and the kernel ends it when our process ends, however that happens.
+TFF's own launcher lets the worker inherit standard output and outlive Python, so a piped command
+would never come back. Here it has no standard input or output, its messages go to a file, and the
+kernel ends it when our process ends, however that happens.
 """
 
 import importlib.util
@@ -22,7 +24,8 @@ _START_SECONDS = 60.0
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 2_000_000_000),
     ("grpc.max_send_message_length", 2_000_000_000),
-    # A worker that is started again on the same port is another worker; a shared subchannel would wait out the old one's back-off.
+    # A worker that is started again on the same port is another worker; a shared subchannel would
+    # wait out the old one's back-off.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -32,13 +35,15 @@ CHANNEL_OPTIONS = (
 class WorkerProcess:
     """One process of TFF's worker, listening on a loopback port.
 
-    Start it from the main thread: the kernel ends the worker when the *thread* that started it ends.
+    Start it from the main thread: the kernel ends the worker when the *thread* that started it
+    ends.
 
     Args:
       log: file that receives the worker's messages, at its end.
       max_concurrent: how many computations run at once; 0 for as many as there are processors.
       port: to listen on; None picks a free one.
-      directory: the worker's working directory, to which the paths in computations are relative; None for our own.
+      directory: the worker's working directory, to which the paths in computations are relative;
+        None for our own.
 
     Attributes:
       log, port: as given or chosen.
@@ -58,13 +63,20 @@ class WorkerProcess:
     ) -> None:
         binary = _binary()
         if binary is None:
-            raise errors.PfrecError("TFF's worker_binary is missing; tensorflow-federated is not installed whole, run make setup")
+            raise errors.PfrecError(
+                "TFF's worker_binary is missing; tensorflow-federated is not installed whole, run "
+                "make setup"
+            )
         concurrent = max_concurrent or len(os.sched_getaffinity(0))
         self.log, self.port = log, portpicker.pick_unused_port() if port is None else port
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [str(binary), f"--port={self.port}", f"--max_concurrent_computation_calls={concurrent}"],
+                [
+                    str(binary),
+                    f"--port={self.port}",
+                    f"--max_concurrent_computation_calls={concurrent}",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
@@ -112,7 +124,9 @@ class WorkerProcess:
                     return ready.result(timeout=0.2)
                 except grpc.FutureTimeoutError:
                     if not self.running or time.monotonic() > deadline:
-                        raise errors.PfrecError(f"the TFF worker did not start; its messages are in {self.log}") from None
+                        raise errors.PfrecError(
+                            f"the TFF worker did not start; its messages are in {self.log}"
+                        ) from None
         finally:
             ready.cancel()
 
@@ -120,14 +134,23 @@ class WorkerProcess:
 def _environment(concurrent: int) -> "dict[str, str]":
     """Where the user's own environment says nothing.
 
-    A computation that lets go of a dataset's iterator waits, on one of TensorFlow's threads between operations, for what the iterator has
-    yet to finish on another of them. With a thread for each processor alone, as TensorFlow has it, computations that do so at once may hold
-    them all and wait for ever; with a thread more than computations there is always one left.
+    A computation that lets go of a dataset's iterator waits, on one of TensorFlow's threads between
+    operations, for what the iterator has yet to finish on another of them. With a thread for each
+    processor alone, as TensorFlow has it, computations that do so at once may hold them all and
+    wait for ever; with a thread more than computations there is always one left.
     """
-    return {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_NUM_INTEROP_THREADS": str(concurrent + 1), **heap.ENVIRONMENT}
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "1",
+        "TF_NUM_INTEROP_THREADS": str(concurrent + 1),
+        **heap.ENVIRONMENT,
+    }
 
 
 def _binary() -> Optional[pathlib.Path]:
     found = importlib.util.find_spec("tensorflow_federated")
-    place = pathlib.Path(found.origin).parent / "data" / "worker_binary" if found and found.origin else None
+    place = (
+        pathlib.Path(found.origin).parent / "data" / "worker_binary"
+        if found and found.origin
+        else None
+    )
     return place if place and place.is_file() else None

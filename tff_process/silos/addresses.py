@@ -14,8 +14,16 @@ def parse(text: str, *, place: str) -> "tuple[str, int]":
       PfrecError: where it is not of that form.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 or (":" in host and host[0] + host[-1] != "[]"):
-        raise errors.PfrecError(f"{place}: {text!r} is not HOST:PORT, as 10.0.0.2:7000 or [fd00::2]:7000")
+    if (
+        not colon
+        or not host
+        or not port.isdecimal()
+        or not 0 < int(port) < 65536
+        or (":" in host and host[0] + host[-1] != "[]")
+    ):
+        raise errors.PfrecError(
+            f"{place}: {text!r} is not HOST:PORT, as 10.0.0.2:7000 or [fd00::2]:7000"
+        )
     return host.strip("[]"), int(port)
 
 
@@ -25,7 +33,8 @@ def join(host: str, port: int) -> str:
 
 
 def parse_workers(texts: Sequence[str]) -> "dict[str, str]":
-    """The address of each scenario's silo, of SCENARIO=HOST:PORT, in the order of the scenarios' names.
+    """The address of each scenario's silo, of SCENARIO=HOST:PORT,
+    in the order of the scenarios' names.
 
     Raises:
       PfrecError: where one is not of that form, or a scenario or an address is named twice.
@@ -34,12 +43,16 @@ def parse_workers(texts: Sequence[str]) -> "dict[str, str]":
     for text in texts:
         scenario, equals, address = text.partition("=")
         if not equals or not scenario:
-            raise errors.PfrecError(f"--workers: {text!r} is not SCENARIO=HOST:PORT, as nl=10.0.0.2:7000")
+            raise errors.PfrecError(
+                f"--workers: {text!r} is not SCENARIO=HOST:PORT, as nl=10.0.0.2:7000"
+            )
         if scenario in found:
             raise errors.PfrecError(f"--workers: scenario {scenario!r} is named twice")
         address = join(*parse(address, place="--workers"))
         if address in found.values():
-            raise errors.PfrecError(f"--workers: {address} is named twice; a silo serves one scenario")
+            raise errors.PfrecError(
+                f"--workers: {address} is named twice; a silo serves one scenario"
+            )
         found[scenario] = address
     return dict(sorted(found.items()))
 
@@ -53,5 +66,9 @@ def is_loopback(host: str) -> bool:
     try:
         known = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError as error:
-        raise errors.PfrecError(f"{host}: no such host ({error.strerror or error}); check the name") from error
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in known)
+        raise errors.PfrecError(
+            f"{host}: no such host ({error.strerror or error}); check the name"
+        ) from error
+    return all(
+        ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in known
+    )

@@ -1,13 +1,21 @@
-"""The directory of one silo: what is in it, what of it the driver may know, and what is removed from it.
+"""The directory of one silo: what is in it, what of it the driver may know,
+and what is removed from it.
 
-CLIENT/data/                            what pfrec-convert wrote of this silo's one scenario: dataset.json, NL/schema.json, NL/train-*.tfrecord, ...
-CLIENT/secret                           16 random bytes of this silo's own, of which the order of its rows follows; never leaves it
-CLIENT/silo.json                        what a driver is told of it, and no more; written by pfrec-worker from the data
-CLIENT/runs/ID/round_00007/             the private state after round 7 of the training ID; written by the client's own computation
-CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after that round, of the training's best round
-CLIENT/runs/ID/keep.json                the rounds that the training still needs; pfrec-worker removes the others
+CLIENT/data/                            what pfrec-convert wrote of this silo's one scenario:
+                                        dataset.json, NL/schema.json, NL/train-*.tfrecord, ...
+CLIENT/secret                           16 random bytes of this silo's own, of which the order of
+                                        its rows follows; never leaves it
+CLIENT/silo.json                        what a driver is told of it, and no more; written by
+                                        pfrec-worker from the data
+CLIENT/runs/ID/round_00007/             the private state after round 7 of the training ID; written
+                                        by the client's own computation
+CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after that round, of
+                                        the training's best round
+CLIENT/runs/ID/keep.json                the rounds that the training still needs; pfrec-worker
+                                        removes the others
 CLIENT/runs/ID/refused/                 why the server refused an update
-CLIENT/client.json                      the last finished training, which pfrec-export --client_dir exports
+CLIENT/client.json                      the last finished training, which pfrec-export --client_dir
+                                        exports
 CLIENT/logs/                            of the worker and the tunnel
 """
 
@@ -36,12 +44,14 @@ _ROUND = re.compile(r"round_(\d{5,})")
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """All that a driver is told of a silo before it trains: the least that it needs to plan a round.
+    """All that a driver is told of a silo before it trains:
+    the least that it needs to plan a round.
 
     Attributes:
       scenario: which one it serves.
       schema: of its rows, the agreed one.
-      train_rows: rows of its training split, of which steps per epoch follow, to two significant digits (`coarsening.row_count`).
+      train_rows: rows of its training split, of which steps per epoch follow, to two significant
+        digits (`coarsening.row_count`).
       tasks: those with observed labels in its training rows.
       shards: by split, paths of its shards relative to the client directory; the data stay there.
     """
@@ -73,7 +83,8 @@ class Facts:
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != FORMAT_VERSION:
             raise errors.PfrecError(
-                f"{place}: facts of format version {version}, this pfrec reads {FORMAT_VERSION}; use the same pfrec there"
+                f"{place}: facts of format version {version}, this pfrec reads {FORMAT_VERSION}; "
+                "use the same pfrec there"
             )
         try:
             return cls(
@@ -84,19 +95,23 @@ class Facts:
                 shards={split: tuple(value["shards"][split]) for split in splits.SPLITS},
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise errors.PfrecError(f"{place}: not a silo's facts ({error!r}); use the same pfrec there") from error
+            raise errors.PfrecError(
+                f"{place}: not a silo's facts ({error!r}); use the same pfrec there"
+            ) from error
 
 
 def prepare(directory: pathlib.Path) -> Facts:
     """Verifies a silo's data and writes what a driver may know of them.
 
     Raises:
-      PfrecError: where there are no data of exactly one scenario, they are damaged, or the directory cannot be written.
+      PfrecError: where there are no data of exactly one scenario, they are damaged, or the
+        directory cannot be written.
     """
     data = dataset_lib.Dataset.open(directory / DATA)
     if len(data.scenarios) != 1:
         raise errors.PfrecError(
-            f"{data.path}: holds the scenarios {', '.join(data.scenarios)}; a silo has one, convert its rows alone into {data.path}"
+            f"{data.path}: holds the scenarios {', '.join(data.scenarios)}; a silo has one, "
+            f"convert its rows alone into {data.path}"
         )
     data.verify()
     (scenario,) = data.scenarios
@@ -104,8 +119,13 @@ def prepare(directory: pathlib.Path) -> Facts:
         scenario=scenario,
         schema=data.schema,
         train_rows=coarsening.row_count(data.rows(scenario, "train")),
-        tasks=tuple(task.name for task in data.schema.tasks if data.observed(scenario, "train", task.name)),
-        shards={split: tuple(os.path.relpath(path, directory) for path in data.shards(scenario, split)) for split in splits.SPLITS},
+        tasks=tuple(
+            task.name for task in data.schema.tasks if data.observed(scenario, "train", task.name)
+        ),
+        shards={
+            split: tuple(os.path.relpath(path, directory) for path in data.shards(scenario, split))
+            for split in splits.SPLITS
+        },
     )
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
@@ -121,7 +141,8 @@ def _make_secret(path: pathlib.Path) -> None:
         if path.exists():
             if path.stat().st_size != SECRET_BYTES:
                 raise errors.PfrecError(
-                    f"{path}: holds {path.stat().st_size} bytes, not {SECRET_BYTES}; remove it, and a new one is made"
+                    f"{path}: holds {path.stat().st_size} bytes, not {SECRET_BYTES}; remove it, "
+                    "and a new one is made"
                 )
             return
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -145,7 +166,9 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise errors.PfrecError(f"{directory}: another pfrec-worker serves it; end that one first") from None
+            raise errors.PfrecError(
+                f"{directory}: another pfrec-worker serves it; end that one first"
+            ) from None
 
     def release(self) -> None:
         """Lets another one serve it."""
@@ -158,9 +181,11 @@ def kept(versions: Sequence[int]) -> str:
 
 
 def remove_old(directory: pathlib.Path) -> None:
-    """Removes from each training of a client directory the rounds that it no longer needs, those after the last needed one excepted.
+    """Removes from each training of a client directory the rounds that it no longer needs, those
+    after the last needed one excepted.
 
-    A round after the last needed one may be under way. A file that is just being written does not count yet.
+    A round after the last needed one may be under way. A file that is just being written does not
+    count yet.
     """
     for path in directory.glob(f"{RUNS}/*/{KEEP}"):
         try:
@@ -169,5 +194,10 @@ def remove_old(directory: pathlib.Path) -> None:
             continue
         for old in path.parent.iterdir():
             match = _ROUND.fullmatch(old.name)
-            if match and keep and int(match.group(1)) not in keep and int(match.group(1)) < max(keep):
+            if (
+                match
+                and keep
+                and int(match.group(1)) not in keep
+                and int(match.group(1)) < max(keep)
+            ):
                 shutil.rmtree(old, ignore_errors=True)

@@ -30,7 +30,11 @@ class Sockets:
 
     def __init__(self, directory: pathlib.Path) -> None:
         # A socket's path has at most 107 bytes; that of an open directory is short wherever it is.
-        self.directory, self._descriptor, self._count = directory, os.open(directory, os.O_RDONLY), 0
+        self.directory, self._descriptor, self._count = (
+            directory,
+            os.open(directory, os.O_RDONLY),
+            0,
+        )
 
     def listen(self) -> "tuple[socket.socket, str]":
         """A new socket that listens, and its path in this process."""
@@ -48,7 +52,9 @@ class Sockets:
 
 @contextlib.contextmanager
 def sockets(parent: pathlib.Path) -> Iterator[Sockets]:
-    """Sockets in a directory of their own in `parent`, which is removed afterwards; what a kill leaves has the name of a temporary file."""
+    """Sockets in a directory of their own in `parent`, which is removed afterwards; what a kill
+    leaves has the name of a temporary file.
+    """
     with files.readable_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         directory = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=parent))
@@ -67,7 +73,8 @@ class SiloHost(hosts.Host):
       scenario: its name.
       address: HOST:PORT of `pfrec-worker`.
       deadline: seconds that a call may take; None for no limit.
-      patience: seconds to try to reach it; one that stayed away once is tried once each time until it is back.
+      patience: seconds to try to reach it; one that stayed away once is tried once each time until
+        it is back.
       credentials: of the driver for its end of the tunnel; None to speak to the address in plain.
       sockets: where the tunnel listens.
       log: file that receives the tunnel's messages.
@@ -114,7 +121,8 @@ class SiloHost(hosts.Host):
                     says = self._tunnel.reason() if self._tunnel else ""
                     self._end()
                     raise hosts.OutOfReachError(
-                        f"{self.name} cannot be reached: {error}{f' (the tunnel says: {says})' if says else ''}; "
+                        f"{self.name} cannot be reached: "
+                        f"{error}{f' (the tunnel says: {says})' if says else ''}; "
                         "see that pfrec-worker runs there"
                     ) from error
             time.sleep(_PAUSE_SECONDS)
@@ -126,7 +134,9 @@ class SiloHost(hosts.Host):
             self._end()
             self._log.parent.mkdir(parents=True, exist_ok=True)
             self._listening, self._path = self._sockets.listen()
-            self._tunnel = tunnel.Tunnel.of_driver(self._listening, self._credentials, self._address, self._scenario, self._log)
+            self._tunnel = tunnel.Tunnel.of_driver(
+                self._listening, self._credentials, self._address, self._scenario, self._log
+            )
         return f"unix:{self._path}"
 
     def _end(self) -> None:

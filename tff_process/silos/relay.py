@@ -1,4 +1,6 @@
-"""A plain relay between connections to a listening socket and a port, for silos that are reached on loopback without a tunnel."""
+"""A plain relay between connections to a listening socket and a port,
+for silos that are reached on loopback without a tunnel.
+"""
 
 import asyncio
 import contextlib
@@ -27,7 +29,9 @@ class Relay:
         self._ready.wait()
 
     def received(self, connection: int, outward: bool, data: bytes) -> None:
-        """Called with every piece that passes: the connection's number from 0, whether it comes from who connected, and the bytes."""
+        """Called with every piece that passes: the connection's number from 0, whether it comes
+        from who connected, and the bytes.
+        """
 
     def stop(self) -> None:
         """Ends the connections and the thread."""
@@ -65,10 +69,14 @@ class Relay:
             task.cancel()
         await asyncio.gather(*active, return_exceptions=True)
 
-    async def _join(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         with contextlib.closing(writer):
             try:
-                there_reader, there_writer = await asyncio.open_connection(self._host, self._port, limit=_CHUNK)
+                there_reader, there_writer = await asyncio.open_connection(
+                    self._host, self._port, limit=_CHUNK
+                )
             except OSError:
                 return  # Who connected sees the connection closed, as from a worker that is not up.
             with contextlib.closing(there_writer):
@@ -83,7 +91,9 @@ class Relay:
                         task.cancel()
                     await asyncio.gather(*both, return_exceptions=True)
 
-    async def _pass_on(self, number: int, outward: bool, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, number: int, outward: bool, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
                 self.received(number, outward, data)

@@ -18,7 +18,8 @@ _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00
 
 
 class Service:
-    """A worker on a port that only this machine reaches, and a tunnel's end or a relay that leads to it.
+    """A worker on a port that only this machine reaches,
+    and a tunnel's end or a relay that leads to it.
 
     Use it from the main thread, see `child`.
 

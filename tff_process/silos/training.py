@@ -1,4 +1,6 @@
-"""Training over silos: each scenario's worker runs on a machine of its own, where its data and private state stay."""
+"""Training over silos: each scenario's worker runs on a machine of its own,
+where its data and private state stay.
+"""
 
 import contextlib
 import dataclasses
@@ -37,7 +39,8 @@ def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Da
       beside: a path in whose parent temporary files may be.
 
     Raises:
-      PfrecError: where a silo cannot be reached, serves another scenario, or has another schema than the others.
+      PfrecError: where a silo cannot be reached, serves another scenario, or has another schema
+        than the others.
     """
     credentials = tunnel.to_silos(options.workers, options.tls)
     read = tff.backends.native.desugar_and_transform_to_native(state_files.text_reader())
@@ -53,12 +56,15 @@ def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Da
                 found = silo_directory.Facts.from_json(json.loads(text), place=host.name)
             except (ValueError, remote.WorkError) as error:
                 raise errors.PfrecError(
-                    f"{host.name} does not say what it serves ({error}); start pfrec-worker there anew"
+                    f"{host.name} does not say what it serves ({error}); start pfrec-worker "
+                    "there anew"
                 ) from error
             finally:
                 host.down()
             if found.scenario != scenario:
-                raise errors.PfrecError(f"{host.name} serves scenario {found.scenario!r}; correct --workers")
+                raise errors.PfrecError(
+                    f"{host.name} serves scenario {found.scenario!r}; correct --workers"
+                )
             facts.append(found)
     return agreed(facts)
 
@@ -72,23 +78,35 @@ def agreed(facts: "Sequence[silo_directory.Facts]") -> dataset_lib.Dataset:
     first = facts[0]
     for other in facts[1:]:
         if other.schema != first.schema:
-            difference = dataset_lib.first_difference(first.schema.to_json(), other.schema.to_json())
+            difference = dataset_lib.first_difference(
+                first.schema.to_json(), other.schema.to_json()
+            )
             raise errors.PfrecError(
-                f"the schemas of the silos of {first.scenario!r} and {other.scenario!r} differ: {difference}; convert both with the same schema"
+                f"the schemas of the silos of {first.scenario!r} and {other.scenario!r} differ: "
+                f"{difference}; convert both with the same schema"
             )
 
     def counts(one: silo_directory.Facts, split: str) -> dataset_lib.Counts:
         known = one.tasks if split == "train" else ()
         rows = one.train_rows if split == "train" else 0
-        return dataset_lib.Counts(rows, {t.name: int(t.name in known) for t in one.schema.tasks}, dict.fromkeys(known, 0))
+        return dataset_lib.Counts(
+            rows, {t.name: int(t.name in known) for t in one.schema.tasks}, dict.fromkeys(known, 0)
+        )
 
     start = f"{silo_directory.DATA}/"
     return dataset_lib.Dataset(
         path=pathlib.Path(silo_directory.DATA),
         scenarios=tuple(one.scenario for one in facts),
         schema=first.schema,
-        counts={one.scenario: {split: counts(one, split) for split in splits.SPLITS} for one in facts},
-        files={name[len(start) :]: {} for one in facts for names in one.shards.values() for name in names},
+        counts={
+            one.scenario: {split: counts(one, split) for split in splits.SPLITS} for one in facts
+        },
+        files={
+            name[len(start) :]: {}
+            for one in facts
+            for names in one.shards.values()
+            for name in names
+        },
         source_format="silos",
         split_seed=0,
     )
@@ -102,7 +120,9 @@ class SiloTraining(resident.ResidentTraining):
     """
 
     def __init__(self, *arguments: Any, identity: str) -> None:
-        self._read_secret = tff.backends.native.desugar_and_transform_to_native(state_files.secret_reader())
+        self._read_secret = tff.backends.native.desugar_and_transform_to_native(
+            state_files.secret_reader()
+        )
         super().__init__(*arguments)
         self._identity = identity
         self._write_received = tff.backends.native.desugar_and_transform_to_native(
@@ -110,23 +130,36 @@ class SiloTraining(resident.ResidentTraining):
         )
 
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
-        # The silo's own: it is read there, and the driver holds a reference that it never asks the value of.
-        return lambda there: there.call(self._read_secret, there.send(silo_directory.SECRET, tff.TensorType(np.str_)))
+        # The silo's own: it is read there, and the driver holds a reference that it never asks the
+        # value of.
+        return lambda there: there.call(
+            self._read_secret, there.send(silo_directory.SECRET, tff.TensorType(np.str_))
+        )
 
     def keep(self, versions: "Sequence[Mapping[str, int]]") -> None:
-        """Tells each silo which of its versions are still needed; it removes the others itself. One that is away is told another time."""
+        """Tells each silo which of its versions are still needed; it removes the others itself.
+
+        One that is away is told another time.
+        """
 
         def tell(client: clients_lib.Client) -> None:
             content = silo_directory.kept([version[client.handle.scenario] for version in versions])
             try:
                 self._calls.note(client, f"{client.directory}/{silo_directory.KEEP}", content)
             except remote.WorkError as error:
-                _log.info("client %s could not be told what to keep: %s", client.handle.scenario, error)
+                _log.info(
+                    "client %s could not be told what to keep: %s", client.handle.scenario, error
+                )
 
-        self._each([i for i, client in enumerate(self.clients) if not client.handle.host.lost], tell, "the note of what to keep")
+        self._each(
+            [i for i, client in enumerate(self.clients) if not client.handle.host.lost],
+            tell,
+            "the note of what to keep",
+        )
 
     def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
-        """Lets each silo write what its export needs besides its private state: its shared values, and what it is a model of.
+        """Lets each silo write what its export needs besides its private state:
+        its shared values, and what it is a model of.
 
         Args:
           round_number: of the state that is current.
@@ -157,7 +190,11 @@ class SiloTraining(resident.ResidentTraining):
 
 @contextlib.contextmanager
 def silo_training(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options, identity: str
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
+    identity: str,
 ) -> Iterator[SiloTraining]:
     """Reaches the silos and makes the training; lets go of them in any case.
 
@@ -190,11 +227,16 @@ def silo_training(
 
 def identity(config: "Mapping[str, Any]", output: pathlib.Path) -> str:
     """What names a training in its silos: equal for one that is resumed."""
-    return hashlib.sha256(f"{output.resolve()}\n{files.json_text(config)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{output.resolve()}\n{files.json_text(config)}".encode()).hexdigest()[
+        :16
+    ]
 
 
 def _hosts(
-    options: options_lib.Options, credentials: Optional[tunnel.Credentials], sockets: silo_host.Sockets, logs: pathlib.Path
+    options: options_lib.Options,
+    credentials: Optional[tunnel.Credentials],
+    sockets: silo_host.Sockets,
+    logs: pathlib.Path,
 ) -> "dict[str, silo_host.SiloHost]":
     return {
         scenario: silo_host.SiloHost(

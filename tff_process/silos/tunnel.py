@@ -1,8 +1,10 @@
-"""The mutual-TLS tunnel between the driver and a silo: both ends are stunnel, a program of its own that we start and end.
+"""The mutual-TLS tunnel between the driver and a silo: both ends are stunnel,
+a program of its own that we start and end.
 
-TFF's protocol has neither encryption nor authentication, and who speaks it can run any computation. So the silo's end takes connections with
-the driver's certificate alone, and the driver's end leads to a peer with the certificate of that scenario's silo alone, all under one authority
-of their own. Each end is handed a socket that listens already, by the protocol of systemd's socket activation.
+TFF's protocol has neither encryption nor authentication, and who speaks it can run any computation.
+So the silo's end takes connections with the driver's certificate alone, and the driver's end leads
+to a peer with the certificate of that scenario's silo alone, all under one authority of their own.
+Each end is handed a socket that listens already, by the protocol of systemd's socket activation.
 """
 
 import dataclasses
@@ -23,9 +25,11 @@ from tff_process.silos import addresses
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
 _START_SECONDS = 10.0
-# The protocol asks for the socket as descriptor 3 and for the process's own number, which is known only in it.
+# The protocol asks for the socket as descriptor 3 and for the process's own number, which is known
+# only in it.
 _HAND_OVER = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), "
+    "LISTEN_FDS='1'); "
     "os.execv(sys.argv[2], sys.argv[2:])"
 )
 
@@ -56,16 +60,21 @@ class Credentials:
         for name in (AUTHORITY, CERTIFICATE, KEY):
             if not (directory / name).is_file():
                 raise errors.PfrecError(
-                    f"{directory / name}: no such file; make certificates with pfrec-certificates and copy this party's"
+                    f"{directory / name}: no such file; make certificates with pfrec-certificates "
+                    "and copy this party's"
                 )
         if (directory / KEY).stat().st_mode & 0o077:
             raise errors.PfrecError(f"{directory / KEY}: others may read it; chmod 600 it")
         if any(character in str(directory) for character in "\r\n"):
-            raise errors.PfrecError(f"{directory!s}: a line break in a path is not possible here; choose another one")
+            raise errors.PfrecError(
+                f"{directory!s}: a line break in a path is not possible here; choose another one"
+            )
         return cls(directory)
 
     def options(self, peer: str, network: str) -> str:
-        """What both ends' services have in common; `network` is stunnel's letter for the side that the network is on."""
+        """What both ends' services have in common;
+        `network` is stunnel's letter for the side that the network is on.
+        """
         return "\n".join(
             [
                 # A placeholder: the socket that is handed over takes its place.
@@ -93,19 +102,25 @@ def program() -> str:
     """
     found = shutil.which("stunnel4") or shutil.which("stunnel")
     if found is None:
-        raise errors.PfrecError("stunnel is not installed; install it (Debian, Ubuntu: apt-get install stunnel4)")
+        raise errors.PfrecError(
+            "stunnel is not installed; install it (Debian, Ubuntu: apt-get install stunnel4)"
+        )
     return found
 
 
-def to_silos(workers: Mapping[str, str], directory: Optional[pathlib.Path]) -> Optional[Credentials]:
-    """Checks that silos may be reached as asked; returns the driver's credentials, None where it speaks to them in plain.
+def to_silos(
+    workers: Mapping[str, str], directory: Optional[pathlib.Path]
+) -> Optional[Credentials]:
+    """Checks that silos may be reached as asked; returns the driver's credentials,
+    None where it speaks to them in plain.
 
     Args:
       workers: HOST:PORT by scenario.
       directory: of the driver's credentials; None for no tunnel.
 
     Raises:
-      PfrecError: where an address is not loopback and there is no tunnel for it, or stunnel or a certificate is missing.
+      PfrecError: where an address is not loopback and there is no tunnel for it, or stunnel or a
+        certificate is missing.
     """
     if directory is not None:
         program()
@@ -114,7 +129,8 @@ def to_silos(workers: Mapping[str, str], directory: Optional[pathlib.Path]) -> O
         host, _ = addresses.parse(address, place="--workers")
         if not addresses.is_loopback(host):
             raise errors.PfrecError(
-                f"--workers={scenario}={address}: is not a loopback address, and without a tunnel everything is sent in plain to whoever answers; "
+                f"--workers={scenario}={address}: is not a loopback address, and without a tunnel "
+                "everything is sent in plain to whoever answers; "
                 "give --tls=DIR with certificates of pfrec-certificates"
             )
     return None
@@ -147,7 +163,17 @@ class Tunnel:
             given = listening.fileno()
             with log.open("ab") as stream:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _HAND_OVER, str(given), stunnel, "-fd", str(reading)],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        "-c",
+                        _HAND_OVER,
+                        str(given),
+                        stunnel,
+                        "-fd",
+                        str(reading),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=stream,
@@ -162,18 +188,33 @@ class Tunnel:
             if not self.running or time.monotonic() > deadline:
                 self.stop()
                 raise errors.PfrecError(
-                    f"stunnel did not start: {self.reason() or 'it gave no reason'}; check the certificates and {log}"
+                    f"stunnel did not start: {self.reason() or 'it gave no reason'}; check the "
+                    f"certificates and {log}"
                 )
             time.sleep(0.02)
 
     @classmethod
-    def of_silo(cls, listening: socket.socket, credentials: Credentials, port: int, log: pathlib.Path) -> "Tunnel":
-        """The silo's end: takes the driver's connections from `listening` and leads them to the worker's port."""
-        return cls(listening, f"connect = 127.0.0.1:{port}\nrequireCert = yes\n" + credentials.options(DRIVER_NAME, "l"), log)
+    def of_silo(
+        cls, listening: socket.socket, credentials: Credentials, port: int, log: pathlib.Path
+    ) -> "Tunnel":
+        """The silo's end: takes the driver's connections from `listening` and leads them to the
+        worker's port.
+        """
+        return cls(
+            listening,
+            f"connect = 127.0.0.1:{port}\nrequireCert = yes\n"
+            + credentials.options(DRIVER_NAME, "l"),
+            log,
+        )
 
     @classmethod
     def of_driver(
-        cls, listening: socket.socket, credentials: Credentials, address: str, scenario: str, log: pathlib.Path
+        cls,
+        listening: socket.socket,
+        credentials: Credentials,
+        address: str,
+        scenario: str,
+        log: pathlib.Path,
     ) -> "Tunnel":
         """The driver's end: leads what connects to `listening` to the silo of a scenario."""
         # stunnel takes an IPv6 address without brackets.
@@ -197,7 +238,10 @@ class Tunnel:
         for line in reversed(self.messages().splitlines()):
             for mark in ("LOG3", "LOG4", "[!]"):
                 if mark in line:
-                    return line.split(mark, 1)[1].partition(":")[2].strip() or line.split(mark, 1)[1].strip()
+                    return (
+                        line.split(mark, 1)[1].partition(":")[2].strip()
+                        or line.split(mark, 1)[1].strip()
+                    )
         return ""
 
     def stop(self) -> None:

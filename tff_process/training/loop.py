@@ -1,4 +1,6 @@
-"""A whole training: rounds, evaluation, choice of the best round on `valid`, test at that round, and a directory that survives a kill."""
+"""A whole training: rounds, evaluation, choice of the best round on `valid`, test at that round,
+and a directory that survives a kill.
+"""
 
 import contextlib
 import dataclasses
@@ -77,7 +79,8 @@ def train(
     Args:
       plan: what to do.
       dataset: on what; where the options name silos, what `silo_training.survey` found.
-      output: the run directory: new or empty, or, with `resume`, one that a training with the same plan and data began.
+      output: the run directory: new or empty, or, with `resume`, one that a training with the same
+        plan and data began.
       resume: whether to continue after the last complete round.
       options: how it is executed, which does not change what comes out.
       progress: called after each round with its number and its `selection.score`.
@@ -105,7 +108,10 @@ def train(
 
 
 def check_same(
-    output: pathlib.Path, plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options = options_lib.Options()
+    output: pathlib.Path,
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    options: options_lib.Options = options_lib.Options(),
 ) -> run_directory.RunDirectory:
     """The run in `output`, which must have been begun with this plan and data.
 
@@ -116,12 +122,15 @@ def check_same(
     for key, value in _config(plan, dataset, options).items():
         if files.json_text(run.config[key]) != files.json_text(value):
             raise errors.PfrecError(
-                f"{output}: was begun with another {key}; resume with the same flags and data, or choose another --output"
+                f"{output}: was begun with another {key}; resume with the same flags and data, or "
+                "choose another --output"
             )
     return run
 
 
-def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options) -> "dict[str, Any]":
+def _config(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options
+) -> "dict[str, Any]":
     return {
         "data": None if options.workers else str(dataset.path.resolve()),  # None: in the silos
         "plan": plan.to_json(),
@@ -135,20 +144,29 @@ def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_
 
 @contextlib.contextmanager
 def _training(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, run: run_directory.RunDirectory, options: options_lib.Options
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
 ) -> Iterator[Training]:
     if plan.algorithm in registry.POOLED:
         yield pooled.PooledTraining(plan, dataset)
         return
     if options.workers:
         with silo_training.silo_training(
-            plan, dataset, run, options, silo_training.identity(_config(plan, dataset, options), run.path)
+            plan,
+            dataset,
+            run,
+            options,
+            silo_training.identity(_config(plan, dataset, options), run.path),
         ) as training:
             privacy_manifest.write(run.path / "privacy_manifest.json", training)
             yield training
         return
     if options.runtime == options_lib.REFERENCE:
-        with reference_context.Worker(run.path / "logs" / "worker.log", options.max_concurrent_clients) as running:
+        with reference_context.Worker(
+            run.path / "logs" / "worker.log", options.max_concurrent_clients
+        ) as running:
             with tff.framework.get_context_stack().install(running.context()):
                 reference = federation.FederatedTraining(plan, dataset)
                 privacy_manifest.write(run.path / "privacy_manifest.json", reference)
@@ -169,7 +187,10 @@ def _loop(
 ) -> "dict[str, Any]":
     done, meta = _resume(run, training)
     if done and "best_score" not in meta:
-        raise errors.PfrecError(f"{run.path}: begun by a pfrec that chose the best round otherwise; train into another --output")
+        raise errors.PfrecError(
+            f"{run.path}: begun by a pfrec that chose the best round otherwise; train into "
+            "another --output"
+        )
     best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_score"]) if done else None
     measured = plan_lib.METRICS not in plan.withhold
     run.begin_metrics(done)
@@ -180,20 +201,25 @@ def _loop(
         values = training.evaluate("valid") if measured else _unknown(dataset)
         score = selection.score(values)
         told = {} if plan_lib.LOSS in plan.withhold else report.loss
-        rows = [(number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in told.items()]
+        rows = [
+            (number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in told.items()
+        ]
         if measured:
             rows += _rows(number + 1, dataset, "valid", values)
         if measured and np.isnan(score):
             raise errors.PfrecError(
-                f"{dataset.path}: no scenario's valid split holds both classes of any task; a best round cannot be chosen, convert with more rows"
+                f"{dataset.path}: no scenario's valid split holds both classes of any task; a best "
+                "round cannot be chosen, convert with more rows"
             )
-        # A mean over other scenarios cannot be compared: a round that a skipped client is missing from is the best one only for want of another.
+        # A mean over other scenarios cannot be compared: a round that a skipped client is missing
+        # from is the best one only for want of another.
         whole = measured and not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
         # Where metrics are withheld nothing is known of any round: the last one is chosen.
         if best is None or not measured or (whole and score > best[1]):
             best = (number + 1, score if whole else _BELOW_ALL)
         state = training.to_save()
-        # Before the round is complete: what is added for one that a kill cuts off is taken out again when it is resumed.
+        # Before the round is complete: what is added for one that a kill cuts off is taken out
+        # again when it is resumed.
         run.append_metrics(rows)
         _write_diagnostics(run, number + 1, report)
         meta = {**state.meta, "best_round": best[0], "best_score": best[1]}
@@ -210,7 +236,8 @@ def _loop(
 
 
 def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, Mapping[str, Any]]":
-    """Continues from the last complete round that is undamaged; returns its number, 0 for none, and its meta.
+    """Continues from the last complete round that is undamaged; returns its number, 0 for none,
+    and its meta.
 
     Raises:
       PfrecError: where there are complete rounds and all are damaged.
@@ -224,16 +251,23 @@ def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, 
         except hosts.OutOfReachError:
             raise  # What is away is not damaged.
         except errors.PfrecError as error:
-            _log.warning("%s: round %d cannot be used (%s); going back to the one before", run.path, number, error)
+            _log.warning(
+                "%s: round %d cannot be used (%s); going back to the one before",
+                run.path,
+                number,
+                error,
+            )
     if rounds:
         raise errors.PfrecError(
-            f"{run.path}: every kept round is damaged; train into another --output, with a larger --keep_rounds"
+            f"{run.path}: every kept round is damaged; train into another --output, with a larger "
+            "--keep_rounds"
         )
     return 0, {}
 
 
 def _keep_last(run: run_directory.RunDirectory, count: int) -> "list[Mapping[str, int]]":
-    """Keeps the last rounds, and for each of them the one that was best until then: going back must find its test round too.
+    """Keeps the last rounds, and for each of them the one that was best until then:
+    going back must find its test round too.
 
     Returns:
       for each kept round, by scenario, the version of the client's state that belongs to it.
@@ -246,7 +280,9 @@ def _keep_last(run: run_directory.RunDirectory, count: int) -> "list[Mapping[str
 
 
 def mean_metric(values: np.ndarray, metric: str) -> float:
-    """The mean of a metric over scenario-task pairs where it is defined; NaN where it is nowhere."""
+    """The mean of a metric over scenario-task pairs where it is defined;
+    NaN where it is nowhere.
+    """
     column = values[:, :, metrics_lib.METRICS.index(metric)]
     defined = column[~np.isnan(column)]
     return float(defined.mean()) if defined.size else float("nan")
@@ -254,10 +290,14 @@ def mean_metric(values: np.ndarray, metric: str) -> float:
 
 def _unknown(dataset: dataset_lib.Dataset) -> np.ndarray:
     """Metrics of which nothing is known."""
-    return np.full([len(dataset.scenarios), len(dataset.schema.tasks), len(metrics_lib.METRICS)], np.nan)
+    return np.full(
+        [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics_lib.METRICS)], np.nan
+    )
 
 
-def _rows(round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray) -> "list[run_directory.MetricRow]":
+def _rows(
+    round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray
+) -> "list[run_directory.MetricRow]":
     return [
         (round_number, scenario, split, task.name, metric, float(values[s, t, m]))
         for s, scenario in enumerate(dataset.scenarios)
@@ -267,22 +307,36 @@ def _rows(round_number: int, dataset: dataset_lib.Dataset, split: str, values: n
     ]
 
 
-def _write_diagnostics(run: run_directory.RunDirectory, number: int, report: federation.RoundReport) -> None:
-    value: dict[str, Any] = {name: np.asarray(array).tolist() for name, array in report.diagnostics.items()}
-    value.update({name: dict(getattr(report, name)) for name in ("refused", "skipped", "clipped") if getattr(report, name)})
+def _write_diagnostics(
+    run: run_directory.RunDirectory, number: int, report: federation.RoundReport
+) -> None:
+    value: dict[str, Any] = {
+        name: np.asarray(array).tolist() for name, array in report.diagnostics.items()
+    }
+    value.update(
+        {
+            name: dict(getattr(report, name))
+            for name in ("refused", "skipped", "clipped")
+            if getattr(report, name)
+        }
+    )
     if not report.applied:
         value["applied"] = False
     if value:
         files.write_json(run.path / "diagnostics" / f"round_{number:05d}.json", value)
 
 
-def _summary(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int, values: np.ndarray) -> "dict[str, Any]":
+def _summary(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int, values: np.ndarray
+) -> "dict[str, Any]":
     test: dict[str, Any] = {}
     for s, scenario in enumerate(dataset.scenarios):
         for t, task in enumerate(dataset.schema.tasks):
             cell = dict(zip(metrics_lib.METRICS, values[s, t].tolist()))
             known = {name: None if value != value else value for name, value in cell.items()}
-            known.update({name: int(cell[name]) for name in ("rows", "positives") if known[name] is not None})
+            known.update(
+                {name: int(cell[name]) for name in ("rows", "positives") if known[name] is not None}
+            )
             test.setdefault(scenario, {})[task.name] = known
     mean_auc = mean_metric(values, "auc")
     return {

@@ -1,4 +1,6 @@
-"""Pooled training: one model on the rows of all scenarios together, through TensorFlow Recommenders. Not private; the usual yardstick."""
+"""Pooled training: one model on the rows of all scenarios together, through TensorFlow
+Recommenders. Not private; the usual yardstick.
+"""
 
 import collections
 from collections.abc import Mapping
@@ -25,16 +27,21 @@ class PooledTraining:
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         self.plan, self.dataset = plan, dataset
-        self.network = networks.build(plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios))
+        self.network = networks.build(
+            plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios)
+        )
         self.tagged = groups.tag(self.network)
-        self._variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
+        self._variables = collections.OrderedDict(
+            (item.name, item.variable) for item in self.tagged
+        )
         own = isinstance(self.network, pooled.PooledModel)
         self._ranker = (
             self.network.make_ranker()
             if own
             else ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
         )
-        # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients take equal steps.
+        # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients
+        # take equal steps.
         self._optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
         self._ranker.compile(optimizer=self._optimizer)
         self._optimizer.build(self._ranker.trainable_variables)
@@ -42,15 +49,24 @@ class PooledTraining:
         self._scenario = tf.Variable(0, trainable=False)
         self._evaluator = evaluation.Evaluator(self._with_scenario, dataset.schema)
         shards = [
-            (shard, number) for number, scenario in enumerate(dataset.scenarios) for shard in dataset.shards(scenario, "train")
+            (shard, number)
+            for number, scenario in enumerate(dataset.scenarios)
+            for shard in dataset.shards(scenario, "train")
         ]
-        self._shards, self._scenario_of_shard = [shard for shard, _ in shards], [number for _, number in shards]
+        self._shards, self._scenario_of_shard = (
+            [shard for shard, _ in shards],
+            [number for _, number in shards],
+        )
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
         self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
 
-    def _with_scenario(self, batch: "Mapping[str, tf.Tensor]", training: bool) -> "dict[str, tf.Tensor]":
+    def _with_scenario(
+        self, batch: "Mapping[str, tf.Tensor]", training: bool
+    ) -> "dict[str, tf.Tensor]":
         rows = tf.shape(batch["categorical"])[0]
-        return self.network({**batch, pooled.SCENARIO: tf.fill([rows], self._scenario)}, training=training)
+        return self.network(
+            {**batch, pooled.SCENARIO: tf.fill([rows], self._scenario)}, training=training
+        )
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0)."""
@@ -79,8 +95,12 @@ class PooledTraining:
     def to_save(self) -> run_directory.RoundState:
         """The model as a round whose clients hold nothing."""
         server = {f"common/{name}": variable.numpy() for name, variable in self._variables.items()}
-        server.update({f"optimizer/{i:04d}": slot.numpy() for i, slot in enumerate(self._optimizer.variables)})
-        return run_directory.RoundState(server, {scenario: {} for scenario in self.dataset.scenarios}, {})
+        server.update(
+            {f"optimizer/{i:04d}": slot.numpy() for i, slot in enumerate(self._optimizer.variables)}
+        )
+        return run_directory.RoundState(
+            server, {scenario: {} for scenario in self.dataset.scenarios}, {}
+        )
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round."""

@@ -11,15 +11,22 @@ from tff_process.process import federation
 def of(training: federation.Federation) -> "dict[str, Any]":
     """The manifest of a training, as plain data.
 
-    Shapes and bytes are those of one client and one aggregation, of which a round has `aggregations_per_round`; `uploads_once` leave once a run.
-    The three and `downloads` list everything that crosses the wire, with how exact it is where that is less than it could be; what is in none stays
-    with its client, as do the `kept_copies` of what an algorithm with personal models holds beside the model, and the secret that the order of its
-    rows follows from.
+    Shapes and bytes are those of one client and one aggregation, of which a round has
+    `aggregations_per_round`; `uploads_once` leave once a run. The three and `downloads` list
+    everything that crosses the wire, with how exact it is where that is less than it could be; what
+    is in none stays with its client, as do the `kept_copies` of what an algorithm with personal
+    models holds beside the model, and the secret that the order of its rows follows from.
     """
     layout = training.layout
     table = training.algorithm.policy.table(training.tagged)
     uploads = [
-        {"what": spec.name, "group": spec.group, "shape": list(spec.shape), "bytes": _bytes(spec.shape)} for spec in layout.uploaded
+        {
+            "what": spec.name,
+            "group": spec.group,
+            "shape": list(spec.shape),
+            "bytes": _bytes(spec.shape),
+        }
+        for spec in layout.uploaded
     ]
     once = [
         {
@@ -34,13 +41,21 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     ]
     tasks, withheld = len(training.dataset.schema.tasks), training.plan.withhold
     uploads += [
-        {"what": "examples", "group": "", "shape": [], "bytes": 4, "exactness": "whole batches, or two significant digits"},
+        {
+            "what": "examples",
+            "group": "",
+            "shape": [],
+            "bytes": 4,
+            "exactness": "whole batches, or two significant digits",
+        },
         {
             "what": "loss",
             "group": "",
             "shape": [],
             "bytes": 4,
-            "exactness": "withheld: always 0" if plan_lib.LOSS in withheld else f"{coarsening.LOSS_DECIMALS} decimals",
+            "exactness": "withheld: always 0"
+            if plan_lib.LOSS in withheld
+            else f"{coarsening.LOSS_DECIMALS} decimals",
         },
         {"what": "serves", "group": "", "shape": [tasks], "bytes": 4 * tasks},
     ]
@@ -51,14 +66,28 @@ def of(training: federation.Federation) -> "dict[str, Any]":
                 "group": "",
                 "shape": [tasks, len(metrics.METRICS)],
                 "bytes": 8 * tasks * len(metrics.METRICS),
-                "exactness": f"{coarsening.METRIC_DECIMALS} decimals; rows and positives of valid and test to two significant digits",
+                "exactness": (
+                    f"{coarsening.METRIC_DECIMALS} decimals; rows and positives of valid "
+                    "and test to two significant digits"
+                ),
             }
         )
     downloads = [
-        {"what": spec.name, "group": spec.group, "shape": list(spec.shape), "bytes": _bytes(spec.shape)} for spec in layout.uploaded
+        {
+            "what": spec.name,
+            "group": spec.group,
+            "shape": list(spec.shape),
+            "bytes": _bytes(spec.shape),
+        }
+        for spec in layout.uploaded
     ]
     downloads += [
-        {"what": f"template/{spec.name}", "group": spec.group, "shape": list(spec.shape), "bytes": _bytes(spec.shape)}
+        {
+            "what": f"template/{spec.name}",
+            "group": spec.group,
+            "shape": list(spec.shape),
+            "bytes": _bytes(spec.shape),
+        }
         for spec in training.algorithm.anchors(layout)
     ]
     return {
@@ -71,7 +100,8 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         "upload_bytes_once": sum(item["bytes"] for item in once),
         "download_bytes": sum(item["bytes"] for item in downloads),
         "aggregations_per_round": training.aggregation_steps,
-        "never_leaves": [row["group"] for row in table if not row["leaves"]] + ["optimizer", "secret"],
+        "never_leaves": [row["group"] for row in table if not row["leaves"]]
+        + ["optimizer", "secret"],
         "kept_copies": [
             {"what": item.name, "shape": list(item.shape), "bytes": _bytes(item.shape)}
             for item in training.algorithm.client.kept(layout)

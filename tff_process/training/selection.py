@@ -8,22 +8,30 @@ _KNOWN_WELL = 0.01
 
 
 def score(values: np.ndarray) -> float:
-    """AUC on `valid`, scenarios equal, a scenario's tasks weighted by how well its rows let their AUC be known.
+    """AUC on `valid`, scenarios equal,
+    a scenario's tasks weighted by how well its rows let their AUC be known.
 
-    What is reported of `test` is the plain mean over scenario-task pairs. On `valid` a task with a dozen positives would fill such a mean with
-    noise, and the choice would follow it. So a task weighs `1 / (variance + 0.01^2)`, with the variance of the AUC of scores that know
-    nothing, `(positives + negatives + 1) / (12 positives negatives)` (Mann and Whitney, 1947): tasks whose AUC is known to better than a
-    hundredth weigh the same, so that with many rows this is the plain mean, and rare ones weigh as their rarer class.
+    What is reported of `test` is the plain mean over scenario-task pairs. On `valid` a task with a
+    dozen positives would fill such a mean with noise, and the choice would follow it. So a task
+    weighs `1 / (variance + 0.01^2)`, with the variance of the AUC of scores that know nothing,
+    `(positives + negatives + 1) / (12 positives negatives)` (Mann and Whitney, 1947): tasks whose
+    AUC is known to better than a hundredth weigh the same, so that with many rows this is the plain
+    mean, and rare ones weigh as their rarer class.
 
     Args:
       values: float64 [scenarios, tasks, metrics], in the order of `pfrec.metrics.METRICS`.
 
     Returns:
-      the score, in AUC; a task whose AUC is not defined, and a scenario where none is, do not count. NaN where none is anywhere.
+      the score, in AUC; a task whose AUC is not defined, and a scenario where none is, do not
+      count. NaN where none is anywhere.
     """
-    auc, rows, positives = (values[:, :, metrics_lib.METRICS.index(name)] for name in ("auc", "rows", "positives"))
+    auc, rows, positives = (
+        values[:, :, metrics_lib.METRICS.index(name)] for name in ("auc", "rows", "positives")
+    )
     defined = ~np.isnan(auc)
-    pairs = np.where(defined, positives * (rows - positives), 1.0)  # An AUC is defined where there are both classes.
+    pairs = np.where(
+        defined, positives * (rows - positives), 1.0
+    )  # An AUC is defined where there are both classes.
     weights = np.where(defined, 1.0 / ((rows + 1.0) / (12.0 * pairs) + _KNOWN_WELL**2), 0.0)
     sums, totals = (weights * np.where(defined, auc, 0.0)).sum(axis=1), weights.sum(axis=1)
     counted = totals > 0.0

@@ -28,7 +28,8 @@ class ColumnStatistics:
       smallest: the smallest number.
       largest: the largest number.
       kept: texts of the first rows.
-      longest: of a column of lists, how many values the longest has; distinct values are then those within the lists.
+      longest: of a column of lists, how many values the longest has; distinct values are then those
+        within the lists.
     """
 
     name: str
@@ -77,19 +78,33 @@ class ColumnStatistics:
             return
         for entry in present.value_counts().to_pylist():
             if entry["values"] in self.counted or len(self.counted) < MAX_DISTINCT:
-                self.counted[entry["values"]] = self.counted.get(entry["values"], 0) + entry["counts"]
+                self.counted[entry["values"]] = (
+                    self.counted.get(entry["values"], 0) + entry["counts"]
+                )
             else:
                 self.capped = True
         if self.numbers:
             try:
-                values = compute.utf8_trim_whitespace(present).cast(pa.float64()).to_numpy(zero_copy_only=False)
+                values = (
+                    compute.utf8_trim_whitespace(present)
+                    .cast(pa.float64())
+                    .to_numpy(zero_copy_only=False)
+                )
             except pa.ArrowInvalid:
                 self.numbers = self.whole = False
                 return
             self.numbers = bool(np.isfinite(values).all())
-            self.smallest, self.largest = min(self.smallest, values.min()), max(self.largest, values.max())
+            self.smallest, self.largest = (
+                min(self.smallest, values.min()),
+                max(self.largest, values.max()),
+            )
         if self.whole:
-            self.whole = self.numbers and compute.all(compute.match_substring_regex(present, r"^(0|-?[1-9][0-9]{0,17})$")).as_py()
+            self.whole = (
+                self.numbers
+                and compute.all(
+                    compute.match_substring_regex(present, r"^(0|-?[1-9][0-9]{0,17})$")
+                ).as_py()
+            )
 
     @property
     def present(self) -> int:
@@ -109,19 +124,27 @@ class ColumnStatistics:
     @property
     def unlike(self) -> bool:
         """Whether nearly every row has a value of its own, as an identifier's have."""
-        return self.present > 50 and not self.longest and (self.capped or self.distinct > 0.9 * self.present)
+        return (
+            self.present > 50
+            and not self.longest
+            and (self.capped or self.distinct > 0.9 * self.present)
+        )
 
 
 def telling(column: ColumnStatistics, label: ColumnStatistics) -> float:
-    """How well a column alone ranks a label on the kept rows, as an AUC of 0.5 to 1; NaN where that cannot be said.
+    """How well a column alone ranks a label on the kept rows, as an AUC of 0.5 to 1;
+    NaN where that cannot be said.
 
-    A number ranks by its value, either way round. Any other value ranks by the label's mean among the even rows that have it, judged on
-    the odd rows.
+    A number ranks by its value, either way round. Any other value ranks by the label's mean among
+    the even rows that have it, judged on the odd rows.
     """
     labels = np.array([value == "1" for value in label.kept])
     if column.numbers and column.distinct > 20 and not column.longest:
         present = np.array([value != "" for value in column.kept], bool)
-        scores, labels = np.array([float(value) for value in column.kept if value], np.float64), labels[present]
+        scores, labels = (
+            np.array([float(value) for value in column.kept if value], np.float64),
+            labels[present],
+        )
     else:
         sums: dict[str, list[int]] = {}
         for value, positive in zip(column.kept[::2], labels[::2].tolist()):
@@ -129,7 +152,12 @@ def telling(column: ColumnStatistics, label: ColumnStatistics) -> float:
             entry[0] += positive
             entry[1] += 1
         mean = float(labels.mean()) if len(labels) else 0.0
-        scores = np.array([(sums[v][0] + mean) / (sums[v][1] + 1) if v in sums else mean for v in column.kept[1::2]])
+        scores = np.array(
+            [
+                (sums[v][0] + mean) / (sums[v][1] + 1) if v in sums else mean
+                for v in column.kept[1::2]
+            ]
+        )
         labels = labels[1::2]
     positives = int(labels.sum())
     if not 0 < positives < len(labels):
@@ -137,5 +165,8 @@ def telling(column: ColumnStatistics, label: ColumnStatistics) -> float:
     # The Mann-Whitney statistic; equal scores share the mean of their ranks.
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    auc = float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
+    auc = float(
+        (ranks[labels].sum() - positives * (positives + 1) / 2)
+        / (positives * (len(labels) - positives))
+    )
     return max(auc, 1 - auc)

@@ -23,8 +23,10 @@ class Encoded:
     Attributes:
       rows: the good rows.
       good: bool [rows of the chunk], which they are.
-      faults: the others, by column and reason; a row stands in one of them, that of the first column in which it is bad.
-      imputed: per numerical column, how many values of good rows were imputed (columns without any are left out).
+      faults: the others, by column and reason; a row stands in one of them, that of the first
+        column in which it is bad.
+      imputed: per numerical column, how many values of good rows were imputed (columns without any
+        are left out).
     """
 
     rows: row_block.Rows
@@ -41,7 +43,9 @@ class _Checks:
         self.bad = np.zeros(len(chunk), bool)
         self.faults: list[bad_rows.Faults] = []
 
-    def require(self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]) -> None:
+    def require(
+        self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]
+    ) -> None:
         """Marks the rows that are not `good`; `describe` takes a position in the chunk."""
         if good.all():
             return
@@ -50,18 +54,26 @@ class _Checks:
         if len(positions):
             self.faults.append(
                 bad_rows.Faults(
-                    reason, column, self._chunk.rows[positions], lambda i: describe(int(positions[i])), self._chunk.origin
+                    reason,
+                    column,
+                    self._chunk.rows[positions],
+                    lambda i: describe(int(positions[i])),
+                    self._chunk.origin,
                 )
             )
 
 
 class _Elements:
-    """The checks of a chunk, for the values of its lists: a row is bad where one of its values is, and its first bad one is told."""
+    """The checks of a chunk, for the values of its lists: a row is bad where one of its values is,
+    and its first bad one is told.
+    """
 
     def __init__(self, checks: _Checks, rows: np.ndarray, count: int) -> None:
         self._checks, self._rows, self._count = checks, rows, count
 
-    def require(self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]) -> None:
+    def require(
+        self, good: np.ndarray, column: str, reason: str, describe: Callable[[int], str]
+    ) -> None:
         """See `_Checks`, by the values of all rows one after the other."""
         bad = np.flatnonzero(~good)
         rows, first = np.unique(self._rows[bad], return_index=True)
@@ -79,11 +91,12 @@ def encode(
     Args:
       chunk: raw rows.
       schema: columns and tasks.
-      missing_numerical: what to do with an empty, NaN or infinite value of a numerical column: `reject` it, or `impute` the
-        column's default.
+      missing_numerical: what to do with an empty, NaN or infinite value of a numerical column:
+        `reject` it, or `impute` the column's default.
 
     Returns:
-      The rows, and how many values were imputed per numerical column (columns without any are left out).
+      The rows, and how many values were imputed per numerical column (columns without any are left
+      out).
 
     Raises:
       PfrecError: naming file, line and column of the first value that does not fit the schema.
@@ -93,8 +106,12 @@ def encode(
     return encoded.rows, encoded.imputed
 
 
-def encode_good(chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject") -> Encoded:
-    """Encodes the rows of a chunk that fit the schema, and says which do not. Arguments: see `encode`.
+def encode_good(
+    chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject"
+) -> Encoded:
+    """Encodes the rows of a chunk that fit the schema, and says which do not.
+
+    Arguments: see `encode`.
 
     Raises:
       PfrecError: where a column is missing or of a type that cannot hold what the schema wants.
@@ -103,7 +120,11 @@ def encode_good(chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_nu
     checks = _Checks(chunk)
     categorical = np.empty((len(chunk), schema.id_columns), np.int32)
     for feature, place in zip(schema.categorical, schema.id_places):
-        ids = _ids(chunk, feature, checks)[:, np.newaxis] if feature.values == 1 else _id_lists(chunk, feature, checks)
+        ids = (
+            _ids(chunk, feature, checks)[:, np.newaxis]
+            if feature.values == 1
+            else _id_lists(chunk, feature, checks)
+        )
         categorical[:, place] = ids
     numerical = np.empty((len(chunk), len(schema.numerical)), np.float32)
     missing = {}
@@ -135,13 +156,17 @@ def numbers_or_nan(chunk: source.RawChunk, column: str) -> np.ndarray:
 
 
 def only_numbers(chunk: source.RawChunk, columns: Sequence[str]) -> source.RawChunk:
-    """The chunk without the rows that have something other than a number, or nothing, in one of `columns`; those become faults."""
+    """The chunk without the rows that have something other than a number, or nothing, in one of
+    `columns`; those become faults.
+    """
     checks = _Checks(chunk)
     for column in columns:
         _numbers(chunk, column, checks)
     if not checks.bad.any():
         return chunk
-    return dataclasses.replace(chunk.take(np.flatnonzero(~checks.bad)), faults=(*chunk.faults, *checks.faults))
+    return dataclasses.replace(
+        chunk.take(np.flatnonzero(~checks.bad)), faults=(*chunk.faults, *checks.faults)
+    )
 
 
 def _numbers(chunk: source.RawChunk, column: str, checks: "_Checks | _Elements") -> np.ndarray:
@@ -155,7 +180,8 @@ def _numbers(chunk: source.RawChunk, column: str, checks: "_Checks | _Elements")
             return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         except pa.ArrowException:
             raise errors.PfrecError(
-                f"{chunk.file}: column {column!r} holds {values.type} where numbers belong; mend the file or the schema"
+                f"{chunk.file}: column {column!r} holds {values.type} where numbers belong; mend "
+                "the file or the schema"
             ) from None
     text = compute.utf8_trim_whitespace(values)
     text = compute.if_else(compute.is_in(text, value_set=pa.array(_null_texts())), None, text)
@@ -165,7 +191,12 @@ def _numbers(chunk: source.RawChunk, column: str, checks: "_Checks | _Elements")
         found = np.array([_float(value) for value in text])
     good = ~np.isnan(found) | ~text.is_valid().to_numpy(zero_copy_only=False)
     good |= compute.fill_null(compute.utf8_lower(text), "").to_numpy(zero_copy_only=False) == "nan"
-    checks.require(good, column, "not_a_number", lambda i: f"{text[i].as_py()!r} is not a number; mend the value")
+    checks.require(
+        good,
+        column,
+        "not_a_number",
+        lambda i: f"{text[i].as_py()!r} is not a number; mend the value",
+    )
     return found
 
 
@@ -188,12 +219,16 @@ def _null_texts() -> list[str]:
 
 
 def _require_columns(chunk: source.RawChunk, schema: schema_lib.Schema) -> None:
-    wanted = [feature.name for feature in schema.categorical] + [column.name for column in schema.numerical]
+    wanted = [feature.name for feature in schema.categorical] + [
+        column.name for column in schema.numerical
+    ]
     wanted += [task.column for task in schema.tasks]
     wanted += [] if schema.group is None else [schema.group]
     for name in wanted:
         if name not in chunk.columns:
-            raise errors.PfrecError(f"{chunk.file}: no column {name!r}; columns found: {', '.join(chunk.columns)}")
+            raise errors.PfrecError(
+                f"{chunk.file}: no column {name!r}; columns found: {', '.join(chunk.columns)}"
+            )
 
 
 def value_lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> column_text.Lists:
@@ -202,33 +237,54 @@ def value_lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> colu
     Raises:
       PfrecError: where the column's type has no text.
     """
-    return _as_text(chunk, feature.name, lambda values: column_text.lists(values, feature.separator, feature.values))
+    return _as_text(
+        chunk,
+        feature.name,
+        lambda values: column_text.lists(values, feature.separator, feature.values),
+    )
 
 
-def _id_lists(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks) -> np.ndarray:
+def _id_lists(
+    chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks
+) -> np.ndarray:
     """The ids of a column of lists, int32 [rows, values]."""
     lists = value_lists(chunk, feature)
-    own = dataclasses.replace(chunk, rows=chunk.rows[lists.rows], columns={feature.name: lists.values}, scenario=None)
+    own = dataclasses.replace(
+        chunk, rows=chunk.rows[lists.rows], columns={feature.name: lists.values}, scenario=None
+    )
     found = _ids(own, feature, _Elements(checks, lists.rows, len(chunk)))
     ids = np.full((len(chunk), feature.values), schema_lib.NO_VALUE, np.int32)
     ids[lists.rows, lists.places] = found
     return ids
 
 
-def _ids(chunk: source.RawChunk, feature: schema_lib.Categorical, checks: "_Checks | _Elements") -> np.ndarray:
+def _ids(
+    chunk: source.RawChunk, feature: schema_lib.Categorical, checks: "_Checks | _Elements"
+) -> np.ndarray:
     """The ids of a categorical column, int32 [rows]."""
     import pyarrow as pa
     from pyarrow import compute
 
     if feature.encoding == "hash":
-        return column_text.hash_bucket(texts(chunk, feature.name), feature.cardinality).astype(np.int32)
+        return column_text.hash_bucket(texts(chunk, feature.name), feature.cardinality).astype(
+            np.int32
+        )
     if feature.encoding == "vocabulary":
-        found = compute.index_in(texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string()))
-        return compute.fill_null(found, feature.cardinality).to_numpy(zero_copy_only=False).astype(np.int32)
+        found = compute.index_in(
+            texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string())
+        )
+        return (
+            compute.fill_null(found, feature.cardinality)
+            .to_numpy(zero_copy_only=False)
+            .astype(np.int32)
+        )
     values = _numbers(chunk, feature.name, checks)
     missing = np.isnan(values)
     checks.require(
-        ~missing, feature.name, "id_missing", lambda _: 'the id is empty; fill it in, or use encoding = "hash" or "vocabulary"'
+        ~missing,
+        feature.name,
+        "id_missing",
+        lambda _: 'the id is empty; fill it in, or use encoding = "hash" or "vocabulary"',
     )
     good = missing | ((values >= 0) & (values < feature.cardinality) & (values == np.floor(values)))
     checks.require(
@@ -265,42 +321,70 @@ def _as_text(chunk: source.RawChunk, column: str, read: Callable[[Any], Any]) ->
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         kind = getattr(chunk.columns[column], "type", "values")
         raise errors.PfrecError(
-            f"{chunk.file}: column {column!r} holds {kind} where text or numbers belong; mend the file or the schema"
+            f"{chunk.file}: column {column!r} holds {kind} where text or numbers belong; mend the "
+            "file or the schema"
         ) from None
 
 
 def _finite(
     chunk: source.RawChunk, column: schema_lib.Numerical, missing: str, checks: _Checks
 ) -> "tuple[np.ndarray, np.ndarray | None]":
-    """A numerical column as float32 [rows], and where values were imputed, bool [rows] (None: nowhere)."""
+    """A numerical column as float32 [rows], and where values were imputed,
+    bool [rows] (None: nowhere).
+    """
     with np.errstate(over="ignore"):
         raw = _numbers(chunk, column.name, checks)
-        values = raw.astype(np.float32) if column.normalise == "none" else ((raw - column.shift) / column.scale).astype(np.float32)
+        values = (
+            raw.astype(np.float32)
+            if column.normalise == "none"
+            else ((raw - column.shift) / column.scale).astype(np.float32)
+        )
     good = np.isfinite(values)
     if good.all():
         return values, None
     default = 0.0 if column.default is None else (column.default - column.shift) / column.scale
     if missing == "reject":
-        stand_in = "the client's mean" if column.default is None else f"the column's default {column.default:g}"
+        stand_in = (
+            "the client's mean"
+            if column.default is None
+            else f"the column's default {column.default:g}"
+        )
         remedy = f"mend it, or pass --missing_numerical=impute to put {stand_in} there"
         empty = np.isnan(values)
-        checks.require(~empty, column.name, "number_missing", lambda _: f"the value is empty or NaN; {remedy}")
-        checks.require(good | empty, column.name, "number_infinite", lambda _: f"the value is infinite as a 32-bit float; {remedy}")
+        checks.require(
+            ~empty, column.name, "number_missing", lambda _: f"the value is empty or NaN; {remedy}"
+        )
+        checks.require(
+            good | empty,
+            column.name,
+            "number_infinite",
+            lambda _: f"the value is infinite as a 32-bit float; {remedy}",
+        )
     return np.where(good, values, np.float32(default)), ~good
 
 
 def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) -> np.ndarray:
-    """Labels, uint8 [rows, tasks]. A conditional task is unobserved wherever the task it depends on is not 1."""
+    """Labels, uint8 [rows, tasks].
+
+    A conditional task is unobserved wherever the task it depends on is not 1.
+    """
     raw = {}
     for task in schema.tasks:
         values = _numbers(chunk, task.column, checks)
         missing = np.isnan(values)
-        checks.require(~missing, task.column, "label_missing", lambda _: "the label is empty; labels are 0 or 1")
+        checks.require(
+            ~missing,
+            task.column,
+            "label_missing",
+            lambda _: "the label is empty; labels are 0 or 1",
+        )
         checks.require(
             missing | (values == 0) | (values == 1),
             task.column,
             "label_not_binary",
-            lambda i, values=values: f"the label is {values[i]:g}; labels are 0 or 1",  # type: ignore[misc]
+            lambda i, values=values: (  # type: ignore[misc]
+                f"the label is {values[i]:g}; labels are 0 or 1"
+            ),
         )
         raw[task.name] = values == 1
     given = {task.name: task.given for task in schema.tasks}
@@ -318,18 +402,35 @@ def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) 
 
 
 def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
-    """Groups, int64 [rows]: integers as they are, any other text by its hash. Decided value by value, whatever stands beside it."""
+    """Groups, int64 [rows]: integers as they are, any other text by its hash.
+
+    Decided value by value, whatever stands beside it.
+    """
     import pyarrow as pa
     from pyarrow import compute
 
     values = column_text.arrow(chunk.columns[column])
-    if values.null_count == 0 and pa.types.is_integer(values.type) and not pa.types.is_uint64(values.type):
+    if (
+        values.null_count == 0
+        and pa.types.is_integer(values.type)
+        and not pa.types.is_uint64(values.type)
+    ):
         return values.cast(pa.int64()).to_numpy(zero_copy_only=False)
     text = texts(chunk, column)
     filled = compute.not_equal(text, "").to_numpy(zero_copy_only=False)
-    checks.require(filled, column, "group_missing", lambda _: "the group is empty; fill it in, or name no group column")
-    # At most 18 digits: always within int64. Longer numbers, and those with leading zeros, count as text.
+    checks.require(
+        filled,
+        column,
+        "group_missing",
+        lambda _: "the group is empty; fill it in, or name no group column",
+    )
+    # At most 18 digits: always within int64. Longer numbers, and those with leading zeros, count as
+    # text.
     whole = compute.match_substring_regex(text, r"^(0|-?[1-9][0-9]{0,17})$")
     integers = compute.if_else(whole, text, "0").cast(pa.int64()).to_numpy(zero_copy_only=False)
     is_whole = whole.to_numpy(zero_copy_only=False)
-    return integers if is_whole.all() else np.where(is_whole, integers, column_text.hash_bucket(text, _GROUP_BUCKETS))
+    return (
+        integers
+        if is_whole.all()
+        else np.where(is_whole, integers, column_text.hash_bucket(text, _GROUP_BUCKETS))
+    )

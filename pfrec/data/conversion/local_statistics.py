@@ -1,7 +1,9 @@
-"""What a client learns of its own training rows for preprocessing: vocabularies and the scale of numbers. It never leaves the client.
+"""What a client learns of its own training rows for preprocessing: vocabularies and the scale of
+numbers. It never leaves the client.
 
-A feature with `encoding = "local_vocabulary"` gets the values that occur at least `min_count` times, commonest first and equally common
-ones in order of text, up to the cardinality. A column with `normalise` gets its shift and scale. Both from good training rows alone.
+A feature with `encoding = "local_vocabulary"` gets the values that occur at least `min_count`
+times, commonest first and equally common ones in order of text, up to the cardinality. A column
+with `normalise` gets its shift and scale. Both from good training rows alone.
 """
 
 import collections
@@ -15,7 +17,8 @@ from pfrec.data import schema as schema_lib
 from pfrec.data.conversion import encoding
 from pfrec.data.reading import column_text, source
 
-# Sums are taken over windows of this many rows, so that their rounding does not depend on how rows came in chunks.
+# Sums are taken over windows of this many rows, so that their rounding does not depend on how rows
+# came in chunks.
 _WINDOW_ROWS = 1 << 16
 
 
@@ -76,27 +79,42 @@ class _Moments:
         return dataclasses.replace(known, default=self._mean, shift=shift, scale=scale)
 
     def _merge(self, values: np.ndarray) -> None:
-        # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+        # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        # variances", 1979.
         count, mean = len(values), float(values.mean())
         delta, total = mean - self._mean, self._count + count
-        self._squares += float(((values - mean) ** 2).sum()) + delta**2 * self._count * count / total
+        self._squares += (
+            float(((values - mean) ** 2).sum()) + delta**2 * self._count * count / total
+        )
         self._mean += delta * count / total
         self._count = total
-        self._smallest, self._largest = min(self._smallest, values.min()), max(self._largest, values.max())
+        self._smallest, self._largest = (
+            min(self._smallest, values.min()),
+            max(self._largest, values.max()),
+        )
 
 
 def open_schema(schema: schema_lib.Schema) -> schema_lib.Schema:
-    """The schema with local features read as any text or number: what tells good rows before the statistics are known."""
+    """The schema with local features read as any text or number:
+    what tells good rows before the statistics are known.
+    """
     categorical = [
-        dataclasses.replace(f, encoding="hash", cardinality=1) if f.encoding == "local_vocabulary" else f
+        dataclasses.replace(f, encoding="hash", cardinality=1)
+        if f.encoding == "local_vocabulary"
+        else f
         for f in schema.categorical
     ]
-    numerical = [column if column.normalise == "none" else schema_lib.Numerical(column.name) for column in schema.numerical]
+    numerical = [
+        column if column.normalise == "none" else schema_lib.Numerical(column.name)
+        for column in schema.numerical
+    ]
     return dataclasses.replace(schema, categorical=tuple(categorical), numerical=tuple(numerical))
 
 
 def client_schemas(
-    schema: schema_lib.Schema, training: "Iterable[tuple[str, source.RawChunk]]", missing_numerical: str
+    schema: schema_lib.Schema,
+    training: "Iterable[tuple[str, source.RawChunk]]",
+    missing_numerical: str,
 ) -> "dict[str, schema_lib.Schema]":
     """Per scenario, the schema with the client's own vocabularies and statistics filled in.
 
@@ -117,7 +135,11 @@ def client_schemas(
         part = chunk if good.all() else chunk.take(np.flatnonzero(good))
         for feature in local:
             listed = feature.values > 1
-            texts = encoding.value_lists(part, feature).values if listed else column_text.of(part.columns[feature.name])
+            texts = (
+                encoding.value_lists(part, feature).values
+                if listed
+                else column_text.of(part.columns[feature.name])
+            )
             words[feature.name].add(texts)
         for name, moment in sums.items():
             moment.add(encoding.numbers(part, name))
@@ -125,12 +147,19 @@ def client_schemas(
         scenario: dataclasses.replace(
             schema,
             categorical=tuple(
-                dataclasses.replace(f, encoding="vocabulary", vocabulary=words[f.name].words(f.cardinality, f.min_count))
+                dataclasses.replace(
+                    f,
+                    encoding="vocabulary",
+                    vocabulary=words[f.name].words(f.cardinality, f.min_count),
+                )
                 if f.name in words
                 else f
                 for f in schema.categorical
             ),
-            numerical=tuple(moments[scenario][c.name].column(c) if c.name in moments[scenario] else c for c in schema.numerical),
+            numerical=tuple(
+                moments[scenario][c.name].column(c) if c.name in moments[scenario] else c
+                for c in schema.numerical
+            ),
         )
         for scenario, words in vocabularies.items()
     }

@@ -1,4 +1,6 @@
-"""Turns an opened source into a dataset directory: splits, encodes, writes, and remembers now and then how far it came."""
+"""Turns an opened source into a dataset directory: splits, encodes, writes,
+and remembers now and then how far it came.
+"""
 
 import collections
 import contextlib
@@ -60,7 +62,8 @@ def run(
       Notes for the user, a line each.
 
     Raises:
-      PfrecError: where the input does not fit or the output cannot be written; nothing is left behind then.
+      PfrecError: where the input does not fit or the output cannot be written; nothing is left
+        behind then.
     """
     with work_directory.working(output, resume=options.resume) as work:
         scratch = work / work_directory.SCRATCH
@@ -68,9 +71,18 @@ def run(
         raw = open_source(scratch)
         state = _state(work / work_directory.STATE_FILE, raw, output, source_format, options)
         if "clients" not in state:
-            state["clients"] = {name: value.to_json() for name, value in _client_schemas(raw, options).items()}
-        clients = {name: schema_lib.Schema.from_json(value, place=name) for name, value in state["clients"].items()}
-        record = {"fractions": list(raw.fractions), "missing_numerical": options.missing_numerical, **options.record}
+            state["clients"] = {
+                name: value.to_json() for name, value in _client_schemas(raw, options).items()
+            }
+        clients = {
+            name: schema_lib.Schema.from_json(value, place=name)
+            for name, value in state["clients"].items()
+        }
+        record = {
+            "fractions": list(raw.fractions),
+            "missing_numerical": options.missing_numerical,
+            **options.record,
+        }
         with _quarantine(work, options, state) as quarantine:
             bad = bad_rows.BadRows(options.on_bad_row, quarantine, state["bad_rows"])
             imputed: collections.Counter[str] = collections.Counter(state["imputed"])
@@ -88,13 +100,20 @@ def run(
                 next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
                 def checkpoint(position: Any, finished: bool) -> None:
-                    state.update(position=position, finished=finished, writer=target.checkpoint(), imputed=dict(imputed))
+                    state.update(
+                        position=position,
+                        finished=finished,
+                        writer=target.checkpoint(),
+                        imputed=dict(imputed),
+                    )
                     state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
                     files.write_json(work / work_directory.STATE_FILE, state)
 
                 with contextlib.closing(_remaining(raw, state)) as chunks:
                     for scenario, split, chunk in chunks:
-                        _convert(scenario, split, chunk, raw, clients, options, bad, imputed, target)
+                        _convert(
+                            scenario, split, chunk, raw, clients, options, bad, imputed, target
+                        )
                         progress(len(chunk))
                         if chunk.resume is not None and time.monotonic() >= next_checkpoint:
                             checkpoint(chunk.resume, False)
@@ -104,8 +123,12 @@ def run(
                 target.describe_clients(clients)
                 if options.on_bad_row != "stop":
                     target.record("bad_rows", bad.state())
-    notes = [f"{column}: {count:,} missing values imputed" for column, count in sorted(imputed.items())]
-    notes += [f"bad rows left out, {reason}: {count:,}" for reason, count in sorted(bad.counts.items())]
+    notes = [
+        f"{column}: {count:,} missing values imputed" for column, count in sorted(imputed.items())
+    ]
+    notes += [
+        f"bad rows left out, {reason}: {count:,}" for reason, count in sorted(bad.counts.items())
+    ]
     if options.on_bad_row == "quarantine" and bad.counts:
         notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
     return [*raw.notes, *notes]
@@ -154,12 +177,16 @@ def _convert(
             if split is not None:
                 target.add(found, split, rows)
                 continue
-            places = splits.split_of(numbers if index is None else numbers[index], options.split_seed, raw.fractions)
+            places = splits.split_of(
+                numbers if index is None else numbers[index], options.split_seed, raw.fractions
+            )
             for place, split_name in enumerate(splits.SPLITS):
                 target.add(found, split_name, rows.take(places == place))
 
 
-def _codes(chunk: source.RawChunk, good: np.ndarray) -> "Iterator[tuple[str, Optional[np.ndarray]]]":
+def _codes(
+    chunk: source.RawChunk, good: np.ndarray
+) -> "Iterator[tuple[str, Optional[np.ndarray]]]":
     """Per scenario of a chunk, the positions of its rows among the good ones."""
     assert chunk.scenario is not None
     encoded = chunk.scenario.dictionary_encode()
@@ -186,7 +213,9 @@ def _client_schemas(raw: source.Source, options: Options) -> "dict[str, schema_l
             if not len(chunk):
                 continue
             if split is None:
-                kept = np.flatnonzero(splits.split_of(chunk.rows, options.split_seed, raw.fractions) == 0)
+                kept = np.flatnonzero(
+                    splits.split_of(chunk.rows, options.split_seed, raw.fractions) == 0
+                )
                 chunk = chunk.take(kept)
             elif split != "train":
                 continue
@@ -195,7 +224,13 @@ def _client_schemas(raw: source.Source, options: Options) -> "dict[str, schema_l
     return local_statistics.client_schemas(raw.schema, training(), options.missing_numerical)
 
 
-def _state(path: pathlib.Path, raw: source.Source, output: pathlib.Path, source_format: str, options: Options) -> dict[str, Any]:
+def _state(
+    path: pathlib.Path,
+    raw: source.Source,
+    output: pathlib.Path,
+    source_format: str,
+    options: Options,
+) -> dict[str, Any]:
     """What the last checkpoint says, or the start of a conversion.
 
     Raises:
@@ -205,7 +240,10 @@ def _state(path: pathlib.Path, raw: source.Source, output: pathlib.Path, source_
         "format": source_format,
         "schema": raw.schema.to_json(),
         "fractions": list(raw.fractions),
-        "options": {**dataclasses.asdict(dataclasses.replace(options, resume=False)), "record": dict(options.record)},
+        "options": {
+            **dataclasses.asdict(dataclasses.replace(options, resume=False)),
+            "record": dict(options.record),
+        },
         "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in raw.files],
     }
     inputs = hashlib.sha256(files.json_text(told).encode()).hexdigest()
@@ -213,17 +251,27 @@ def _state(path: pathlib.Path, raw: source.Source, output: pathlib.Path, source_
         state = files.read_json(path, remedy=f"remove {path.parent}, or convert without --resume")
         if not isinstance(state, dict) or state.get("inputs") != inputs:
             raise work_directory.KeptError(
-                f"{output}: its conversion was begun with other flags or files; resume with the same, or leave --resume out"
+                f"{output}: its conversion was begun with other flags or files; resume with the "
+                "same, or leave --resume out"
             )
         return state
     for leftover in path.parent.glob("*/*.piece-*"):
         leftover.unlink()
-    start: dict[str, Any] = {"inputs": inputs, "position": None, "finished": False, "writer": None, "imputed": {}, "bad_rows": None}
+    start: dict[str, Any] = {
+        "inputs": inputs,
+        "position": None,
+        "finished": False,
+        "writer": None,
+        "imputed": {},
+        "bad_rows": None,
+    }
     return {**start, "quarantine_bytes": 0}
 
 
 @contextlib.contextmanager
-def _quarantine(work: pathlib.Path, options: Options, state: Mapping[str, Any]) -> Iterator[Optional[IO[str]]]:
+def _quarantine(
+    work: pathlib.Path, options: Options, state: Mapping[str, Any]
+) -> Iterator[Optional[IO[str]]]:
     """The file of bad rows, cut to what the last checkpoint knows."""
     if options.on_bad_row != "quarantine":
         yield None

@@ -8,13 +8,13 @@ column = "site"              # leave out where each file is a scenario, named by
 [[categorical]]
 name = "city"
 cardinality = 1000           # or vocabulary = ["Rome", "Oslo"]
-encoding = "hash"            # "identity" (default), "hash", or "vocabulary" (default where a vocabulary stands)
+encoding = "hash"            # "identity" (default), "hash", or "vocabulary" (with one: default)
 policy = "shared"            # or "private" (default)
 
 [[categorical]]
-name = "street"              # private: each client makes a vocabulary of its own training rows, and keeps it
+name = "street"              # private: each client makes a vocabulary of its own rows
 encoding = "local_vocabulary"
-cardinality = 5000           # the most values it may have; rarer and unknown ones share an id of their own
+cardinality = 5000           # the most values it may have; rarer ones share an id
 min_count = 3                # optional: rarer values are unknown
 
 [[categorical]]
@@ -26,7 +26,7 @@ separator = "|"              # the default where values is above 1
 [[numerical]]
 name = "price"
 default = 0.0                # stands in for missing values under --missing_numerical=impute
-normalise = "standard"       # or "minmax", or "none" (default): by statistics of each client's own training rows
+normalise = "standard"       # or "minmax", or "none" (default), by each client's own training rows
 
 [[task]]
 name = "cvr"
@@ -67,7 +67,8 @@ class TomlSchema:
 
     Attributes:
       schema: columns and tasks.
-      scenario_column: the column that names a row's scenario, or None where each file is a scenario.
+      scenario_column: the column that names a row's scenario, or None where each file is a
+        scenario.
       fractions: parts of train, valid and test.
       dialect: how text files are laid out.
     """
@@ -82,14 +83,17 @@ def read(path: pathlib.Path) -> TomlSchema:
     """Reads a TOML schema.
 
     Raises:
-      PfrecError: where the file is missing or no TOML, or has an unknown key or a wrong value; names the key.
+      PfrecError: where the file is missing or no TOML, or has an unknown key or a wrong value;
+        names the key.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise errors.PfrecError(f"{path}: no such file; check --schema") from None
     except (OSError, ValueError) as error:
-        raise errors.PfrecError(f"{path}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
+        raise errors.PfrecError(
+            f"{path}: not a readable TOML file ({' '.join(str(error).split())}); mend it"
+        ) from error
     return read_text(text, place=str(path))
 
 
@@ -107,7 +111,9 @@ def read_text(text: str, *, place: str) -> TomlSchema:
     try:
         value = tomllib.loads(text)
     except ValueError as error:
-        raise errors.PfrecError(f"{place}: not a readable TOML file ({' '.join(str(error).split())}); mend it") from error
+        raise errors.PfrecError(
+            f"{place}: not a readable TOML file ({' '.join(str(error).split())}); mend it"
+        ) from error
     try:
         return parse(value)
     except errors.PfrecError as error:
@@ -126,13 +132,17 @@ def parse(value: Mapping[str, Any]) -> TomlSchema:
     split = _table(value, "split")
     _known_keys(split, tuple(DEFAULT_SPLIT), "[split]")
     schema = schema_lib.Schema(
-        categorical=tuple(_categorical(entry, place) for entry, place in _entries(value, "categorical")),
+        categorical=tuple(
+            _categorical(entry, place) for entry, place in _entries(value, "categorical")
+        ),
         numerical=tuple(_numerical(entry, place) for entry, place in _entries(value, "numerical")),
         tasks=tuple(_task(entry, place) for entry, place in _entries(value, "task")),
         group=_get(value, "group", str, "top level", None),
     )
     dialect = _dialect(_table(value, "file"))
-    return TomlSchema(schema, _get(scenario, "column", str, "[scenario]", None), _fractions(split), dialect)
+    return TomlSchema(
+        schema, _get(scenario, "column", str, "[scenario]", None), _fractions(split), dialect
+    )
 
 
 def _dialect(table: Mapping[str, Any]) -> csv_stream.Dialect:
@@ -140,10 +150,15 @@ def _dialect(table: Mapping[str, Any]) -> csv_stream.Dialect:
     _known_keys(table, ("delimiter", "encoding", "short_rows", "missing"), place)
     delimiter = _get(table, "delimiter", str, place, ",")
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
-        raise errors.PfrecError(f"{place}: delimiter = {delimiter!r} must be one ASCII character, and no quote or line end")
+        raise errors.PfrecError(
+            f"{place}: delimiter = {delimiter!r} must be one ASCII character, and no quote "
+            "or line end"
+        )
     encoding = _get(table, "encoding", str, place, "utf-8")
     if encoding not in csv_stream.ENCODINGS:
-        raise errors.PfrecError(f"{place}: encoding = {encoding!r} is not one of {', '.join(csv_stream.ENCODINGS)}")
+        raise errors.PfrecError(
+            f"{place}: encoding = {encoding!r} is not one of {', '.join(csv_stream.ENCODINGS)}"
+        )
     short_rows = table.get("short_rows", False)
     if not isinstance(short_rows, bool):
         raise errors.PfrecError(f"{place}: short_rows = {short_rows!r} must be true or false")
@@ -155,14 +170,33 @@ def _dialect(table: Mapping[str, Any]) -> csv_stream.Dialect:
 
 
 def _fractions(split: Mapping[str, Any]) -> tuple[float, float, float]:
-    valid, test = (float(_get(split, key, (int, float), "[split]", default)) for key, default in DEFAULT_SPLIT.items())
+    valid, test = (
+        float(_get(split, key, (int, float), "[split]", default))
+        for key, default in DEFAULT_SPLIT.items()
+    )
     if not (valid > 0 and test > 0 and valid + test < 1):
-        raise errors.PfrecError(f"[split]: valid = {valid:g} and test = {test:g} must be above 0 and leave something to train on")
+        raise errors.PfrecError(
+            f"[split]: valid = {valid:g} and test = {test:g} must be above 0 and leave something "
+            "to train on"
+        )
     return 1 - valid - test, valid, test
 
 
 def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
-    _known_keys(entry, ("name", "cardinality", "vocabulary", "encoding", "policy", "min_count", "values", "separator"), place)
+    _known_keys(
+        entry,
+        (
+            "name",
+            "cardinality",
+            "vocabulary",
+            "encoding",
+            "policy",
+            "min_count",
+            "values",
+            "separator",
+        ),
+        place,
+    )
     name = _get(entry, "name", str, place)
     vocabulary = tuple(_get(entry, "vocabulary", list, place, []))
     for word in vocabulary:
@@ -172,17 +206,25 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
             raise errors.PfrecError(f"{place}: vocabulary: {word!r} stands twice; remove one")
     encoding = _get(entry, "encoding", str, place, "vocabulary" if vocabulary else "identity")
     if vocabulary and encoding != "vocabulary":
-        raise errors.PfrecError(f"{place}: a vocabulary does not go with encoding = {encoding!r}; remove one of them")
+        raise errors.PfrecError(
+            f"{place}: a vocabulary does not go with encoding = {encoding!r}; remove one of them"
+        )
     if encoding == "vocabulary" and not vocabulary:
         raise errors.PfrecError(f"{place}: no key 'vocabulary'; list the known values")
     cardinality = _get(entry, "cardinality", int, place, len(vocabulary) or None)
     if cardinality is None:
-        raise errors.PfrecError(f"{place}: no key 'cardinality'; say how many ids there are, or list a vocabulary")
+        raise errors.PfrecError(
+            f"{place}: no key 'cardinality'; say how many ids there are, or list a vocabulary"
+        )
     if cardinality > MAX_CARDINALITY:
-        raise errors.PfrecError(f'{place}: cardinality {cardinality} is above {MAX_CARDINALITY}; use encoding = "hash"')
+        raise errors.PfrecError(
+            f'{place}: cardinality {cardinality} is above {MAX_CARDINALITY}; use encoding = "hash"'
+        )
     min_count = _get(entry, "min_count", int, place, 1)
     if min_count != 1 and encoding != "local_vocabulary":
-        raise errors.PfrecError(f'{place}: min_count goes with encoding = "local_vocabulary" alone; remove it')
+        raise errors.PfrecError(
+            f'{place}: min_count goes with encoding = "local_vocabulary" alone; remove it'
+        )
     if min_count < 1:
         raise errors.PfrecError(f"{place}: min_count = {min_count} is below 1")
     values = _get(entry, "values", int, place, 1)
@@ -190,15 +232,24 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         raise errors.PfrecError(f"{place}: values = {values} is not within 1 to {MAX_VALUES}")
     separator = _get(entry, "separator", str, place, "|" if values > 1 else "")
     if separator and values == 1:
-        raise errors.PfrecError(f"{place}: separator goes with a list; say with values how many of its values count at most")
+        raise errors.PfrecError(
+            f"{place}: separator goes with a list; say with values how many of its values "
+            "count at most"
+        )
     if values > 1 and any(separator in word for word in vocabulary):
-        raise errors.PfrecError(f"{place}: vocabulary: a word holds the separator {separator!r}; choose another with separator")
+        raise errors.PfrecError(
+            f"{place}: vocabulary: a word holds the separator {separator!r}; choose another with "
+            "separator"
+        )
     if values > 1 and any(not word or word != word.strip() for word in vocabulary):
         raise errors.PfrecError(
-            f"{place}: vocabulary: a word is empty or has blanks at its ends, which values of a list never are; mend it"
+            f"{place}: vocabulary: a word is empty or has blanks at its ends, which values of a "
+            "list never are; mend it"
         )
     policy = _get(entry, "policy", str, place, "private")
-    return schema_lib.Categorical(name, cardinality, policy, encoding, vocabulary, min_count, values, separator)
+    return schema_lib.Categorical(
+        name, cardinality, policy, encoding, vocabulary, min_count, values, separator
+    )
 
 
 def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
@@ -208,7 +259,8 @@ def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
     if normalise != "none":
         if "default" in entry:
             raise errors.PfrecError(
-                f"{place}: default does not go with normalise: each client's own mean stands in; remove one of them"
+                f"{place}: default does not go with normalise: each client's own mean stands in; "
+                "remove one of them"
             )
         return schema_lib.Numerical(name, None, normalise)
     default = float(_get(entry, "default", (int, float), place, 0.0))
@@ -220,13 +272,17 @@ def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
 def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:
     _known_keys(entry, ("name", "column", "given"), place)
     name = _get(entry, "name", str, place)
-    return schema_lib.Task(name, _get(entry, "column", str, place, name), _get(entry, "given", str, place, None))
+    return schema_lib.Task(
+        name, _get(entry, "column", str, place, name), _get(entry, "given", str, place, None)
+    )
 
 
 def _known_keys(table: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
     for key in table:
         if key not in known:
-            raise errors.PfrecError(f"{place}: unknown key {key!r}; known keys are {', '.join(known)}")
+            raise errors.PfrecError(
+                f"{place}: unknown key {key!r}; known keys are {', '.join(known)}"
+            )
 
 
 def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -241,13 +297,18 @@ def _entries(value: Mapping[str, Any], name: str) -> list[tuple[Mapping[str, Any
     entries = value.get(name, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise errors.PfrecError(f"{name}: must be an array of tables; write [[{name}]] before each")
-    return [(entry, f"[[{name}]] {entry.get('name', f'number {i + 1}')}") for i, entry in enumerate(entries)]
+    return [
+        (entry, f"[[{name}]] {entry.get('name', f'number {i + 1}')}")
+        for i, entry in enumerate(entries)
+    ]
 
 
 _REQUIRED = object()
 
 
-def _get(table: Mapping[str, Any], key: str, kind: Any, place: str, default: Any = _REQUIRED) -> Any:
+def _get(
+    table: Mapping[str, Any], key: str, kind: Any, place: str, default: Any = _REQUIRED
+) -> Any:
     """A value of the expected type; TOML's true and false are no numbers."""
     if key not in table:
         if default is _REQUIRED:

@@ -1,4 +1,6 @@
-"""The directory in which a conversion works: beside its output, kept by a kill, removed by an error, renamed when all is done."""
+"""The directory in which a conversion works: beside its output, kept by a kill, removed by an
+error, renamed when all is done.
+"""
 
 import contextlib
 import fcntl
@@ -34,7 +36,8 @@ def working(output: pathlib.Path, *, resume: bool) -> Iterator[pathlib.Path]:
       resume: whether to keep what an interrupted conversion left.
 
     Raises:
-      PfrecError: where `output` exists and is not empty, cannot be written, or is being written by another process.
+      PfrecError: where `output` exists and is not empty, cannot be written, or is being written by
+        another process.
     """
     files.require_empty(output)
     directory = place(output)

@@ -1,4 +1,6 @@
-"""Raw formats. Each is one module with an `open_source` that reads the schema and returns a `Source`.
+"""Raw formats.
+
+Each is one module with an `open_source` that reads the schema and returns a `Source`.
 
 To add a format, write such a module and name it in `FORMATS`.
 """
@@ -6,7 +8,16 @@ To add a format, write such a module and name it in `FORMATS`.
 import pathlib
 
 from pfrec import errors
-from pfrec.data.converters import ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, parquet, tenrec
+from pfrec.data.converters import (
+    ali_ccp,
+    aliexpress,
+    aliexpress_raw,
+    csv,
+    kuairand,
+    movielens,
+    parquet,
+    tenrec,
+)
 from pfrec.data.reading import source
 
 FORMATS = {
@@ -21,7 +32,9 @@ FORMATS = {
 }
 
 
-def open_source(name: str, path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
+def open_source(
+    name: str, path: pathlib.Path, settings: source.Settings = source.Settings()
+) -> source.Source:
     """Opens raw data of the format `name`.
 
     Args:
@@ -33,5 +46,7 @@ def open_source(name: str, path: pathlib.Path, settings: source.Settings = sourc
       PfrecError: where the format is unknown, or the input or schema does not fit it.
     """
     if name not in FORMATS:
-        raise errors.PfrecError(f"--format={name}: unknown format; known formats are {', '.join(sorted(FORMATS))}")
+        raise errors.PfrecError(
+            f"--format={name}: unknown format; known formats are {', '.join(sorted(FORMATS))}"
+        )
     return FORMATS[name](path, settings)

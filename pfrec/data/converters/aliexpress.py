@@ -1,8 +1,9 @@
 """AliExpress, processed layout: `AliExpress_XX/{train,test}.csv`, one folder per country.
 
-Columns: `search_id, categorical_1..16, numerical_1..63, click, conversion`. Country XX is a scenario; `ctr` is click, `ctcvr` is
-conversion over all rows. `test.csv` is the test split; valid is cut from `train.csv`. Source of the data: Li et al., "Improving
-Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships in the Label Space", CIKM 2020.
+Columns: `search_id, categorical_1..16, numerical_1..63, click, conversion`. Country XX is a
+scenario; `ctr` is click, `ctcvr` is conversion over all rows. `test.csv` is the test split; valid
+is cut from `train.csv`. Source of the data: Li et al., "Improving Multi-Scenario Learning to Rank
+in E-commerce by Exploiting Task Relationships in the Label Space", CIKM 2020.
 """
 
 import functools
@@ -24,14 +25,21 @@ TASKS = (schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")
 FRACTIONS = (0.875, 0.125, 0.0)
 
 _PREFIX = "AliExpress_"
-_REMEDY = "--input is a folder that holds AliExpress_XX/train.csv and AliExpress_XX/test.csv, or one AliExpress_XX itself"
+_REMEDY = (
+    "--input is a folder that holds AliExpress_XX/train.csv and AliExpress_XX/test.csv, or "
+    "one AliExpress_XX itself"
+)
 
 
 def schema(cardinalities: Sequence[int]) -> schema_lib.Schema:
-    """The schema of the layout; 16 cardinalities in column order. All tables may be shared: no column is a user."""
+    """The schema of the layout; 16 cardinalities in column order.
+
+    All tables may be shared: no column is a user.
+    """
     return schema_lib.Schema(
         categorical=tuple(
-            schema_lib.Categorical(name, cardinality, policy="shared") for name, cardinality in zip(CATEGORICAL, cardinalities)
+            schema_lib.Categorical(name, cardinality, policy="shared")
+            for name, cardinality in zip(CATEGORICAL, cardinalities)
         ),
         numerical=tuple(schema_lib.Numerical(name) for name in NUMERICAL),
         tasks=TASKS,
@@ -48,13 +56,21 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     settings.refuse("aliexpress", "schema", "sample_users", "scenarios", "tasks", "min_count")
     folders = _folders(path)
     splits = ("train", "test")
-    parts = [(name, raw_file.RawFile(folder / f"{s}.csv"), s) for name, folder in folders.items() for s in splits]
+    parts = [
+        (name, raw_file.RawFile(folder / f"{s}.csv"), s)
+        for name, folder in folders.items()
+        for s in splits
+    ]
     files = [file for _, file, _ in parts]
     source.require_files([file.path for file in files], _REMEDY)
     for file in files:
-        csv_stream.require_columns(file, [GROUP, *CATEGORICAL, *NUMERICAL, *(task.column for task in TASKS)])
+        csv_stream.require_columns(
+            file, [GROUP, *CATEGORICAL, *NUMERICAL, *(task.column for task in TASKS)]
+        )
     paths = tuple(file.path for file in files)
-    found = schema(source.remembered(settings.scratch, "cardinalities", paths, lambda: _cardinalities(files)))
+    found = schema(
+        source.remembered(settings.scratch, "cardinalities", paths, lambda: _cardinalities(files))
+    )
     chunks = functools.partial(_chunks, parts, found)
     return source.Source(found, FRACTIONS, chunks, tuple(folders), files=paths)
 
@@ -63,14 +79,24 @@ def _folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
     """Per scenario, in order of name, its folder."""
     source.require_directory(path, _REMEDY)
     path = path.resolve()
-    folders = [path] if path.name.startswith(_PREFIX) else sorted(p for p in path.glob(_PREFIX + "*") if p.is_dir())
+    folders = (
+        [path]
+        if path.name.startswith(_PREFIX)
+        else sorted(p for p in path.glob(_PREFIX + "*") if p.is_dir())
+    )
     if not folders:
         raise errors.PfrecError(f"{path}: holds no folder {_PREFIX}XX; {_REMEDY}")
-    return {source.check_scenario_name(folder.name[len(_PREFIX) :], place=str(folder)): folder for folder in folders}
+    return {
+        source.check_scenario_name(folder.name[len(_PREFIX) :], place=str(folder)): folder
+        for folder in folders
+    }
 
 
 def _cardinalities(files: Sequence[raw_file.RawFile]) -> list[int]:
-    """1 + the largest id of each categorical column over all files. What can be no id is left for the encoder to refuse."""
+    """1 + the largest id of each categorical column over all files.
+
+    What can be no id is left for the encoder to refuse.
+    """
     largest = np.zeros(len(CATEGORICAL))
     for file in files:
         for chunk in csv_stream.chunks(file, dict.fromkeys(CATEGORICAL, csv_stream.NUMBER)):
@@ -82,7 +108,9 @@ def _cardinalities(files: Sequence[raw_file.RawFile]) -> list[int]:
 
 
 def _chunks(
-    parts: "Sequence[tuple[str, raw_file.RawFile, str]]", found: schema_lib.Schema, resume: Optional[Any]
+    parts: "Sequence[tuple[str, raw_file.RawFile, str]]",
+    found: schema_lib.Schema,
+    resume: Optional[Any],
 ) -> Iterator[source.Chunk]:
     kinds = csv_stream.column_kinds(found)
     for number, start in source.units_after(len(parts), resume):

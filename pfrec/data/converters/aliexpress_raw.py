@@ -1,11 +1,14 @@
-"""AliExpress as published (Tianchi 74690): per country a user file and an item file for train and test, to be joined.
+"""AliExpress as published (Tianchi 74690):
+per country a user file and an item file for train and test, to be joined.
 
-`aliexpress_XX_datasets.zip`, zipped or unpacked, holds `XX_{user,item}_{train,test}.zip` (in a folder or not), each with one CSV file
-without a header. A user row (33 columns) is a search page, an item row (49 columns) an item shown on it; `user_1 = item_1` is the search.
-`item_49` is 0 for an impression, 1 for a click, 2 for a purchase. Country XX is a scenario; task `ctr` is a click (a purchase is one too),
-`ctcvr` a purchase over all rows; the group is the search, since no user is told. Test files are the test split; valid is cut from train.
-Source of the data: Li et al., "Improving Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships in the Label
-Space", CIKM 2020.
+`aliexpress_XX_datasets.zip`, zipped or unpacked, holds `XX_{user,item}_{train,test}.zip` (in a
+folder or not), each with one CSV file without a header. A user row (33 columns) is a search page,
+an item row (49 columns) an item shown on it; `user_1 = item_1` is the search. `item_49` is 0 for an
+impression, 1 for a click, 2 for a purchase. Country XX is a scenario; task `ctr` is a click (a
+purchase is one too), `ctcvr` a purchase over all rows; the group is the search, since no user is
+told. Test files are the test split; valid is cut from train. Source of the data: Li et al.,
+"Improving Multi-Scenario Learning to Rank in E-commerce by Exploiting Task Relationships in the
+Label Space", CIKM 2020.
 """
 
 import dataclasses
@@ -31,11 +34,15 @@ USER_NUMERICAL = tuple(f"user_{i}" for i in range(9, 32))
 ITEM_NUMERICAL = tuple(f"item_{i}" for i in range(2, 49) if f"item_{i}" not in ITEM_CATEGORICAL)
 TASKS = (schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "purchase"))
 FRACTIONS = (0.875, 0.125, 0.0)
-# A categorical column with more distinct values than this in the training rows is hashed to as many buckets.
+# A categorical column with more distinct values than this in the training rows is hashed to as many
+# buckets.
 MAX_VOCABULARY = 100_000
 
 _SPLITS = ("train", "test")
-_REMEDY = "--input is a folder with aliexpress_XX_datasets.zip files or unpacked folders of them, or one of these"
+_REMEDY = (
+    "--input is a folder with aliexpress_XX_datasets.zip files or unpacked folders of them, "
+    "or one of these"
+)
 _NAME = re.compile(r"([A-Z]{2})_(user|item)_(train|test)(?:\.(?:csv|zip|csv\.gz))?")
 
 
@@ -50,7 +57,8 @@ class _Part:
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
-    """Opens one or all countries; reads the training files once, to learn the values of the categorical columns.
+    """Opens one or all countries; reads the training files once,
+    to learn the values of the categorical columns.
 
     Raises:
       PfrecError: where a file is missing or damaged.
@@ -59,7 +67,9 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     parts = _parts(path)
     paths = tuple(dict.fromkeys(file.path for part in parts for file in (part.users, part.items)))
     training = [part for part in parts if part.split == "train"]
-    vocabularies = source.remembered(settings.scratch, "vocabularies", paths, lambda: _vocabularies(training))
+    vocabularies = source.remembered(
+        settings.scratch, "vocabularies", paths, lambda: _vocabularies(training)
+    )
     found = schema({name: tuple(words) for name, words in vocabularies.items()})
     chunks = functools.partial(_chunks, parts, settings.tables)
     countries = tuple(dict.fromkeys(part.country for part in parts))
@@ -67,7 +77,10 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
 
 
 def schema(vocabularies: "Mapping[str, tuple[str, ...]]") -> schema_lib.Schema:
-    """The schema, from the values of the 16 categorical columns. All tables may be shared: no column is a user."""
+    """The schema, from the values of the 16 categorical columns.
+
+    All tables may be shared: no column is a user.
+    """
 
     def feature(name: str) -> schema_lib.Categorical:
         words = vocabularies[name]
@@ -92,7 +105,9 @@ def _parts(path: pathlib.Path) -> list[_Part]:
             continue
         key = (match[1], match[2], match[3])
         if key in found:
-            raise errors.PfrecError(f"{file}: stands a second time, beside {found[key]}; remove one of them")
+            raise errors.PfrecError(
+                f"{file}: stands a second time, beside {found[key]}; remove one of them"
+            )
         found[key] = file
     countries = sorted({country for country, _, _ in found})
     if not countries:
@@ -101,9 +116,13 @@ def _parts(path: pathlib.Path) -> list[_Part]:
         for kind in ("user", "item"):
             for split in _SPLITS:
                 if (country, kind, split) not in found:
-                    raise errors.PfrecError(f"{path}: no file {country}_{kind}_{split} (.csv or .zip); {_REMEDY}")
+                    raise errors.PfrecError(
+                        f"{path}: no file {country}_{kind}_{split} (.csv or .zip); {_REMEDY}"
+                    )
     files = {key: _inner(file) for key, file in found.items()}
-    return [_Part(c, s, files[c, "user", s], files[c, "item", s]) for c in countries for s in _SPLITS]
+    return [
+        _Part(c, s, files[c, "user", s], files[c, "item", s]) for c in countries for s in _SPLITS
+    ]
 
 
 def _files(path: pathlib.Path) -> Iterator[raw_file.RawFile]:
@@ -124,27 +143,40 @@ def _inner(file: raw_file.RawFile) -> raw_file.RawFile:
     """The CSV file itself, where the file is an archive of it."""
     if not file.name.endswith(".zip"):
         return file
-    members = [member for member in raw_file.zip_members(file) if not member.members[-1].startswith("__MACOSX/")]
+    members = [
+        member
+        for member in raw_file.zip_members(file)
+        if not member.members[-1].startswith("__MACOSX/")
+    ]
     if len(members) != 1:
-        raise errors.PfrecError(f"{file}: holds {len(members)} files where one CSV file belongs; unpack it and keep the right one")
+        raise errors.PfrecError(
+            f"{file}: holds {len(members)} files where one CSV file belongs; unpack it and keep "
+            "the right one"
+        )
     return members[0]
 
 
 def _vocabularies(parts: "list[_Part]") -> "dict[str, Sequence[str]]":
     """The values of each categorical column, see `local_statistics`."""
-    counts = {name: local_statistics.Vocabulary() for name in (*USER_CATEGORICAL, *ITEM_CATEGORICAL)}
+    counts = {
+        name: local_statistics.Vocabulary() for name in (*USER_CATEGORICAL, *ITEM_CATEGORICAL)
+    }
     for part in parts:
         for file, names, wanted in (
             (part.users, USER_COLUMNS, USER_CATEGORICAL),
             (part.items, ITEM_COLUMNS, ITEM_CATEGORICAL),
         ):
-            for chunk in csv_stream.chunks(file, dict.fromkeys(wanted, csv_stream.TEXT), csv_stream.Dialect(names=names)):
+            for chunk in csv_stream.chunks(
+                file, dict.fromkeys(wanted, csv_stream.TEXT), csv_stream.Dialect(names=names)
+            ):
                 for name in wanted:
                     counts[name].add(column_text.of(chunk.columns[name]))
     return {name: vocabulary.words(MAX_VOCABULARY + 1, 1) for name, vocabulary in counts.items()}
 
 
-def _chunks(parts: "list[_Part]", scratch: pathlib.Path, resume: Optional[Any]) -> Iterator[source.Chunk]:
+def _chunks(
+    parts: "list[_Part]", scratch: pathlib.Path, resume: Optional[Any]
+) -> Iterator[source.Chunk]:
     for number, start in source.units_after(len(parts), resume):
         part = parts[number]
         users, faults = _users(part, scratch / f"{part.country}_{part.split}.users")
@@ -153,7 +185,9 @@ def _chunks(parts: "list[_Part]", scratch: pathlib.Path, resume: Optional[Any]) 
         kinds = {ITEM_SEARCH: csv_stream.NUMBER, LABEL: csv_stream.NUMBER}
         kinds.update(dict.fromkeys(ITEM_CATEGORICAL, csv_stream.TEXT))
         kinds.update(dict.fromkeys(ITEM_NUMERICAL, csv_stream.NUMBER))
-        for chunk in csv_stream.chunks(part.items, kinds, csv_stream.Dialect(names=ITEM_COLUMNS), start=start):
+        for chunk in csv_stream.chunks(
+            part.items, kinds, csv_stream.Dialect(names=ITEM_COLUMNS), start=start
+        ):
             chunk = _joined(source.in_unit(chunk, number), users, part)
             yield part.country, None if part.split == "train" else "test", chunk
 
@@ -183,7 +217,9 @@ def _with_search(chunk: source.RawChunk, column: str) -> source.RawChunk:
     """The chunk with its search ids as int64; rows without a whole number there become faults."""
     values = encoding.numbers_or_nan(chunk, column)
     bad = ~((np.abs(values) < 2.0**53) & (values == np.floor(values)))
-    chunk = chunk.without(bad, "search_id", column, lambda _: "the search id is not a whole number; mend the value")
+    chunk = chunk.without(
+        bad, "search_id", column, lambda _: "the search id is not a whole number; mend the value"
+    )
     columns = {**chunk.columns, column: values[~bad].astype(np.int64)}
     return dataclasses.replace(chunk, columns=columns)
 
@@ -197,7 +233,10 @@ def _joined(chunk: source.RawChunk, users: side_table.SideTable, part: _Part) ->
         positions < 0,
         "no_user_row",
         ITEM_SEARCH,
-        lambda i: f"the search {searches[i]} has no row in {part.users}; add it there, or leave the row out",
+        lambda i: (
+            f"the search {searches[i]} has no row in {part.users}; add it there, or leave "
+            "the row out"
+        ),
     )
     found = encoding.numbers_or_nan(chunk, LABEL)
     bad = ~np.isin(found, (0.0, 1.0, 2.0))
@@ -211,5 +250,10 @@ def _joined(chunk: source.RawChunk, users: side_table.SideTable, part: _Part) ->
         ),
     )
     labels, positions = found[~bad], positions[positions >= 0][~bad]
-    columns = {**chunk.columns, **users.columns(positions), "click": labels >= 1, "purchase": labels == 2}
+    columns = {
+        **chunk.columns,
+        **users.columns(positions),
+        "click": labels >= 1,
+        "purchase": labels == 2,
+    }
     return dataclasses.replace(chunk, columns=columns)

@@ -1,8 +1,8 @@
 """A user's own CSV files, described by a TOML schema (see `pfrec.data.conversion.toml_schema`).
 
-The input is a file, or a folder whose `*.csv` and `*.csv.gz` files are read in order of name; columns may stand in another order in
-each. A column names the scenario of each row, or each file is a scenario of its own, named by its stem. A row's split follows from its
-number in its file.
+The input is a file, or a folder whose `*.csv` and `*.csv.gz` files are read in order of name;
+columns may stand in another order in each. A column names the scenario of each row, or each file is
+a scenario of its own, named by its stem. A row's split follows from its number in its file.
 """
 
 import dataclasses
@@ -33,7 +33,13 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     for file in files:
         csv_stream.require_columns(file, list(kinds), described.dialect)
     chunks = functools.partial(_chunks, files, kinds, described)
-    return source.Source(described.schema, described.fractions, chunks, scenarios, files=tuple(file.path for file in files))
+    return source.Source(
+        described.schema,
+        described.fractions,
+        chunks,
+        scenarios,
+        files=tuple(file.path for file in files),
+    )
 
 
 def read_schema(settings: source.Settings, source_format: str) -> toml_schema.TomlSchema:
@@ -43,7 +49,9 @@ def read_schema(settings: source.Settings, source_format: str) -> toml_schema.To
       PfrecError: where none was given, or it is wrong.
     """
     if settings.schema is None:
-        raise errors.PfrecError(f"--schema: the {source_format} format needs one; pass --schema=S.toml")
+        raise errors.PfrecError(
+            f"--schema: the {source_format} format needs one; pass --schema=S.toml"
+        )
     return toml_schema.read(settings.schema)
 
 
@@ -58,7 +66,9 @@ def find(path: pathlib.Path, endings: Sequence[str], what: str) -> list[pathlib.
     patterns = " or ".join(f"*{ending}" for ending in endings)
     remedy = f"--input is a {what} file or a folder of {patterns} files"
     source.require_directory(path, remedy)
-    files = sorted(file for file in path.iterdir() if file.name.endswith(tuple(endings)) and file.is_file())
+    files = sorted(
+        file for file in path.iterdir() if file.name.endswith(tuple(endings)) and file.is_file()
+    )
     if not files:
         raise errors.PfrecError(f"{path}: holds no {patterns} file; {remedy}")
     return files
@@ -80,23 +90,33 @@ def columns_and_scenarios(
     for scenario, file in zip(scenarios, files):
         if scenarios.count(scenario) > 1:
             raise errors.PfrecError(
-                f"{file}: another file names the scenario {scenario!r} too; rename one or name a scenario column"
+                f"{file}: another file names the scenario {scenario!r} too; rename one or name a "
+                "scenario column"
             )
     return kinds, scenarios
 
 
 def with_scenario(chunk: source.RawChunk, column: str) -> source.RawChunk:
-    """The chunk with `scenario` from a column; rows whose scenario cannot be a directory's name become faults."""
+    """The chunk with `scenario` from a column;
+    rows whose scenario cannot be a directory's name become faults.
+    """
     names = encoding.texts(chunk, column)
     encoded = names.dictionary_encode()
-    wrong = np.array([not source.is_scenario_name(name) for name in encoded.dictionary.to_pylist()], bool)
+    wrong = np.array(
+        [not source.is_scenario_name(name) for name in encoded.dictionary.to_pylist()], bool
+    )
     bad = wrong[encoded.indices.to_numpy(zero_copy_only=False)] if len(names) else np.zeros(0, bool)
     chunk = dataclasses.replace(chunk, scenario=names)
-    return chunk.without(bad, "scenario_name", column, lambda i: source.scenario_name_fault(names[i].as_py()))
+    return chunk.without(
+        bad, "scenario_name", column, lambda i: source.scenario_name_fault(names[i].as_py())
+    )
 
 
 def _chunks(
-    files: Sequence[raw_file.RawFile], kinds: "dict[str, str]", described: toml_schema.TomlSchema, resume: Optional[Any]
+    files: Sequence[raw_file.RawFile],
+    kinds: "dict[str, str]",
+    described: toml_schema.TomlSchema,
+    resume: Optional[Any],
 ) -> Iterator[source.Chunk]:
     for number, start in source.units_after(len(files), resume):
         for chunk in csv_stream.chunks(files[number], kinds, described.dialect, start=start):

@@ -1,4 +1,5 @@
-"""A user's own Parquet files, described by a TOML schema; scenarios and splits as in the csv format.
+"""A user's own Parquet files, described by a TOML schema;
+scenarios and splits as in the csv format.
 
 Row groups are read one after the other, a batch of rows at a time.
 """
@@ -33,10 +34,14 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     for file in paths:
         _require_columns(file, list(kinds))
     chunks = functools.partial(_chunks, files, list(kinds), described)
-    return source.Source(described.schema, described.fractions, chunks, scenarios, files=tuple(paths))
+    return source.Source(
+        described.schema, described.fractions, chunks, scenarios, files=tuple(paths)
+    )
 
 
-def batches(file: pathlib.Path, columns: Sequence[str], start: int = 0) -> Iterator[source.RawChunk]:
+def batches(
+    file: pathlib.Path, columns: Sequence[str], start: int = 0
+) -> Iterator[source.RawChunk]:
     """Yields the rows of a file from row `start` on.
 
     Raises:
@@ -57,19 +62,28 @@ def batches(file: pathlib.Path, columns: Sequence[str], start: int = 0) -> Itera
                 row += len(batch)
                 if first < len(batch):
                     part = batch.slice(first)
-                    yield _chunk(file, dict(zip(part.schema.names, part.columns)), row - len(part), row)
+                    yield _chunk(
+                        file, dict(zip(part.schema.names, part.columns)), row - len(part), row
+                    )
     except (pa.ArrowException, OSError) as error:
         raise errors.PfrecError(
-            f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); fetch it again"
+            f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); "
+            "fetch it again"
         ) from error
 
 
-def _chunk(file: pathlib.Path, columns: Mapping[str, Any], first: int, after: int) -> source.RawChunk:
+def _chunk(
+    file: pathlib.Path, columns: Mapping[str, Any], first: int, after: int
+) -> source.RawChunk:
     def origin(row: int) -> bad_rows.Origin:
         values = {name: column[row - first].as_py() for name, column in columns.items()}
-        return bad_rows.Origin(str(file), None, row, json.dumps(values, default=str, ensure_ascii=False))
+        return bad_rows.Origin(
+            str(file), None, row, json.dumps(values, default=str, ensure_ascii=False)
+        )
 
-    return source.RawChunk(file, np.arange(first, after, dtype=np.int64), columns, origin, resume=after)
+    return source.RawChunk(
+        file, np.arange(first, after, dtype=np.int64), columns, origin, resume=after
+    )
 
 
 def _open(file: pathlib.Path) -> Any:
@@ -79,7 +93,9 @@ def _open(file: pathlib.Path) -> Any:
     try:
         return parquet.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
-        raise errors.PfrecError(f"{file}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again") from error
+        raise errors.PfrecError(
+            f"{file}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again"
+        ) from error
 
 
 def column_names(file: pathlib.Path) -> list[str]:
@@ -95,13 +111,19 @@ def _require_columns(file: pathlib.Path, wanted: Sequence[str]) -> None:
     found = column_names(file)
     for name in wanted:
         if name not in found:
-            raise errors.PfrecError(f"{file}: no column {name!r}; columns found: {', '.join(found)}; mend the file or the schema")
+            raise errors.PfrecError(
+                f"{file}: no column {name!r}; columns found: {', '.join(found)}; mend the file or "
+                "the schema"
+            )
         if found.count(name) > 1:
             raise errors.PfrecError(f"{file}: the column {name!r} stands twice; rename one")
 
 
 def _chunks(
-    files: Sequence[raw_file.RawFile], columns: Sequence[str], described: toml_schema.TomlSchema, resume: Optional[Any]
+    files: Sequence[raw_file.RawFile],
+    columns: Sequence[str],
+    described: toml_schema.TomlSchema,
+    resume: Optional[Any],
 ) -> Iterator[source.Chunk]:
     for number, start in source.units_after(len(files), resume):
         for chunk in batches(files[number].path, columns, start or 0):

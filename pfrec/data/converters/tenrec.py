@@ -1,9 +1,12 @@
-"""Tenrec: `{QK,QB}-{video,article}.csv`, each with a header; a file is a scenario, `\\N` a missing value.
+"""Tenrec: `{QK,QB}-{video,article}.csv`, each with a header; a file is a scenario,
+`\\N` a missing value.
 
-Tasks `click`, `like`, `share`, `follow` (and `favorite`, `read` in QK-article). Video files hold all exposures. Article files hold
-clicked items alone, so a `click` task there is refused; QB-article has no other label. Outcomes (`watching_times`, `read_time`,
-`read_percentage` and the labels) are never features. Rows are split 70 : 10 : 20 by the hash of their place in the file. The group is the
-user. Source of the data: Yuan et al., "Tenrec: A Large-scale Multipurpose Benchmark Dataset for Recommender Systems", NeurIPS 2022.
+Tasks `click`, `like`, `share`, `follow` (and `favorite`, `read` in QK-article). Video files hold
+all exposures. Article files hold clicked items alone, so a `click` task there is refused;
+QB-article has no other label. Outcomes (`watching_times`, `read_time`, `read_percentage` and the
+labels) are never features. Rows are split 70 : 10 : 20 by the hash of their place in the file. The
+group is the user. Source of the data: Yuan et al., "Tenrec: A Large-scale Multipurpose Benchmark
+Dataset for Recommender Systems", NeurIPS 2022.
 """
 
 import dataclasses
@@ -29,16 +32,33 @@ LABELS = {
     "QK-article": ("click", "read", "share", "like", "follow", "favorite"),
     "QB-article": ("click",),
 }
-# Buckets of user and item identifiers, the same in every file, so that they mean the same everywhere.
+# Buckets of user and item identifiers, the same in every file, so that they mean the same
+# everywhere.
 ID_BUCKETS = 1 << 20
 
 _VIDEO = ("user_id", "item_id", "video_category", "gender", "age")
 _ARTICLE = ("user_id", "item_id", "category_first", "category_second", "gender", "age")
-_ARTICLE_NUMBERS = ("exposure_count", "click_count", "like_count", "comment_count", "item_score1", "item_score2", "item_score3")
+_ARTICLE_NUMBERS = (
+    "exposure_count",
+    "click_count",
+    "like_count",
+    "comment_count",
+    "item_score1",
+    "item_score2",
+    "item_score3",
+)
 _CODES = {"gender": 10, "age": 20, "video_category": 100}
-_HASHED = {"user_id": ID_BUCKETS, "item_id": ID_BUCKETS, "category_first": 1 << 10, "category_second": 1 << 12}
+_HASHED = {
+    "user_id": ID_BUCKETS,
+    "item_id": ID_BUCKETS,
+    "category_first": 1 << 10,
+    "category_second": 1 << 12,
+}
 _DIALECT = csv_stream.Dialect(nulls=("\\N",))
-_REMEDY = f"--input is a folder with some of {', '.join(f'{name}.csv' for name in SCENARIOS)}, or one of these files"
+_REMEDY = (
+    f"--input is a folder with some of {', '.join(f'{name}.csv' for name in SCENARIOS)}, or "
+    "one of these files"
+)
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
@@ -54,16 +74,28 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
         _check_tasks(scenario, file, tasks)
     found = schema(tuple(files), tasks)
     kinds = {**csv_stream.column_kinds(found), **dict.fromkeys(_CODES, csv_stream.NUMBER)}
-    kinds = {name: kind for name, kind in kinds.items() if any(name == f.name for f in found.categorical) or name not in _CODES}
+    kinds = {
+        name: kind
+        for name, kind in kinds.items()
+        if any(name == f.name for f in found.categorical) or name not in _CODES
+    }
     for file in files.values():
         csv_stream.require_columns(file, list(kinds), _DIALECT)
     notes = []
     if settings.sample_users < 1:
         notes.append(
-            f"rows of {settings.sample_users:.3g} of all users are kept, chosen by the hash of the user and seed {settings.seed}"
+            f"rows of {settings.sample_users:.3g} of all users are kept, chosen by the hash of the "
+            f"user and seed {settings.seed}"
         )
     chunks = functools.partial(_chunks, files, kinds, settings)
-    return source.Source(found, FRACTIONS, chunks, tuple(files), tuple(notes), tuple(file.path for file in files.values()))
+    return source.Source(
+        found,
+        FRACTIONS,
+        chunks,
+        tuple(files),
+        tuple(notes),
+        tuple(file.path for file in files.values()),
+    )
 
 
 def schema(scenarios: Sequence[str], tasks: Sequence[str]) -> schema_lib.Schema:
@@ -94,7 +126,9 @@ def schema(scenarios: Sequence[str], tasks: Sequence[str]) -> schema_lib.Schema:
 
 
 def sampled(users: Any, settings: source.Settings) -> np.ndarray:
-    """Which rows to keep, bool [rows]: those of the users that the seed chooses, the same users in every file."""
+    """Which rows to keep, bool [rows]: those of the users that the seed chooses,
+    the same users in every file.
+    """
     keys = column_text.hash_bucket(column_text.of(users), 2**63 - 1)
     return splits.uniform_of(keys, settings.seed) < settings.sample_users
 
@@ -111,7 +145,11 @@ def _files(path: pathlib.Path, chosen: Sequence[str]) -> "dict[str, raw_file.Raw
     source.require_directory(path, _REMEDY)
     found = {}
     for name in SCENARIOS:
-        present = [path / f"{name}{ending}" for ending in (".csv", ".csv.gz") if (path / f"{name}{ending}").is_file()]
+        present = [
+            path / f"{name}{ending}"
+            for ending in (".csv", ".csv.gz")
+            if (path / f"{name}{ending}").is_file()
+        ]
         if present and (not chosen or name in chosen):
             found[name] = raw_file.RawFile(present[0])
         if not present and name in chosen:
@@ -125,19 +163,28 @@ def _check_tasks(scenario: str, file: raw_file.RawFile, tasks: Sequence[str]) ->
     if scenario.endswith("article") and "click" in tasks:
         raise errors.PfrecError(
             f"{file}: article files hold clicks only, so a click task has no negative rows; "
-            "pass --tasks=like,share,follow, or the video files alone with --scenarios=QK-video,QB-video"
+            "pass --tasks=like,share,follow, or the video files alone with "
+            "--scenarios=QK-video,QB-video"
         )
     for task in tasks:
         if task not in LABELS[scenario]:
-            others = [label for label in LABELS[scenario] if label != "click" or scenario.endswith("video")]
+            others = [
+                label
+                for label in LABELS[scenario]
+                if label != "click" or scenario.endswith("video")
+            ]
             raise errors.PfrecError(
-                f"--tasks: {scenario} has no label {task!r}; it has {', '.join(others) or 'none that can be a task'}; "
+                f"--tasks: {scenario} has no label {task!r}; it has "
+                f"{', '.join(others) or 'none that can be a task'}; "
                 "change --tasks or --scenarios"
             )
 
 
 def _chunks(
-    files: "dict[str, raw_file.RawFile]", kinds: "dict[str, str]", settings: source.Settings, resume: Optional[Any]
+    files: "dict[str, raw_file.RawFile]",
+    kinds: "dict[str, str]",
+    settings: source.Settings,
+    resume: Optional[Any],
 ) -> Iterator[source.Chunk]:
     scenarios = list(files)
     for number, start in source.units_after(len(scenarios), resume):
@@ -147,5 +194,11 @@ def _chunks(
                 chunk = chunk.take(np.flatnonzero(sampled(chunk.columns["user_id"], settings)))
             codes = [name for name in _CODES if name in chunk.columns]
             chunk = encoding.only_numbers(chunk, codes)
-            columns = {name: encoding.numbers(chunk, name) for name in codes}  # so that 1 and 1.0 are the same word
-            yield scenarios[number], None, dataclasses.replace(chunk, columns={**chunk.columns, **columns})
+            columns = {
+                name: encoding.numbers(chunk, name) for name in codes
+            }  # so that 1 and 1.0 are the same word
+            yield (
+                scenarios[number],
+                None,
+                dataclasses.replace(chunk, columns={**chunk.columns, **columns}),
+            )

@@ -59,28 +59,47 @@ class Dataset:
         """Opens a dataset directory. Content is not read; `verify` does that.
 
         Raises:
-          PfrecError: where a file is missing, has another size than when written, is of another format version, or where two
-            scenarios' schemas differ.
+          PfrecError: where a file is missing, has another size than when written, is of another
+            format version, or where two scenarios' schemas differ.
         """
         path = pathlib.Path(path)
         place = path / writer.DATASET_FILE
         value = files.read_json(place, remedy="run pfrec-convert to make it, or check --data")
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != schema_lib.FORMAT_VERSION:
-            raise errors.PfrecError(f"{place}: format version {version}, this pfrec reads {schema_lib.FORMAT_VERSION}; {_REMEDY}")
+            raise errors.PfrecError(
+                f"{place}: format version {version}, this pfrec reads {schema_lib.FORMAT_VERSION}; "
+                f"{_REMEDY}"
+            )
         try:
             scenarios = tuple(value["scenarios"])
             counts = {
-                scenario: {split: Counts(**value["counts"][scenario][split]) for split in splits.SPLITS} for scenario in scenarios
+                scenario: {
+                    split: Counts(**value["counts"][scenario][split]) for split in splits.SPLITS
+                }
+                for scenario in scenarios
             }
-            entries = {name: {"bytes": entry["bytes"], "sha256": entry["sha256"]} for name, entry in value["files"].items()}
+            entries = {
+                name: {"bytes": entry["bytes"], "sha256": entry["sha256"]}
+                for name, entry in value["files"].items()
+            }
             source_format, split_seed = value["format"], value["split_seed"]
         except (KeyError, TypeError, AttributeError) as error:
-            raise errors.PfrecError(f"{place}: not a pfrec dataset ({error!r}); {_REMEDY}") from error
+            raise errors.PfrecError(
+                f"{place}: not a pfrec dataset ({error!r}); {_REMEDY}"
+            ) from error
         if not scenarios:
             raise errors.PfrecError(f"{place}: names no scenario; {_REMEDY}")
         _check_sizes(path, entries)
-        return cls(path, scenarios, _agreed_schema(path, scenarios), counts, entries, source_format, split_seed)
+        return cls(
+            path,
+            scenarios,
+            _agreed_schema(path, scenarios),
+            counts,
+            entries,
+            source_format,
+            split_seed,
+        )
 
     def rows(self, scenario: str, split: str) -> int:
         """Rows of a scenario's split."""
@@ -106,18 +125,26 @@ class Dataset:
                 f"scenarios are {', '.join(self.scenarios)}, splits {', '.join(splits.SPLITS)}"
             )
         start = f"{scenario}/{split}-"
-        return [str(self.path / name) for name in sorted(self.files) if name.startswith(start) and name.endswith(".tfrecord")]
+        return [
+            str(self.path / name)
+            for name in sorted(self.files)
+            if name.startswith(start) and name.endswith(".tfrecord")
+        ]
 
     def client_schema(self, scenario: str) -> schema_lib.Schema:
-        """The schema as the scenario's own client knows it: with its vocabularies and statistics of private features filled in.
+        """The schema as the scenario's own client knows it:
+        with its vocabularies and statistics of private features filled in.
 
-        For that client's preprocessing and export alone; it must not leave the client. Equal to `schema` where nothing is local.
+        For that client's preprocessing and export alone; it must not leave the client. Equal to
+        `schema` where nothing is local.
 
         Raises:
           PfrecError: where there is no such scenario, or the file is damaged.
         """
         if scenario not in self.scenarios:
-            raise errors.PfrecError(f"{self.path}: no scenario {scenario!r}; scenarios are {', '.join(self.scenarios)}")
+            raise errors.PfrecError(
+                f"{self.path}: no scenario {scenario!r}; scenarios are {', '.join(self.scenarios)}"
+            )
         name = f"{scenario}/{writer.CLIENT_SCHEMA_FILE}"
         return schema_lib.Schema.read(self.path / name) if name in self.files else self.schema
 
@@ -130,16 +157,23 @@ class Dataset:
         _check_sizes(self.path, self.files)
         for name, entry in sorted(self.files.items()):
             if files.sha256(self.path / name) != entry["sha256"]:
-                raise errors.PfrecError(f"{self.path / name}: damaged (its SHA-256 is not the recorded one); {_REMEDY}")
+                raise errors.PfrecError(
+                    f"{self.path / name}: damaged (its SHA-256 is not the recorded one); {_REMEDY}"
+                )
 
 
 def _check_sizes(path: pathlib.Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     for name, entry in sorted(entries.items()):
         file = path / name
         if not file.is_file():
-            raise errors.PfrecError(f"{file}: no such file, though {writer.DATASET_FILE} lists it; {_REMEDY}")
+            raise errors.PfrecError(
+                f"{file}: no such file, though {writer.DATASET_FILE} lists it; {_REMEDY}"
+            )
         if file.stat().st_size != entry["bytes"]:
-            raise errors.PfrecError(f"{file}: damaged ({file.stat().st_size} bytes where {entry['bytes']} were written); {_REMEDY}")
+            raise errors.PfrecError(
+                f"{file}: damaged ({file.stat().st_size} bytes where {entry['bytes']} were "
+                f"written); {_REMEDY}"
+            )
 
 
 def _agreed_schema(path: pathlib.Path, scenarios: tuple[str, ...]) -> schema_lib.Schema:
@@ -150,7 +184,8 @@ def _agreed_schema(path: pathlib.Path, scenarios: tuple[str, ...]) -> schema_lib
         if other != first:
             difference = first_difference(first.to_json(), other.to_json())
             raise errors.PfrecError(
-                f"{path}: the schemas of scenarios {scenarios[0]!r} and {scenario!r} differ: {difference}; "
+                f"{path}: the schemas of scenarios {scenarios[0]!r} and {scenario!r} differ: "
+                f"{difference}; "
                 "convert both with the same schema"
             )
     return first
@@ -160,7 +195,9 @@ def first_difference(one: Any, other: Any, place: str = "") -> Optional[str]:
     """Where two JSON values first differ, in words; None where they are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
-            found = first_difference(one.get(key), other.get(key), f"{place}.{key}" if place else key)
+            found = first_difference(
+                one.get(key), other.get(key), f"{place}.{key}" if place else key
+            )
             if found:
                 return found
         return None
@@ -169,5 +206,9 @@ def first_difference(one: Any, other: Any, place: str = "") -> Optional[str]:
             found = first_difference(a, b, f"{place}[{i}]")
             if found:
                 return found
-        return None if len(one) == len(other) else f"{place} has {len(one)} entries against {len(other)}"
+        return (
+            None
+            if len(one) == len(other)
+            else f"{place} has {len(one)} entries against {len(other)}"
+        )
     return None if one == other else f"{place} is {one!r} against {other!r}"

@@ -1,8 +1,10 @@
-"""Reading shards with graph operations alone, so that a client's computation can do it in a worker without Python.
+"""Reading shards with graph operations alone,
+so that a client's computation can do it in a worker without Python.
 
-Order and masks are functions of (seed, epoch): blocks are shuffled, then rows within a window of blocks. A round that starts in the middle of
-an epoch continues where the round before it stopped. A federated client's seed is `order_seed` of a secret that never leaves it: who knows the
-order of rows knows whose rows a step of training changed the model by.
+Order and masks are functions of (seed, epoch): blocks are shuffled, then rows within a window of
+blocks. A round that starts in the middle of an epoch continues where the round before it stopped. A
+federated client's seed is `order_seed` of a secret that never leaves it: who knows the order of
+rows knows whose rows a step of training changed the model by.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,8 @@ import tensorflow as tf
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import row_block
 
-# Rows are shuffled within windows of this many blocks (65,536 rows), blocks within a buffer of as many.
+# Rows are shuffled within windows of this many blocks (65,536 rows), blocks within a buffer of as
+# many.
 WINDOW_BLOCKS = 256
 # Rows of a batch of evaluation.
 EVALUATION_ROWS = 8192
@@ -28,8 +31,8 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
       schema: of the rows.
 
     Returns:
-      `categorical` int32 [rows, `schema.id_columns`], `numerical` float32 [rows, features], `labels` uint8 [rows, tasks], `group` int64 [rows]
-      (only where the schema has a group column).
+      `categorical` int32 [rows, `schema.id_columns`], `numerical` float32 [rows, features],
+      `labels` uint8 [rows, tasks], `group` int64 [rows] (only where the schema has a group column).
     """
     rows = tf.strings.length(records) // schema.row_bytes
     offset = tf.zeros_like(rows)
@@ -39,7 +42,9 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
         length = rows * (dtype.size * columns)
         joined = tf.strings.reduce_join(tf.strings.substr(records, offset, length))
         offset += length
-        return tf.reshape(tf.io.decode_raw(joined, dtype), [-1, columns] if columns else [tf.reduce_sum(rows), 0])
+        return tf.reshape(
+            tf.io.decode_raw(joined, dtype), [-1, columns] if columns else [tf.reduce_sum(rows), 0]
+        )
 
     decoded = {
         "categorical": section(tf.int32, schema.id_columns),
@@ -56,8 +61,13 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return max(1, rows // batch_size)
 
 
-def shuffled_blocks(shards: tf.Tensor, seed: Any, epoch: Any, scenarios: Optional[tf.Tensor] = None) -> tf.data.Dataset:
-    """The records of an epoch in its order; with `scenarios` pairs of a record and its scenario. Arguments: see `epoch_batches`."""
+def shuffled_blocks(
+    shards: tf.Tensor, seed: Any, epoch: Any, scenarios: Optional[tf.Tensor] = None
+) -> tf.data.Dataset:
+    """The records of an epoch in its order; with `scenarios` pairs of a record and its scenario.
+
+    Arguments: see `epoch_batches`.
+    """
     read = tf.data.TFRecordDataset(shards)
     if scenarios is not None:
         read = tf.data.Dataset.from_tensor_slices((shards, scenarios)).flat_map(_of_scenario)
@@ -91,7 +101,8 @@ def epoch_batches(
       epoch: int64 scalar, which one, from 0.
       first_step: int64 scalar, where in the epoch to begin.
       steps: int64 scalar, how many batches at most.
-      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the order of the rows does not depend on it.
+      scenarios: int32 [shards], the scenario of each shard's rows, where a model reads it; the
+        order of the rows does not depend on it.
 
     Returns:
       batches, see `decode_blocks`; with `scenarios` also `scenario`, int32 [rows].
@@ -106,7 +117,12 @@ def epoch_batches(
         order = window_order(tf.shape(rows["labels"])[0], seed, epoch, window)
         return {name: tf.gather(value, order) for name, value in rows.items()}
 
-    windows = shuffled_blocks(shards, seed, epoch, scenarios).batch(WINDOW_BLOCKS).enumerate().map(permute)
+    windows = (
+        shuffled_blocks(shards, seed, epoch, scenarios)
+        .batch(WINDOW_BLOCKS)
+        .enumerate()
+        .map(permute)
+    )
     return windows.rebatch(batch_size).skip(first_step).take(steps)
 
 
@@ -136,12 +152,21 @@ def training_batches(
     Returns:
       batches, see `epoch_batches`, with `dropout_seed`, int64 [2].
     """
-    seed, first_step, steps, epoch_steps = (tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps))
+    seed, first_step, steps, epoch_steps = (
+        tf.cast(v, tf.int64) for v in (seed, first_step, steps, epoch_steps)
+    )
 
     @tf.autograph.experimental.do_not_convert
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         return epoch_batches(
-            shards, schema, batch_size, seed=seed, epoch=number, first_step=0, steps=epoch_steps, scenarios=scenarios
+            shards,
+            schema,
+            batch_size,
+            seed=seed,
+            epoch=number,
+            first_step=0,
+            steps=epoch_steps,
+            scenarios=scenarios,
         )
 
     @tf.autograph.experimental.do_not_convert
@@ -149,12 +174,20 @@ def training_batches(
         return {**batch, "dropout_seed": dropout_seed(seed, step)}
 
     epochs = tf.data.Dataset.range(first_step // epoch_steps, tf.int64.max).flat_map(epoch)
-    return epochs.skip(first_step % epoch_steps).take(steps).enumerate(first_step).map(with_seed).prefetch(2)
+    return (
+        epochs.skip(first_step % epoch_steps)
+        .take(steps)
+        .enumerate(first_step)
+        .map(with_seed)
+        .prefetch(2)
+    )
 
 
 @tf.autograph.experimental.do_not_convert
 def _of_scenario(shard: tf.Tensor, scenario: tf.Tensor) -> tf.data.Dataset:
-    return tf.data.Dataset.zip((tf.data.TFRecordDataset(shard), tf.data.Dataset.from_tensors(scenario).repeat()))
+    return tf.data.Dataset.zip(
+        (tf.data.TFRecordDataset(shard), tf.data.Dataset.from_tensors(scenario).repeat())
+    )
 
 
 def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -167,7 +200,9 @@ def evaluation_blocks(shards: tf.Tensor, batch_size: int = EVALUATION_ROWS) -> t
     return tf.data.TFRecordDataset(shards).batch(max(1, batch_size // row_block.ROWS_PER_BLOCK))
 
 
-def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:
+def evaluation_batches(
+    shards: tf.Tensor, schema: schema_lib.Schema, batch_size: int = EVALUATION_ROWS
+) -> tf.data.Dataset:
     """All rows once, in the order of the shards; batches, see `decode_blocks`."""
 
     @tf.autograph.experimental.do_not_convert
@@ -178,7 +213,8 @@ def evaluation_batches(shards: tf.Tensor, schema: schema_lib.Schema, batch_size:
 
 
 def order_seed(secret: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The seed of a federated client's row order and dropout masks, an int64 scalar: a function of its secret that does not tell it.
+    """The seed of a federated client's row order and dropout masks, an int64 scalar: a function of
+    its secret that does not tell it.
 
     Args:
       secret: int64 [2], the client's own.
@@ -188,7 +224,9 @@ def order_seed(secret: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def simulated_secret(seed: int, client: int) -> np.ndarray:
-    """The secret of a client in a simulation, whose owner owns all secrets: int64 [2], a function of the run's seed."""
+    """The secret of a client in a simulation, whose owner owns all secrets: int64 [2],
+    a function of the run's seed.
+    """
     return np.random.SeedSequence([seed, client]).generate_state(2, np.uint64).view(np.int64)
 
 

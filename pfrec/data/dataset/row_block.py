@@ -1,9 +1,10 @@
 """Row blocks: the records of a shard.
 
-A record holds some rows in columnar bytes, little-endian, section by section: categorical ids (int32, rows x ids; a list has a place for
-each value that it may have, -1 where it ended before), numbers (float32, rows x features), labels (uint8, rows x tasks; 255 where a label
-is not observed), and, where the schema has a group column, groups (int64, rows). The number of rows follows from the record's length.
-TFRecord adds a CRC to every record.
+A record holds some rows in columnar bytes, little-endian, section by section: categorical ids
+(int32, rows x ids; a list has a place for each value that it may have, -1 where it ended before),
+numbers (float32, rows x features), labels (uint8, rows x tasks; 255 where a label is not observed),
+and, where the schema has a group column, groups (int64, rows). The number of rows follows from the
+record's length. TFRecord adds a CRC to every record.
 """
 
 import dataclasses
@@ -38,7 +39,10 @@ class Rows:
     def take(self, index: "np.ndarray | slice") -> "Rows":
         """The rows that `index` (positions, a mask or a slice) chooses."""
         return Rows(
-            self.categorical[index], self.numerical[index], self.labels[index], None if self.group is None else self.group[index]
+            self.categorical[index],
+            self.numerical[index],
+            self.labels[index],
+            None if self.group is None else self.group[index],
         )
 
 
@@ -62,7 +66,9 @@ def decode(record: bytes, schema: schema_lib.Schema) -> Rows:
     """
     count, rest = divmod(len(record), schema.row_bytes)
     if rest:
-        raise ValueError(f"a record of {len(record)} bytes does not hold whole rows of {schema.row_bytes} bytes")
+        raise ValueError(
+            f"a record of {len(record)} bytes does not hold whole rows of {schema.row_bytes} bytes"
+        )
     offset = 0
 
     def section(dtype: str, columns: int) -> np.ndarray:

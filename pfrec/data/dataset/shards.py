@@ -1,8 +1,9 @@
 """Writes the rows of one scenario and split to TFRecord shards; can be stopped and gone on with.
 
-A shard is written in pieces: one, and one more each time that writing goes on after a kill, since a TFRecord writer cannot append.
-Records stand alone, so pieces joined end to end are the shard that would have been written at once. At last its rows are shuffled: in a log
-the rows of one user stand together, and a place would tell whose row it is.
+A shard is written in pieces: one, and one more each time that writing goes on after a kill, since a
+TFRecord writer cannot append. Records stand alone, so pieces joined end to end are the shard that
+would have been written at once. At last its rows are shuffled: in a log the rows of one user stand
+together, and a place would tell whose row it is.
 """
 
 import os
@@ -26,7 +27,9 @@ _BEFORE, _AFTER = 12, 4
 
 
 class ShardWriter:
-    """The shards of one scenario and split. The files depend on the rows and their order alone, not on how `add` was called.
+    """The shards of one scenario and split.
+
+    The files depend on the rows and their order alone, not on how `add` was called.
 
     Attributes:
       rows: how many rows were added.
@@ -49,7 +52,8 @@ class ShardWriter:
           split: which the rows are of; names the files.
           schema: of the rows.
           state: what `checkpoint` returned, to go on from there.
-          shuffle_seed: not negative; decides the order of a shard's rows. None leaves them as they come.
+          shuffle_seed: not negative; decides the order of a shard's rows. None leaves them as they
+            come.
         """
         self._shuffle_seed = shuffle_seed
         self._directory, self._split, self._schema = directory, split, schema
@@ -132,7 +136,9 @@ class ShardWriter:
                 self._piece(shard, piece).unlink(missing_ok=True)
 
     def _shuffled(self, shard: int) -> pathlib.Path:
-        """A shard's file with its rows in an order that is a function of the seed; in memory are the rows of `_SHUFFLED_BLOCKS` blocks."""
+        """A shard's file with its rows in an order that is a function of the seed; in memory are
+        the rows of `_SHUFFLED_BLOCKS` blocks.
+        """
         whole = self._piece(shard, 0)
         if self._shuffle_seed is None:
             return whole
@@ -154,16 +160,30 @@ class ShardWriter:
                     data = source.read(block + _AFTER)[:-_AFTER]
                     parts.append(row_block.decode(data, self._schema))
                 rows = join([*rest, *parts])
-                order = np.random.default_rng([self._shuffle_seed, *self._split.encode(), shard, group]).permutation(len(rows))
+                order = np.random.default_rng(
+                    [self._shuffle_seed, *self._split.encode(), shard, group]
+                ).permutation(len(rows))
                 rows = rows.take(order)
-                whole_rows = len(rows) if group + 1 == groups else len(rows) - len(rows) % row_block.ROWS_PER_BLOCK
+                whole_rows = (
+                    len(rows)
+                    if group + 1 == groups
+                    else len(rows) - len(rows) % row_block.ROWS_PER_BLOCK
+                )
                 for start in range(0, whole_rows, row_block.ROWS_PER_BLOCK):
-                    target.write(row_block.encode(rows.take(slice(start, min(start + row_block.ROWS_PER_BLOCK, whole_rows)))))
+                    target.write(
+                        row_block.encode(
+                            rows.take(
+                                slice(start, min(start + row_block.ROWS_PER_BLOCK, whole_rows))
+                            )
+                        )
+                    )
                 rest = [rows.take(np.arange(whole_rows, len(rows)))]
         return path
 
     def _go_on(self, pending: bytes) -> None:
-        """Cuts off what was written after the checkpoint, and opens a new piece of the last shard."""
+        """Cuts off what was written after the checkpoint,
+        and opens a new piece of the last shard.
+        """
         for shard, sizes in enumerate(self._pieces):
             for piece, size in enumerate(sizes):
                 os.truncate(self._piece(shard, piece), size)
@@ -177,7 +197,9 @@ class ShardWriter:
         if self._blocks % BLOCKS_PER_SHARD == 0:
             if self._stream is not None:
                 self.close()
-                self._pieces[-1][-1] = self._piece(len(self._pieces) - 1, len(self._pieces[-1]) - 1).stat().st_size
+                self._pieces[-1][-1] = (
+                    self._piece(len(self._pieces) - 1, len(self._pieces[-1]) - 1).stat().st_size
+                )
             self._pieces.append([])
             self._open_piece()
         assert self._stream is not None
@@ -203,5 +225,7 @@ def join(parts: "Sequence[row_block.Rows]") -> row_block.Rows:
         np.concatenate([part.categorical for part in parts]),
         np.concatenate([part.numerical for part in parts]),
         np.concatenate([part.labels for part in parts]),
-        None if parts[0].group is None else np.concatenate([part.group for part in parts if part.group is not None]),
+        None
+        if parts[0].group is None
+        else np.concatenate([part.group for part in parts if part.group is not None]),
     )

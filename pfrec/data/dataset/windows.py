@@ -1,7 +1,9 @@
-"""The batches of `pipeline.epoch_batches` without its pipeline: a window of blocks is decoded at once, and a batch gathered from it.
+"""The batches of `pipeline.epoch_batches` without its pipeline: a window of blocks is decoded at
+once, and a batch gathered from it.
 
-For loops that are part of a graph. Setting up a dataset's maps and rebatching takes longer than a short stretch of training; reading
-windows of raw blocks takes a tenth of that, and the rest is a few operations per window and one gather per batch.
+For loops that are part of a graph. Setting up a dataset's maps and rebatching takes longer than a
+short stretch of training; reading windows of raw blocks takes a tenth of that, and the rest is a
+few operations per window and one gather per batch.
 """
 
 import dataclasses
@@ -24,16 +26,25 @@ def lean(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def read(shards: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
-    """The windows of an epoch in order, (number, records), int64 scalar and string [blocks]; after the last an empty one, `END`."""
-    windows = pipeline.shuffled_blocks(shards, seed, epoch).batch(pipeline.WINDOW_BLOCKS).enumerate()
+    """The windows of an epoch in order, (number, records), int64 scalar and string [blocks];
+    after the last an empty one, `END`.
+    """
+    windows = (
+        pipeline.shuffled_blocks(shards, seed, epoch).batch(pipeline.WINDOW_BLOCKS).enumerate()
+    )
     end = tf.data.Dataset.from_tensors((tf.constant(END, tf.int64), tf.zeros([0], tf.string)))
     return lean(windows.concatenate(end))
 
 
 def no_rows(schema: schema_lib.Schema) -> Rows:
-    """No rows, of the form that `pipeline.decode_blocks` gives them, of a shape that any number of rows may take in a loop."""
+    """No rows, of the form that `pipeline.decode_blocks` gives them,
+    of a shape that any number of rows may take in a loop.
+    """
     rows = pipeline.decode_blocks(tf.zeros([0], tf.string), schema)
-    return {name: tf.raw_ops.PlaceholderWithDefault(input=value, shape=[None, *value.shape[1:]]) for name, value in rows.items()}
+    return {
+        name: tf.raw_ops.PlaceholderWithDefault(input=value, shape=[None, *value.shape[1:]])
+        for name, value in rows.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +61,13 @@ class Window:
 
     @classmethod
     def of(
-        cls, rest: Rows, records: tf.Tensor, schema: schema_lib.Schema, seed: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor
+        cls,
+        rest: Rows,
+        records: tf.Tensor,
+        schema: schema_lib.Schema,
+        seed: tf.Tensor,
+        epoch: tf.Tensor,
+        number: tf.Tensor,
     ) -> "Window":
         """A window behind the rows that the one before left over.
 
@@ -67,7 +84,9 @@ class Window:
         joined = {name: tf.concat([rest[name], value], 0) for name, value in decoded.items()}
         return cls(joined, tf.concat([tf.range(before), order + before], 0))
 
-    def batches(self, batch_size: int, number: tf.Tensor, passed: tf.Tensor) -> "tuple[tf.Tensor, tf.Tensor]":
+    def batches(
+        self, batch_size: int, number: tf.Tensor, passed: tf.Tensor
+    ) -> "tuple[tf.Tensor, tf.Tensor]":
         """The rows of a batch, and how many there are in this window; int64 scalars.
 
         Args:

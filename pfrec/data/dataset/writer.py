@@ -13,15 +13,17 @@ from pfrec.data.reading import source
 
 DATASET_FILE = "dataset.json"
 SCHEMA_FILE = "schema.json"
-# What only the scenario's own client knows of the schema: vocabularies and statistics of private features. Never leaves it.
+# What only the scenario's own client knows of the schema: vocabularies and statistics of private
+# features. Never leaves it.
 CLIENT_SCHEMA_FILE = "client_schema.json"
 
 
 class DatasetWriter:
     """A dataset directory that appears whole when the `with` block ends, or not at all.
 
-    Memory does not grow with the data: each scenario and split holds less than one block of rows, and one open file. The files
-    depend on the rows and their order alone, not on how `add` was called nor on where writing was interrupted.
+    Memory does not grow with the data: each scenario and split holds less than one block of rows,
+    and one open file. The files depend on the rows and their order alone, not on how `add` was
+    called nor on where writing was interrupted.
 
     Example:
       with DatasetWriter(path, schema, source_format="csv", split_seed=0) as writer:
@@ -50,15 +52,21 @@ class DatasetWriter:
           split_seed: seed of the split, for the record.
           scenarios: all scenarios in order; None to take those that `add` names, sorted.
           options: further settings the rows depend on, for the record; JSON values.
-          directory: an existing directory to write in, which the caller makes visible as `path`; None to let the writer do both.
+          directory: an existing directory to write in, which the caller makes visible as `path`;
+            None to let the writer do both.
           state: what `checkpoint` returned, to go on from there in the same `directory`.
-          shuffle: whether the rows of each shard are stored in an order of their own, a function of `split_seed`, as those of a log should be.
+          shuffle: whether the rows of each shard are stored in an order of their own, a function of
+            `split_seed`, as those of a log should be.
         """
         self._shuffle_seed = split_seed % (1 << 64) if shuffle else None
         self._path = path
         self._schema = schema
         self._scenarios = None if scenarios is None else tuple(scenarios)
-        self._record: dict[str, Any] = {"format": source_format, "split_seed": split_seed, "options": dict(options or {})}
+        self._record: dict[str, Any] = {
+            "format": source_format,
+            "split_seed": split_seed,
+            "options": dict(options or {}),
+        }
         self._shards: dict[tuple[str, str], shards.ShardWriter] = {}
         self._given, self._state = directory, state
         self._directory = path if directory is None else directory
@@ -95,12 +103,18 @@ class DatasetWriter:
         self._record[name] = value
 
     def describe_clients(self, schemas: Mapping[str, schema_lib.Schema]) -> None:
-        """Names, per scenario, what only its client knows of the schema; written beside the scenario's rows."""
+        """Names, per scenario, what only its client knows of the schema;
+        written beside the scenario's rows.
+        """
         self._client_schemas = schemas
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator["DatasetWriter"]:
-        whole = files.whole_directory(self._path) if self._given is None else contextlib.nullcontext(self._given)
+        whole = (
+            files.whole_directory(self._path)
+            if self._given is None
+            else contextlib.nullcontext(self._given)
+        )
         with whole as directory, _readable_tensorflow_errors(self._path):
             self._directory = directory
             try:
@@ -114,31 +128,46 @@ class DatasetWriter:
                     shard.close()
             self._describe(finished)
 
-    def _open(self, scenario: str, split: str, state: Optional[Mapping[str, Any]]) -> shards.ShardWriter:
+    def _open(
+        self, scenario: str, split: str, state: Optional[Mapping[str, Any]]
+    ) -> shards.ShardWriter:
         source.check_scenario_name(scenario, place=str(self._path))
         if self._scenarios is not None and scenario not in self._scenarios:
             raise ValueError(f"scenario {scenario!r} is not one of {self._scenarios}")
         (self._directory / scenario).mkdir(exist_ok=True)
-        shard = shards.ShardWriter(self._directory / scenario, split, self._schema, state, self._shuffle_seed)
+        shard = shards.ShardWriter(
+            self._directory / scenario, split, self._schema, state, self._shuffle_seed
+        )
         self._shards[scenario, split] = shard
         return shard
 
     def _names(self) -> tuple[str, ...]:
-        return self._scenarios if self._scenarios is not None else tuple(sorted({scenario for scenario, _ in self._shards}))
+        return (
+            self._scenarios
+            if self._scenarios is not None
+            else tuple(sorted({scenario for scenario, _ in self._shards}))
+        )
 
     def _require_rows(self) -> None:
         if not self._names():
-            raise errors.PfrecError(f"{self._path}: no rows at all; check that the input files hold rows")
+            raise errors.PfrecError(
+                f"{self._path}: no rows at all; check that the input files hold rows"
+            )
         for scenario in self._names():
             for split in splits.SPLITS:
                 if (scenario, split) not in self._shards:
                     raise errors.PfrecError(
                         f"{self._path}: scenario {scenario!r} has no {split} rows; "
-                        "leave it out, give it more rows, or change the split's fractions or --split_seed"
+                        "leave it out, give it more rows, or change the split's fractions or "
+                        "--split_seed"
                     )
 
-    def _describe(self, finished: "Mapping[tuple[str, str], Sequence[tuple[pathlib.Path, pathlib.Path]]]") -> None:
-        """Writes schemas, names the shards, and writes the dataset file with counts, sizes and checksums."""
+    def _describe(
+        self, finished: "Mapping[tuple[str, str], Sequence[tuple[pathlib.Path, pathlib.Path]]]"
+    ) -> None:
+        """Writes schemas, names the shards, and writes the dataset file with counts,
+        sizes and checksums.
+        """
         tasks = [task.name for task in self._schema.tasks]
         counts: dict[str, dict[str, Any]] = {}
         entries = {}
@@ -160,22 +189,36 @@ class DatasetWriter:
                 }
                 written += finished[scenario, split]
             for path, final in written:
-                entries[f"{scenario}/{final.name}"] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+                entries[f"{scenario}/{final.name}"] = {
+                    "bytes": path.stat().st_size,
+                    "sha256": files.sha256(path),
+                }
         # Last: until here a conversion that is killed can go on from its last checkpoint.
         for key, shard in self._shards.items():
             shard.rename(finished[key])
-        value = {"format_version": schema_lib.FORMAT_VERSION, "scenarios": list(self._names()), "counts": counts, "files": entries}
+        value = {
+            "format_version": schema_lib.FORMAT_VERSION,
+            "scenarios": list(self._names()),
+            "counts": counts,
+            "files": entries,
+        }
         files.write_json(self._directory / DATASET_FILE, {**value, **self._record})
 
 
 @contextlib.contextmanager
 def _readable_tensorflow_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turns what TensorFlow raises where a shard cannot be written (no space left) into one line."""
+    """Turns what TensorFlow raises where a shard cannot be written (no space left) into one
+    line.
+    """
     import tensorflow as tf
 
     try:
         yield
     except tf.errors.OpError as error:
         reason = " ".join(str(error.message).split())
-        remedy = "raise the limit with `ulimit -n`" if "Too many open files" in reason else "free space or choose another path"
+        remedy = (
+            "raise the limit with `ulimit -n`"
+            if "Too many open files" in reason
+            else "free space or choose another path"
+        )
         raise errors.PfrecError(f"{path}: cannot be written ({reason}); {remedy}") from error

@@ -1,4 +1,6 @@
-"""Runs an iterator in a thread, a little ahead of who reads it: one parses while the other encodes and writes."""
+"""Runs an iterator in a thread, a little ahead of who reads it:
+one parses while the other encodes and writes.
+"""
 
 import queue
 import threading

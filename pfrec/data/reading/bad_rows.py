@@ -57,7 +57,9 @@ class Faults:
 
     def message(self, position: int) -> str:
         """The line that a user is shown."""
-        return f"{self.origin(int(self.rows[position])).place(self.column)}: {self.describe(position)}"
+        return (
+            f"{self.origin(int(self.rows[position])).place(self.column)}: {self.describe(position)}"
+        )
 
 
 def repeated(reason: str, what: str, column: str, file: object, rows: np.ndarray) -> Faults:
@@ -71,7 +73,9 @@ def repeated(reason: str, what: str, column: str, file: object, rows: np.ndarray
       rows: int64 [rows], numbers of the rows in the file.
     """
     message = f"the {what} stands in an earlier row too; remove one of them"
-    return Faults(reason, column, rows, lambda _: message, lambda row: Origin(str(file), None, row, text=""))
+    return Faults(
+        reason, column, rows, lambda _: message, lambda row: Origin(str(file), None, row, text="")
+    )
 
 
 class BadRows:
@@ -82,7 +86,12 @@ class BadRows:
       examples: the first few of each reason, in the order read.
     """
 
-    def __init__(self, policy: str, quarantine: Optional[IO[str]] = None, state: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(
+        self,
+        policy: str,
+        quarantine: Optional[IO[str]] = None,
+        state: Optional[Mapping[str, Any]] = None,
+    ) -> None:
         """Starts counting.
 
         Args:
@@ -93,7 +102,9 @@ class BadRows:
         if policy not in POLICIES:
             raise errors.PfrecError(f"--on_bad_row={policy}: not one of {', '.join(POLICIES)}")
         self._policy, self._quarantine = policy, quarantine
-        self.counts: collections.Counter[str] = collections.Counter((state or {}).get("reasons", {}))
+        self.counts: collections.Counter[str] = collections.Counter(
+            (state or {}).get("reasons", {})
+        )
         self.examples: list[dict[str, Any]] = list((state or {}).get("examples", []))
 
     def add(self, found: Sequence[Faults]) -> None:
@@ -117,11 +128,16 @@ class BadRows:
                 self.examples.append(_entry(faults, position))
         if self._quarantine is not None:
             for faults, position in _in_order(found, None):
-                entry = {**_entry(faults, position), "text": faults.origin(int(faults.rows[position])).text}
+                entry = {
+                    **_entry(faults, position),
+                    "text": faults.origin(int(faults.rows[position])).text,
+                }
                 self._quarantine.write(json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n")
 
     def state(self) -> dict[str, Any]:
-        """Counts and examples: the record in `dataset.json`, and what a resumed conversion goes on from."""
+        """Counts and examples: the record in `dataset.json`,
+        and what a resumed conversion goes on from.
+        """
         return {
             "policy": self._policy,
             "rows": sum(self.counts.values()),

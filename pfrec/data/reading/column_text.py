@@ -35,7 +35,8 @@ def holds_lists(values: Any) -> bool:
 
 
 def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
-    """A column of lists, or of text that `separator` cuts into values; ASCII blanks around a value and empty values do not count.
+    """A column of lists, or of text that `separator` cuts into values; ASCII blanks around a value
+    and empty values do not count.
 
     Args:
       values: the column.
@@ -43,7 +44,8 @@ def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
       limit: how many values of a row are kept: the first ones; None for all.
 
     Raises:
-      ArrowInvalid, ArrowNotImplementedError: where its type, or that of its lists' values, has no text.
+      ArrowInvalid, ArrowNotImplementedError: where its type, or that of its lists' values, has no
+        text.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -62,7 +64,9 @@ def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
 
 
 def of(values: Any) -> Any:
-    """A column as an Arrow string array; integers (also those stored as floats) in decimal, empty values as empty text."""
+    """A column as an Arrow string array; integers (also those stored as floats) in decimal,
+    empty values as empty text.
+    """
     import pyarrow as pa
     from pyarrow import compute
 
@@ -70,14 +74,18 @@ def of(values: Any) -> Any:
     if pa.types.is_floating(values.type):
         values = values.cast(pa.float64())
         # Value by value, so that what stands beside a value does not change its text.
-        exact = compute.and_(compute.equal(compute.floor(values), values), compute.less(compute.abs(values), _LARGEST_EXACT))
+        exact = compute.and_(
+            compute.equal(compute.floor(values), values),
+            compute.less(compute.abs(values), _LARGEST_EXACT),
+        )
         whole = compute.if_else(exact, values, None).cast(pa.int64()).cast(pa.string())
         values = compute.if_else(compute.fill_null(exact, False), whole, values.cast(pa.string()))
     return compute.fill_null(values.cast(pa.string()), "")
 
 
 def hash_bucket(text: Any, buckets: int) -> np.ndarray:
-    """FarmHash fingerprint modulo `buckets`: what `tf.strings.to_hash_bucket_fast` gives, hence what a served model computes.
+    """FarmHash fingerprint modulo `buckets`: what `tf.strings.to_hash_bucket_fast` gives,
+    hence what a served model computes.
 
     Args:
       text: Arrow string array [rows] without nulls.
@@ -99,7 +107,9 @@ def hash_bucket(text: Any, buckets: int) -> np.ndarray:
 
 
 def arrow(values: Any) -> Any:
-    """An Arrow array of any column; pandas' NaN and None become null, large and dictionary strings plain ones."""
+    """An Arrow array of any column; pandas' NaN and None become null,
+    large and dictionary strings plain ones.
+    """
     import pyarrow as pa
 
     if isinstance(values, pa.ChunkedArray):

@@ -1,7 +1,8 @@
 """Reads delimited text in bounded memory, chunk by chunk.
 
-Arrow parses blocks of whole records. Where it meets anything wrong, the records of that block are looked at one by one: those that
-cannot be read become faults with their line, and Arrow parses the others, so that a row reads the same whatever stands beside it.
+Arrow parses blocks of whole records. Where it meets anything wrong, the records of that block are
+looked at one by one: those that cannot be read become faults with their line, and Arrow parses the
+others, so that a row reads the same whatever stands beside it.
 """
 
 import dataclasses
@@ -24,11 +25,18 @@ ENCODINGS = ("utf-8", "latin-1")
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _REASONS = {
-    "unclosed_quote": "a value opens with a quote that is never closed; close it, or quote the value with the quote doubled",
-    "text_after_quote": "text follows the closing quote of a value; double the quotes inside the value",
+    "unclosed_quote": (
+        "a value opens with a quote that is never closed; close it, or quote the "
+        "value with the quote doubled"
+    ),
+    "text_after_quote": (
+        "text follows the closing quote of a value; double the quotes inside the value"
+    ),
     "nul_byte": "holds a NUL byte; mend the row",
     "carriage_return": "holds a carriage return inside an unquoted value; quote the value",
-    "not_utf8": 'is not UTF-8; mend it, or name the file\'s encoding (encoding = "latin-1" under [file])',
+    "not_utf8": (
+        'is not UTF-8; mend it, or name the file\'s encoding (encoding = "latin-1" under [file])'
+    ),
 }
 
 
@@ -41,7 +49,8 @@ class Dialect:
       encoding: `utf-8` (a byte order mark is skipped) or `latin-1`.
       names: the columns, for files without a header line; None where the first line names them.
       short_rows: whether a row may lack values at its end, which then are empty.
-      nulls: spellings of a missing value beside those that Arrow knows for numbers; they are missing in text columns too.
+      nulls: spellings of a missing value beside those that Arrow knows for numbers; they are
+        missing in text columns too.
     """
 
     delimiter: str = ","
@@ -56,11 +65,16 @@ File = Union[pathlib.Path, raw_file.RawFile]
 
 
 def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
-    """How each column of the schema is read: as `NUMBER` or as `TEXT`. A column with a part of both kinds is text."""
+    """How each column of the schema is read: as `NUMBER` or as `TEXT`.
+
+    A column with a part of both kinds is text.
+    """
     kinds = {feature.name: NUMBER for feature in schema.numerical}
     kinds.update((task.column, NUMBER) for task in schema.tasks)
     for feature in schema.categorical:
-        kinds[feature.name] = NUMBER if feature.encoding == "identity" and feature.values == 1 else TEXT
+        kinds[feature.name] = (
+            NUMBER if feature.encoding == "identity" and feature.values == 1 else TEXT
+        )
     if schema.group is not None:
         kinds[schema.group] = TEXT
     return kinds
@@ -86,7 +100,8 @@ def require_columns(file: File, wanted: Sequence[str], dialect: Dialect = CSV) -
     if missing:
         what = "column" if len(missing) == 1 else "columns"
         raise errors.PfrecError(
-            f"{file}: no {what} {', '.join(map(repr, missing))}; columns found: {', '.join(found)}; mend the file or the schema"
+            f"{file}: no {what} {', '.join(map(repr, missing))}; columns found: "
+            f"{', '.join(found)}; mend the file or the schema"
         )
 
 
@@ -98,7 +113,9 @@ def chunks(
     start: Optional[Sequence[int]] = None,
     block_bytes: Optional[int] = None,
 ) -> Iterator[source.RawChunk]:
-    """Yields the rows of a file. A number that is none is left to the encoder, which names its line.
+    """Yields the rows of a file.
+
+    A number that is none is left to the encoder, which names its line.
 
     Args:
       file: the file.
@@ -117,7 +134,9 @@ def chunks(
     if start is not None:
         offset, line, row = start
     delimiter = dialect.delimiter.encode()
-    for block in records.blocks(file, delimiter, offset=offset, line=line, block_bytes=block_bytes or BLOCK_BYTES):
+    for block in records.blocks(
+        file, delimiter, offset=offset, line=line, block_bytes=block_bytes or BLOCK_BYTES
+    ):
         chunk, count = _chunk(_Text(file, block, dialect, names, row), kinds)
         row += count
         position = [block.offset + len(block.text), block.line + block.lines, row]
@@ -128,8 +147,21 @@ def chunks(
 class _Text:
     """A block's text, parsed and searched."""
 
-    def __init__(self, file: raw_file.RawFile, block: records.Block, dialect: Dialect, names: Sequence[str], first_row: int):
-        self.file, self.block, self.dialect, self.names, self.first_row = file, block, dialect, names, first_row
+    def __init__(
+        self,
+        file: raw_file.RawFile,
+        block: records.Block,
+        dialect: Dialect,
+        names: Sequence[str],
+        first_row: int,
+    ):
+        self.file, self.block, self.dialect, self.names, self.first_row = (
+            file,
+            block,
+            dialect,
+            names,
+            first_row,
+        )
 
     @functools.cached_property
     def all_records(self) -> "list[records.Record]":
@@ -145,7 +177,9 @@ class _Text:
         return bad_rows.Origin(str(self.file), self.block.line + record.line, row, text)
 
     def parse(self, text: bytes, types: Mapping[str, Any]) -> Any:
-        """An Arrow table of the columns in `types`; raises ArrowInvalid where a row or value does not fit."""
+        """An Arrow table of the columns in `types`;
+        raises ArrowInvalid where a row or value does not fit.
+        """
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -155,7 +189,9 @@ class _Text:
         read = arrow_csv.ReadOptions(column_names=list(self.names), block_size=len(text) + 1)
         parse = arrow_csv.ParseOptions(delimiter=self.dialect.delimiter, newlines_in_values=True)
         nulls = [*arrow_csv.ConvertOptions().null_values, *self.dialect.nulls]
-        convert = arrow_csv.ConvertOptions(column_types=dict(types), include_columns=list(types), null_values=nulls)
+        convert = arrow_csv.ConvertOptions(
+            column_types=dict(types), include_columns=list(types), null_values=nulls
+        )
         return arrow_csv.read_csv(pa.BufferReader(text), read, parse, convert)
 
 
@@ -166,9 +202,18 @@ def _chunk(text: _Text, kinds: Mapping[str, str]) -> tuple[source.RawChunk, int]
     if text.block.regular:
         try:
             table = text.parse(
-                text.block.text, {name: pa.float64() if kind == NUMBER else pa.string() for name, kind in kinds.items()}
+                text.block.text,
+                {
+                    name: pa.float64() if kind == NUMBER else pa.string()
+                    for name, kind in kinds.items()
+                },
             )
-            return _made(text, table, np.arange(text.first_row, text.first_row + len(table), dtype=np.int64), []), len(table)
+            return _made(
+                text,
+                table,
+                np.arange(text.first_row, text.first_row + len(table), dtype=np.int64),
+                [],
+            ), len(table)
         except pa.ArrowInvalid:
             pass
     return _record_by_record(text, kinds)
@@ -196,9 +241,13 @@ def _record_by_record(text: _Text, kinds: Mapping[str, str]) -> tuple[source.Raw
     try:
         table = text.parse(b"\n".join([*kept, b""]), dict.fromkeys(kinds, pa.binary()))
     except pa.ArrowInvalid as error:
-        raise errors.PfrecError(f"{text.file}: not a readable CSV file ({' '.join(str(error).split())}); mend the file") from error
+        raise errors.PfrecError(
+            f"{text.file}: not a readable CSV file ({' '.join(str(error).split())}); mend the file"
+        ) from error
     if len(table) != len(kept):
-        raise errors.PfrecError(f"{text.file}: near line {text.block.line}: rows cannot be told apart; mend the file")
+        raise errors.PfrecError(
+            f"{text.file}: near line {text.block.line}: rows cannot be told apart; mend the file"
+        )
     return _as_text(_made(text, table, np.array(rows, np.int64), faults)), len(text.all_records)
 
 
@@ -211,8 +260,12 @@ def _as_text(chunk: source.RawChunk) -> source.RawChunk:
             chunk.columns[name].cast(pa.string())
         except pa.ArrowInvalid:
             bad = np.array([not _is_utf8(value.as_py()) for value in chunk.columns[name]])
-            chunk = chunk.without(bad, "not_utf8", name, lambda _: f"the value {_REASONS['not_utf8']}")
-    return dataclasses.replace(chunk, columns={name: values.cast(pa.string()) for name, values in chunk.columns.items()})
+            chunk = chunk.without(
+                bad, "not_utf8", name, lambda _: f"the value {_REASONS['not_utf8']}"
+            )
+    return dataclasses.replace(
+        chunk, columns={name: values.cast(pa.string()) for name, values in chunk.columns.items()}
+    )
 
 
 def _is_utf8(value: Optional[bytes]) -> bool:
@@ -240,7 +293,9 @@ def _grouped(text: _Text, bad: "list[tuple[int, str, str]]") -> "list[bad_rows.F
     ]
 
 
-def _made(text: _Text, table: Any, rows: np.ndarray, faults: "list[bad_rows.Faults]") -> source.RawChunk:
+def _made(
+    text: _Text, table: Any, rows: np.ndarray, faults: "list[bad_rows.Faults]"
+) -> source.RawChunk:
     from pyarrow import compute
 
     columns = {}
@@ -249,7 +304,9 @@ def _made(text: _Text, table: Any, rows: np.ndarray, faults: "list[bad_rows.Faul
         for null in text.dialect.nulls:
             if str(values.type) in ("string", "binary"):
                 values = compute.if_else(
-                    compute.equal(values, null.encode() if str(values.type) == "binary" else null), None, values
+                    compute.equal(values, null.encode() if str(values.type) == "binary" else null),
+                    None,
+                    values,
                 )
         columns[name] = values
     return source.RawChunk(text.file, rows, columns, text.origin, tuple(faults))
@@ -264,14 +321,20 @@ def _start(file: raw_file.RawFile, dialect: Dialect) -> tuple[list[str], int, in
     with file.open() as stream:
         text = stream.read(1 << 16)
         if text.startswith(_WIDE_BOMS):
-            raise errors.PfrecError(f"{file}: UTF-16 text; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+            raise errors.PfrecError(
+                f"{file}: UTF-16 text; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
+            )
         skipped = len(_BOM) if text.startswith(_BOM) else 0
         text = text[skipped:]
         if b"\n" not in text and b"\r" in text.rstrip(b"\r"):
-            raise errors.PfrecError(f"{file}: its lines end in carriage returns alone; convert them (tr '\\r' '\\n')")
+            raise errors.PfrecError(
+                f"{file}: its lines end in carriage returns alone; convert them (tr '\\r' '\\n')"
+            )
         if dialect.names is not None:
             if not text:
-                raise errors.PfrecError(f"{file}: empty; it should hold rows of {len(dialect.names)} values")
+                raise errors.PfrecError(
+                    f"{file}: empty; it should hold rows of {len(dialect.names)} values"
+                )
             return list(dialect.names), skipped, 1
         while True:
             read = stream.read(1 << 16)
@@ -285,7 +348,9 @@ def _start(file: raw_file.RawFile, dialect: Dialect) -> tuple[list[str], int, in
     return names, skipped + found[0].end, 1 + text.count(b"\n", 0, found[0].end)
 
 
-def _names(file: raw_file.RawFile, text: bytes, record: records.Record, dialect: Dialect) -> list[str]:
+def _names(
+    file: raw_file.RawFile, text: bytes, record: records.Record, dialect: Dialect
+) -> list[str]:
     place = f"{file}: line {record.line + 1}"
     if record.fault is not None:
         raise errors.PfrecError(f"{place}: {_REASONS[record.fault]}")
@@ -294,7 +359,9 @@ def _names(file: raw_file.RawFile, text: bytes, record: records.Record, dialect:
     try:
         line = records.content_of(text, record.start, record.end).decode(dialect.encoding)
     except UnicodeDecodeError:
-        raise errors.PfrecError(f"{place}: the line of column names {_REASONS['not_utf8']}") from None
+        raise errors.PfrecError(
+            f"{place}: the line of column names {_REASONS['not_utf8']}"
+        ) from None
     names = next(csv.reader([line], delimiter=dialect.delimiter))
     for name in names:
         if names.count(name) > 1:

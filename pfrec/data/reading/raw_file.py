@@ -1,4 +1,6 @@
-"""Raw files as they lie: plain, gzipped, or inside zip archives, which may stand inside each other."""
+"""Raw files as they lie: plain, gzipped, or inside zip archives,
+which may stand inside each other.
+"""
 
 import contextlib
 import dataclasses
@@ -11,7 +13,14 @@ from typing import IO, Any
 
 from pfrec import errors
 
-_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -20,7 +29,8 @@ class RawFile:
 
     Attributes:
       path: the file on disk.
-      members: names to follow inside zip archives, outermost first; empty for a plain or gzipped file.
+      members: names to follow inside zip archives, outermost first; empty for a plain or gzipped
+        file.
     """
 
     path: pathlib.Path
@@ -42,15 +52,20 @@ class RawFile:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Yields its bytes as a stream, decompressed as it is read. Seeking backwards decompresses from the start again.
+        """Yields its bytes as a stream, decompressed as it is read.
+
+        Seeking backwards decompresses from the start again.
 
         Raises:
-          PfrecError: where it cannot be opened, or what it holds is damaged, also while the body reads.
+          PfrecError: where it cannot be opened, or what it holds is damaged, also while the body
+            reads.
         """
         with readable(self), contextlib.ExitStack() as stack:
             stream: Any = stack.enter_context(self.path.open("rb"))
             for member in self.members:
-                stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(stream)).open(member))
+                stream = stack.enter_context(
+                    stack.enter_context(zipfile.ZipFile(stream)).open(member)
+                )
             if self.name.endswith(".gz"):
                 stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
             yield stream
@@ -67,9 +82,13 @@ def readable(file: Any) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         reason = str(error) or "it ends too early"
-        raise errors.PfrecError(f"{file}: damaged or not decompressible ({reason}); fetch it again") from error
+        raise errors.PfrecError(
+            f"{file}: damaged or not decompressible ({reason}); fetch it again"
+        ) from error
     except OSError as error:
-        raise errors.PfrecError(f"{file}: cannot be read ({error.strerror or error}); check --input") from error
+        raise errors.PfrecError(
+            f"{file}: cannot be read ({error.strerror or error}); check --input"
+        ) from error
 
 
 def zip_members(archive: RawFile) -> list[RawFile]:

@@ -1,8 +1,10 @@
-"""Cuts delimited text into records (RFC 4180) and blocks of whole records, whatever the size of what is read at once.
+"""Cuts delimited text into records (RFC 4180) and blocks of whole records,
+whatever the size of what is read at once.
 
-Text without irregularities is cut by counting quotes in NumPy; any other is scanned field by field, which also finds the records that
-cannot be read: a quoted value that is never closed or goes on after its closing quote, a NUL byte, a carriage return inside a line.
-A record counts unless its line is empty.
+Text without irregularities is cut by counting quotes in NumPy; any other is scanned field by field,
+which also finds the records that cannot be read: a quoted value that is never closed or goes on
+after its closing quote, a NUL byte, a carriage return inside a line. A record counts unless its
+line is empty.
 """
 
 import dataclasses
@@ -15,7 +17,8 @@ import numpy as np
 from pfrec import errors
 from pfrec.data.reading import raw_file
 
-# A quoted value longer than this was never closed. Also the longest line, where no quote explains it.
+# A quoted value longer than this was never closed. Also the longest line, where no quote explains
+# it.
 MAX_RECORD_BYTES = 1 << 20
 
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
@@ -31,7 +34,8 @@ class Record:
       end: offset after its line end.
       line: line ends before it in the text.
       fields: how many values it has.
-      fault: why it cannot be read (`unclosed_quote`, `text_after_quote`, `nul_byte`, `carriage_return`), or None.
+      fault: why it cannot be read (`unclosed_quote`, `text_after_quote`, `nul_byte`,
+        `carriage_return`), or None.
     """
 
     start: int
@@ -50,7 +54,8 @@ class Block:
       offset: where they start in the (decompressed) file.
       line: the line (from 1) that they start on.
       lines: how many line ends they have.
-      regular: whether no record has a fault of its own and quotes stand where they belong; a faster parser may be trusted then.
+      regular: whether no record has a fault of its own and quotes stand where they belong; a faster
+        parser may be trusted then.
       ended: whether the file ends with this block.
     """
 
@@ -62,8 +67,12 @@ class Block:
     ended: bool
 
 
-def blocks(file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, block_bytes: int) -> Iterator[Block]:
-    """Yields a file from `offset` on, cut after whole records. The records do not depend on `block_bytes`.
+def blocks(
+    file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, block_bytes: int
+) -> Iterator[Block]:
+    """Yields a file from `offset` on, cut after whole records.
+
+    The records do not depend on `block_bytes`.
 
     Args:
       file: the file.
@@ -73,7 +82,8 @@ def blocks(file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, 
       block_bytes: how much is read at once.
 
     Raises:
-      PfrecError: where the file cannot be read, or has a line that is longer than `MAX_RECORD_BYTES`.
+      PfrecError: where the file cannot be read, or has a line that is longer than
+        `MAX_RECORD_BYTES`.
     """
     with file.open() as stream:
         stream.seek(offset)
@@ -84,8 +94,13 @@ def blocks(file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, 
             ended = not read
             end, regular = _cut(text, delimiter, ended)
             if end == 0 and len(text) > 2 * MAX_RECORD_BYTES:
-                raise errors.PfrecError(f"{file}: line {line}: longer than {MAX_RECORD_BYTES:,} bytes; not a text file with lines?")
-            lines = int(np.count_nonzero(np.frombuffer(text, np.uint8, end) == _NEWLINE)) if end else 0
+                raise errors.PfrecError(
+                    f"{file}: line {line}: longer than {MAX_RECORD_BYTES:,} bytes; not a text file "
+                    "with lines?"
+                )
+            lines = (
+                int(np.count_nonzero(np.frombuffer(text, np.uint8, end) == _NEWLINE)) if end else 0
+            )
             if end:
                 yield Block(text[:end], offset, line, lines, regular, ended)
             offset, line, rest = offset + end, line + lines, text[end:]
@@ -94,7 +109,9 @@ def blocks(file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, 
 
 
 def scan(text: bytes, delimiter: bytes, ended: bool) -> "list[Record]":
-    """The records of a text that starts with one; those that more text could still change are left out unless `ended`."""
+    """The records of a text that starts with one;
+    those that more text could still change are left out unless `ended`.
+    """
     found = []
     start = line = 0
     while start < len(text):
@@ -127,7 +144,9 @@ def content_of(text: bytes, start: int, end: int) -> bytes:
 
 
 def _quoted(text: bytes, start: int, line: int, delimiter: bytes, ended: bool) -> Optional[Record]:
-    """The record at `start`, one of whose values may be quoted; None where more text is needed to tell."""
+    """The record at `start`, one of whose values may be quoted;
+    None where more text is needed to tell.
+    """
     unquoted = _unquoted(delimiter)
     position, fields, fault = start, 0, None
     while True:
@@ -135,11 +154,16 @@ def _quoted(text: bytes, start: int, line: int, delimiter: bytes, ended: bool) -
         if text[position : position + 1] == b'"':
             limit = min(len(text), position + MAX_RECORD_BYTES)
             match = _QUOTED.match(text, position, limit)
-            # A quote after the match is the second of a doubled pair, which the pattern took apart for want of a closing one.
+            # A quote after the match is the second of a doubled pair, which the pattern took apart
+            # for want of a closing one.
             if match is None or text[match.end() : match.end() + 1] == b'"':
                 return None if not ended and limit == len(text) else _first_line(text, start, line)
             position = match.end()
-            if text[position : position + 2] != b"\r\n" and text[position : position + 1] not in (delimiter, b"\n", b""):
+            if text[position : position + 2] != b"\r\n" and text[position : position + 1] not in (
+                delimiter,
+                b"\n",
+                b"",
+            ):
                 at_the_end = text[position:] == b"\r"
                 if at_the_end and not ended:
                     return None
@@ -161,7 +185,9 @@ def _quoted(text: bytes, start: int, line: int, delimiter: bytes, ended: bool) -
 
 
 def _first_line(text: bytes, start: int, line: int) -> Record:
-    """The line at `start` as a record whose quote is never closed: the rows after it are not to vanish into one value."""
+    """The line at `start` as a record whose quote is never closed:
+    the rows after it are not to vanish into one value.
+    """
     newline = text.find(b"\n", start)
     return Record(start, newline + 1 if newline >= 0 else len(text), line, 1, "unclosed_quote")
 
@@ -176,7 +202,9 @@ def _unquoted(delimiter: bytes) -> "re.Pattern[bytes]":
 def _cut(text: bytes, delimiter: bytes, ended: bool) -> tuple[int, bool]:
     """Where the last whole record of a text ends, and whether the text up to there is regular."""
     returns = text.count(b"\r") if b"\r" in text else 0
-    if b"\0" not in text and (not returns or returns == text.count(b"\r\n") + (not ended and text.endswith(b"\r"))):
+    if b"\0" not in text and (
+        not returns or returns == text.count(b"\r\n") + (not ended and text.endswith(b"\r"))
+    ):
         if b'"' not in text:
             return (len(text) if ended else text.rfind(b"\n") + 1), True
         end = _cut_by_parity(text, delimiter, ended)
@@ -188,18 +216,27 @@ def _cut(text: bytes, delimiter: bytes, ended: bool) -> tuple[int, bool]:
 
 
 def _cut_by_parity(text: bytes, delimiter: bytes, ended: bool) -> Optional[int]:
-    """Where the last whole record ends, if every quote opens, closes or doubles where it may; else None."""
+    """Where the last whole record ends, if every quote opens, closes or doubles where it may;
+    else None.
+    """
     values = np.frombuffer(text, np.uint8)
     quotes = np.flatnonzero(values == _QUOTE)
     opening, closing = quotes[0::2], quotes[1::2]
-    before = values[opening - 1]  # of a quote at offset 0 this is the last byte, which the next line mends
-    fine_before = (before == delimiter[0]) | (before == _NEWLINE) | (before == _QUOTE) | (opening == 0)
+    before = values[
+        opening - 1
+    ]  # of a quote at offset 0 this is the last byte, which the next line mends
+    fine_before = (
+        (before == delimiter[0]) | (before == _NEWLINE) | (before == _QUOTE) | (opening == 0)
+    )
     if len(quotes) % 2 and (ended or len(text) - quotes[-1] > MAX_RECORD_BYTES):
         return None
     inside = closing[closing + 1 < len(values)]
     after = values[inside + 1]
-    fine_after = (after == delimiter[0]) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE)
-    # A quote before an opening one must be the closing one of a doubled pair, not a value's first byte run on: `"a""b"`.
+    fine_after = (
+        (after == delimiter[0]) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE)
+    )
+    # A quote before an opening one must be the closing one of a doubled pair, not a value's first
+    # byte run on: `"a""b"`.
     if not (fine_before.all() and fine_after.all()):
         return None
     if (closing - opening[: len(closing)]).max(initial=0) > MAX_RECORD_BYTES:

@@ -1,7 +1,9 @@
-"""A table to join rows with, by key: its values on disk, its keys alone in memory (16 bytes a row and more for long keys).
+"""A table to join rows with, by key: its values on disk,
+its keys alone in memory (16 bytes a row and more for long keys).
 
-Values are read through a memory map whose pages are given back after each look-up, so that resident memory does not grow with the
-table; where both sides come in the same order, as they mostly do, what is read lies together.
+Values are read through a memory map whose pages are given back after each look-up, so that resident
+memory does not grow with the table; where both sides come in the same order, as they mostly do,
+what is read lies together.
 """
 
 import mmap
@@ -20,7 +22,8 @@ class SideTable:
     Attributes:
       names: its columns.
       rows: how many rows it has, after `freeze`.
-      repeated: positions (in the order added) of rows whose key an earlier row has; they are never found. int64 [repeated].
+      repeated: positions (in the order added) of rows whose key an earlier row has; they are never
+        found. int64 [repeated].
     """
 
     def __init__(self, path: pathlib.Path, numbers: Sequence[str], texts: Sequence[str]) -> None:
@@ -32,7 +35,9 @@ class SideTable:
           texts: columns kept as text; few distinct values are assumed.
         """
         self._path = path
-        self._dtype = np.dtype([(name, "<f4") for name in numbers] + [(name, "<i4") for name in texts])
+        self._dtype = np.dtype(
+            [(name, "<f4") for name in numbers] + [(name, "<i4") for name in texts]
+        )
         self._numbers, self._texts = tuple(numbers), tuple(texts)
         self.names = (*self._numbers, *self._texts)
         self._words: dict[str, dict[Optional[str], int]] = {name: {None: 0} for name in texts}
@@ -55,7 +60,10 @@ class SideTable:
         for name in self._texts:
             encoded = columns[name].dictionary_encode()
             words = self._words[name]
-            places = np.array([words.setdefault(word, len(words)) for word in encoded.dictionary.to_pylist()], np.int32)
+            places = np.array(
+                [words.setdefault(word, len(words)) for word in encoded.dictionary.to_pylist()],
+                np.int32,
+            )
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
             values[name] = np.where(codes >= 0, places[codes], 0) if len(places) else 0
         with files.readable_errors(self._path):
@@ -78,7 +86,9 @@ class SideTable:
         if self.rows:
             with self._path.open("rb") as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        self._lists = {name: pa.array(list(words), pa.string()) for name, words in self._words.items()}
+        self._lists = {
+            name: pa.array(list(words), pa.string()) for name, words in self._words.items()
+        }
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """The position of each key's row, int64 [keys]; -1 where there is none."""
@@ -88,7 +98,9 @@ class SideTable:
         return np.where(self._keys[places] == keys, self._order[places], -1)
 
     def columns(self, positions: np.ndarray) -> dict[str, Any]:
-        """All columns of the rows at `positions`: float32 [rows] for numbers, Arrow string arrays [rows] for texts."""
+        """All columns of the rows at `positions`: float32 [rows] for numbers,
+        Arrow string arrays [rows] for texts.
+        """
         import pyarrow as pa
 
         if self._map is None:

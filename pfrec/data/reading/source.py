@@ -24,12 +24,16 @@ class RawChunk:
 
     Attributes:
       file: the file they come from (or the folder, where rows are joined from several files).
-      rows: int64 [rows], each row's number in its file (from 0, header not counted); the split hash takes it.
+      rows: int64 [rows], each row's number in its file (from 0, header not counted); the split hash
+        takes it.
       columns: per column name, a NumPy or Arrow array [rows].
-      trace: from a row's number to where it was read; None where that is not known better than file and row.
+      trace: from a row's number to where it was read; None where that is not known better than file
+        and row.
       faults: rows of the file that could not become rows of the chunk.
-      scenario: per row its scenario, an Arrow string array [rows]; None where the source names one for the whole chunk.
-      resume: a JSON value with which the source goes on after this chunk, or None where it cannot stop here.
+      scenario: per row its scenario, an Arrow string array [rows]; None where the source names one
+        for the whole chunk.
+      resume: a JSON value with which the source goes on after this chunk, or None where it cannot
+        stop here.
     """
 
     file: Any
@@ -53,7 +57,9 @@ class RawChunk:
         scenario = None if self.scenario is None else part(self.scenario)
         return dataclasses.replace(self, rows=self.rows[index], columns=columns, scenario=scenario)
 
-    def without(self, bad: np.ndarray, reason: str, column: Optional[str], describe: Callable[[int], str]) -> "RawChunk":
+    def without(
+        self, bad: np.ndarray, reason: str, column: Optional[str], describe: Callable[[int], str]
+    ) -> "RawChunk":
         """The chunk with some rows turned into faults.
 
         Args:
@@ -65,17 +71,24 @@ class RawChunk:
         positions = np.flatnonzero(bad)
         if not len(positions):
             return self
-        faults = bad_rows.Faults(reason, column, self.rows[positions], lambda i: describe(int(positions[i])), self.origin)
+        faults = bad_rows.Faults(
+            reason, column, self.rows[positions], lambda i: describe(int(positions[i])), self.origin
+        )
         return dataclasses.replace(self.take(np.flatnonzero(~bad)), faults=(*self.faults, faults))
 
     def origin(self, row: int) -> bad_rows.Origin:
         """Where the row with number `row` was read."""
-        return bad_rows.Origin(str(self.file), None, row, "") if self.trace is None else self.trace(row)
+        return (
+            bad_rows.Origin(str(self.file), None, row, "")
+            if self.trace is None
+            else self.trace(row)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a user may say about reading, beside the input; each format takes what concerns it and refuses the rest.
+    """What a user may say about reading, beside the input;
+    each format takes what concerns it and refuses the rest.
 
     Attributes:
       schema: TOML schema of the columns.
@@ -84,7 +97,8 @@ class Settings:
       sample_users: the part of users whose rows are kept, in (0, 1].
       scenarios: the scenarios to keep; empty for the format's own choice.
       tasks: the tasks to keep; empty for the format's own choice.
-      min_count: how often an id must occur among training rows to get a place in a vocabulary; None for the format's own.
+      min_count: how often an id must occur among training rows to get a place in a vocabulary; None
+        for the format's own.
     """
 
     schema: Optional[pathlib.Path] = None
@@ -115,7 +129,9 @@ class Settings:
         for name in names:
             if getattr(self, name) != getattr(type(self), name):
                 why = "has its own schema" if name == "schema" else "does not know it"
-                raise errors.PfrecError(f"--{name}: the {source_format} format {why}; leave the flag out")
+                raise errors.PfrecError(
+                    f"--{name}: the {source_format} format {why}; leave the flag out"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +140,11 @@ class Source:
 
     Attributes:
       schema: columns and tasks, equal in all scenarios.
-      fractions: parts of train, valid and test into which rows without a split of their own are cut.
-      chunks: starts an iteration over (scenario, split, chunk), from the start or after the chunk whose `resume` is given; scenario
-        is None where the chunk names one per row, split where the hash decides.
+      fractions: parts of train, valid and test into which rows without a split of their own are
+        cut.
+      chunks: starts an iteration over (scenario, split, chunk), from the start or after the chunk
+        whose `resume` is given; scenario is None where the chunk names one per row, split where the
+        hash decides.
       scenarios: the scenarios in order, or None where only the rows tell; then they are sorted.
       notes: what the user should know about how the data was read, a line each.
       files: what is read, so that a conversion is not resumed on other data.
@@ -141,7 +159,10 @@ class Source:
 
 
 def units_after(count: int, resume: Optional[Any]) -> "Iterator[tuple[int, Optional[Any]]]":
-    """The units (files, say) still to read, each with where to start in it: None for its beginning. `resume` is of `in_unit`."""
+    """The units (files, say) still to read, each with where to start in it: None for its beginning.
+
+    `resume` is of `in_unit`.
+    """
     first, start = (0, None) if resume is None else resume
     for number in range(first, count):
         yield number, start if number == first else None
@@ -149,7 +170,9 @@ def units_after(count: int, resume: Optional[Any]) -> "Iterator[tuple[int, Optio
 
 def in_unit(chunk: RawChunk, number: int) -> RawChunk:
     """The chunk with `resume` within unit `number` as one within all units."""
-    return chunk if chunk.resume is None else dataclasses.replace(chunk, resume=[number, chunk.resume])
+    return (
+        chunk if chunk.resume is None else dataclasses.replace(chunk, resume=[number, chunk.resume])
+    )
 
 
 def faults_alone(file: Any, faults: "Sequence[bad_rows.Faults]") -> RawChunk:
@@ -164,11 +187,21 @@ def is_scenario_name(name: str) -> bool:
 
 def scenario_name_fault(name: str) -> str:
     """What is wrong with a scenario's name that is none."""
-    return f"scenario {name!r} cannot be a directory's name; use letters, digits, '_', '-', '.', and no dot first"
+    return (
+        f"scenario {name!r} cannot be a directory's name; use letters, digits, '_', '-', '.', "
+        "and no dot first"
+    )
 
 
-def remembered(scratch: Optional[pathlib.Path], name: str, paths: "Sequence[pathlib.Path]", make: Callable[[], Any]) -> Any:
-    """What `make` returns, a JSON value that reading the files at `paths` gave; kept in `scratch` for a conversion that is resumed."""
+def remembered(
+    scratch: Optional[pathlib.Path],
+    name: str,
+    paths: "Sequence[pathlib.Path]",
+    make: Callable[[], Any],
+) -> Any:
+    """What `make` returns, a JSON value that reading the files at `paths` gave; kept in `scratch`
+    for a conversion that is resumed.
+    """
     if scratch is None:
         return make()
     read = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
@@ -200,7 +233,9 @@ def require_directory(path: pathlib.Path, remedy: str) -> None:
       PfrecError: where it is missing or a file.
     """
     if not path.is_dir():
-        raise errors.PfrecError(f"{path}: {'not a directory' if path.exists() else 'no such directory'}; {remedy}")
+        raise errors.PfrecError(
+            f"{path}: {'not a directory' if path.exists() else 'no such directory'}; {remedy}"
+        )
 
 
 def require_files(paths: "list[pathlib.Path]", remedy: str) -> None:

@@ -1,12 +1,14 @@
-"""The MMoE's fast form: the mathematics of `mmoe.MMoE.plain` in fewer operations and passes over memory.
+"""The MMoE's fast form: the mathematics of `mmoe.MMoE.plain` in fewer operations and passes over
+memory.
 
 - The first layers of experts and gates are folded with the embeddings (`first_layer`).
-- Blocks of one shape (experts, towers) run side by side where they are small, so that a step is few operations; where they are large each runs by
-  itself, so that its activations stay in the processor's cache.
+- Blocks of one shape (experts, towers) run side by side where they are small, so that a step is few
+  operations; where they are large each runs by itself, so that its activations stay in the
+  processor's cache.
 - Normalisation, activation and dropout are one pair of kernels (`fused`).
 
-Activations of blocks side by side lie as [tasks * rows, blocks * units], task by task; `tasks` is 1 without a parameter template, since
-the kernels of an expert differ by task with one only.
+Activations of blocks side by side lie as [tasks * rows, blocks * units], task by task; `tasks` is 1
+without a parameter template, since the kernels of an expert differ by task with one only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,8 @@ from pfrec.models.precision import matmul
 _SIDE_BY_SIDE = 1024
 
 
-@tf.autograph.experimental.do_not_convert  # nothing here depends on a tensor's value, and converting takes most of a trace's time
+# nothing here depends on a tensor's value, and converting takes most of a trace's time
+@tf.autograph.experimental.do_not_convert
 def forward(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) -> "dict[str, tf.Tensor]":
     """Logits by task name, each float32 [rows]; see `mmoe.MMoE`.
 
@@ -31,14 +34,21 @@ def forward(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) -> "dic
       training: whether batch statistics and dropout are those of training.
     """
     seed, names = inputs.get("dropout_seed"), list(model.towers)
-    experts, gates, towers = model.experts, [model.gates[n] for n in names], [model.towers[n] for n in names]
+    experts, gates, towers = (
+        model.experts,
+        [model.gates[n] for n in names],
+        [model.towers[n] for n in names],
+    )
     x = _first_layer(model, inputs, training)
-    parts = [_experts(group, x, seed, training) for group in _groups(experts, model.config.expert_units)]
+    parts = [
+        _experts(group, x, seed, training) for group in _groups(experts, model.config.expert_units)
+    ]
     together = parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
     # [rows, tasks, experts]
     weights = tf.nn.softmax(
         tf.reshape(
-            x(_beside(gate.dense.kernel for gate in gates)) + fused.joined([gate.dense.bias for gate in gates]),
+            x(_beside(gate.dense.kernel for gate in gates))
+            + fused.joined([gate.dense.bias for gate in gates]),
             [-1, len(gates), len(experts)],
         )
     )
@@ -47,15 +57,24 @@ def forward(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) -> "dic
         mixed = tf.matmul(weights, tf.reshape(together, [-1, len(experts), units]))
     else:
         by_task = tf.reshape(together, [len(gates), -1, len(experts), units])
-        mixed = tf.transpose(tf.matmul(tf.transpose(weights, [1, 0, 2])[:, :, tf.newaxis], by_task)[:, :, 0], [1, 0, 2])
+        mixed = tf.transpose(
+            tf.matmul(tf.transpose(weights, [1, 0, 2])[:, :, tf.newaxis], by_task)[:, :, 0],
+            [1, 0, 2],
+        )
     logits: list[tf.Tensor] = []
     for group in _groups(towers, model.config.tower_units):
-        own = mixed if len(group) == len(towers) else mixed[:, len(logits) : len(logits) + len(group)]
-        logits += tf.unstack(_towers(group, tf.reshape(own, [-1, len(group) * units]), seed, training), axis=1)
+        own = (
+            mixed if len(group) == len(towers) else mixed[:, len(logits) : len(logits) + len(group)]
+        )
+        logits += tf.unstack(
+            _towers(group, tf.reshape(own, [-1, len(group) * units]), seed, training), axis=1
+        )
     return dict(zip(names, logits))
 
 
-def _first_layer(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) -> first_layer.FirstLayer:
+def _first_layer(
+    model: Any, inputs: Mapping[str, tf.Tensor], training: bool
+) -> first_layer.FirstLayer:
     numbers, projection = None, None
     if model.numeric is not None:
         numbers = fused.normalise(inputs["numerical"], model.numeric.normalise, training)
@@ -65,7 +84,13 @@ def _first_layer(model: Any, inputs: Mapping[str, tf.Tensor], training: bool) ->
     ids = inputs["categorical"]
     tables = [layer.table for layer in model.embeddings]
     return first_layer.FirstLayer(
-        tables, ids, numbers, projection, outputs, first_layer.rows_of(ids, training), model.schema.id_places
+        tables,
+        ids,
+        numbers,
+        projection,
+        outputs,
+        first_layer.rows_of(ids, training),
+        model.schema.id_places,
     )
 
 
@@ -80,10 +105,14 @@ def _tasks(experts: Sequence[Any]) -> int:
     return max(1, len(experts[0].dense[0].task_components))
 
 
-def _experts(group: Sequence[Any], x: first_layer.FirstLayer, seed: Optional[tf.Tensor], training: bool) -> tf.Tensor:
+def _experts(
+    group: Sequence[Any], x: first_layer.FirstLayer, seed: Optional[tf.Tensor], training: bool
+) -> tf.Tensor:
     """The outputs of some experts, float32 [tasks * rows, experts * units]."""
     tasks = _tasks(group)
-    hidden = _hidden(group, 0, _first_product([expert.dense[0] for expert in group], x), seed, training)
+    hidden = _hidden(
+        group, 0, _first_product([expert.dense[0] for expert in group], x), seed, training
+    )
     for number in range(1, len(group[0].dense)):
         product = _product(hidden, tasks, [expert.dense[number] for expert in group])
         hidden = _hidden(group, number, product, seed, training)
@@ -105,7 +134,9 @@ def _first_product(layers: Sequence[Any], x: first_layer.FirstLayer) -> tf.Tenso
     low = tf.reshape(x(_beside(c.a for c in components)), [-1, tasks, len(layers), rank])
     up = tf.reshape(tf.stack([c.b for c in components]), [tasks, len(layers), rank, units])
     own = tf.transpose(tf.matmul(tf.transpose(low, [1, 2, 0, 3]), up), [0, 2, 1, 3])
-    return tf.reshape(own + tf.reshape(shared, [1, -1, len(layers), units]), [-1, len(layers) * units])
+    return tf.reshape(
+        own + tf.reshape(shared, [1, -1, len(layers), units]), [-1, len(layers) * units]
+    )
 
 
 def _kernels(layers: Sequence[Any]) -> tf.Tensor:
@@ -118,47 +149,77 @@ def _kernels(layers: Sequence[Any]) -> tf.Tensor:
 
 
 def _product(x: tf.Tensor, tasks: int, layers: Sequence[Any]) -> tf.Tensor:
-    """Each block's rows by its own kernel: [tasks * rows, blocks * inputs] -> [tasks * rows, blocks * units]."""
+    """Each block's rows by its own kernel: [tasks * rows,
+    blocks * inputs] -> [tasks * rows, blocks * units].
+    """
     blocks, units = len(layers), layers[0].units
     if not getattr(layers[0], "task_components", ()):
         kernels = [tf.convert_to_tensor(layer.kernel) for layer in layers]
         return matmul(x, kernels[0]) if blocks == 1 else _block_product(x, *kernels)
     inputs = layers[0].kernel.shape[0]
     own = tf.transpose(tf.reshape(x, [tasks, -1, blocks, inputs]), [2, 0, 1, 3])
-    return tf.reshape(tf.transpose(matmul(own, _kernels(layers)), [1, 2, 0, 3]), [-1, blocks * units])
+    return tf.reshape(
+        tf.transpose(matmul(own, _kernels(layers)), [1, 2, 0, 3]), [-1, blocks * units]
+    )
 
 
 @tf.custom_gradient
 def _block_product(x: tf.Tensor, *kernels: tf.Tensor) -> Any:
-    """`[x_0 @ kernel_0, x_1 @ kernel_1, ...]`: on a CPU faster than a batched product, which wants the blocks transposed first."""
+    """`[x_0 @ kernel_0, x_1 @ kernel_1, ...]`: on a CPU faster than a batched product,
+    which wants the blocks transposed first.
+    """
     parts = tf.split(x, len(kernels), axis=1)
 
     def gradient(upstream: tf.Tensor) -> Any:
         own = tf.split(upstream, len(kernels), axis=1)
-        to_x = tf.concat([matmul(up, kernel, transpose_b=True) for up, kernel in zip(own, kernels)], axis=1)
+        to_x = tf.concat(
+            [matmul(up, kernel, transpose_b=True) for up, kernel in zip(own, kernels)], axis=1
+        )
         return (to_x, *[matmul(part, up, transpose_a=True) for part, up in zip(parts, own)])
 
-    return tf.concat([matmul(part, kernel) for part, kernel in zip(parts, kernels)], axis=1), gradient
+    return tf.concat(
+        [matmul(part, kernel) for part, kernel in zip(parts, kernels)], axis=1
+    ), gradient
 
 
-def _hidden(blocks: Sequence[Any], number: int, product: tf.Tensor, seed: Optional[tf.Tensor], training: bool) -> tf.Tensor:
+def _hidden(
+    blocks: Sequence[Any],
+    number: int,
+    product: tf.Tensor,
+    seed: Optional[tf.Tensor],
+    training: bool,
+) -> tf.Tensor:
     """What layer `number` of some experts or towers makes of its product."""
     drops = [block.dropouts[number] for block in blocks]
     keep = None
     if drops[0].drops(training):
         rows = tf.shape(product)[0]
-        masks = [drop.keep(seed, rows, block.dense[number].units) for drop, block in zip(drops, blocks)]
+        masks = [
+            drop.keep(seed, rows, block.dense[number].units) for drop, block in zip(drops, blocks)
+        ]
         keep = masks[0] if len(masks) == 1 else tf.concat(masks, axis=1)
     norms = [block.norms[number] for block in blocks] if blocks[0].norms else []
-    return fused.activate(product, [block.dense[number].bias for block in blocks], norms, keep, drops[0].rate, training)
+    return fused.activate(
+        product,
+        [block.dense[number].bias for block in blocks],
+        norms,
+        keep,
+        drops[0].rate,
+        training,
+    )
 
 
-def _towers(group: Sequence[Any], x: tf.Tensor, seed: Optional[tf.Tensor], training: bool) -> tf.Tensor:
+def _towers(
+    group: Sequence[Any], x: tf.Tensor, seed: Optional[tf.Tensor], training: bool
+) -> tf.Tensor:
     """Logits of some towers, float32 [rows, towers], of their inputs side by side."""
     for number in range(len(group[0].dense)):
         product = _product(x, 1, [tower.dense[number] for tower in group])
         x = _hidden(group, number, product, seed, training)
-    kernels, bias = [tower.logit.kernel for tower in group], fused.joined([tower.logit.bias for tower in group])
+    kernels, bias = (
+        [tower.logit.kernel for tower in group],
+        fused.joined([tower.logit.bias for tower in group]),
+    )
     if len(group) == 1:
         return tf.matmul(x, kernels[0]) + bias
     weighted = x * tf.reshape(tf.concat(kernels, axis=0), [-1])

@@ -1,7 +1,8 @@
 """The Multi-gate Mixture-of-Experts (MMoE) as Keras layers that declare their roles.
 
 References:
-  Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts", KDD 2018.
+  Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
+  Mixture-of-Experts", KDD 2018.
 """
 
 import dataclasses
@@ -21,8 +22,8 @@ from pfrec.models.mmoe import fast, template
 class NumericProjection(tf.keras.layers.Layer):
     """Normalises the numerical features and projects them.
 
-    The normalisation is a BatchNormalization without scale and shift, so a scenario's means and deviations are learnt and kept at its
-    client like any other batch statistic.
+    The normalisation is a BatchNormalization without scale and shift, so a scenario's means and
+    deviations are learnt and kept at its client like any other batch statistic.
 
     Args:
       dim: width of the projection; 0 returns the normalised features.
@@ -39,9 +40,15 @@ class NumericProjection(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.dim, self.seed = dim, seed
         roles.declare(self, roles.numeric())
-        self.normalise = tf.keras.layers.BatchNormalization(center=False, scale=False, momentum=0.9, name="normalise")
+        self.normalise = tf.keras.layers.BatchNormalization(
+            center=False, scale=False, momentum=0.9, name="normalise"
+        )
         self.project = (
-            tf.keras.layers.Dense(dim, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed), name="project")
+            tf.keras.layers.Dense(
+                dim,
+                kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed),
+                name="project",
+            )
             if dim
             else None
         )
@@ -104,14 +111,31 @@ class Expert(tf.keras.layers.Layer):
         for number, width in enumerate(units):
             self.dense.append(
                 template.TemplateDense(
-                    width, index, tasks, composition, rank, seed=seed + number * (len(tasks) + 1), name=f"dense_{number}"
+                    width,
+                    index,
+                    tasks,
+                    composition,
+                    rank,
+                    seed=seed + number * (len(tasks) + 1),
+                    name=f"dense_{number}",
                 )
             )
             if batch_norm:
-                self.norms.append(tf.keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}"))
-            self.dropouts.append(dropout.SeededDropout(rate, index=1000 * (index + 1) + number, name=f"dropout_{number}"))
+                self.norms.append(
+                    tf.keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}")
+                )
+            self.dropouts.append(
+                dropout.SeededDropout(
+                    rate, index=1000 * (index + 1) + number, name=f"dropout_{number}"
+                )
+            )
 
-    def call(self, x: tf.Tensor, dropout_seed: Optional[tf.Tensor] = None, training: Optional[bool] = None) -> tf.Tensor:
+    def call(
+        self,
+        x: tf.Tensor,
+        dropout_seed: Optional[tf.Tensor] = None,
+        training: Optional[bool] = None,
+    ) -> tf.Tensor:
         x = x[tf.newaxis]
         for number, dense in enumerate(self.dense):
             x = dense(x)
@@ -126,24 +150,34 @@ class Expert(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class Gate(tf.keras.layers.Layer):
-    """The gate of one task: `softmax(x @ kernel + bias)` over the experts; float32 [rows, inputs] -> [rows, experts]."""
+    """The gate of one task: `softmax(x @ kernel + bias)` over the experts; float32 [rows,
+    inputs] -> [rows, experts].
+    """
 
     def __init__(self, task: str, experts: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.task, self.experts, self.seed = task, experts, seed
         roles.declare(self, roles.gate(task))
-        self.dense = tf.keras.layers.Dense(experts, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed), name="dense")
+        self.dense = tf.keras.layers.Dense(
+            experts, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed), name="dense"
+        )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.dense(x))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "task": self.task, "experts": self.experts, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "task": self.task,
+            "experts": self.experts,
+            "seed": self.seed,
+        }
 
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class Tower(tf.keras.layers.Layer):
-    """The tower of one task: hidden layers with batch normalisation, ReLU and dropout, then one logit.
+    """The tower of one task: hidden layers with batch normalisation, ReLU and dropout,
+    then one logit.
 
     Args:
       task: the task's name.
@@ -185,14 +219,27 @@ class Tower(tf.keras.layers.Layer):
         self.dense, self.norms, self.dropouts = [], [], []
         for layer, width in enumerate(units):
             initial = tf.keras.initializers.GlorotUniform(seed=seed + layer)
-            self.dense.append(tf.keras.layers.Dense(width, kernel_initializer=initial, name=f"dense_{layer}"))
+            self.dense.append(
+                tf.keras.layers.Dense(width, kernel_initializer=initial, name=f"dense_{layer}")
+            )
             if batch_norm:
-                self.norms.append(tf.keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{layer}"))
-            self.dropouts.append(dropout.SeededDropout(rate, index=-1000 * (number + 1) - layer, name=f"dropout_{layer}"))
+                self.norms.append(
+                    tf.keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{layer}")
+                )
+            self.dropouts.append(
+                dropout.SeededDropout(
+                    rate, index=-1000 * (number + 1) - layer, name=f"dropout_{layer}"
+                )
+            )
         initial = tf.keras.initializers.GlorotUniform(seed=seed + len(units))
         self.logit = tf.keras.layers.Dense(1, kernel_initializer=initial, name="logit")
 
-    def call(self, x: tf.Tensor, dropout_seed: Optional[tf.Tensor] = None, training: Optional[bool] = None) -> tf.Tensor:
+    def call(
+        self,
+        x: tf.Tensor,
+        dropout_seed: Optional[tf.Tensor] = None,
+        training: Optional[bool] = None,
+    ) -> tf.Tensor:
         for layer, dense in enumerate(self.dense):
             x = dense(x)
             if self.norms:
@@ -216,15 +263,17 @@ class MMoE(tf.keras.Model):
       seed: of all initial values.
 
     Call arguments:
-      inputs: `categorical`, int32 [rows, `schema.id_columns`], ids in 0 to cardinality, -1 where a list has no further value; `numerical`,
-        float32 [rows, numerical features]; in training with dropout also `dropout_seed`, int64 [2].
+      inputs: `categorical`, int32 [rows, `schema.id_columns`], ids in 0 to cardinality, -1 where a
+        list has no further value; `numerical`, float32 [rows, numerical features]; in training with
+        dropout also `dropout_seed`, int64 [2].
       training: whether batch statistics and dropout are those of training.
 
     Returns:
       logits by task name, each float32 [rows].
 
     Attributes:
-      use_plain: whether a call computes layer by layer (`plain`) instead of in the fast form, which is equal but for rounding.
+      use_plain: whether a call computes layer by layer (`plain`) instead of in the fast form, which
+        is equal but for rounding.
     """
 
     use_plain = False
@@ -244,7 +293,11 @@ class MMoE(tf.keras.Model):
         self.schema, self.config, self.seed = schema, config, seed
         self._made = False
         tasks = [task.name for task in schema.tasks]
-        seeds = iter(np.random.SeedSequence(seed).generate_state(len(schema.categorical) + config.experts + 2 * len(tasks) + 1))
+        seeds = iter(
+            np.random.SeedSequence(seed).generate_state(
+                len(schema.categorical) + config.experts + 2 * len(tasks) + 1
+            )
+        )
 
         def next_seed() -> int:
             # Room above for the layers that count on from their seed.
@@ -252,11 +305,20 @@ class MMoE(tf.keras.Model):
 
         self.embeddings = [
             embedding.FeatureEmbedding(
-                f.name, f.cardinality, config.embedding_dim, config.embedding_scale, next_seed(), name=f"embedding_{f.name}"
+                f.name,
+                f.cardinality,
+                config.embedding_dim,
+                config.embedding_scale,
+                next_seed(),
+                name=f"embedding_{f.name}",
             )
             for f in schema.categorical
         ]
-        self.numeric = NumericProjection(config.numeric_dim, next_seed(), name="numeric") if schema.numerical else None
+        self.numeric = (
+            NumericProjection(config.numeric_dim, next_seed(), name="numeric")
+            if schema.numerical
+            else None
+        )
         self.experts = [
             Expert(
                 m,
@@ -271,25 +333,45 @@ class MMoE(tf.keras.Model):
             )
             for m in range(config.experts)
         ]
-        self.gates = {task: Gate(task, config.experts, next_seed(), name=f"gate_{task}") for task in tasks}
+        self.gates = {
+            task: Gate(task, config.experts, next_seed(), name=f"gate_{task}") for task in tasks
+        }
         self.towers = {
-            task: Tower(task, config.tower_units, t, config.batch_norm, config.dropout, next_seed(), name=f"tower_{task}")
+            task: Tower(
+                task,
+                config.tower_units,
+                t,
+                config.batch_norm,
+                config.dropout,
+                next_seed(),
+                name=f"tower_{task}",
+            )
             for t, task in enumerate(tasks)
         }
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
         # The first call makes the variables, layer by layer.
         if self.use_plain or not self._made:
             return self.plain(inputs, training)
         return fast.forward(self, inputs, bool(training))
 
-    def plain(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
-        """The formula layer by layer, as Keras computes it: what the fast form must equal. Arguments and result as in a call."""
+    def plain(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
+        """The formula layer by layer, as Keras computes it: what the fast form must equal.
+
+        Arguments and result as in a call.
+        """
         self._made = True
         x = self.features(inputs, training)
         dropout_seed = inputs.get("dropout_seed")
         # [tasks or 1, rows, experts, units]
-        mixed = tf.stack([expert(x, dropout_seed=dropout_seed, training=training) for expert in self.experts], axis=2)
+        mixed = tf.stack(
+            [expert(x, dropout_seed=dropout_seed, training=training) for expert in self.experts],
+            axis=2,
+        )
         logits = {}
         for number, (task, tower) in enumerate(self.towers.items()):
             own = mixed[min(number, mixed.shape[0] - 1)]
@@ -297,9 +379,18 @@ class MMoE(tf.keras.Model):
             logits[task] = tower(joined, dropout_seed=dropout_seed, training=training)
         return logits
 
-    def features(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> tf.Tensor:
-        """The input of experts and gates: embeddings and projected numbers side by side, float32 [rows, width]."""
-        parts = [layer(ids) for layer, ids in zip(self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema))]
+    def features(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> tf.Tensor:
+        """The input of experts and gates: embeddings and projected numbers side by side,
+        float32 [rows, width].
+        """
+        parts = [
+            layer(ids)
+            for layer, ids in zip(
+                self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema)
+            )
+        ]
         if self.numeric is not None:
             parts.append(self.numeric(inputs["numerical"], training=training))
         return tf.concat(parts, axis=1)

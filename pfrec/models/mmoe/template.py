@@ -1,4 +1,6 @@
-"""The parameter template: a dense layer split into a scenario component and low-rank task components."""
+"""The parameter template: a dense layer split into a scenario component and low-rank task
+components.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +14,20 @@ COMPOSITIONS = ("none", "additive", "hadamard")
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class LowRank(tf.keras.layers.Layer):
-    """The factors A [inputs, rank] and B [rank, units] of one task component; B starts at zero, so their product does."""
+    """The factors A [inputs, rank] and B [rank, units] of one task component; B starts at zero,
+    so their product does.
+    """
 
     def __init__(self, inputs: int, units: int, rank: int, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inputs, self.units, self.rank, self.seed = inputs, units, rank, seed
 
     def build(self, input_shape: Any) -> None:
-        self.a = self.add_weight("a", [self.inputs, self.rank], initializer=tf.keras.initializers.GlorotUniform(seed=self.seed))
+        self.a = self.add_weight(
+            "a",
+            [self.inputs, self.rank],
+            initializer=tf.keras.initializers.GlorotUniform(seed=self.seed),
+        )
         self.b = self.add_weight("b", [self.rank, self.units], initializer="zeros")
         super().build(input_shape)
 
@@ -42,10 +50,12 @@ class LowRank(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class TemplateDense(tf.keras.layers.Layer):
-    """A dense layer of an expert whose kernel has a shared scenario component and private task components.
+    """A dense layer of an expert whose kernel has a shared scenario component and private task
+    components.
 
-    Formula, for task t: `y[t] = x[t] @ W[t] + b` with `W[t] = S` (composition `none`), `S + A[t] @ B[t]` (`additive`) or
-    `S * (1 + A[t] @ B[t])` (`hadamard`, element by element, as STAR). S and b are the scenario component; A and B belong to the task.
+    Formula, for task t: `y[t] = x[t] @ W[t] + b` with `W[t] = S` (composition `none`), `S + A[t] @
+    B[t]` (`additive`) or `S * (1 + A[t] @ B[t])` (`hadamard`, element by element, as STAR). S and b
+    are the scenario component; A and B belong to the task.
 
     Args:
       units: the width of the output.
@@ -66,7 +76,14 @@ class TemplateDense(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, units: int, expert: int, tasks: Sequence[str], composition: str = "none", rank: int = 0, seed: int = 0, **kwargs: Any
+        self,
+        units: int,
+        expert: int,
+        tasks: Sequence[str],
+        composition: str = "none",
+        rank: int = 0,
+        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if composition not in COMPOSITIONS:
@@ -79,14 +96,19 @@ class TemplateDense(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         inputs = int(input_shape[-1])
         self.kernel = self.add_weight(
-            "kernel", [inputs, self.units], initializer=tf.keras.initializers.GlorotUniform(seed=self.seed)
+            "kernel",
+            [inputs, self.units],
+            initializer=tf.keras.initializers.GlorotUniform(seed=self.seed),
         )
         self.bias = self.add_weight("bias", [self.units], initializer="zeros")
         if self.composition != "none":
             for number, task in enumerate(self.tasks):
-                component = LowRank(inputs, self.units, self.rank, self.seed + 1 + number, name=f"task_{task}")
+                component = LowRank(
+                    inputs, self.units, self.rank, self.seed + 1 + number, name=f"task_{task}"
+                )
                 roles.declare(component, roles.expert_task(self.expert, task))
-                # A scope of its own: in a graph, a second weight of the same name in one scope is renamed, and `groups.tag` goes by its name.
+                # A scope of its own: in a graph, a second weight of the same name in one scope is
+                # renamed, and `groups.tag` goes by its name.
                 with tf.name_scope(component.name):
                     component.build(input_shape)
                 self.task_components.append(component)
@@ -95,13 +117,20 @@ class TemplateDense(tf.keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if self.composition == "none":
             return tf.matmul(x, self.kernel) + self.bias
-        per_task = tf.unstack(tf.broadcast_to(x, tf.concat([[len(self.tasks)], tf.shape(x)[1:]], 0)), len(self.tasks))
+        per_task = tf.unstack(
+            tf.broadcast_to(x, tf.concat([[len(self.tasks)], tf.shape(x)[1:]], 0)), len(self.tasks)
+        )
         if self.composition == "additive":
             shared = tf.matmul(x, self.kernel)
-            own = tf.stack([component(rows) for component, rows in zip(self.task_components, per_task)])
+            own = tf.stack(
+                [component(rows) for component, rows in zip(self.task_components, per_task)]
+            )
             return shared + own + self.bias
         kernels = [self.kernel * (1.0 + component.product()) for component in self.task_components]
-        return tf.stack([tf.matmul(rows, kernel) for rows, kernel in zip(per_task, kernels)]) + self.bias
+        return (
+            tf.stack([tf.matmul(rows, kernel) for rows, kernel in zip(per_task, kernels)])
+            + self.bias
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {

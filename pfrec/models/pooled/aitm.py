@@ -1,8 +1,9 @@
-"""AITM: what a task of a chain has learned is transferred to the next one, which attends over it and what it learned itself.
+"""AITM: what a task of a chain has learned is transferred to the next one,
+which attends over it and what it learned itself.
 
 References:
-  Xi et al., "Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task Learning in Targeted Display
-  Advertising", KDD 2021.
+  Xi et al., "Modeling the Sequential Dependence among Audience Multi-step Conversions with
+  Multi-task Learning in Targeted Display Advertising", KDD 2021.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ from pfrec.models.pooled import chain
 class Transfer(tf.keras.layers.Layer):
     """Adaptive information transfer to a task.
 
-    Formula, over u in (own, transferred): `z = sum over u of softmax over u of (<query(u), key(u)> / sqrt(k)) * value(u)`, k the width.
+    Formula, over u in (own, transferred): `z = sum over u of softmax over u of (<query(u), key(u)>
+    / sqrt(k)) * value(u)`, k the width.
 
     Args:
       task: that is transferred to.
@@ -40,7 +42,10 @@ class Transfer(tf.keras.layers.Layer):
         roles.declare(self, roles.tower(task))
         self.query, self.key, self.value = (
             tf.keras.layers.Dense(
-                units, use_bias=False, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + number), name=name
+                units,
+                use_bias=False,
+                kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + number),
+                name=name,
             )
             for number, name in enumerate(("query", "key", "value"))
         )
@@ -58,11 +63,13 @@ class Transfer(tf.keras.layers.Layer):
 class AITM(pooled.PooledModel):
     """A bottom for each task over shared embeddings, joined along the chain of tasks by `Transfer`.
 
-    A task follows the one that it is given. Where no task is given another, each follows the one before it in the schema: then the order
-    is the schema's, not the data's. The first has nothing to attend to. The bottoms together have about the weights of the MMoE's experts.
+    A task follows the one that it is given. Where no task is given another, each follows the one
+    before it in the schema: then the order is the schema's, not the data's. The first has nothing
+    to attend to. The bottoms together have about the weights of the MMoE's experts.
 
-    The paper's calibrator, which punishes a later step that is likelier than the one before, is left out: tasks here are conditional, a later
-    step's probability is the product along the chain, and so it never is likelier.
+    The paper's calibrator, which punishes a later step that is likelier than the one before, is
+    left out: tasks here are conditional, a later step's probability is the product along the chain,
+    and so it never is likelier.
 
     Arguments and result: see `pooled.PooledModel`.
     """
@@ -73,23 +80,43 @@ class AITM(pooled.PooledModel):
         self.order = chain.in_order(self.schema)
         if not any(self.parents.values()):
             self.parents = dict(zip(self.tasks, [None, *self.tasks[:-1]]))
-        units = pooled.widened(self.width, self.config.expert_units, self.config.experts / len(self.tasks))
-        self.bottoms = {task: self.block(number, units, f"bottom_{task}") for number, task in enumerate(self.tasks)}
+        units = pooled.widened(
+            self.width, self.config.expert_units, self.config.experts / len(self.tasks)
+        )
+        self.bottoms = {
+            task: self.block(number, units, f"bottom_{task}")
+            for number, task in enumerate(self.tasks)
+        }
         self.transforms, self.transfers = {}, {}
         for task in self.tasks:
             if self.parents[task] is not None:
                 initial = tf.keras.initializers.GlorotUniform(seed=self.next_seed())
-                layer = tf.keras.layers.Dense(units[-1], activation="relu", kernel_initializer=initial, name=f"transform_{task}")
+                layer = tf.keras.layers.Dense(
+                    units[-1],
+                    activation="relu",
+                    kernel_initializer=initial,
+                    name=f"transform_{task}",
+                )
                 roles.declare(layer, roles.tower(task))
                 self.transforms[task] = layer
-                self.transfers[task] = Transfer(task, units[-1], self.next_seed(), name=f"transfer_{task}")
+                self.transfers[task] = Transfer(
+                    task, units[-1], self.next_seed(), name=f"transfer_{task}"
+                )
         self.towers: dict[str, mmoe.Tower] = {task: self.tower(task) for task in self.tasks}
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
         x, seed = self.features(inputs, training), inputs.get("dropout_seed")
         z: dict[str, tf.Tensor] = {}
         for task in self.order:
-            z[task], parent = pooled.hidden(self.bottoms[task], x, inputs, training), self.parents[task]
+            z[task], parent = (
+                pooled.hidden(self.bottoms[task], x, inputs, training),
+                self.parents[task],
+            )
             if parent is not None:
                 z[task] = self.transfers[task](z[task], self.transforms[task](z[parent]))
-        return {task: self.towers[task](z[task], dropout_seed=seed, training=training) for task in self.tasks}
+        return {
+            task: self.towers[task](z[task], dropout_seed=seed, training=training)
+            for task in self.tasks
+        }

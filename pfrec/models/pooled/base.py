@@ -1,4 +1,6 @@
-"""What the models of pooled training share: the same input as the MMoE, its budget of parameters, and the scenario of each row."""
+"""What the models of pooled training share: the same input as the MMoE,
+its budget of parameters, and the scenario of each row.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,12 +14,14 @@ from pfrec.models import embedding, ranker, roles
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 
-# The input that names the scenario of each row, int32 [rows], in the order of the dataset's scenarios.
+# The input that names the scenario of each row, int32 [rows], in the order of the dataset's
+# scenarios.
 SCENARIO = "scenario"
 
 
 class PooledModel(tf.keras.Model):
-    """Base of the pooled models: embeddings and projected numbers side by side, as in `mmoe.MMoE`, for the layers that a subclass adds.
+    """Base of the pooled models: embeddings and projected numbers side by side, as in `mmoe.MMoE`,
+    for the layers that a subclass adds.
 
     Args:
       schema: the columns and tasks, a `Schema` or its JSON form.
@@ -51,11 +55,20 @@ class PooledModel(tf.keras.Model):
         self._seeds = np.random.SeedSequence(seed)
         self.embeddings = [
             embedding.FeatureEmbedding(
-                f.name, f.cardinality, config.embedding_dim, config.embedding_scale, self.next_seed(), name=f"embedding_{f.name}"
+                f.name,
+                f.cardinality,
+                config.embedding_dim,
+                config.embedding_scale,
+                self.next_seed(),
+                name=f"embedding_{f.name}",
             )
             for f in schema.categorical
         ]
-        self.numeric = mmoe.NumericProjection(config.numeric_dim, self.next_seed(), name="numeric") if schema.numerical else None
+        self.numeric = (
+            mmoe.NumericProjection(config.numeric_dim, self.next_seed(), name="numeric")
+            if schema.numerical
+            else None
+        )
 
     def next_seed(self) -> int:
         """A seed for one more layer, with room above for layers that count on from it."""
@@ -65,29 +78,58 @@ class PooledModel(tf.keras.Model):
     def width(self) -> int:
         """Columns of `features`."""
         numbers = len(self.schema.numerical)
-        return self.config.embedding_dim * len(self.embeddings) + (self.config.numeric_dim or numbers if numbers else 0)
+        return self.config.embedding_dim * len(self.embeddings) + (
+            self.config.numeric_dim or numbers if numbers else 0
+        )
 
-    def looked_up(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> "list[tf.Tensor]":
+    def looked_up(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> "list[tf.Tensor]":
         """The features one by one: each embedding, then the projected numbers."""
-        parts = [layer(ids) for layer, ids in zip(self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema))]
+        parts = [
+            layer(ids)
+            for layer, ids in zip(
+                self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema)
+            )
+        ]
         if self.numeric is not None:
             parts.append(self.numeric(inputs["numerical"], training=training))
         return parts
 
-    def features(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> tf.Tensor:
+    def features(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> tf.Tensor:
         """All features side by side, float32 [rows, width]."""
         return tf.concat(self.looked_up(inputs, training), axis=1)
 
     def block(self, index: int, units: "Sequence[int]", name: str) -> mmoe.Expert:
-        """A stack of hidden layers; `index` tells its dropout masks and its group from those of others."""
+        """A stack of hidden layers;
+        `index` tells its dropout masks and its group from those of others.
+        """
         config = self.config
-        return mmoe.Expert(index, units, self.tasks, "none", 0, config.batch_norm, config.dropout, self.next_seed(), name=name)
+        return mmoe.Expert(
+            index,
+            units,
+            self.tasks,
+            "none",
+            0,
+            config.batch_norm,
+            config.dropout,
+            self.next_seed(),
+            name=name,
+        )
 
     def tower(self, task: str) -> mmoe.Tower:
         """The tower of a task."""
         config, number = self.config, self.tasks.index(task)
         return mmoe.Tower(
-            task, config.tower_units, number, config.batch_norm, config.dropout, self.next_seed(), name=f"tower_{task}"
+            task,
+            config.tower_units,
+            number,
+            config.batch_norm,
+            config.dropout,
+            self.next_seed(),
+            name=f"tower_{task}",
         )
 
     def make_ranker(self) -> ranker.MultiTaskRanker:
@@ -104,7 +146,9 @@ class PooledModel(tf.keras.Model):
         }
 
     def get_build_config(self) -> None:
-        """Nothing: Keras would build it from shapes alone, with ids that are no integers; the first call builds it."""
+        """Nothing: Keras would build it from shapes alone, with ids that are no integers;
+        the first call builds it.
+        """
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PooledModel":
@@ -113,7 +157,8 @@ class PooledModel(tf.keras.Model):
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class ForScenario(tf.keras.Model):
-    """A pooled model as one scenario sees it: the scenario is filled in, so that the inputs are those of any model.
+    """A pooled model as one scenario sees it: the scenario is filled in,
+    so that the inputs are those of any model.
 
     Args:
       network: a built pooled model, or its serialised form.
@@ -122,10 +167,16 @@ class ForScenario(tf.keras.Model):
 
     def __init__(self, network: Any, number: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.network = network if isinstance(network, tf.keras.Model) else tf.keras.utils.deserialize_keras_object(network)
+        self.network = (
+            network
+            if isinstance(network, tf.keras.Model)
+            else tf.keras.utils.deserialize_keras_object(network)
+        )
         self.number = number
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
         rows = tf.shape(inputs["categorical"])[0]
         return self.network({**inputs, SCENARIO: tf.fill([rows], self.number)}, training=training)
 
@@ -145,7 +196,12 @@ def scenario_embedding(model: PooledModel) -> embedding.FeatureEmbedding:
     """The embedding of the scenario, as wide as those of features."""
     config = model.config
     return embedding.FeatureEmbedding(
-        SCENARIO, model.scenarios, config.embedding_dim, config.embedding_scale, model.next_seed(), name="embedding_of_the_scenario"
+        SCENARIO,
+        model.scenarios,
+        config.embedding_dim,
+        config.embedding_scale,
+        model.next_seed(),
+        name="embedding_of_the_scenario",
     )
 
 
@@ -154,7 +210,9 @@ def auxiliary(task: str, units: int, seed: int) -> tf.keras.Sequential:
     initial = tf.keras.initializers.GlorotUniform(seed=seed)
     network = tf.keras.Sequential(
         [
-            tf.keras.layers.Dense(units, activation="relu", kernel_initializer=initial, name="hidden"),
+            tf.keras.layers.Dense(
+                units, activation="relu", kernel_initializer=initial, name="hidden"
+            ),
             tf.keras.layers.Dense(1, kernel_initializer="zeros", name="logit"),
         ],
         name=f"auxiliary_{task}",
@@ -163,15 +221,19 @@ def auxiliary(task: str, units: int, seed: int) -> tf.keras.Sequential:
     return network
 
 
-def hidden(block: mmoe.Expert, x: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: Optional[bool]) -> tf.Tensor:
+def hidden(
+    block: mmoe.Expert, x: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: Optional[bool]
+) -> tf.Tensor:
     """The output of a block, float32 [rows, units]."""
     return block(x, dropout_seed=inputs.get("dropout_seed"), training=training)[0]
 
 
 def widened(inputs: int, units: Sequence[int], copies: float) -> "tuple[int, ...]":
-    """The widths of one stack of layers that has about as many weights as `copies` stacks of widths `units` side by side.
+    """The widths of one stack of layers that has about as many weights as `copies` stacks of widths
+    `units` side by side.
 
-    Formula: the widths are `s * units` with `s * inputs * u1 + s^2 * (u1 * u2 + u2 * u3 + ...) = copies * (inputs * u1 + u1 * u2 + ...)`.
+    Formula: the widths are `s * units` with `s * inputs * u1 + s^2 * (u1 * u2 + u2 * u3 + ...) =
+      copies * (inputs * u1 + u1 * u2 + ...)`.
     """
     first, later = inputs * units[0], sum(a * b for a, b in zip(units, units[1:]))
     root = np.sqrt(first**2 + 4.0 * later * copies * (first + later))

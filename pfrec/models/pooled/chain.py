@@ -28,4 +28,6 @@ def ancestors(schema: schema_lib.Schema, task: str) -> "list[str]":
 
 def in_order(schema: schema_lib.Schema) -> "list[str]":
     """The tasks with each after the one that it is given, otherwise in the schema's order."""
-    return sorted((task.name for task in schema.tasks), key=lambda name: len(ancestors(schema, name)))
+    return sorted(
+        (task.name for task in schema.tasks), key=lambda name: len(ancestors(schema, name))
+    )

@@ -1,7 +1,9 @@
-"""PEPNet: gates made of the scenario and of the user scale the embeddings and the hidden layers of each task's network.
+"""PEPNet: gates made of the scenario and of the user scale the embeddings and the hidden layers of
+each task's network.
 
 References:
-  Chang et al., "PEPNet: Parameter and Embedding Personalized Network for Infusing with Personalized Prior Information", KDD 2023.
+  Chang et al., "PEPNet: Parameter and Embedding Personalized Network for Infusing with Personalized
+  Prior Information", KDD 2023.
 """
 
 from collections.abc import Mapping
@@ -17,7 +19,8 @@ from pfrec.models.pooled import base as pooled
 class GateNU(tf.keras.layers.Layer):
     """The neural gate unit.
 
-    Formula: `2 * sigmoid(relu(x @ W1 + b1) @ W2 + b2)`. [ours] W2 starts at zero, so that all gates start at one.
+    Formula: `2 * sigmoid(relu(x @ W1 + b1) @ W2 + b2)`. [ours] W2 starts at zero, so that all gates
+      start at one.
 
     Args:
       task: that it belongs to.
@@ -37,25 +40,35 @@ class GateNU(tf.keras.layers.Layer):
         self.task, self.hidden, self.units, self.seed = task, hidden, units, seed
         roles.declare(self, roles.gate(task))
         initial = tf.keras.initializers.GlorotUniform(seed=seed)
-        self.first = tf.keras.layers.Dense(hidden, activation="relu", kernel_initializer=initial, name="first")
+        self.first = tf.keras.layers.Dense(
+            hidden, activation="relu", kernel_initializer=initial, name="first"
+        )
         self.second = tf.keras.layers.Dense(units, kernel_initializer="zeros", name="second")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return 2.0 * tf.sigmoid(self.second(self.first(x)))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "task": self.task, "hidden": self.hidden, "units": self.units, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "task": self.task,
+            "hidden": self.hidden,
+            "units": self.units,
+            "seed": self.seed,
+        }
 
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class PEPNet(pooled.PooledModel):
     """EPNet over the features, then for each task a network whose every hidden layer PPNet scales.
 
-    Formula: `e = epnet(scenario, stopped x) * x`; for task t `h[0] = e`, `h[l] = layer[t, l](h[l - 1]) * ppnet[t, l](prior, stopped e)`.
+    Formula: `e = epnet(scenario, stopped x) * x`; for task t `h[0] = e`, `h[l] = layer[t, l](h[l -
+      1]) * ppnet[t, l](prior, stopped e)`.
     No gradient passes through what is stopped.
 
-    The prior of PPNet is the embeddings of features whose policy is private, which user identifiers have here; without any, all. The layers of
-    all tasks together have about the weights of the MMoE's experts, gates come on top.
+    The prior of PPNet is the embeddings of features whose policy is private, which user identifiers
+    have here; without any, all. The layers of all tasks together have about the weights of the
+    MMoE's experts, gates come on top.
 
     Args:
       gate: width of the gates' hidden layers.
@@ -70,20 +83,32 @@ class PEPNet(pooled.PooledModel):
         self.epnet = GateNU("embedding", gate, self.width, self.next_seed(), name="epnet")
         units = pooled.widened(self.width, config.expert_units, config.experts / len(self.tasks))
         self.layers_of = {
-            task: [self.block(number * len(units) + layer, [width], f"layer_{task}_{layer}") for layer, width in enumerate(units)]
+            task: [
+                self.block(number * len(units) + layer, [width], f"layer_{task}_{layer}")
+                for layer, width in enumerate(units)
+            ]
             for number, task in enumerate(self.tasks)
         }
         self.ppnets = {
-            task: [GateNU(task, gate, width, self.next_seed(), name=f"ppnet_{task}_{layer}") for layer, width in enumerate(units)]
+            task: [
+                GateNU(task, gate, width, self.next_seed(), name=f"ppnet_{task}_{layer}")
+                for layer, width in enumerate(units)
+            ]
             for task in self.tasks
         }
         self.towers = {task: self.tower(task) for task in self.tasks}
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
         parts, seed = self.looked_up(inputs, training), inputs.get("dropout_seed")
         x = tf.concat(parts, axis=1)
-        e = x * self.epnet(tf.concat([self.domain(inputs[pooled.SCENARIO]), tf.stop_gradient(x)], axis=1))
-        prior = tf.concat([*([parts[n] for n in self.priors] or parts), tf.stop_gradient(e)], axis=1)
+        e = x * self.epnet(
+            tf.concat([self.domain(inputs[pooled.SCENARIO]), tf.stop_gradient(x)], axis=1)
+        )
+        prior = tf.concat(
+            [*([parts[n] for n in self.priors] or parts), tf.stop_gradient(e)], axis=1
+        )
         logits = {}
         for task in self.tasks:
             h = e

@@ -12,7 +12,8 @@ from pfrec.models.pooled import shared_bottom
 
 @tf.keras.utils.register_keras_serializable("pfrec")
 class SingleTask(pooled.PooledModel):
-    """One `SharedBottom` of a single task for each task; their bottoms together have about the weights of the MMoE's experts.
+    """One `SharedBottom` of a single task for each task; their bottoms together have about the
+    weights of the MMoE's experts.
 
     Arguments and result: see `pooled.PooledModel`.
     """
@@ -29,5 +30,10 @@ class SingleTask(pooled.PooledModel):
                 alone, self.config, self.next_seed(), copies=copies, name=f"network_{task.name}"
             )
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None) -> dict[str, tf.Tensor]:
-        return {task: network(inputs, training=training)[task] for task, network in self.networks.items()}
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> dict[str, tf.Tensor]:
+        return {
+            task: network(inputs, training=training)[task]
+            for task, network in self.networks.items()
+        }

@@ -38,7 +38,9 @@ def test_inversions_equal_a_count_pair_by_pair(values: "list[float]", chance) ->
 
 
 def test_ranking_allows_only_neighbours_to_change_places() -> None:
-    assert "1 pairs nearer" in answers.ranking(_case(0.5, 0.5000001, 0.9), _answer(0.5000001, 0.5, 0.9))
+    assert "1 pairs nearer" in answers.ranking(
+        _case(0.5, 0.5000001, 0.9), _answer(0.5000001, 0.5, 0.9)
+    )
     assert answers.ranking(_case(0.1, 0.2), _answer(0.3, 0.4)).endswith("for every task")
     with pytest.raises(errors.PfrecError, match="t: 1 pairs of rows in the opposite order"):
         answers.ranking(_case(0.5, 0.50001), _answer(0.50001, 0.5))

@@ -17,8 +17,12 @@ from tests.export import tiny
 
 def test_answers_are_those_of_the_trained_model(exported: pathlib.Path) -> None:
     names = saved_graph.read(exported, tiny.SERVED).names[interface.SERVE]
-    requests = [requests_lib.random(tiny.SERVED, rows, seed=rows) for rows in (1, 7, 300)] + [requests_lib.hostile(tiny.SERVED)]
-    for request, answer in zip(requests, c_library.run(exported, [c_library.Call(names, request) for request in requests])):
+    requests = [requests_lib.random(tiny.SERVED, rows, seed=rows) for rows in (1, 7, 300)] + [
+        requests_lib.hostile(tiny.SERVED)
+    ]
+    for request, answer in zip(
+        requests, c_library.run(exported, [c_library.Call(names, request) for request in requests])
+    ):
         assert answer.error is None
         for task, expected in tiny.model().predict(request).items():
             assert answer.outputs[task].dtype == np.float32
@@ -37,8 +41,13 @@ def test_unknown_ids_answer_as_the_unknown_id(exported: pathlib.Path) -> None:
 
 def test_empty_batch(exported: pathlib.Path) -> None:
     names = saved_graph.read(exported, tiny.SERVED).names[interface.SERVE]
-    (answer,) = c_library.run(exported, [c_library.Call(names, requests_lib.random(tiny.SERVED, 0, seed=0))])
-    assert {name: values.shape for name, values in answer.outputs.items()} == {"buy": (0,), "click": (0,)}
+    (answer,) = c_library.run(
+        exported, [c_library.Call(names, requests_lib.random(tiny.SERVED, 0, seed=0))]
+    )
+    assert {name: values.shape for name, values in answer.outputs.items()} == {
+        "buy": (0,),
+        "click": (0,),
+    }
 
 
 def test_unequal_lengths_are_named(exported: pathlib.Path) -> None:
@@ -46,7 +55,9 @@ def test_unequal_lengths_are_named(exported: pathlib.Path) -> None:
     good = requests_lib.random(tiny.SERVED, 3, seed=0)
     short = {**good, "price": good["price"][:2]}
     matrix = {name: values[:, np.newaxis] for name, values in good.items()}
-    answers = c_library.run(exported, [c_library.Call(names, request) for request in (short, matrix, good)])
+    answers = c_library.run(
+        exported, [c_library.Call(names, request) for request in (short, matrix, good)]
+    )
     assert "all of one length" in str(answers[0].error)
     assert "rank 1" in str(answers[1].error)
     assert answers[2].error is None
@@ -66,13 +77,20 @@ def test_texts_survive_packing() -> None:
 
 def test_fresh_process_does_not_import_tensorflow() -> None:
     code = "import sys, export.checks.c_library; print('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "False\n"
+    )
 
 
 def test_texts_come_back_and_calls_are_timed(exported: pathlib.Path) -> None:
     names = saved_graph.read(exported, tiny.SERVED).names[interface.CLASSIFY]
     examples = requests_lib.examples(requests_lib.random(tiny.SERVED, 2, seed=0))
-    (answer,) = c_library.run(exported, [c_library.Call(names, {interface.EXAMPLES: examples}, repeats=3)])
+    (answer,) = c_library.run(
+        exported, [c_library.Call(names, {interface.EXAMPLES: examples}, repeats=3)]
+    )
     assert answer.outputs[interface.CLASSES].tolist() == [[b"click", b"buy"]] * 2
     assert len(answer.seconds) == 3
     assert min(answer.seconds) > 0
@@ -87,7 +105,9 @@ def test_session_answers_threads_at_once_and_refuses_on_its_own(exported: pathli
         if seed % 3 == 0:
             request["price"] = request["price"][:2]
         try:
-            (click,) = session.call({names.inputs[n]: v for n, v in request.items()}, [names.outputs["click"]])
+            (click,) = session.call(
+                {names.inputs[n]: v for n, v in request.items()}, [names.outputs["click"]]
+            )
         except c_library.CLibraryError as error:
             return str(error)
         return click.tolist()

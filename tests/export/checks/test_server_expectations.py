@@ -1,4 +1,7 @@
-"""The checks of a running server, and the client, against the stand-in server. No TensorFlow Serving runs here."""
+"""The checks of a running server, and the client, against the stand-in server.
+
+No TensorFlow Serving runs here.
+"""
 
 import concurrent.futures
 import pathlib
@@ -39,14 +42,20 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> "list[dict[str, pathli
         directory = tmp_path_factory.mktemp(f"training_{training}")
         for place, scenario in enumerate(SCENARIOS):
             (directory / scenario).mkdir()
-            build.write(tiny.model(seed=10 * training + place, scenario=scenario), scenario, directory / scenario)
+            build.write(
+                tiny.model(seed=10 * training + place, scenario=scenario),
+                scenario,
+                directory / scenario,
+            )
         found.append({scenario: directory / scenario for scenario in SCENARIOS})
     return found
 
 
 @pytest.fixture(scope="module")
 def server(
-    versions: "list[dict[str, pathlib.Path]]", routed: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+    versions: "list[dict[str, pathlib.Path]]",
+    routed: pathlib.Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[stand_in_server.Running]:
     serving = tmp_path_factory.mktemp("served")
     _publish(serving, {**versions[0], "router": routed}, 1)
@@ -64,7 +73,9 @@ def test_good_server_passes(server: stand_in_server.Running, model: str) -> None
     made = running_server.check(directory, grpc=server.grpc, rest=server.rest, timeout=30)
     assert _failed(made) == {}
     assert [check.name for check in made] == [
-        f"{protocol} {name}" for protocol in ("gRPC", "REST") for name in ("status", "metadata", "answers", "refusals")
+        f"{protocol} {name}"
+        for protocol in ("gRPC", "REST")
+        for name in ("status", "metadata", "answers", "refusals")
     ]
     assert ("an unknown scenario" in made[3].detail) == (model == "router")
     assert "null for 101" in made[7].detail
@@ -72,7 +83,9 @@ def test_good_server_passes(server: stand_in_server.Running, model: str) -> None
 
 
 def test_server_with_another_model_fails(
-    server: stand_in_server.Running, versions: "list[dict[str, pathlib.Path]]", tmp_path: pathlib.Path
+    server: stand_in_server.Running,
+    versions: "list[dict[str, pathlib.Path]]",
+    tmp_path: pathlib.Path,
 ) -> None:
     other = shutil.copytree(versions[1]["NL"], tmp_path / "1")
     failed = _failed(running_server.check(other, grpc=server.grpc, rest=server.rest, timeout=30))
@@ -84,23 +97,34 @@ def test_server_with_another_model_fails(
     assert "version 7 is not available" in failed["gRPC status"]
 
 
-def test_server_that_answers_what_must_be_an_error_fails(server: stand_in_server.Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_answers_what_must_be_an_error_fails(
+    server: stand_in_server.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = server.models._serving / "NL" / "1"
     good = requests.random(tiny.SERVED, 3, seed=0)
     monkeypatch.setattr(
         server_expectations,
         "errors_expected",
-        lambda served: [server_expectations.malformed.Malformed("a good request", "serving_default", good, "")],
+        lambda served: [
+            server_expectations.malformed.Malformed("a good request", "serving_default", good, "")
+        ],
     )
-    failed = _failed(running_server.check(directory, grpc=server.grpc, rest=server.rest, timeout=30))
+    failed = _failed(
+        running_server.check(directory, grpc=server.grpc, rest=server.rest, timeout=30)
+    )
     assert set(failed) == {"gRPC refusals", "REST refusals"}
     assert "has to be an error: a good request" in failed["REST refusals"]
 
 
 def test_no_server(exported: pathlib.Path) -> None:
-    with pytest.raises(errors.PfrecError, match=r"127\.0\.0\.1:1: no connection within 0\.5 s; start the model server"):
+    with pytest.raises(
+        errors.PfrecError,
+        match=r"127\.0\.0\.1:1: no connection within 0\.5 s; start the model server",
+    ):
         running_server.check(exported, grpc="127.0.0.1:1", rest=None, timeout=0.5)
-    with pytest.raises(errors.PfrecError, match=r"127\.0\.0\.1:1: .*refused; start the model server"):
+    with pytest.raises(
+        errors.PfrecError, match=r"127\.0\.0\.1:1: .*refused; start the model server"
+    ):
         running_server.check(exported, grpc=None, rest="127.0.0.1:1", timeout=0.5)
 
 
@@ -152,12 +176,16 @@ def test_client_says_what_was_refused(connect) -> None:
             model.predict({**FEATURES, "101": [1.5, 2.0]})
         with pytest.raises(errors.PfrecError, match="input 'city': takes text, got int 5"):
             model.predict({**FEATURES, "city": [5, 6]})
-        with pytest.raises(errors.PfrecError, match="input 'tags': takes a list for each row, got 'sale' in row 0"):
+        with pytest.raises(
+            errors.PfrecError, match="input 'tags': takes a list for each row, got 'sale' in row 0"
+        ):
             model.predict({**FEATURES, "tags": ["sale", "gift"]})
         with pytest.raises(errors.PfrecError, match="input 'visited': takes int64, got float64"):
             model.predict({**FEATURES, "visited": [[1.5], []]})
         for nested in ([[3], [1, 2]], [[3], [4]]):
-            with pytest.raises(errors.PfrecError, match=r"input '101': takes single values, got \[3\] in row 0"):
+            with pytest.raises(
+                errors.PfrecError, match=r"input '101': takes single values, got \[3\] in row 0"
+            ):
                 model.predict({**FEATURES, "101": nested})
         arrays = {
             **FEATURES,
@@ -189,14 +217,23 @@ def test_grpc_client_tries_again_and_no_more_than_told(server: stand_in_server.R
 
 @pytest.mark.parametrize("kind", [client.GrpcClient, client.RestClient])
 def test_client_without_a_server(kind: type) -> None:
-    with kind("127.0.0.1:1", "NL", timeout=0.3, attempts=2) as model, pytest.raises(client.ServingError, match=r"within 0\.3 s"):
+    with (
+        kind("127.0.0.1:1", "NL", timeout=0.3, attempts=2) as model,
+        pytest.raises(client.ServingError, match=r"within 0\.3 s"),
+    ):
         model.predict(FEATURES)
 
 
-def test_new_version_replaces_the_old_one_under_load(versions: "list[dict[str, pathlib.Path]]", tmp_path: pathlib.Path) -> None:
-    """Four scenarios, asked by both protocols all the while: every request is answered, by the old version or by the new one."""
+def test_new_version_replaces_the_old_one_under_load(
+    versions: "list[dict[str, pathlib.Path]]", tmp_path: pathlib.Path
+) -> None:
+    """Four scenarios, asked by both protocols all the while: every request is answered,
+    by the old version or by the new one.
+    """
     _publish(tmp_path, versions[0], 1)
-    request = {name: values.tolist() for name, values in requests.random(tiny.SERVED, 4, seed=0).items()}
+    request = {
+        name: values.tolist() for name, values in requests.random(tiny.SERVED, 4, seed=0).items()
+    }
     seen: dict[str, list[np.ndarray]] = {scenario: [] for scenario in SCENARIOS}
     done = threading.Event()
     with stand_in_server.running(tmp_path) as running:
@@ -215,15 +252,22 @@ def test_new_version_replaces_the_old_one_under_load(versions: "list[dict[str, p
             asked = [
                 pool.submit(ask, scenario, kind, target)
                 for scenario in SCENARIOS
-                for kind, target in ((client.GrpcClient, running.grpc), (client.RestClient, running.rest))
+                for kind, target in (
+                    (client.GrpcClient, running.grpc),
+                    (client.RestClient, running.rest),
+                )
             ]
             try:
                 _wait(lambda: all(seen.values()))
                 _publish(tmp_path, versions[1], 2)
-                _wait(lambda: all(running.models.versions(scenario) == [2] for scenario in SCENARIOS))
+                _wait(
+                    lambda: all(running.models.versions(scenario) == [2] for scenario in SCENARIOS)
+                )
                 for scenario in SCENARIOS:
                     assert publish.retire(tmp_path / scenario, 1) == [1]
-                    made = running_server.check(tmp_path / scenario / "2", grpc=running.grpc, rest=running.rest, timeout=30)
+                    made = running_server.check(
+                        tmp_path / scenario / "2", grpc=running.grpc, rest=running.rest, timeout=30
+                    )
                     assert _failed(made) == {}
             finally:
                 done.set()

@@ -80,7 +80,9 @@ def test_damaged_file_is_refused(copy: Callable[..., pathlib.Path], name: str, d
 
 
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.97])
-def test_any_flip_in_the_manifest_is_refused(copy: Callable[..., pathlib.Path], place: float) -> None:
+def test_any_flip_in_the_manifest_is_refused(
+    copy: Callable[..., pathlib.Path], place: float
+) -> None:
     path = copy() / manifest.FILE
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 1
@@ -104,10 +106,14 @@ def test_extra_file_is_named(copy: Callable[..., pathlib.Path]) -> None:
     directory = copy()
     (directory / "assets").mkdir(exist_ok=True)
     (directory / "assets" / "notes.txt").write_text("x")
-    assert "assets/notes.txt is not in the manifest" in _failed(version_checks.verify(directory))["files"]
+    assert (
+        "assets/notes.txt is not in the manifest"
+        in _failed(version_checks.verify(directory))["files"]
+    )
 
 
-# TensorFlow keeps no checksum of the graph: a flip there is seen by the manifest alone, in the test above.
+# TensorFlow keeps no checksum of the graph: a flip there is seen by the manifest alone, in the test
+# above.
 @pytest.mark.parametrize(
     ("name", "check", "damage"),
     [
@@ -122,7 +128,9 @@ def test_extra_file_is_named(copy: Callable[..., pathlib.Path]) -> None:
         if (name, damage) != ("saved_model.pb", "flip")
     ],
 )
-def test_damage_is_seen_without_checksums(copy: Callable[..., pathlib.Path], name: str, check: str, damage: str) -> None:
+def test_damage_is_seen_without_checksums(
+    copy: Callable[..., pathlib.Path], name: str, check: str, damage: str
+) -> None:
     path = copy() / name
     content = path.read_bytes()
     path.unlink()
@@ -147,7 +155,9 @@ def test_changed_weight_is_seen_without_checksums(tmp_path: pathlib.Path) -> Non
 @pytest.mark.parametrize("name", [interface.CLASSIFY, interface.REGRESS, interface.SERVE])
 def test_wrong_method_name_is_refused(copy: Callable[..., pathlib.Path], name: str) -> None:
     directory = copy()
-    wrong = "tensorflow/serving/predict" if name != interface.SERVE else "tensorflow/serving/regress"
+    wrong = (
+        "tensorflow/serving/predict" if name != interface.SERVE else "tensorflow/serving/regress"
+    )
     serving_module.set_methods(directory, {name: wrong})
     _sign(directory)
     failed = _failed(version_checks.verify(directory))
@@ -166,7 +176,9 @@ def test_missing_signature_is_refused(copy: Callable[..., pathlib.Path]) -> None
     }
 
 
-def _warm(directory: pathlib.Path, features: Any, name: str = interface.SERVE, model: str = "NL") -> None:
+def _warm(
+    directory: pathlib.Path, features: Any, name: str = interface.SERVE, model: str = "NL"
+) -> None:
     """Puts a request of these features in place of the one to `name`."""
     kept = [replay.request for replay in warmup.read(directory) if replay.signature != name]
     warmup.write(directory, [*kept, warmup.request_for(model, tiny.SERVED, name, features)])
@@ -193,9 +205,18 @@ def test_warmup_of_each_signature_and_of_this_model(copy: Callable[..., pathlib.
     request = requests.random(tiny.SERVED, 2, seed=0)
     _warm(directory, request, interface.REGRESS, model="ES")
     assert "for model 'ES', not 'NL'" in _failed(version_checks.verify(directory))["warm-up file"]
-    warmup.write(directory, [replay.request for replay in warmup.read(directory) if replay.signature != interface.REGRESS])
+    warmup.write(
+        directory,
+        [
+            replay.request
+            for replay in warmup.read(directory)
+            if replay.signature != interface.REGRESS
+        ],
+    )
     _sign(directory)
-    assert _failed(version_checks.verify(directory)) == {"warm-up file": "no warm-up request for regress"}
+    assert _failed(version_checks.verify(directory)) == {
+        "warm-up file": "no warm-up request for regress"
+    }
 
 
 def _write_saved_model(directory: pathlib.Path, module: tf.Module, functions: Any) -> None:
@@ -227,10 +248,17 @@ def test_foreign_variable_is_named(tmp_path: pathlib.Path) -> None:
 
 
 def _unchecked(outputs: Any) -> "tuple[tf.Module, dict[str, Any]]":
-    """A module with the right inputs whose outputs `outputs(x)` gives, x being float32 [rows]; it does not check shapes."""
-    specs = {name: tf.TensorSpec(tiny.SERVED.shape(name), dtype, name=name) for name, dtype in tiny.SERVED.inputs().items()}
+    """A module with the right inputs whose outputs `outputs(x)` gives, x being float32 [rows];
+    it does not check shapes.
+    """
+    specs = {
+        name: tf.TensorSpec(tiny.SERVED.shape(name), dtype, name=name)
+        for name, dtype in tiny.SERVED.inputs().items()
+    }
     module = serving_module.ServingModule(tiny.Network(), tiny.SERVED)
-    serve = tf.function(lambda inputs: outputs(inputs["price"]), input_signature=[specs]).get_concrete_function()
+    serve = tf.function(
+        lambda inputs: outputs(inputs["price"]), input_signature=[specs]
+    ).get_concrete_function()
     return module, {**module.functions, interface.SERVE: serve}
 
 
@@ -240,7 +268,13 @@ def _unchecked(outputs: Any) -> "tuple[tf.Module, dict[str, Any]]":
         (lambda x: {"click": tf.sigmoid(x), "purchase": tf.sigmoid(x)}, "signatures"),
         (lambda x: {"click": tf.cast(x, tf.float64), "buy": x}, "signatures"),
         (lambda x: {"click": tf.sigmoid(x), "buy": x * 1e3}, "batch sizes"),
-        (lambda x: {"click": tf.sigmoid(x), "buy": tf.where(tf.math.is_nan(x), x, tf.sigmoid(x))}, "unknown values"),
+        (
+            lambda x: {
+                "click": tf.sigmoid(x),
+                "buy": tf.where(tf.math.is_nan(x), x, tf.sigmoid(x)),
+            },
+            "unknown values",
+        ),
         (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "refusals"),
         (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "tf.Example"),
         (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "recorded answers"),
@@ -254,7 +288,10 @@ def test_wrong_answers_are_refused(tmp_path: pathlib.Path, outputs: Any, check: 
 
 def test_operation_of_training_is_named(tmp_path: pathlib.Path) -> None:
     module, functions = _unchecked(
-        lambda x: {"click": tf.sigmoid(tf.nn.experimental.stateless_dropout(x, 0.5, [1, 2])), "buy": tf.sigmoid(x)}
+        lambda x: {
+            "click": tf.sigmoid(tf.nn.experimental.stateless_dropout(x, 0.5, [1, 2])),
+            "buy": tf.sigmoid(x),
+        }
     )
     _write_saved_model(tmp_path, module, functions)
     assert "StatelessRandom" in _failed(version_checks.verify(tmp_path))["operations"]
@@ -264,14 +301,21 @@ def test_absolute_path_is_named(tmp_path: pathlib.Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("a\nb\n")
     initial = tf.lookup.TextFileInitializer(
-        str(words), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        str(words),
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
     )
     module = tf.Module()
     module.table = tf.lookup.StaticHashTable(initial, -1)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="device")])
     def serve(device):
-        return {"click": tf.cast(module.table.lookup(device), tf.float32), "leak": tf.fill([1], "/home/someone/data.csv")}
+        return {
+            "click": tf.cast(module.table.lookup(device), tf.float32),
+            "leak": tf.fill([1], "/home/someone/data.csv"),
+        }
 
     tf.saved_model.save(module, str(tmp_path / "m"), signatures={interface.SERVE: serve})
     found = saved_graph.read(tmp_path / "m", tiny.SERVED).absolute_paths
@@ -289,26 +333,43 @@ def test_parity(exported: pathlib.Path) -> None:
     good = version_checks.verify(exported, [answers.Case(request, expected)])
     assert good.ok
     assert [check.name for check in good.checks[-2:]] == ["parity", "ranking"]
-    for wrong in (expected["buy"] + np.float32(2e-6), expected["buy"] * np.float32(np.nan), expected["buy"][:4]):
-        bad = version_checks.verify(exported, [answers.Case(request, expected), answers.Case(request, {**expected, "buy": wrong})])
+    for wrong in (
+        expected["buy"] + np.float32(2e-6),
+        expected["buy"] * np.float32(np.nan),
+        expected["buy"][:4],
+    ):
+        bad = version_checks.verify(
+            exported,
+            [answers.Case(request, expected), answers.Case(request, {**expected, "buy": wrong})],
+        )
         assert set(_failed(bad)) == {"parity"}
 
 
 def test_equal_exports_of_two_processes_are_equal_bytes(tmp_path: pathlib.Path) -> None:
-    # Below app.run, as in a command: TensorFlow behaves differently when it is first imported there.
+    # Below app.run, as in a command: TensorFlow behaves differently when it is first imported
+    # there.
     code = (
         "import sys, pathlib\nfrom absl import app\n"
-        "def main(argv):\n    from tests.export import tiny\n    tiny.write_version(pathlib.Path(argv[1]))\napp.run(main)"
+        "def main(argv):\n    from tests.export import tiny\n    "
+        "tiny.write_version(pathlib.Path(argv[1]))\napp.run(main)"
     )
     root = pathlib.Path(__file__).resolve().parents[3]
-    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)], cwd=root) for name in ("one", "two")]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)], cwd=root)
+        for name in ("one", "two")
+    ]
     assert [process.wait() for process in started] == [0, 0]
     assert len(manifest.file_names(tmp_path / "one")) == len(FILES)
     for name in FILES:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), (
+            name
+        )
 
 
 def test_manifest_of_another_version(copy: Callable[..., pathlib.Path]) -> None:
     directory = copy()
     files.write_json(directory / manifest.FILE, {**manifest.read(directory), "format_version": 99})
-    assert "format version 99, this pfrec reads 1" in _failed(version_checks.verify(directory))["manifest"]
+    assert (
+        "format version 99, this pfrec reads 1"
+        in _failed(version_checks.verify(directory))["manifest"]
+    )

@@ -42,7 +42,13 @@ def _names(directory: pathlib.Path) -> "list[str]":
 def test_export_then_verify(run: Any, tmp_path: pathlib.Path) -> None:
     serving = tmp_path / "serving"
     result = export.export(run, serving, model_prefix="shop_")
-    written = ["batching_parameters.txt", "docker-compose.yaml", "export_report.json", "kubernetes.yaml", "models.config"]
+    written = [
+        "batching_parameters.txt",
+        "docker-compose.yaml",
+        "export_report.json",
+        "kubernetes.yaml",
+        "models.config",
+    ]
     assert _names(serving) == sorted([*written, "monitoring.config", "shop_ES", "shop_NL"])
     assert _names(serving / "shop_NL") == ["1"]
     assert files.read_json(serving / "export_report.json", remedy="") == result
@@ -62,7 +68,9 @@ def test_export_then_verify(run: Any, tmp_path: pathlib.Path) -> None:
     assert (serving / "models.config").read_bytes() == before
 
 
-def test_nothing_is_published_where_one_scenario_fails(run: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_published_where_one_scenario_fails(
+    run: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = []
     save = serving_module.save
 
@@ -70,11 +78,15 @@ def test_nothing_is_published_where_one_scenario_fails(run: Any, tmp_path: pathl
         saved = save(module, served, directory)
         written.append(directory)
         if len(written) == 2:
-            next(iter(module.weights.values())).assign_add(tf.ones_like(next(iter(module.weights.values()))))
+            next(iter(module.weights.values())).assign_add(
+                tf.ones_like(next(iter(module.weights.values())))
+            )
         return saved
 
     monkeypatch.setattr(serving_module, "save", save_then_damage)
-    with pytest.raises(errors.PfrecError, match=r"serving/ES/1: the export is refused; .*parity: .* above 1e-06"):
+    with pytest.raises(
+        errors.PfrecError, match=r"serving/ES/1: the export is refused; .*parity: .* above 1e-06"
+    ):
         export.export(run, tmp_path / "serving")
     assert list(tmp_path.iterdir()) == []
 
@@ -91,7 +103,9 @@ def quick_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_lib, "build", build)
 
 
-def test_one_number_and_old_versions_go(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
+def test_one_number_and_old_versions_go(
+    run: Any, tmp_path: pathlib.Path, quick_build: None
+) -> None:
     (tmp_path / "ES" / "6").mkdir(parents=True)
     assert export.export(run, tmp_path)["version"] == 7
     assert [(tmp_path / name / "7").is_dir() for name in run.scenarios] == [True, True]
@@ -125,12 +139,16 @@ def test_damaged_config_is_seen_before_the_work(run: Any, tmp_path: pathlib.Path
     assert _names(tmp_path) == ["models.config"]
 
 
-def test_model_directory_stands_for_its_versions(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:
+def test_model_directory_stands_for_its_versions(
+    copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path
+) -> None:
     assert verify.version_directories(copy("NL/2").parent, None) == [tmp_path / "NL" / "2"]
     copy("NL/10")
     assert [d.name for d in verify.version_directories(tmp_path / "NL", None)] == ["2", "10"]
     assert verify.version_directories(tmp_path / "NL" / "10", None) == [tmp_path / "NL" / "10"]
-    (tmp_path / "models.config").write_text('model_config_list { config { name: "FR" base_path: "/FR" } }')
+    (tmp_path / "models.config").write_text(
+        'model_config_list { config { name: "FR" base_path: "/FR" } }'
+    )
     with pytest.raises(errors.PfrecError, match="lists FR"):
         verify.version_directories(None, tmp_path)
     with pytest.raises(errors.PfrecError, match="no such directory"):
@@ -138,7 +156,9 @@ def test_model_directory_stands_for_its_versions(copy: Callable[..., pathlib.Pat
 
 
 def _command(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:
@@ -151,20 +171,39 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
     shutil.rmtree(directory)
     copy()
     done = _command("export.commands.verify", f"--serving={tmp_path}")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 version(s), 15 checks, 0 failed")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        0,
+        "1 version(s), 15 checks, 0 failed",
+    )
 
 
 @pytest.mark.parametrize(
     ("module", "arguments", "message"),
     [
-        ("export.commands.export", ["--output=x"], "give one of --run, --client_dir, --rollback and --roll_forward"),
-        ("export.commands.export", ["--run=/nonexistent", "--output=x"], "/nonexistent: no such directory; check --run"),
+        (
+            "export.commands.export",
+            ["--output=x"],
+            "give one of --run, --client_dir, --rollback and --roll_forward",
+        ),
+        (
+            "export.commands.export",
+            ["--run=/nonexistent", "--output=x"],
+            "/nonexistent: no such directory; check --run",
+        ),
         ("export.commands.export", ["--run=.", "--output=x", "--version=0"], "version"),
         ("export.commands.verify", [], "give one of --model and --serving"),
         ("export.commands.verify", ["--model=.", "--endpoint=nowhere"], "not HOST:PORT"),
-        ("export.commands.verify", ["--model=.", "--rest_endpoint=nowhere"], "--rest_endpoint=nowhere: not HOST:PORT"),
+        (
+            "export.commands.verify",
+            ["--model=.", "--rest_endpoint=nowhere"],
+            "--rest_endpoint=nowhere: not HOST:PORT",
+        ),
         ("export.commands.export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
-        ("export.commands.export", ["--rollback", "--output=/nonexistent"], "lists no model of this directory"),
+        (
+            "export.commands.export",
+            ["--rollback", "--output=/nonexistent"],
+            "lists no model of this directory",
+        ),
     ],
 )
 def test_bad_flags_are_one_line(module: str, arguments: "list[str]", message: str) -> None:

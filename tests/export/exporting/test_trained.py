@@ -14,27 +14,45 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 
-CONFIG = ModelConfig(embedding_dim=4, numeric_dim=3, experts=2, expert_units=(6, 5), tower_units=(4,))
+CONFIG = ModelConfig(
+    embedding_dim=4, numeric_dim=3, experts=2, expert_units=(6, 5), tower_units=(4,)
+)
 
 
 @pytest.fixture
-def silo(schema: schema_lib.Schema, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> "tuple[pathlib.Path, mmoe.MMoE]":
+def silo(
+    schema: schema_lib.Schema, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> "tuple[pathlib.Path, mmoe.MMoE]":
     """A client directory, and the model that it holds in parts."""
     network = mmoe.build(schema, CONFIG, seed=3)
     generator = np.random.default_rng(0)
     for variable in network.variables:
         variable.assign(generator.uniform(0.2, 1.0, variable.shape).astype(np.float32))
     path = tmp_path / "silo"
-    private = {t.name: t.variable.numpy() for t in groups.tag(network) if t.kind not in ("expert", "tower")}
-    shared = {t.name: t.variable.numpy() for t in groups.tag(network) if t.kind in ("expert", "tower")}
+    private = {
+        t.name: t.variable.numpy() for t in groups.tag(network) if t.kind not in ("expert", "tower")
+    }
+    shared = {
+        t.name: t.variable.numpy() for t in groups.tag(network) if t.kind in ("expert", "tower")
+    }
     # It took no part in the last two rounds.
     checkpoint.save(path / "runs" / "abc" / "round_00005", private)
     checkpoint.save(path / "runs" / "abc" / "shared" / "round_00007", shared)
-    value = {"format_version": 1, "scenario": "nl", "schema": schema.to_json(), "model": dataclasses.asdict(CONFIG), "seed": 0}
-    files.write_json(path / trained.CLIENT_FILE, {**value, "round": 7, "private_round": 5, "run": "abc"})
+    value = {
+        "format_version": 1,
+        "scenario": "nl",
+        "schema": schema.to_json(),
+        "model": dataclasses.asdict(CONFIG),
+        "seed": 0,
+    }
+    files.write_json(
+        path / trained.CLIENT_FILE, {**value, "round": 7, "private_round": 5, "run": "abc"}
+    )
     (path / "data" / "nl").mkdir(parents=True)
     for shard in dataset.shards("nl", "train"):
-        (path / "data" / "nl" / pathlib.Path(shard).name).write_bytes(pathlib.Path(shard).read_bytes())
+        (path / "data" / "nl" / pathlib.Path(shard).name).write_bytes(
+            pathlib.Path(shard).read_bytes()
+        )
     return path, network
 
 
@@ -48,12 +66,18 @@ def test_parts_become_the_model(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
     assert dict(model.run) == {"id": "abc", "round": 7}
 
 
-def test_silo_exports_its_own_model(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path) -> None:
+def test_silo_exports_its_own_model(
+    silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path
+) -> None:
     (tmp_path / "moved").mkdir()
     path = silo[0].rename(tmp_path / "moved" / "elsewhere")
     result = export.export(trained.ClientDirectory(path), tmp_path / "serving")
     (entry,) = result["models"]
-    assert (entry["path"], entry["made"]["folded"], entry["made"]["tables"]) == ("nl/1", True, ["user", "item"])
+    assert (entry["path"], entry["made"]["folded"], entry["made"]["tables"]) == (
+        "nl/1",
+        True,
+        ["user", "item"],
+    )
     assert [c["name"] for c in entry["checks"] if not c["ok"]] == []
     assert set(entry["latency_ms"]) == {"1", "32", "512"}
     card = (tmp_path / "serving/nl/1/assets.extra/model_card.md").read_text()
@@ -67,8 +91,12 @@ def test_rows_may_be_absent(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
     assert len(trained.ClientDirectory(silo[0]).trained("nl", 16).rows) == 16
 
 
-def test_missing_parts_are_named(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.PfrecError, match=r"client\.json: no such file; name the directory of a silo"):
+def test_missing_parts_are_named(
+    silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(
+        errors.PfrecError, match=r"client\.json: no such file; name the directory of a silo"
+    ):
         trained.ClientDirectory(tmp_path)
     checkpoint.save(silo[0] / "runs" / "abc" / "shared" / "round_00007", {})
     with pytest.raises(errors.PfrecError, match="is in neither round_00005 nor shared/round_00007"):
@@ -83,25 +111,38 @@ def test_missing_parts_are_named(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_pat
         trained.ClientDirectory(silo[0])
 
 
-def test_half_precision_is_reported(silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path, monkeypatch) -> None:
-    monkeypatch.setattr(build.folding.fold, "__kwdefaults__", {"embedding_dtype": "float32", "table_rows": 10})
+def test_half_precision_is_reported(
+    silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        build.folding.fold, "__kwdefaults__", {"embedding_dtype": "float32", "table_rows": 10}
+    )
     model = trained.ClientDirectory(silo[0]).trained("nl", 32)
     (tmp_path / "1").mkdir()
     made = build.write(model, "nl", tmp_path / "1", build.Options(embedding_dtype="float16"))
     assert (made["embedding_dtype"], made["tables"]) == ("float16", ["item"])
     assert 0 <= made["rounding_moved"] < 1e-2
     with pytest.raises(errors.PfrecError, match="float16 needs --fold"):
-        build.write(model, "nl", tmp_path / "1", build.Options(fold=False, embedding_dtype="float16"))
+        build.write(
+            model, "nl", tmp_path / "1", build.Options(fold=False, embedding_dtype="float16")
+        )
 
 
-def test_a_silo_with_local_preprocessing_exports_by_its_own_schema(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
+def test_a_silo_with_local_preprocessing_exports_by_its_own_schema(
+    silo: "tuple[pathlib.Path, mmoe.MMoE]",
+) -> None:
     value = files.read_json(silo[0] / trained.CLIENT_FILE, remedy="")
     agreed = schema_lib.Schema.from_json(value["schema"], place="")
     price, age = agreed.numerical
-    agreed = dataclasses.replace(agreed, numerical=(dataclasses.replace(price, default=None, normalise="standard"), age))
+    agreed = dataclasses.replace(
+        agreed, numerical=(dataclasses.replace(price, default=None, normalise="standard"), age)
+    )
     own = dataclasses.replace(price, default=3.0, normalise="standard", shift=3.0, scale=2.0)
     files.write_json(silo[0] / trained.CLIENT_FILE, {**value, "schema": agreed.to_json()})
     with pytest.raises(errors.PfrecError, match=r"client_schema\.json: no such file"):
         trained.ClientDirectory(silo[0])
-    files.write_json(silo[0] / "data" / "nl" / "client_schema.json", dataclasses.replace(agreed, numerical=(own, age)).to_json())
+    files.write_json(
+        silo[0] / "data" / "nl" / "client_schema.json",
+        dataclasses.replace(agreed, numerical=(own, age)).to_json(),
+    )
     assert trained.ClientDirectory(silo[0]).trained("nl", 4).schema.numerical[0] == own

@@ -1,4 +1,6 @@
-"""Folding against plain NumPy in float64, layer by layer as the model is defined, and against the trained network itself."""
+"""Folding against plain NumPy in float64, layer by layer as the model is defined,
+and against the trained network itself.
+"""
 
 import dataclasses
 from typing import Any
@@ -15,7 +17,9 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tests import conftest
 
-CONFIG = ModelConfig(embedding_dim=6, numeric_dim=5, experts=3, expert_units=(8, 7), tower_units=(6, 4), rank=2)
+CONFIG = ModelConfig(
+    embedding_dim=6, numeric_dim=5, experts=3, expert_units=(8, 7), tower_units=(6, 4), rank=2
+)
 
 
 def _trained(schema: schema_lib.Schema, config: ModelConfig, seed: int = 0) -> mmoe.MMoE:
@@ -35,13 +39,18 @@ def _inputs(rows: row_block.Rows) -> "dict[str, tf.Tensor]":
 
 
 def _norm(layer: Any, x: np.ndarray) -> np.ndarray:
-    values = {v.name.rsplit("/", 1)[-1].split(":")[0]: v.numpy().astype(np.float64) for v in layer.variables}
+    values = {
+        v.name.rsplit("/", 1)[-1].split(":")[0]: v.numpy().astype(np.float64)
+        for v in layer.variables
+    }
     y = (x - values["moving_mean"]) / np.sqrt(values["moving_variance"] + layer.epsilon)
     return y * values.get("gamma", 1.0) + values.get("beta", 0.0)
 
 
 def _reference(network: mmoe.MMoE, rows: row_block.Rows) -> "dict[str, np.ndarray]":
-    """The logits by the definition of the model, in float64, without any of the code that folds or trains."""
+    """The logits by the definition of the model, in float64,
+    without any of the code that folds or trains.
+    """
 
     def array(variable: Any) -> np.ndarray:
         return variable.numpy().astype(np.float64)
@@ -49,7 +58,14 @@ def _reference(network: mmoe.MMoE, rows: row_block.Rows) -> "dict[str, np.ndarra
     parts = []
     for layer, place in zip(network.embeddings, network.schema.id_places):
         table, lists = array(layer.table), rows.categorical[:, place]
-        parts.append(np.stack([table[ids[ids >= 0]].mean(axis=0) if (ids >= 0).any() else 0 * table[0] for ids in lists]))
+        parts.append(
+            np.stack(
+                [
+                    table[ids[ids >= 0]].mean(axis=0) if (ids >= 0).any() else 0 * table[0]
+                    for ids in lists
+                ]
+            )
+        )
     if network.numeric is not None:
         x = _norm(network.numeric.normalise, rows.numerical.astype(np.float64))
         if network.numeric.project is not None:
@@ -64,8 +80,14 @@ def _reference(network: mmoe.MMoE, rows: row_block.Rows) -> "dict[str, np.ndarra
             for layer, dense in enumerate(expert.dense):
                 kernel = array(dense.kernel)
                 if dense.composition != "none":
-                    product = array(dense.task_components[number].a) @ array(dense.task_components[number].b)
-                    kernel = kernel + product if dense.composition == "additive" else kernel * (1 + product)
+                    product = array(dense.task_components[number].a) @ array(
+                        dense.task_components[number].b
+                    )
+                    kernel = (
+                        kernel + product
+                        if dense.composition == "additive"
+                        else kernel * (1 + product)
+                    )
                 h = h @ kernel + array(dense.bias)
                 h = np.maximum(_norm(expert.norms[layer], h) if expert.norms else h, 0)
             outputs.append(h)
@@ -102,24 +124,35 @@ def test_folded_network_is_the_trained_one(
 ) -> None:
     network = _trained(schema, dataclasses.replace(CONFIG, template=template, **changed))
     folded = folding.fold(network, table_rows=table_rows)
-    assert len(folded.folded) == {0: 0, 10: 1, 1024: 2}[table_rows]  # The features have 13 and 10 rows.
+    assert (
+        len(folded.folded) == {0: 0, 10: 1, 1024: 2}[table_rows]
+    )  # The features have 13 and 10 rows.
     rows = conftest.random_rows(schema, 200, seed=5)
     rows.categorical[:3, 0] = 12  # an unknown id
-    given, trained = folded_network.FoldedNetwork(folded)(_inputs(rows)), network(_inputs(rows), training=False)
+    given, trained = (
+        folded_network.FoldedNetwork(folded)(_inputs(rows)),
+        network(_inputs(rows), training=False),
+    )
     for task, expected in _reference(network, rows).items():
         assert np.std(expected) > 0.02  # The rows matter.
         np.testing.assert_allclose(given[task], expected, rtol=1e-4, atol=1e-4)
-        # Each against the exact value: of logits of 50, as random weights make, float32 loses as much in the one as in the other.
+        # Each against the exact value: of logits of 50, as random weights make, float32 loses as
+        # much in the one as in the other.
         np.testing.assert_allclose(_sigmoid(given[task]), _sigmoid(expected), rtol=0, atol=1e-5)
         np.testing.assert_allclose(_sigmoid(trained[task]), _sigmoid(expected), rtol=0, atol=1e-5)
         assert answers.inversions(expected, np.asarray(given[task]), 1e-4) == 0
 
 
 def test_schemas_without_numbers_or_without_categories(schema: schema_lib.Schema) -> None:
-    for changed in (dataclasses.replace(schema, numerical=()), dataclasses.replace(schema, categorical=())):
+    for changed in (
+        dataclasses.replace(schema, numerical=()),
+        dataclasses.replace(schema, categorical=()),
+    ):
         network = _trained(changed, CONFIG)
         rows = row_block.Rows(
-            np.ones((4, len(changed.categorical)), np.int32), np.ones((4, len(changed.numerical)), np.float32), np.zeros((4, 2))
+            np.ones((4, len(changed.categorical)), np.int32),
+            np.ones((4, len(changed.numerical)), np.float32),
+            np.zeros((4, 2)),
         )
         given = folded_network.FoldedNetwork(folding.fold(network))(_inputs(rows))
         for task, expected in _reference(network, rows).items():
@@ -128,7 +161,9 @@ def test_schemas_without_numbers_or_without_categories(schema: schema_lib.Schema
 
 def test_lists_stay_looked_up(schema: schema_lib.Schema) -> None:
     user, item = schema.categorical
-    listed = dataclasses.replace(schema, categorical=(dataclasses.replace(user, values=3, separator="|"), item))
+    listed = dataclasses.replace(
+        schema, categorical=(dataclasses.replace(user, values=3, separator="|"), item)
+    )
     network = _trained(listed, CONFIG)
     folded = folding.fold(network)
     assert folded.folded == (1,)
@@ -136,8 +171,13 @@ def test_lists_stay_looked_up(schema: schema_lib.Schema) -> None:
     single = conftest.random_rows(schema, 60, seed=5)
     users = np.random.default_rng(1).integers(-1, 13, (60, 3), dtype=np.int32)
     users[0] = -1
-    rows = dataclasses.replace(single, categorical=np.concatenate([users, single.categorical[:, 1:]], axis=1))
-    given, trained = folded_network.FoldedNetwork(folded)(_inputs(rows)), network(_inputs(rows), training=False)
+    rows = dataclasses.replace(
+        single, categorical=np.concatenate([users, single.categorical[:, 1:]], axis=1)
+    )
+    given, trained = (
+        folded_network.FoldedNetwork(folded)(_inputs(rows)),
+        network(_inputs(rows), training=False),
+    )
     for task, expected in _reference(network, rows).items():
         np.testing.assert_allclose(given[task], expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(trained[task], expected, rtol=1e-4, atol=1e-4)
@@ -147,7 +187,9 @@ def test_rows_do_not_touch_each_other(schema: schema_lib.Schema) -> None:
     network = folded_network.FoldedNetwork(folding.fold(_trained(schema, CONFIG)))
     rows = conftest.random_rows(schema, 9, seed=1)
     whole = network(_inputs(rows))["ctr"].numpy()
-    single = np.concatenate([network(_inputs(rows.take(slice(i, i + 1))))["ctr"].numpy() for i in range(9)])
+    single = np.concatenate(
+        [network(_inputs(rows.take(slice(i, i + 1))))["ctr"].numpy() for i in range(9)]
+    )
     np.testing.assert_allclose(whole, single, rtol=1e-5, atol=1e-6)
     assert network(_inputs(rows.take(slice(0, 0))))["ctr"].shape == (0,)
 
@@ -155,7 +197,12 @@ def test_rows_do_not_touch_each_other(schema: schema_lib.Schema) -> None:
 def test_batch_normalisation_by_hand() -> None:
     norm = tf.keras.layers.BatchNormalization(epsilon=1.0)
     norm.build([None, 1])
-    for variable, value in ((norm.gamma, 6.0), (norm.beta, 1.0), (norm.moving_mean, 2.0), (norm.moving_variance, 8.0)):
+    for variable, value in (
+        (norm.gamma, 6.0),
+        (norm.beta, 1.0),
+        (norm.moving_mean, 2.0),
+        (norm.moving_variance, 8.0),
+    ):
         variable.assign([value])
     scale, offset = folding.affine(norm)
     # (x - 2) / 3 * 6 + 1 = 2 x - 3
@@ -164,7 +211,9 @@ def test_batch_normalisation_by_hand() -> None:
 
 def test_tables_by_hand() -> None:
     schema = schema_lib.Schema((schema_lib.Categorical("f", 1),), (), (schema_lib.Task("t", "t"),))
-    config = ModelConfig(embedding_dim=2, experts=1, expert_units=(1,), tower_units=(), batch_norm=False)
+    config = ModelConfig(
+        embedding_dim=2, experts=1, expert_units=(1,), tower_units=(), batch_norm=False
+    )
     network = mmoe.build(schema, config)
     network.embeddings[0].table.assign([[1.0, 2.0], [3.0, 4.0]])
     network.experts[0].dense[0].kernel.assign([[10.0], [100.0]])
@@ -192,13 +241,17 @@ def test_large_features_keep_their_embedding_in_half_the_bytes(schema: schema_li
 
 def test_means_of_lists_are_not_taken_in_half_precision(schema: schema_lib.Schema) -> None:
     user, item = schema.categorical
-    listed = dataclasses.replace(schema, categorical=(dataclasses.replace(user, values=8, separator="|"), item))
+    listed = dataclasses.replace(
+        schema, categorical=(dataclasses.replace(user, values=8, separator="|"), item)
+    )
     network = _trained(listed, CONFIG)
     folded = folding.fold(network, embedding_dtype="float16")
     network.embeddings[0].table.assign(folded.lookups[0][1].astype(np.float32))
     single = conftest.random_rows(schema, 60, seed=5)
     users = np.random.default_rng(1).integers(0, 13, (60, 8), dtype=np.int32)
-    rows = dataclasses.replace(single, categorical=np.concatenate([users, single.categorical[:, 1:]], axis=1))
+    rows = dataclasses.replace(
+        single, categorical=np.concatenate([users, single.categorical[:, 1:]], axis=1)
+    )
     given = folded_network.FoldedNetwork(folded)(_inputs(rows))["ctr"]
     np.testing.assert_allclose(given, _reference(network, rows)["ctr"], rtol=1e-4, atol=1e-4)
 

@@ -1,4 +1,6 @@
-"""Client-local vocabularies and normalisation: served raw values become what the client trained on."""
+"""Client-local vocabularies and normalisation:
+served raw values become what the client trained on.
+"""
 
 import dataclasses
 
@@ -60,7 +62,9 @@ def test_rows_become_requests_and_rows_again():
     assert set(request["device"]) == {b"phone", b"tablet", b"not in the vocabulary"}
     ids, numbers = requests.reference_ids(request, LOCAL)
     np.testing.assert_allclose(numbers, rows.numerical, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(ids[:, 2], np.where(rows.categorical[:, 2] < 2, rows.categorical[:, 2], 6))
+    np.testing.assert_array_equal(
+        ids[:, 2], np.where(rows.categorical[:, 2] < 2, rows.categorical[:, 2], 6)
+    )
 
 
 def test_an_export_is_held_to_the_trained_model(tmp_path):
@@ -69,8 +73,12 @@ def test_an_export_is_held_to_the_trained_model(tmp_path):
 
 
 def test_no_router_over_clients_that_encode_differently():
-    other = dataclasses.replace(LOCAL, numerical=(dataclasses.replace(PRICE, shift=6.0), LOCAL.numerical[1]))
-    with pytest.raises(errors.PfrecError, match="--router: NL and ES encode their features differently"):
+    other = dataclasses.replace(
+        LOCAL, numerical=(dataclasses.replace(PRICE, shift=6.0), LOCAL.numerical[1])
+    )
+    with pytest.raises(
+        errors.PfrecError, match="--router: NL and ES encode their features differently"
+    ):
         trained.RoutedModels((tiny.model(LOCAL), tiny.model(other, scenario="ES")))
 
 
@@ -94,18 +102,30 @@ def test_raw_values_are_encoded_as_the_converter_did(tmp_path, scenario):
     for scale, name in enumerate(("NL", "ES"), 1):
         rows = raw_rows(scale)
         (tmp_path / "raw" / f"{name}.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
-    convert.convert("csv", tmp_path / "raw", tmp_path / "data", schema_path=tmp_path / "s.toml", missing_numerical="impute")
+    convert.convert(
+        "csv",
+        tmp_path / "raw",
+        tmp_path / "data",
+        schema_path=tmp_path / "s.toml",
+        missing_numerical="impute",
+    )
     data = dataset_lib.Dataset.open(tmp_path / "data")
     schema = data.client_schema(scenario)
     rows = raw_rows(("NL", "ES").index(scenario) + 1)
     tables = {f.name: serving_module._vocabulary_table(f) for f in schema.categorical}
-    for split, chosen in zip(("train", "valid", "test"), raw_layouts.in_order(len(rows), 0, (0.6, 0.2, 0.2))):
+    for split, chosen in zip(
+        ("train", "valid", "test"), raw_layouts.in_order(len(rows), 0, (0.6, 0.2, 0.2))
+    ):
         features = {
             "street": tf.constant([rows[i]["street"] for i in chosen]),
             "price": tf.constant([rows[i]["price"] for i in chosen], tf.float32),
-            "age": tf.constant([np.nan if rows[i]["age"] == "" else rows[i]["age"] for i in chosen], tf.float32),
+            "age": tf.constant(
+                [np.nan if rows[i]["age"] == "" else rows[i]["age"] for i in chosen], tf.float32
+            ),
         }
         served = serving_module.encode(features, schema, tables)
         converted = raw_layouts.read_back(data, scenario, split)
         np.testing.assert_array_equal(served["categorical"], converted["categorical"])
-        np.testing.assert_allclose(served["numerical"], converted["numerical"], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            served["numerical"], converted["numerical"], rtol=1e-6, atol=1e-7
+        )

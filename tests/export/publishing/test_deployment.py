@@ -19,7 +19,9 @@ def test_compose_and_kubernetes_agree(tmp_path: pathlib.Path) -> None:
         "kubernetes.yaml",
         "monitoring.config",
     ]
-    service = yaml.safe_load((tmp_path / "docker-compose.yaml").read_text())["services"]["tensorflow-serving"]
+    service = yaml.safe_load((tmp_path / "docker-compose.yaml").read_text())["services"][
+        "tensorflow-serving"
+    ]
     deployed, exposed = yaml.safe_load_all((tmp_path / "kubernetes.yaml").read_text())
     container = deployed["spec"]["template"]["spec"]["containers"][0]
     assert service["image"] == container["image"] == "tensorflow/serving:2.14.1"
@@ -29,7 +31,9 @@ def test_compose_and_kubernetes_agree(tmp_path: pathlib.Path) -> None:
     assert flags["batching_parameters_file"] == f"/models/{written[0].name}"
     assert flags["monitoring_config_file"] == "/models/monitoring.config"
     assert service["volumes"] == [".:/models:ro"]
-    assert container["volumeMounts"] == [{"name": "models", "mountPath": "/models", "readOnly": True}]
+    assert container["volumeMounts"] == [
+        {"name": "models", "mountPath": "/models", "readOnly": True}
+    ]
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
     assert ports == {"grpc": flags["port"], "rest": flags["rest_api_port"]}
     assert container["readinessProbe"]["httpGet"]["path"] == "/v1/models/NL"
@@ -39,5 +43,7 @@ def test_compose_and_kubernetes_agree(tmp_path: pathlib.Path) -> None:
 
 def test_a_changed_file_is_kept(tmp_path: pathlib.Path) -> None:
     (tmp_path / "kubernetes.yaml").write_text("mine")
-    assert "kubernetes.yaml" not in [path.name for path in deployment.write(tmp_path, "/models", "NL")]
+    assert "kubernetes.yaml" not in [
+        path.name for path in deployment.write(tmp_path, "/models", "NL")
+    ]
     assert (tmp_path / "kubernetes.yaml").read_text() == "mine"

@@ -26,7 +26,9 @@ def _config(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
 def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Path) -> None:
     _publish(tmp_path, "NL", "ES")
     models_config.write(tmp_path, "/models/")
-    assert [(e.name, e.base_path, e.model_platform) for e in _config(tmp_path).model_config_list.config] == [
+    assert [
+        (e.name, e.base_path, e.model_platform) for e in _config(tmp_path).model_config_list.config
+    ] == [
         ("ES", "/models/ES", "tensorflow"),
         ("NL", "/models/NL", "tensorflow"),
     ]
@@ -40,7 +42,10 @@ def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Pa
     entries = {e.name: e for e in _config(tmp_path).model_config_list.config}
     assert sorted(entries) == ["ES", "FR", "NL", "search"]
     assert list(entries["NL"].model_version_policy.specific.versions) == [1]
-    assert [entries[name].base_path for name in ("NL", "search")] == ["/new/NL", "/elsewhere/search"]
+    assert [entries[name].base_path for name in ("NL", "search")] == [
+        "/new/NL",
+        "/elsewhere/search",
+    ]
     assert not any(e.version_labels for e in entries.values())
 
 
@@ -72,7 +77,10 @@ def test_rollback_and_forward(tmp_path: pathlib.Path) -> None:
     assert models_config.pinned(tmp_path) == {"NL": [5], "ES": [5]}
     assert models_config.roll_forward(tmp_path) == {"NL": 6, "ES": 6}
     assert models_config.pinned(tmp_path) == {}
-    assert [e.base_path for e in _config(tmp_path).model_config_list.config] == ["/models/ES", "/models/NL"]
+    assert [e.base_path for e in _config(tmp_path).model_config_list.config] == [
+        "/models/ES",
+        "/models/NL",
+    ]
 
 
 def test_nothing_to_roll_back(tmp_path: pathlib.Path) -> None:

@@ -1,4 +1,6 @@
-"""A poller that loads whatever whole-numbered directory appears, while versions are published and publishers are killed."""
+"""A poller that loads whatever whole-numbered directory appears,
+while versions are published and publishers are killed.
+"""
 
 import contextlib
 import pathlib
@@ -44,7 +46,8 @@ def test_no_bad_version_is_ever_seen(exported: pathlib.Path, tmp_path: pathlib.P
                     continue
                 directory = model / str(version)
                 try:
-                    # What is not all there at this moment differs from the manifest, or is refused by the loader or the warm-up.
+                    # What is not all there at this moment differs from the manifest, or is refused
+                    # by the loader or the warm-up.
                     problem = "; ".join(manifest.differences(directory, manifest.read(directory)))
                     stand_in_models.LoadedModel(directory).close()
                 except Exception as error:
@@ -60,8 +63,17 @@ def test_no_bad_version_is_ever_seen(exported: pathlib.Path, tmp_path: pathlib.P
     try:
         while publish.next_version(model) <= VERSIONS and started < 200:
             started += 1
-            command = [sys.executable, "-c", _PUBLISHER, str(exported), str(tmp_path), str(VERSIONS)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=pathlib.Path(__file__).parents[3]) as publisher:
+            command = [
+                sys.executable,
+                "-c",
+                _PUBLISHER,
+                str(exported),
+                str(tmp_path),
+                str(VERSIONS),
+            ]
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, cwd=pathlib.Path(__file__).parents[3]
+            ) as publisher:
                 assert publisher.stdout is not None
                 publisher.stdout.readline()
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -75,14 +87,19 @@ def test_no_bad_version_is_ever_seen(exported: pathlib.Path, tmp_path: pathlib.P
     left = [path for path in model.iterdir() if not path.name.isdecimal()]
     assert sorted(seen) == list(range(1, VERSIONS + 1))
     assert {version: problem for version, problem in seen.items() if problem} == {}
-    # The kills did strike half-way: what they left is there, under names that a server does not look at.
+    # The kills did strike half-way: what they left is there, under names that a server does not
+    # look at.
     assert killed > 0
     assert left
     assert all(path.name.startswith(".tmp-") for path in left)
 
 
-def test_the_poller_would_see_a_copy_in_place(exported: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """The proof that the test above can fail: a version that is copied to its final name is seen half-written."""
+def test_the_poller_would_see_a_copy_in_place(
+    exported: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The proof that the test above can fail:
+    a version that is copied to its final name is seen half-written.
+    """
     directory = tmp_path / "NL" / "1"
     (directory / "assets.extra").mkdir(parents=True)
     (directory / manifest.FILE).write_bytes((exported / manifest.FILE).read_bytes())

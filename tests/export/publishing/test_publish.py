@@ -11,7 +11,9 @@ from export.publishing import publish
 from pfrec import errors
 
 
-def _publish(serving: pathlib.Path, *models: str, version: Optional[int] = None) -> "list[pathlib.Path]":
+def _publish(
+    serving: pathlib.Path, *models: str, version: Optional[int] = None
+) -> "list[pathlib.Path]":
     with publish.Publication(serving) as publication:
         for model in models:
             (publication.stage(model, version) / "saved_model.pb").write_text(model)
@@ -71,7 +73,10 @@ def test_failure_leaves_nothing(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden", "a b"])
 def test_names_that_cannot_be_served(tmp_path: pathlib.Path, name: str) -> None:
-    with pytest.raises(errors.PfrecError, match="model name"), publish.Publication(tmp_path) as publication:
+    with (
+        pytest.raises(errors.PfrecError, match="model name"),
+        publish.Publication(tmp_path) as publication,
+    ):
         publication.stage(name)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,6 @@
-"""Writes files in exactly the layouts in which the public datasets are published, with random content, and reads datasets back."""
+"""Writes files in exactly the layouts in which the public datasets are published, with random
+content, and reads datasets back.
+"""
 
 import csv
 import dataclasses
@@ -13,7 +15,26 @@ from pfrec.data import splits
 from pfrec.data.dataset import dataset, pipeline
 
 ALI_CCP_FIELDS = (
-    *("101", "121", "122", "124", "125", "126", "127", "128", "129", "205", "206", "207", "216", "508", "509", "702", "853", "301"),
+    *(
+        "101",
+        "121",
+        "122",
+        "124",
+        "125",
+        "126",
+        "127",
+        "128",
+        "129",
+        "205",
+        "206",
+        "207",
+        "216",
+        "508",
+        "509",
+        "702",
+        "853",
+        "301",
+    ),
     *("109_14", "110_14", "127_14", "150_14", "210"),  # fields that the usual 18 leave out
 )
 
@@ -27,7 +48,9 @@ class AliExpress:
 
 
 def aliexpress(seed: int = 0, pages: int = 40) -> AliExpress:
-    """Random rows of one country: 1 to 12 items a page, codes of small cardinality, numbers of six digits."""
+    """Random rows of one country: 1 to 12 items a page, codes of small cardinality,
+    numbers of six digits.
+    """
     draw = random.Random(seed)
     users: dict[str, list[list[str]]] = {}
     items: dict[str, list[list[str]]] = {}
@@ -37,10 +60,16 @@ def aliexpress(seed: int = 0, pages: int = 40) -> AliExpress:
         for _ in range(pages):
             search += draw.randint(1, 3)
             user = [str(search)] + [str(draw.randint(0, 5)) for _ in range(7)]
-            user += [f"{draw.uniform(-2, 9):.6f}" for _ in range(23)] + [str(draw.randint(0, 3)) for _ in range(2)]
+            user += [f"{draw.uniform(-2, 9):.6f}" for _ in range(23)] + [
+                str(draw.randint(0, 3)) for _ in range(2)
+            ]
             users[split].append(user)
             for _ in range(draw.randint(1, 12)):
-                item = [str(search)] + [f"{draw.uniform(0, 1):.6f}" for _ in range(47)] + [draw.choice("000112")]
+                item = (
+                    [str(search)]
+                    + [f"{draw.uniform(0, 1):.6f}" for _ in range(47)]
+                    + [draw.choice("000112")]
+                )
                 for column in (19, 34, 35, 36, 40, 41, 42):
                     item[column - 1] = str(draw.randint(0, 9))
                 items[split].append(item)
@@ -52,15 +81,17 @@ def text(rows: "list[list[str]]", line_end: str = "\n") -> bytes:
     return "".join(",".join(row) + line_end for row in rows).encode()
 
 
-def write_aliexpress(folder: pathlib.Path, country: str, made: AliExpress, how: str = "nested") -> pathlib.Path:
+def write_aliexpress(
+    folder: pathlib.Path, country: str, made: AliExpress, how: str = "nested"
+) -> pathlib.Path:
     """Writes a country.
 
     Args:
       folder: to write in.
       country: `NL`, for example.
       made: its rows.
-      how: `nested`, one zip of zips within `aliexpress_XX_datasets/`; `short`, the same within `XX/`; `zips`, unpacked to zips; `plain`,
-        unpacked to CSV files.
+      how: `nested`, one zip of zips within `aliexpress_XX_datasets/`; `short`, the same within
+        `XX/`; `zips`, unpacked to zips; `plain`, unpacked to CSV files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     members = {}
@@ -77,7 +108,9 @@ def write_aliexpress(folder: pathlib.Path, country: str, made: AliExpress, how: 
             (folder / name).write_bytes(content)
         return folder
     inner = f"aliexpress_{country}_datasets" if how == "nested" else country
-    (folder / f"aliexpress_{country}_datasets.zip").write_bytes(_zip({f"{inner}/{n}": content for n, content in zipped.items()}))
+    (folder / f"aliexpress_{country}_datasets.zip").write_bytes(
+        _zip({f"{inner}/{n}": content for n, content in zipped.items()})
+    )
     return folder
 
 
@@ -98,10 +131,40 @@ def table(columns: "list[str]", rows: "list[dict[str, object]]") -> bytes:
     return buffer.getvalue().encode()
 
 
-TENREC_VIDEO = ["user_id", "item_id", "click", "follow", "like", "share", "video_category", "watching_times", "gender", "age"]
+TENREC_VIDEO = [
+    "user_id",
+    "item_id",
+    "click",
+    "follow",
+    "like",
+    "share",
+    "video_category",
+    "watching_times",
+    "gender",
+    "age",
+]
 TENREC_ARTICLE = [
-    *("user_id", "item_id", "click", "gender", "age", "exposure_count", "click_count", "like_count", "comment_count"),
-    *("read_percentage", "item_score1", "item_score2", "category_second", "category_first", "item_score3", "read", "read_time"),
+    *(
+        "user_id",
+        "item_id",
+        "click",
+        "gender",
+        "age",
+        "exposure_count",
+        "click_count",
+        "like_count",
+        "comment_count",
+    ),
+    *(
+        "read_percentage",
+        "item_score1",
+        "item_score2",
+        "category_second",
+        "category_first",
+        "item_score3",
+        "read",
+        "read_time",
+    ),
     *("share", "like", "follow", "favorite"),
 ]
 
@@ -114,10 +177,18 @@ def tenrec(name: str, rows: int = 400, seed: int = 0) -> "list[dict[str, object]
     made = []
     for _ in range(rows):
         row: dict[str, object] = {column: round(draw.uniform(0, 90), 2) for column in columns}
-        row.update({c: draw.randint(0, 1) for c in ("click", "follow", "like", "share", "favorite", "read") if c in columns})
+        row.update(
+            {
+                c: draw.randint(0, 1)
+                for c in ("click", "follow", "like", "share", "favorite", "read")
+                if c in columns
+            }
+        )
         if name.endswith("article"):
             row["click"] = 1
-            row.update(category_first=draw.randint(100, 120), category_second=draw.randint(10_000, 10_050))
+            row.update(
+                category_first=draw.randint(100, 120), category_second=draw.randint(10_000, 10_050)
+            )
         else:
             row["video_category"] = draw.choice([0, 1])
         row.update(user_id=draw.randint(1, 40), item_id=draw.randint(1, 10**6))
@@ -126,8 +197,13 @@ def tenrec(name: str, rows: int = 400, seed: int = 0) -> "list[dict[str, object]
     return made
 
 
-def ali_ccp(seed: int = 0, rows: int = 300) -> "tuple[dict[str, list[list[str]]], dict[str, list[list[str]]]]":
-    """Random skeleton and common rows by split. Common rows hold the user's fields and a history; skeleton rows the item's."""
+def ali_ccp(
+    seed: int = 0, rows: int = 300
+) -> "tuple[dict[str, list[list[str]]], dict[str, list[list[str]]]]":
+    """Random skeleton and common rows by split.
+
+    Common rows hold the user's fields and a history; skeleton rows the item's.
+    """
     draw = random.Random(seed)
     skeleton: dict[str, list[list[str]]] = {}
     common: dict[str, list[list[str]]] = {}
@@ -137,22 +213,31 @@ def ali_ccp(seed: int = 0, rows: int = 300) -> "tuple[dict[str, list[list[str]]]
             features = [(field, str(draw.randint(1, 6))) for field in ALI_CCP_FIELDS[:9]] + [
                 ("109_14", str(draw.randint(1, 99)))
             ] * 3
-            common[split].append([f"{split}{number:012x}", str(len(features)), _features(features, draw)])
+            common[split].append(
+                [f"{split}{number:012x}", str(len(features)), _features(features, draw)]
+            )
         for number in range(rows):
             features = [(field, str(draw.randint(1, 5))) for field in ALI_CCP_FIELDS[9:17]]
             features += [("301", draw.choice(["1", "2", "3"])), ("210", "7"), ("210", "8")]
             click, buy = draw.choice(["00", "00", "10", "11", "01"])
             key = common[split][draw.randrange(12)][0]
-            skeleton[split].append([str(number), click, buy, key, str(len(features)), _features(features, draw)])
+            skeleton[split].append(
+                [str(number), click, buy, key, str(len(features)), _features(features, draw)]
+            )
     return skeleton, common
 
 
 def _features(features: "list[tuple[str, str]]", draw: random.Random) -> str:
-    return "\x01".join(f"{field}\x02{identifier}\x03{draw.choice(['1.0', '0.5'])}" for field, identifier in features)
+    return "\x01".join(
+        f"{field}\x02{identifier}\x03{draw.choice(['1.0', '0.5'])}"
+        for field, identifier in features
+    )
 
 
 def write_ali_ccp(
-    folder: pathlib.Path, skeleton: "dict[str, list[list[str]]]", common: "dict[str, list[list[str]]]"
+    folder: pathlib.Path,
+    skeleton: "dict[str, list[list[str]]]",
+    common: "dict[str, list[list[str]]]",
 ) -> pathlib.Path:
     """Writes the four files."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,20 +261,54 @@ KUAIRAND_LOG = [
         "is_forward",
         "is_hate",
     ),
-    *("long_view", "play_time_ms", "duration_ms", "profile_stay_time", "comment_stay_time", "is_profile_enter", "is_rand", "tab"),
+    *(
+        "long_view",
+        "play_time_ms",
+        "duration_ms",
+        "profile_stay_time",
+        "comment_stay_time",
+        "is_profile_enter",
+        "is_rand",
+        "tab",
+    ),
 ]
 KUAIRAND_USER = [
-    *("user_id", "user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author", "follow_user_num"),
-    *("follow_user_num_range", "fans_user_num", "fans_user_num_range", "friend_user_num", "friend_user_num_range", "register_days"),
+    *(
+        "user_id",
+        "user_active_degree",
+        "is_lowactive_period",
+        "is_live_streamer",
+        "is_video_author",
+        "follow_user_num",
+    ),
+    *(
+        "follow_user_num_range",
+        "fans_user_num",
+        "fans_user_num_range",
+        "friend_user_num",
+        "friend_user_num_range",
+        "register_days",
+    ),
     *("register_days_range", *(f"onehot_feat{i}" for i in range(18))),
 ]
 KUAIRAND_VIDEO = [
-    *("video_id", "author_id", "video_type", "upload_dt", "upload_type", "visible_status", "video_duration", "server_width"),
+    *(
+        "video_id",
+        "author_id",
+        "video_type",
+        "upload_dt",
+        "upload_type",
+        "visible_status",
+        "video_duration",
+        "server_width",
+    ),
     *("server_height", "music_id", "music_type", "tag"),
 ]
 
 
-def write_kuairand(folder: pathlib.Path, name: str = "pure", rows: int = 400, seed: int = 0) -> pathlib.Path:
+def write_kuairand(
+    folder: pathlib.Path, name: str = "pure", rows: int = 400, seed: int = 0
+) -> pathlib.Path:
     """Writes two logs and the feature files of KuaiRand-Pure or 1K, in `data/`."""
     draw = random.Random(seed)
     data = folder / "data"
@@ -198,15 +317,27 @@ def write_kuairand(folder: pathlib.Path, name: str = "pure", rows: int = 400, se
     for user in range(20):
         row: dict[str, object] = {column: draw.randint(0, 3) for column in KUAIRAND_USER}
         row.update(
-            user_id=user, user_active_degree=draw.choice(["full_active", "high_active"]), is_live_streamer=draw.choice([-124, 1])
+            user_id=user,
+            user_active_degree=draw.choice(["full_active", "high_active"]),
+            is_live_streamer=draw.choice([-124, 1]),
         )
-        row.update(follow_user_num_range=draw.choice(["(10,50]", "0"]), onehot_feat4=draw.choice(["", "1.0", "2.0"]))
+        row.update(
+            follow_user_num_range=draw.choice(["(10,50]", "0"]),
+            onehot_feat4=draw.choice(["", "1.0", "2.0"]),
+        )
         users.append(row)
     videos = []
     for video in range(50):
         row = {column: draw.randint(0, 9) for column in KUAIRAND_VIDEO}
-        row.update(video_id=video, video_type=draw.choice(["NORMAL", "AD"]), upload_dt="2022-04-02", upload_type="ShortImport")
-        row.update(tag=draw.choice(["12", "12,65", ""]), video_duration=draw.choice(["10231.0", "7000.0"]))
+        row.update(
+            video_id=video,
+            video_type=draw.choice(["NORMAL", "AD"]),
+            upload_dt="2022-04-02",
+            upload_type="ShortImport",
+        )
+        row.update(
+            tag=draw.choice(["12", "12,65", ""]), video_duration=draw.choice(["10231.0", "7000.0"])
+        )
         videos.append(row)
     (data / f"user_features_{name}.csv").write_bytes(table(KUAIRAND_USER, users))
     (data / f"video_features_basic_{name}.csv").write_bytes(table(KUAIRAND_VIDEO, videos))
@@ -215,29 +346,49 @@ def write_kuairand(folder: pathlib.Path, name: str = "pure", rows: int = 400, se
         made = []
         for _ in range(rows):
             row = {column: draw.randint(0, 1) for column in KUAIRAND_LOG}
-            row.update(user_id=draw.randrange(20), video_id=draw.randrange(50), date=20220408, hourmin=1230, time_ms=1649390000000)
             row.update(
-                duration_ms=draw.randint(1000, 99_999), play_time_ms=draw.randint(0, 99_999), tab=draw.choice([0, 1, 2, 3, 4, 6])
+                user_id=draw.randrange(20),
+                video_id=draw.randrange(50),
+                date=20220408,
+                hourmin=1230,
+                time_ms=1649390000000,
+            )
+            row.update(
+                duration_ms=draw.randint(1000, 99_999),
+                play_time_ms=draw.randint(0, 99_999),
+                tab=draw.choice([0, 1, 2, 3, 4, 6]),
             )
             made.append(row)
         (data / log).write_bytes(table(KUAIRAND_LOG, made))
     return folder
 
 
-def write_movielens_1m(folder: pathlib.Path, seed: int = 0) -> "tuple[pathlib.Path, list[tuple[int, int, int]]]":
-    """Writes the three files of MovieLens 1M; returns the folder and the ratings (user, item, rating)."""
+def write_movielens_1m(
+    folder: pathlib.Path, seed: int = 0
+) -> "tuple[pathlib.Path, list[tuple[int, int, int]]]":
+    """Writes the three files of MovieLens 1M; returns the folder and the ratings (user,
+    item, rating).
+    """
     draw = random.Random(seed)
     folder.mkdir(parents=True)
     users = [
-        f"{u}::{draw.choice('FM')}::{draw.choice([1, 18, 25, 35, 45, 50, 56])}::{draw.randint(0, 20)}::48067" for u in range(1, 41)
+        f"{u}::{draw.choice('FM')}::{draw.choice([1, 18, 25, 35, 45, 50, 56])}"
+        f"::{draw.randint(0, 20)}::48067"
+        for u in range(1, 41)
     ]
-    titles = ["Toy Story (1995)::Animation|Children's|Comedy", "Amélie (2001)::Romance", "Heat (1995)::Film-Noir|Sci-Fi"]
+    titles = [
+        "Toy Story (1995)::Animation|Children's|Comedy",
+        "Amélie (2001)::Romance",
+        "Heat (1995)::Film-Noir|Sci-Fi",
+    ]
     movies = [f"{item}::{titles[item % 3]}" for item in range(1, 61) if item != 7]
     pairs = draw.sample([(u, i) for u in range(1, 41) for i in range(1, 61) if i != 7], 900)
     ratings = [(user, item, draw.randint(1, 5)) for user, item in pairs]
     (folder / "users.dat").write_text("\n".join(users) + "\n", encoding="latin-1")
     (folder / "movies.dat").write_text("\n".join(movies) + "\n", encoding="latin-1")
-    (folder / "ratings.dat").write_text("".join(f"{u}::{i}::{r}::978300760\n" for u, i, r in ratings))
+    (folder / "ratings.dat").write_text(
+        "".join(f"{u}::{i}::{r}::978300760\n" for u, i, r in ratings)
+    )
     return folder, ratings
 
 
@@ -245,7 +396,11 @@ def read_back(data: dataset.Dataset, scenario: str, split: str) -> "dict[str, np
     """All rows of a split, as the input pipeline gives them."""
     import tensorflow as tf
 
-    batches = list(pipeline.evaluation_batches(tf.constant(data.shards(scenario, split)), data.schema).as_numpy_iterator())
+    batches = list(
+        pipeline.evaluation_batches(
+            tf.constant(data.shards(scenario, split)), data.schema
+        ).as_numpy_iterator()
+    )
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 

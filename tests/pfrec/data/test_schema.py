@@ -1,4 +1,6 @@
-"""Where ids stand in a row, what a schema refuses, and that its JSON says it all and no more than needed."""
+"""Where ids stand in a row, what a schema refuses,
+and that its JSON says it all and no more than needed.
+"""
 
 import dataclasses
 import json
@@ -11,7 +13,11 @@ from pfrec.data.dataset import pipeline, row_block
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 LISTS = Schema(
-    (Categorical("user", 9), Categorical("tags", 4, values=3, separator="|"), Categorical("city", 5)),
+    (
+        Categorical("user", 9),
+        Categorical("tags", 4, values=3, separator="|"),
+        Categorical("city", 5),
+    ),
     (Numerical("price"),),
     (Task("click", "click"),),
     group="user",
@@ -34,7 +40,9 @@ def test_rows_with_lists_survive_a_record():
     )
     record = row_block.encode(rows)
     np.testing.assert_array_equal(row_block.decode(record, LISTS).categorical, rows.categorical)
-    np.testing.assert_array_equal(pipeline.decode_blocks([record], LISTS)["categorical"], rows.categorical)
+    np.testing.assert_array_equal(
+        pipeline.decode_blocks([record], LISTS)["categorical"], rows.categorical
+    )
 
 
 def test_json_keeps_lists_and_says_nothing_of_single_values():
@@ -47,7 +55,9 @@ def test_json_keeps_lists_and_says_nothing_of_single_values():
     ]
 
 
-@pytest.mark.parametrize("wrong", [{"values": 0}, {"values": 2}, {"separator": "|"}, {"values": -1, "separator": "|"}])
+@pytest.mark.parametrize(
+    "wrong", [{"values": 0}, {"values": 2}, {"separator": "|"}, {"values": -1, "separator": "|"}]
+)
 def test_lists_need_a_number_of_values_and_a_separator(wrong):
     with pytest.raises(errors.PfrecError, match="tags: values = "):
         dataclasses.replace(LISTS, categorical=(Categorical("tags", 4, **wrong),))

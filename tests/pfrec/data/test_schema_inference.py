@@ -64,15 +64,17 @@ def test_types_cardinalities_and_roles(text):
 
 def test_warnings_and_rates(text):
     assert (
-        '# WARNING: has a value of its own in nearly every row: an identifier in disguise; left out\n# [[categorical]]\n# name = "event"'
-        in text
+        "# WARNING: has a value of its own in nearly every row: an identifier in disguise; left "
+        'out\n# [[categorical]]\n# name = "event"' in text
     )
     assert '# name = "sequence"' in text
     assert "# WARNING: is always '7'; left out" in text
     assert "# WARNING: is always empty; left out" in text
     for column in ("dwell", "outcome"):
         before = text[: text.index(f'# name = "{column}"')].rsplit("\n\n", 1)[1]
-        assert "alone ranks click with AUC 1.000: an outcome rather than a feature? left out" in before
+        assert (
+            "alone ranks click with AUC 1.000: an outcome rather than a feature? left out" in before
+        )
     missing = sum(row["discount"] == "" for row in _rows())
     assert f"missing {missing / 2000:.2%}" in text
     clicks = sum(row["click"] for row in _rows())
@@ -90,7 +92,9 @@ def test_what_is_written_converts(text, tmp_path):
 
 def test_parquet_gives_the_same(text, tmp_path):
     rows = _rows()
-    table = pa.table({name: [str(row[name]) if row[name] != "" else None for row in rows] for name in rows[0]})
+    table = pa.table(
+        {name: [str(row[name]) if row[name] != "" else None for row in rows] for name in rows[0]}
+    )
     parquet.write_table(table, tmp_path / "log.parquet")
     assert schema_inference.infer("parquet", tmp_path / "log.parquet") == text
 
@@ -124,11 +128,16 @@ def test_telling_agrees_with_an_independent_auc():
     labels = [int(value + draw.gauss(0, 1) > 0) for value in values]
     column.add(pa.array(list(map(str, values))))
     label.add(pa.array(list(map(str, labels))))
-    assert column_statistics.telling(column, label) == pytest.approx(metrics.roc_auc_score(labels, values), abs=1e-12)
+    assert column_statistics.telling(column, label) == pytest.approx(
+        metrics.roc_auc_score(labels, values), abs=1e-12
+    )
 
 
 def _categorical(text):
-    return {feature.name: feature for feature in toml_schema.read_text(text, place="here").schema.categorical}
+    return {
+        feature.name: feature
+        for feature in toml_schema.read_text(text, place="here").schema.categorical
+    }
 
 
 def test_texts_of_few_values_in_many_combinations_are_lists(tmp_path):
@@ -146,7 +155,12 @@ def test_texts_of_few_values_in_many_combinations_are_lists(tmp_path):
     found = _categorical(schema_inference.infer("csv", tmp_path / "log.csv"))
     assert found["genres"].vocabulary == ("crime", "love", "sea", "war")
     assert (found["genres"].values, found["genres"].separator) == (3, "|")
-    assert (found["seen"].encoding, found["seen"].cardinality, found["seen"].values, found["seen"].separator) == (
+    assert (
+        found["seen"].encoding,
+        found["seen"].cardinality,
+        found["seen"].values,
+        found["seen"].separator,
+    ) == (
         "identity",
         9,
         2,
@@ -158,16 +172,37 @@ def test_texts_of_few_values_in_many_combinations_are_lists(tmp_path):
 
 def test_lists_proper_in_parquet(tmp_path):
     tags = [["a|b", "c"], [], None, ["c", "c", "d"]] * 30
-    table = pa.table({"tags": tags, "ids": pa.array([[1], [5, 2], [], [0]] * 30, pa.list_(pa.int32())), "click": [0, 1, 1] * 40})
+    table = pa.table(
+        {
+            "tags": tags,
+            "ids": pa.array([[1], [5, 2], [], [0]] * 30, pa.list_(pa.int32())),
+            "click": [0, 1, 1] * 40,
+        }
+    )
     parquet.write_table(table, tmp_path / "log.parquet")
     found = _categorical(schema_inference.infer("parquet", tmp_path / "log.parquet"))
-    assert (found["tags"].vocabulary, found["tags"].values, found["tags"].separator) == (("a|b", "c", "d"), 3, ";")
-    assert (found["ids"].encoding, found["ids"].cardinality, found["ids"].values) == ("identity", 6, 2)
+    assert (found["tags"].vocabulary, found["tags"].values, found["tags"].separator) == (
+        ("a|b", "c", "d"),
+        3,
+        ";",
+    )
+    assert (found["ids"].encoding, found["ids"].cardinality, found["ids"].values) == (
+        "identity",
+        6,
+        2,
+    )
     (tmp_path / "s.toml").write_text(schema_inference.infer("parquet", tmp_path / "log.parquet"))
-    convert.convert("parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml")
+    convert.convert(
+        "parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml"
+    )
     data = dataset.Dataset.open(tmp_path / "data")
     rows = raw_layouts.read_back(data, "log", "train")["categorical"]
-    assert {tuple(row) for row in rows.tolist()} <= {(0, 1, -1, 1, -1), (-1, -1, -1, 5, 2), (-1,) * 5, (1, 1, 2, 0, -1)}
+    assert {tuple(row) for row in rows.tolist()} <= {
+        (0, 1, -1, 1, -1),
+        (-1, -1, -1, 5, 2),
+        (-1,) * 5,
+        (1, 1, 2, 0, -1),
+    }
 
 
 def test_a_type_that_is_no_feature_is_named(tmp_path):
@@ -177,7 +212,9 @@ def test_a_type_that_is_no_feature_is_named(tmp_path):
 
 
 def test_lists_that_a_schema_could_not_say_before_are_said(tmp_path):
-    """Of one value each; longer than any may be; with every usual mark in their values; by the name of a scenario or a group."""
+    """Of one value each; longer than any may be; with every usual mark in their values;
+    by the name of a scenario or a group.
+    """
     table = pa.table(
         {
             "country": [["nl"], ["es"], ["nl"]] * 20,
@@ -191,18 +228,32 @@ def test_lists_that_a_schema_could_not_say_before_are_said(tmp_path):
     text = schema_inference.infer("parquet", tmp_path / "log.parquet")
     described = toml_schema.read_text(text, place="here")
     assert (described.scenario_column, described.schema.group) == (None, None)
-    assert {f.name: f.values for f in described.schema.categorical} == {"country": 2, "user_id": 2, "long": 1024, "marks": 2}
+    assert {f.name: f.values for f in described.schema.categorical} == {
+        "country": 2,
+        "user_id": 2,
+        "long": 1024,
+        "marks": 2,
+    }
     (tmp_path / "s.toml").write_text(text)
-    convert.convert("parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml")
-    (tmp_path / "s.toml").write_text(text.replace("[scenario]", '[scenario]\ncolumn = "country"').replace("# each file", "#"))
+    convert.convert(
+        "parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml"
+    )
+    (tmp_path / "s.toml").write_text(
+        text.replace("[scenario]", '[scenario]\ncolumn = "country"').replace("# each file", "#")
+    )
     with pytest.raises(errors.PfrecError, match="column 'country' holds list"):
-        convert.convert("parquet", tmp_path / "log.parquet", tmp_path / "other", schema_path=tmp_path / "s.toml")
+        convert.convert(
+            "parquet", tmp_path / "log.parquet", tmp_path / "other", schema_path=tmp_path / "s.toml"
+        )
 
 
 def test_few_rows_of_lists_are_no_identifier(tmp_path):
     draw = random.Random(1)
     genres = [f"g{i}" for i in range(18)]
-    rows = [{"genres": "|".join(draw.sample(genres, 4)), "click": draw.randint(0, 1)} for _ in range(200)]
+    rows = [
+        {"genres": "|".join(draw.sample(genres, 4)), "click": draw.randint(0, 1)}
+        for _ in range(200)
+    ]
     (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
     found = _categorical(schema_inference.infer("csv", tmp_path / "log.csv"))
     assert (found["genres"].vocabulary, found["genres"].values) == (tuple(sorted(genres)), 4)

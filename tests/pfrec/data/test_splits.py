@@ -9,7 +9,8 @@ _FRACTIONS = (0.7, 0.1, 0.2)
 
 
 def test_splitmix64_gives_the_published_sequence():
-    # The first outputs of SplitMix64 from state 0, as java.util.SplittableRandom's reference prints them.
+    # The first outputs of SplitMix64 from state 0, as java.util.SplittableRandom's reference prints
+    # them.
     states = np.array([0, 0x9E3779B97F4A7C15], np.uint64)
     assert [int(v) for v in splits.splitmix64(states)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
 
@@ -33,16 +34,38 @@ def test_another_seed_gives_an_independent_split():
 
 def test_split_of_a_row_never_changes():
     # A change here would give every user another split under the same seed.
-    assert splits.split_of(np.arange(16), 0, _FRACTIONS).tolist() == [0, 0, 2, 1, 0, 0, 0, 0, 2, 0, 1, 0, 0, 0, 1, 0]
+    assert splits.split_of(np.arange(16), 0, _FRACTIONS).tolist() == [
+        0,
+        0,
+        2,
+        1,
+        0,
+        0,
+        0,
+        0,
+        2,
+        0,
+        1,
+        0,
+        0,
+        0,
+        1,
+        0,
+    ]
 
 
 @hypothesis.given(
-    rows=st.lists(st.integers(0, 2**62), min_size=1, max_size=50), cut=st.integers(0, 50), seed=st.integers(-5, 2**64)
+    rows=st.lists(st.integers(0, 2**62), min_size=1, max_size=50),
+    cut=st.integers(0, 50),
+    seed=st.integers(-5, 2**64),
 )
 @hypothesis.settings(max_examples=50, deadline=None)
 def test_a_split_does_not_depend_on_the_chunk(rows, cut, seed):
     whole = splits.split_of(np.array(rows), seed, _FRACTIONS)
-    parts = [splits.split_of(np.array(part, np.int64), seed, _FRACTIONS) for part in (rows[:cut], rows[cut:])]
+    parts = [
+        splits.split_of(np.array(part, np.int64), seed, _FRACTIONS)
+        for part in (rows[:cut], rows[cut:])
+    ]
     assert whole.tolist() == np.concatenate(parts).tolist()
 
 

@@ -11,7 +11,11 @@ from pfrec.data.dataset import dataset, row_block
 def test_sizes_names_and_rates(tmp_path):
     data = dataset.Dataset.open(synthetic.generate(tmp_path / "data", scenarios=3, rows=4000))
     assert data.scenarios == ("S1", "S2", "S3")
-    assert [data.rows(s, "train") + data.rows(s, "valid") for s in data.scenarios] == [4000, 1265, 400]
+    assert [data.rows(s, "train") + data.rows(s, "valid") for s in data.scenarios] == [
+        4000,
+        1265,
+        400,
+    ]
     assert [data.rows(s, "test") for s in data.scenarios] == [4000] * 3
     assert data.rows("S1", "valid") / 4000 == pytest.approx(0.125, abs=0.02)
     for scenario in data.scenarios:
@@ -31,7 +35,10 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         for name, seed in (("one", 5), ("again", 5), ("other", 6))
     )
     assert one.files == again.files
-    assert one.files["S1/train-00000-of-00001.tfrecord"] != other.files["S1/train-00000-of-00001.tfrecord"]
+    assert (
+        one.files["S1/train-00000-of-00001.tfrecord"]
+        != other.files["S1/train-00000-of-00001.tfrecord"]
+    )
 
 
 def test_one_scenario_alone(tmp_path):
@@ -41,8 +48,12 @@ def test_one_scenario_alone(tmp_path):
 
 @pytest.mark.parametrize("scenario", [0, 3])
 def test_the_best_possible_auc_leaves_room_for_models(scenario):
-    rows, probability = synthetic.Scenario.create(0, scenario, shared=0.5, conflict=0.5).draw(np.random.default_rng(1), 40_000)
-    click, conversion = (metrics.roc_auc_score(rows.labels[:, i], probability[:, i]) for i in range(2))
+    rows, probability = synthetic.Scenario.create(0, scenario, shared=0.5, conflict=0.5).draw(
+        np.random.default_rng(1), 40_000
+    )
+    click, conversion = (
+        metrics.roc_auc_score(rows.labels[:, i], probability[:, i]) for i in range(2)
+    )
     assert 0.78 < click < 0.86
     assert 0.80 < conversion < 0.90
     # Probabilities are those that labels were drawn with.
@@ -52,7 +63,9 @@ def test_the_best_possible_auc_leaves_room_for_models(scenario):
 def test_shared_and_conflict_do_what_they_say():
     def logits(scenario, shared, conflict):
         made = synthetic.Scenario.create(0, scenario, shared, conflict)
-        features = synthetic.Scenario.create(0, 0, 0.5, 0.5).world.draw(np.random.default_rng(0), 20_000)
+        features = synthetic.Scenario.create(0, 0, 0.5, 0.5).world.draw(
+            np.random.default_rng(0), 20_000
+        )
         return made._logits(features)
 
     def correlation(a, b):
@@ -60,7 +73,8 @@ def test_shared_and_conflict_do_what_they_say():
 
     assert correlation(logits(0, 1.0, 0.5)[0], logits(1, 1.0, 0.5)[0]) == pytest.approx(1)
     assert abs(correlation(logits(0, 0.0, 0.5)[0], logits(1, 0.0, 0.5)[0])) < 0.3
-    # By the formula 0.5, 0 and -0.5; features shift between scenarios and functions share features, hence the tolerance.
+    # By the formula 0.5, 0 and -0.5; features shift between scenarios and functions share features,
+    # hence the tolerance.
     for conflict, expected in ((0.0, 0.5), (0.5, 0.0), (1.0, -0.5)):
         assert correlation(*logits(0, 0.5, conflict)) == pytest.approx(expected, abs=0.25)
 

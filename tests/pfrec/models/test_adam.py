@@ -7,7 +7,9 @@ from pfrec.models import adam
 
 
 def test_first_step_by_hand():
-    """m / sqrt(v) is the gradient's sign after the bias correction: the step is the learning rate."""
+    """m / sqrt(v) is the gradient's sign after the bias correction:
+    the step is the learning rate.
+    """
     variable = tf.Variable([1.0, 2.0])
     adam.Adam([variable], 0.1).apply([tf.constant([5.0, -0.01])])
     np.testing.assert_allclose(variable, [0.9, 2.1], rtol=1e-4)
@@ -62,7 +64,9 @@ def test_small_variables_together_step_as_each_alone():
 
 
 def test_lazy_adam_by_row():
-    """Rows of a batch step as in Adam, with their gradients summed; other rows and their moments stay, and in Adam they move on."""
+    """Rows of a batch step as in Adam, with their gradients summed; other rows and their moments
+    stay, and in Adam they move on.
+    """
     eager, lazy = tf.Variable(tf.ones([4, 20_000])), tf.Variable(tf.ones([4, 20_000]))
     plain, sparse = adam.Adam([eager], 0.1), adam.Adam([lazy], 0.1, lazy=True)
     first = tf.IndexedSlices(tf.ones([3, 20_000]), tf.constant([1, 3, 1]), tf.constant([4, 20_000]))

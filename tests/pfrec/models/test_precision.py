@@ -24,7 +24,9 @@ def test_a_product_rounds_factors_and_result(transposed):
     # Half a unit in the last of 8 bits, on either side of a tie.
     np.testing.assert_allclose(found, exact, rtol=2.0**-8)
     np.testing.assert_array_equal(narrow(found.numpy()), found)
-    np.testing.assert_array_equal(precision.matmul(*map(tf.constant, given), **flags), tf.matmul(*given, **flags))
+    np.testing.assert_array_equal(
+        precision.matmul(*map(tf.constant, given), **flags), tf.matmul(*given, **flags)
+    )
 
 
 def narrow(values):
@@ -46,7 +48,9 @@ def test_a_step_is_near_that_in_float32(monkeypatch, template, side_by_side):
     own_loss, own_gradients, *_ = found[precision.BFLOAT16]
     assert float(own_loss) != float(loss)
     np.testing.assert_allclose(own_loss, loss, rtol=1e-2)
-    together, own_together = (np.concatenate([np.ravel(g) for g in given]) for given in (gradients, own_gradients))
+    together, own_together = (
+        np.concatenate([np.ravel(g) for g in given]) for given in (gradients, own_gradients)
+    )
     # More than the rounding: some activations change sides of ReLU.
     assert np.linalg.norm(own_together - together) < 0.1 * np.linalg.norm(together)
 
@@ -62,7 +66,9 @@ def test_inference_is_in_float32():
     """A client evaluates outside of any context of training."""
     schema = test_fast.make_schema((4,), 2, 1)
     model, batch = mmoe.build(schema, ModelConfig(), 1), test_fast.make_batch(schema, 20)
-    np.testing.assert_allclose(model(batch, training=False)["t0"], model.plain(batch, training=False)["t0"], atol=1e-6)
+    np.testing.assert_allclose(
+        model(batch, training=False)["t0"], model.plain(batch, training=False)["t0"], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,10 @@ def test_what_a_processor_has(tmp_path, monkeypatch, text, has):
     assert precision.available(precision.BFLOAT16) == has
     precision.check(precision.FLOAT32)
     if not has:
-        with pytest.raises(errors.PfrecError, match=r"this processor has no bfloat16 products .* leave it at float32"):
+        with pytest.raises(
+            errors.PfrecError,
+            match=r"this processor has no bfloat16 products .* leave it at float32",
+        ):
             precision.check(precision.BFLOAT16)
 
 

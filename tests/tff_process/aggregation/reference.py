@@ -1,4 +1,6 @@
-"""Slow, plain references and instances for the tests of aggregation; `counts` [N] weigh the clients in the mean, alike without them."""
+"""Slow, plain references and instances for the tests of aggregation; `counts` [N] weigh the clients
+in the mean, alike without them.
+"""
 
 from typing import Optional
 
@@ -24,7 +26,9 @@ def updates(family: str, seed: int) -> np.ndarray:
     return delta
 
 
-def objective(weights: np.ndarray, delta: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None) -> float:
+def objective(
+    weights: np.ndarray, delta: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None
+) -> float:
     """(Dw)'Dbar + c * ||Dbar|| * ||Dw||, from the updates themselves."""
     mean, joined = np.average(delta, axis=0, weights=counts), weights @ delta
     return float(joined @ mean + c * np.linalg.norm(mean) * np.linalg.norm(joined))
@@ -51,7 +55,11 @@ def best_weights(delta: np.ndarray, c: float, counts: "Optional[np.ndarray]" = N
             jac=lambda weights, *_: slope(weights),
             method="SLSQP",
             bounds=[(0.0, 1.0)] * clients,
-            constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones_like(w)},
+            constraints={
+                "type": "eq",
+                "fun": lambda w: w.sum() - 1.0,
+                "jac": lambda w: np.ones_like(w),
+            },
             options={"ftol": 1e-15, "maxiter": 500},
         )
         weights = np.clip(result.x, 0.0, None)
@@ -59,7 +67,9 @@ def best_weights(delta: np.ndarray, c: float, counts: "Optional[np.ndarray]" = N
     return min(found, key=lambda weights: objective(weights, scaled, c, counts))
 
 
-def conflict_averse(delta: np.ndarray, weights: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None) -> np.ndarray:
+def conflict_averse(
+    delta: np.ndarray, weights: np.ndarray, c: float, counts: "Optional[np.ndarray]" = None
+) -> np.ndarray:
     """U [d] of the simplex weights."""
     mean, joined = np.average(delta, axis=0, weights=counts), weights @ delta
     return (mean + c * np.linalg.norm(mean) / np.linalg.norm(joined) * joined) / (1.0 + c * c)

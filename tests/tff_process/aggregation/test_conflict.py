@@ -13,7 +13,9 @@ few = hypothesis.settings(max_examples=15, deadline=None)
 
 
 def averse(delta: np.ndarray, c: float) -> np.ndarray:
-    return conflict.conflict_averse(tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool), c).numpy()
+    return conflict.conflict_averse(
+        tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool), c
+    ).numpy()
 
 
 def simplex_weights(coefficients: np.ndarray, c: float) -> np.ndarray:
@@ -30,7 +32,9 @@ def test_objective_agrees_with_slsqp(seed: int, family: str, c: float) -> None:
     assert weights.min() > -1e-9
     expected = reference.objective(reference.best_weights(delta, c), delta, c)
     natural = (delta.mean(axis=0) ** 2).sum()
-    assert reference.objective(weights, delta, c) <= expected + 1e-6 * max(abs(expected), 1e-3 * natural)
+    assert reference.objective(weights, delta, c) <= expected + 1e-6 * max(
+        abs(expected), 1e-3 * natural
+    )
 
 
 @pytest.mark.parametrize("family", ["random", "agreeing"])
@@ -38,18 +42,24 @@ def test_objective_agrees_with_slsqp(seed: int, family: str, c: float) -> None:
 def test_update_agrees_with_slsqp(family: str, seed: int) -> None:
     delta = reference.updates(family, seed)
     expected = reference.conflict_averse(delta, reference.best_weights(delta, 0.4), 0.4)
-    np.testing.assert_allclose(averse(delta, 0.4) @ delta, expected, rtol=0, atol=1e-6 * np.linalg.norm(expected))
+    np.testing.assert_allclose(
+        averse(delta, 0.4) @ delta, expected, rtol=0, atol=1e-6 * np.linalg.norm(expected)
+    )
 
 
 @few
 @hypothesis.given(seed=SEEDS, family=st.sampled_from(["random", "agreeing"]))
 def test_weighted_methods_agree_with_references(seed: int, family: str) -> None:
-    """Clients of 1 to 99 rows; the simplex weights are searched by SLSQP, the projections made on the updates themselves."""
+    """Clients of 1 to 99 rows; the simplex weights are searched by SLSQP,
+    the projections made on the updates themselves.
+    """
     delta = reference.updates(family, seed)[:6]
     counts = np.random.default_rng(seed).integers(1, 100, len(delta)).astype(np.float64)
     arguments = tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool)
     found = conflict.conflict_averse(*arguments, 0.4, tf.constant(counts)).numpy() @ delta
-    expected = reference.conflict_averse(delta, reference.best_weights(delta, 0.4, counts), 0.4, counts)
+    expected = reference.conflict_averse(
+        delta, reference.best_weights(delta, 0.4, counts), 0.4, counts
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.linalg.norm(expected))
     projected = conflict.pcgrad(*arguments, tf.constant(counts)).numpy() @ delta
     np.testing.assert_allclose(projected, reference.pcgrad(delta, counts), atol=1e-9)
@@ -62,15 +72,22 @@ def test_equal_weights_are_no_weights(seed: int) -> None:
     arguments = tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool)
     counts = tf.fill([len(delta)], 7.0)
     np.testing.assert_allclose(
-        conflict.conflict_averse(*arguments, 0.4, counts), conflict.conflict_averse(*arguments, 0.4), rtol=1e-9, atol=1e-12
+        conflict.conflict_averse(*arguments, 0.4, counts),
+        conflict.conflict_averse(*arguments, 0.4),
+        rtol=1e-9,
+        atol=1e-12,
     )
-    np.testing.assert_allclose(conflict.pcgrad(*arguments, counts), conflict.pcgrad(*arguments), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        conflict.pcgrad(*arguments, counts), conflict.pcgrad(*arguments), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_nobody_has_rows() -> None:
     """No mean, no update: zeros, not NaN."""
     arguments = tf.eye(3), tf.ones([3]), tf.zeros([3])
-    np.testing.assert_array_equal(conflict.conflict_averse(*arguments[:2], 0.4, arguments[2]), [0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(
+        conflict.conflict_averse(*arguments[:2], 0.4, arguments[2]), [0.0, 0.0, 0.0]
+    )
     np.testing.assert_array_equal(conflict.pcgrad(*arguments), [0.0, 0.0, 0.0])
 
 
@@ -78,17 +95,22 @@ def test_nobody_has_rows() -> None:
 @hypothesis.given(seed=SEEDS)
 def test_near_copies_still_come_close(seed: int) -> None:
     delta = reference.updates("random", seed)
-    delta = np.concatenate([delta, delta + 1e-3 * np.random.default_rng(seed).normal(size=delta.shape)])[:20]
+    delta = np.concatenate(
+        [delta, delta + 1e-3 * np.random.default_rng(seed).normal(size=delta.shape)]
+    )[:20]
     weights = simplex_weights(averse(delta, 0.8), 0.8)
     expected = reference.objective(reference.best_weights(delta, 0.8), delta, 0.8)
     assert reference.objective(weights, delta, 0.8) <= expected + 1e-4 * abs(expected)
 
 
 def test_two_clients_by_hand() -> None:
-    # Dbar = (1/2, 1); the objective falls all the way to the corner of the short update: Dw* = (1, 0), of length 1.
+    # Dbar = (1/2, 1); the objective falls all the way to the corner of the short update: Dw* = (1,
+    # 0), of length 1.
     delta = np.array([[1.0, 0.0], [0.0, 2.0]])
     length = np.sqrt(1.25)
-    np.testing.assert_allclose(averse(delta, 0.5), [(0.5 + 0.5 * length) / 1.25, 0.5 / 1.25], atol=1e-9)
+    np.testing.assert_allclose(
+        averse(delta, 0.5), [(0.5 + 0.5 * length) / 1.25, 0.5 / 1.25], atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("clients", [1, 2, 7])
@@ -124,7 +146,10 @@ def test_degenerate_updates_stay_in_the_trust_region(delta: "list[list[float]]",
     coefficients = averse(values, c)
     assert np.isfinite(coefficients).all()
     mean = values.mean(axis=0)
-    assert np.linalg.norm((1.0 + c * c) * coefficients @ values - mean) <= c * np.linalg.norm(mean) + 1e-8 * np.abs(values).max()
+    assert (
+        np.linalg.norm((1.0 + c * c) * coefficients @ values - mean)
+        <= c * np.linalg.norm(mean) + 1e-8 * np.abs(values).max()
+    )
 
 
 @few
@@ -132,7 +157,9 @@ def test_degenerate_updates_stay_in_the_trust_region(delta: "list[list[float]]",
 def test_update_stays_within_the_radius(seed: int, c: float) -> None:
     delta = reference.updates("random", seed)
     mean = delta.mean(axis=0)
-    assert np.linalg.norm((1.0 + c * c) * averse(delta, c) @ delta - mean) <= c * np.linalg.norm(mean) * (1.0 + 1e-9)
+    assert np.linalg.norm((1.0 + c * c) * averse(delta, c) @ delta - mean) <= c * np.linalg.norm(
+        mean
+    ) * (1.0 + 1e-9)
 
 
 @few
@@ -141,7 +168,9 @@ def test_permuting_clients_permutes_coefficients(seed: int) -> None:
     delta = reference.updates("random", seed)
     order = np.random.default_rng(seed).permutation(len(delta))
     expected = averse(delta, 0.4) @ delta
-    np.testing.assert_allclose(averse(delta[order], 0.4) @ delta[order], expected, atol=1e-5 * np.linalg.norm(delta))
+    np.testing.assert_allclose(
+        averse(delta[order], 0.4) @ delta[order], expected, atol=1e-5 * np.linalg.norm(delta)
+    )
 
 
 @few
@@ -154,11 +183,17 @@ def test_absent_clients_are_ignored_exactly(seed: int) -> None:
     gram[~present] = gram[:, ~present] = np.nan
     alone = tf.constant(gram[np.ix_(present, present)])
     everyone = tf.ones([present.sum()], tf.bool)
-    for method in (lambda g, p: conflict.conflict_averse(g, p, 0.4), conflict.pcgrad, lambda g, p: conflict.mean(p)):
+    for method in (
+        lambda g, p: conflict.conflict_averse(g, p, 0.4),
+        conflict.pcgrad,
+        lambda g, p: conflict.mean(p),
+    ):
         coefficients = method(tf.constant(gram), tf.constant(present)).numpy()
         np.testing.assert_array_equal(coefficients[~present], 0.0)
         np.testing.assert_array_equal(coefficients[present], method(alone, everyone).numpy())
-    assert conflict.conflict_share(tf.constant(gram), present) == conflict.conflict_share(alone, everyone)
+    assert conflict.conflict_share(tf.constant(gram), present) == conflict.conflict_share(
+        alone, everyone
+    )
 
 
 @few
@@ -170,7 +205,8 @@ def test_pcgrad_equals_projecting_the_updates(seed: int) -> None:
 
 
 def test_pcgrad_by_hand() -> None:
-    # (1, 0) gives up its part against (-1, 1): (1/2, 1/2). (-1, 1) gives up its part against (1, 0): (0, 1).
+    # (1, 0) gives up its part against (-1, 1): (1/2, 1/2). (-1, 1) gives up its part against (1,
+    # 0): (0, 1).
     delta = np.array([[1.0, 0.0], [-1.0, 1.0]])
     coefficients = conflict.pcgrad(tf.constant(delta @ delta.T), tf.ones([2], tf.bool)).numpy()
     np.testing.assert_allclose(coefficients, [1.0, 0.75])
@@ -178,7 +214,8 @@ def test_pcgrad_by_hand() -> None:
 
 
 def test_pcgrad_never_projects_an_update_against_itself() -> None:
-    # Three projections turn the last update, at 0 degrees, by 40 each: at 120 it opposes what it was, and must stay there.
+    # Three projections turn the last update, at 0 degrees, by 40 each: at 120 it opposes what it
+    # was, and must stay there.
     angles = np.deg2rad([130.0, 170.0, 210.0, 0.0])
     delta = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     coefficients = conflict.pcgrad(tf.constant(delta @ delta.T), tf.ones([4])).numpy()
@@ -192,7 +229,9 @@ def test_pcgrad_leaves_agreement_alone_and_bears_zero_updates() -> None:
 
 def test_mean_renormalises_over_those_present() -> None:
     np.testing.assert_allclose(conflict.mean(tf.constant([True, False, True])), [0.5, 0.0, 0.5])
-    np.testing.assert_allclose(conflict.mean(tf.constant([1.0, 0.0, 1.0]), tf.constant([3.0, 9.0, 1.0])), [0.75, 0.0, 0.25])
+    np.testing.assert_allclose(
+        conflict.mean(tf.constant([1.0, 0.0, 1.0]), tf.constant([3.0, 9.0, 1.0])), [0.75, 0.0, 0.25]
+    )
     np.testing.assert_array_equal(conflict.mean(tf.constant([False, False])), [0.0, 0.0])
 
 
@@ -205,7 +244,10 @@ def test_conflict_share_counts_pairs() -> None:
 
 def test_nobody_present_gives_zeros() -> None:
     nobody = tf.zeros([2], tf.bool)
-    for coefficients in (conflict.conflict_averse(tf.eye(2), nobody, 0.4), conflict.pcgrad(tf.eye(2), nobody)):
+    for coefficients in (
+        conflict.conflict_averse(tf.eye(2), nobody, 0.4),
+        conflict.pcgrad(tf.eye(2), nobody),
+    ):
         np.testing.assert_array_equal(coefficients, [0.0, 0.0])
 
 

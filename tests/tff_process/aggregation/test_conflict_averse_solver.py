@@ -1,4 +1,6 @@
-"""The solver against SLSQP, against an exact solution over all faces of the simplex, and against its own dual, which no other solution can beat."""
+"""The solver against SLSQP, against an exact solution over all faces of the simplex, and against
+its own dual, which no other solution can beat.
+"""
 
 import itertools
 
@@ -16,7 +18,9 @@ RADII = st.sampled_from([0.05, 0.4, 0.8, 0.95, 0.999])
 some = hypothesis.settings(max_examples=40, deadline=None)
 
 
-def solution(delta: np.ndarray, c: float, counts: "np.ndarray | None" = None) -> "tuple[np.ndarray, np.ndarray]":
+def solution(
+    delta: np.ndarray, c: float, counts: "np.ndarray | None" = None
+) -> "tuple[np.ndarray, np.ndarray]":
     """The simplex weights w*, and `p = Dbar + c * ||Dbar|| * u`."""
     share = np.full(len(delta), 1.0) if counts is None else counts
     towards = conflict_averse_solver.solve(delta @ delta.T, share / share.sum(), c).numpy()
@@ -24,9 +28,11 @@ def solution(delta: np.ndarray, c: float, counts: "np.ndarray | None" = None) ->
 
 
 def left_to_gain(delta: np.ndarray, c: float, counts: "np.ndarray | None" = None) -> float:
-    """The duality gap of what the solver gives, from the updates themselves, relative to `||Dbar||^2`; checks that both sides are feasible.
+    """The duality gap of what the solver gives, from the updates themselves, relative to
+    `||Dbar||^2`; checks that both sides are feasible.
 
-    For every w of the simplex and every p within `c * ||Dbar||` of Dbar the objective at w is at least `min over j of Delta[j]'p`.
+    For every w of the simplex and every p within `c * ||Dbar||` of Dbar the objective at w is at
+    least `min over j of Delta[j]'p`.
     """
     weights, p = solution(delta, c, counts)
     mean = np.average(delta, axis=0, weights=counts)
@@ -37,10 +43,12 @@ def left_to_gain(delta: np.ndarray, c: float, counts: "np.ndarray | None" = None
 
 
 def exact(delta: np.ndarray, c: float) -> float:
-    """The least objective, over the stationary points of every face of the simplex: in closed form, for few clients of full rank.
+    """The least objective, over the stationary points of every face of the simplex:
+    in closed form, for few clients of full rank.
 
-    On the affine hull of a face, `b + r * Gw / s = lambda` with `s = ||Dw||` gives `w = s / r * G^-1 (lambda - b)`, and `s^2 = w'Gw` the square
-    equation `r^2 = lambda^2 * 1'G^-1 1 - 2 * lambda * 1'G^-1 b + b'G^-1 b`; the larger root has a positive s.
+    On the affine hull of a face, `b + r * Gw / s = lambda` with `s = ||Dw||` gives `w = s / r *
+    G^-1 (lambda - b)`, and `s^2 = w'Gw` the square equation `r^2 = lambda^2 * 1'G^-1 1 - 2 *
+    lambda * 1'G^-1 b + b'G^-1 b`; the larger root has a positive s.
     """
     mean = delta.mean(axis=0)
     r, best = c * np.linalg.norm(mean), np.inf
@@ -54,7 +62,12 @@ def exact(delta: np.ndarray, c: float) -> float:
                 continue  # no stationary point: the least lies on a smaller face
             weights = inverse @ ((beta + np.sqrt(root)) / alpha - b)
             if weights.sum() > 0.0 and (weights >= 0.0).all():
-                best = min(best, reference.objective(weights / weights.sum() @ np.eye(len(delta))[list(face)], delta, c))
+                best = min(
+                    best,
+                    reference.objective(
+                        weights / weights.sum() @ np.eye(len(delta))[list(face)], delta, c
+                    ),
+                )
     return float(best)
 
 
@@ -63,7 +76,9 @@ def test_known_miss_of_gradient_steps() -> None:
     delta = reference.updates("low_rank", 1670)
     weights, _ = solution(delta, 0.95)
     assert reference.objective(weights, delta, 0.95) == pytest.approx(-0.6450639, abs=1e-7)
-    assert reference.objective(reference.best_weights(delta, 0.95), delta, 0.95) == pytest.approx(-0.6450639, abs=1e-7)
+    assert reference.objective(reference.best_weights(delta, 0.95), delta, 0.95) == pytest.approx(
+        -0.6450639, abs=1e-7
+    )
 
 
 @some
@@ -82,7 +97,9 @@ def test_equals_the_exact_solution_over_faces(seed: int, clients: int, c: float)
     delta = np.random.default_rng(seed).normal(size=(clients, 12))
     weights, _ = solution(delta, c)
     expected = exact(delta, c)
-    assert reference.objective(weights, delta, c) == pytest.approx(expected, abs=1e-9 * (delta.mean(axis=0) ** 2).sum())
+    assert reference.objective(weights, delta, c) == pytest.approx(
+        expected, abs=1e-9 * (delta.mean(axis=0) ** 2).sum()
+    )
 
 
 @some
@@ -95,10 +112,16 @@ def test_equals_the_exact_solution_over_faces(seed: int, clients: int, c: float)
     weighted=st.booleans(),
     c=RADII,
 )
-def test_proves_its_optimum(seed: int, clients: int, rank: int, near: float, scales: float, weighted: bool, c: float) -> None:
-    """Gram matrices of any rank, near-singular ones, updates of unlike lengths, clients of 1 to 99 rows."""
+def test_proves_its_optimum(
+    seed: int, clients: int, rank: int, near: float, scales: float, weighted: bool, c: float
+) -> None:
+    """Gram matrices of any rank, near-singular ones, updates of unlike lengths,
+    clients of 1 to 99 rows.
+    """
     random = np.random.default_rng(seed)
-    delta = random.normal(size=(clients, rank)) @ random.normal(size=(rank, 40)) + near * random.normal(size=(clients, 40))
+    delta = random.normal(size=(clients, rank)) @ random.normal(
+        size=(rank, 40)
+    ) + near * random.normal(size=(clients, 40))
     delta *= 10.0 ** random.uniform(-scales, scales, size=(clients, 1))
     counts = random.integers(1, 100, clients).astype(np.float64) if weighted else None
     mean = np.average(delta, axis=0, weights=counts)
@@ -120,7 +143,9 @@ def test_many_clients(clients: int, family: str) -> None:
 
 
 def test_updates_in_balance_are_given_the_dual_solution() -> None:
-    """(1, 1), (-1, 1) and nothing at all: Dw* is zero, and no p serves the worst better than 0; that of the solver harms none."""
+    """(1, 1), (-1, 1) and nothing at all: Dw* is zero, and no p serves the worst better than 0;
+    that of the solver harms none.
+    """
     delta = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]])
     _, p = solution(delta, 0.4)
     assert (delta @ p).min() == pytest.approx(0.0, abs=1e-9)
@@ -134,18 +159,28 @@ def test_updates_in_balance_are_given_the_dual_solution() -> None:
 @pytest.mark.parametrize("length", [1e-2, 1e-4, 1e-6, 1e-9, 0.0])
 @pytest.mark.parametrize("clients", [2, 4, 40])
 def test_short_means_end_within_the_radius(clients: int, length: float) -> None:
-    """Updates that cancel out: rounding of the Gram matrix rules then, and what comes out is finite and stays in the ball."""
+    """Updates that cancel out: rounding of the Gram matrix rules then,
+    and what comes out is finite and stays in the ball.
+    """
     delta = np.random.default_rng(clients).normal(size=(clients, 60))
     delta -= (1.0 - length) * delta.mean(axis=0)
-    towards = conflict_averse_solver.solve(delta @ delta.T, np.full(clients, 1.0 / clients), 0.8).numpy() @ delta
+    towards = (
+        conflict_averse_solver.solve(delta @ delta.T, np.full(clients, 1.0 / clients), 0.8).numpy()
+        @ delta
+    )
     mean = np.linalg.norm(delta.mean(axis=0))
-    assert np.linalg.norm(towards) <= 0.8 * mean * (1.0 + 1e-6) + 1e-7 * np.linalg.norm(delta, axis=1).max()
+    assert (
+        np.linalg.norm(towards)
+        <= 0.8 * mean * (1.0 + 1e-6) + 1e-7 * np.linalg.norm(delta, axis=1).max()
+    )
 
 
 def test_repeats_bit_for_bit_at_any_scale() -> None:
     delta = reference.updates("random", 7)
     arguments = tf.constant(delta @ delta.T), tf.ones([len(delta)], tf.bool), 0.4
-    np.testing.assert_array_equal(conflict.conflict_averse(*arguments), conflict.conflict_averse(*arguments))
+    np.testing.assert_array_equal(
+        conflict.conflict_averse(*arguments), conflict.conflict_averse(*arguments)
+    )
     scaled = conflict.conflict_averse(arguments[0] * 2.0**40, *arguments[1:])
     np.testing.assert_array_equal(scaled, conflict.conflict_averse(*arguments))
 

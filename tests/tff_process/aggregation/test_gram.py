@@ -11,7 +11,10 @@ from tff_process.aggregation import gram as gram_lib
 @hypothesis.given(seed=st.integers(0, 2**32 - 1), clients=st.integers(1, 6))
 def test_gram_is_that_of_the_concatenation(seed: int, clients: int) -> None:
     random = np.random.default_rng(seed)
-    parts = [random.normal(size=(clients, *shape)).astype(np.float32) for shape in [(3, 2), (4,), (), (1, 2, 2)]]
+    parts = [
+        random.normal(size=(clients, *shape)).astype(np.float32)
+        for shape in [(3, 2), (4,), (), (1, 2, 2)]
+    ]
     flat = np.concatenate([part.reshape(clients, -1) for part in parts], axis=1).astype(np.float64)
     found = gram_lib.gram([tf.constant(part) for part in parts])
     assert found.dtype == tf.float64
@@ -32,7 +35,10 @@ def test_cosine_by_hand() -> None:
 
 
 def test_cosine_of_tiny_updates() -> None:
-    np.testing.assert_allclose(gram_lib.cosine(tf.constant([[1e-200, -1e-200], [-1e-200, 1e-200]], tf.float64)), [[1, -1], [-1, 1]])
+    np.testing.assert_allclose(
+        gram_lib.cosine(tf.constant([[1e-200, -1e-200], [-1e-200, 1e-200]], tf.float64)),
+        [[1, -1], [-1, 1]],
+    )
 
 
 def test_no_variables() -> None:

@@ -27,8 +27,14 @@ def test_weighted_mean_and_combine_agree_with_numpy(seed: int, shape: "tuple[int
     random = np.random.default_rng(seed)
     values, weights = random.normal(size=(4, *shape)), random.random(4) + 0.1
     matrix = random.normal(size=(random.integers(1, 6), 4))
-    np.testing.assert_allclose(mix.weighted_mean(tf.constant(values), tf.constant(weights)), np.average(values, 0, weights))
-    np.testing.assert_allclose(mix.combine(tf.constant(matrix), tf.constant(values)), np.tensordot(matrix, values, 1), atol=1e-12)
+    np.testing.assert_allclose(
+        mix.weighted_mean(tf.constant(values), tf.constant(weights)), np.average(values, 0, weights)
+    )
+    np.testing.assert_allclose(
+        mix.combine(tf.constant(matrix), tf.constant(values)),
+        np.tensordot(matrix, values, 1),
+        atol=1e-12,
+    )
     order = random.permutation(4)
     permuted = mix.weighted_mean(tf.constant(values[order]), tf.constant(weights[order]))
     np.testing.assert_allclose(permuted, np.average(values, 0, weights), atol=1e-12)
@@ -44,17 +50,28 @@ def test_results_keep_the_type_of_the_values() -> None:
     values, matrix = tf.ones([2, 3], tf.float32), tf.eye(2, dtype=tf.float64)
     assert mix.combine(matrix, values).dtype == tf.float32
     assert mix.weighted_mean(values, tf.ones([2], tf.float64)).dtype == tf.float32
-    assert mix.personalise(values, values, tf.constant(0.5, tf.float64), tf.ones([2])).dtype == tf.float32
+    assert (
+        mix.personalise(values, values, tf.constant(0.5, tf.float64), tf.ones([2])).dtype
+        == tf.float32
+    )
 
 
 def test_combine_broadcasts_one_row() -> None:
-    np.testing.assert_allclose(mix.combine(tf.constant([[2.0, -1.0]]), tf.constant([[1.0, 1.0], [3.0, 0.0]])), [[-1.0, 2.0]])
+    np.testing.assert_allclose(
+        mix.combine(tf.constant([[2.0, -1.0]]), tf.constant([[1.0, 1.0], [3.0, 0.0]])),
+        [[-1.0, 2.0]],
+    )
 
 
 def test_personalise_by_hand() -> None:
-    local, attended = tf.constant([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]), tf.constant([[5.0, 10.0], [5.0, 10.0], [np.nan, 0.0]])
+    local, attended = (
+        tf.constant([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]),
+        tf.constant([[5.0, 10.0], [5.0, 10.0], [np.nan, 0.0]]),
+    )
     present = tf.constant([True, True, False])
-    np.testing.assert_allclose(mix.personalise(local, attended, 0.25, present), [[2.0, 4.0], [2.0, 4.0], [1.0, 2.0]])
+    np.testing.assert_allclose(
+        mix.personalise(local, attended, 0.25, present), [[2.0, 4.0], [2.0, 4.0], [1.0, 2.0]]
+    )
     per_client = mix.personalise(local, attended, tf.constant([0.0, 1.0, 1.0]), present)
     np.testing.assert_allclose(per_client, [[1.0, 2.0], [5.0, 10.0], [1.0, 2.0]])
 
@@ -68,23 +85,34 @@ def test_mean_by_rows_seen_by_hand() -> None:
     values = tf.constant([[[1.0], [2.0], [3.0], [np.nan]], [[5.0], [np.nan], [7.0], [np.nan]]])
     seen = tf.constant([[3.0, 2.0, 0.25, 0.0], [1.0, 0.0, 0.25, 0.0]])
     previous = tf.constant([[0.0], [0.0], [0.0], [9.0]])
-    np.testing.assert_allclose(mix.mean_by_rows_seen(values, seen, previous), [[2.0], [2.0], [5.0], [9.0]])
+    np.testing.assert_allclose(
+        mix.mean_by_rows_seen(values, seen, previous), [[2.0], [2.0], [5.0], [9.0]]
+    )
 
 
 def test_a_row_of_one_client_is_its_value_exactly() -> None:
     values, seen = tf.constant([[[0.1]], [[0.7]]]), tf.constant([[3.0], [0.0]])
-    np.testing.assert_array_equal(mix.mean_by_rows_seen(values, seen, tf.zeros([1, 1])), [[np.float32(0.1)]])
+    np.testing.assert_array_equal(
+        mix.mean_by_rows_seen(values, seen, tf.zeros([1, 1])), [[np.float32(0.1)]]
+    )
 
 
 @few
 @hypothesis.given(seed=SEEDS)
 def test_mean_by_rows_seen_agrees_with_a_loop(seed: int) -> None:
     random = np.random.default_rng(seed)
-    values, seen, previous = random.normal(size=(3, 5, 2)), random.integers(0, 3, (3, 5)), random.normal(size=(5, 2))
+    values, seen, previous = (
+        random.normal(size=(3, 5, 2)),
+        random.integers(0, 3, (3, 5)),
+        random.normal(size=(5, 2)),
+    )
     expected = [
-        np.average(values[:, v], axis=0, weights=seen[:, v]) if seen[:, v].any() else previous[v] for v in range(len(previous))
+        np.average(values[:, v], axis=0, weights=seen[:, v]) if seen[:, v].any() else previous[v]
+        for v in range(len(previous))
     ]
-    found = mix.mean_by_rows_seen(tf.constant(values), tf.constant(seen, tf.float32), tf.constant(previous))
+    found = mix.mean_by_rows_seen(
+        tf.constant(values), tf.constant(seen, tf.float32), tf.constant(previous)
+    )
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -96,7 +124,11 @@ def test_along_broadcasts_over_any_rank(shape: "tuple[int, ...]") -> None:
 def test_static_shapes_survive_a_graph() -> None:
     value = tf.TensorSpec([2, 3, 4], tf.float32)
     function = tf.function(
-        lambda v, m, w: (mix.combine(m, v), mix.weighted_mean(v, w), mix.personalise(v, mix.combine(m, v), 0.5, w)),
+        lambda v, m, w: (
+            mix.combine(m, v),
+            mix.weighted_mean(v, w),
+            mix.personalise(v, mix.combine(m, v), 0.5, w),
+        ),
         input_signature=[value, tf.TensorSpec([2, 2], tf.float64), tf.TensorSpec([2], tf.float32)],
     )
     shapes = [shape.as_list() for shape in function.get_concrete_function().output_shapes]

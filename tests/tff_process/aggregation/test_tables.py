@@ -1,4 +1,6 @@
-"""Tables that clients have of their own: the formula by hand, its two ends, and properties that hold for any updates."""
+"""Tables that clients have of their own: the formula by hand, its two ends,
+and properties that hold for any updates.
+"""
 
 import hypothesis
 import numpy as np
@@ -12,28 +14,39 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def drawn(seed, clients=3, rows=5, width=2):
-    """P, Delta and how often each client met each row; some rows are met by nobody, some by one client alone."""
+    """P, Delta and how often each client met each row; some rows are met by nobody,
+    some by one client alone.
+    """
     random = np.random.default_rng(seed)
     previous = tf.constant(random.normal(size=(clients, rows, width)), tf.float32)
     changes = tf.constant(random.normal(size=(clients, rows, width)), tf.float32)
-    seen = tf.constant(random.integers(0, 400, (clients, rows)) * random.integers(0, 2, (clients, rows)), tf.float32)
+    seen = tf.constant(
+        random.integers(0, 400, (clients, rows)) * random.integers(0, 2, (clients, rows)),
+        tf.float32,
+    )
     return previous, changes, seen
 
 
 def after(previous, changes, seen, prior, step=0.5):
     common = tables.common_change(changes, seen, step)
-    return tables.blend_rows(previous, previous + changes, common, mix.own_weight(seen, prior)).numpy(), common.numpy()
+    return tables.blend_rows(
+        previous, previous + changes, common, mix.own_weight(seen, prior)
+    ).numpy(), common.numpy()
 
 
 def test_two_clients_by_hand():
-    """Row 0: changes 1 and 3, met 100 and 300 times, mean 2.5, half of it 1.25; weights 1/2 and 3/4. Row 1: client 0 did not meet it."""
+    """Row 0: changes 1 and 3, met 100 and 300 times, mean 2.5, half of it 1.25; weights 1/2 and
+    3/4. Row 1: client 0 did not meet it.
+    """
     previous = tf.constant([[[0.0], [1.0]], [[0.0], [3.0]]])
     changes = tf.constant([[[1.0], [9.0]], [[3.0], [2.0]]])
     seen = tf.constant([[100.0, 0.0], [300.0, 50.0]])
     found, common = after(previous, changes, seen, prior=100.0)
     np.testing.assert_allclose(common, [[1.25], [1.0]])
     np.testing.assert_allclose(found[0], [[0.5 + 0.625], [1.0 + 1.0]])
-    np.testing.assert_allclose(found[1], [[2.25 + 0.3125], [3.0 + 2.0 / 3.0 + 2.0 / 3.0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        found[1], [[2.25 + 0.3125], [3.0 + 2.0 / 3.0 + 2.0 / 3.0]], rtol=1e-6
+    )
 
 
 @few
@@ -53,7 +66,9 @@ def test_hardly_any_prior_is_what_was_trained_where_a_row_was_met(seed):
     previous, changes, seen = drawn(seed)
     found, common = after(previous, changes, seen, prior=1e-6)
     met = seen.numpy()[:, :, np.newaxis] > 0
-    np.testing.assert_allclose(found, previous.numpy() + np.where(met, changes.numpy(), common), atol=1e-5)
+    np.testing.assert_allclose(
+        found, previous.numpy() + np.where(met, changes.numpy(), common), atol=1e-5
+    )
 
 
 @few
@@ -85,4 +100,6 @@ def test_one_client_alone_gets_what_it_trained(seed, prior):
     previous, changes, seen = drawn(seed, clients=1)
     found, _ = after(previous, changes, seen, prior, step=1.0)
     met = seen.numpy()[:, :, np.newaxis] > 0
-    np.testing.assert_allclose(found, previous.numpy() + np.where(met, changes.numpy(), 0.0), atol=1e-5)
+    np.testing.assert_allclose(
+        found, previous.numpy() + np.where(met, changes.numpy(), 0.0), atol=1e-5
+    )

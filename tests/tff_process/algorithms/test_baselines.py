@@ -14,13 +14,24 @@ from tff_process.algorithms import base, registry
 from tff_process.client import variables, work
 
 SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
-EVERYTHING = ("ditto", "pfedme", "apfl", "fedamp", "fedala", "fedavg_finetune", "fedadam", "fedyogi")
+EVERYTHING = (
+    "ditto",
+    "pfedme",
+    "apfl",
+    "fedamp",
+    "fedala",
+    "fedavg_finetune",
+    "fedadam",
+    "fedyogi",
+)
 STATISTICS = ("moving_mean", "moving_variance")
 
 
 def layout_of(name, schema, **settings):
     algorithm = registry.FEDERATED[name](schema, plan.Plan(name, **settings))
-    return algorithm, variables.of(groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds)
+    return algorithm, variables.of(
+        groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,15 +45,22 @@ def layout_of(name, schema, **settings):
         ("pf_msmtrec", {"embedding", "numeric", "expert", "gate", "tower"}),
         ("fedrep", {"embedding", "numeric", "expert"}),
         ("fedhca2", {"embedding", "numeric", "expert", "tower"}),
-        *((name, {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}) for name in EVERYTHING),
+        *(
+            (name, {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"})
+            for name in EVERYTHING
+        ),
     ],
 )
 def test_kinds_that_leave_a_client(name, kinds, schema):
     algorithm, layout = layout_of(name, schema)
     assert {spec.kind for spec in layout.uploaded} == kinds
     # The schema keeps users private and shares items, for every algorithm that shares anything.
-    assert {spec.member for spec in layout.uploaded if spec.kind == "embedding"} == ({"item"} if kinds else set())
-    assert {spec.kind for spec in layout.joined(variables.PERSONAL)} == set(algorithm.personal_kinds)
+    assert {spec.member for spec in layout.uploaded if spec.kind == "embedding"} == (
+        {"item"} if kinds else set()
+    )
+    assert {spec.kind for spec in layout.joined(variables.PERSONAL)} == set(
+        algorithm.personal_kinds
+    )
 
 
 def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(schema):
@@ -97,7 +115,13 @@ def test_fedprox_of_no_weight_is_fedavg_and_of_a_large_one_stays(dataset):
     held, _ = trained(dataset, work.TrainingSettings(50, 1e4, base.RECEIVED))
 
     def distance(values):
-        return np.sqrt(sum(np.sum((values[n] - start[n]).numpy() ** 2) for n in values if not n.endswith(STATISTICS)))
+        return np.sqrt(
+            sum(
+                np.sum((values[n] - start[n]).numpy() ** 2)
+                for n in values
+                if not n.endswith(STATISTICS)
+            )
+        )
 
     for name, value in plain.items():
         np.testing.assert_array_equal(value, none[name])

@@ -1,4 +1,6 @@
-"""What clients do in the baselines that change it: one step of a single weight by hand, and degenerate hyperparameters against FedAvg and local training."""
+"""What clients do in the baselines that change it: one step of a single weight by hand, and
+degenerate hyperparameters against FedAvg and local training.
+"""
 
 import collections
 
@@ -14,13 +16,24 @@ from pfrec.models import roles
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan
-from tff_process.algorithms import apfl, ditto, fedala, fedavg, fedavg_finetune, fedrep, local, pfedme
+from tff_process.algorithms import (
+    apfl,
+    ditto,
+    fedala,
+    fedavg,
+    fedavg_finetune,
+    fedrep,
+    local,
+    pfedme,
+)
 from tff_process.client import variables
 from tff_process.client import work as work_lib
 
 ONE = schema_lib.Schema((), (schema_lib.Numerical("x"),), (schema_lib.Task("click", "click"),))
 NAME = "expert/0/shared/dense/kernel"
-SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,), dropout=0.1)
+SMALL = ModelConfig(
+    embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,), dropout=0.1
+)
 
 
 def sigmoid(x):
@@ -32,7 +45,9 @@ class OneWeight(tf.keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.dense = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="dense")
+        self.dense = tf.keras.layers.Dense(
+            1, use_bias=False, kernel_initializer="ones", name="dense"
+        )
         roles.declare(self.dense, roles.expert(0))
 
     def call(self, inputs, training=None):
@@ -47,11 +62,15 @@ def make_one():
 
 @pytest.fixture(scope="module")
 def one_batch(tmp_path_factory):
-    """One client of one batch: three rows of x = 1 with label 1, so the gradient at w is sigmoid(w) - 1."""
+    """One client of one batch: three rows of x = 1 with label 1,
+    so the gradient at w is sigmoid(w) - 1.
+    """
     path = tmp_path_factory.mktemp("data") / "one"
     with writer.DatasetWriter(path, ONE, source_format="test", split_seed=0) as target:
         for split in ("train", "valid", "test"):
-            rows = row_block.Rows(np.zeros([3, 0], np.int32), np.ones([3, 1], np.float32), np.ones([3, 1], np.uint8))
+            rows = row_block.Rows(
+                np.zeros([3, 0], np.int32), np.ones([3, 1], np.float32), np.ones([3, 1], np.uint8)
+            )
             target.add("a", split, rows)
     return dataset_lib.Dataset.open(path)
 
@@ -65,32 +84,56 @@ def work_of(dataset, scenario, steps, first=0):
 
 
 class Client:
-    """A client of an algorithm, called eagerly, that carries its private state from round to round as the process does."""
+    """A client of an algorithm, called eagerly,
+    that carries its private state from round to round as the process does.
+    """
 
-    def __init__(self, algorithm, dataset, scenario, make_network, steps, learning_rate, batch_size):
-        self.algorithm, self._dataset, self._scenario, self._steps = algorithm, dataset, scenario, steps
-        self.layout = variables.of(groups.tag(make_network()), algorithm.policy, algorithm.personal_kinds)
+    def __init__(
+        self, algorithm, dataset, scenario, make_network, steps, learning_rate, batch_size
+    ):
+        self.algorithm, self._dataset, self._scenario, self._steps = (
+            algorithm,
+            dataset,
+            scenario,
+            steps,
+        )
+        self.layout = variables.of(
+            groups.tag(make_network()), algorithm.policy, algorithm.personal_kinds
+        )
         self.settings = work_lib.TrainingSettings(batch_size, algorithm.proximal, algorithm.anchor)
-        self.model = work_lib.ClientModel(make_network, dataset.schema, learning_rate, algorithm.client.optimizers(self.layout))
+        self.model = work_lib.ClientModel(
+            make_network, dataset.schema, learning_rate, algorithm.client.optimizers(self.layout)
+        )
         self.initial = {name: tf.constant(v.numpy()) for name, v in self.model.variables.items()}
         self.private = dict(self.model.private_state(self.layout))
         for item in algorithm.client.kept(self.layout):
-            first = self.initial[item.copy_of] if item.copy_of else tf.fill(item.shape, item.initial)
+            first = (
+                self.initial[item.copy_of] if item.copy_of else tf.fill(item.shape, item.initial)
+            )
             self.private.setdefault(item.name, first)
         self.rounds = 0
 
     def round(self, incoming):
         work = work_of(self._dataset, self._scenario, self._steps, self.rounds * self._steps)
-        done = self.algorithm.client.train(self.model, self.layout, self.settings, incoming, {}, self.private, work)
+        done = self.algorithm.client.train(
+            self.model, self.layout, self.settings, incoming, {}, self.private, work
+        )
         assert set(done.private) == set(self.private)
         self.private, self.rounds = done.private, self.rounds + 1
         return done
 
     def one(self, received, **private):
         """A round of the single weight."""
-        self.private.update({name: tf.fill(self.private[name].shape, float(value)) for name, value in private.items()})
+        self.private.update(
+            {
+                name: tf.fill(self.private[name].shape, float(value))
+                for name, value in private.items()
+            }
+        )
         done = self.round({NAME: tf.constant([[received]])})
-        return float(done.upload[NAME]), {name: np.asarray(value).item() for name, value in done.private.items()}
+        return float(done.upload[NAME]), {
+            name: np.asarray(value).item() for name, value in done.private.items()
+        }
 
 
 def one_weight(algorithm, dataset):
@@ -98,8 +141,13 @@ def one_weight(algorithm, dataset):
 
 
 def test_ditto_by_hand(one_batch):
-    """Adam's first step is the learning rate. At v = 2 the pull 10 * (2 - 1) outweighs the gradient sigmoid(2) - 1, without it v goes up."""
-    upload, kept = one_weight(ditto.ditto(ONE, ditto.Settings(10.0)), one_batch).one(1.0, **{NAME: 2.0})
+    """Adam's first step is the learning rate.
+
+    At v = 2 the pull 10 * (2 - 1) outweighs the gradient sigmoid(2) - 1, without it v goes up.
+    """
+    upload, kept = one_weight(ditto.ditto(ONE, ditto.Settings(10.0)), one_batch).one(
+        1.0, **{NAME: 2.0}
+    )
     assert upload == pytest.approx(1.1, rel=1e-5)
     assert kept[NAME] == pytest.approx(1.9, rel=1e-5)
     assert kept["optimizer/personal/0000"] == pytest.approx(0.1 * (sigmoid(2) - 1 + 10), rel=1e-5)
@@ -108,7 +156,9 @@ def test_ditto_by_hand(one_batch):
 
 
 def test_pfedme_by_hand(one_batch):
-    """theta goes from the received 1.0 to 1.1, whatever it was before; w follows by 0.075 of that."""
+    """theta goes from the received 1.0 to 1.1, whatever it was before;
+    w follows by 0.075 of that.
+    """
     settings = pfedme.Settings(weight=15.0, steps=1, outer=0.075)
     upload, kept = one_weight(pfedme.pfedme(ONE, settings), one_batch).one(1.0, **{NAME: 3.0})
     assert kept[NAME] == pytest.approx(1.1, rel=1e-5)
@@ -116,15 +166,21 @@ def test_pfedme_by_hand(one_batch):
 
 
 def test_pfedme_pulls_theta_to_w_from_the_second_step_on(one_batch):
-    """m after two steps is 0.9 * 0.1 * g(1) + 0.1 * (g(1.1) + 15 * 0.1), with g(w) = sigmoid(w) - 1."""
+    """m after two steps is 0.9 * 0.1 * g(1) + 0.1 * (g(1.1) + 15 * 0.1),
+    with g(w) = sigmoid(w) - 1.
+    """
     _, kept = one_weight(pfedme.pfedme(ONE, pfedme.Settings(15.0, 2)), one_batch).one(1.0)
     expected = 0.09 * (sigmoid(1) - 1) + 0.1 * (sigmoid(1.1) - 1 + 15 * 0.1)
     assert kept["optimizer/0000"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_apfl_by_hand(one_batch):
-    """w and v go from 1 to 1.1 and from 2 to 2.1; at m = 0.5 * 2 + 0.5 * 1.1, alpha loses 0.1 * (2 - 1.1) * (sigmoid(m) - 1)."""
-    upload, kept = one_weight(apfl.apfl(ONE, apfl.Settings(0.5, 0.1)), one_batch).one(1.0, **{f"local/{NAME}": 2.0})
+    """w and v go from 1 to 1.1 and from 2 to 2.1; at m = 0.5 * 2 + 0.5 * 1.1,
+    alpha loses 0.1 * (2 - 1.1) * (sigmoid(m) - 1).
+    """
+    upload, kept = one_weight(apfl.apfl(ONE, apfl.Settings(0.5, 0.1)), one_batch).one(
+        1.0, **{f"local/{NAME}": 2.0}
+    )
     alpha = 0.5 - 0.1 * 0.9 * (sigmoid(1.55) - 1)
     assert upload == pytest.approx(1.1, rel=1e-5)
     assert kept[f"local/{NAME}"] == pytest.approx(2.1, rel=1e-5)
@@ -134,7 +190,9 @@ def test_apfl_by_hand(one_batch):
 
 
 def test_fedala_by_hand(one_batch):
-    """Own 2, received 1: at W = 1 the merge is 1, so W loses (sigmoid(1) - 1) * (1 - 2); the merge is then 2 - W, and training adds 0.1."""
+    """Own 2, received 1: at W = 1 the merge is 1, so W loses (sigmoid(1) - 1) * (1 - 2); the merge
+    is then 2 - W, and training adds 0.1.
+    """
     settings = fedala.Settings(kinds=("expert",))
     upload, kept = one_weight(fedala.fedala(ONE, settings), one_batch).one(1.0, **{NAME: 2.0})
     weight = 1 + (sigmoid(1) - 1)
@@ -147,9 +205,16 @@ ROUNDS, STEPS = 2, 3
 
 
 def trajectory(algorithm, dataset, incoming):
-    """The uploads and private states of some rounds of a small MMoE, each of which receives given values of what is shared."""
-    client = Client(algorithm, dataset, "nl", lambda: mmoe.build(dataset.schema, SMALL, 0), STEPS, 1e-2, 50)
-    return client, [client.round({s.name: incoming(client, s.name, r) for s in client.layout.uploaded}) for r in range(ROUNDS)]
+    """The uploads and private states of some rounds of a small MMoE,
+    each of which receives given values of what is shared.
+    """
+    client = Client(
+        algorithm, dataset, "nl", lambda: mmoe.build(dataset.schema, SMALL, 0), STEPS, 1e-2, 50
+    )
+    return client, [
+        client.round({s.name: incoming(client, s.name, r) for s in client.layout.uploaded})
+        for r in range(ROUNDS)
+    ]
 
 
 def shifted(client, name, number):
@@ -187,21 +252,37 @@ def test_what_is_uploaded_is_fedavgs_with_degenerate_hyperparameters(make, datas
     for own, expected in zip(rounds, fedavg_rounds):
         assert_equal(own.upload, expected.upload, "upload")
         np.testing.assert_array_equal(own.loss, expected.loss)
-    # The personal model is the client's trained copy, private tables included; a mixture's batch statistics are its own.
-    kept = {spec.name for spec in client.layout.specs if spec.trainable or client.algorithm.name != "apfl"}
+    # The personal model is the client's trained copy, private tables included; a mixture's batch
+    # statistics are its own.
+    kept = {
+        spec.name
+        for spec in client.layout.specs
+        if spec.trainable or client.algorithm.name != "apfl"
+    }
     personal = {**fedavg_rounds[-1].private, **rounds[-1].upload}
-    assert_equal(rounds[-1].private, {name: value for name, value in personal.items() if name in kept}, "personal")
+    assert_equal(
+        rounds[-1].private,
+        {name: value for name, value in personal.items() if name in kept},
+        "personal",
+    )
 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda s: ditto.ditto(s, ditto.Settings(0.0)), lambda s: apfl.apfl(s, apfl.Settings(1.0, 0.0))],
+    [
+        lambda s: ditto.ditto(s, ditto.Settings(0.0)),
+        lambda s: apfl.apfl(s, apfl.Settings(1.0, 0.0)),
+    ],
     ids=["ditto", "apfl"],
 )
-def test_the_personal_model_is_that_of_local_training_with_degenerate_hyperparameters(make, dataset, local_rounds, fedavg_rounds):
+def test_the_personal_model_is_that_of_local_training_with_degenerate_hyperparameters(
+    make, dataset, local_rounds, fedavg_rounds
+):
     client, rounds = trajectory(make(dataset.schema), dataset, shifted)
     for own, alone, averaged in zip(rounds, local_rounds, fedavg_rounds):
-        assert_equal(own.private, {n: v for n, v in alone.private.items() if n in client.initial}, "personal")
+        assert_equal(
+            own.private, {n: v for n, v in alone.private.items() if n in client.initial}, "personal"
+        )
         # Whatever becomes of the personal model, the global one is trained as FedAvg's.
         assert_equal(own.upload, averaged.upload, "upload")
 
@@ -221,7 +302,9 @@ class HeadAndBody(tf.keras.Model):
 
 
 def test_fedrep_by_hand(one_batch):
-    """The head first, by 0.1 a pass with the body at 1, then the body with the head where it came to; each by its own Adam."""
+    """The head first, by 0.1 a pass with the body at 1,
+    then the body with the head where it came to; each by its own Adam.
+    """
 
     def make():
         made = HeadAndBody()
@@ -234,11 +317,19 @@ def test_fedrep_by_hand(one_batch):
     assert float(done.private[head]) == pytest.approx(1.1, rel=1e-5)
     assert float(done.upload[body]) == pytest.approx(1.1, rel=1e-5)
     # m = 0.1 * gradient: of the head at (1, 1), of the body at (1, 1.1).
-    assert float(done.private["optimizer/head/0000"]) == pytest.approx(0.1 * (sigmoid(1.0) - 1), rel=1e-5)
-    assert float(done.private["optimizer/body/0000"]) == pytest.approx(0.1 * 1.1 * (sigmoid(1.1) - 1), rel=1e-4)
-    still = Client(fedrep.fedrep(ONE, fedrep.Settings(0)), one_batch, "a", make, 1, 0.1, 3).round({body: tf.constant([[1.0]])})
+    assert float(done.private["optimizer/head/0000"]) == pytest.approx(
+        0.1 * (sigmoid(1.0) - 1), rel=1e-5
+    )
+    assert float(done.private["optimizer/body/0000"]) == pytest.approx(
+        0.1 * 1.1 * (sigmoid(1.1) - 1), rel=1e-4
+    )
+    still = Client(fedrep.fedrep(ONE, fedrep.Settings(0)), one_batch, "a", make, 1, 0.1, 3).round(
+        {body: tf.constant([[1.0]])}
+    )
     assert float(still.private[head]) == 1.0
-    assert float(still.private["optimizer/body/0000"]) == pytest.approx(0.1 * (sigmoid(1.0) - 1), rel=1e-5)
+    assert float(still.private["optimizer/body/0000"]) == pytest.approx(
+        0.1 * (sigmoid(1.0) - 1), rel=1e-5
+    )
 
 
 def test_hyperparameters_out_of_range_are_one_clear_error():
@@ -265,7 +356,12 @@ def test_a_plan_with_rivals_survives_json():
 
     made = plan.Plan("ditto")
     made = dataclasses.replace(
-        made, rivals=dataclasses.replace(made.rivals, ditto=ditto.Settings(0.3), fedala=fedala.Settings(("gate", "tower")))
+        made,
+        rivals=dataclasses.replace(
+            made.rivals, ditto=ditto.Settings(0.3), fedala=fedala.Settings(("gate", "tower"))
+        ),
     )
     assert plan.Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
-    assert collections.Counter(plan.Plan("local").to_json()["rivals"].keys()).most_common(1)[0][1] == 1
+    assert (
+        collections.Counter(plan.Plan("local").to_json()["rivals"].keys()).most_common(1)[0][1] == 1
+    )

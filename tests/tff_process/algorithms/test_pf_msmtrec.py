@@ -1,4 +1,6 @@
-"""PF-MSMTrec's aggregation as a pure function: degenerate settings, and properties that hold for any updates."""
+"""PF-MSMTrec's aggregation as a pure function: degenerate settings,
+and properties that hold for any updates.
+"""
 
 import collections
 import dataclasses
@@ -18,10 +20,14 @@ EXPERT, TOWER = "expert/0/shared/kernel", "tower/ctr/kernel"
 GATE, NUMERIC = "gate/ctr/kernel", "numeric/project/kernel"
 LAYOUT = variables.ModelVariables(
     (
-        variables.VariableSpec(EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, variables.PERSONAL),
+        variables.VariableSpec(
+            EXPERT, "expert", "expert/0/shared", "0", (3, 2), True, variables.PERSONAL
+        ),
         variables.VariableSpec(TOWER, "tower", "tower/ctr", "ctr", (2,), True, variables.PERSONAL),
         variables.VariableSpec(GATE, "gate", "gate/ctr", "ctr", (2, 2), True, variables.PERSONAL),
-        variables.VariableSpec(NUMERIC, "numeric", "numeric", "numeric", (3,), True, variables.PERSONAL),
+        variables.VariableSpec(
+            NUMERIC, "numeric", "numeric", "numeric", (3,), True, variables.PERSONAL
+        ),
     )
 )
 
@@ -35,11 +41,19 @@ def round_of(seed, clients=4, present=None, serves=None, same=False):
         one = random.normal(size=(1 if same else clients, *shape)).astype(np.float32)
         return np.repeat(one, clients // len(one), axis=0)
 
-    personal = collections.OrderedDict((name, tf.constant(draw(shape))) for name, shape in shapes.items())
-    trained = collections.OrderedDict((name, tf.constant(draw(shape))) for name, shape in shapes.items())
+    personal = collections.OrderedDict(
+        (name, tf.constant(draw(shape))) for name, shape in shapes.items()
+    )
+    trained = collections.OrderedDict(
+        (name, tf.constant(draw(shape))) for name, shape in shapes.items()
+    )
     empty = collections.OrderedDict()
     state = base.ServerState(
-        tf.constant(0), empty, personal, collections.OrderedDict((n, v[0]) for n, v in personal.items()), empty
+        tf.constant(0),
+        empty,
+        personal,
+        collections.OrderedDict((n, v[0]) for n, v in personal.items()),
+        empty,
     )
     counts = np.full(clients, 5.0) if same else random.integers(1, 50, clients)
     reports = base.ClientReports(
@@ -54,7 +68,9 @@ def round_of(seed, clients=4, present=None, serves=None, same=False):
 
 def aggregate(state, reports, **settings):
     # What the other settings do shows without slow weights and where all clients count alike.
-    settings = pf_msmtrec.Settings(**{"server_step": 1.0, "rows_prior": 0.0, "weigh_by_rows": False, "mu": 0.5, **settings})
+    settings = pf_msmtrec.Settings(
+        **{"server_step": 1.0, "rows_prior": 0.0, "weigh_by_rows": False, "mu": 0.5, **settings}
+    )
     after, diagnostics = pf_msmtrec.aggregate(settings, LAYOUT, ("ctr",), state, reports)
     return {name: value.numpy() for name, value in after.personal.items()}, after, diagnostics
 
@@ -63,7 +79,9 @@ def aggregate(state, reports, **settings):
 @hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
 def test_mu_zero_is_local_training(seed, coordination):
     state, reports = round_of(seed)
-    personal, _, _ = aggregate(state, reports, coordination=coordination, mu=0.0, tower_mu=0.0, gate_mu=0.0, numeric_mu=0.0)
+    personal, _, _ = aggregate(
+        state, reports, coordination=coordination, mu=0.0, tower_mu=0.0, gate_mu=0.0, numeric_mu=0.0
+    )
     for name, value in personal.items():
         np.testing.assert_array_equal(value, reports.values[name])
 
@@ -74,7 +92,14 @@ def test_even_attention_and_mu_one_is_plain_averaging(seed):
     """With the mean update and an infinite temperature every client gets the plain mean of all."""
     state, reports = round_of(seed)
     personal, _, _ = aggregate(
-        state, reports, coordination="mean", temperature=1e12, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0
+        state,
+        reports,
+        coordination="mean",
+        temperature=1e12,
+        mu=1.0,
+        tower_mu=1.0,
+        gate_mu=1.0,
+        numeric_mu=1.0,
     )
     for name, value in personal.items():
         mean = reports.values[name].numpy().mean(axis=0)
@@ -82,17 +107,27 @@ def test_even_attention_and_mu_one_is_plain_averaging(seed):
 
 
 @few
-@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "conflict_averse"]), prior=st.sampled_from([0.0, 20.0]))
+@hypothesis.given(
+    seed=SEEDS,
+    coordination=st.sampled_from(["none", "mean", "conflict_averse"]),
+    prior=st.sampled_from([0.0, 20.0]),
+)
 def test_permuting_clients_permutes_results(seed, coordination, prior):
     state, reports = round_of(seed)
     order = np.random.default_rng(seed).permutation(4)
 
     def permuted(values):
-        return collections.OrderedDict((name, tf.gather(value, order)) for name, value in values.items())
+        return collections.OrderedDict(
+            (name, tf.gather(value, order)) for name, value in values.items()
+        )
 
     other_state = dataclasses.replace(state, personal=permuted(state.personal))
     other = base.ClientReports(
-        permuted(reports.values), reports.seen, tf.gather(reports.examples, order), reports.serves, reports.present
+        permuted(reports.values),
+        reports.seen,
+        tf.gather(reports.examples, order),
+        reports.serves,
+        reports.present,
     )
     settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
     one, after, _ = aggregate(state, reports, **settings)
@@ -103,7 +138,11 @@ def test_permuting_clients_permutes_results(seed, coordination, prior):
 
 
 @few
-@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS), prior=st.sampled_from([0.0, 20.0]))
+@hypothesis.given(
+    seed=SEEDS,
+    coordination=st.sampled_from(pf_msmtrec.COORDINATIONS),
+    prior=st.sampled_from([0.0, 20.0]),
+)
 def test_identical_clients_get_identical_results(seed, coordination, prior):
     settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
     personal, _, _ = aggregate(*round_of(seed, same=True), **settings)
@@ -112,9 +151,15 @@ def test_identical_clients_get_identical_results(seed, coordination, prior):
 
 
 @few
-@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(["none", "mean", "pcgrad"]), prior=st.sampled_from([0.0, 20.0]))
+@hypothesis.given(
+    seed=SEEDS,
+    coordination=st.sampled_from(["none", "mean", "pcgrad"]),
+    prior=st.sampled_from([0.0, 20.0]),
+)
 def test_one_client_alone_is_local_training(seed, coordination, prior):
-    """With the mean, or no conflict to project away, a client alone gets back what it trained, whatever mu and its rows."""
+    """With the mean, or no conflict to project away,
+    a client alone gets back what it trained, whatever mu and its rows.
+    """
     state, reports = round_of(seed, clients=1)
     settings = {"coordination": coordination, "rows_prior": prior, "weigh_by_rows": prior > 0.0}
     personal, _, _ = aggregate(state, reports, **settings)
@@ -125,25 +170,42 @@ def test_one_client_alone_is_local_training(seed, coordination, prior):
 @few
 @hypothesis.given(seed=SEEDS)
 def test_an_endless_prior_and_the_mean_by_rows_is_federated_averaging(seed):
-    """A client with next to nothing of its own takes all: what an even attention makes of P, and the mean update weighted by rows."""
+    """A client with next to nothing of its own takes all: what an even attention makes of P, and
+    the mean update weighted by rows.
+    """
     state, reports = round_of(seed)
-    shared = dataclasses.replace(state, personal={name: tf.stack([value[0]] * 4) for name, value in state.personal.items()})
-    personal, _, _ = aggregate(shared, reports, coordination="mean", weigh_by_rows=True, rows_prior=1e12)
+    shared = dataclasses.replace(
+        state, personal={name: tf.stack([value[0]] * 4) for name, value in state.personal.items()}
+    )
+    personal, _, _ = aggregate(
+        shared, reports, coordination="mean", weigh_by_rows=True, rows_prior=1e12
+    )
     expected = np.average(reports.values[EXPERT], axis=0, weights=reports.examples)
-    np.testing.assert_allclose(personal[EXPERT], np.broadcast_to(expected, personal[EXPERT].shape), atol=1e-5)
+    np.testing.assert_allclose(
+        personal[EXPERT], np.broadcast_to(expected, personal[EXPERT].shape), atol=1e-5
+    )
 
 
 @few
 @hypothesis.given(seed=SEEDS, parts=st.integers(1, 8))
 def test_a_client_keeps_as_much_as_its_rows_of_an_epoch_bear(seed, parts):
-    """By the formula, from what it gets with all of its own and with nothing of it; however often an epoch is aggregated."""
+    """By the formula, from what it gets with all of its own and with nothing of it;
+    however often an epoch is aggregated.
+    """
     state, reports = round_of(seed)
     part = dataclasses.replace(reports, examples=reports.examples / parts)
     settings = {"server_step": 1.0, "mu": 0.2, "tower_mu": 0.2, "gate_mu": 0.2, "numeric_mu": 0.2}
     found, _ = pf_msmtrec.aggregate(
-        pf_msmtrec.Settings(rows_prior=30.0, **settings), LAYOUT, ("ctr",), state, part, epochs=1.0 / parts
+        pf_msmtrec.Settings(rows_prior=30.0, **settings),
+        LAYOUT,
+        ("ctr",),
+        state,
+        part,
+        epochs=1.0 / parts,
     )
-    offered, _, _ = aggregate(state, reports, weigh_by_rows=True, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0)
+    offered, _, _ = aggregate(
+        state, reports, weigh_by_rows=True, mu=1.0, tower_mu=1.0, gate_mu=1.0, numeric_mu=1.0
+    )
     rows = reports.examples.numpy()
     own = 0.8 * rows / (rows + 30.0)
     for name, value in found.personal.items():
@@ -160,7 +222,8 @@ def test_an_absent_client_keeps_its_values_and_counts_for_nothing(seed, absent):
     changed = dataclasses.replace(
         reports,
         values=collections.OrderedDict(
-            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e6])) for name, value in reports.values.items()
+            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e6]))
+            for name, value in reports.values.items()
         ),
     )
     one, _, _ = aggregate(state, reports)
@@ -180,48 +243,76 @@ def test_a_client_without_a_task_takes_no_part_in_its_tower_and_gate(name, group
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
 
 
-@pytest.mark.parametrize(("name", "setting"), [(EXPERT, "mu"), (TOWER, "tower_mu"), (GATE, "gate_mu"), (NUMERIC, "numeric_mu")])
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [(EXPERT, "mu"), (TOWER, "tower_mu"), (GATE, "gate_mu"), (NUMERIC, "numeric_mu")],
+)
 def test_each_kind_has_a_mu_of_its_own(name, setting):
     state, reports = round_of(1)
     one, _, _ = aggregate(state, reports)
     other, _, _ = aggregate(state, reports, **{setting: 0.75})
-    assert [spec.name for spec in LAYOUT.specs if not np.array_equal(one[spec.name], other[spec.name])] == [name]
+    assert [
+        spec.name for spec in LAYOUT.specs if not np.array_equal(one[spec.name], other[spec.name])
+    ] == [name]
 
 
 @few
 @hypothesis.given(seed=SEEDS, step=st.floats(0.01, 1.0))
 def test_the_server_goes_part_of_the_way(seed, step):
-    """Everything that it keeps, from where it was; the template is that of what was reached; an absent client stays."""
+    """Everything that it keeps, from where it was; the template is that of what was reached;
+    an absent client stays.
+    """
     state, reports = round_of(seed, present=[True, True, False, True])
-    table = variables.VariableSpec("t", "embedding", "embedding/t", "t", (2, 1), True, variables.COMMON)
+    table = variables.VariableSpec(
+        "t", "embedding", "embedding/t", "t", (2, 1), True, variables.COMMON
+    )
     layout = variables.ModelVariables((*LAYOUT.specs, table))
     state = dataclasses.replace(state, common={"t": tf.constant([[1.0], [2.0]])})
     uploads = {**reports.values, "t": tf.constant([[[5.0], [5.0]]] * 4)}
     reports = dataclasses.replace(
-        reports, values=uploads, seen={"t": tf.ones([4, 2])}, examples=reports.examples * [1.0, 1.0, 0.0, 1.0]
+        reports,
+        values=uploads,
+        seen={"t": tf.ones([4, 2])},
+        examples=reports.examples * [1.0, 1.0, 0.0, 1.0],
     )
-    whole, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, reports)
-    part, _ = pf_msmtrec.aggregate(pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, reports)
-    np.testing.assert_allclose(part.common["t"], [[1.0 + 4.0 * step], [2.0 + 3.0 * step]], rtol=1e-5)
+    whole, _ = pf_msmtrec.aggregate(
+        pf_msmtrec.Settings(server_step=1.0), layout, ("ctr",), state, reports
+    )
+    part, _ = pf_msmtrec.aggregate(
+        pf_msmtrec.Settings(server_step=step), layout, ("ctr",), state, reports
+    )
+    np.testing.assert_allclose(
+        part.common["t"], [[1.0 + 4.0 * step], [2.0 + 3.0 * step]], rtol=1e-5
+    )
     for name, target in whole.personal.items():
         before = state.personal[name].numpy()
-        np.testing.assert_allclose(part.personal[name], before + step * (target.numpy() - before), atol=1e-5)
+        np.testing.assert_allclose(
+            part.personal[name], before + step * (target.numpy() - before), atol=1e-5
+        )
         np.testing.assert_array_equal(part.personal[name][2], before[2])
         np.testing.assert_allclose(
-            part.template[name], np.average(part.personal[name], axis=0, weights=reports.examples), atol=1e-5
+            part.template[name],
+            np.average(part.personal[name], axis=0, weights=reports.examples),
+            atol=1e-5,
         )
 
 
 def round_with_a_table(seed, clients=3, rows=4):
     """A layout of one personal table, its state and updates."""
-    table = variables.VariableSpec("t", "embedding", "embedding/t", "t", (rows, 2), True, variables.PERSONAL)
+    table = variables.VariableSpec(
+        "t", "embedding", "embedding/t", "t", (rows, 2), True, variables.PERSONAL
+    )
     random = np.random.default_rng(seed)
     first = tf.constant(random.normal(size=(rows, 2)), tf.float32)
     empty = collections.OrderedDict()
-    state = base.ServerState(tf.constant(0), empty, {"t": tf.stack([first] * clients)}, {"t": first}, empty)
+    state = base.ServerState(
+        tf.constant(0), empty, {"t": tf.stack([first] * clients)}, {"t": first}, empty
+    )
     trained = {"t": tf.constant(random.normal(size=(clients, rows, 2)), tf.float32)}
     seen = {"t": tf.constant(random.integers(0, 300, (clients, rows)), tf.float32)}
-    reports = base.ClientReports(trained, seen, tf.ones([clients]), tf.ones([clients, 1]), tf.constant([True] * clients))
+    reports = base.ClientReports(
+        trained, seen, tf.ones([clients]), tf.ones([clients, 1]), tf.constant([True] * clients)
+    )
     return variables.ModelVariables((table,)), state, reports
 
 
@@ -232,7 +323,9 @@ def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share
     layout, state, reports = round_with_a_table(seed)
     settings = pf_msmtrec.Settings(table_prior=1e12)
     after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
-    common = variables.ModelVariables((dataclasses.replace(layout.specs[0], join=variables.COMMON),))
+    common = variables.ModelVariables(
+        (dataclasses.replace(layout.specs[0], join=variables.COMMON),)
+    )
     shared = dataclasses.replace(state, common=state.template, personal={}, template={})
     expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, reports)
     for table in (*after.personal["t"], after.template["t"]):
@@ -252,7 +345,9 @@ def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, 
     np.testing.assert_allclose(said["own_weight/embedding/t"], mean, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("prior", "joined"), [(0.0, variables.COMMON), (1000.0, variables.PERSONAL)])
+@pytest.mark.parametrize(
+    ("prior", "joined"), [(0.0, variables.COMMON), (1000.0, variables.PERSONAL)]
+)
 def test_without_a_prior_shared_tables_are_one_for_all(schema, prior, joined):
     algorithm = pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(table_prior=prior))
     assert ("embedding" in algorithm.personal_kinds) == (joined == variables.PERSONAL)
@@ -261,25 +356,41 @@ def test_without_a_prior_shared_tables_are_one_for_all(schema, prior, joined):
 @pytest.mark.parametrize(("setting", "group"), [("gate_mu", "gate/ctr"), ("numeric_mu", "numeric")])
 def test_gates_and_numbers_stay_where_their_mu_is_zero(schema, setting, group):
     assert pf_msmtrec.pf_msmtrec(schema).policy.shares(group)
-    assert not pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(**{setting: 0.0})).policy.shares(group)
+    assert not pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(**{setting: 0.0})).policy.shares(
+        group
+    )
 
 
 @pytest.mark.parametrize("coordination", pf_msmtrec.COORDINATIONS)
 def test_two_clients_by_hand(coordination):
     """Updates (1, 0) and (-1, 2) of one expert from P = 0, mu = 1, even attention: U alone is left.
 
-    mean: (0, 1). PCGrad: the cosine is negative, <a, b> = -1; a' = (1, 0) + (-1, 2) / 5 = (0.8, 0.4), b' = (-1, 2) + (1, 0) = (0, 2);
-    mean (0.4, 1.2). None: the mean of the trained values, (0, 1). Conflict-averse (c = 0.4): within 0.4 * |mean| of the mean, scaled.
+    mean: (0, 1). PCGrad: the cosine is negative, <a, b> = -1; a' = (1, 0) + (-1, 2) / 5 = (0.8,
+      0.4), b' = (-1, 2) + (1, 0) = (0, 2);
+    mean (0.4, 1.2). None: the mean of the trained values, (0, 1). Conflict-averse (c = 0.4): within
+    0.4 * |mean| of the mean, scaled.
     """
     layout = variables.ModelVariables(
-        (variables.VariableSpec("e", "expert", "expert/0/shared", "0", (2,), True, variables.PERSONAL),)
+        (
+            variables.VariableSpec(
+                "e", "expert", "expert/0/shared", "0", (2,), True, variables.PERSONAL
+            ),
+        )
     )
     empty = collections.OrderedDict()
-    state = base.ServerState(tf.constant(0), empty, {"e": tf.zeros([2, 2])}, {"e": tf.zeros([2])}, empty)
-    reports = base.ClientReports(
-        {"e": tf.constant([[1.0, 0.0], [-1.0, 2.0]])}, empty, tf.ones([2]), tf.ones([2, 1]), tf.constant([True, True])
+    state = base.ServerState(
+        tf.constant(0), empty, {"e": tf.zeros([2, 2])}, {"e": tf.zeros([2])}, empty
     )
-    settings = pf_msmtrec.Settings(coordination=coordination, temperature=1e12, mu=1.0, server_step=1.0)  # as many rows each
+    reports = base.ClientReports(
+        {"e": tf.constant([[1.0, 0.0], [-1.0, 2.0]])},
+        empty,
+        tf.ones([2]),
+        tf.ones([2, 1]),
+        tf.constant([True, True]),
+    )
+    settings = pf_msmtrec.Settings(
+        coordination=coordination, temperature=1e12, mu=1.0, server_step=1.0
+    )  # as many rows each
     after, diagnostics = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
     found = after.personal["e"].numpy()
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
@@ -288,5 +399,7 @@ def test_two_clients_by_hand(coordination):
         # It serves the worst-served client better than the mean does.
         assert min(1.16 * found[0] @ [1.0, 0.0], 1.16 * found[0] @ [-1.0, 2.0]) > 0.0
     else:
-        np.testing.assert_allclose(found[0], [0.4, 1.2] if coordination == "pcgrad" else [0.0, 1.0], atol=1e-6)
+        np.testing.assert_allclose(
+            found[0], [0.4, 1.2] if coordination == "pcgrad" else [0.0, 1.0], atol=1e-6
+        )
     assert float(diagnostics["conflict_share/expert/0/shared"]) == 1.0

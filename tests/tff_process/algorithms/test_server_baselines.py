@@ -19,7 +19,9 @@ def spec(name, kind, group, member, shape, join, trainable=True):
 
 
 def common(*extra):
-    return variables.ModelVariables((spec("w", "expert", "expert/0/shared", "0", (1,), variables.COMMON), *extra))
+    return variables.ModelVariables(
+        (spec("w", "expert", "expert/0/shared", "0", (1,), variables.COMMON), *extra)
+    )
 
 
 def updates_of(values, examples=(1.0, 1.0), present=(True, True), serves=None):
@@ -34,32 +36,52 @@ def updates_of(values, examples=(1.0, 1.0), present=(True, True), serves=None):
 
 
 def state_of(algorithm, layout, clients, values):
-    return base.initial_state(algorithm, layout, clients, {name: tf.constant(v, tf.float32) for name, v in values.items()})
+    return base.initial_state(
+        algorithm, layout, clients, {name: tf.constant(v, tf.float32) for name, v in values.items()}
+    )
 
 
 @pytest.mark.parametrize("kind", [server_optimizer.ADAM, server_optimizer.YOGI])
 def test_a_server_step_by_hand(kind):
-    """w = 1 and clients at 1.2 and 1.6: d = 0.4, m = 0.1 * 0.4, v from tau^2 = 0.01 by d^2 = 0.16."""
-    algorithm = server_optimizer.server_optimizer(SCHEMA, kind, server_optimizer.Settings(0.5, 0.9, 0.99, 0.1))
+    """w = 1 and clients at 1.2 and 1.6: d = 0.4, m = 0.1 * 0.4,
+    v from tau^2 = 0.01 by d^2 = 0.16.
+    """
+    algorithm = server_optimizer.server_optimizer(
+        SCHEMA, kind, server_optimizer.Settings(0.5, 0.9, 0.99, 0.1)
+    )
     state, _ = algorithm.aggregate(
-        common(), ("ctr",), state_of(algorithm, common(), 2, {"w": [1.0]}), updates_of({"w": [[1.2], [1.6]]})
+        common(),
+        ("ctr",),
+        state_of(algorithm, common(), 2, {"w": [1.0]}),
+        updates_of({"w": [[1.2], [1.6]]}),
     )
     v = 0.99 * 0.01 + 0.01 * 0.16 if kind == server_optimizer.ADAM else 0.01 + 0.01 * 0.16
     np.testing.assert_allclose(state.extra["v/w"], [v], rtol=1e-5)
     np.testing.assert_allclose(state.extra["m/w"], [0.04], rtol=1e-5)
-    np.testing.assert_allclose(state.common["w"], [1.0 + 0.5 * 0.04 / (np.sqrt(v) + 0.1)], rtol=1e-5)
+    np.testing.assert_allclose(
+        state.common["w"], [1.0 + 0.5 * 0.04 / (np.sqrt(v) + 0.1)], rtol=1e-5
+    )
 
 
 def test_a_server_step_without_moments_is_a_scaled_fedavg_step():
-    statistics = spec("moving", "batch_norm", "batch_norm/a", "a", (1,), variables.COMMON, trainable=False)
+    statistics = spec(
+        "moving", "batch_norm", "batch_norm/a", "a", (1,), variables.COMMON, trainable=False
+    )
     layout = common(statistics)
-    received, sent = {"w": [1.0], "moving": [0.0]}, updates_of({"w": [[1.2], [1.6]], "moving": [[1.0], [5.0]]}, (3.0, 1.0))
+    received, sent = (
+        {"w": [1.0], "moving": [0.0]},
+        updates_of({"w": [[1.2], [1.6]], "moving": [[1.0], [5.0]]}, (3.0, 1.0)),
+    )
     plain = fedavg.fedavg(SCHEMA)
     expected, _ = plain.aggregate(layout, ("ctr",), state_of(plain, layout, 2, received), sent)
     for kind in (server_optimizer.ADAM, server_optimizer.YOGI):
         # rate = 2 * tau: the factor is one.
-        algorithm = server_optimizer.server_optimizer(SCHEMA, kind, server_optimizer.Settings(2e-3, 0.0, 1.0, 1e-3))
-        state, _ = algorithm.aggregate(layout, ("ctr",), state_of(algorithm, layout, 2, received), sent)
+        algorithm = server_optimizer.server_optimizer(
+            SCHEMA, kind, server_optimizer.Settings(2e-3, 0.0, 1.0, 1e-3)
+        )
+        state, _ = algorithm.aggregate(
+            layout, ("ctr",), state_of(algorithm, layout, 2, received), sent
+        )
         np.testing.assert_allclose(state.common["w"], expected.common["w"], rtol=1e-5)
         np.testing.assert_array_equal(state.common["moving"], [2.0])
         assert set(state.extra) == {"m/w", "v/w"}
@@ -68,37 +90,56 @@ def test_a_server_step_without_moments_is_a_scaled_fedavg_step():
 def test_pfedme_approaches_the_mean_by_beta():
     algorithm = pfedme.pfedme(SCHEMA, pfedme.Settings(beta=0.25))
     state, _ = algorithm.aggregate(
-        common(), ("ctr",), state_of(algorithm, common(), 2, {"w": [1.0]}), updates_of({"w": [[2.0], [4.0]]})
+        common(),
+        ("ctr",),
+        state_of(algorithm, common(), 2, {"w": [1.0]}),
+        updates_of({"w": [[2.0], [4.0]]}),
     )
     np.testing.assert_allclose(state.common["w"], [0.75 * 1.0 + 0.25 * 3.0])
 
 
-PERSONAL = variables.ModelVariables((spec("w", "expert", "expert/0/shared", "0", (1,), variables.PERSONAL),))
+PERSONAL = variables.ModelVariables(
+    (spec("w", "expert", "expert/0/shared", "0", (1,), variables.PERSONAL),)
+)
 
 
 def fedamp_round(settings, values, present=(True, True, True)):
     algorithm = fedamp.fedamp(SCHEMA, settings)
     state = state_of(algorithm, PERSONAL, 3, {"w": [9.0]})
-    new, _ = algorithm.aggregate(PERSONAL, ("ctr",), state, updates_of({"w": values}, (1.0, 1.0, 1.0), present))
+    new, _ = algorithm.aggregate(
+        PERSONAL, ("ctr",), state, updates_of({"w": values}, (1.0, 1.0, 1.0), present)
+    )
     return np.asarray(new.personal["w"])[:, 0]
 
 
 def test_fedamp_by_hand():
-    """Clients at 0, 0 and 3: squared distances 0, 9, 9, of mean 6 over the pairs; near = 1, exp(-1.5), exp(-1.5); alpha / (N - 1) = 0.25."""
+    """Clients at 0, 0 and 3: squared distances 0, 9, 9, of mean 6 over the pairs; near = 1,
+    exp(-1.5), exp(-1.5); alpha / (N - 1) = 0.25.
+    """
     far = 0.25 * np.exp(-1.5)
     np.testing.assert_allclose(
-        fedamp_round(fedamp.Settings(0.5, 1.0), [[0.0], [0.0], [3.0]]), [3 * far, 3 * far, 3 * (1 - 2 * far)], rtol=1e-5
+        fedamp_round(fedamp.Settings(0.5, 1.0), [[0.0], [0.0], [3.0]]),
+        [3 * far, 3 * far, 3 * (1 - 2 * far)],
+        rtol=1e-5,
     )
 
 
 def test_fedamp_limits():
     values = [[1.0], [2.0], [6.0]]
     np.testing.assert_allclose(fedamp_round(fedamp.Settings(0.0), values), [1.0, 2.0, 6.0])
-    np.testing.assert_allclose(fedamp_round(fedamp.Settings(2 / 3, 1e12), values), [3.0, 3.0, 3.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        fedamp_round(fedamp.Settings(2 / 3, 1e12), values), [3.0, 3.0, 3.0], rtol=1e-5
+    )
     # An absent client keeps what it had, and the two present see nothing of it.
-    np.testing.assert_allclose(fedamp_round(fedamp.Settings(0.5, 1e12), values, (True, True, False)), [1.5, 1.5, 9.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        fedamp_round(fedamp.Settings(0.5, 1e12), values, (True, True, False)),
+        [1.5, 1.5, 9.0],
+        rtol=1e-5,
+    )
     # One client alone is local training.
-    np.testing.assert_allclose(fedamp_round(fedamp.Settings(0.5), values, (False, True, False)), [9.0, 2.0, 9.0])
+    np.testing.assert_allclose(
+        fedamp_round(fedamp.Settings(0.5), values, (False, True, False)), [9.0, 2.0, 9.0]
+    )
 
 
 T = "tower/ctr/logit/kernel"
@@ -118,11 +159,19 @@ def fedhca2_round(settings, state, values, serves=((1.0,), (1.0,))):
 
 
 def test_fedhca2_by_hand():
-    """c = 0 makes U the mean (0.5, 0.5); the towers' updates 1 and 2 attend by softmax of (1, 2) and (2, 4)."""
-    state, diagnostics = fedhca2_round(fedhca2.Settings(0.0, 0.1, 0.0), None, {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]]})
+    """c = 0 makes U the mean (0.5, 0.5); the towers' updates 1 and 2 attend by softmax of (1,
+    2) and (2, 4).
+    """
+    state, diagnostics = fedhca2_round(
+        fedhca2.Settings(0.0, 0.1, 0.0), None, {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]]}
+    )
     np.testing.assert_allclose(state.personal["e"], [[1.05, 0.05], [0.05, 1.05]], rtol=1e-6)
     attended = [1 + 1 / (1 + np.exp(-1.0)), 1 + 1 / (1 + np.exp(-2.0))]
-    np.testing.assert_allclose(np.asarray(state.personal[T])[:, 0], [1 + 0.1 * attended[0], 2 + 0.1 * attended[1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(state.personal[T])[:, 0],
+        [1 + 0.1 * attended[0], 2 + 0.1 * attended[1]],
+        rtol=1e-6,
+    )
     np.testing.assert_allclose(state.extra["weight/encoder"], [0.1, 0.1])
     assert float(diagnostics["conflict_share/encoder"]) == 0.0
 
@@ -133,7 +182,9 @@ def test_fedhca2_raises_the_weight_of_a_client_that_goes_on_in_the_direction_it_
     np.testing.assert_allclose(first.extra["weight/encoder"], [0.1, 0.1])
     start = np.asarray(first.personal["e"])
     # Client 0 goes on along U = (0.5, 0.5), client 1 straight back.
-    second, _ = fedhca2_round(settings, first, {"e": start + np.array([[1, 1], [-1, -1]]), T: first.personal[T]})
+    second, _ = fedhca2_round(
+        settings, first, {"e": start + np.array([[1, 1], [-1, -1]]), T: first.personal[T]}
+    )
     np.testing.assert_allclose(second.extra["weight/encoder"], [0.15, 0.05], rtol=1e-5)
 
 
@@ -148,18 +199,26 @@ def test_fedhca2_of_no_weight_is_local_and_a_client_without_the_task_keeps_its_t
 
 
 def test_fedhca2_decoders_attend_over_the_decoders_of_all_tasks():
-    """Two clients, two tasks, updates of size one: each of the four attends over all four; the one that is not served takes no part."""
+    """Two clients, two tasks, updates of size one: each of the four attends over all four; the one
+    that is not served takes no part.
+    """
     other = spec("tower/cvr/logit/kernel", "tower", "tower/cvr", "cvr", (1,), variables.PERSONAL)
     layout = variables.ModelVariables((*BOTH.specs, other))
     algorithm = fedhca2.fedhca2(SCHEMA, fedhca2.Settings(0.4, 0.5, 0.0))
     start = state_of(algorithm, layout, 2, {"e": [0.0, 0.0], T: [0.0], other.name: [0.0]})
     sent = {"e": [[1, 0], [0, 1]], T: [[1.0], [2.0]], other.name: [[-1.0], [7.0]]}
-    state, _ = algorithm.aggregate(layout, ("ctr", "cvr"), start, updates_of(sent, serves=((1.0, 1.0), (1.0, 0.0))))
+    state, _ = algorithm.aggregate(
+        layout, ("ctr", "cvr"), start, updates_of(sent, serves=((1.0, 1.0), (1.0, 0.0)))
+    )
     updates = np.array([1.0, 2.0, -1.0])
 
     def expected(own):
         weights = np.exp(own * updates)
         return own + 0.5 * np.sum(weights * updates) / np.sum(weights)
 
-    np.testing.assert_allclose(np.asarray(state.personal[T])[:, 0], [expected(1.0), expected(2.0)], rtol=1e-5)
-    np.testing.assert_allclose(np.asarray(state.personal[other.name])[:, 0], [expected(-1.0), 7.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(state.personal[T])[:, 0], [expected(1.0), expected(2.0)], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        np.asarray(state.personal[other.name])[:, 0], [expected(-1.0), 7.0], rtol=1e-5
+    )

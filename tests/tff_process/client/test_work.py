@@ -10,12 +10,16 @@ from tff_process.algorithms import local
 from tff_process.client import variables
 from tff_process.client import work as work_lib
 
-SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,), dropout=0.5)
+SMALL = ModelConfig(
+    embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,), dropout=0.5
+)
 EPOCH_STEPS, STEPS = 3, 7
 
 
 def after_rounds(dataset, lengths):
-    """A client's private state, all of the model and optimizer, after rounds of these many steps."""
+    """A client's private state, all of the model and optimizer,
+    after rounds of these many steps.
+    """
     model = work_lib.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 0.01)
     layout = variables.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
     state, first, rows = model.private_state(layout), 0, 0.0

@@ -17,7 +17,10 @@ from tff_process.commands import diagnose
 def test_distances_from_the_template_by_hand():
     """Over both variables of the group: sqrt(3^2 + 4^2) and 0."""
     specs = tuple(
-        variables.VariableSpec(name, "expert", "expert/0/shared", "0", (1,), True, variables.PERSONAL) for name in ("a", "b")
+        variables.VariableSpec(
+            name, "expert", "expert/0/shared", "0", (1,), True, variables.PERSONAL
+        )
+        for name in ("a", "b")
     )
     state = base.ServerState(
         0,
@@ -41,7 +44,15 @@ def run(two_scenarios_run, tmp_path_factory):
 def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
     found = diagnose.rounds(run)
     assert sorted(found) == [1, 2]
-    groups = {"expert/0/shared", "expert/1/shared", "tower/ctr", "tower/cvr", "gate/ctr", "gate/cvr", "numeric"}
+    groups = {
+        "expert/0/shared",
+        "expert/1/shared",
+        "tower/ctr",
+        "tower/cvr",
+        "gate/ctr",
+        "gate/cvr",
+        "numeric",
+    }
     for value in found.values():
         for kind, expected in (
             ("conflict_share", groups),
@@ -50,9 +61,17 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
             ("own_weight", {"embedding/item"}),
             ("template_distance", groups | {"embedding/item"}),
         ):
-            assert {name.partition("/")[2] for name in value if name.startswith(f"{kind}/")} == expected
+            assert {
+                name.partition("/")[2] for name in value if name.startswith(f"{kind}/")
+            } == expected
     names = {path.name for path in diagnose.draw(run)}
-    assert {"conflict_share.svg", "template_distance.svg", "gate_use.svg", "effective_experts.svg", "gate_use.json"} <= names
+    assert {
+        "conflict_share.svg",
+        "template_distance.svg",
+        "gate_use.svg",
+        "effective_experts.svg",
+        "gate_use.json",
+    } <= names
     assert {f"attention_{group.replace('/', '_')}.svg" for group in groups} <= names
     # Drawing again finds the same rounds.
     assert diagnose.rounds(run) == found
@@ -60,10 +79,17 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
 
 def test_of_a_run_over_silos_all_but_the_gates_is_drawn(two_scenarios_run, tmp_path):
     """Its directory has neither data nor clients."""
-    shutil.copytree(two_scenarios_run, tmp_path / "run", ignore=shutil.ignore_patterns("clients", "*.svg", "gate_use.json"))
+    shutil.copytree(
+        two_scenarios_run,
+        tmp_path / "run",
+        ignore=shutil.ignore_patterns("clients", "*.svg", "gate_use.json"),
+    )
     config = tmp_path / "run" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "data": None}))
-    names = {path.name for path in diagnose.draw(run_directory.open_run(tmp_path / "run", with_models=False))}
+    names = {
+        path.name
+        for path in diagnose.draw(run_directory.open_run(tmp_path / "run", with_models=False))
+    }
     assert "conflict_share.svg" in names
     assert "gate_use.svg" not in names
     with pytest.raises(errors.PfrecError, match="trained over silos"):
@@ -71,11 +97,17 @@ def test_of_a_run_over_silos_all_but_the_gates_is_drawn(two_scenarios_run, tmp_p
 
 
 def test_gate_use_is_the_mean_over_valid_rows(run, dataset):
-    by_round = json.loads((run.path / "diagnostics" / "gate_use.json").read_text()) if diagnose.draw(run) else {}
+    by_round = (
+        json.loads((run.path / "diagnostics" / "gate_use.json").read_text())
+        if diagnose.draw(run)
+        else {}
+    )
     assert set(by_round) == {"1", "2"}
     assert by_round["1"] != by_round["2"]
     gates, model = by_round["1"], run.load_model("nl", 1)
-    (batch,) = pipeline.evaluation_batches(tf.constant(dataset.shards("nl", "valid")), dataset.schema)
+    (batch,) = pipeline.evaluation_batches(
+        tf.constant(dataset.shards("nl", "valid")), dataset.schema
+    )
     logits = model.features(batch) @ model.gates["ctr"].dense.kernel + model.gates["ctr"].dense.bias
     weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(gates["nl"]["ctr"], weights.mean(0), rtol=1e-5)

@@ -9,11 +9,18 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def texts(chart):
     """The texts of a chart with their heights on the page."""
-    return {element.text: float(element.get("y")) for element in xml.etree.ElementTree.fromstring(chart).iter(f"{SVG}text")}
+    return {
+        element.text: float(element.get("y"))
+        for element in xml.etree.ElementTree.fromstring(chart).iter(f"{SVG}text")
+    }
 
 
 def test_dots_stand_below_each_other_with_their_names():
-    rows = [charts.Dot("one", 0.7, 0.01), charts.Dot("two & more", 0.8), charts.Dot("three", 0.75, kind=1)]
+    rows = [
+        charts.Dot("one", 0.7, 0.01),
+        charts.Dot("two & more", 0.8),
+        charts.Dot("three", 0.75, kind=1),
+    ]
     chart = charts.dots("A < B", "AUC", rows)
     found = texts(chart)
     assert {"A < B", "AUC"} <= set(found)
@@ -24,7 +31,9 @@ def test_dots_stand_below_each_other_with_their_names():
 
 
 def test_lines_that_colours_do_not_tell_apart_are_dashed():
-    rows = [charts.Line(f"line {number}", [(0.0, 0.5), (1.0, 0.5 + number)]) for number in range(12)]
+    rows = [
+        charts.Line(f"line {number}", [(0.0, 0.5), (1.0, 0.5 + number)]) for number in range(12)
+    ]
     chart = charts.lines("t", "round", "share", rows)
     assert {"round", "share", *(row.label for row in rows)} <= set(texts(chart))
     # Each stands in the chart and in the legend.

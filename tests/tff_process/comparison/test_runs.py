@@ -10,7 +10,9 @@ from tff_process import plan as plan_lib
 from tff_process.comparison import entries, intervals, report, runs, standings
 
 
-def _cell(name, seed, mean, cell=0.5, valid=(0.6, 0.7), round_bytes=1000, leaves=("expert/0/shared",)):
+def _cell(
+    name, seed, mean, cell=0.5, valid=(0.6, 0.7), round_bytes=1000, leaves=("expert/0/shared",)
+):
     test = {
         "nl": {"ctr": {"auc": mean, "gauc": cell, "logloss": 0.3, "ece": 0.01}},
         "es": {"ctr": {"auc": None, "gauc": None, "logloss": 0.2, "ece": 0.02}},
@@ -74,22 +76,36 @@ def test_differences_are_paired_by_seed():
 
 
 def test_the_subject_is_held_against_the_best_federated_baseline():
-    rows = standings.standings([*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73), _cell("pooled_mmoe", 0, 0.9)])
+    rows = standings.standings(
+        [*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73), _cell("pooled_mmoe", 0, 0.9)]
+    )
     assert standings.subject(rows).entry == "pf_msmtrec"
     assert standings.best_baseline(rows).entry == "fedbn"
-    text = report.markdown([*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73)], _Data(), None)
+    text = report.markdown(
+        [*CELLS, _cell("fedbn", 0, 0.71), _cell("fedbn", 1, 0.73)], _Data(), None
+    )
     # 0.02 and 0.01.
-    assert "best federated rival, fedbn, pf_msmtrec stands +0.0150 ± 0.0635, paired by seed: the interval holds zero" in text
+    assert (
+        "best federated rival, fedbn, pf_msmtrec stands +0.0150 ± 0.0635, paired by seed: the "
+        "interval holds zero" in text
+    )
 
 
 def test_the_entry_that_is_best_on_valid_speaks_for_its_algorithm():
     """The other one is ahead on test, which must not choose."""
     own = "fedbn:embedding/*=shared"
-    rows = standings.standings([_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8)), *CELLS])
-    assert {row.entry: row.speaks for row in rows if row.algorithm == "fedbn"} == {"fedbn": False, own: True}
+    rows = standings.standings(
+        [_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8)), *CELLS]
+    )
+    assert {row.entry: row.speaks for row in rows if row.algorithm == "fedbn"} == {
+        "fedbn": False,
+        own: True,
+    }
     assert standings.best_baseline(rows).entry == own
     assert "fedbn (another of its entries is ahead on `valid`)" in report.markdown(
-        [_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8))], _Data(), None
+        [_cell("fedbn", 0, 0.9, valid=(0.6, 0.7)), _cell(own, 0, 0.8, valid=(0.6, 0.8))],
+        _Data(),
+        None,
     )
 
 
@@ -111,7 +127,10 @@ def test_the_smallest_scenario_is_held_against_local_training_of_any_setting():
         def rows(scenario, split):
             return {"nl": 10, "es": 20}[scenario]
 
-    tuned = [_cell("local:learning_rate=0.03", seed, mean, leaves=()) for seed, mean in ((0, 0.70), (1, 0.72))]
+    tuned = [
+        _cell("local:learning_rate=0.03", seed, mean, leaves=())
+        for seed, mean in ((0, 0.70), (1, 0.72))
+    ]
     text = report.markdown([*CELLS[2:], *tuned], Larger(), None)
     # 0.03 and 0.02, as above.
     assert "| pf_msmtrec | 0.7350 | 0.0071 | +0.0250 ± 0.0635 |" in text
@@ -119,10 +138,19 @@ def test_the_smallest_scenario_is_held_against_local_training_of_any_setting():
 
 
 def test_how_much_of_the_gap_to_pooling_is_closed():
-    """Local 0.71, ours 0.735: of the way to 0.76 a half; a pooled model that is no better has no gap to close."""
-    text = report.markdown([*CELLS, _cell("fedbn", 0, 0.71), _cell("pooled_mmoe", 0, 0.76)], _Data(), None)
-    assert "From local training to the pooled MMoE, which sees all rows, it goes 50% of the way." in text
-    assert standings.gap_closed(standings.standings([*CELLS, _cell("pooled_mmoe", 0, 0.71)])) is None
+    """Local 0.71, ours 0.735: of the way to 0.76 a half;
+    a pooled model that is no better has no gap to close.
+    """
+    text = report.markdown(
+        [*CELLS, _cell("fedbn", 0, 0.71), _cell("pooled_mmoe", 0, 0.76)], _Data(), None
+    )
+    assert (
+        "From local training to the pooled MMoE, which sees all rows, it goes 50% of the way."
+        in text
+    )
+    assert (
+        standings.gap_closed(standings.standings([*CELLS, _cell("pooled_mmoe", 0, 0.71)])) is None
+    )
     assert standings.gap_closed(standings.standings(CELLS)) is None
 
 
@@ -181,14 +209,31 @@ def test_no_defined_auc_at_all_is_one_clear_error():
 
 
 def test_a_run_is_scored_by_round_from_its_metrics(tmp_path):
-    """As the training scored it: equal tasks weigh the same, one that is not defined does not count, test and loss are passed over."""
+    """As the training scored it: equal tasks weigh the same, one that is not defined does not
+    count, test and loss are passed over.
+    """
     values = {"auc": (0.8, 0.6), "rows": (40, 40), "positives": (10, 30)}
-    lines = ["round,scenario,split,task,metric,value", "1,nl,train,all,loss,0.5", "1,nl,test,ctr,auc,0.1"]
+    lines = [
+        "round,scenario,split,task,metric,value",
+        "1,nl,train,all,loss,0.5",
+        "1,nl,test,ctr,auc,0.1",
+    ]
     for number, raised in [(1, 0.0), (2, 0.1)]:
         for task, i in [("ctr", 0), ("cvr", 1)]:
-            lines += [f"{number},nl,valid,{task},{m},{values[m][i] + raised * (m == 'auc')}" for m in values]
-        lines += [f"{number},es,valid,ctr,auc,0.9", f"{number},es,valid,ctr,rows,9", f"{number},es,valid,ctr,positives,3"]
-        lines += [f"{number},es,valid,cvr,auc,", f"{number},es,valid,cvr,rows,9", f"{number},es,valid,cvr,positives,0"]
+            lines += [
+                f"{number},nl,valid,{task},{m},{values[m][i] + raised * (m == 'auc')}"
+                for m in values
+            ]
+        lines += [
+            f"{number},es,valid,ctr,auc,0.9",
+            f"{number},es,valid,ctr,rows,9",
+            f"{number},es,valid,ctr,positives,3",
+        ]
+        lines += [
+            f"{number},es,valid,cvr,auc,",
+            f"{number},es,valid,cvr,rows,9",
+            f"{number},es,valid,cvr,positives,0",
+        ]
     (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "summary.json").write_text('{"best_round": 2, "mean_auc": 0.5}')
     cell = runs.read(tmp_path, entries.Entry.parse("local"), plan_lib.Plan("local"), 2)
@@ -203,7 +248,10 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
 
 
 def test_entries_with_a_policy_of_their_own():
-    plain, own = entries.Entry.parse("fedbn"), entries.Entry.parse("fedbn:embedding/*=shared:gate/*=private")
+    plain, own = (
+        entries.Entry.parse("fedbn"),
+        entries.Entry.parse("fedbn:embedding/*=shared:gate/*=private"),
+    )
     assert (plain.directory, plain.sharing) == ("fedbn", ())
     assert own.sharing == (("embedding/*", "shared"), ("gate/*", "private"))
     assert own.algorithm == "fedbn"

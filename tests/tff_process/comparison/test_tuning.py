@@ -29,7 +29,9 @@ def test_valid_chooses_and_test_does_not():
     assert tuning.to_json({"fedbn": cells}) == {"fedbn": {low.name: 0.8, high.name: 0.7}}
 
 
-@pytest.mark.parametrize("text", ["learning_rate", "=1|2", "learning_rate=", "learning_rate=1|", "learning_rate=1|1"])
+@pytest.mark.parametrize(
+    "text", ["learning_rate", "=1|2", "learning_rate=", "learning_rate=1|", "learning_rate=1|1"]
+)
 def test_what_cannot_be_tuned_by_is_refused(text):
     with pytest.raises(errors.PfrecError, match="give a flag and its values"):
         tuning.Tuning.parse(text)

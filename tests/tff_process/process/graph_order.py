@@ -1,8 +1,8 @@
 """Finds operations on one variable that a graph leaves in no order, of which at least one writes.
 
-Such a pair gives one result or another from run to run. `tf.function` puts them in order by control edges, but what optimises a graph may
-drop an edge. The graphs looked at are those that TFF sends to its workers: optimised, with loops as cycles of Enter, Merge, Switch,
-NextIteration and Exit nodes.
+Such a pair gives one result or another from run to run. `tf.function` puts them in order by control
+edges, but what optimises a graph may drop an edge. The graphs looked at are those that TFF sends to
+its workers: optimised, with loops as cycles of Enter, Merge, Switch, NextIteration and Exit nodes.
 """
 
 import collections
@@ -15,13 +15,16 @@ _READING = {"ReadVariableOp", "ResourceGather"}
 
 
 def graph_of(computation):
-    """(GraphDef, names of the nodes of its results) of a TensorFlow computation, compiled as for a worker."""
+    """(GraphDef, names of the nodes of its results) of a TensorFlow computation,
+    compiled as for a worker.
+    """
     compiled = tff.backends.native.desugar_and_transform_to_native(computation)
     message = tff.framework.serialize_computation(compiled)
     while message.WhichOneof("computation") != "tensorflow":
-        message = {"lambda": lambda m: getattr(m, "lambda").result, "call": lambda m: m.call.function}[
-            message.WhichOneof("computation")
-        ](message)
+        message = {
+            "lambda": lambda m: getattr(m, "lambda").result,
+            "call": lambda m: m.call.function,
+        }[message.WhichOneof("computation")](message)
     graph = tf.compat.v1.GraphDef()
     message.tensorflow.graph_def.Unpack(graph)
     return graph, list(_names(message.tensorflow.result))
@@ -36,7 +39,9 @@ def _names(binding):
 
 
 def unordered(graph, results):
-    """Pairs of names of nodes that run for `results`, touch one variable, and are in no order; "x > y" for x in one and y in the next pass."""
+    """Pairs of names of nodes that run for `results`, touch one variable, and are in no order; "x >
+    y" for x in one and y in the next pass.
+    """
     nodes = {node.name: node for node in graph.node}
     inputs = {name: [_node(source) for source in node.input] for name, node in nodes.items()}
     run = _reaching(inputs, results)
@@ -55,19 +60,33 @@ def unordered(graph, results):
                     continue
                 common = tuple(a for a, b in zip(loops[first], loops[second]) if a == b)
                 here = within(common)
-                if first != second and not here.before(first, second) and not here.before(second, first):
+                if (
+                    first != second
+                    and not here.before(first, second)
+                    and not here.before(second, first)
+                ):
                     found.append(f"{first} {second}")
                 for depth in range(1, len(common) + 1):
                     around = within(common[:depth])
-                    found.extend(f"{x} > {y}" for x, y in {(first, second), (second, first)} if not around.into_next(x, y))
+                    found.extend(
+                        f"{x} > {y}"
+                        for x, y in {(first, second), (second, first)}
+                        if not around.into_next(x, y)
+                    )
     return found
 
 
 class _Pass:
-    """One pass through some loops, each within the one before: what leads back to their starts is cut, inner loops are whole."""
+    """One pass through some loops, each within the one before:
+    what leads back to their starts is cut, inner loops are whole.
+    """
 
     def __init__(self, nodes, inputs, loops, within):
-        back = {name for name, own in loops.items() if nodes[name].op == "NextIteration" and own[-1] in within}
+        back = {
+            name
+            for name, own in loops.items()
+            if nodes[name].op == "NextIteration" and own[-1] in within
+        }
         self._inputs = {name: () if name in back else inputs[name] for name in loops}
         self._back = {name for name in back if loops[name][-1] == within[-1]}
         self._all_inputs, self._earlier = inputs, {}
@@ -113,7 +132,11 @@ def _loops(nodes, inputs, run):
         for user in users[name]:
             # An Exit is listed within its loop; what follows it is outside.
             outside = loops[name][:-1] if nodes[name].op == "Exit" else loops[name]
-            own = (*outside, nodes[user].attr["frame_name"].s) if nodes[user].op == "Enter" else outside
+            own = (
+                (*outside, nodes[user].attr["frame_name"].s)
+                if nodes[user].op == "Enter"
+                else outside
+            )
             if len(own) > len(loops.get(user, ())) or user not in loops:
                 loops[user] = own
                 open_.append(user)
@@ -131,7 +154,9 @@ def _variable_operations(nodes, run):
 
     for name in sorted(run):
         if nodes[name].op not in _PASSING:
-            for handle in {root(_node(source)) for source in nodes[name].input if not source.startswith("^")}:
+            for handle in {
+                root(_node(source)) for source in nodes[name].input if not source.startswith("^")
+            }:
                 if nodes[handle].op == "VarHandleOp":
                     touching[handle].append(name)
     return touching

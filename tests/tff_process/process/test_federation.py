@@ -13,7 +13,8 @@ SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,)
 
 def federation(dataset, **settings):
     return federation_lib.Federation(
-        plan.Plan(**{"algorithm": "pf_msmtrec", "batch_size": 16, "model": SMALL, **settings}), dataset
+        plan.Plan(**{"algorithm": "pf_msmtrec", "batch_size": 16, "model": SMALL, **settings}),
+        dataset,
     )
 
 
@@ -45,22 +46,35 @@ def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_ep
         ({"algorithm": "local"}, 1),
     ],
 )
-def test_no_more_aggregation_steps_than_batches_and_one_where_nothing_is_shared(dataset, settings, expected):
+def test_no_more_aggregation_steps_than_batches_and_one_where_nothing_is_shared(
+    dataset, settings, expected
+):
     assert federation(dataset, **settings).aggregation_steps == expected
 
 
 def test_report_of_a_round_by_hand():
     report = federation_lib.whole_round(
         [
-            federation_lib.RoundReport({"a": 1.0, "b": 3.0}, {"gram": 1}, refused={"c": "not finite"}),
-            federation_lib.RoundReport({"a": 2.0}, {"gram": 2}, skipped={"b": "hung"}, clipped={"a": 0.5}),
+            federation_lib.RoundReport(
+                {"a": 1.0, "b": 3.0}, {"gram": 1}, refused={"c": "not finite"}
+            ),
+            federation_lib.RoundReport(
+                {"a": 2.0}, {"gram": 2}, skipped={"b": "hung"}, clipped={"a": 0.5}
+            ),
             federation_lib.RoundReport({"a": 6.0}, {}, applied=False),
         ]
     )
     assert report == federation_lib.RoundReport(
-        {"a": 3.0, "b": 3.0}, {"gram": 2}, refused={"c": "not finite"}, skipped={"b": "hung"}, clipped={"a": 0.5}, applied=True
+        {"a": 3.0, "b": 3.0},
+        {"gram": 2},
+        refused={"c": "not finite"},
+        skipped={"b": "hung"},
+        clipped={"a": 0.5},
+        applied=True,
     )
-    assert not federation_lib.whole_round([federation_lib.RoundReport({}, {}, applied=False)] * 2).applied
+    assert not federation_lib.whole_round(
+        [federation_lib.RoundReport({}, {}, applied=False)] * 2
+    ).applied
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -71,5 +85,10 @@ def test_precision_reaches_the_clients(dataset, precision):
 @pytest.mark.parametrize("lazy", [False, True])
 def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
     settings = federation(dataset, lazy_adam=lazy)._process_arguments()[4]
-    model = work_lib.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 1e-3, lazy_adam=settings.lazy_adam)
+    model = work_lib.ClientModel(
+        lambda: mmoe.build(dataset.schema, SMALL, 0),
+        dataset.schema,
+        1e-3,
+        lazy_adam=settings.lazy_adam,
+    )
     assert [optimizer._lazy for optimizer in model.optimizers.values()] == [lazy]

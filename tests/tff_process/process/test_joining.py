@@ -22,7 +22,11 @@ def run(two_scenarios_run):
 
 
 def digest(path):
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(path.rglob("*")) if p.is_file()}
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(path.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.fixture
@@ -30,7 +34,11 @@ def run_of_one_table(dataset, tmp_path):
     """The same with the one table for all that `table_prior` 0 keeps."""
     two = dataclasses.replace(dataset, scenarios=("nl", "es"))
     settings = pf_msmtrec.Settings(table_prior=0.0)
-    return loop.train(plan.Plan("pf_msmtrec", rounds=1, batch_size=50, model=SHAPE, pf=settings), two, tmp_path / "run").run.path
+    return loop.train(
+        plan.Plan("pf_msmtrec", rounds=1, batch_size=50, model=SHAPE, pf=settings),
+        two,
+        tmp_path / "run",
+    ).run.path
 
 
 @pytest.mark.parametrize(("which", "table"), [("run", "template"), ("run_of_one_table", "common")])
@@ -68,9 +76,13 @@ def test_what_cannot_join_is_named(run, dataset, tmp_path):
     with pytest.raises(errors.PfrecError, match="was trained with it already"):
         joining.plan(plan.Plan("local"), run, dataset, "nl")
     other = dataclasses.replace(dataset, schema=dataclasses.replace(dataset.schema, group=None))
-    with pytest.raises(errors.PfrecError, match=r"not the schema of .*: group is 'session' against None"):
+    with pytest.raises(
+        errors.PfrecError, match=r"not the schema of .*: group is 'session' against None"
+    ):
         joining.plan(plan.Plan("local"), run, other, "fr")
     with pytest.raises(errors.PfrecError, match="has shape"):
-        joining.first_values(run, {"embedding/item/embedding_item/table": np.zeros([1, 1], np.float32)})
+        joining.first_values(
+            run, {"embedding/item/embedding_item/table": np.zeros([1, 1], np.float32)}
+        )
     with pytest.raises(errors.PfrecError, match="share nothing"):
         joining.first_values(run, {"batch_norm/unknown/gamma": np.zeros([1, 1], np.float32)})

@@ -1,4 +1,6 @@
-"""What clients run is in order: no two operations on a variable, one of which writes, may take place in either order."""
+"""What clients run is in order: no two operations on a variable, one of which writes,
+may take place in either order.
+"""
 
 import dataclasses
 
@@ -12,7 +14,15 @@ from tff_process import plan
 from tff_process.process import computations
 from tff_process.process import federation as federation_lib
 
-SMALL = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), template="additive", rank=2)
+SMALL = ModelConfig(
+    embedding_dim=3,
+    numeric_dim=2,
+    experts=2,
+    expert_units=(4,),
+    tower_units=(3,),
+    template="additive",
+    rank=2,
+)
 VARIANTS = {
     "dropout": {"model": dataclasses.replace(SMALL, dropout=0.2)},
     "lazy_adam": {"lazy_adam": True},
@@ -22,13 +32,26 @@ VARIANTS = {
 
 
 def traced(dataset, algorithm, **settings):
-    federation = federation_lib.Federation(plan.Plan(algorithm, batch_size=50, **{"model": SMALL, **settings}), dataset)
+    federation = federation_lib.Federation(
+        plan.Plan(algorithm, batch_size=50, **{"model": SMALL, **settings}), dataset
+    )
     return computations.trace(*federation._process_arguments())
 
 
 # One of each kind of client work: the other algorithms' clients run what FedAvg's do.
 @pytest.mark.parametrize(
-    "algorithm", ["apfl", "ditto", "fedala", "fedavg", "fedavg_finetune", "fedprox", "fedrep", "pf_msmtrec", "pfedme"]
+    "algorithm",
+    [
+        "apfl",
+        "ditto",
+        "fedala",
+        "fedavg",
+        "fedavg_finetune",
+        "fedprox",
+        "fedrep",
+        "pf_msmtrec",
+        "pfedme",
+    ],
 )
 def test_training(dataset, algorithm):
     assert graph_order.unordered(*graph_order.graph_of(traced(dataset, algorithm).train)) == []
@@ -36,19 +59,29 @@ def test_training(dataset, algorithm):
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_training_of_other_models(dataset, variant):
-    assert graph_order.unordered(*graph_order.graph_of(traced(dataset, "pf_msmtrec", **VARIANTS[variant]).train)) == []
+    assert (
+        graph_order.unordered(
+            *graph_order.graph_of(traced(dataset, "pf_msmtrec", **VARIANTS[variant]).train)
+        )
+        == []
+    )
 
 
 def test_training_on_lists_of_values(dataset):
     """Only the schema matters to what is traced, so the rows need no lists."""
     user, item = dataset.schema.categorical
-    schema = dataclasses.replace(dataset.schema, categorical=(user, dataclasses.replace(item, values=3, separator="|")))
+    schema = dataclasses.replace(
+        dataset.schema, categorical=(user, dataclasses.replace(item, values=3, separator="|"))
+    )
     listed = dataclasses.replace(dataset, schema=schema)
     assert graph_order.unordered(*graph_order.graph_of(traced(listed, "pf_msmtrec").train)) == []
 
 
 def test_evaluation(dataset):
-    assert graph_order.unordered(*graph_order.graph_of(traced(dataset, "pf_msmtrec").evaluate_client)) == []
+    assert (
+        graph_order.unordered(*graph_order.graph_of(traced(dataset, "pf_msmtrec").evaluate_client))
+        == []
+    )
 
 
 def counted(body):
@@ -91,7 +124,9 @@ def test_an_edge_lost_before_the_assignment_is_found():
 
 
 def test_an_edge_lost_after_the_assignment_is_found():
-    """Nothing but control edges keeps the next step, and the end, from reading before the assignment."""
+    """Nothing but control edges keeps the next step, and the end,
+    from reading before the assignment.
+    """
     graph, results = counted(plain)
     written = {f"^{node.name}" for node in graph.node if node.op == "AssignAddVariableOp"}
     changed = 0
@@ -107,7 +142,9 @@ def test_an_edge_lost_after_the_assignment_is_found():
 
 
 def test_the_tie_of_a_custom_gradient_is_no_order():
-    """What the fused layers must not do: a result of a custom gradient that needs an argument no more than by the tie of all with all."""
+    """What the fused layers must not do: a result of a custom gradient that needs an argument no
+    more than by the tie of all with all.
+    """
 
     def tied(variable, total):
         @tf.custom_gradient

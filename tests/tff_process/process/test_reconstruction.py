@@ -1,4 +1,6 @@
-"""What a server that keeps all it is sent can say of single rows: with the order of rows a good deal, without it nothing above chance."""
+"""What a server that keeps all it is sent can say of single rows: with the order of rows a good
+deal, without it nothing above chance.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ PLAN = plan.Plan(
     rounds=6,
     aggregations=10,
     batch_size=10,
-    model=ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)),
+    model=ModelConfig(
+        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
+    ),
 )
 
 
@@ -34,7 +38,10 @@ def dataset(tmp_path_factory):
             for offset, split in enumerate(("train", "valid", "test")):
                 rng = np.random.default_rng(10 * number + offset)
                 rows = 300 if split == "train" else 80
-                ids = np.stack([rng.integers(0, feature.cardinality, rows) for feature in schema.categorical], 1).astype(np.int32)
+                ids = np.stack(
+                    [rng.integers(0, feature.cardinality, rows) for feature in schema.categorical],
+                    1,
+                ).astype(np.int32)
                 price = rng.normal(size=(rows, 1)).astype(np.float32)
                 click = (rng.random([rows, 1]) < 1 / (1 + np.exp(-price))).astype(np.uint8)
                 target.add(scenario, split, row_block.Rows(ids, price, click))
@@ -59,7 +66,9 @@ def in_the_public_order(dataset, steps):
 
 @pytest.fixture(scope="module")
 def in_the_clients_own_order(dataset, steps):
-    return reconstruct_rows.attack(dataset, PLAN, steps, {client: own_order(client) for client in range(2)}, exact=False)
+    return reconstruct_rows.attack(
+        dataset, PLAN, steps, {client: own_order(client) for client in range(2)}, exact=False
+    )
 
 
 def four_deviations(chance, rows):
@@ -91,7 +100,9 @@ def test_losses_give_no_label_away(in_the_public_order):
 
 
 def test_the_reader_of_counts_solves_what_has_one_solution():
-    """Position 0 alone is in the step of id 1; which of 1 and 2 has id 0 and which id 2 nobody can tell."""
+    """Position 0 alone is in the step of id 1;
+    which of 1 and 2 has id 0 and which id 2 nobody can tell.
+    """
     present = np.array([[True, False, False], [False, True, True]])
     counts = np.array([[0, 1, 0], [1, 0, 1]])
     np.testing.assert_array_equal(reconstruct_rows.read_off(present, counts), [1, -1, -1])

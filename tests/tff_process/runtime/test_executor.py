@@ -1,4 +1,6 @@
-"""What happens to a client whose worker dies or whose computation fails, with workers that are stand-ins."""
+"""What happens to a client whose worker dies or whose computation fails,
+with workers that are stand-ins.
+"""
 
 import pytest
 
@@ -96,7 +98,11 @@ def test_a_kept_reference_is_made_once_for_each_version_and_again_by_a_new_worke
         return len(made)
 
     first, second = object(), object()
-    assert [host.kept("a", first, reference), host.kept("a", first, reference), host.kept("a", second, reference)] == [1, 1, 2]
+    assert [
+        host.kept("a", first, reference),
+        host.kept("a", first, reference),
+        host.kept("a", second, reference),
+    ] == [1, 1, 2]
     host.lost = True
     with pytest.raises(remote.WorkError):
         host.kept("b", first, reference)

@@ -71,7 +71,9 @@ def test_an_update_many_times_the_median_is_refused():
 
 def test_clipping_scales_it_down_to_the_bound():
     """Bound 20 times 1: 30 becomes 20, in its own direction."""
-    verdict = judge([report([1, 0]), report([0, 1]), report([30, 0])], max_norm_ratio=20.0, clip=True)
+    verdict = judge(
+        [report([1, 0]), report([0, 1]), report([30, 0])], max_norm_ratio=20.0, clip=True
+    )
     assert verdict.clipped == {2: pytest.approx(2 / 3)}
     np.testing.assert_allclose(verdict.accepted[2]["values"]["w"], [20, 0], rtol=1e-6)
     np.testing.assert_array_equal(verdict.accepted[0]["values"]["w"], [1, 0])

@@ -13,12 +13,17 @@ from tff_process.runtime import remote
             "Failed to run computation: runs/a; No such file",
         ),
         (
-            "{{function_node __inference_loop_7}} NaN in loss\n [[{{node loop/Check}}]]\nHint: If you want to see a list of tensors",
+            "{{function_node __inference_loop_7}} NaN in loss\n [[{{node loop/Check}}]]\nHint: If "
+            "you want to see a list of tensors",
             "NaN in loss",
         ),
-        ("OOM when allocating [2,3]\nHint: If you want to see a list of allocated tensors", "OOM when allocating [2,3]"),
         (
-            "2 root error(s) found.\n  (0) DATA_LOSS: corrupted record at 12\n\t [[{{node Next}}]]\n  (1) DATA_LOSS: the same",
+            "OOM when allocating [2,3]\nHint: If you want to see a list of allocated tensors",
+            "OOM when allocating [2,3]",
+        ),
+        (
+            "2 root error(s) found.\n  (0) DATA_LOSS: corrupted record at 12\n\t [[{{node "
+            "Next}}]]\n  (1) DATA_LOSS: the same",
             "DATA_LOSS: corrupted record at 12",
         ),
         ("plain", "plain"),

@@ -1,4 +1,6 @@
-"""Resident execution against the pure process: the same numbers, with private state that never passes through the driver."""
+"""Resident execution against the pure process: the same numbers,
+with private state that never passes through the driver.
+"""
 
 import os
 import pathlib
@@ -15,7 +17,14 @@ from tff_process.process import federation
 from tff_process.runtime import executor, hosts, reference_context, resident
 
 SMALL = ModelConfig(
-    embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), dropout=0.1, template="additive", rank=2
+    embedding_dim=3,
+    numeric_dim=2,
+    experts=2,
+    expert_units=(4,),
+    tower_units=(3,),
+    dropout=0.1,
+    template="additive",
+    rank=2,
 )
 ROUNDS = 3
 
@@ -46,7 +55,9 @@ def a_crew():
 def resident_training(dataset, algorithm, client_hosts, a_crew, path):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True, exist_ok=True)
-    return resident.ResidentTraining(make_plan(algorithm), dataset, client_hosts, lambda scenario: str(path / scenario), a_crew)
+    return resident.ResidentTraining(
+        make_plan(algorithm), dataset, client_hosts, lambda scenario: str(path / scenario), a_crew
+    )
 
 
 def run_rounds(training):
@@ -61,19 +72,34 @@ def run_rounds(training):
 
 @pytest.fixture(scope="module", params=["pf_msmtrec", "apfl"])
 def both(request, dataset, workers, a_crew, tmp_path_factory):
-    """Three rounds, in each of which one client of three is absent, by the pure process, by one worker and by two."""
+    """Three rounds, in each of which one client of three is absent, by the pure process,
+    by one worker and by two.
+    """
     algorithm = request.param
     reference_log = tmp_path_factory.mktemp("reference") / "worker.log"
-    with reference_context.Worker(reference_log) as running, tff.framework.get_context_stack().install(running.context()):
+    with (
+        reference_context.Worker(reference_log) as running,
+        tff.framework.get_context_stack().install(running.context()),
+    ):
         reference = federation.FederatedTraining(make_plan(algorithm), dataset)
         expected = run_rounds(reference)
-    one = resident_training(dataset, algorithm, [workers[0]] * 3, a_crew, tmp_path_factory.mktemp("one"))
-    two = resident_training(dataset, algorithm, [workers[0], workers[1], workers[0]], a_crew, tmp_path_factory.mktemp("two"))
+    one = resident_training(
+        dataset, algorithm, [workers[0]] * 3, a_crew, tmp_path_factory.mktemp("one")
+    )
+    two = resident_training(
+        dataset,
+        algorithm,
+        [workers[0], workers[1], workers[0]],
+        a_crew,
+        tmp_path_factory.mktemp("two"),
+    )
     return reference, expected, one, run_rounds(one), two, run_rounds(two)
 
 
 def test_equals_the_pure_process_bit_for_bit_with_one_worker_and_two(both):
-    _, (expected_states, expected_metrics), _, (states, metrics), _, (two_states, two_metrics) = both
+    _, (expected_states, expected_metrics), _, (states, metrics), _, (two_states, two_metrics) = (
+        both
+    )
     for expected, one, two in zip(expected_states, states, two_states):
         assert set(expected) == set(one) == set(two)
         for name in expected:
@@ -95,7 +121,9 @@ def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, 
             np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
-def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(dataset, workers, a_crew, tmp_path):
+def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(
+    dataset, workers, a_crew, tmp_path
+):
     first = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
     first.train_aggregation_step(0)
     first.train_aggregation_step(1)
@@ -110,7 +138,9 @@ def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(dataset, work
 
 
 class Struck(resident.ResidentTraining):
-    """A training whose worker is killed before some aggregation steps, each time one of `blows` names it."""
+    """A training whose worker is killed before some aggregation steps,
+    each time one of `blows` names it.
+    """
 
     def train_aggregation_step(self, number):
         if number in self.blows:
@@ -131,24 +161,35 @@ def mortal(tmp_path):
 def struck(dataset, host, a_crew, path, blows):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True)
-    made = Struck(make_plan("pf_msmtrec"), dataset, [host] * 3, lambda scenario: str(path / scenario), a_crew)
+    made = Struck(
+        make_plan("pf_msmtrec"), dataset, [host] * 3, lambda scenario: str(path / scenario), a_crew
+    )
     made.blows = list(blows)
     return made
 
 
 def test_private_states_are_written_once_a_round(dataset, workers, a_crew, tmp_path):
-    """Two aggregation steps a round: versions of odd number are those of a client that missed the last one."""
+    """Two aggregation steps a round:
+    versions of odd number are those of a client that missed the last one.
+    """
     training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
     assert training.aggregation_steps == 2
     expected = {scenario: set() for scenario in dataset.scenarios}
     for round_number in range(3):
         training.train_round(round_number)
         for client, scenario in enumerate(dataset.scenarios):
-            took_part = [n for n in (2 * round_number, 2 * round_number + 1) if client in training.participants(n)]
+            took_part = [
+                n
+                for n in (2 * round_number, 2 * round_number + 1)
+                if client in training.participants(n)
+            ]
             if took_part:
                 expected[scenario].add(f"round_{took_part[-1] + 1:05d}")
     assert "round_00005" in expected["nl"]
-    assert {scenario: {path.name for path in (tmp_path / scenario).iterdir()} for scenario in dataset.scenarios} == expected
+    assert {
+        scenario: {path.name for path in (tmp_path / scenario).iterdir()}
+        for scenario in dataset.scenarios
+    } == expected
 
 
 @pytest.mark.parametrize("blows", [[1], [3], [2, 3]])
@@ -167,18 +208,26 @@ def test_a_round_whose_worker_dies_within_it_is_trained_again_bit_for_bit(
     for name, value in expected.server.items():
         np.testing.assert_array_equal(saved.server[name], value, err_msg=name)
     for one, other in zip(hit.clients, whole.clients):
-        values, wanted = (checkpoint.load(pathlib.Path(client.version_path(client.version)))[0] for client in (one, other))
+        values, wanted = (
+            checkpoint.load(pathlib.Path(client.version_path(client.version)))[0]
+            for client in (one, other)
+        )
         for name, value in wanted.items():
             np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
 def test_a_worker_that_always_dies_within_a_round_ends_the_run(dataset, mortal, a_crew, tmp_path):
     training = struck(dataset, mortal, a_crew, tmp_path / "hit", [1, 1, 1])
-    with pytest.raises(errors.PfrecError, match=r"client \w+: its worker was lost in the middle of a round, 3 times"):
+    with pytest.raises(
+        errors.PfrecError,
+        match=r"client \w+: its worker was lost in the middle of a round, 3 times",
+    ):
         training.train_round(0)
 
 
-def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_has(dataset, workers, tmp_path):
+def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_has(
+    dataset, workers, tmp_path
+):
     """Client nl is in the first aggregation step of the third round alone, and may be skipped."""
     lenient = executor.ClientExecutor(2, executor.SKIP)
     training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, lenient, tmp_path)

@@ -13,7 +13,11 @@ def started_with(path, *arguments):
     process = worker_process.WorkerProcess(path / "worker.log", *arguments)
     try:
         place = pathlib.Path(f"/proc/{process.pid}")
-        environment = dict(entry.split("=", 1) for entry in place.joinpath("environ").read_text().split("\0") if "=" in entry)
+        environment = dict(
+            entry.split("=", 1)
+            for entry in place.joinpath("environ").read_text().split("\0")
+            if "=" in entry
+        )
         return place.joinpath("cmdline").read_text().split("\0"), environment
     finally:
         process.stop()

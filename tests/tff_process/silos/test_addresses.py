@@ -10,14 +10,20 @@ from tff_process.silos import addresses
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("10.0.0.2:7000", ("10.0.0.2", 7000)), ("[fd00::2]:1", ("fd00::2", 1)), ("silo.example:65535", ("silo.example", 65535))],
+    [
+        ("10.0.0.2:7000", ("10.0.0.2", 7000)),
+        ("[fd00::2]:1", ("fd00::2", 1)),
+        ("silo.example:65535", ("silo.example", 65535)),
+    ],
 )
 def test_an_address_is_read_and_written(text, expected):
     assert addresses.parse(text, place="--workers") == expected
     assert addresses.join(*expected) == text
 
 
-@pytest.mark.parametrize("text", ["", "nl", ":7000", "nl:", "nl:0", "nl:65536", "nl:-1", "nl:7a", "fd00::2:7000"])
+@pytest.mark.parametrize(
+    "text", ["", "nl", ":7000", "nl:", "nl:0", "nl:65536", "nl:-1", "nl:7a", "fd00::2:7000"]
+)
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(errors.PfrecError, match=r"--workers: .* is not HOST:PORT"):
         addresses.parse(text, place="--workers")
@@ -55,7 +61,14 @@ def test_workers_that_do_not_fit_are_refused(texts, message):
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("192.0.2.1", False), ("0.0.0.0", False)]
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("192.0.2.1", False),
+        ("0.0.0.0", False),
+    ],
 )
 def test_loopback(host, expected):
     assert addresses.is_loopback(host) == expected

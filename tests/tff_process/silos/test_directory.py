@@ -23,7 +23,16 @@ def test_facts_hold_the_least_and_come_back(dataset, tmp_path):
     assert silo_directory.Facts.from_json(written, place="x") == facts
 
 
-@pytest.mark.parametrize("value", [None, {}, {"format_version": 2}, {"format_version": 1}, {"format_version": 1, "scenario": "a"}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        {},
+        {"format_version": 2},
+        {"format_version": 1},
+        {"format_version": 1, "scenario": "a"},
+    ],
+)
 def test_what_are_no_facts_is_refused(value):
     with pytest.raises(errors.PfrecError, match=r"^here: "):
         silo_directory.Facts.from_json(value, place="here")
@@ -31,24 +40,33 @@ def test_what_are_no_facts_is_refused(value):
 
 def test_agreed_facts_are_a_dataset_that_plans_as_the_whole_one_does(dataset, tmp_path):
     directories = silo_machines.directories(dataset, tmp_path)
-    together = silo_training.agreed([silo_directory.prepare(directories[scenario]) for scenario in dataset.scenarios])
+    together = silo_training.agreed(
+        [silo_directory.prepare(directories[scenario]) for scenario in dataset.scenarios]
+    )
     assert together.scenarios == dataset.scenarios
     assert together.schema == dataset.schema
     for scenario in dataset.scenarios:
         assert together.rows(scenario, "train") == dataset.rows(scenario, "train")
         for split in ("train", "valid", "test"):
-            assert [str(directories[scenario] / path) for path in together.shards(scenario, split)] == [
-                str(directories[scenario] / "data" / name[len(str(dataset.path)) + 1 :]) for name in dataset.shards(scenario, split)
+            assert [
+                str(directories[scenario] / path) for path in together.shards(scenario, split)
+            ] == [
+                str(directories[scenario] / "data" / name[len(str(dataset.path)) + 1 :])
+                for name in dataset.shards(scenario, split)
             ]
         for task in dataset.schema.tasks:
-            assert (together.observed(scenario, "train", task.name) > 0) == (dataset.observed(scenario, "train", task.name) > 0)
+            assert (together.observed(scenario, "train", task.name) > 0) == (
+                dataset.observed(scenario, "train", task.name) > 0
+            )
 
 
 def test_schemas_that_differ_are_refused(dataset, tmp_path):
     import dataclasses
 
     one = facts_of(dataset, tmp_path, "es")
-    other = dataclasses.replace(one, scenario="fr", schema=dataclasses.replace(one.schema, group=None))
+    other = dataclasses.replace(
+        one, scenario="fr", schema=dataclasses.replace(one.schema, group=None)
+    )
     with pytest.raises(errors.PfrecError, match="the silos of 'es' and 'fr' differ: group"):
         silo_training.agreed([one, other])
 
@@ -61,7 +79,13 @@ def test_only_rounds_before_the_last_needed_one_are_removed(tmp_path):
     (run / "keep.json").write_text(silo_directory.kept([5, 2, 5]))
     silo_directory.remove_old(tmp_path)
     # 6 may be under way.
-    assert sorted(path.name for path in run.iterdir()) == ["keep.json", "round_00002", "round_00005", "round_00006", "shared"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "keep.json",
+        "round_00002",
+        "round_00005",
+        "round_00006",
+        "shared",
+    ]
 
 
 @pytest.mark.parametrize("torn", ["", '{"keep": [1', '{"keep": 3}', "[]", '{"keep": []}'])

@@ -20,7 +20,10 @@ class Recorded(relay.Relay):
 
 @pytest.fixture
 def ends():
-    with socket.create_server(("127.0.0.1", 0)) as outside, socket.create_server(("127.0.0.1", 0)) as inside:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as outside,
+        socket.create_server(("127.0.0.1", 0)) as inside,
+    ):
         inside.settimeout(10)
         made = Recorded(outside, *inside.getsockname())
         yield outside.getsockname(), inside, made
@@ -68,7 +71,10 @@ def test_nobody_to_lead_to_closes_the_connection(ends):
 
 
 def test_the_socket_stays_open_when_the_relay_stops():
-    with socket.create_server(("127.0.0.1", 0)) as outside, socket.create_server(("127.0.0.1", 0)) as inside:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as outside,
+        socket.create_server(("127.0.0.1", 0)) as inside,
+    ):
         for _ in range(2):
             made = relay.Relay(outside, *inside.getsockname())
             with socket.create_connection(outside.getsockname(), 10) as one:

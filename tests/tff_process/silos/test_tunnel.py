@@ -1,4 +1,6 @@
-"""Both ends of the tunnel, with an echo in place of the worker: who has the right certificate gets through, and nobody else."""
+"""Both ends of the tunnel, with an echo in place of the worker:
+who has the right certificate gets through, and nobody else.
+"""
 
 import pathlib
 import shutil
@@ -14,7 +16,9 @@ from tff_process.commands import certificates
 from tff_process.commands import worker as worker_lib
 from tff_process.silos import addresses, tunnel
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +39,18 @@ def has_ipv6():
 
 
 @pytest.fixture(
-    scope="module", params=["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6"))]
+    scope="module",
+    params=[
+        "127.0.0.1",
+        pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6")),
+    ],
 )
 def silo(request, made, tmp_path_factory):
     """The address of nl's silo, which sends back what it is sent."""
-    with socket.create_server(("127.0.0.1", 0)) as worker, worker_lib.listen(request.param, 0) as listening:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as worker,
+        worker_lib.listen(request.param, 0) as listening,
+    ):
 
         def echo():
             while True:
@@ -65,7 +76,9 @@ def silo(request, made, tmp_path_factory):
 def answer(silo, credentials, scenario, log):
     """What comes back through the driver's end, and the reason that it gives where nothing does."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        end = tunnel.Tunnel.of_driver(listening, tunnel.Credentials.read(credentials), silo, scenario, log)
+        end = tunnel.Tunnel.of_driver(
+            listening, tunnel.Credentials.read(credentials), silo, scenario, log
+        )
         try:
             with socket.create_connection(listening.getsockname(), 10) as connection:
                 connection.sendall(b"hello")
@@ -88,7 +101,10 @@ def test_the_driver_reaches_the_silo(made, silo, tmp_path):
 @pytest.mark.parametrize(
     ("party", "scenario"),
     [
-        ("theirs/driver", "nl"),  # Another authority's driver, which the silo refuses, and which refuses the silo.
+        (
+            "theirs/driver",
+            "nl",
+        ),  # Another authority's driver, which the silo refuses, and which refuses the silo.
         ("ours/silo-fr", "nl"),  # A silo of ours that plays the driver.
         ("ours/driver", "fr"),  # The driver looks for fr, and nl answers.
     ],
@@ -102,7 +118,9 @@ def test_nobody_else_does(made, silo, tmp_path, party, scenario):
 @needs_openssl
 @silo_machines.needs_tunnel
 def test_the_silo_itself_refuses_who_does_not_check_it(made, silo):
-    """A client that accepts any server: without a certificate, with another authority's, with a silo's, or without TLS."""
+    """A client that accepts any server: without a certificate, with another authority's,
+    with a silo's, or without TLS.
+    """
     host, port = addresses.parse(silo, place="")
 
     def ask(party, version=None):
@@ -113,7 +131,10 @@ def test_the_silo_itself_refuses_who_does_not_check_it(made, silo):
         if party:
             context.load_cert_chain(made / party / tunnel.CERTIFICATE, made / party / tunnel.KEY)
         try:
-            with socket.create_connection((host, port), 10) as plain, context.wrap_socket(plain) as connection:
+            with (
+                socket.create_connection((host, port), 10) as plain,
+                context.wrap_socket(plain) as connection,
+            ):
                 connection.sendall(b"hello")
                 return connection.recv(100)
         except OSError:
@@ -153,7 +174,10 @@ def test_certificates_may_be_added_and_are_not_replaced(tmp_path):
 def test_a_missing_file_and_an_open_key_are_named(tmp_path):
     for name in (tunnel.AUTHORITY, tunnel.CERTIFICATE):
         (tmp_path / name).write_text("x")
-    with pytest.raises(errors.PfrecError, match=r"key\.pem: no such file; make certificates with pfrec-certificates"):
+    with pytest.raises(
+        errors.PfrecError,
+        match=r"key\.pem: no such file; make certificates with pfrec-certificates",
+    ):
         tunnel.Credentials.read(tmp_path)
     (tmp_path / tunnel.KEY).touch(0o644)
     with pytest.raises(errors.PfrecError, match="others may read it; chmod 600 it"):
@@ -166,5 +190,9 @@ def test_certificates_that_are_none_end_in_stunnels_own_words(tmp_path):
         (tmp_path / name).write_text("x")
         (tmp_path / name).chmod(0o600)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        with pytest.raises(errors.PfrecError, match=r"stunnel did not start: .+; check the certificates"):
-            tunnel.Tunnel.of_silo(listening, tunnel.Credentials.read(tmp_path), 1, pathlib.Path(tmp_path / "log"))
+        with pytest.raises(
+            errors.PfrecError, match=r"stunnel did not start: .+; check the certificates"
+        ):
+            tunnel.Tunnel.of_silo(
+                listening, tunnel.Credentials.read(tmp_path), 1, pathlib.Path(tmp_path / "log")
+            )

@@ -13,7 +13,9 @@ from tff_process.training import loop
 
 
 class Scripted:
-    """A training that comes to given AUCs, round by round; its state is the number of rounds done."""
+    """A training that comes to given AUCs, round by round;
+    its state is the number of rounds done.
+    """
 
     def __init__(self, dataset, script):
         self._shape = [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics.METRICS)]
@@ -41,17 +43,25 @@ def summary(path, dataset, script, progress=lambda number, score: None, **settin
     """Trains, or goes on, to the script; the summary and the rounds whose AUC was written."""
     asked = plan.Plan("local", **settings)
     opened = path.exists()
-    run = run_directory.RunDirectory.read(path) if opened else run_directory.RunDirectory.create(path, {"scenarios": []})
+    run = (
+        run_directory.RunDirectory.read(path)
+        if opened
+        else run_directory.RunDirectory.create(path, {"scenarios": []})
+    )
     made = loop._loop(asked, dataset, run, Scripted(dataset, script), options.Options(), progress)
     with (path / "metrics.csv").open(newline="") as stream:
-        return made, sorted({int(row["round"]) for row in csv.DictReader(stream) if row["split"] == "valid"})
+        return made, sorted(
+            {int(row["round"]) for row in csv.DictReader(stream) if row["split"] == "valid"}
+        )
 
 
 @pytest.mark.parametrize(
     ("patience", "best", "rounds"),
     [(0, 6, 6), (1, 1, 2), (2, 4, 6), (3, 6, 6)],
 )
-def test_patience_ends_a_training_that_does_not_get_better(dataset, tmp_path, patience, best, rounds):
+def test_patience_ends_a_training_that_does_not_get_better(
+    dataset, tmp_path, patience, best, rounds
+):
     """It counts the rounds since the best one, and begins anew with every better one."""
     script = [0.6, 0.5, 0.55, 0.7, 0.65, 0.8] if patience != 2 else [0.6, 0.5, 0.65, 0.7, 0.65, 0.6]
     made, seen = summary(tmp_path / "run", dataset, script, rounds=6, patience=patience)
@@ -81,5 +91,7 @@ def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(datas
     state = opened.load(2)
     meta = {key: value for key, value in state.meta.items() if key != "best_score"}
     opened.commit(2, run_directory.RoundState(state.server, {}, meta))
-    with pytest.raises(errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"):
+    with pytest.raises(
+        errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"
+    ):
         summary(tmp_path / "run", dataset, [0.6, 0.7, 0.8], rounds=3)

@@ -1,4 +1,6 @@
-"""A scenario's model is found again in a run, whatever the algorithm; in pooled training every row comes with its scenario."""
+"""A scenario's model is found again in a run, whatever the algorithm;
+in pooled training every row comes with its scenario.
+"""
 
 import numpy as np
 import pytest
@@ -10,20 +12,34 @@ from pfrec.models.config import ModelConfig
 from tff_process import plan
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), dropout=0.1)
+SHAPE = ModelConfig(
+    embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,), dropout=0.1
+)
 
 
 def batches(dataset, **more):
-    shards = [shard for scenario in dataset.scenarios for shard in dataset.shards(scenario, "train")]
+    shards = [
+        shard for scenario in dataset.scenarios for shard in dataset.shards(scenario, "train")
+    ]
     numbers = {"seed": 3, "first_step": 2, "steps": 6, "epoch_steps": 5}
-    return list(pipeline.training_batches(tf.constant(shards), dataset.schema, 100, **numbers, **more))
+    return list(
+        pipeline.training_batches(tf.constant(shards), dataset.schema, 100, **numbers, **more)
+    )
 
 
 def test_the_scenario_travels_with_its_rows_and_changes_no_order(dataset):
-    numbers = tf.constant([n for n, scenario in enumerate(dataset.scenarios) for _ in dataset.shards(scenario, "train")])
+    numbers = tf.constant(
+        [
+            n
+            for n, scenario in enumerate(dataset.scenarios)
+            for _ in dataset.shards(scenario, "train")
+        ]
+    )
     rows_of = {n: set() for n in range(3)}
     for number, scenario in enumerate(dataset.scenarios):
-        for batch in pipeline.evaluation_batches(tf.constant(dataset.shards(scenario, "train")), dataset.schema):
+        for batch in pipeline.evaluation_batches(
+            tf.constant(dataset.shards(scenario, "train")), dataset.schema
+        ):
             rows_of[number] |= {row.tobytes() for row in batch["numerical"].numpy()}
     plain, told = batches(dataset), batches(dataset, scenarios=numbers)
     assert len(plain) == len(told) == 6
@@ -37,14 +53,21 @@ def test_the_scenario_travels_with_its_rows_and_changes_no_order(dataset):
 
 @pytest.mark.parametrize("algorithm", ["pooled_star", "apfl"])
 def test_a_finished_run_evaluates_afresh_to_the_same(algorithm, dataset, tmp_path):
-    """STAR's model of a scenario needs no scenario as an input; of the three models that APFL's clients hold, it is the mixture."""
-    outcome = loop.train(plan.Plan(algorithm, rounds=1, batch_size=50, model=SHAPE, learning_rate=1e-2), dataset, tmp_path / "run")
+    """STAR's model of a scenario needs no scenario as an input; of the three models that APFL's
+    clients hold, it is the mixture.
+    """
+    outcome = loop.train(
+        plan.Plan(algorithm, rounds=1, batch_size=50, model=SHAPE, learning_rate=1e-2),
+        dataset,
+        tmp_path / "run",
+    )
     run = run_directory.open_run(tmp_path / "run")
     for scenario in dataset.scenarios:
         evaluator = evaluation.Evaluator(run.load_model(scenario), dataset.schema)
         found = evaluator(tf.constant(dataset.shards(scenario, "test"))).numpy()
         expected = [
-            [outcome.summary["test"][scenario][task.name][metric] for metric in ("auc", "logloss")] for task in dataset.schema.tasks
+            [outcome.summary["test"][scenario][task.name][metric] for metric in ("auc", "logloss")]
+            for task in dataset.schema.tasks
         ]
         columns = [metrics.METRICS.index(metric) for metric in ("auc", "logloss")]
         np.testing.assert_allclose(found[:, columns], expected, atol=1e-6)

@@ -1,4 +1,6 @@
-"""What is chosen by on `valid`: values by hand, the plain mean as a limit, and that noise weighs little."""
+"""What is chosen by on `valid`: values by hand, the plain mean as a limit,
+and that noise weighs little.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ NAN = float("nan")
 
 
 def test_tasks_weigh_by_the_variance_of_their_auc():
-    # Of 3 and 1 positives among 4: variances 5 / 36 both, as the rarer class is 1 in both. Of 2 among 4: 5 / 48.
+    # Of 3 and 1 positives among 4: variances 5 / 36 both, as the rarer class is 1 in both. Of 2
+    # among 4: 5 / 48.
     even = _values([[(0.8, 4, 3), (0.6, 4, 1)]])
     assert selection.score(even) == pytest.approx(0.7)
     first, second = 1 / (5 / 48 + 1e-4), 1 / (5 / 36 + 1e-4)
@@ -36,11 +39,19 @@ def test_scenarios_weigh_the_same_whatever_their_size():
 
 
 def test_with_many_rows_it_is_the_plain_mean():
-    assert selection.score(_values([[(0.8, 10**9, 10**8), (0.6, 10**8, 10**6)]])) == pytest.approx(0.7, abs=1e-4)
+    assert selection.score(_values([[(0.8, 10**9, 10**8), (0.6, 10**8, 10**6)]])) == pytest.approx(
+        0.7, abs=1e-4
+    )
 
 
 def test_what_is_not_defined_does_not_count():
-    lacking = _values([[(0.8, 100, 50), (NAN, 100, 0)], [(NAN, 0, 0), (NAN, NAN, NAN)], [(0.6, 9, 3), (0.6, 9, 6)]])
+    lacking = _values(
+        [
+            [(0.8, 100, 50), (NAN, 100, 0)],
+            [(NAN, 0, 0), (NAN, NAN, NAN)],
+            [(0.6, 9, 3), (0.6, 9, 6)],
+        ]
+    )
     assert selection.score(lacking) == pytest.approx(0.7)
     assert np.isnan(selection.score(_values([[(NAN, 100, 0)], [(NAN, NAN, NAN)]])))
 
@@ -50,16 +61,24 @@ def test_the_variance_is_that_of_scores_that_know_nothing():
     rng = np.random.default_rng(0)
     positives, negatives = 12, 240
     made = [
-        (np.argsort(np.argsort(rng.normal(size=positives + negatives)))[:positives] + 1).sum() for _ in range(20_000)
+        (np.argsort(np.argsort(rng.normal(size=positives + negatives)))[:positives] + 1).sum()
+        for _ in range(20_000)
     ]  # rank sums
     aucs = (np.array(made) - positives * (positives + 1) / 2) / (positives * negatives)
-    assert np.var(aucs) == pytest.approx((positives + negatives + 1) / (12 * positives * negatives), rel=0.03)
+    assert np.var(aucs) == pytest.approx(
+        (positives + negatives + 1) / (12 * positives * negatives), rel=0.03
+    )
 
 
-_CELL = st.integers(1, 10**6).flatmap(lambda p: st.tuples(st.floats(0.0, 1.0), st.integers(p + 1, 2 * 10**6), st.just(p)))
+_CELL = st.integers(1, 10**6).flatmap(
+    lambda p: st.tuples(st.floats(0.0, 1.0), st.integers(p + 1, 2 * 10**6), st.just(p))
+)
 
 
-@given(st.lists(st.lists(_CELL, min_size=2, max_size=2), min_size=1, max_size=5), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.lists(_CELL, min_size=2, max_size=2), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
 def test_it_lies_between_the_aucs_and_forgets_the_order(cells, random):
     found = selection.score(_values(cells))
     aucs = [cell[0] for tasks in cells for cell in tasks]

@@ -14,19 +14,33 @@ from pfrec.data.reading import column_text, source
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 _SCHEMA = Schema(
-    (Categorical("city", 10),), (Numerical("price", 0.5),), (Task("ctr", "click"), Task("cvr", "buy", "ctr")), "search"
+    (Categorical("city", 10),),
+    (Numerical("price", 0.5),),
+    (Task("ctr", "click"), Task("cvr", "buy", "ctr")),
+    "search",
 )
 
 
 def _chunk(**columns):
-    columns = {"city": np.array([3, 9]), "price": np.array([1.5, 2.0]), "click": [0, 1], "buy": [0, 1], "search": [7, 8], **columns}
-    return source.RawChunk(pathlib.Path("raw"), np.arange(2), {name: pa.array(v) for name, v in columns.items()})
+    columns = {
+        "city": np.array([3, 9]),
+        "price": np.array([1.5, 2.0]),
+        "click": [0, 1],
+        "buy": [0, 1],
+        "search": [7, 8],
+        **columns,
+    }
+    return source.RawChunk(
+        pathlib.Path("raw"), np.arange(2), {name: pa.array(v) for name, v in columns.items()}
+    )
 
 
 def _ids(values, feature):
     schema = Schema((feature,), (), (Task("t", "t"),))
     columns = {"x": values, "t": np.zeros(len(values))}
-    rows, _ = encoding.encode(source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema)
+    rows, _ = encoding.encode(
+        source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema
+    )
     return rows.categorical[:, 0].tolist()
 
 
@@ -34,7 +48,9 @@ def _groups(values):
     schema = Schema((), (Numerical("n"),), (Task("t", "t"),), "g")
     zeros = np.zeros(len(values))
     columns = {"g": pa.array(values), "n": zeros, "t": zeros}
-    rows, _ = encoding.encode(source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema)
+    rows, _ = encoding.encode(
+        source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema
+    )
     return rows.group.tolist()
 
 
@@ -50,7 +66,9 @@ def test_encodes_a_chunk():
 
 
 def test_a_chain_of_conditions_is_followed():
-    schema = Schema((), (Numerical("n"),), (Task("a", "a"), Task("b", "b", "a"), Task("c", "c", "b")))
+    schema = Schema(
+        (), (Numerical("n"),), (Task("a", "a"), Task("b", "b", "a"), Task("c", "c", "b"))
+    )
     columns = {"n": np.zeros(4), "a": [0, 1, 1, 0], "b": [0, 0, 1, 1], "c": [1, 1, 0, 1]}
     rows, _ = encoding.encode(source.RawChunk(pathlib.Path("raw"), np.arange(4), columns), schema)
     assert rows.labels.tolist() == [[0, 255, 255], [1, 0, 255], [1, 1, 0], [0, 255, 255]]
@@ -71,7 +89,10 @@ def test_identity_takes_integers_however_written(values):
         ({"city": ["3", "x"]}, "raw: row 1, column 'city': 'x' is not a number"),
         ({"price": [1.0, None]}, "raw: row 1, column 'price': the value is empty or NaN"),
         ({"price": [float("inf"), 1.0]}, "raw: row 0, column 'price': the value is infinite"),
-        ({"price": [1e39, 1.0]}, "raw: row 0, column 'price': the value is infinite as a 32-bit float"),
+        (
+            {"price": [1e39, 1.0]},
+            "raw: row 0, column 'price': the value is infinite as a 32-bit float",
+        ),
         ({"click": [0, 2]}, "raw: row 1, column 'click': the label is 2; labels are 0 or 1"),
         ({"buy": [0.5, 1]}, "raw: row 0, column 'buy': the label is 0.5"),
         ({"buy": [None, 1]}, "raw: row 0, column 'buy': the label is empty"),
@@ -92,7 +113,9 @@ def test_a_missing_column_is_named_with_those_found():
 
 
 def test_missing_numbers_are_imputed_and_counted():
-    rows, imputed = encoding.encode(_chunk(price=[float("nan"), float("-inf")]), _SCHEMA, missing_numerical="impute")
+    rows, imputed = encoding.encode(
+        _chunk(price=[float("nan"), float("-inf")]), _SCHEMA, missing_numerical="impute"
+    )
     assert rows.numerical.tolist() == [[0.5], [0.5]]
     assert imputed == {"price": 2}
 
@@ -102,10 +125,17 @@ def test_vocabulary_gives_the_place_or_the_unknown_id():
     assert _ids(pa.array(["7", "Rome", "Oslo", None, ""]), feature) == [1, 0, 2, 2, 2]
     assert _ids(pa.array([7, 8]), feature) == [1, 2]
     assert _ids(pd.Series(["Rome", None]), feature) == [0, 2]
-    assert _ids(pd.Series([7, None]), feature) == [1, 2]  # pandas stores integers beside a gap as floats
+    assert _ids(pd.Series([7, None]), feature) == [
+        1,
+        2,
+    ]  # pandas stores integers beside a gap as floats
 
 
-@hypothesis.given(st.lists(st.text(st.characters(blacklist_categories=("Cs",)), max_size=8), min_size=1, max_size=20))
+@hypothesis.given(
+    st.lists(
+        st.text(st.characters(blacklist_categories=("Cs",)), max_size=8), min_size=1, max_size=20
+    )
+)
 @hypothesis.settings(max_examples=30, deadline=None)
 def test_hash_is_the_one_that_serving_computes(words):
     import tensorflow as tf
@@ -133,7 +163,10 @@ def test_integer_groups_stay_and_text_is_hashed():
     assert _groups(["abc"]) == [2640714258260161385]
 
 
-@hypothesis.given(st.lists(st.sampled_from(["1", "22", "x", "y z", "01", "-4"]), min_size=2, max_size=12), st.integers(1, 11))
+@hypothesis.given(
+    st.lists(st.sampled_from(["1", "22", "x", "y z", "01", "-4"]), min_size=2, max_size=12),
+    st.integers(1, 11),
+)
 @hypothesis.settings(max_examples=30, deadline=None)
 def test_groups_do_not_depend_on_what_stands_beside_them(values, cut):
     parts = [_groups(part) for part in (values[:cut], values[cut:]) if part]
@@ -141,7 +174,12 @@ def test_groups_do_not_depend_on_what_stands_beside_them(values, cut):
 
 
 def test_a_whole_number_has_the_same_text_whatever_stands_beside_it():
-    assert column_text.of(pa.array([1.0, 2.5, None, 1e300])).to_pylist() == ["1", "2.5", "", "1e+300"]
+    assert column_text.of(pa.array([1.0, 2.5, None, 1e300])).to_pylist() == [
+        "1",
+        "2.5",
+        "",
+        "1e+300",
+    ]
     assert column_text.of(pa.array([1.0])).to_pylist() == ["1"]
 
 
@@ -162,18 +200,30 @@ def _id_lists(values, feature, after=()):
     schema = Schema((Categorical("first", 3), feature, *after), (), (Task("t", "t"),))
     zeros = np.zeros(len(values))
     columns = {"first": zeros, "x": pa.array(values), "last": zeros, "t": zeros}
-    return encoding.encode_good(source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema)
+    return encoding.encode_good(
+        source.RawChunk(pathlib.Path("raw"), np.arange(len(values)), columns), schema
+    )
 
 
-@pytest.mark.parametrize("values", [["7|0|7", "", "3"], [[7, 0, 7], [], [3]], [["7", "0", "7"], None, ["3"]]])
+@pytest.mark.parametrize(
+    "values", [["7|0|7", "", "3"], [[7, 0, 7], [], [3]], [["7", "0", "7"], None, ["3"]]]
+)
 def test_lists_of_ids(values):
-    found = _id_lists(values, Categorical("x", 8, values=3, separator="|"), [Categorical("last", 5)])
+    found = _id_lists(
+        values, Categorical("x", 8, values=3, separator="|"), [Categorical("last", 5)]
+    )
     assert found.good.all()
-    assert found.rows.categorical.tolist() == [[0, 7, 0, 7, 0], [0, -1, -1, -1, 0], [0, 3, -1, -1, 0]]
+    assert found.rows.categorical.tolist() == [
+        [0, 7, 0, 7, 0],
+        [0, -1, -1, -1, 0],
+        [0, 3, -1, -1, 0],
+    ]
 
 
 def test_lists_of_words_and_hashes():
-    genres = Categorical("x", 2, encoding="vocabulary", vocabulary=("war", "love"), values=2, separator="|")
+    genres = Categorical(
+        "x", 2, encoding="vocabulary", vocabulary=("war", "love"), values=2, separator="|"
+    )
     found = _id_lists(["love|war|love", "crime", ""], genres)
     assert found.rows.categorical[:, 1:].tolist() == [[1, 0], [2, -1], [-1, -1]]
     hashed = _id_lists(["a b", "b"], Categorical("x", 11, encoding="hash", values=2, separator=" "))
@@ -181,7 +231,9 @@ def test_lists_of_words_and_hashes():
     assert hashed.rows.categorical[:, 1:].tolist() == [[a, b], [b, -1]]
 
 
-@pytest.mark.parametrize(("bad", "reason"), [("1|9|8", "the id 9 is not one of 0 to 7"), ("1|x", "'x' is not a number")])
+@pytest.mark.parametrize(
+    ("bad", "reason"), [("1|9|8", "the id 9 is not one of 0 to 7"), ("1|x", "'x' is not a number")]
+)
 def test_a_row_is_bad_where_one_of_its_values_is(bad, reason):
     found = _id_lists(["1|2", bad, "3"], Categorical("x", 8, values=3, separator="|"))
     assert found.good.tolist() == [True, False, True]

@@ -7,7 +7,12 @@ _EXAMPLE = pathlib.Path(__file__).resolve().parents[4] / "configs" / "example_sc
 
 def test_the_example_is_a_schema():
     described = toml_schema.read(_EXAMPLE)
-    assert {feature.encoding for feature in described.schema.categorical} == {"identity", "hash", "vocabulary", "local_vocabulary"}
+    assert {feature.encoding for feature in described.schema.categorical} == {
+        "identity",
+        "hash",
+        "vocabulary",
+        "local_vocabulary",
+    }
     assert {feature.values for feature in described.schema.categorical} == {1, 3}
     assert described.dialect.nulls == ("\\N",)
     assert described.schema.local

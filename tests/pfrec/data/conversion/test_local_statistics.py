@@ -42,12 +42,18 @@ _FRACTIONS = (0.6, 0.2, 0.2)
 
 
 def _rows(scenario, count=400):
-    """Streets of the scenario's own, some rare, some only in valid or test rows; prices of its own scale."""
+    """Streets of the scenario's own, some rare, some only in valid or test rows;
+    prices of its own scale.
+    """
     draw = np.random.default_rng(len(scenario))
     train = splits.split_of(np.arange(count), 0, _FRACTIONS) == 0
     rows = []
     for i in range(count):
-        street = f"{scenario}-{min(draw.geometric(0.35), 12)}" if train[i] or draw.random() < 0.8 else "elsewhere"
+        street = (
+            f"{scenario}-{min(draw.geometric(0.35), 12)}"
+            if train[i] or draw.random() < 0.8
+            else "elsewhere"
+        )
         rows.append(
             {
                 "street": "" if i % 50 == 7 else street,
@@ -81,18 +87,28 @@ def test_statistics_are_those_of_the_clients_own_training_rows(folder, scenario)
     train = [rows[i] for i in numbers[0]]
     schema = data.client_schema(scenario)
     counts = collections.Counter(row["street"] for row in train if row["street"])
-    expected = sorted((word for word in counts if counts[word] >= 4), key=lambda word: (-counts[word], word))[:6]
+    expected = sorted(
+        (word for word in counts if counts[word] >= 4), key=lambda word: (-counts[word], word)
+    )[:6]
     assert schema.categorical[0].vocabulary == tuple(expected)
     assert schema.categorical[0].encoding == "vocabulary"
     prices, ages = (np.array([row[name] for row in train], np.float64) for name in ("price", "age"))
     assert schema.numerical[0].shift == pytest.approx(prices.mean(), rel=1e-12)
     assert schema.numerical[0].scale == pytest.approx(prices.std(), rel=1e-9)
     assert schema.numerical[0].default == schema.numerical[0].shift
-    assert (schema.numerical[1].shift, schema.numerical[1].scale) == (ages.min(), ages.max() - ages.min())
+    assert (schema.numerical[1].shift, schema.numerical[1].scale) == (
+        ages.min(),
+        ages.max() - ages.min(),
+    )
     for split, chosen in zip(("train", "valid", "test"), numbers):
         found = raw_layouts.read_back(data, scenario, split)
-        places = [expected.index(rows[i]["street"]) if rows[i]["street"] in expected else 6 for i in chosen]
-        np.testing.assert_array_equal(found["categorical"][:, 0], places)  # 6: rare, unknown and missing streets
+        places = [
+            expected.index(rows[i]["street"]) if rows[i]["street"] in expected else 6
+            for i in chosen
+        ]
+        np.testing.assert_array_equal(
+            found["categorical"][:, 0], places
+        )  # 6: rare, unknown and missing streets
         scaled = [(rows[i]["price"] - prices.mean()) / prices.std() for i in chosen]
         np.testing.assert_allclose(found["numerical"][:, 0], scaled, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(found["numerical"][:, 2], [rows[i]["plain"] for i in chosen])
@@ -103,7 +119,9 @@ def test_what_is_agreed_holds_nothing_of_any_client(folder):
     data = dataset.Dataset.open(folder / "data")
     assert data.schema.local
     text = json.dumps(data.schema.to_json()) + (folder / "data" / "dataset.json").read_text()
-    text += "".join((folder / "data" / scenario / "schema.json").read_text() for scenario in data.scenarios)
+    text += "".join(
+        (folder / "data" / scenario / "schema.json").read_text() for scenario in data.scenarios
+    )
     for scenario in data.scenarios:
         own = data.client_schema(scenario)
         for word in own.categorical[0].vocabulary:
@@ -112,7 +130,8 @@ def test_what_is_agreed_holds_nothing_of_any_client(folder):
             assert repr(column.shift) not in text.replace("1.0", "")
         other = data.client_schema(next(s for s in data.scenarios if s != scenario))
         assert set(own.categorical[0].vocabulary).isdisjoint(other.categorical[0].vocabulary)
-    # Without a value to put in, code that does not know of client schemas fails instead of serving raw numbers.
+    # Without a value to put in, code that does not know of client schemas fails instead of serving
+    # raw numbers.
     assert [column.default for column in data.schema.numerical] == [None, None, 0.0]
 
 
@@ -127,8 +146,14 @@ def test_a_served_graph_gives_the_same_ids(folder):
     numbers = raw_layouts.in_order(400, 0, _FRACTIONS)[2]
     rows = [_rows("NL")[i] for i in numbers]
     for i, feature in enumerate(schema.categorical):
-        served = tables[feature.name].lookup(tf.constant([str(row[feature.name]) for row in rows])).numpy()
-        np.testing.assert_array_equal(served, raw_layouts.read_back(data, "NL", "test")["categorical"][:, i])
+        served = (
+            tables[feature.name]
+            .lookup(tf.constant([str(row[feature.name]) for row in rows]))
+            .numpy()
+        )
+        np.testing.assert_array_equal(
+            served, raw_layouts.read_back(data, "NL", "test")["categorical"][:, i]
+        )
 
 
 @pytest.mark.parametrize("block_bytes", [100, 1999])
@@ -138,7 +163,9 @@ def test_statistics_do_not_depend_on_chunks(folder, tmp_path, monkeypatch, block
     convert.convert("csv", folder / "raw", tmp_path / "one", schema_path=folder / "s.toml")
     monkeypatch.setattr(csv_stream, "BLOCK_BYTES", 1 << 20)
     convert.convert("csv", folder / "raw", tmp_path / "two", schema_path=folder / "s.toml")
-    assert (tmp_path / "one" / "dataset.json").read_bytes() == (tmp_path / "two" / "dataset.json").read_bytes()
+    assert (tmp_path / "one" / "dataset.json").read_bytes() == (
+        tmp_path / "two" / "dataset.json"
+    ).read_bytes()
 
 
 def test_bad_rows_do_not_count(folder, tmp_path):
@@ -148,20 +175,28 @@ def test_bad_rows_do_not_count(folder, tmp_path):
         for i in raw_layouts.in_order(len(rows), 0, _FRACTIONS)[0][:20]:
             rows[i].update(price=1e9, click=7)
         (tmp_path / "raw" / f"{scenario}.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
-    convert.convert("csv", tmp_path / "raw", tmp_path / "data", schema_path=folder / "s.toml", on_bad_row="skip")
+    convert.convert(
+        "csv", tmp_path / "raw", tmp_path / "data", schema_path=folder / "s.toml", on_bad_row="skip"
+    )
     column = dataset.Dataset.open(tmp_path / "data").client_schema("NL").numerical[0]
     assert column.shift == pytest.approx(100, abs=3)
     assert column.scale == pytest.approx(9, abs=2)
 
 
 def test_scenarios_named_by_a_column_have_their_own_statistics(folder, tmp_path):
-    rows = [{"site": scenario, **row} for pair in zip(_rows("NL"), _rows("ESP")) for scenario, row in zip(("NL", "ESP"), pair)]
+    rows = [
+        {"site": scenario, **row}
+        for pair in zip(_rows("NL"), _rows("ESP"))
+        for scenario, row in zip(("NL", "ESP"), pair)
+    ]
     (tmp_path / "all.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
     (tmp_path / "s.toml").write_text('[scenario]\ncolumn = "site"\n' + _SCHEMA)
     convert.convert("csv", tmp_path / "all.csv", tmp_path / "data", schema_path=tmp_path / "s.toml")
     data = dataset.Dataset.open(tmp_path / "data")
     for scenario in ("NL", "ESP"):
-        assert {word.split("-")[0] for word in data.client_schema(scenario).categorical[0].vocabulary} <= {scenario, "elsewhere"}
+        assert {
+            word.split("-")[0] for word in data.client_schema(scenario).categorical[0].vocabulary
+        } <= {scenario, "elsewhere"}
 
 
 def test_a_constant_column_is_shifted_alone():
@@ -183,9 +218,21 @@ def test_a_constant_column_is_shifted_alone():
             "street: ids of a local vocabulary mean something else at every client",
         ),
         ("min_count = 4", "min_count = 0", "street: min_count = 0 is below 1"),
-        ('normalise = "minmax"', 'normalise = "log"', "age: normalise 'log' is not one of none, standard, minmax"),
-        ('normalise = "minmax"', 'normalise = "minmax"\ndefault = 1.0', "age: default does not go with normalise"),
-        ('vocabulary = ["Rome", "Oslo"]', 'vocabulary = ["Rome"]\nmin_count = 2', "city: min_count goes with"),
+        (
+            'normalise = "minmax"',
+            'normalise = "log"',
+            "age: normalise 'log' is not one of none, standard, minmax",
+        ),
+        (
+            'normalise = "minmax"',
+            'normalise = "minmax"\ndefault = 1.0',
+            "age: default does not go with normalise",
+        ),
+        (
+            'vocabulary = ["Rome", "Oslo"]',
+            'vocabulary = ["Rome"]\nmin_count = 2',
+            "city: min_count goes with",
+        ),
     ],
 )
 def test_a_wrong_schema_is_one_line(folder, tmp_path, old, new, message):

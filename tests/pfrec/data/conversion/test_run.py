@@ -34,7 +34,8 @@ name = "click"
 valid = 0.2
 test = 0.2
 """
-# Converts with a checkpoint after every chunk, and is killed from outside or stops by itself after some chunks.
+# Converts with a checkpoint after every chunk, and is killed from outside or stops by itself after
+# some chunks.
 _PROGRAM = """
 import os, pathlib, signal, sys
 from pfrec.commands import convert
@@ -53,7 +54,8 @@ def counted(*arguments):
     one_chunk(*arguments)
 conversion._convert = counted
 folder = pathlib.Path(sys.argv[1])
-convert.convert({format!r}, folder / "raw", folder / "data", resume=True, on_bad_row="quarantine", **{options!r})
+options = dict({options!r}, resume=True, on_bad_row="quarantine")
+convert.convert({format!r}, folder / "raw", folder / "data", **options)
 """
 
 
@@ -86,7 +88,9 @@ def _run(folder, source_format, chunks, **options):
 
 
 @pytest.mark.parametrize(("source_format", "kills"), [("csv", (4, 20)), ("aliexpress_raw", (12,))])
-def test_a_conversion_killed_again_and_again_ends_like_one_that_was_not(tmp_path, monkeypatch, source_format, kills):
+def test_a_conversion_killed_again_and_again_ends_like_one_that_was_not(
+    tmp_path, monkeypatch, source_format, kills
+):
     options = {"schema_path": tmp_path / "s.toml"} if source_format == "csv" else {}
     if source_format == "csv":
         _raw(tmp_path)
@@ -100,15 +104,28 @@ def test_a_conversion_killed_again_and_again_ends_like_one_that_was_not(tmp_path
         done = _run(tmp_path, source_format, chunks, **options)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (tmp_path / "data").exists()
-        state = json.loads((work_directory.place(tmp_path / "data") / work_directory.STATE_FILE).read_text())
+        state = json.loads(
+            (work_directory.place(tmp_path / "data") / work_directory.STATE_FILE).read_text()
+        )
         sizes.append(sum(shard["rows"] for _, _, shard in state["writer"]["shards"]))
     assert sizes == sorted(set(sizes))  # each got further
     assert sizes[0] > 0
     monkeypatch.setattr(shards, "BLOCKS_PER_SHARD", 2)
-    convert.convert(source_format, tmp_path / "raw", tmp_path / "data", on_bad_row="quarantine", resume=True, **options)
-    convert.convert(source_format, tmp_path / "raw", tmp_path / "once", on_bad_row="quarantine", **options)
+    convert.convert(
+        source_format,
+        tmp_path / "raw",
+        tmp_path / "data",
+        on_bad_row="quarantine",
+        resume=True,
+        **options,
+    )
+    convert.convert(
+        source_format, tmp_path / "raw", tmp_path / "once", on_bad_row="quarantine", **options
+    )
     for file in (path for path in (tmp_path / "once").rglob("*") if path.is_file()):
-        assert (tmp_path / "data" / file.relative_to(tmp_path / "once")).read_bytes() == file.read_bytes(), file
+        assert (
+            tmp_path / "data" / file.relative_to(tmp_path / "once")
+        ).read_bytes() == file.read_bytes(), file
     assert len(list((tmp_path / "data").rglob("*"))) == len(list((tmp_path / "once").rglob("*")))
     assert {path.name for path in tmp_path.iterdir()} <= {"raw", "s.toml", "data", "once"}
     dataset.Dataset.open(tmp_path / "data").verify()
@@ -123,7 +140,11 @@ def test_many_shards_hold_the_rows_in_order(tmp_path, monkeypatch):
     convert.convert("csv", tmp_path / "raw", tmp_path / "many", **options)
     one, many = dataset.Dataset.open(tmp_path / "one"), dataset.Dataset.open(tmp_path / "many")
     names = [pathlib.Path(path).name for path in many.shards("NL", "train")]
-    assert names == ["train-00000-of-00003.tfrecord", "train-00001-of-00003.tfrecord", "train-00002-of-00003.tfrecord"]
+    assert names == [
+        "train-00000-of-00003.tfrecord",
+        "train-00001-of-00003.tfrecord",
+        "train-00002-of-00003.tfrecord",
+    ]
     for split in ("train", "valid", "test"):
         expected, found = (raw_layouts.read_back(data, "NL", split) for data in (one, many))
         for key, values in expected.items():
@@ -144,7 +165,13 @@ def _interrupted(folder, monkeypatch, after):
     with monkeypatch.context() as patch:
         patch.setattr(convert._Progress, "add", lambda self, rows: progress(rows))
         with pytest.raises(KeyboardInterrupt):
-            convert.convert("csv", folder / "raw", folder / "data", schema_path=folder / "s.toml", on_bad_row="skip")
+            convert.convert(
+                "csv",
+                folder / "raw",
+                folder / "data",
+                schema_path=folder / "s.toml",
+                on_bad_row="skip",
+            )
 
 
 def test_resuming_needs_the_same_flags_and_files(tmp_path, monkeypatch):
@@ -152,13 +179,22 @@ def test_resuming_needs_the_same_flags_and_files(tmp_path, monkeypatch):
     _interrupted(tmp_path, monkeypatch, 5)
     options = {"schema_path": tmp_path / "s.toml", "resume": True}
     for change in ({"on_bad_row": "quarantine"}, {"on_bad_row": "skip", "split_seed": 1}):
-        with pytest.raises(errors.PfrecError, match="begun with other flags or files; resume with the same, or leave --resume out"):
+        with pytest.raises(
+            errors.PfrecError,
+            match="begun with other flags or files; resume with the same, or leave --resume out",
+        ):
             convert.convert("csv", tmp_path / "raw", tmp_path / "data", **{**options, **change})
     assert work_directory.place(tmp_path / "data").is_dir()  # a refused resume loses nothing
     os.utime(tmp_path / "raw" / "NL.csv", (1, 1))
     with pytest.raises(errors.PfrecError, match="begun with other flags or files"):
         convert.convert("csv", tmp_path / "raw", tmp_path / "data", on_bad_row="skip", **options)
-    convert.convert("csv", tmp_path / "raw", tmp_path / "data", on_bad_row="skip", schema_path=tmp_path / "s.toml")  # begins anew
+    convert.convert(
+        "csv",
+        tmp_path / "raw",
+        tmp_path / "data",
+        on_bad_row="skip",
+        schema_path=tmp_path / "s.toml",
+    )  # begins anew
     assert not work_directory.place(tmp_path / "data").exists()
 
 
@@ -168,7 +204,14 @@ def test_a_resumed_conversion_does_not_read_again_what_it_has(tmp_path, monkeypa
     rows = []
     with monkeypatch.context() as patch:
         patch.setattr(convert._Progress, "add", lambda self, count: rows.append(count))
-        convert.convert("csv", tmp_path / "raw", tmp_path / "data", schema_path=tmp_path / "s.toml", on_bad_row="skip", resume=True)
+        convert.convert(
+            "csv",
+            tmp_path / "raw",
+            tmp_path / "data",
+            schema_path=tmp_path / "s.toml",
+            on_bad_row="skip",
+            resume=True,
+        )
     assert 0 < sum(rows) < 5000  # of 6,000
 
 
@@ -181,22 +224,39 @@ def test_two_conversions_into_one_place_do_not_mix(tmp_path):
 
 def test_a_process_killed_from_outside_can_be_resumed(tmp_path):
     _raw(tmp_path)
-    program = _PROGRAM.replace("{format!r}", "'csv'").replace("{options!r}", "{'schema_path': folder / 's.toml'}")
+    program = _PROGRAM.replace("{format!r}", "'csv'").replace(
+        "{options!r}", "{'schema_path': folder / 's.toml'}"
+    )
     program = program.replace("    left[0] -= 1\n", "    import time; time.sleep(0.02)\n")
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path), "1"], cwd=_ROOT, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), "1"], cwd=_ROOT, stderr=subprocess.DEVNULL
+    ) as process:
         state = work_directory.place(tmp_path / "data") / work_directory.STATE_FILE
         deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.kill()
     convert.convert(
-        "csv", tmp_path / "raw", tmp_path / "data", schema_path=tmp_path / "s.toml", on_bad_row="quarantine", resume=True
+        "csv",
+        tmp_path / "raw",
+        tmp_path / "data",
+        schema_path=tmp_path / "s.toml",
+        on_bad_row="quarantine",
+        resume=True,
     )
-    convert.convert("csv", tmp_path / "raw", tmp_path / "once", schema_path=tmp_path / "s.toml", on_bad_row="quarantine")
+    convert.convert(
+        "csv",
+        tmp_path / "raw",
+        tmp_path / "once",
+        schema_path=tmp_path / "s.toml",
+        on_bad_row="quarantine",
+    )
     one, other = dataset.Dataset.open(tmp_path / "data"), dataset.Dataset.open(tmp_path / "once")
     assert json.loads((tmp_path / "data" / "dataset.json").read_text())["bad_rows"]["rows"] == 4
     for scenario in one.scenarios:
         for split in ("train", "valid", "test"):
-            expected, found = (raw_layouts.read_back(data, scenario, split) for data in (one, other))
+            expected, found = (
+                raw_layouts.read_back(data, scenario, split) for data in (one, other)
+            )
             for key, values in expected.items():
                 np.testing.assert_array_equal(found[key], values)

@@ -64,17 +64,33 @@ def test_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('group = "search"', 'grop = "search"', "unknown key 'grop'; known keys are group, scenario"),
-        ('column = "site"', 'colum = "site"', "[scenario]: unknown key 'colum'; known keys are column"),
+        (
+            'group = "search"',
+            'grop = "search"',
+            "unknown key 'grop'; known keys are group, scenario",
+        ),
+        (
+            'column = "site"',
+            'colum = "site"',
+            "[scenario]: unknown key 'colum'; known keys are column",
+        ),
         ("cardinality = 1000", "size = 1000", "[[categorical]] user: unknown key 'size'"),
-        ("cardinality = 1000", "cardinality = 1.5", "[[categorical]] user: cardinality = 1.5 must be a whole number"),
+        (
+            "cardinality = 1000",
+            "cardinality = 1.5",
+            "[[categorical]] user: cardinality = 1.5 must be a whole number",
+        ),
         ("cardinality = 1000", "cardinality = true", "cardinality = True must be a whole number"),
         ("cardinality = 1000\n", "", "[[categorical]] user: no key 'cardinality'"),
         ("cardinality = 1000", "cardinality = 3000000000", "cardinality 3000000000 is above"),
         ("cardinality = 1000", "cardinality = 0", "cardinality 0 is below 1"),
         ('encoding = "hash"', 'encoding = "hsh"', "'hsh' is not one of identity, hash, vocabulary"),
         ('encoding = "hash"', 'encoding = "vocabulary"', "no key 'vocabulary'"),
-        ('policy = "shared"', 'encoding = "hash"', "a vocabulary does not go with encoding = 'hash'"),
+        (
+            'policy = "shared"',
+            'encoding = "hash"',
+            "a vocabulary does not go with encoding = 'hash'",
+        ),
         ('policy = "shared"', 'policy = "public"', "policy 'public' is not one of private, shared"),
         ('"Oslo"]', "5]", "vocabulary: 5 is not text"),
         ('"Oslo"]', '"Rome"]', "'Rome' stands twice"),
@@ -108,7 +124,9 @@ def test_a_missing_file(tmp_path):
 def test_how_files_are_laid_out():
     file = {"delimiter": "\t", "encoding": "latin-1", "short_rows": True, "missing": ["\\N"]}
     value = {"numerical": [{"name": "n"}], "task": [{"name": "t"}], "file": file}
-    assert toml_schema.parse(value).dialect == csv_stream.Dialect("\t", "latin-1", None, True, ("\\N",))
+    assert toml_schema.parse(value).dialect == csv_stream.Dialect(
+        "\t", "latin-1", None, True, ("\\N",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +148,10 @@ def test_a_wrong_layout_is_named(file, message):
 
 def _list_schema(keys):
     return toml_schema.parse(
-        {"categorical": [{"name": "genres", "vocabulary": ["war", "love"], **keys}], "task": [{"name": "click"}]}
+        {
+            "categorical": [{"name": "genres", "vocabulary": ["war", "love"], **keys}],
+            "task": [{"name": "click"}],
+        }
     ).schema.categorical[0]
 
 
@@ -151,7 +172,10 @@ def test_a_list_has_a_number_of_values_and_a_separator():
         ({"separator": "|"}, "separator goes with a list"),
         ({"values": 2, "separator": ""}, "separator = '' must be text in quotes"),
         ({"values": 2, "separator": "o"}, "a word holds the separator 'o'"),
-        ({"values": 2, "vocabulary": ["war", " love"]}, "a word is empty or has blanks at its ends"),
+        (
+            {"values": 2, "vocabulary": ["war", " love"]},
+            "a word is empty or has blanks at its ends",
+        ),
     ],
 )
 def test_mistakes_of_lists_are_named(keys, message):

@@ -51,14 +51,20 @@ def test_the_real_rows(tmp_path):
         test = list(csv.DictReader(stream))
     for task, column in (("ctr", "click"), ("ctcvr", "conversion")):
         assert data.positives("US", "test", task) == sum(int(row[column]) for row in test)
-        assert sum(data.positives("US", split, task) for split in ("train", "valid")) == sum(int(row[column]) for row in train)
-    cardinalities = [1 + max(int(row[name]) for row in (*train, *test)) for name in aliexpress.CATEGORICAL]
+        assert sum(data.positives("US", split, task) for split in ("train", "valid")) == sum(
+            int(row[column]) for row in train
+        )
+    cardinalities = [
+        1 + max(int(row[name]) for row in (*train, *test)) for name in aliexpress.CATEGORICAL
+    ]
     assert [feature.cardinality for feature in data.schema.categorical] == cardinalities
     record = next(iter(tf.data.TFRecordDataset(data.shards("US", "test")))).numpy()
     rows = row_block.decode(record, data.schema)
     assert rows.group.tolist() == [int(row["search_id"]) for row in test]
     assert rows.categorical[3].tolist() == [int(test[3][name]) for name in aliexpress.CATEGORICAL]
-    assert rows.numerical[3].tolist() == pytest.approx([float(test[3][name]) for name in aliexpress.NUMERICAL], rel=1e-6)
+    assert rows.numerical[3].tolist() == pytest.approx(
+        [float(test[3][name]) for name in aliexpress.NUMERICAL], rel=1e-6
+    )
 
 
 def test_countries_share_one_schema(tmp_path):
@@ -70,18 +76,29 @@ def test_countries_share_one_schema(tmp_path):
     assert data.scenarios == ("ES", "NL")
     assert [feature.cardinality for feature in data.schema.categorical] == [3, 10] + [3] * 14
     assert data.rows("ES", "train") + data.rows("ES", "valid") == 300
-    assert data.counts["NL"]["test"] == dataset.Counts(20, {"ctr": 20, "ctcvr": 20}, {"ctr": 10, "ctcvr": 5})
+    assert data.counts["NL"]["test"] == dataset.Counts(
+        20, {"ctr": 20, "ctcvr": 20}, {"ctr": 10, "ctcvr": 5}
+    )
 
 
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
         ({"categorical_3": "x"}, "train.csv: line 3, column 'categorical_3': 'x' is not a number"),
-        ({"categorical_3": "-2"}, "train.csv: line 3, column 'categorical_3': the id -2 is not one of 0 to 2"),
+        (
+            {"categorical_3": "-2"},
+            "train.csv: line 3, column 'categorical_3': the id -2 is not one of 0 to 2",
+        ),
         ({"categorical_3": "1.5"}, "train.csv: line 3, column 'categorical_3': the id 1.5 is not"),
-        ({"categorical_3": "9e18"}, "train.csv: line 3, column 'categorical_3': the id 9e\\+18 is not one of 0 to 2"),
+        (
+            {"categorical_3": "9e18"},
+            "train.csv: line 3, column 'categorical_3': the id 9e\\+18 is not one of 0 to 2",
+        ),
         ({"categorical_3": ""}, "train.csv: line 3, column 'categorical_3': the id is empty"),
-        ({"numerical_9": "nan"}, "train.csv: line 3, column 'numerical_9': the value is empty or NaN"),
+        (
+            {"numerical_9": "nan"},
+            "train.csv: line 3, column 'numerical_9': the value is empty or NaN",
+        ),
         ({"numerical_9": "inf"}, "train.csv: line 3, column 'numerical_9': the value is infinite"),
         ({"click": "2"}, "train.csv: line 3, column 'click': the label is 2; labels are 0 or 1"),
     ],
@@ -103,7 +120,10 @@ def test_missing_things(tmp_path):
     _write(tmp_path / "raw" / "AliExpress_NL")
     test = tmp_path / "raw" / "AliExpress_NL" / "test.csv"
     test.write_text("search_id,click\n1,0\n")
-    with pytest.raises(errors.PfrecError, match=r"test.csv: no columns 'categorical_1', .*; columns found: search_id, click"):
+    with pytest.raises(
+        errors.PfrecError,
+        match=r"test.csv: no columns 'categorical_1', .*; columns found: search_id, click",
+    ):
         convert.convert("aliexpress", tmp_path / "raw", tmp_path / "data")
     test.unlink()
     with pytest.raises(errors.PfrecError, match=r"test.csv: no such file"):

@@ -62,7 +62,9 @@ def test_every_row_comes_out_with_its_values(made, converted):
             found = words[rows["categorical"][:, i]]
             np.testing.assert_array_equal(found, expected[feature.name])
         for i, column in enumerate(converted.schema.numerical):
-            np.testing.assert_array_equal(rows["numerical"][:, i], expected[column.name].astype(float).astype(np.float32))
+            np.testing.assert_array_equal(
+                rows["numerical"][:, i], expected[column.name].astype(float).astype(np.float32)
+            )
 
 
 @pytest.mark.parametrize("how", ["short", "zips", "plain"])
@@ -89,14 +91,18 @@ def test_any_line_end_gives_the_same_dataset(tmp_path, seed):
         for kind, rows in (("user", made.users), ("item", made.items)):
             for split in ("train", "test"):
                 content = raw_layouts.text(rows[split], line_end)
-                (tmp_path / name / f"FR_{kind}_{split}.csv").write_bytes(content[: -len(line_end)])  # no line end at the end
+                (tmp_path / name / f"FR_{kind}_{split}.csv").write_bytes(
+                    content[: -len(line_end)]
+                )  # no line end at the end
         convert.convert("aliexpress_raw", tmp_path / name, tmp_path / f"{name}_data")
         found.append(dataset.Dataset.open(tmp_path / f"{name}_data").files)
     assert found[0] == found[1]
 
 
 def test_a_value_that_only_the_test_rows_have_is_unknown(made, tmp_path):
-    changed = raw_layouts.AliExpress(made.users, {**made.items, "test": [list(row) for row in made.items["test"]]})
+    changed = raw_layouts.AliExpress(
+        made.users, {**made.items, "test": [list(row) for row in made.items["test"]]}
+    )
     changed.items["test"][0][18] = "never seen"
     raw_layouts.write_aliexpress(tmp_path / "raw", "NL", changed)
     convert.convert("aliexpress_raw", tmp_path / "raw", tmp_path / "data")
@@ -123,19 +129,52 @@ def _broken(made, kind, row, column, value):
 @pytest.mark.parametrize(
     ("kind", "column", "value", "message"),
     [
-        ("items", 0, "999999", r"NL_item_train.csv: line 3, column 'item_1': the search 999999 has no row in .*NL_user_train.csv"),
-        ("items", 0, "x", "NL_item_train.csv: line 3, column 'item_1': the search id is not a whole number"),
+        (
+            "items",
+            0,
+            "999999",
+            r"NL_item_train.csv: line 3, column 'item_1': the search 999999 has no row in "
+            r".*NL_user_train.csv",
+        ),
+        (
+            "items",
+            0,
+            "x",
+            "NL_item_train.csv: line 3, column 'item_1': the search id is not a whole number",
+        ),
         ("items", 48, "3", "NL_item_train.csv: line 3, column 'item_49': the label is 3; it is 0"),
         ("items", 48, "", "NL_item_train.csv: line 3, column 'item_49': the label is empty"),
-        ("items", 1, "cheap", "NL_item_train.csv: line 3, column 'item_2': 'cheap' is not a number"),
+        (
+            "items",
+            1,
+            "cheap",
+            "NL_item_train.csv: line 3, column 'item_2': 'cheap' is not a number",
+        ),
         ("items", 1, "", "NL_item_train.csv: line 3, column 'item_2': the value is empty or NaN"),
-        ("items", 1, "1,2", "NL_item_train.csv: line 3: 50 values where the header names 49 columns"),
-        ("users", 10, "cheap", "NL_user_train.csv: line 3, column 'user_11': 'cheap' is not a number"),
-        ("users", 0, "1.5", "NL_user_train.csv: line 3, column 'user_1': the search id is not a whole number"),
+        (
+            "items",
+            1,
+            "1,2",
+            "NL_item_train.csv: line 3: 50 values where the header names 49 columns",
+        ),
+        (
+            "users",
+            10,
+            "cheap",
+            "NL_user_train.csv: line 3, column 'user_11': 'cheap' is not a number",
+        ),
+        (
+            "users",
+            0,
+            "1.5",
+            "NL_user_train.csv: line 3, column 'user_1': the search id is not a whole number",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_line_or_left_out(made, tmp_path, kind, column, value, message):
-    raw_layouts.write_aliexpress(tmp_path / "raw", "NL", _broken(made, kind, 2, column, value), "plain")
+    raw_layouts.write_aliexpress(
+        tmp_path / "raw", "NL", _broken(made, kind, 2, column, value), "plain"
+    )
     with pytest.raises(errors.PfrecError, match=message) as raised:
         convert.convert("aliexpress_raw", tmp_path / "raw", tmp_path / "data")
     assert "\n" not in str(raised.value)
@@ -144,20 +183,28 @@ def test_a_wrong_value_is_one_line_or_left_out(made, tmp_path, kind, column, val
     record = json.loads((tmp_path / "data" / "dataset.json").read_text())
     assert record["bad_rows"]["examples"][0]["line"] == 3
     kept = sum(counts["rows"] for counts in record["counts"]["NL"].values())
-    left_out = record["bad_rows"]["rows"] - (kind == "users")  # a bad search page takes the items shown on it with it
+    left_out = record["bad_rows"]["rows"] - (
+        kind == "users"
+    )  # a bad search page takes the items shown on it with it
     assert kept == len(made.items["train"]) + len(made.items["test"]) - left_out
 
 
 def test_a_search_page_that_stands_twice_is_refused(made, tmp_path):
-    raw_layouts.write_aliexpress(tmp_path / "raw", "NL", _broken(made, "users", 2, 0, made.users["train"][0][0]), "plain")
+    raw_layouts.write_aliexpress(
+        tmp_path / "raw", "NL", _broken(made, "users", 2, 0, made.users["train"][0][0]), "plain"
+    )
     with pytest.raises(
-        errors.PfrecError, match=r"NL_user_train.csv: row 2, column 'user_1': the search stands in an earlier row too"
+        errors.PfrecError,
+        match=r"NL_user_train.csv: row 2, column 'user_1': the search stands in an earlier row too",
     ):
         convert.convert("aliexpress_raw", tmp_path / "raw", tmp_path / "data")
 
 
 def test_what_is_missing_or_damaged_is_named(made, tmp_path):
-    with pytest.raises(errors.PfrecError, match=r"no such directory; --input is a folder with aliexpress_XX_datasets.zip"):
+    with pytest.raises(
+        errors.PfrecError,
+        match=r"no such directory; --input is a folder with aliexpress_XX_datasets.zip",
+    ):
         convert.convert("aliexpress_raw", tmp_path / "none", tmp_path / "data")
     raw = raw_layouts.write_aliexpress(tmp_path / "raw", "NL", made, "zips")
     (raw / "NL_user_test.zip").rename(tmp_path / "moved.zip")

@@ -40,7 +40,12 @@ def _raw(path, rows=300, seed=0, **cells):
     lines = ["site,user,city,price,click,buy"]
     for i in range(rows):
         click = draw.randint(0, 1)
-        row = {"site": "ab"[i % 2], "user": f"u{i % 7}", "city": draw.choice(["Rome", "Oslo", "Bari"]), "price": i / 2}
+        row = {
+            "site": "ab"[i % 2],
+            "user": f"u{i % 7}",
+            "city": draw.choice(["Rome", "Oslo", "Bari"]),
+            "price": i / 2,
+        }
         row.update(click=click, buy=click * draw.randint(0, 1))
         if i == 1:
             row.update(cells)
@@ -87,12 +92,16 @@ def test_the_dataset_does_not_depend_on_chunks(tmp_path, schema_path, monkeypatc
     convert.convert("csv", raw, tmp_path / "one", schema_path=schema_path)
     monkeypatch.setattr(csv_stream, "BLOCK_BYTES", block_bytes)
     convert.convert("csv", raw, tmp_path / "two", schema_path=schema_path)
-    assert (tmp_path / "one" / "dataset.json").read_bytes() == (tmp_path / "two" / "dataset.json").read_bytes()
+    assert (tmp_path / "one" / "dataset.json").read_bytes() == (
+        tmp_path / "two" / "dataset.json"
+    ).read_bytes()
 
 
 def test_missing_numbers_are_imputed_with_a_note(tmp_path, schema_path):
     raw = _raw(tmp_path / "log.csv", price="")
-    notes = convert.convert("csv", raw, tmp_path / "data", schema_path=schema_path, missing_numerical="impute")
+    notes = convert.convert(
+        "csv", raw, tmp_path / "data", schema_path=schema_path, missing_numerical="impute"
+    )
     assert notes == ["price: 1 missing values imputed"]
 
 
@@ -103,7 +112,10 @@ def test_missing_numbers_are_imputed_with_a_note(tmp_path, schema_path):
         ({"price": "cheap"}, "log.csv: line 3, column 'price': 'cheap' is not a number"),
         ({"click": "3"}, "log.csv: line 3, column 'click': the label is 3"),
         ({"user": ""}, "log.csv: line 3, column 'user': the group is empty"),
-        ({"site": "../x"}, "log.csv: line 3, column 'site': scenario '../x' cannot be a directory's name"),
+        (
+            {"site": "../x"},
+            "log.csv: line 3, column 'site': scenario '../x' cannot be a directory's name",
+        ),
         ({"site": ""}, "log.csv: line 3, column 'site': scenario '' cannot be"),
         ({"site": "alone"}, "scenario 'alone' has no "),
         ({"city": "Rome,Oslo"}, "log.csv: line 3: 7 values where the header names 6 columns"),
@@ -121,11 +133,16 @@ def test_what_is_missing_is_named(tmp_path, schema_path):
     raw = _raw(tmp_path / "log.csv")
     with pytest.raises(errors.PfrecError, match="--schema: the csv format needs one"):
         convert.convert("csv", raw, tmp_path / "data")
-    with pytest.raises(errors.PfrecError, match="no such directory; --input is a CSV file or a folder"):
+    with pytest.raises(
+        errors.PfrecError, match="no such directory; --input is a CSV file or a folder"
+    ):
         convert.convert("csv", tmp_path / "none.csv", tmp_path / "data", schema_path=schema_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(errors.PfrecError, match=r"holds no \*.csv or \*.csv.gz file"):
         convert.convert("csv", tmp_path / "folder", tmp_path / "data", schema_path=schema_path)
     schema_path.write_text(_SCHEMA.replace('"price"', '"cost"'))
-    with pytest.raises(errors.PfrecError, match=r"log.csv: no column 'cost'; columns found: site, user, city, price, click, buy"):
+    with pytest.raises(
+        errors.PfrecError,
+        match=r"log.csv: no column 'cost'; columns found: site, user, city, price, click, buy",
+    ):
         convert.convert("csv", raw, tmp_path / "data", schema_path=schema_path)

@@ -19,7 +19,11 @@ def shards(tmp_path_factory):
     with writer.DatasetWriter(path, SCHEMA, source_format="test", split_seed=0) as target:
         for split, count in (("train", ROWS), ("valid", 1), ("test", 1)):
             ids = np.arange(count, dtype=np.int32)[:, np.newaxis]
-            target.add("a", split, row_block.Rows(ids, np.zeros([count, 0], np.float32), (ids % 2).astype(np.uint8)))
+            target.add(
+                "a",
+                split,
+                row_block.Rows(ids, np.zeros([count, 0], np.float32), (ids % 2).astype(np.uint8)),
+            )
     return tf.constant(dataset_lib.Dataset.open(path).shards("a", "train"))
 
 
@@ -28,18 +32,30 @@ def ids(batches):
 
 
 def epoch(shards, number, first=0, steps=1000, seed=3):
-    number, first, steps, seed = (tf.constant(value, tf.int64) for value in (number, first, steps, seed))
-    return ids(pipeline.epoch_batches(shards, SCHEMA, BATCH, seed=seed, epoch=number, first_step=first, steps=steps))
+    number, first, steps, seed = (
+        tf.constant(value, tf.int64) for value in (number, first, steps, seed)
+    )
+    return ids(
+        pipeline.epoch_batches(
+            shards, SCHEMA, BATCH, seed=seed, epoch=number, first_step=first, steps=steps
+        )
+    )
 
 
 def rounds(shards, first, steps):
-    return ids(pipeline.training_batches(shards, SCHEMA, BATCH, seed=3, first_step=first, steps=steps, epoch_steps=STEPS))
+    return ids(
+        pipeline.training_batches(
+            shards, SCHEMA, BATCH, seed=3, first_step=first, steps=steps, epoch_steps=STEPS
+        )
+    )
 
 
 def test_an_epoch_holds_every_row_once_and_labels_stay_with_their_rows(shards):
     assert sorted(row for batch in epoch(shards, 0) for row in batch) == list(range(ROWS))
     zero = tf.constant(0, tf.int64)
-    for batch in pipeline.epoch_batches(shards, SCHEMA, BATCH, seed=zero, epoch=zero, first_step=zero, steps=zero + 2):
+    for batch in pipeline.epoch_batches(
+        shards, SCHEMA, BATCH, seed=zero, epoch=zero, first_step=zero, steps=zero + 2
+    ):
         np.testing.assert_array_equal(batch["labels"], batch["categorical"] % 2)
 
 
@@ -62,6 +78,8 @@ def test_rounds_of_any_length_see_the_same_batches(shards, cut):
 
 
 def test_dropout_seeds_count_the_steps(shards):
-    batches = pipeline.training_batches(shards, SCHEMA, BATCH, seed=3, first_step=STEPS - 1, steps=3, epoch_steps=STEPS)
+    batches = pipeline.training_batches(
+        shards, SCHEMA, BATCH, seed=3, first_step=STEPS - 1, steps=3, epoch_steps=STEPS
+    )
     seeds = [batch["dropout_seed"].tolist() for batch in batches.as_numpy_iterator()]
     assert seeds == [[3, STEPS - 1], [3, STEPS], [3, STEPS + 1]]

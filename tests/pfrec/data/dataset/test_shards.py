@@ -7,7 +7,9 @@ import tensorflow as tf
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import row_block, shards
 
-SCHEMA = schema_lib.Schema((schema_lib.Categorical("id", 10_000),), (), (schema_lib.Task("click", "click"),))
+SCHEMA = schema_lib.Schema(
+    (schema_lib.Categorical("id", 10_000),), (), (schema_lib.Task("click", "click"),)
+)
 
 
 def written(folder, rows, seed):
@@ -15,15 +17,23 @@ def written(folder, rows, seed):
     writer = shards.ShardWriter(folder, "train", SCHEMA, shuffle_seed=seed)
     for start in range(0, rows, 700):
         ids = np.arange(start, min(start + 700, rows), dtype=np.int32)[:, np.newaxis]
-        writer.add(row_block.Rows(ids, np.zeros([len(ids), 0], np.float32), (ids % 2).astype(np.uint8)))
+        writer.add(
+            row_block.Rows(ids, np.zeros([len(ids), 0], np.float32), (ids % 2).astype(np.uint8))
+        )
     finished = writer.finish()
     writer.rename(finished)
-    blocks = [row_block.decode(r, SCHEMA) for _, path in finished for r in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    blocks = [
+        row_block.decode(r, SCHEMA)
+        for _, path in finished
+        for r in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
     assert sorted(path.name for path in folder.iterdir()) == [path.name for _, path in finished]
     return blocks
 
 
-@pytest.mark.parametrize(("rows", "blocks_at_once"), [(1, 256), (256, 256), (3000, 256), (3000, 4), (3000, 1)])
+@pytest.mark.parametrize(
+    ("rows", "blocks_at_once"), [(1, 256), (256, 256), (3000, 256), (3000, 4), (3000, 1)]
+)
 def test_all_rows_are_there_in_another_order(tmp_path, monkeypatch, rows, blocks_at_once):
     monkeypatch.setattr(shards, "_SHUFFLED_BLOCKS", blocks_at_once)
     blocks = written(tmp_path / "one", rows, 5)
@@ -46,4 +56,6 @@ def test_neighbours_of_the_source_stand_far_apart(tmp_path, monkeypatch):
 
 
 def test_without_a_seed_rows_stay_as_they_come(tmp_path):
-    np.testing.assert_array_equal(shards.join(written(tmp_path / "one", 600, None)).categorical[:, 0], np.arange(600))
+    np.testing.assert_array_equal(
+        shards.join(written(tmp_path / "one", 600, None)).categorical[:, 0], np.arange(600)
+    )

@@ -11,7 +11,10 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline, row_block, windows, writer
 
 SCHEMA = schema.Schema(
-    (schema.Categorical("row", 1000),), (schema.Numerical("half"),), (schema.Task("click", "click"),), group="row_group"
+    (schema.Categorical("row", 1000),),
+    (schema.Numerical("half"),),
+    (schema.Task("click", "click"),),
+    group="row_group",
 )
 ROWS = 700
 
@@ -23,7 +26,12 @@ def shards(tmp_path_factory):
         for split, count in (("train", ROWS), ("valid", 1), ("test", 1)):
             numbers = np.arange(count)
             ids = numbers.astype(np.int32)[:, np.newaxis]
-            rows = row_block.Rows(ids, (ids / 2).astype(np.float32), (ids % 2).astype(np.uint8), numbers.astype(np.int64))
+            rows = row_block.Rows(
+                ids,
+                (ids / 2).astype(np.float32),
+                (ids % 2).astype(np.uint8),
+                numbers.astype(np.int64),
+            )
             for first in range(0, count, 60):  # small blocks, so that the rows take several
                 target.add("a", split, rows.take(slice(first, first + 60)))
     return tf.constant(dataset_lib.Dataset.open(path).shards("a", "train"))
@@ -48,11 +56,22 @@ def batches(shards, batch_size, epoch, first, steps):
 
 @pytest.mark.usefixtures("small_windows")
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from([1, 64, 256, 300, 699, 700, 701, 5000]), st.integers(0, 5), st.integers(0, 12), st.integers(1, 4))
+@given(
+    st.sampled_from([1, 64, 256, 300, 699, 700, 701, 5000]),
+    st.integers(0, 5),
+    st.integers(0, 12),
+    st.integers(1, 4),
+)
 def test_a_windows_batches_are_the_pipelines(shards, batch_size, epoch, first, steps):
     steps = min(steps, max(0, pipeline.steps_per_epoch(ROWS, batch_size) - first))
-    number, begin, count, seed = (tf.constant(value, tf.int64) for value in (epoch, first, steps, 3))
-    expected = list(pipeline.epoch_batches(shards, SCHEMA, batch_size, seed=seed, epoch=number, first_step=begin, steps=count))
+    number, begin, count, seed = (
+        tf.constant(value, tf.int64) for value in (epoch, first, steps, 3)
+    )
+    expected = list(
+        pipeline.epoch_batches(
+            shards, SCHEMA, batch_size, seed=seed, epoch=number, first_step=begin, steps=count
+        )
+    )
     found = batches(shards, batch_size, epoch, first, steps)
     assert len(found) == len(expected)
     for one, other in zip(found, expected):

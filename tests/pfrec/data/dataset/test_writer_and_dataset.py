@@ -15,7 +15,10 @@ from pfrec.data.dataset import dataset, row_block, writer
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 _SCHEMA = Schema(
-    (Categorical("city", 100),), (Numerical("a"), Numerical("b")), (Task("ctr", "click"), Task("cvr", "buy", "ctr")), "search"
+    (Categorical("city", 100),),
+    (Numerical("a"), Numerical("b")),
+    (Task("ctr", "click"), Task("cvr", "buy", "ctr")),
+    "search",
 )
 
 
@@ -42,7 +45,9 @@ def _write(path, scenarios=("NL", "ES"), count=600, schema=_SCHEMA, chunk=10_000
 
 
 def _write_parts(path, parts, scenarios=None):
-    with writer.DatasetWriter(path, _SCHEMA, source_format="test", split_seed=0, scenarios=scenarios) as dataset_writer:
+    with writer.DatasetWriter(
+        path, _SCHEMA, source_format="test", split_seed=0, scenarios=scenarios
+    ) as dataset_writer:
         for scenario, split, count in parts:
             dataset_writer.add(scenario, split, _rows(count))
 
@@ -66,11 +71,17 @@ def test_what_is_written_is_read(tmp_path):
     blocks = _read(data, "NL", "valid")
     assert [len(block) for block in blocks] == [256, 256, 88]
     for name in ("categorical", "numerical", "labels", "group"):
-        np.testing.assert_array_equal(np.concatenate([getattr(block, name) for block in blocks]), getattr(expected, name))
+        np.testing.assert_array_equal(
+            np.concatenate([getattr(block, name) for block in blocks]), getattr(expected, name)
+        )
     assert data.rows("NL", "valid") == 600
     click, buy = expected.labels.T
     assert data.observed("NL", "valid", "ctr") == 600
-    assert data.positives("NL", "valid", "ctr") == data.observed("NL", "valid", "cvr") == int((click == 1).sum())
+    assert (
+        data.positives("NL", "valid", "ctr")
+        == data.observed("NL", "valid", "cvr")
+        == int((click == 1).sum())
+    )
     assert data.positives("NL", "valid", "cvr") == int((buy == 1).sum())
     assert data.counts["NL"]["valid"].rate("ctr") == (click == 1).mean()
 
@@ -120,7 +131,8 @@ def test_a_directory_that_is_not_empty_is_left_alone(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
-    # A limit on the size of files stands in for a full disk: the same failing write, and no need of a small disk.
+    # A limit on the size of files stands in for a full disk: the same failing write, and no need of
+    # a small disk.
     program = (
         "import resource, sys, pathlib, numpy as np\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
@@ -182,7 +194,9 @@ def test_disagreeing_schemas_are_named_with_the_difference(tmp_path):
     files.write_json(entry, listed)
     with pytest.raises(errors.PfrecError) as raised:
         dataset.Dataset.open(path)
-    assert "'ES' and 'NL' differ: categorical[0].cardinality is 100 against 101" in str(raised.value)
+    assert "'ES' and 'NL' differ: categorical[0].cardinality is 100 against 101" in str(
+        raised.value
+    )
 
 
 def test_another_version_and_a_foreign_file_are_refused(tmp_path):
@@ -201,7 +215,9 @@ def test_another_version_and_a_foreign_file_are_refused(tmp_path):
 
 def test_an_unknown_scenario_is_refused(tmp_path):
     data = dataset.Dataset.open(_write(tmp_path / "data"))
-    with pytest.raises(errors.PfrecError, match="no 'train' rows of scenario 'FR'; scenarios are ES, NL"):
+    with pytest.raises(
+        errors.PfrecError, match="no 'train' rows of scenario 'FR'; scenarios are ES, NL"
+    ):
         data.shards("FR", "train")
 
 

@@ -1,4 +1,6 @@
-"""Many kinds of bad file: each is one clear line, or a row in quarantine; none a traceback, none accepted in silence."""
+"""Many kinds of bad file: each is one clear line, or a row in quarantine; none a traceback,
+none accepted in silence.
+"""
 
 import gzip
 import json
@@ -66,7 +68,12 @@ _BAD_ROWS = [
     ("an item id that is NaN", _cell("item", "NaN"), "item", "the id is empty"),
     ("an item id that is infinite", _cell("item", "inf"), "item", "the id inf is not one of"),
     ("an item id in hexadecimal", _cell("item", "0x10"), "item", "'0x10' is not a number"),
-    ("an item id with a thousands mark", _cell("item", '"1,000"'), "item", "'1,000' is not a number"),
+    (
+        "an item id with a thousands mark",
+        _cell("item", '"1,000"'),
+        "item",
+        "'1,000' is not a number",
+    ),
     ("an item id in quotes within quotes", _cell("item", '"""3"""'), "item", "is not a number"),
     ("a price that is text", _cell("price", "cheap"), "price", "'cheap' is not a number"),
     ("a price with a currency", _cell("price", "$5"), "price", "'.5' is not a number"),
@@ -105,11 +112,21 @@ _BAD_ROWS = [
     ("a comment", b"# from here on new rows", None, "1 values where the header names 7 columns"),
     ("a quote that is never closed", b'a,7,3,"w,1.5,1,0', None, "a quote that is never closed"),
     ("text after a closing quote", b'a,7,3,"w"x,1.5,1,0', None, "text follows the closing quote"),
-    ("a backslash before a quote", b'a,7,3,"w\\"x",1.5,1,0', None, "text follows the closing quote|quote that is never closed"),
+    (
+        "a backslash before a quote",
+        b'a,7,3,"w\\"x",1.5,1,0',
+        None,
+        "text follows the closing quote|quote that is never closed",
+    ),
     ("a NUL byte", b"a,7,3,w\0,1.5,1,0", None, "holds a NUL byte"),
     ("a carriage return in a value", b"a,7,3,w\rx,1.5,1,0", None, "holds a carriage return"),
     ("a word in Latin-1", "a,7,3,été,1.5,1,0".encode("latin-1"), "word", "is not UTF-8"),
-    ("a cut UTF-8 character", "a,7,3,é,1.5,1,0".encode().replace(b"\xa9", b""), "word", "is not UTF-8"),
+    (
+        "a cut UTF-8 character",
+        "a,7,3,é,1.5,1,0".encode().replace(b"\xa9", b""),
+        "word",
+        "is not UTF-8",
+    ),
     ("an overlong UTF-8 form", b"a,7,3,\xc0\xaf,1.5,1,0", "word", "is not UTF-8"),
     ("a surrogate in UTF-8", b"a,7,3,\xed\xa0\x80,1.5,1,0", "word", "is not UTF-8"),
     ("a user in Latin-1", b"a,\xe9,3,w,1.5,1,0", "user", "is not UTF-8"),
@@ -120,10 +137,16 @@ _BAD_ROWS = [
 def _convert(folder, content, name="log.csv", source_format="csv", **options):
     (folder / name).write_bytes(content)
     (folder / "s.toml").write_text(_SCHEMA)
-    convert.convert(source_format, folder / name, folder / "data", schema_path=folder / "s.toml", **options)
+    convert.convert(
+        source_format, folder / name, folder / "data", schema_path=folder / "s.toml", **options
+    )
 
 
-@pytest.mark.parametrize(("bad", "column", "message"), [case[1:] for case in _BAD_ROWS], ids=[case[0] for case in _BAD_ROWS])
+@pytest.mark.parametrize(
+    ("bad", "column", "message"),
+    [case[1:] for case in _BAD_ROWS],
+    ids=[case[0] for case in _BAD_ROWS],
+)
 def test_a_bad_row_is_one_line_or_in_quarantine(tmp_path, bad, column, message):
     content = b"\n".join([*_lines(bad), b""])
     with pytest.raises(errors.PfrecError, match=message) as raised:
@@ -134,14 +157,20 @@ def test_a_bad_row_is_one_line_or_in_quarantine(tmp_path, bad, column, message):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv", "s.toml"]
 
     _convert(tmp_path, content, on_bad_row="quarantine")
-    (entry,) = [json.loads(line) for line in (tmp_path / "data" / "quarantine.jsonl").read_text().splitlines()]
+    (entry,) = [
+        json.loads(line)
+        for line in (tmp_path / "data" / "quarantine.jsonl").read_text().splitlines()
+    ]
     assert (entry["file"], entry["line"], entry["row"]) == (str(tmp_path / "log.csv"), 5, 3)
     assert entry["text"].encode()[:2] == bad.decode(errors="replace").encode()[:2]
     record = json.loads((tmp_path / "data" / "dataset.json").read_text())["bad_rows"]
     assert (record["rows"], list(record["reasons"].values())) == (1, [1])
     assert record["examples"] == [{key: value for key, value in entry.items() if key != "text"}]
     data = dataset.Dataset.open(tmp_path / "data")
-    assert sum(data.rows(s, split) for s in data.scenarios for split in ("train", "valid", "test")) == _ROWS
+    assert (
+        sum(data.rows(s, split) for s in data.scenarios for split in ("train", "valid", "test"))
+        == _ROWS
+    )
 
 
 _GOOD_TEXT = b"\n".join([*_lines(), b""])
@@ -155,7 +184,12 @@ def _gzip_with_bad_sum():
 
 
 _BAD_FILES = [
-    ("an empty file", "log.csv", b"", "log.csv: empty; a CSV file starts with a line of column names"),
+    (
+        "an empty file",
+        "log.csv",
+        b"",
+        "log.csv: empty; a CSV file starts with a line of column names",
+    ),
     ("empty lines alone", "log.csv", b"\n\n\r\n", "log.csv: empty"),
     ("a byte order mark alone", "log.csv", b"\xef\xbb\xbf", "log.csv: empty"),
     ("a header alone", "log.csv", _HEADER + b"\n", "no rows at all"),
@@ -165,15 +199,55 @@ _BAD_FILES = [
         _GOOD_TEXT.replace(b"price", b"cost"),
         "no column 'price'; columns found: site, user, item",
     ),
-    ("a header with a space", "log.csv", _GOOD_TEXT.replace(b"price", b" price"), "no column 'price'; columns found"),
-    ("a header in capitals", "log.csv", _GOOD_TEXT.replace(_HEADER, _HEADER.upper()), "no columns .*'item'.*; columns found: SITE"),
-    ("a column twice", "log.csv", _GOOD_TEXT.replace(b"word", b"item"), "line 1: the column 'item' stands twice"),
+    (
+        "a header with a space",
+        "log.csv",
+        _GOOD_TEXT.replace(b"price", b" price"),
+        "no column 'price'; columns found",
+    ),
+    (
+        "a header in capitals",
+        "log.csv",
+        _GOOD_TEXT.replace(_HEADER, _HEADER.upper()),
+        "no columns .*'item'.*; columns found: SITE",
+    ),
+    (
+        "a column twice",
+        "log.csv",
+        _GOOD_TEXT.replace(b"word", b"item"),
+        "line 1: the column 'item' stands twice",
+    ),
     ("no header", "log.csv", _GOOD_TEXT.split(b"\n", 1)[1], "no columns? 'item'.*|stands twice"),
-    ("an open quote in the header", "log.csv", b'"' + _GOOD_TEXT, "line 1: a value opens with a quote that is never closed"),
-    ("a header in Latin-1", "log.csv", _GOOD_TEXT.replace(b"word", b"\xe9"), "line 1: the line of column names is not UTF-8"),
-    ("UTF-16", "log.csv", _GOOD_TEXT.decode().encode("utf-16"), "log.csv: UTF-16 text; convert it to UTF-8"),
-    ("old Macintosh line ends", "log.csv", _GOOD_TEXT.replace(b"\n", b"\r"), "its lines end in carriage returns alone"),
-    ("another delimiter throughout", "log.csv", _GOOD_TEXT.replace(b",", b";"), "no columns .*'item'.*columns found: site;user"),
+    (
+        "an open quote in the header",
+        "log.csv",
+        b'"' + _GOOD_TEXT,
+        "line 1: a value opens with a quote that is never closed",
+    ),
+    (
+        "a header in Latin-1",
+        "log.csv",
+        _GOOD_TEXT.replace(b"word", b"\xe9"),
+        "line 1: the line of column names is not UTF-8",
+    ),
+    (
+        "UTF-16",
+        "log.csv",
+        _GOOD_TEXT.decode().encode("utf-16"),
+        "log.csv: UTF-16 text; convert it to UTF-8",
+    ),
+    (
+        "old Macintosh line ends",
+        "log.csv",
+        _GOOD_TEXT.replace(b"\n", b"\r"),
+        "its lines end in carriage returns alone",
+    ),
+    (
+        "another delimiter throughout",
+        "log.csv",
+        _GOOD_TEXT.replace(b",", b";"),
+        "no columns .*'item'.*columns found: site;user",
+    ),
     (
         "a web page",
         "log.csv",
@@ -187,15 +261,34 @@ _BAD_FILES = [
         "no columns .*'item'.*columns found: version https",
     ),
     ("zeros", "log.csv", bytes(3000), "holds a NUL byte|no columns"),
-    ("a gzip file named csv", "log.csv", gzip.compress(_GOOD_TEXT), "not UTF-8|no columns|NUL byte|carriage return"),
+    (
+        "a gzip file named csv",
+        "log.csv",
+        gzip.compress(_GOOD_TEXT),
+        "not UTF-8|no columns|NUL byte|carriage return",
+    ),
     ("text named gz", "log.csv.gz", _GOOD_TEXT, "log.csv.gz: damaged or not decompressible"),
-    ("a cut gzip file", "log.csv.gz", gzip.compress(_GOOD_TEXT)[:-20], "log.csv.gz: damaged or not decompressible"),
-    ("a gzip file with a wrong sum", "log.csv.gz", _gzip_with_bad_sum(), "log.csv.gz: damaged or not decompressible"),
+    (
+        "a cut gzip file",
+        "log.csv.gz",
+        gzip.compress(_GOOD_TEXT)[:-20],
+        "log.csv.gz: damaged or not decompressible",
+    ),
+    (
+        "a gzip file with a wrong sum",
+        "log.csv.gz",
+        _gzip_with_bad_sum(),
+        "log.csv.gz: damaged or not decompressible",
+    ),
     ("an empty gzip file", "log.csv.gz", gzip.compress(b""), "log.csv.gz: empty"),
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [case[1:] for case in _BAD_FILES], ids=[case[0] for case in _BAD_FILES])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [case[1:] for case in _BAD_FILES],
+    ids=[case[0] for case in _BAD_FILES],
+)
 @pytest.mark.parametrize("on_bad_row", ["stop", "quarantine"])
 def test_a_bad_file_is_one_line(tmp_path, name, content, message, on_bad_row):
     with pytest.raises(errors.PfrecError, match=message) as raised:
@@ -223,18 +316,46 @@ def _parquet(folder, columns):
 
 
 _BAD_TABLES = [
-    ("a list where a number belongs", {"price": [[1.0]] * _ROWS}, "column 'price' holds list<.*> where numbers belong"),
-    ("a structure where text belongs", {"word": [{"a": 1}] * _ROWS}, "column 'word' holds struct<.*> where text or numbers belong"),
-    ("a list where a group belongs", {"user": [[1]] * _ROWS}, "column 'user' holds list<.*> where text or numbers belong"),
-    ("a null label", {"click": [1] * 3 + [None] + [1] * (_ROWS - 4)}, "row 3, column 'click': the label is empty"),
-    ("a null id", {"item": [1] * 3 + [None] + [1] * (_ROWS - 4)}, "row 3, column 'item': the id is empty"),
+    (
+        "a list where a number belongs",
+        {"price": [[1.0]] * _ROWS},
+        "column 'price' holds list<.*> where numbers belong",
+    ),
+    (
+        "a structure where text belongs",
+        {"word": [{"a": 1}] * _ROWS},
+        "column 'word' holds struct<.*> where text or numbers belong",
+    ),
+    (
+        "a list where a group belongs",
+        {"user": [[1]] * _ROWS},
+        "column 'user' holds list<.*> where text or numbers belong",
+    ),
+    (
+        "a null label",
+        {"click": [1] * 3 + [None] + [1] * (_ROWS - 4)},
+        "row 3, column 'click': the label is empty",
+    ),
+    (
+        "a null id",
+        {"item": [1] * 3 + [None] + [1] * (_ROWS - 4)},
+        "row 3, column 'item': the id is empty",
+    ),
     (
         "a NaN price",
         {"price": [1.0] * 3 + [float("nan")] + [1.0] * (_ROWS - 4)},
         "row 3, column 'price': the value is empty or NaN",
     ),
-    ("a null scenario", {"site": ["a"] * 3 + [None] + ["a"] * (_ROWS - 4)}, "row 3, column 'site': scenario '' cannot be"),
-    ("a price that is text", {"price": ["1"] * 3 + ["x"] + ["1"] * (_ROWS - 4)}, "row 3, column 'price': 'x' is not a number"),
+    (
+        "a null scenario",
+        {"site": ["a"] * 3 + [None] + ["a"] * (_ROWS - 4)},
+        "row 3, column 'site': scenario '' cannot be",
+    ),
+    (
+        "a price that is text",
+        {"price": ["1"] * 3 + ["x"] + ["1"] * (_ROWS - 4)},
+        "row 3, column 'price': 'x' is not a number",
+    ),
     (
         "dates where numbers belong",
         {"price": pa.array([1] * _ROWS, pa.date32())},
@@ -243,7 +364,11 @@ _BAD_TABLES = [
 ]
 
 
-@pytest.mark.parametrize(("changed", "message"), [case[1:] for case in _BAD_TABLES], ids=[case[0] for case in _BAD_TABLES])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [case[1:] for case in _BAD_TABLES],
+    ids=[case[0] for case in _BAD_TABLES],
+)
 def test_a_bad_parquet_column_is_one_line(tmp_path, changed, message):
     (tmp_path / "made").mkdir()
     content = _parquet(tmp_path / "made", _columns(**changed))
@@ -257,7 +382,9 @@ def test_a_bad_parquet_column_is_one_line(tmp_path, changed, message):
 def test_a_damaged_parquet_file_is_one_line(tmp_path, cut):
     (tmp_path / "made").mkdir()
     content = _parquet(tmp_path / "made", _columns())[cut]
-    with pytest.raises(errors.PfrecError, match=r"log.parquet: (not a readable|row 0: damaged) Parquet file") as raised:
+    with pytest.raises(
+        errors.PfrecError, match=r"log.parquet: (not a readable|row 0: damaged) Parquet file"
+    ) as raised:
         _convert(tmp_path, content, "log.parquet", "parquet")
     assert "\n" not in str(raised.value)
 

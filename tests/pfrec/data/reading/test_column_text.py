@@ -12,14 +12,22 @@ def of(values, separator="|", limit=10):
     """The lists of a column, one Python list a row."""
     found = column_text.lists(values, separator, limit)
     rows = [[] for _ in range(len(values))]
-    for value, row, place in zip(found.values.to_pylist(), found.rows.tolist(), found.places.tolist()):
+    for value, row, place in zip(
+        found.values.to_pylist(), found.rows.tolist(), found.places.tolist()
+    ):
         assert place == len(rows[row])
         rows[row].append(value)
     return rows
 
 
 def test_text_is_cut_into_values():
-    assert of(pa.array(["a|b", "", None, " c | |d ", "e"])) == [["a", "b"], [], [], ["c", "d"], ["e"]]
+    assert of(pa.array(["a|b", "", None, " c | |d ", "e"])) == [
+        ["a", "b"],
+        [],
+        [],
+        ["c", "d"],
+        ["e"],
+    ]
     assert of(pa.array(["a|b", "c|d"]), separator=", ") == [["a|b"], ["c|d"]]
     assert of(pa.array(["1, 2", "3"]), separator=", ") == [["1", "2"], ["3"]]
 
@@ -29,12 +37,22 @@ def test_only_the_first_values_are_kept():
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.list_(pa.int64()), pa.large_list(pa.int32()), pa.list_(pa.float64()), pa.list_(pa.string())], ids=str
+    "kind",
+    [
+        pa.list_(pa.int64()),
+        pa.large_list(pa.int32()),
+        pa.list_(pa.float64()),
+        pa.list_(pa.string()),
+    ],
+    ids=str,
 )
 def test_lists_proper(kind):
     texts = pa.types.is_string(kind.value_type)
     given = [[3, 1], [], None, [None, 2]]
-    values = [None if row is None else [str(v) if texts and v is not None else v for v in row] for row in given]
+    values = [
+        None if row is None else [str(v) if texts and v is not None else v for v in row]
+        for row in given
+    ]
     assert of(pa.array(values, kind)) == [["3", "1"], [], [], ["2"]]
 
 
@@ -50,5 +68,7 @@ def test_lists_of_structures_are_refused():
 
 @hypothesis.given(st.lists(st.text(alphabet="ab |", max_size=12), max_size=8), st.integers(1, 4))
 def test_as_python_splits(texts, limit):
-    expected = [[part.strip() for part in text.split("|") if part.strip()][:limit] for text in texts]
+    expected = [
+        [part.strip() for part in text.split("|") if part.strip()][:limit] for text in texts
+    ]
     assert of(pa.array(texts, pa.string()), limit=limit) == expected

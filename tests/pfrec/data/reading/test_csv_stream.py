@@ -18,7 +18,12 @@ def _all(path, **options):
     chunks = list(csv_stream.chunks(path, _KINDS, **options))
     numbers = np.concatenate([encoding.numbers(chunk, "a") for chunk in chunks])
     texts = [value for chunk in chunks for value in column_text.of(chunk.columns["s"]).to_pylist()]
-    return numbers.tolist(), texts, np.concatenate([chunk.rows for chunk in chunks]).tolist(), len(chunks)
+    return (
+        numbers.tolist(),
+        texts,
+        np.concatenate([chunk.rows for chunk in chunks]).tolist(),
+        len(chunks),
+    )
 
 
 def test_reads_in_chunks_and_numbers_rows(tmp_path):
@@ -31,7 +36,9 @@ def test_reads_in_chunks_and_numbers_rows(tmp_path):
 
 
 def test_a_late_value_that_is_no_number_neither_loses_nor_doubles_rows(tmp_path):
-    path = _file(tmp_path, "s,a\n" + "".join(f"t,{i if i != 900 else 'oops'}\n" for i in range(1000)))
+    path = _file(
+        tmp_path, "s,a\n" + "".join(f"t,{i if i != 900 else 'oops'}\n" for i in range(1000))
+    )
     rows, failed = [], None
     for chunk in csv_stream.chunks(path, _KINDS, block_bytes=1000):
         try:
@@ -71,14 +78,19 @@ def test_a_byte_order_mark_and_windows_line_ends(tmp_path):
         (b"a,s,a\n1,2,3\n", "line 1: the column 'a' stands twice"),
         (b"a,s\n1,x\n\n2\n", "line 4: 1 values where the header names 2 columns"),
         (b"a,s\n1,x,9\n", "line 2: 3 values where the header names 2 columns"),
-        (b"a,s\n1,\xff\xfe\n", "line 2, column 's': the value is not UTF-8; mend it, or name the file's encoding"),
+        (
+            b"a,s\n1,\xff\xfe\n",
+            "line 2, column 's': the value is not UTF-8; mend it, or name the file's encoding",
+        ),
     ],
 )
 def test_a_malformed_file_is_one_line(tmp_path, content, message):
     path = tmp_path / "f.csv"
     path.write_bytes(content)
     with pytest.raises(errors.PfrecError) as raised:
-        bad_rows.BadRows("stop").add([fault for chunk in csv_stream.chunks(path, _KINDS) for fault in chunk.faults])
+        bad_rows.BadRows("stop").add(
+            [fault for chunk in csv_stream.chunks(path, _KINDS) for fault in chunk.faults]
+        )
     assert str(raised.value).startswith(f"{path}:")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)

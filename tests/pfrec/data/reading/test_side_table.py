@@ -8,7 +8,9 @@ from pfrec.data.reading import side_table
 
 
 @hypothesis.given(
-    keys=st.lists(st.integers(-5, 40), max_size=60), asked=st.lists(st.integers(-8, 45), max_size=60), chunk=st.integers(1, 20)
+    keys=st.lists(st.integers(-5, 40), max_size=60),
+    asked=st.lists(st.integers(-8, 45), max_size=60),
+    chunk=st.integers(1, 20),
 )
 @hypothesis.settings(max_examples=60, deadline=None)
 def test_finds_what_a_dict_finds(tmp_path_factory, keys, asked, chunk):
@@ -17,14 +19,19 @@ def test_finds_what_a_dict_finds(tmp_path_factory, keys, asked, chunk):
     numbers = np.arange(len(keys)) / 3
     for start in range(0, len(keys), chunk):
         part = slice(start, start + chunk)
-        table.add(np.array(keys[part], np.int64), {"n": numbers[part], "w": pa.array(words[part], pa.string())})
+        table.add(
+            np.array(keys[part], np.int64),
+            {"n": numbers[part], "w": pa.array(words[part], pa.string())},
+        )
     table.freeze()
     expected: dict[int, int] = {}
     for place, key in enumerate(keys):
         expected.setdefault(key, place)
     found = table.find(np.array(asked, np.int64))
     assert found.tolist() == [expected.get(key, -1) for key in asked]
-    assert table.repeated.tolist() == [place for place, key in enumerate(keys) if expected[key] != place]
+    assert table.repeated.tolist() == [
+        place for place, key in enumerate(keys) if expected[key] != place
+    ]
     columns = table.columns(found[found >= 0])
     assert columns["n"].tolist() == numbers[found[found >= 0]].astype(np.float32).tolist()
     assert columns["w"].to_pylist() == [words[place] for place in found if place >= 0]

@@ -95,24 +95,36 @@ def test_an_unknown_id_adds_nothing_before_training():
 
 
 def test_gates_mix_experts_by_hand(schema):
-    model = mmoe.build(schema, ModelConfig(experts=2, expert_units=(3,), tower_units=(), batch_norm=False), seed=1)
+    model = mmoe.build(
+        schema, ModelConfig(experts=2, expert_units=(3,), tower_units=(), batch_norm=False), seed=1
+    )
     inputs = batch(schema, rows=4)
     x = model.features(inputs)
-    experts = np.stack([np.maximum(x @ e.dense[0].kernel + e.dense[0].bias, 0) for e in model.experts], 1)
+    experts = np.stack(
+        [np.maximum(x @ e.dense[0].kernel + e.dense[0].bias, 0) for e in model.experts], 1
+    )
     for task, logits in model(inputs).items():
         scores = np.asarray(model.gates[task].dense(x))
         gate = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
         mixed = (gate[:, :, None] * experts).sum(1)
-        np.testing.assert_allclose(logits, np.asarray(model.towers[task].logit(mixed))[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(
+            logits, np.asarray(model.towers[task].logit(mixed))[:, 0], rtol=1e-5
+        )
 
 
 def test_dropout_masks_depend_on_seed_and_layer_only():
     x = tf.ones([50, 20])
     first, second = dropout.SeededDropout(0.5, 1), dropout.SeededDropout(0.5, 2)
     seed = tf.constant([3, 4], tf.int64)
-    np.testing.assert_array_equal(first(x, seed=seed, training=True), first(x, seed=seed, training=True))
-    assert not np.array_equal(first(x, seed=seed, training=True), second(x, seed=seed, training=True))
-    assert not np.array_equal(first(x, seed=seed, training=True), first(x, seed=seed + 1, training=True))
+    np.testing.assert_array_equal(
+        first(x, seed=seed, training=True), first(x, seed=seed, training=True)
+    )
+    assert not np.array_equal(
+        first(x, seed=seed, training=True), second(x, seed=seed, training=True)
+    )
+    assert not np.array_equal(
+        first(x, seed=seed, training=True), first(x, seed=seed + 1, training=True)
+    )
     assert set(np.unique(first(x, seed=seed, training=True))) == {0.0, 2.0}
     np.testing.assert_array_equal(first(x, training=False), x)
     with pytest.raises(ValueError, match="needs a seed"):
@@ -120,7 +132,14 @@ def test_dropout_masks_depend_on_seed_and_layer_only():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"experts": 0}, {"dropout": 1.0}, {"expert_units": ()}, {"tower_units": (0,)}, {"numeric_dim": -1}]
+    "wrong",
+    [
+        {"experts": 0},
+        {"dropout": 1.0},
+        {"expert_units": ()},
+        {"tower_units": (0,)},
+        {"numeric_dim": -1},
+    ],
 )
 def test_impossible_shapes_are_one_clear_error(wrong):
     with pytest.raises(errors.PfrecError, match=r"model: "):

@@ -1,4 +1,6 @@
-"""The pooled models: shapes, serialisation, budget, and for each a limit that another model or a hand gives."""
+"""The pooled models: shapes, serialisation, budget,
+and for each a limit that another model or a hand gives.
+"""
 
 import dataclasses
 
@@ -15,13 +17,17 @@ from pfrec.models.mmoe import mmoe
 from pfrec.models.pooled import aitm, chain, esmm, pepnet, ple, shared_bottom, single_task, star
 from pfrec.models.pooled import base as pooled
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=4, expert_units=(5, 4), tower_units=(3,), dropout=0.1)
+SHAPE = ModelConfig(
+    embedding_dim=3, numeric_dim=2, experts=4, expert_units=(5, 4), tower_units=(3,), dropout=0.1
+)
 SCENARIOS = 3
 
 
 def batch(schema, rows=6, seed=0):
     rng = np.random.default_rng(seed)
-    ids = np.concatenate([rng.integers(0, f.cardinality, (rows, f.values)) for f in schema.categorical], 1)
+    ids = np.concatenate(
+        [rng.integers(0, f.cardinality, (rows, f.values)) for f in schema.categorical], 1
+    )
     return {
         "categorical": tf.constant(ids, tf.int32),
         "numerical": tf.constant(rng.normal(size=(rows, len(schema.numerical))), tf.float32),
@@ -41,7 +47,10 @@ def built(name, schema, shape=SHAPE, seed=1):
 def test_shapes_groups_and_serialisation(name, schema):
     model, inputs = built(name, schema), batch(schema)
     logits = model(inputs)
-    assert {task: value.shape.as_list() for task, value in logits.items()} == {"ctr": [6], "cvr": [6]}
+    assert {task: value.shape.as_list() for task, value in logits.items()} == {
+        "ctr": [6],
+        "cvr": [6],
+    }
     # Every variable has a role and a name of its own.
     assert len(groups.tag(model)) == len(model.variables)
     again = tf.keras.utils.deserialize_keras_object(tf.keras.utils.serialize_keras_object(model))
@@ -61,7 +70,9 @@ def test_shapes_groups_and_serialisation(name, schema):
 @pytest.mark.parametrize("name", sorted(networks.POOLED))
 def test_lists_of_one_value_are_single_values(name, schema):
     user, item = schema.categorical
-    listed = dataclasses.replace(schema, categorical=(dataclasses.replace(user, values=2, separator="|"), item))
+    listed = dataclasses.replace(
+        schema, categorical=(dataclasses.replace(user, values=2, separator="|"), item)
+    )
     single, several = built(name, schema), built(name, listed)
     several.set_weights(single.get_weights())
     inputs = batch(schema)
@@ -89,7 +100,8 @@ def test_one_step_trains_every_part(name, schema):
         ("pooled_shared_bottom", 1.1),
         ("pooled_single_task", 1.1),
         ("pooled_esmm", 1.1),
-        # What the methods have on top: transfers, a second level, gates, a factor for each of three scenarios.
+        # What the methods have on top: transfers, a second level, gates, a factor for each of three
+        # scenarios.
         ("pooled_aitm", 1.3),
         ("pooled_ple", 1.4),
         ("pooled_pepnet", 1.6),
@@ -97,7 +109,9 @@ def test_one_step_trains_every_part(name, schema):
     ],
 )
 def test_the_budget_is_that_of_the_mmoe(name, most):
-    """Trained weights against the MMoE's at the default shape, tables aside, with the columns of AliExpress; none has fewer."""
+    """Trained weights against the MMoE's at the default shape, tables aside,
+    with the columns of AliExpress; none has fewer.
+    """
     schema = schema_lib.Schema(
         tuple(schema_lib.Categorical(f"c{i}", 9) for i in range(16)),
         tuple(schema_lib.Numerical(f"n{i}") for i in range(63)),
@@ -105,9 +119,13 @@ def test_the_budget_is_that_of_the_mmoe(name, most):
     )
 
     def weights(model):
-        return sum(v.shape.num_elements() for v in model.trainable_variables if "table" not in v.name)
+        return sum(
+            v.shape.num_elements() for v in model.trainable_variables if "table" not in v.name
+        )
 
-    ratio = weights(networks.build(name, schema, ModelConfig(), 0, SCENARIOS)) / weights(mmoe.build(schema, ModelConfig()))
+    ratio = weights(networks.build(name, schema, ModelConfig(), 0, SCENARIOS)) / weights(
+        mmoe.build(schema, ModelConfig())
+    )
     assert 0.99 < ratio < most
 
 
@@ -138,14 +156,23 @@ def test_ple_of_one_shared_expert_is_a_shared_bottom(schema):
 
 
 def test_a_ple_gate_mixes_own_and_shared_experts_by_hand(schema):
-    model = ple.PLE(schema, ModelConfig(experts=3, expert_units=(2,), tower_units=(), batch_norm=False), 1, levels=1)
+    model = ple.PLE(
+        schema,
+        ModelConfig(experts=3, expert_units=(2,), tower_units=(), batch_norm=False),
+        1,
+        levels=1,
+    )
     inputs = batch(schema)
     logits, x = model(inputs), model.features(inputs)
     for task in ("ctr", "cvr"):
         experts = [*model.experts[0][task], *model.experts[0][ple.SHARED]]
-        outputs = np.stack([np.maximum(x @ e.dense[0].kernel + e.dense[0].bias, 0) for e in experts], 1)
+        outputs = np.stack(
+            [np.maximum(x @ e.dense[0].kernel + e.dense[0].bias, 0) for e in experts], 1
+        )
         mixed = (np.asarray(model.gates[0][task](x))[:, :, None] * outputs).sum(1)
-        np.testing.assert_allclose(logits[task], np.asarray(model.towers[task].logit(mixed))[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(
+            logits[task], np.asarray(model.towers[task].logit(mixed))[:, 0], rtol=1e-5
+        )
 
 
 def test_single_task_networks_do_not_touch_each_other(schema):
@@ -184,7 +211,10 @@ def test_aitm_follows_the_chain_and_without_one_the_schema():
 
 
 def test_a_chain_lists_its_ancestors_and_refuses_a_circle():
-    assert chain.ancestors(tasks(("pay", "buy"), ("buy", "click"), ("click", None)), "pay") == ["buy", "click"]
+    assert chain.ancestors(tasks(("pay", "buy"), ("buy", "click"), ("click", None)), "pay") == [
+        "buy",
+        "click",
+    ]
     with pytest.raises(ValueError, match="circle"):
         chain.ancestors(tasks(("a", "b"), ("b", "a")), "a")
 
@@ -194,14 +224,19 @@ class Fixed(tf.keras.Model):
 
     def __init__(self, schema, **logits):
         super().__init__()
-        self.schema, self._logits = schema, {name: tf.constant(value) for name, value in logits.items()}
+        self.schema, self._logits = (
+            schema,
+            {name: tf.constant(value) for name, value in logits.items()},
+        )
 
     def call(self, inputs, training=None):
         return self._logits
 
 
 def test_esmm_learns_the_product_on_all_rows_by_hand():
-    """Four rows: bought, clicked only, not clicked, clicked with the purchase unknown. pCTR = 0.5, pCVR = 0.25: pCTCVR = 0.125."""
+    """Four rows: bought, clicked only, not clicked,
+    clicked with the purchase unknown. pCTR = 0.5, pCVR = 0.25: pCTCVR = 0.125.
+    """
     schema = tasks(("click", None), ("buy", "click"))
     network = Fixed(schema, click=[0.0] * 4, buy=[float(np.log(1 / 3))] * 4)
     unknown = row_block.UNOBSERVED
@@ -211,17 +246,31 @@ def test_esmm_learns_the_product_on_all_rows_by_hand():
     both = (-np.log(0.125) - 2 * np.log(0.875)) / 3
     np.testing.assert_allclose(loss, click + both, rtol=1e-6)
     np.testing.assert_allclose(
-        np.exp(esmm.joint_log_probability([tf.constant([0.0]), tf.constant([np.log(1 / 3)], tf.float32)])), [0.125], rtol=1e-6
+        np.exp(
+            esmm.joint_log_probability(
+                [tf.constant([0.0]), tf.constant([np.log(1 / 3)], tf.float32)]
+            )
+        ),
+        [0.125],
+        rtol=1e-6,
     )
 
 
 def test_star_of_factors_of_one_is_plain(schema):
-    """At first every domain's kernel is one, its shift zero and the auxiliary network silent: a shared bottom, in evaluation and training."""
+    """At first every domain's kernel is one, its shift zero and the auxiliary network silent: a
+    shared bottom, in evaluation and training.
+    """
     model = networks.build("pooled_star", schema, SHAPE, 1, 1)
     other = shared_bottom.SharedBottom(schema, SHAPE, 1)
-    inputs = {**batch(schema), "scenario": tf.zeros([6], tf.int32), "dropout_seed": tf.constant([1, 2], tf.int64)}
+    inputs = {
+        **batch(schema),
+        "scenario": tf.zeros([6], tf.int32),
+        "dropout_seed": tf.constant([1, 2], tf.int64),
+    }
     other(inputs)
-    for layer, norm, its, its_norm in zip(model.star.dense, model.star.norms, other.bottom.dense, other.bottom.norms):
+    for layer, norm, its, its_norm in zip(
+        model.star.dense, model.star.norms, other.bottom.dense, other.bottom.norms
+    ):
         its.kernel.assign(layer.kernel)
         its_norm.gamma.assign(norm.gamma)
     for mine, its in [
@@ -251,7 +300,9 @@ def test_star_layers_by_hand():
     norm = star.PartitionedNormalization(3, momentum=0.5, epsilon=0.0)
     x, domain = tf.constant([[1.0], [3.0], [10.0], [14.0]]), tf.constant([0, 0, 2, 2])
     # Each domain by its own mean and deviation; the one without rows keeps its statistics.
-    np.testing.assert_allclose(norm(x, domain, training=True), [[-1.0], [1.0], [-1.0], [1.0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        norm(x, domain, training=True), [[-1.0], [1.0], [-1.0], [1.0]], rtol=1e-6
+    )
     np.testing.assert_allclose(norm.moving_mean, [[1.0], [0.0], [6.0]])
     np.testing.assert_allclose(norm.moving_variance, [[1.0], [1.0], [2.5]])
 
