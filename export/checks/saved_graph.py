@@ -11,7 +11,7 @@ from google.protobuf import message  # type: ignore[import-untyped]
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import interface
-from export.checks import c_library
+from export.checks import allowed_operations, c_library
 from pfrec import errors
 
 GRAPH_FILE = "saved_model.pb"
@@ -38,6 +38,7 @@ class SavedGraph:
       absolute_paths: absolute paths found in any text of the file, vocabularies excepted.
       training_only: operations that serving has no use for: random numbers, as of dropout, and
         updates of variables by an optimizer.
+      not_allowed: what must not run here, see `allowed_operations`.
     """
 
     signatures: Mapping[str, interface.Signature]
@@ -46,6 +47,7 @@ class SavedGraph:
     unreachable: "frozenset[str]"
     absolute_paths: "tuple[str, ...]"
     training_only: "tuple[str, ...]"
+    not_allowed: "tuple[str, ...]"
 
 
 def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
@@ -103,6 +105,15 @@ def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
         absolute_paths=tuple(sorted(text.decode(errors="replace") for text in paths)),
         training_only=tuple(
             sorted({node.op for node in _nodes(graph) if _TRAINING_ONLY.match(node.op)})
+        ),
+        not_allowed=tuple(
+            sorted(
+                {
+                    found
+                    for every in saved.meta_graphs
+                    for found in allowed_operations.not_allowed(every)
+                }
+            )
         ),
     )
 

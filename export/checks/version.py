@@ -97,9 +97,13 @@ def verify(directory: pathlib.Path, cases: Sequence[answers_lib.Case] = ()) -> R
     replays = made.passed("warm-up file", lambda: _warmup(directory, value, served))
     if graph is not None:
         made.passed("paths", lambda: _paths(graph))
-        made.passed("operations", lambda: _operations(graph))
+        runs = made.passed("operations", lambda: _operations(graph))
         made.passed("variables", lambda: _variables(directory, value, graph))
-        if made.passed("signatures", lambda: _signatures(served, graph)) is not None:
+        # A graph is a program: one that holds what no export has is not run.
+        if (
+            made.passed("signatures", lambda: _signatures(served, graph)) is not None
+            and runs is not None
+        ):
             _answers(made, directory, value, served, graph, replays or [], cases)
     return Report(directory, tuple(made.checks))
 
@@ -233,7 +237,16 @@ def _operations(graph: saved_graph.SavedGraph) -> str:
         raise errors.PfrecError(
             f"saved_model.pb holds operations of training: {', '.join(graph.training_only)}"
         )
-    return "no operation of training, such as dropout or an optimizer's, in saved_model.pb"
+    if graph.not_allowed:
+        raise errors.PfrecError(
+            "saved_model.pb holds what no export has, and is not run: "
+            f"{', '.join(graph.not_allowed[:10])}"
+        )
+    return (
+        "no operation of training, such as dropout or an optimizer's, and none that no "
+        "export has, in "
+        "saved_model.pb"
+    )
 
 
 def _variables(

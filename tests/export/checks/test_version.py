@@ -297,6 +297,21 @@ def test_operation_of_training_is_named(tmp_path: pathlib.Path) -> None:
     assert "StatelessRandom" in _failed(version_checks.verify(tmp_path))["operations"]
 
 
+def test_a_graph_that_writes_a_file_is_not_run(tmp_path: pathlib.Path) -> None:
+    written = tmp_path / "written"
+
+    def outputs(x: Any) -> Any:
+        with tf.control_dependencies([tf.io.write_file(str(written), "x")]):
+            return {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}
+
+    module, functions = _unchecked(outputs)
+    _write_saved_model(tmp_path / "m", module, functions)
+    report = version_checks.verify(tmp_path / "m")
+    assert "WriteFile (serving_default)" in _failed(report)["operations"]
+    assert "load" not in {check.name for check in report.checks}
+    assert not written.exists()
+
+
 def test_absolute_path_is_named(tmp_path: pathlib.Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("a\nb\n")
