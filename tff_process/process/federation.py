@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow_federated as tff
 
-from pfrec import coarsening, errors, groups, run_directory
+from pfrec import coarsening, errors, groups
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
@@ -142,8 +141,8 @@ class Federation:
         """
         raise NotImplementedError("each runtime has its own")
 
-    def _process_arguments(self) -> "tuple[Any, ...]":
-        """The arguments of `computations.trace` and `computations.build`."""
+    def process_spec(self) -> computations.ProcessSpec:
+        """What the process of this run is made of."""
         plan, dataset = self.plan, self.dataset
         settings = work.TrainingSettings(
             plan.batch_size,
@@ -157,7 +156,7 @@ class Federation:
             return mmoe.build(dataset.schema, plan.model, plan.seed)
 
         withheld = plan_lib.LOSS in plan.withhold
-        return (
+        return computations.ProcessSpec(
             self.algorithm,
             self.layout,
             dataset.schema,
@@ -218,97 +217,4 @@ class Federation:
                 for t in self.dataset.schema.tasks
             ],
             np.float32,
-        )
-
-
-class FederatedTraining(Federation):
-    """The reference runtime: one pure computation a round, in the current TFF context,
-    with all state in and out.
-
-    Args:
-      plan: what to do.
-      dataset: of all scenarios; scenario i is client i.
-
-    Attributes:
-      process: the TFF computations.
-    """
-
-    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
-        super().__init__(plan, dataset)
-        self.process = computations.build(*self._process_arguments())
-        self._private_type = self.process.iterative.next.type_signature.parameter[1].member[
-            "private"
-        ]
-        self._state = self.process.iterative.initialize()
-        self._private = [self._initial_private() for _ in dataset.scenarios]
-        if self.counts_ids:
-            counting = [
-                OD(client_id=np.int32(i), shards=self._shards(i, "train"))
-                for i in range(len(dataset.scenarios))
-            ]
-            self._state = self.process.count(self._state, counting)
-
-    def train_aggregation_step(self, number: int) -> RoundReport:
-        present = self.participants(number)
-        clients = [
-            OD(
-                client_id=np.int32(i),
-                private=self._private[i],
-                secret=pipeline.simulated_secret(self.plan.seed, i),
-                work=self._work(i),
-                serves=self._serves(i),
-            )
-            for i in present
-        ]
-        self._state, returned, report = self.process.iterative.next(self._state, clients)
-        for client, private in zip(present, returned):
-            self._private[client] = private
-            self._participations[client] += 1
-        losses = {self.dataset.scenarios[i]: float(report["loss"][i]) for i in present}
-        return RoundReport(losses, dict(report["diagnostics"]))
-
-    def evaluate(self, split: str) -> np.ndarray:
-        """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]."""
-        clients = [
-            OD(client_id=np.int32(i), private=self._private[i], shards=self._shards(i, split))
-            for i in range(len(self.dataset.scenarios))
-        ]
-        return self.process.evaluate(self._state, clients)
-
-    def to_save(self) -> run_directory.RoundState:
-        """All state, for `restore`."""
-        server = {"round": self._state["round"]}
-        for name in NAMED_PARTS:
-            server.update({f"{name}/{key}": value for key, value in self._state[name].items()})
-        clients = dict(zip(self.dataset.scenarios, self._private))
-        return run_directory.RoundState(server, clients, {"participations": self._participations})
-
-    def restore(self, saved: run_directory.RoundState) -> None:
-        """Continues from a saved round."""
-        state_type = self.process.iterative.state_type.member
-
-        def part(name: str) -> "OD[str, np.ndarray]":
-            return OD(
-                (key, saved.server[f"{name}/{key}"])
-                for key, _ in tff.structure.to_elements(state_type[name])
-            )
-
-        self._state = OD(round=saved.server["round"], **{name: part(name) for name in NAMED_PARTS})
-        self._private = [
-            OD(
-                (name, saved.clients[scenario][name])
-                for name, _ in tff.structure.to_elements(self._private_type)
-            )
-            for scenario in self.dataset.scenarios
-        ]
-        self._participations = list(saved.meta["participations"])
-
-    def _initial_private(self) -> "OD[str, np.ndarray]":
-        # Optimizer slots start at zero, as `adam.Adam` says.
-        return OD(
-            (
-                name,
-                self._initial[name] if name in self._initial else np.zeros(kind.shape, kind.dtype),
-            )
-            for name, kind in tff.structure.to_elements(self._private_type)
         )

@@ -109,7 +109,7 @@ class ResidentTraining(federation.Federation):
             _COMPILED.clear()
             _COMPILED.update(
                 key=key,
-                value=clients_lib.Compiled.of(computations.trace(*self._process_arguments())),
+                value=clients_lib.Compiled.of(computations.trace(self.process_spec())),
             )
         return _COMPILED["value"]
 

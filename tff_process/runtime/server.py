@@ -76,7 +76,7 @@ def _arrays(value: Any) -> Any:
 
 def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any:
     """Reports stacked along a client axis, zeros where a client is absent, and who is present: what
-    `computations._collector` brings.
+    `collecting.collector` brings.
     """
 
     def stacked(kind: tff.Type, values: Mapping[int, Any]) -> Any:

@@ -20,6 +20,7 @@ from pfrec.models import precision
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.process import federation
+from tff_process.process import reference as reference_lib
 from tff_process.runtime import hosts, reference_context, simulation
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
@@ -168,7 +169,7 @@ def _training(
             run.path / "logs" / "worker.log", options.max_concurrent_clients
         ) as running:
             with tff.framework.get_context_stack().install(running.context()):
-                reference = federation.FederatedTraining(plan, dataset)
+                reference = reference_lib.FederatedTraining(plan, dataset)
                 privacy_manifest.write(run.path / "privacy_manifest.json", reference)
                 yield reference
         return

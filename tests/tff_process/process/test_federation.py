@@ -79,12 +79,12 @@ def test_report_of_a_round_by_hand():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_precision_reaches_the_clients(dataset, precision):
-    assert federation(dataset, precision=precision)._process_arguments()[4].precision == precision
+    assert federation(dataset, precision=precision).process_spec().settings.precision == precision
 
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
-    settings = federation(dataset, lazy_adam=lazy)._process_arguments()[4]
+    settings = federation(dataset, lazy_adam=lazy).process_spec().settings
     model = work_lib.ClientModel(
         lambda: mmoe.build(dataset.schema, SMALL, 0),
         dataset.schema,

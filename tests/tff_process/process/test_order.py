@@ -35,7 +35,7 @@ def traced(dataset, algorithm, **settings):
     federation = federation_lib.Federation(
         plan.Plan(algorithm, batch_size=50, **{"model": SMALL, **settings}), dataset
     )
-    return computations.trace(*federation._process_arguments())
+    return computations.trace(federation.process_spec())
 
 
 # One of each kind of client work: the other algorithms' clients run what FedAvg's do.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pfrec.models.config import ModelConfig
 from tff_process import plan
 from tff_process.algorithms import registry
-from tff_process.process import computations, federation
+from tff_process.process import collecting, reference
 from tff_process.runtime import reference_context
 
 SMALL = ModelConfig(
@@ -46,7 +46,7 @@ def training(dataset, context):
     def at_start(algorithm, learning_rate=1e-3):
         key = (algorithm, learning_rate)
         if key not in made:
-            fresh = federation.FederatedTraining(
+            fresh = reference.FederatedTraining(
                 plan.Plan(algorithm, batch_size=50, model=SMALL, learning_rate=learning_rate),
                 dataset,
             )
@@ -230,7 +230,7 @@ def test_the_collector_knows_no_order(context):
     one that is absent holds zeros.
     """
     kind = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2])))
-    collector = computations._collector(kind, 4)
+    collector = collecting.collector(kind, 4)
     pair = tff.to_type(collections.OrderedDict(number=np.int32, value=kind))
 
     @tff.tensorflow.computation(pair)

@@ -18,7 +18,7 @@ from tff_process import plan
 from tff_process.algorithms import base, fedavg, pf_msmtrec
 from tff_process.client import variables
 from tff_process.client import work as work_lib
-from tff_process.process import computations, federation
+from tff_process.process import computations, iterative, reference
 from tff_process.runtime import reference_context
 
 OD = collections.OrderedDict
@@ -80,7 +80,9 @@ def one_weight_process(algorithm):
 
     settings = work_lib.TrainingSettings(batch_size=3)
     initial = OD((item.name, item.variable.numpy()) for item in tagged)
-    return computations.build(algorithm, layout, ONE, make, settings, initial, 2)
+    return iterative.build(
+        computations.ProcessSpec(algorithm, layout, ONE, make, settings, initial, 2)
+    )
 
 
 def client(dataset, number, private):
@@ -203,7 +205,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         template="additive",
         rank=2,
     )
-    made = federation.FederatedTraining(
+    made = reference.FederatedTraining(
         plan.Plan(
             algorithm,
             batch_size=40,

@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import plan
-from tff_process.process import federation
+from tff_process.process import reference as reference_lib
 from tff_process.runtime import executor, hosts, reference_context, resident
 
 SMALL = ModelConfig(
@@ -81,7 +81,7 @@ def both(request, dataset, workers, a_crew, tmp_path_factory):
         reference_context.Worker(reference_log) as running,
         tff.framework.get_context_stack().install(running.context()),
     ):
-        reference = federation.FederatedTraining(make_plan(algorithm), dataset)
+        reference = reference_lib.FederatedTraining(make_plan(algorithm), dataset)
         expected = run_rounds(reference)
     one = resident_training(
         dataset, algorithm, [workers[0]] * 3, a_crew, tmp_path_factory.mktemp("one")
