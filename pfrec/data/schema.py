@@ -14,7 +14,11 @@ NO_VALUE = -1
 POLICIES = ("private", "shared")
 ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
 NORMALISATIONS = ("none", "standard", "minmax")
-_OPTIONAL = ("min_count", "values", "separator", "normalise", "shift", "scale")
+_OPTIONAL = (
+    *("min_count", "values", "separator", "normalise", "shift", "scale"),
+    *("positive", "negative", "unobserved", "positive_from", "missing"),
+)
+MISSING_LABELS = ("bad", "unobserved", "0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +84,25 @@ class Task:
       name: the task's name, also the name of the served output.
       column: the label column.
       given: a task on whose positive rows alone this one is defined (as conversion given click);
-        None for all rows.
+        None for all rows. An empty label counts for nothing where the task is not defined.
+      positive: the words (`words.canonical`) that mean 1. With neither `positive` nor `negative`,
+        1, true, yes, y and t do; with `negative` alone, all that are not in it.
+      negative: the words that mean 0. With neither list, 0, false, no, n and f do; with `positive`
+        alone, all that are not in it.
+      unobserved: the words that mean that nobody knows.
+      positive_from: labels are numbers, and this and all above mean 1, all below 0.
+      missing: what an empty label means where the task is defined: that the row is `bad`, that the
+        label is `unobserved`, or `0`.
     """
 
     name: str
     column: str
     given: Optional[str] = None
+    positive: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    unobserved: tuple[str, ...] = ()
+    positive_from: Optional[float] = None
+    missing: str = "bad"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +181,21 @@ class Schema:
                 raise errors.PfrecError(
                     f"schema: task {task.name}: given = {task.given!r} is not another task"
                 )
+            _check_labels(task)
+        self._check_circles()
+
+    def _check_circles(self) -> None:
+        given = {task.name: task.given for task in self.tasks}
+        for task in self.tasks:
+            above, steps = task.given, 0
+            while above is not None:
+                steps += 1
+                if steps > len(given):
+                    raise errors.PfrecError(
+                        f"schema: task {task.name}: tasks are given each other in a circle; "
+                        "leave one given out"
+                    )
+                above = given[above]
 
     @property
     def id_columns(self) -> int:
@@ -199,7 +231,8 @@ class Schema:
         # Only where they say something: a reader that does not know them then reads every schema
         # that it can follow.
         for entry, known in zip(
-            [*value["categorical"], *value["numerical"]], [*self.categorical, *self.numerical]
+            [*value["categorical"], *value["numerical"], *value["tasks"]],
+            [*self.categorical, *self.numerical, *self.tasks],
         ):
             for name in _OPTIONAL:
                 if name in entry and getattr(known, name) == getattr(type(known), name):
@@ -233,7 +266,7 @@ class Schema:
                     for c in value["categorical"]
                 ),
                 numerical=tuple(Numerical(**n) for n in value["numerical"]),
-                tasks=tuple(Task(**t) for t in value["tasks"]),
+                tasks=tuple(Task(**_with_tuples(t)) for t in value["tasks"]),
                 group=value["group"],
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -251,3 +284,31 @@ class Schema:
         return cls.from_json(
             files.read_json(path, remedy="run pfrec-convert to make it"), place=str(path)
         )
+
+
+def _check_labels(task: Task) -> None:
+    """Checks that what a task says of its labels fits together.
+
+    Raises:
+      PfrecError: where it does not.
+    """
+    place = f"schema: task {task.name}"
+    if task.missing not in MISSING_LABELS:
+        raise errors.PfrecError(
+            f"{place}: missing = {task.missing!r} is not one of {', '.join(MISSING_LABELS)}"
+        )
+    if task.positive_from is not None and (task.positive or task.negative):
+        raise errors.PfrecError(
+            f"{place}: positive_from does not go with positive or negative; remove one of them"
+        )
+    words = [*task.positive, *task.negative, *task.unobserved]
+    for word in words:
+        if words.count(word) > 1:
+            raise errors.PfrecError(
+                f"{place}: {word!r} stands twice in positive, negative and unobserved; remove one"
+            )
+
+
+def _with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the JSON form with its lists as tuples."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()}

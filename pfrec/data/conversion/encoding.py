@@ -8,6 +8,7 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
+from pfrec.data.conversion import labels
 from pfrec.data.dataset import row_block
 from pfrec.data.reading import bad_rows, column_text, source
 
@@ -366,39 +367,58 @@ def _finite(
 def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) -> np.ndarray:
     """Labels, uint8 [rows, tasks].
 
-    A conditional task is unobserved wherever the task it depends on is not 1.
+    A conditional task is unobserved wherever the task it depends on is not 1, whatever stands
+    there; an empty label is judged where its task is defined, and nowhere else.
     """
-    raw = {}
+    tasks = {task.name: task for task in schema.tasks}
+    found: dict[str, np.ndarray] = {}
     for task in schema.tasks:
-        values = _numbers(chunk, task.column, checks)
-        missing = np.isnan(values)
+        path = [task]
+        while path[-1].given is not None and path[-1].given not in found:
+            path.append(tasks[path[-1].given])
+        for step in reversed(path):
+            if step.name not in found:
+                given = None if step.given is None else found[step.given] == 1
+                found[step.name] = _label(chunk, step, given, checks)
+    return np.stack([found[task.name] for task in schema.tasks], axis=1)
+
+
+def _label(
+    chunk: source.RawChunk, task: schema_lib.Task, defined: "np.ndarray | None", checks: _Checks
+) -> np.ndarray:
+    """The labels of a task, uint8 [rows]; `defined`, bool [rows], says where (None: everywhere)."""
+    import pyarrow as pa
+
+    values = chunk.columns[task.column]
+    try:
+        codes = labels.codes(values, task)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise errors.PfrecError(
+            f"{chunk.file}: column {task.column!r} holds {getattr(values, 'type', 'values')} where "
+            "labels belong; mend the file or the schema"
+        ) from None
+    rule = labels.rule(task)
+    checks.require(
+        codes != labels.WRONG,
+        task.column,
+        "label_not_binary",
+        lambda i: f"the label is {column_text.shown(values[i])}; {rule}",
+    )
+    missing = codes == labels.MISSING
+    if task.missing == "bad":
+        wanted = missing if defined is None else missing & defined
         checks.require(
-            ~missing,
+            ~wanted,
             task.column,
             "label_missing",
-            lambda _: "the label is empty; labels are 0 or 1",
-        )
-        checks.require(
-            missing | (values == 0) | (values == 1),
-            task.column,
-            "label_not_binary",
-            lambda i, values=values: (  # type: ignore[misc]
-                f"the label is {values[i]:g}; labels are 0 or 1"
+            lambda _: (
+                f"the label is empty; {rule}, "
+                'or missing = "unobserved" or missing = 0 in its [[task]] says what that means'
             ),
         )
-        raw[task.name] = values == 1
-    given = {task.name: task.given for task in schema.tasks}
-    labels = np.empty((len(chunk), len(schema.tasks)), np.uint8)
-    for i, task in enumerate(schema.tasks):
-        observed = np.ones(len(chunk), bool)
-        condition = task.given
-        for _ in schema.tasks:  # a chain of conditions is at most as long as there are tasks
-            if condition is None:
-                break
-            observed &= raw[condition]
-            condition = given[condition]
-        labels[:, i] = np.where(observed, raw[task.name], row_block.UNOBSERVED)
-    return labels
+    stand_in = np.uint8(0 if task.missing == "0" else row_block.UNOBSERVED)
+    codes = np.where(missing, stand_in, codes)
+    return codes if defined is None else np.where(defined, codes, np.uint8(row_block.UNOBSERVED))
 
 
 def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:

@@ -32,6 +32,17 @@ normalise = "standard"       # or "minmax", or "none" (default), by each client'
 name = "cvr"
 column = "conversion"        # the label column; default: the task's name
 given = "ctr"                # optional: defined on the positive rows of that task alone
+positive = ["yes", 1]        # optional: the values that mean 1; default: 1, true, yes
+negative = ["no", 0]         # optional: those that mean 0; default: 0, false, no. With one of the
+                             # two lists alone, every value that is not in it means the other
+unobserved = [-1]            # optional: values that mean that nobody knows
+missing = "unobserved"       # what an empty label means where the task is defined: "bad" (default:
+                             # the row is a bad one), "unobserved", or 0
+
+[[task]]
+name = "like"
+column = "rating"
+positive_from = 4            # numbers: 4 and above is positive, anything below negative
 
 [split]                      # parts of all rows; the rest is train
 valid = 0.1
@@ -52,12 +63,13 @@ from typing import Any, Optional
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data.reading import csv_stream
+from pfrec.data.reading import csv_stream, words
 
 DEFAULT_SPLIT = {"valid": 0.1, "test": 0.2}
 MAX_CARDINALITY = 2**31 - 2  # ids and the unknown id are int32
 MAX_VALUES = 1024  # every row has room for all of them
 
+_LABEL_WORDS = ("positive", "negative", "unobserved")
 _TABLES = ("group", "scenario", "categorical", "numerical", "task", "split", "file")
 
 
@@ -270,11 +282,27 @@ def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
 
 
 def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:
-    _known_keys(entry, ("name", "column", "given"), place)
+    known = ("name", "column", "given", "missing", "positive_from", *_LABEL_WORDS)
+    _known_keys(entry, known, place)
     name = _get(entry, "name", str, place)
+    positive_from = _get(entry, "positive_from", (int, float), place, None)
+    missing = entry.get("missing", "bad")
     return schema_lib.Task(
-        name, _get(entry, "column", str, place, name), _get(entry, "given", str, place, None)
+        name,
+        _get(entry, "column", str, place, name),
+        _get(entry, "given", str, place, None),
+        *(_label_words(entry, key, place) for key in _LABEL_WORDS),
+        None if positive_from is None else float(positive_from),
+        "0" if missing == 0 and not isinstance(missing, bool) else missing,
     )
+
+
+def _label_words(entry: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+    found = _get(entry, key, list, place, [])
+    for word in found:
+        if not isinstance(word, (str, int, float)):
+            raise errors.PfrecError(f"{place}: {key}: {word!r} is not text, a number or a boolean")
+    return tuple(map(words.canonical, found))
 
 
 def _known_keys(table: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
@@ -316,6 +344,6 @@ def _get(
         return default
     value = table[key]
     if not isinstance(value, kind) or isinstance(value, bool) or value == "":
-        words = {str: "text in quotes", int: "a whole number", list: "a list"}.get(kind, "a number")
-        raise errors.PfrecError(f"{place}: {key} = {value!r} must be {words}")
+        kinds = {str: "text in quotes", int: "a whole number", list: "a list"}.get(kind, "a number")
+        raise errors.PfrecError(f"{place}: {key} = {value!r} must be {kinds}")
     return value

@@ -5,6 +5,8 @@ from typing import Any, Optional
 
 import numpy as np
 
+from pfrec.data.reading import words
+
 # Above this, float64 no longer tells neighbouring integers apart.
 _LARGEST_EXACT = 2.0**53
 
@@ -121,3 +123,11 @@ def arrow(values: Any) -> Any:
     if pa.types.is_null(values.type) or pa.types.is_large_string(values.type):
         values = values.cast(pa.string())
     return values
+
+
+def shown(value: Any) -> str:
+    """A value of a column as messages show it: text in quotes, but not a number in text."""
+    value = value.as_py() if hasattr(value, "as_py") else value
+    if isinstance(value, str):
+        return value.strip() if words.number(value) is not None else repr(value)
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

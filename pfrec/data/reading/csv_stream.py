@@ -70,7 +70,7 @@ def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
     A column with a part of both kinds is text.
     """
     kinds = {feature.name: NUMBER for feature in schema.numerical}
-    kinds.update((task.column, NUMBER) for task in schema.tasks)
+    kinds.update((task.column, TEXT) for task in schema.tasks)
     for feature in schema.categorical:
         kinds[feature.name] = (
             NUMBER if feature.encoding == "identity" and feature.values == 1 else TEXT

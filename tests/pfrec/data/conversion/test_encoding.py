@@ -95,7 +95,7 @@ def test_identity_takes_integers_however_written(values):
         ),
         ({"click": [0, 2]}, "raw: row 1, column 'click': the label is 2; labels are 0 or 1"),
         ({"buy": [0.5, 1]}, "raw: row 0, column 'buy': the label is 0.5"),
-        ({"buy": [None, 1]}, "raw: row 0, column 'buy': the label is empty"),
+        ({"buy": [0, None]}, "raw: row 1, column 'buy': the label is empty"),
         ({"search": ["a", None]}, "raw: row 1, column 'search': the group is empty"),
     ],
 )
