@@ -1,7 +1,7 @@
 """What a training is to do, as data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pfrec import errors
@@ -11,6 +11,7 @@ from tff_process.algorithms import rivals as rivals_lib
 
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
+_BATCHES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,15 @@ class Plan:
       patience: the training stops after so many rounds without a better one on `valid`; 0 for all
         rounds.
       local_epochs: how much of its training rows a client sees in a round; may be a fraction.
-      aggregations: how often a federated round aggregates: its local training is cut into as many
-        aggregation steps.
-      batch_size: rows of a batch.
+      aggregations: how often a federated round aggregates at least: its local training is cut into
+        as many aggregation steps.
+      aggregate_every: the most batches between two aggregations, for the mean client; more
+        aggregation steps than `aggregations` where a round is long.
+      average_over: what is evaluated, saved and exported is averaged over this share of the
+        aggregations so far, the last ones (`averaging`); 0 for the last alone.
+      max_steps: rounds end once the client with most rows has trained so many batches; 0 for all
+        `rounds`.
+      batch_size: rows of a batch; 0 for as many as fit the scenarios, see `fitting`.
       learning_rate: of Adam.
       lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did
         not hold them (`adam.Adam`).
@@ -50,7 +57,10 @@ class Plan:
     patience: int = 0
     local_epochs: float = 1.0
     aggregations: int = 4
-    batch_size: int = 256
+    aggregate_every: int = 64
+    average_over: float = 0.25
+    max_steps: int = 0
+    batch_size: int = 0
     learning_rate: float = 2e-2
     lazy_adam: bool = False
     precision: str = "float32"
@@ -65,10 +75,10 @@ class Plan:
     init_from: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "aggregations", "batch_size"):
+        for name in ("rounds", "aggregations", "aggregate_every"):
             if getattr(self, name) < 1:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("seed", "patience"):
+        for name in ("seed", "patience", "max_steps", "batch_size"):
             if getattr(self, name) < 0:
                 raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in ("local_epochs", "learning_rate"):
@@ -79,10 +89,31 @@ class Plan:
         for name in self.withhold:
             if name not in WITHHELD:
                 raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
+        if not 0.0 <= self.average_over <= 1.0:
+            raise errors.PfrecError(
+                f"average_over is {self.average_over}; it must be between 0 and 1"
+            )
         if not 0.0 < self.participation <= 1.0:
             raise errors.PfrecError(
                 f"participation is {self.participation}; it must be above 0 and at most 1"
             )
+
+    def fitting(self, rows: "Sequence[int]") -> "Plan":
+        """The plan with a batch size: where it has none, the largest power of two from 32 to 256 of
+        which the mean scenario has at least 20 batches.
+
+        With fewer batches an epoch is too few steps, and aggregation has nothing to aggregate
+        often; smaller ones cost time.
+
+        Args:
+          rows: each scenario's training rows.
+        """
+        if self.batch_size:
+            return self
+        bearable = sum(rows) / len(rows) / _BATCHES
+        return dataclasses.replace(
+            self, batch_size=next((size for size in (256, 128, 64) if size <= bearable), 32)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for config.json."""

@@ -27,7 +27,7 @@ def test_a_plan_survives_json():
     ("settings", "message"),
     [
         ({"rounds": 0}, "rounds is 0"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"patience": -1}, "patience is -1"),
         ({"local_epochs": 0.0}, "local_epochs is 0"),

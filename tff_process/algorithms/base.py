@@ -17,6 +17,10 @@ from pfrec import sharing
 from tff_process.client import strategy, variables, work
 
 TEMPLATE, RECEIVED = work.TEMPLATE, work.RECEIVED
+# Where a state's parts are averages (`averaging`), its extra holds what training goes on from under
+# this prefix.
+TRAINED = "trained/"
+TRAINED_PARTS = ("common", "personal", "template")
 
 Values = Mapping[str, tf.Tensor]
 Diagnostics = Mapping[str, tf.Tensor]
@@ -84,6 +88,8 @@ class Algorithm:
         `RECEIVED` (all that is shared to the values of the round's start).
       initial_extra: makes `ServerState.extra` before the first round.
       client: what a client does in a round, and what it keeps for it.
+      keeps_trained: whether what is served is not what training goes on from, which
+        `ServerState.extra` holds then (`averaging`).
     """
 
     name: str
@@ -97,6 +103,7 @@ class Algorithm:
     anchor: str = TEMPLATE
     initial_extra: Callable[[variables.ModelVariables, int], Values] = no_extra
     client: strategy.Strategy = strategy.Strategy()
+    keeps_trained: bool = False
 
     def anchors(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         """What of the template a client is sent: what it is pulled towards,
@@ -119,7 +126,7 @@ def initial_state(
       initial: the model's initial values by name.
     """
     personal = layout.joined(variables.PERSONAL)
-    return ServerState(
+    state = ServerState(
         round=tf.constant(0, tf.int32),
         common=collections.OrderedDict(
             (s.name, initial[s.name]) for s in layout.joined(variables.COMMON)
@@ -130,6 +137,40 @@ def initial_state(
         template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
         extra=algorithm.initial_extra(layout, clients),
     )
+    if not algorithm.keeps_trained:
+        return state
+    return dataclasses.replace(
+        state, extra=collections.OrderedDict((*state.extra.items(), *trained_copies(state).items()))
+    )
+
+
+def trained_copies(state: ServerState) -> "collections.OrderedDict[str, Any]":
+    """The parts of a state as entries of `extra`."""
+    return collections.OrderedDict(
+        (f"{TRAINED}{part}/{name}", value)
+        for part in TRAINED_PARTS
+        for name, value in getattr(state, part).items()
+    )
+
+
+def training_parts(state: "Mapping[str, Any]") -> "dict[str, Any]":
+    """The parts of a state that training goes on from, by name;
+    `state` has the fields of `ServerState` as entries.
+    """
+    extra = state["extra"]
+
+    def of(part: str) -> "collections.OrderedDict[str, Any]":
+        return collections.OrderedDict(
+            (name, extra.get(f"{TRAINED}{part}/{name}", value))
+            for name, value in state[part].items()
+        )
+
+    return {part: of(part) for part in TRAINED_PARTS}
+
+
+def training_state(state: ServerState) -> ServerState:
+    """The state with what training goes on from in place of what is served."""
+    return dataclasses.replace(state, **training_parts(vars(state)))
 
 
 def template_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:

@@ -14,11 +14,12 @@ features over all: `P'[k] = v[k] * W[k] + (1 - v[k]) * sum over j of a[k, j] * W
 of its own. A gate or projection whose mu is 0 stays private. A client with few rows thus takes more
 from the others, and one with many follows its own training.
 
-All that the server keeps of these then goes a part of the way, `server_step`, from where it was to
-what was aggregated: slow weights, which average over time what few clients cannot average among
-them. Rows of shared embedding tables follow their client's own training the more, the more often
-the client met them, and for the rest what is common to all, slowly: see `aggregation.tables`. With
-a `table_prior` of 0 there is one table for all, averaged by rows seen.
+All that the server keeps of these may then go a part of the way only, `server_step`, from where it
+was to what was aggregated: slow weights. By default it goes all the way, and what is served is
+averaged over time instead (`averaging`), as for every algorithm. Rows of shared embedding tables
+follow their client's own training the more, the more often the client met them, and for the rest
+what is common to all: see `aggregation.tables`. With a `table_prior` of 0 there is one table for
+all, averaged by rows seen.
 
 References:
   Ding et al., "Towards Personalized Federated Multi-Scenario Multi-Task Recommendation", arXiv
@@ -78,7 +79,7 @@ class Settings:
     numeric_mu: float = 0.25
     rows_prior: float = 20_000.0
     proximal: float = 0.0
-    server_step: float = 0.3
+    server_step: float = 1.0
     table_prior: float = 2000.0
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 and tabulates them.
 """
 
+import logging
 import pathlib
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from tff_process import plan as plan_lib
     from tff_process.comparison import entries, runs
+
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -96,7 +100,8 @@ def _main(argv: "list[str]") -> None:
         raise errors.PfrecError(
             "--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train"
         )
-    candidates = tuning.Tuning.parse(f.tune).candidates if f.tune else lambda entry: [entry]
+    tuned = tuning.Tuning.parse(f.tune) if f.tune else None
+    candidates = tuned.candidates if tuned else lambda entry: [entry]
     for entry in asked:
         for candidate in candidates(entry):
             plan(candidate, 0)  # before hours of training: what cannot be trained is told at once
@@ -104,9 +109,12 @@ def _main(argv: "list[str]") -> None:
     cells: list[runs.Cell] = []
     tried: dict[str, list[runs.Cell]] = {}
     for entry in asked:
-        if f.tune:
+        if tuned:
             tried[entry.name] = run(candidates(entry), 1)
-        chosen.append(tuning.choose(tried[entry.name]) if f.tune else entry)
+        chosen.append(tuning.choose(tried[entry.name]) if tuned else entry)
+        note = tuning.edge_note(tuned, chosen[-1]) if tuned else ""
+        if note:
+            _log.warning("%s", note)
         cells += run(chosen[-1:], f.seeds)
     plans = {entry.name: plan(entry, 0) for entry in chosen}
     rows = standings.standings(cells)

@@ -7,6 +7,7 @@ from absl import flags
 
 from pfrec import errors
 from pfrec import sharing as sharing_lib
+from tff_process import presets
 from tff_process.commands import rival_flags
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ def define(*, silos: bool = False) -> None:
 
 
 def _define_plan() -> None:
+    flags.DEFINE_enum(
+        "preset",
+        presets.NONE,
+        list(presets.PRESETS),
+        "Defaults of other flags: paper, PF-MSMTRec as its source describes it "
+        "(docs/algorithms.md).",
+    )
     flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
     flags.DEFINE_integer(
         "patience",
@@ -85,11 +93,38 @@ def _define_plan() -> None:
     flags.DEFINE_integer(
         "aggregations",
         4,
-        "How often a federated round aggregates: its local training is cut into as many "
-        "aggregation steps, or fewer where a client has fewer batches.",
+        "How often a federated round aggregates at least: its local training is cut into as many "
+        "aggregation steps, or fewer where a client has fewer "
+        "batches.",
         lower_bound=1,
     )
-    flags.DEFINE_integer("batch_size", 256, "Rows of a batch.", lower_bound=1)
+    flags.DEFINE_integer(
+        "aggregate_every",
+        64,
+        "The most batches between two aggregations, for the mean client: long rounds aggregate "
+        "more than --aggregations times.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "average_over",
+        0.25,
+        "What is evaluated, saved and exported is averaged over this share of the aggregations so "
+        "far, the last ones; 0: the last alone.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_integer(
+        "max_steps",
+        0,
+        "Rounds end once the client with most rows has trained so many batches; 0: all --rounds.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "batch_size",
+        0,
+        "Rows of a batch; 0: 32 to 256, so that the mean scenario has 20 batches of them.",
+        lower_bound=0,
+    )
     flags.DEFINE_float("learning_rate", 2e-2, "Step size of Adam.", lower_bound=0.0)
     flags.DEFINE_bool(
         "lazy_adam",
@@ -193,7 +228,7 @@ def _define_plan() -> None:
     )
     flags.DEFINE_float(
         "server_step",
-        0.3,
+        1.0,
         "pf_msmtrec: how far the server's values go towards the aggregated ones; 1 is all the way.",
         lower_bound=0.0,
         upper_bound=1.0,
@@ -383,7 +418,16 @@ def plan(
     Raises:
       PfrecError: where a value does not fit.
     """
-    with _with(settings):
+    own = dict(settings)
+    preset = presets.PRESETS.get(
+        own.get("preset", flags.FLAGS.preset), {}
+    )  # an unknown name is refused below
+    under = [
+        (name, text)
+        for name, text in preset.items()
+        if name not in own and flags.FLAGS[name].using_default_value
+    ]
+    with _with([*under, *settings]):
         return _plan(algorithm, seed, sharing)
 
 
@@ -399,6 +443,9 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
         patience=f.patience,
         local_epochs=f.local_epochs,
         aggregations=f.aggregations,
+        aggregate_every=f.aggregate_every,
+        average_over=f.average_over,
+        max_steps=f.max_steps,
         batch_size=f.batch_size,
         learning_rate=f.learning_rate,
         lazy_adam=f.lazy_adam,

@@ -19,9 +19,12 @@ _HYPERPARAMETERS = {
 }
 _COMMON = (
     "rounds",
+    "max_steps",
     "patience",
     "local_epochs",
     "aggregations",
+    "aggregate_every",
+    "average_over",
     "batch_size",
     "learning_rate",
     "participation",

@@ -125,15 +125,12 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     manifest = files.read_json(path, remedy=remedy)
     present = max(1, round(plan.participation * clients))
     leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
-    exchanges = present * manifest["aggregations_per_round"]
-    return Cell(
-        entry,
-        plan.seed,
-        summary,
-        valid,
-        exchanges * (manifest["upload_bytes"] + manifest["download_bytes"]),
-        leaves,
+    training = manifest["aggregations_per_round"] * (
+        manifest["upload_bytes"] + manifest["download_bytes"]
     )
+    # All clients evaluate, whoever trains.
+    round_bytes = present * training + clients * manifest.get("evaluation_download_bytes", 0)
+    return Cell(entry, plan.seed, summary, valid, round_bytes, leaves)
 
 
 def _valid_scores(path: pathlib.Path) -> "tuple[float, ...]":

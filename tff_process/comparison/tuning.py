@@ -53,6 +53,25 @@ def choose(cells: "Sequence[runs.Cell]") -> entries_lib.Entry:
     return max(cells, key=lambda cell: cell.best_valid).entry
 
 
+def edge_note(tuning: Tuning, chosen: entries_lib.Entry) -> str:
+    """What to say where the value that an entry chose lies at the edge of those tried, so that a
+    better one may lie beyond; else nothing.
+
+    Values that are no numbers have no edges, and two of them or fewer have nothing but edges.
+    """
+    try:
+        values = {float(text): text for text in tuning.values}
+        value = float(dict(chosen.settings)[tuning.flag])
+    except (KeyError, ValueError):
+        return ""
+    if len(values) < 3 or value not in values or min(values) < value < max(values):
+        return ""
+    return (
+        f"{chosen.name}: the best {tuning.flag} is at the edge of those tried, {values[value]}; "
+        "a better one may lie beyond"
+    )
+
+
 def to_json(tried: "Mapping[str, Sequence[runs.Cell]]") -> "dict[str, Any]":
     """What each entry came to on `valid` with each candidate."""
     return {

@@ -65,6 +65,7 @@ class Computations:
         name.
       layout: the variables.
       client_count: how many clients there are, present or not.
+      averages: whether what is served is not what is trained from.
     """
 
     train: tff.Computation
@@ -85,6 +86,7 @@ class Computations:
     initial_state: Callable[[Mapping[str, Any]], Any]
     layout: variables.ModelVariables
     client_count: int
+    averages: bool
 
 
 def _types(specs: "list[variables.VariableSpec]", *leading: int) -> "OD[str, tff.TensorType]":
@@ -218,7 +220,8 @@ def trace(spec: ProcessSpec) -> Computations:
 
     def aggregate_values(state: Any, collected: Any) -> Any:
         report = collected["value"]
-        before = {**state["common"], **state["personal"]}
+        trained_from = training_values(state)
+        before = {**trained_from["common"], **trained_from["personal"]}
         present = collected["present"]
         seen = OD(
             (name, rows_met(counts, report["values"][name], before[name], present))
@@ -269,12 +272,25 @@ def trace(spec: ProcessSpec) -> Computations:
         initial_state=initial_state,
         layout=layout,
         client_count=client_count,
+        averages=algorithm.keeps_trained,
     )
 
 
+def training_values(state: Any) -> "Mapping[str, Any]":
+    """`common`, `personal` and `template` that clients train from."""
+    return base.training_parts(state)
+
+
+def served_values(state: Any) -> "Mapping[str, Any]":
+    """`common`, `personal` and `template` that are evaluated and exported: averages, where the
+    algorithm keeps them (`averaging`).
+    """
+    return {part: state[part] for part in base.TRAINED_PARTS}
+
+
 def shared_values(state: Any, shared_type: tff.StructType) -> Any:
-    """What every client may see of the server's state: the common values, and the part of the
-    template that `shared_type` names.
+    """What every client may see of one of these: the common values,
+    and the part of the template that `shared_type` names.
     """
     anchors = tff.structure.name_list(shared_type["template"])
     return OD(

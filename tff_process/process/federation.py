@@ -12,6 +12,7 @@ from pfrec import coarsening, errors, groups
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
+from tff_process import averaging
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, registry
 from tff_process.client import variables, work
@@ -68,6 +69,18 @@ def whole_round(aggregation_steps: "Sequence[RoundReport]") -> RoundReport:
     )
 
 
+def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
+    """How many aggregation steps a round's local training is cut into: `plan.aggregations`, more
+    where more than `plan.aggregate_every` batches of the mean client would lie between two, and no
+    more than the batches of the client with fewest.
+
+    Args:
+      plan: with what is asked for.
+      steps: each client's batches in a round.
+    """
+    return min(max(plan.aggregations, round(float(np.mean(steps)) / plan.aggregate_every)), *steps)
+
+
 class Federation:
     """What every runtime knows of a run: who takes part when, with which work,
     and the model's variables.
@@ -81,22 +94,25 @@ class Federation:
       tagged: the variables of the client model.
       layout: the same as data, under the algorithm's policy.
       aggregation_steps: how many pieces a round's local training is cut into, each of which is
-        trained and aggregated by `train_aggregation_step`: as many as the plan's `aggregations`,
-        fewer where a client has fewer batches, one where nothing is shared.
+        trained and aggregated by `train_aggregation_step` (`aggregations_of_a_round`); one where
+        nothing is shared.
+      round_steps: the most batches that a client trains in a round.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
         self.plan, self.dataset = plan, dataset
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        aggregations = min(
-            plan.aggregations, *steps
-        )  # as many as there are: the algorithm reckons with what lies between them
+        aggregations = aggregations_of_a_round(
+            plan, steps
+        )  # the algorithm reckons with what lies between them
         algorithm = registry.FEDERATED[plan.algorithm](
             dataset.schema, dataclasses.replace(plan, aggregations=aggregations)
         )
-        self.algorithm: base.Algorithm = dataclasses.replace(
+        algorithm = dataclasses.replace(
             algorithm, policy=algorithm.policy.override(dict(plan.sharing))
         )
+        self.algorithm: base.Algorithm = averaging.averaged(algorithm, plan.average_over)
         for feature in dataset.schema.categorical:
             if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(
                 f"embedding/{feature.name}"
@@ -124,6 +140,7 @@ class Federation:
             self._initial.setdefault(item.name, first)
         self._participations = [0] * len(dataset.scenarios)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
+        self.round_steps = max(steps)
 
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0): its aggregation steps in turn."""

@@ -9,7 +9,7 @@ decides the order of its rows and goes nowhere.
 
 import collections
 import dataclasses
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -63,13 +63,23 @@ def build(spec: computations.ProcessSpec) -> FederatedProcess:
     def initialize() -> Any:
         return made.initial_state(spec.initial)
 
-    @tff.tensorflow.computation(state_type)
-    def shared_part(state: Any) -> Any:
-        return computations.shared_values(state, made.shared_type)
+    def parts_of(values_of: "Callable[[Any], Any]") -> "tuple[tff.Computation, tff.Computation]":
+        """What all share of a state, and the personal values;
+        `values_of` is `computations.training_values` or `computations.served_values`.
+        """
 
-    @tff.tensorflow.computation(state_type)
-    def personal_part(state: Any) -> Any:
-        return state["personal"]
+        @tff.tensorflow.computation(state_type)
+        def shared_part(state: Any) -> Any:
+            return computations.shared_values(values_of(state), made.shared_type)
+
+        @tff.tensorflow.computation(state_type)
+        def personal_part(state: Any) -> Any:
+            return values_of(state)["personal"]
+
+        return shared_part, personal_part
+
+    of_training = parts_of(computations.training_values)
+    of_evaluation = parts_of(computations.served_values)
 
     @tff.tensorflow.computation(state_type["personal"], np.int32)
     def personal_of(personal: Any, client_id: tf.Tensor) -> Any:
@@ -90,10 +100,13 @@ def build(spec: computations.ProcessSpec) -> FederatedProcess:
     def only(selected: tf.data.Dataset) -> Any:
         return selected.get_single_element()
 
-    def receive(state: Any, keys: Any) -> "tuple[Any, Any]":
+    def receive(
+        state: Any, keys: Any, values: "tuple[tff.Computation, tff.Computation]"
+    ) -> "tuple[Any, Any]":
         """What each client is given: what all share,
         and by `federated_select` its own personal values and nobody else's.
         """
+        shared_part, personal_part = values
         shared = tff.federated_broadcast(tff.federated_map(shared_part, state))
         chosen = tff.federated_select(
             keys,
@@ -146,7 +159,7 @@ def build(spec: computations.ProcessSpec) -> FederatedProcess:
     @tff.federated_computation(server_state_type, tff.FederatedType(client_type, tff.CLIENTS))
     def next_round(state: Any, clients: Any) -> Any:
         keys = tff.federated_map(key, clients)
-        shared, personal = receive(state, keys)
+        shared, personal = receive(state, keys, of_training)
         result = tff.federated_map(train, (shared, personal, clients))
         collected = collect_reports(
             tff.federated_map(collecting.client_id_of(client_type), clients),
@@ -169,7 +182,7 @@ def build(spec: computations.ProcessSpec) -> FederatedProcess:
         server_state_type, tff.FederatedType(evaluation_client_type, tff.CLIENTS)
     )
     def evaluate(state: Any, clients: Any) -> Any:
-        shared, personal = receive(state, tff.federated_map(evaluation_key, clients))
+        shared, personal = receive(state, tff.federated_map(evaluation_key, clients), of_evaluation)
         values = tff.federated_map(
             named, tff.federated_map(evaluate_client, (shared, personal, clients))
         )

@@ -131,7 +131,9 @@ class ClientCalls:
             work=there.send(work, types["work"]),
             serves=self._constant(client, "serves", client.serves, types["serves"]),
         )
-        result = there.call(self._compiled.train, self._argument(client, incoming, own))
+        result = there.call(
+            self._compiled.train, self._argument(client, incoming, own, served=False)
+        )
         private = there.select(result, 0)
         # It is written while the report is on its way.
         written = None if version is None else self._begin_to_write(client, private, version)
@@ -190,7 +192,8 @@ class ClientCalls:
         """
         there = client.handle.host.remote
         values = OD(
-            **self._received(client, incoming), directory=there.send(path, tff.TensorType(np.str_))
+            **self._received(client, incoming, served=True),
+            directory=there.send(path, tff.TensorType(np.str_)),
         )
         there.fetch(there.call(write, there.struct(values)))
 
@@ -215,7 +218,11 @@ class ClientCalls:
             ),
         )
         return np.asarray(
-            there.fetch(there.call(self._compiled.evaluate, self._argument(client, incoming, own)))
+            there.fetch(
+                there.call(
+                    self._compiled.evaluate, self._argument(client, incoming, own, served=True)
+                )
+            )
         )
 
     def load(self, client: Client, version: int) -> None:
@@ -260,23 +267,30 @@ class ClientCalls:
             (client.handle.number, name), self, lambda there: there.send(value, kind)
         )
 
-    def _argument(self, client: Client, incoming: server.Server, own: Any) -> Any:
+    def _argument(self, client: Client, incoming: server.Server, own: Any, served: bool) -> Any:
         there = client.handle.host.remote
-        return there.struct(OD(**self._received(client, incoming), client=there.struct(own)))
+        return there.struct(
+            OD(**self._received(client, incoming, served), client=there.struct(own))
+        )
 
-    def _received(self, client: Client, incoming: server.Server) -> "dict[str, Any]":
+    def _received(self, client: Client, incoming: server.Server, served: bool) -> "dict[str, Any]":
         """References to what the server has for a client;
         sent once for each state of the server.
         """
         host, version = client.handle.host, incoming.version
+        served = (
+            served and self._traced.averages
+        )  # else both are the same, and what was sent for one serves the other
         shared = host.kept(
-            "shared", version, lambda there: there.send(incoming.shared(), self._traced.shared_type)
+            ("shared", served),
+            version,
+            lambda there: there.send(incoming.shared(served), self._traced.shared_type),
         )
         personal = host.kept(
-            (client.handle.number, "personal"),
+            (client.handle.number, "personal", served),
             version,
             lambda there: there.send(
-                incoming.personal(client.handle.number), self._traced.personal_type
+                incoming.personal(client.handle.number, served), self._traced.personal_type
             ),
         )
         return {"shared": shared, "personal": personal}

@@ -93,18 +93,20 @@ class ResidentTraining(federation.Federation):
         """The computations, traced and compiled once in this process for all runs that differ in
         nothing that a graph holds.
         """
-        # Seed, learning rate and amount of work reach a client as values.
+        # Seed, learning rate and amount of work reach a client as values; the server's part may
+        # reckon with what lies between aggregations.
         graph = dataclasses.replace(
             self.plan,
             seed=0,
             rounds=1,
             patience=0,
-            local_epochs=1.0,
+            max_steps=0,
             aggregations=1,
+            aggregate_every=1,
             learning_rate=1.0,
             participation=1.0,
         )
-        key = (graph, self.dataset.schema, len(self.dataset.scenarios))
+        key = (graph, self.aggregation_steps, self.dataset.schema, len(self.dataset.scenarios))
         if _COMPILED.get("key") != key:
             _COMPILED.clear()
             _COMPILED.update(
@@ -321,7 +323,10 @@ class ResidentTraining(federation.Federation):
         )
 
     def _received(self, client: int) -> "Mapping[str, np.ndarray]":
-        return {**self.server.state["common"], **self.server.personal(client)["values"]}
+        return {
+            **self.server.values(served=False)["common"],
+            **self.server.personal(client, served=False)["values"],
+        }
 
     def _tell(self, verdict: guard.Verdict, number: int) -> None:
         """Logs what was refused, and tells those whom it concerns."""

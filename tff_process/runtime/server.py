@@ -44,15 +44,26 @@ class Server:
         self.state = state
         self.version = object()
 
-    def shared(self) -> Any:
-        """What every client may see."""
-        return computations.shared_values(self.state, self._traced.shared_type)
+    def values(self, served: bool) -> "Mapping[str, Any]":
+        """The parts that are evaluated and exported, or those that training goes on from;
+        the same where nothing is averaged.
+        """
+        return (
+            computations.served_values(self.state)
+            if served
+            else computations.training_values(self.state)
+        )
 
-    def personal(self, client: int) -> Any:
+    def shared(self, served: bool) -> Any:
+        """What every client may see."""
+        return computations.shared_values(self.values(served), self._traced.shared_type)
+
+    def personal(self, client: int, served: bool) -> Any:
         """What one client alone receives."""
+        own = self.values(served)["personal"]
         return OD(
             client_id=np.int32(client),
-            values=OD((name, value[client]) for name, value in self.state["personal"].items()),
+            values=OD((name, value[client]) for name, value in own.items()),
         )
 
     def apply(self, reports: Mapping[int, Any]) -> Any:

@@ -31,7 +31,13 @@ _BELOW_ALL = -1.0  # no score
 
 
 class Training(Protocol):
-    """What the loop needs of federated and pooled training alike."""
+    """What the loop needs of federated and pooled training alike.
+
+    Attributes:
+      round_steps: batches of a round, of the client with most of them.
+    """
+
+    round_steps: int
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number`, counted from 0."""
@@ -195,7 +201,12 @@ def _loop(
     best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_score"]) if done else None
     measured = plan_lib.METRICS not in plan.withhold
     run.begin_metrics(done)
-    for number in range(done, plan.rounds):
+    rounds = (
+        min(plan.rounds, -(-plan.max_steps // training.round_steps))
+        if plan.max_steps
+        else plan.rounds
+    )
+    for number in range(done, rounds):
         if best is not None and 0 < plan.patience <= number - best[0]:
             break
         report = training.train_round(number)
@@ -230,6 +241,14 @@ def _loop(
             training.keep(versions)
         progress(number + 1, score)
     assert best is not None
+    if best[0] == rounds > 1:
+        budget = "--rounds" if rounds == plan.rounds else "--max_steps"
+        _log.warning(
+            "%s: the best round is the last one, %d; with more %s it may become better",
+            run.path,
+            rounds,
+            budget,
+        )
     training.restore(run.load(best[0]))
     values = training.evaluate("test") if measured else _unknown(dataset)
     run.append_metrics(_rows(best[0], dataset, "test", values) if measured else [])

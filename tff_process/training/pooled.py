@@ -13,6 +13,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models import networks, ranker
 from pfrec.models.pooled import base as pooled
+from tff_process import averaging
 from tff_process import plan as plan_lib
 from tff_process.process import federation
 
@@ -20,12 +21,16 @@ from tff_process.process import federation
 class PooledTraining:
     """One run's pooled training; a round is an epoch, or `local_epochs` of one.
 
+    What is evaluated and saved is averaged over the parts of rounds as federated training averages
+    over its aggregations (`averaging`).
+
     Args:
       plan: what to do.
       dataset: of all scenarios.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
         self.plan, self.dataset = plan, dataset
         self.network = networks.build(
             plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios)
@@ -59,6 +64,11 @@ class PooledTraining:
         )
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
         self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
+        self.round_steps = max(1, round(plan.local_epochs * self._epoch_steps))
+        # As often as a federated round aggregates.
+        self._parts = federation.aggregations_of_a_round(plan, [self.round_steps])
+        self._averaged = 0
+        self._trained = self._served = self._values()
 
     def _with_scenario(
         self, batch: "Mapping[str, tf.Tensor]", training: bool
@@ -70,22 +80,44 @@ class PooledTraining:
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0)."""
-        steps = max(1, round(self.plan.local_epochs * self._epoch_steps))
-        batches = pipeline.training_batches(
-            tf.constant(self._shards),
-            self.dataset.schema,
-            self.plan.batch_size,
-            seed=pipeline.stream_seed(self.plan.seed, 0),
-            first_step=round_number * steps,
-            steps=steps,
-            epoch_steps=self._epoch_steps,
-            scenarios=tf.constant(self._scenario_of_shard),
-        )
-        history = self._ranker.fit(batches, epochs=1, verbose=0)
-        return federation.RoundReport({"pooled": float(np.mean(history.history["total_loss"]))}, {})
+        ends = [part * self.round_steps // self._parts for part in range(self._parts + 1)]
+        losses = []
+        self._load(self._trained)
+        for first, last in zip(ends, ends[1:]):
+            batches = pipeline.training_batches(
+                tf.constant(self._shards),
+                self.dataset.schema,
+                self.plan.batch_size,
+                seed=pipeline.stream_seed(self.plan.seed, 0),
+                first_step=round_number * self.round_steps + first,
+                steps=last - first,
+                epoch_steps=self._epoch_steps,
+                scenarios=tf.constant(self._scenario_of_shard),
+            )
+            history = self._ranker.fit(batches, epochs=1, verbose=0)
+            losses.append((last - first) * float(np.mean(history.history["total_loss"])))
+            self._average()
+        return federation.RoundReport({"pooled": sum(losses) / self.round_steps}, {})
+
+    def _values(self) -> "dict[str, np.ndarray]":
+        return {name: variable.numpy() for name, variable in self._variables.items()}
+
+    def _load(self, values: "Mapping[str, np.ndarray]") -> None:
+        for name, variable in self._variables.items():
+            variable.assign(values[name])
+
+    def _average(self) -> None:
+        """The network's values are what was trained; what is served goes towards them."""
+        self._averaged += 1
+        self._trained = self._values()
+        portion = np.float32(averaging.part(tf.constant(self._averaged), self.plan.average_over))
+        self._served = {
+            name: old + portion * (self._trained[name] - old) for name, old in self._served.items()
+        }
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics by scenario, float64 [scenarios, tasks, metrics]."""
+        self._load(self._served)
         found = []
         for number, scenario in enumerate(self.dataset.scenarios):
             self._scenario.assign(number)
@@ -94,17 +126,25 @@ class PooledTraining:
 
     def to_save(self) -> run_directory.RoundState:
         """The model as a round whose clients hold nothing."""
-        server = {f"common/{name}": variable.numpy() for name, variable in self._variables.items()}
+        server = {f"common/{name}": value for name, value in self._served.items()}
+        server.update(
+            {f"{averaging.TRAINED}{name}": value for name, value in self._trained.items()}
+        )
         server.update(
             {f"optimizer/{i:04d}": slot.numpy() for i, slot in enumerate(self._optimizer.variables)}
         )
         return run_directory.RoundState(
-            server, {scenario: {} for scenario in self.dataset.scenarios}, {}
+            server,
+            {scenario: {} for scenario in self.dataset.scenarios},
+            {"averaged": self._averaged},
         )
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round."""
-        for name, variable in self._variables.items():
-            variable.assign(saved.server[f"common/{name}"])
+        self._served = {name: saved.server[f"common/{name}"] for name in self._variables}
+        self._trained = {
+            name: saved.server[f"{averaging.TRAINED}{name}"] for name in self._variables
+        }
+        self._averaged = saved.meta["averaged"]
         for i, slot in enumerate(self._optimizer.variables):
             slot.assign(saved.server[f"optimizer/{i:04d}"])

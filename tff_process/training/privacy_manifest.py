@@ -15,7 +15,10 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     `aggregations_per_round`; `uploads_once` leave once a run. The three and `downloads` list
     everything that crosses the wire, with how exact it is where that is less than it could be; what
     is in none stays with its client, as do the `kept_copies` of what an algorithm with personal
-    models holds beside the model, and the secret that the order of its rows follows from.
+    models holds beside the model, and the secret that the order of its rows follows from. Where
+    what is evaluated is an average (`averaging`), what a client downloads crosses once more for the
+    evaluation of a round: `evaluation_download_bytes`, 0 where what was sent for training serves
+    for it.
     """
     layout = training.layout
     table = training.algorithm.policy.table(training.tagged)
@@ -90,6 +93,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         }
         for spec in training.algorithm.anchors(layout)
     ]
+    download_bytes = sum(item["bytes"] for item in downloads)
     return {
         "algorithm": training.algorithm.name,
         "groups": table,
@@ -98,7 +102,8 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         "downloads": downloads,
         "upload_bytes": sum(item["bytes"] for item in uploads),
         "upload_bytes_once": sum(item["bytes"] for item in once),
-        "download_bytes": sum(item["bytes"] for item in downloads),
+        "download_bytes": download_bytes,
+        "evaluation_download_bytes": download_bytes if training.algorithm.keeps_trained else 0,
         "aggregations_per_round": training.aggregation_steps,
         "never_leaves": [row["group"] for row in table if not row["leaves"]]
         + ["optimizer", "secret"],

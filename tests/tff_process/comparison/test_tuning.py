@@ -35,3 +35,17 @@ def test_valid_chooses_and_test_does_not():
 def test_what_cannot_be_tuned_by_is_refused(text):
     with pytest.raises(errors.PfrecError, match="give a flag and its values"):
         tuning.Tuning.parse(text)
+
+
+def test_the_edge_of_what_was_tried_is_told():
+    three = tuning.Tuning.parse("learning_rate=0.003|0.01|0.03")
+    low, middle, high = three.candidates(entries.Entry.parse("fedbn"))
+    assert tuning.edge_note(three, middle) == ""
+    for entry, value in ((low, "0.003"), (high, "0.03")):
+        assert f"the best learning_rate is at the edge of those tried, {value}" in tuning.edge_note(
+            three, entry
+        )
+    words = tuning.Tuning.parse("coordination=mean|none|pcgrad")
+    assert tuning.edge_note(words, words.candidates(entries.Entry.parse("pf_msmtrec"))[0]) == ""
+    assert tuning.edge_note(RATES, RATES.candidates(entries.Entry.parse("fedbn"))[0]) == ""
+    assert tuning.edge_note(three, entries.Entry.parse("fedbn:learning_rate=0.1")) == ""

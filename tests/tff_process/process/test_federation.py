@@ -43,6 +43,7 @@ def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_ep
         ({"aggregations": 1}, 1),
         ({"batch_size": 50}, 2),  # The smallest client has 100 rows.
         ({"batch_size": 256}, 1),
+        ({"batch_size": 16, "aggregate_every": 1}, 6),
         ({"algorithm": "local"}, 1),
     ],
 )
@@ -50,6 +51,41 @@ def test_no_more_aggregation_steps_than_batches_and_one_where_nothing_is_shared(
     dataset, settings, expected
 ):
     assert federation(dataset, **settings).aggregation_steps == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([100], 32),
+        ([1_279], 32),
+        ([1_280], 64),
+        ([400, 2_160], 64),
+        ([5_119], 128),
+        ([5_120], 256),
+        ([10**6], 256),
+    ],
+)
+def test_batches_fit_the_mean_scenario(rows, expected):
+    assert plan.Plan("fedavg").fitting(rows).batch_size == expected
+    assert plan.Plan("fedavg", batch_size=7).fitting(rows).batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("every", "steps", "expected"),
+    [
+        (64, [10, 20], 4),
+        (64, [3, 90], 3),
+        (64, [600, 4000], 36),
+        (100, [5, 4000], 5),
+        (1, [6, 6], 6),
+    ],
+)
+def test_a_long_round_aggregates_more_often(every, steps, expected):
+    """2,300 batches of the mean client are 36 times 64, and no client is left without a batch."""
+    assert (
+        federation_lib.aggregations_of_a_round(plan.Plan("fedavg", aggregate_every=every), steps)
+        == expected
+    )
 
 
 def test_report_of_a_round_by_hand():

@@ -236,16 +236,19 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         absent += 3 - len(present)
         done = {}
         for i in present:
+            start = base.training_state(state)
             incoming = {
-                **state.common,
-                **{name: value[i] for name, value in state.personal.items()},
+                **start.common,
+                **{name: value[i] for name, value in start.personal.items()},
             }
             template = {
-                spec.name: state.template[spec.name] for spec in made.algorithm.anchors(layout)
+                spec.name: start.template[spec.name] for spec in made.algorithm.anchors(layout)
             }
             work = made._work(i)
             work["seed"] = pipeline.order_seed(pipeline.simulated_secret(0, i), work["seed"])
-            done[i] = work_lib.train(model, layout, settings, incoming, template, private[i], work)
+            done[i] = made.algorithm.client.train(
+                model, layout, settings, incoming, template, private[i], work
+            )
             private[i] = done[i].private
 
         def stack(pick, done=done):
@@ -256,7 +259,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
 
         serves = np.stack([made._serves(i) * (i in done) for i in range(3)])
         values, attends = stack(lambda d: d.upload), tf.constant([i in done for i in range(3)])
-        before = {**state.common, **state.personal}
+        before = {**start.common, **start.personal}
         seen = {
             name: computations.rows_met(counts[name], values[name], before[name], attends)
             for name in counts
@@ -267,7 +270,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         state, _ = made.algorithm.aggregate(layout, tasks, state, reports)
         made.train_aggregation_step(number)
     assert absent
-    for part in ("common", "personal", "template"):
+    for part in ("common", "personal", "template", "extra"):
         for name, value in getattr(state, part).items():
             np.testing.assert_allclose(made._state[part][name], value, atol=1e-6, err_msg=name)
     for i in range(3):

@@ -13,9 +13,11 @@ from tff_process.training import loop
 
 
 class Scripted:
-    """A training that comes to given AUCs, round by round;
+    """A training that comes to given AUCs, round by round, of ten batches each;
     its state is the number of rounds done.
     """
+
+    round_steps = 10
 
     def __init__(self, dataset, script):
         self._shape = [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics.METRICS)]
@@ -67,6 +69,27 @@ def test_patience_ends_a_training_that_does_not_get_better(
     made, seen = summary(tmp_path / "run", dataset, script, rounds=6, patience=patience)
     assert made["best_round"] == best
     assert seen == list(range(1, rounds + 1))
+
+
+@pytest.mark.parametrize(
+    ("steps", "rounds"), [(0, 6), (1, 1), (10, 1), (11, 2), (35, 4), (1000, 6)]
+)
+def test_max_steps_ends_a_training_with_the_round_that_reaches_them(
+    dataset, tmp_path, steps, rounds
+):
+    _, seen = summary(tmp_path / "run", dataset, [0.5] * 6, rounds=6, max_steps=steps)
+    assert seen == list(range(1, rounds + 1))
+
+
+def test_a_best_round_that_is_the_last_one_is_warned_of(dataset, tmp_path, caplog):
+    summary(tmp_path / "risen", dataset, [0.5, 0.6], rounds=2)
+    assert "the best round is the last one, 2; with more --rounds" in caplog.text
+    caplog.clear()
+    summary(tmp_path / "short", dataset, [0.5, 0.6], rounds=9, max_steps=20)
+    assert "the best round is the last one, 2; with more --max_steps" in caplog.text
+    caplog.clear()
+    summary(tmp_path / "fallen", dataset, [0.6, 0.5], rounds=2)
+    assert not caplog.text
 
 
 def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_path):
