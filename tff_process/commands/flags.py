@@ -7,8 +7,7 @@ from absl import flags
 
 from pfrec import errors
 from pfrec import sharing as sharing_lib
-from tff_process import presets
-from tff_process.commands import rival_flags
+from tff_process.commands import presets, rival_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,9 +12,8 @@ from pfrec import coarsening, errors, groups
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
-from tff_process import averaging
 from tff_process import plan as plan_lib
-from tff_process.algorithms import base, registry
+from tff_process.algorithms import averaging, base, registry
 from tff_process.client import variables, work
 from tff_process.process import computations, joining
 

@@ -13,8 +13,8 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models import networks, ranker
 from pfrec.models.pooled import base as pooled
-from tff_process import averaging
 from tff_process import plan as plan_lib
+from tff_process.algorithms import averaging
 from tff_process.process import federation
 
 

@@ -5,8 +5,8 @@ from absl import flags
 
 from pfrec import errors
 from tff_process import plan as plan_lib
-from tff_process import presets
 from tff_process.commands import flags as training_flags
+from tff_process.commands import presets
 
 
 @pytest.fixture(scope="module")

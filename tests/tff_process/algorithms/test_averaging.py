@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from pfrec import errors
 from pfrec.models.config import ModelConfig
-from tff_process import averaging, plan
-from tff_process.algorithms import base
+from tff_process import plan
+from tff_process.algorithms import averaging, base
 from tff_process.client import strategy, variables
 from tff_process.client import work as work_lib
 from tff_process.process import federation
