@@ -74,7 +74,7 @@ class Averaged(strategy.Strategy):
         """What a private state holds under a variable's own name."""
         copies = {item.name for item in self._inner.kept(layout)}
         return [
-            slot for slot in layout.slots if slot.join == variables.PRIVATE or slot.name in copies
+            spec for spec in layout.specs if spec.join == variables.PRIVATE or spec.name in copies
         ]
 
     def train(
@@ -122,11 +122,11 @@ def averaged(algorithm: base.Algorithm, share: float) -> base.Algorithm:
         layout: variables.ModelVariables,
         tasks: "tuple[str, ...]",
         state: base.ServerState,
-        updates: base.ClientReports,
+        reports: base.ClientReports,
     ) -> "tuple[base.ServerState, base.Diagnostics]":
         own = {name: value for name, value in state.extra.items() if not name.startswith(TRAINED)}
         before = dataclasses.replace(base.training_state(state), extra=own)
-        after, diagnostics = algorithm.aggregate(layout, tasks, before, updates)
+        after, diagnostics = algorithm.aggregate(layout, tasks, before, reports)
         portion = part(after.round, share)
         served: dict[str, Any] = {
             name: towards(getattr(state, name), getattr(after, name), portion)

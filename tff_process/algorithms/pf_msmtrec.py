@@ -77,7 +77,7 @@ class Settings:
     tower_mu: float = 0.25
     gate_mu: float = 0.25
     numeric_mu: float = 0.25
-    rows_prior: float = 20_000.0
+    rows_prior: float = 5_000.0
     proximal: float = 0.0
     server_step: float = 1.0
     table_prior: float = 2000.0

@@ -216,7 +216,7 @@ def _define_plan() -> None:
     )
     flags.DEFINE_float(
         "rows_prior",
-        20_000.0,
+        5_000.0,
         "pf_msmtrec: how many rows a client must have to keep half of what mu leaves to it of "
         "experts, towers, gates and the numerical "
         "projection; with fewer it takes more from the others. 0 leaves every client all of that.",

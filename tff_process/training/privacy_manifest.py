@@ -75,7 +75,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
                 ),
             }
         )
-    downloads = [
+    downloads: list[dict[str, Any]] = [
         {
             "what": spec.name,
             "group": spec.group,

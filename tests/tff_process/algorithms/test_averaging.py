@@ -43,7 +43,7 @@ def counting_algorithm():
     it keeps in `extra` what w was.
     """
 
-    def aggregate(layout, tasks, state, updates):
+    def aggregate(layout, tasks, state, reports):
         plus = {
             part: {name: value + step for name, value in getattr(state, part).items()}
             for part, step in STEPS.items()
@@ -100,7 +100,7 @@ class Doubling(strategy.Strategy):
 
     def train(self, model, layout, settings, incoming, template, private, work):
         return work_lib.ClientRound(
-            {"v": 2.0 * private["v"], "optimizer/0": private["optimizer/0"]}, {}, {}, 1.0, 0.0
+            {"v": 2.0 * private["v"], "optimizer/0": private["optimizer/0"]}, {}, 1.0, 0.0
         )
 
 
@@ -134,8 +134,8 @@ def test_layouts_of_all_kinds_have_a_trained_copy_of_what_is_served(dataset, alg
         plan.Plan(algorithm, batch_size=16, model=SMALL, average_over=0.5), dataset
     )
     names = {item.name for item in made.algorithm.client.kept(made.layout)}
-    served = {slot.name for slot in made.layout.joined(variables.PRIVATE)} | (
-        names & {slot.name for slot in made.layout.slots}
+    served = {spec.name for spec in made.layout.joined(variables.PRIVATE)} | (
+        names & {spec.name for spec in made.layout.specs}
     )
     assert {f"trained/{name}" for name in served} <= names
     assert made._initial[f"trained/{min(served)}"] is made._initial[min(served)]
