@@ -1,26 +1,62 @@
-"""How every command starts and how it fails."""
+"""How every command starts, explains itself and fails.
 
+What `--help` says of a command is its module's docstring: the first line says what it does, lines
+that begin with its name are examples.
+"""
+
+import contextlib
+import difflib
 import os
+import pathlib
+import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Optional
 
 from absl import app, flags
 
+import pfrec
 from pfrec import errors
 
+_HELP = ("h", "?", "help", "helpshort")
+_FULL_HELP = ("helpfull",)
+_VERSION = ("version",)
+_WIDTH = 100
+_groups: "dict[str, str]" = {}
 
-def run(main: Callable[[list[str]], None]) -> None:
+
+@contextlib.contextmanager
+def group(title: str) -> Iterator[None]:
+    """Puts the flags that are defined in the context under `title` in `--helpfull`."""
+    before = set(flags.FLAGS)
+    yield
+    _groups.update(dict.fromkeys(set(flags.FLAGS) - before, title))
+
+
+def run(
+    main: "Callable[[list[str]], None]",
+    *,
+    common: Sequence[str] = (),
+    go_on: Optional[str] = None,
+) -> None:
     """Runs `main` as an absl app: flags first, one line and status 1 for a `PfrecError`.
 
     TensorFlow's start-up messages are silenced unless TF_CPP_MIN_LOG_LEVEL says otherwise.
 
     Args:
       main: receives the command line after flag parsing.
+      common: the flags that `--help` shows, in this order; all of the command's own where empty.
+      go_on: what is added to a command line that was interrupted to go on with its work: a flag,
+        or empty text where the same command line does; None where there is nothing to go on with.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _show_flags_in_help()
+    asked = _asked(sys.argv[1:])
+    if asked is not None:
+        print(_answer(asked, main, common))
+        sys.exit(0)
 
-    def wrapped(argv: list[str]) -> None:
+    def wrapped(argv: "list[str]") -> None:
         if len(argv) > 1:
             _fail(f"{argv[1]!r}: not a flag; every setting is given as --name=value")
         try:
@@ -28,7 +64,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         except errors.PfrecError as error:
             _fail(" ".join(str(error).split()))
         except KeyboardInterrupt:
-            print("interrupted; what was complete is kept", file=sys.stderr)
+            print(_interrupted(go_on), file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
             # The reader of our output is gone: nothing can be said to it any more, and Python must
@@ -39,22 +75,128 @@ def run(main: Callable[[list[str]], None]) -> None:
     app.run(wrapped, flags_parser=_parse_flags)
 
 
-def _show_flags_in_help() -> None:
-    """Makes `--help` list the command's flags: absl lists those of the main module alone,
-    which is the script that imported us.
+def require_file(path: pathlib.Path, remedy: str) -> None:
+    """Checks that a file is there, before anything heavy is imported to read it.
+
+    Raises:
+      PfrecError: where it is not.
     """
-    for module, defined in flags.FLAGS.flags_by_module_dict().items():
-        if module.partition(".")[0] != "absl":
-            for flag in defined:
-                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    if not path.is_file():
+        raise errors.PfrecError(f"{path}: no such file; {remedy}")
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def require_run(path: pathlib.Path) -> None:
+    """The same for a run directory that `--run` names."""
+    require_file(path / "config.json", "name the directory that pfrec-train wrote as --run")
+
+
+def require_data(data: str) -> None:
+    """The same for a dataset directory that `--data` names; 'synthetic' needs none."""
+    if data != "synthetic":
+        remedy = "run pfrec-convert to make it, or check --data"
+        require_file(pathlib.Path(data) / "dataset.json", remedy)
+
+
+def program() -> "list[str]":
+    """The words that started this command: its script's name, or `python -m` and its module."""
+    name = os.path.basename(sys.argv[0])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["python", "-m", spec.name] if name.endswith(".py") and spec else [name]
+
+
+def _asked(arguments: Sequence[str]) -> Optional[str]:
+    """The first argument that asks for an explanation in place of work, without its dashes."""
+    for argument in arguments:
+        if argument == "--":
+            return None
+        name = argument.lstrip("-")
+        if argument.startswith("-") and name in (*_HELP, *_FULL_HELP, *_VERSION):
+            return name
+    return None
+
+
+def _answer(asked: str, main: "Callable[[list[str]], None]", common: Sequence[str]) -> str:
+    if asked in _VERSION:
+        return f"pfrec {pfrec.__version__}"
+    described = (sys.modules[main.__module__].__doc__ or "").strip().replace("`", "")
+    summary = described.partition("\n")[0]
+    examples = [line.strip() for line in described.splitlines()[1:]]
+    own = _own_flags()
+    chosen = [name for name in common if name in own] or own
+    lines = [summary, ""]
+    examples = [f"  {line}" for line in examples if line.startswith("pfrec-")]
+    lines += [*examples, ""] if examples else []
+    if asked in _FULL_HELP:
+        for title in dict.fromkeys(["Common", *_groups.values(), "Others"]):
+            names = [name for name in own if _group_of(name, common) == title]
+            lines += [f"{title}:", *_described(names), ""] if names else []
+    else:
+        lines += _described(chosen)
+        lines.append("")
+    hidden = len(own) - len(chosen)
+    if hidden and asked not in _FULL_HELP:
+        lines.append(f"{hidden} more flags: --helpfull.")
+    lines.append("--flagfile=FILE reads flags from a file, one a line; --version says the version.")
+    return "\n".join(lines)
+
+
+def _group_of(name: str, common: Sequence[str]) -> str:
+    return "Common" if name in common else _groups.get(name, "Others")
+
+
+def _own_flags() -> "list[str]":
+    """The flags that are not absl's, in the order of their definition."""
+    return [
+        flag.name
+        for module, defined in flags.FLAGS.flags_by_module_dict().items()
+        if module.partition(".")[0] != "absl"
+        for flag in defined
+    ]
+
+
+def _described(names: Sequence[str]) -> "list[str]":
+    """A paragraph for each flag: its name, what it does and its default."""
+    import textwrap
+
+    lines = []
+    for name in names:
+        flag = flags.FLAGS[name]
+        default = flag.default_as_str
+        told = (
+            ""
+            if flag.default in (None, "", [], False)
+            else f" (default: {default})".replace("'", "")
+        )
+        # absl writes a flag's choices and repetition into its help.
+        text = re.sub(r"^<[^<>]*>: |;\s+repeat this option.*$", "", flag.help) + told
+        body = textwrap.wrap(text, _WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+        choices = getattr(flag.parser, "enum_values", None)
+        value = "=" + "|".join(choices) if choices else "" if flag.boolean else "=..."
+        lines += [f"  --{name}{value}", *(f"      {line}" for line in body)]
+    return lines
+
+
+def _parse_flags(argv: "list[str]") -> "list[str]":
     try:
         return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        near = difflib.get_close_matches(name, _own_flags(), 1)
+        meant = f"did you mean --{near[0]}? " if near else ""
+        _fail(f"--{name}: no such flag; {meant}--help lists the flags")
+        raise AssertionError from error
     except flags.Error as error:
         _fail(f"{' '.join(str(error).split())}; --help lists the flags")
         raise AssertionError from error
+
+
+def _interrupted(go_on: Optional[str]) -> str:
+    if go_on is None:
+        return "interrupted; what was complete is kept"
+    words = [*program(), *sys.argv[1:]]
+    if go_on and go_on not in words:
+        words.append(go_on)
+    return f"interrupted; go on with: {shlex.join(words)}"
 
 
 def _fail(message: str) -> None:

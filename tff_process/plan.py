@@ -18,6 +18,14 @@ _BATCHES = 20
 class Plan:
     """What a training is to do.
 
+        >>> import pfrec
+        >>> plan = pfrec.Plan("fedavg", rounds=5)
+        >>> plan.batch_size, pfrec.Plan.from_json(plan.to_json()) == plan
+        (256, True)
+        >>> pfrec.Plan("fedavg", rounds=0)
+        Traceback (most recent call last):
+        pfrec.errors.PfrecError: rounds is 0; it must be at least 1
+
     Attributes:
       algorithm: by name, see `algorithms.registry`.
       rounds: of federated training; epochs of pooled training times `local_epochs`.

@@ -1,9 +1,10 @@
 """The checks of one version of a model, as a list of named results."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -73,20 +74,27 @@ class Checklist:
         return value
 
 
-def verify(directory: pathlib.Path, cases: Sequence[answers_lib.Case] = ()) -> Report:
+def verify(
+    version: "Union[str, os.PathLike[str]]", cases: Sequence[answers_lib.Case] = ()
+) -> Report:
     """Checks one version.
+
+        >>> import pfrec
+        >>> report = pfrec.verify("serving/nl/1")
+        >>> report.ok, [check.name for check in report.checks][:3]
+        (True, ['manifest', 'files', 'graph'])
 
     Files that are not what the manifest says are not loaded: the checks that would load them are
     left out then.
 
     Args:
-      directory: of the version.
+      version: its directory.
       cases: what the trained model answers, where that is known; the first one holds real rows.
 
     Returns:
       The checks in order. Nothing is raised for a damaged version: that is a check that failed.
     """
-    made = Checklist()
+    made, directory = Checklist(), pathlib.Path(version)
     held = made.passed("manifest", lambda: _manifest(directory))
     if held is None or made.passed("files", lambda: _files(directory, held[0])) is None:
         return Report(directory, tuple(made.checks))

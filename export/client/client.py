@@ -1,11 +1,8 @@
 """A client of a model server for users' own programs, by gRPC or by REST,
 with one deadline per call and retries within it.
 
-    from export.client import client
-
-    with client.GrpcClient("localhost:8500", "NL", timeout=0.5) as model:
-        probabilities = model.predict({"user_id": [17, 4], "item_id": [3, 3], "price": [1.5,
-        2.0]})["ctr"]
+    with pfrec.Client("localhost:8500", "NL", timeout=0.5) as model:
+        probabilities = model.predict({"item_id": [3, 3], "price": [1.5, 2.0]})["ctr"]
 
 A prediction changes nothing on the server, so it may be asked again: what is retried is a server
 that is not reachable, is overloaded or does not answer in time; never a request that it refused.
@@ -164,6 +161,12 @@ class Client(abc.ABC):
 class GrpcClient(Client):
     """A client by gRPC.
 
+        >>> import pfrec
+        >>> with pfrec.Client("localhost:8500", "nl", timeout=10.0) as model:
+        ...     answer = model.predict({"item": [3, 5], "price": [1.5, 2.0]})
+        >>> sorted(answer), answer["click"].shape
+        (['buy', 'click'], (2,))
+
     Importing what it needs takes seconds: TensorFlow's protocol buffers come with TensorFlow.
     """
 
@@ -230,7 +233,15 @@ class GrpcClient(Client):
 
 
 class RestClient(Client):
-    """A client by REST; it needs neither TensorFlow nor gRPC."""
+    """A client by REST; it needs neither TensorFlow nor gRPC.
+
+    >>> import pfrec
+    >>> with pfrec.RestClient("localhost:8501", "nl", timeout=10.0) as model:
+    ...     answer = model.predict({"item": [3, 5], "price": [1.5, 2.0]})
+    >>> bool((answer["buy"] < 1).all())
+    True
+
+    """
 
     def __init__(self, target: str, model: str, **settings: Any) -> None:
         super().__init__(target, model, **settings)

@@ -5,10 +5,11 @@ pfrec-export --client_dir=/srv/silo --output=serving
 pfrec-export --output=serving --rollback
 """
 
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 REPORT_FILE = "export_report.json"
 ROUTER = "router"
 _PARITY_ROWS = 256
+_COMMON = ("run", "client_dir", "output", "router", "keep", "rollback", "roll_forward")
 
 
 def define_flags() -> None:
@@ -87,8 +89,8 @@ def define_flags() -> None:
 
 
 def export(
-    source: "trained.Source",
-    output: pathlib.Path,
+    source: "Union[trained.Source, str, os.PathLike[str]]",
+    output: "Union[str, os.PathLike[str]]",
     *,
     model_prefix: str = "",
     version: Optional[int] = None,
@@ -100,8 +102,15 @@ def export(
     """Exports every scenario of a source, all with one version number;
     publishes none before all are verified.
 
+        >>> import pfrec
+        >>> report = pfrec.export("run", "serving")
+        >>> [entry["path"] for entry in report["models"]]
+        ['fr/1', 'nl/1']
+        >>> all(check["ok"] for entry in report["models"] for check in entry["checks"])
+        True
+
     Args:
-      source: the finished run, or a silo's client directory.
+      source: the finished run or its path, or a silo's client directory.
       output: the serving directory.
       model_prefix: put before a scenario's name to make its model's name.
       version: number of the new version; None for one more than the highest of any of the models.
@@ -120,29 +129,35 @@ def export(
     from export.exporting import build, trained
     from export.publishing import deployment, models_config, publish
 
-    if output.exists() and not output.is_dir():
-        raise errors.PfrecError(f"{output}: is not a directory; choose another --output")
-    if router and ROUTER in source.scenarios:
+    serving = pathlib.Path(output)
+    models_of: trained.Source
+    if isinstance(source, (str, os.PathLike)):
+        models_of = trained.Run(pathlib.Path(source))
+    else:
+        models_of = source
+    if serving.exists() and not serving.is_dir():
+        raise errors.PfrecError(f"{serving}: is not a directory; choose another --output")
+    if router and ROUTER in models_of.scenarios:
         raise errors.PfrecError(f"--router: a scenario has the name {ROUTER!r}; leave the flag out")
-    models_config.read(output)  # A damaged one is an error before the work, not after it.
+    models_config.read(serving)  # A damaged one is an error before the work, not after it.
     names = {
         scenario: f"{model_prefix}{scenario}"
-        for scenario in (*source.scenarios, *([ROUTER] if router else []))
+        for scenario in (*models_of.scenarios, *([ROUTER] if router else []))
     }
     number = (
-        publish.next_version(*(output / name for name in names.values()))
+        publish.next_version(*(serving / name for name in names.values()))
         if version is None
         else version
     )
     entries: list[dict[str, Any]] = []
     models: list[trained.TrainedModel] = []
-    with publish.Publication(output) as publication:
+    with publish.Publication(serving) as publication:
         staged = {key: publication.stage(name, number) for key, name in names.items()}
         for key in _progress(list(names)):
-            directory, target = staged[key], output / names[key] / str(number)
+            directory, target = staged[key], serving / names[key] / str(number)
             model: trained.Exportable
-            if key in source.scenarios:
-                model = source.trained(key, _PARITY_ROWS)
+            if key in models_of.scenarios:
+                model = models_of.trained(key, _PARITY_ROWS)
                 models += [model] if router else []
             else:
                 model = trained.RoutedModels(tuple(models))
@@ -153,14 +168,14 @@ def export(
                 raise errors.PfrecError(str(error).replace(str(directory), str(target))) from error
             entries.append(_entry(built, directory, key, names[key], number, dict(model.run)))
         publication.publish()
-    base = base_path or str(output.resolve())
-    deployment.write(output, base, next(iter(names.values())))
-    models_config.write(output, base)
-    held = models_config.pinned(output)
+    base = base_path or str(serving.resolve())
+    deployment.write(serving, base, next(iter(names.values())))
+    models_config.write(serving, base)
+    held = models_config.pinned(serving)
     if keep is not None:
         for entry in entries:
             entry["removed_versions"] = publish.retire(
-                output / entry["model"], keep, held.get(entry["model"], ())
+                serving / entry["model"], keep, held.get(entry["model"], ())
             )
     result = {
         "format_version": 1,
@@ -172,7 +187,7 @@ def export(
         "models": entries,
         "version": number,
     }
-    files.write_json(output / REPORT_FILE, result)
+    files.write_json(serving / REPORT_FILE, result)
     return result
 
 
@@ -304,7 +319,7 @@ def _main(argv: "list[str]") -> None:
 def main() -> None:
     """Entry point of `pfrec-export`."""
     define_flags()
-    command.run(_main)
+    command.run(_main, common=_COMMON)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,28 @@ pfrec-convert --format=csv --input=log.csv --schema=log.toml --output=data
 """
 
 import dataclasses
+import os
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 from absl import flags
 
 from pfrec import command, errors, files
 
 _SECONDS_BETWEEN_LINES = 10.0
+_COMMON = (
+    "format",
+    "input",
+    "schema",
+    "output",
+    "infer_schema",
+    "missing_numerical",
+    "on_bad_row",
+    "resume",
+)
 
 
 def define_flags() -> None:
@@ -90,10 +101,10 @@ def define_flags() -> None:
 
 def convert(
     source_format: str,
-    input_path: pathlib.Path,
-    output: pathlib.Path,
+    input_path: "Union[str, os.PathLike[str]]",
+    output: "Union[str, os.PathLike[str]]",
     *,
-    schema_path: Optional[pathlib.Path] = None,
+    schema_path: "Union[str, os.PathLike[str], None]" = None,
     split_seed: int = 0,
     missing_numerical: str = "reject",
     on_bad_row: str = "stop",
@@ -104,6 +115,31 @@ def convert(
     min_count: Optional[int] = None,
 ) -> list[str]:
     """Converts raw data to a dataset directory, in memory that does not grow with the data.
+
+        >>> import pathlib
+        >>> import pfrec
+        >>> lines = ["site,item,price,click,buy"]
+        >>> for n in range(1200):
+        ...     click, site = n * n % 5 < 2, ("nl", "fr")[n % 2]
+        ...     lines.append(f"{site},{n % 7},{n % 11},{click:d},{click and n % 3 == 0:d}")
+        >>> written = pathlib.Path("log.csv").write_text("\\n".join(lines) + "\\n")
+        >>> written = pathlib.Path("shop.toml").write_text('''
+        ... [scenario]
+        ... column = "site"
+        ... [[categorical]]
+        ... name = "item"
+        ... cardinality = 7
+        ... policy = "shared"
+        ... [[numerical]]
+        ... name = "price"
+        ... [[task]]
+        ... name = "click"
+        ... [[task]]
+        ... name = "buy"
+        ... given = "click"
+        ... ''')
+        >>> pfrec.convert("csv", "log.csv", "data", schema_path="shop.toml")
+        []
 
     Args:
       source_format: a name in `pfrec.data.converters.FORMATS`.
@@ -130,11 +166,12 @@ def convert(
     from pfrec.data.conversion import run as conversion
     from pfrec.data.reading import source
 
-    files.require_empty(output)
+    raw, target = pathlib.Path(input_path), pathlib.Path(output)
+    files.require_empty(target)
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
     settings = source.Settings(
-        schema=schema_path,
+        schema=None if schema_path is None else pathlib.Path(schema_path),
         seed=split_seed,
         sample_users=sample_users,
         scenarios=tuple(scenarios),
@@ -158,11 +195,11 @@ def convert(
 
     def open_source(scratch: pathlib.Path) -> source.Source:
         return converters.open_source(
-            source_format, input_path, dataclasses.replace(settings, scratch=scratch)
+            source_format, raw, dataclasses.replace(settings, scratch=scratch)
         )
 
     with _Progress() as progress:
-        return conversion.run(open_source, source_format, output, options, progress.add)
+        return conversion.run(open_source, source_format, target, options, progress.add)
 
 
 def table(path: pathlib.Path) -> str:
@@ -267,7 +304,7 @@ def _main(argv: "list[str]") -> None:
 def main() -> None:
     """Entry point of `pfrec-convert`."""
     define_flags()
-    command.run(_main)
+    command.run(_main, common=_COMMON, go_on="--resume")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""`pfrec-evaluate`: evaluates the saved models of a run afresh."""
+"""pfrec-evaluate: evaluates the saved models of a run afresh, on its own rows or on others.
+
+pfrec-evaluate --run=run
+pfrec-evaluate --run=run --data=next_week --split=train
+"""
 
 import pathlib
 
@@ -12,38 +16,39 @@ def main() -> None:
     flags.DEFINE_string(
         "run", None, "A finished run directory, as pfrec-train wrote it.", required=True
     )
+    flags.DEFINE_string(
+        "data",
+        None,
+        "A directory that pfrec-convert wrote with the run's schema; the run's own data where not "
+        "given. Every scenario that both know is evaluated.",
+    )
     flags.DEFINE_enum("split", "test", ["train", "valid", "test"], "The rows to evaluate on.")
     command.run(_main)
 
 
 def _main(argv: list[str]) -> None:
     del argv
-    import tensorflow as tf
+    f = flags.FLAGS
+    path = pathlib.Path(f.run)
+    command.require_run(path)
+    if f.data is not None:
+        command.require_data(f.data)
+    from pfrec import evaluation, files, run_directory
 
-    from pfrec import evaluation, files, metrics, run_directory
-
-    run = run_directory.open_run(pathlib.Path(flags.FLAGS.run))
-    run.dataset.verify()
-    split = flags.FLAGS.split
-    result: dict[str, dict[str, dict[str, object]]] = {}
+    result = evaluation.evaluate(path, split=f.split, data=f.data)
     print(f"{'scenario':<16} {'task':<12} {'rows':>8} {'auc':>9} {'logloss':>9}")
-    for scenario in run.scenarios:
-        evaluator = evaluation.Evaluator(run.load_model(scenario), run.schema)
-        values = evaluator(tf.constant(run.dataset.shards(scenario, split))).numpy()
-        for task, row in zip(run.schema.tasks, values.tolist()):
-            cell = {
-                metric: None if value != value else value
-                for metric, value in zip(metrics.METRICS, row)
-            }
-            result.setdefault(scenario, {})[task.name] = cell
+    for scenario, tasks in result.items():
+        for task, cell in tasks.items():
             auc = "one class" if cell["auc"] is None else f"{cell['auc']:9.4f}"
             print(
-                f"{scenario:<16} {task.name:<12} {int(row[metrics.METRICS.index('rows')]):>8} "
-                f"{auc} {cell['logloss'] or 0.0:9.4f}"
+                f"{scenario:<16} {task:<12} {int(cell['rows'] or 0):>8} {auc} "
+                f"{cell['logloss'] or 0.0:9.4f}"
             )
-    path = run.path / "evaluation.json"
-    files.write_json(path, {"split": split, "round": run.summary["best_round"], "metrics": result})
-    print(f"wrote {path}")
+    run = run_directory.open_run(path)
+    written = path / "evaluation.json"
+    value = {"split": f.split, "round": run.summary["best_round"], "metrics": result}
+    files.write_json(written, value if f.data is None else {**value, "data": f.data})
+    print(f"wrote {written}")
 
 
 if __name__ == "__main__":

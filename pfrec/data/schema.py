@@ -109,6 +109,13 @@ class Task:
 class Schema:
     """Columns and tasks of every scenario of a dataset.
 
+        >>> import pfrec
+        >>> schema = pfrec.Dataset.open("data").schema
+        >>> [task.name for task in schema.tasks], schema.categorical[0].policy
+        (['click', 'buy'], 'shared')
+        >>> schema == pfrec.Schema.from_json(schema.to_json(), place="a copy")
+        True
+
     Attributes:
       categorical: categorical columns, in model order.
       numerical: numerical columns, in model order.

@@ -1,5 +1,6 @@
-"""`pfrec-certificates`: makes an authority,
-and a certificate and key for the driver and for each silo, with openssl.
+"""pfrec-certificates: makes an authority, and a certificate for driver and silos, with openssl.
+
+pfrec-certificates --silos=nl,fr --output=certificates
 """
 
 import os

@@ -1,5 +1,9 @@
-"""`pfrec-compare`: trains many algorithms on the same data, splits and seeds,
-and tabulates them.
+"""pfrec-compare: trains many algorithms on the same data, splits and seeds, and tabulates them.
+
+pfrec-compare --data=data --algorithms=local,fedavg,pf_msmtrec --seeds=3 --output=comparison
+pfrec-compare --data=data --tune='learning_rate=0.003|0.01|0.03' --output=comparison
+
+Runs that are finished are not repeated, interrupted ones continue: give the same line again.
 """
 
 import logging
@@ -17,6 +21,19 @@ if TYPE_CHECKING:
 
     from tff_process import plan as plan_lib
     from tff_process.comparison import entries, runs
+
+_COMMON = (
+    "data",
+    "algorithms",
+    "seeds",
+    "rounds",
+    "tune",
+    "output",
+    "learning_rate",
+    "synthetic_scenarios",
+    "synthetic_rows",
+    "synthetic_seed",
+)
 
 
 _log = logging.getLogger(__name__)
@@ -53,7 +70,7 @@ def main() -> None:
         "largest that all reach.",
         lower_bound=0.0,
     )
-    command.run(_main)
+    command.run(_main, common=_COMMON, go_on="")
 
 
 def _main(argv: "list[str]") -> None:
@@ -63,6 +80,7 @@ def _main(argv: "list[str]") -> None:
         raise errors.PfrecError(
             f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one"
         )
+    command.require_data(f.data)
     # as pfrec-train does for its simulations, before NumPy is imported
     private_network.enter_if_permitted()
     from pfrec import files

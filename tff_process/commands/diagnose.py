@@ -1,4 +1,6 @@
-"""`pfrec-diagnose`: draws what a run's rounds say of how its scenarios help one another.
+"""pfrec-diagnose: draws what a run's rounds say of how its scenarios help one another.
+
+pfrec-diagnose --run=run
 
 A round costs nothing for it: the figures of aggregation are in RUN/diagnostics already. How gates
 are used is computed here from the saved models of every kept round on the scenarios' own valid
@@ -33,6 +35,7 @@ def main() -> None:
 
 def _main(argv: "list[str]") -> None:
     del argv
+    command.require_run(pathlib.Path(flags.FLAGS.run))
     from pfrec import run_directory
 
     for path in draw(run_directory.open_run(pathlib.Path(flags.FLAGS.run), with_models=False)):

@@ -1,4 +1,9 @@
-"""`pfrec-train`: trains one algorithm on a dataset and writes a run directory."""
+"""pfrec-train: trains one algorithm on a dataset and writes a run directory.
+
+pfrec-train --data=data --output=run
+pfrec-train --data=synthetic --synthetic_rows=4000 --algorithm=fedavg --rounds=3 --output=run
+pfrec-train --data=data --output=run --resume
+"""
 
 import contextlib
 import pathlib
@@ -7,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import command, errors, files
 from tff_process.commands import flags as training_flags
 from tff_process.runtime import private_network
 
@@ -16,6 +21,21 @@ if TYPE_CHECKING:
 
     from pfrec.data.dataset import dataset as dataset_lib
     from tff_process.training import loop
+
+_SYNTHETIC_DATA = "data"  # as `run_directory` has it, which imports TensorFlow
+_COMMON = (
+    "data",
+    "output",
+    "algorithm",
+    "rounds",
+    "learning_rate",
+    "batch_size",
+    "seed",
+    "resume",
+    "workers",
+    "synthetic_scenarios",
+    "synthetic_rows",
+)
 
 
 def main() -> None:
@@ -41,39 +61,40 @@ def main() -> None:
         "A scenario of --data that joins the run of --init_from: it trains alone, nothing of that "
         "run changes.",
     )
-    command.run(_main)
+    command.run(_main, common=_COMMON, go_on="--resume")
 
 
 def _main(argv: "list[str]") -> None:
     del argv
+    f = flags.FLAGS
+    output = pathlib.Path(f.output)
+    # What can be told at once is told before TensorFlow is imported, which takes seconds.
+    if f.data:
+        command.require_data(f.data)
+    if not f.resume:
+        files.require_empty(output, besides=[] if f.workers else [_SYNTHETIC_DATA])
     options = training_flags.options()
     if not options.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `silo`.
         private_network.enter_if_permitted()
-    from pfrec import files, run_directory
+    from pfrec import run_directory
     from tff_process.algorithms import registry
     from tff_process.silos import training as silo_training
     from tff_process.training import loop
 
-    f = flags.FLAGS
     registry.check(f.algorithm)
     if (f.init_from is None) != (f.new_scenario is None):
         raise errors.PfrecError(
             "--init_from and --new_scenario belong together; give both or neither"
         )
     plan = training_flags.plan(f.algorithm, f.seed)
-    output = pathlib.Path(f.output)
-    if f.data == "synthetic" and not f.resume:
-        files.require_empty(output, besides=[run_directory.SYNTHETIC_DATA])
     if options.workers:
         if plan.algorithm in registry.POOLED:
             raise errors.PfrecError(
                 f"--algorithm={plan.algorithm}: needs all rows in one place; over silos train a "
                 "federated one"
             )
-        if not f.resume:
-            files.require_empty(output)
         dataset = silo_training.survey(options, output)
     else:
         dataset = open_data(
@@ -84,6 +105,11 @@ def _main(argv: "list[str]") -> None:
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
+    if f.resume and (output / "summary.json").exists():
+        run = loop.check_same(output, plan, dataset, options)
+        print(table(dict(run.summary)))
+        print(f"run: {output}, finished; there is nothing to resume")
+        return
     place = "silos" if options.workers else dataset.path
     print(
         f"training {plan.algorithm} on {place} ({', '.join(dataset.scenarios)}) for "
@@ -107,7 +133,6 @@ def open_data(
     Raises:
       PfrecError: where there is no dataset, or the synthetic one there was made with other flags.
     """
-    from pfrec import files
     from pfrec.data.dataset import dataset as dataset_lib
 
     if data != "synthetic":

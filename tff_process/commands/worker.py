@@ -1,5 +1,6 @@
-"""`pfrec-worker`: serves one scenario's data, from the disk of the machine that it runs on,
-to a training.
+"""pfrec-worker: serves one scenario's data, on this machine's disk, to a training elsewhere.
+
+pfrec-worker --port=7000 --client_dir=/srv/silo --host=10.0.0.2 --tls=/srv/tls
 """
 
 import pathlib

@@ -5,10 +5,11 @@ and a directory that survives a kill.
 import contextlib
 import dataclasses
 import logging
+import os
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
 import tensorflow_federated as tff
@@ -75,13 +76,19 @@ Progress = Callable[[int, float], None]
 def train(
     plan: plan_lib.Plan,
     dataset: dataset_lib.Dataset,
-    output: pathlib.Path,
+    output: "Union[str, os.PathLike[str]]",
     *,
     resume: bool = False,
     options: options_lib.Options = options_lib.Options(),
     progress: Progress = lambda round_number, score: None,
 ) -> Outcome:
     """Trains, evaluates and writes a run directory.
+
+        >>> import pfrec
+        >>> plan = pfrec.Plan("pf_msmtrec", rounds=1, aggregations=1, batch_size=64)
+        >>> outcome = pfrec.train(plan, pfrec.Dataset.open("data"), "run")
+        >>> outcome.summary["best_round"], sorted(outcome.summary["test"])
+        (1, ['fr', 'nl'])
 
     Args:
       plan: what to do.
@@ -96,15 +103,16 @@ def train(
       PfrecError: for bad data, a directory that does not fit, or no space left.
     """
     registry.check(plan.algorithm)
+    path = pathlib.Path(output)
     if not options.workers:
         precision.check(plan.precision)
         dataset.verify()
     started = time.monotonic()
-    if resume and (output / "config.json").exists():
-        run = check_same(output, plan, dataset, options)
+    if resume and (path / "config.json").exists():
+        run = check_same(path, plan, dataset, options)
         run.remove_leftovers()
     else:
-        run = run_directory.RunDirectory.create(output, _config(plan, dataset, options))
+        run = run_directory.RunDirectory.create(path, _config(plan, dataset, options))
     with _training(plan, dataset, run, options) as training:
         summary = _loop(plan, dataset, run, training, options, progress)
         if isinstance(training, silo_training.SiloTraining):

@@ -34,7 +34,14 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset on disk.
+    """A dataset on disk; `open` makes one.
+
+        >>> import pfrec
+        >>> data = pfrec.Dataset.open("data")
+        >>> data.scenarios
+        ('fr', 'nl')
+        >>> sum(data.rows("nl", split) for split in ("train", "valid", "test"))
+        600
 
     Attributes:
       path: its directory.
