@@ -161,12 +161,8 @@ def _described(names: Sequence[str]) -> "list[str]":
     lines = []
     for name in names:
         flag = flags.FLAGS[name]
-        default = flag.default_as_str
-        told = (
-            ""
-            if flag.default in (None, "", [], False)
-            else f" (default: {default})".replace("'", "")
-        )
+        shown = flag.default not in (None, "", []) and flag.default is not False
+        told = f" (default: {flag.default_as_str})".replace("'", "") if shown else ""
         # absl writes a flag's choices and repetition into its help.
         text = re.sub(r"^<[^<>]*>: |;\s+repeat this option.*$", "", flag.help) + told
         body = textwrap.wrap(text, _WIDTH - 6, break_long_words=False, break_on_hyphens=False)

@@ -41,7 +41,7 @@ def evaluate(
       PfrecError: where the run or the data cannot be read, or do not fit each other.
     """
     opened = run_directory.open_run(pathlib.Path(run))
-    dataset = opened.dataset if data is None else dataset_lib.Dataset.open(data)
+    dataset = opened.dataset if data is None else dataset_lib.Dataset.open(pathlib.Path(data))
     scenarios = _scenarios(opened, dataset)
     dataset.verify()
     found: dict[str, dict[str, dict[str, Optional[float]]]] = {}

@@ -137,7 +137,7 @@ class Federation:
                 else np.full(item.shape, item.initial, np.float32)
             )
             self._initial.setdefault(item.name, first)
-        self._participations = [0] * len(dataset.scenarios)
+        self._participations: list[int] = [0] * len(dataset.scenarios)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
         self.round_steps = max(steps)
 

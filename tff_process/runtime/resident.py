@@ -70,9 +70,11 @@ class ResidentTraining(federation.Federation):
         self._counted = not self.counts_ids
         compiled = self._compiled()
         self._traced = compiled.traced
-        self.server = server_lib.Server(compiled.traced, compiled.aggregate, self._initial)
-        self._calls = clients_lib.ClientCalls(compiled, self._initial)
-        self.clients = [
+        self.server: server_lib.Server = server_lib.Server(
+            compiled.traced, compiled.aggregate, self._initial
+        )
+        self._calls: clients_lib.ClientCalls = clients_lib.ClientCalls(compiled, self._initial)
+        self.clients: list[clients_lib.Client] = [
             clients_lib.Client(
                 executor_lib.ClientHandle(number, scenario, host),
                 directory(scenario),
