@@ -96,7 +96,7 @@ class FederatedTraining(federation.Federation):
             )
             for scenario in self.dataset.scenarios
         ]
-        self._participations = list(saved.meta["participations"])
+        self._participations: list[int] = list(saved.meta["participations"])
 
     def _initial_private(self) -> "OD[str, np.ndarray]":
         # Optimizer slots start at zero, as `adam.Adam` says.

@@ -279,10 +279,8 @@ class ResidentTraining(federation.Federation):
         self.server.set_state(
             OD(round=saved.server["round"], **{name: part(name) for name in federation.NAMED_PARTS})
         )
-        self._participations, self._counted = (
-            list(saved.meta["participations"]),
-            saved.meta["counted"],
-        )
+        self._participations: list[int] = list(saved.meta["participations"])
+        self._counted = saved.meta["counted"]
         versions = saved.meta["versions"]
         damaged: dict[int, str] = {}
 
