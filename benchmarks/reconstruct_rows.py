@@ -22,6 +22,7 @@ share of guesses beside that of always guessing the most frequent id.
 """
 
 import argparse
+import collections
 import dataclasses
 import json
 import os
@@ -211,6 +212,7 @@ class Score:
     Attributes:
       rows: positions.
       read: that `read_off` was sure of; right: of them.
+      by_table: of each shared table, rows read off rightly.
       moved, size: right guesses of each attack.
       chance: rows of each table's most frequent id.
       loss: the AUC of the losses for the first task's labels, by client.
@@ -219,18 +221,20 @@ class Score:
     rows: int = 0
     read: int = 0
     right: int = 0
+    by_table: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
     moved: int = 0
     size: int = 0
     chance: int = 0
     loss: "list[float]" = dataclasses.field(default_factory=list)
 
     def to_json(self) -> "dict[str, float]":
-        """Shares of all positions."""
+        """Shares of all positions; `read_off` of those of the table that gives most away."""
         share = {
             name: round(getattr(self, name) / self.rows, 4) for name in ("moved", "size", "chance")
         }
+        most = max(self.by_table.values(), default=0)
         return {
-            "read_off": round(self.right / self.rows, 4),
+            "read_off": round(len(self.by_table) * most / self.rows, 4),
             "of_those_said": round(self.right / self.read, 4) if self.read else None,
             **share,
             "label_auc": round(float(np.nanmean(self.loss)), 3),
@@ -277,7 +281,9 @@ def attack(
                 )
                 found = read_off(present, counts)
                 score.read += int((found >= 0).sum())
-                score.right += int((found == ids)[found >= 0].sum())
+                right = int((found == ids)[found >= 0].sum())
+                score.right += right
+                score.by_table[name] += right
     return score
 
 
@@ -326,19 +332,15 @@ def main() -> None:
         order = {client: public_order(plan, client) for client in range(len(dataset.scenarios))}
         before = attack(dataset, plan, steps, order, exact=True)
         after = attack(dataset, plan, steps, order, exact=False)
-    result = {"before": before.to_json(), "after": after.to_json()}
-    # The same reports in 0.1.0's order are not those of a 0.1.0 run: of `before` the counts alone
-    # speak.
-    result["before"] = {name: result["before"][name] for name in ("read_off", "of_those_said")}
-    result["after"] = {
-        name: value
-        for name, value in result["after"].items()
-        if name not in ("read_off", "of_those_said")
+    # The reports are not those of a 0.1.0 run: of `before` the counts alone speak.
+    solved, guessed = ("read_off", "of_those_said"), ("moved", "size", "chance", "label_auc")
+    result = {
+        "before": {name: before.to_json()[name] for name in solved},
+        "after": {name: after.to_json()[name] for name in guessed},
     }
-    print(
-        f"{before.right:,} of {before.rows:,} rows read off exact counts, "
-        f"{before.read - before.right:,} wrongly"
-    )
+    for name, right in before.by_table.items():
+        rows = before.rows // len(before.by_table)
+        print(f"{name}: {right:,} of {rows:,} rows read off exact counts")
     print(json.dumps(result, sort_keys=True))
 
 

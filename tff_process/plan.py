@@ -53,6 +53,8 @@ class Plan:
       fedprox_mu: weight of FedProx's proximal term.
       rivals: settings of the other rivals.
       sharing: rules that go over the algorithm's sharing policy.
+      robust: how clients' updates are limited by what is usual among them, see
+        `algorithms.robust`.
       withhold: what clients do not say: `loss` of their training, `metrics` (the last round is then
         the chosen one, and nothing is known of it on test), `row_counts` (ids of shared tables then
         count alike).
@@ -79,6 +81,7 @@ class Plan:
     fedprox_mu: float = 0.01
     rivals: rivals_lib.Rivals = rivals_lib.Rivals()
     sharing: tuple[tuple[str, str], ...] = ()
+    robust: str = "none"
     withhold: tuple[str, ...] = ()
     init_from: str = ""
 

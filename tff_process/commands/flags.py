@@ -57,6 +57,13 @@ def define(*, silos: bool = False) -> None:
         "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as "
         "gate/*=shared). Repeatable.",
     )
+    flags.DEFINE_enum(
+        "robust",
+        "none",
+        ["none", "norm", "winsorize", "median"],
+        "How far a client's update may differ from what is usual among the clients: a bound on its "
+        "norm, each coordinate within the range of the middle ones, or their median.",
+    )
     flags.DEFINE_multi_enum(
         "withhold",
         [],
@@ -281,9 +288,9 @@ def define_runtime() -> None:
     )
     flags.DEFINE_float(
         "max_update_norm",
-        100.0,
-        "An update with a norm more than this many times the round's median is refused; 0 for "
-        "no bound.",
+        3.0,
+        "An update more than this many times as large as is usual in the round, for the batches "
+        "behind it, is refused; 0 for no bound.",
         lower_bound=0.0,
     )
     flags.DEFINE_bool(
@@ -480,6 +487,7 @@ def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> 
         ),
         fedprox_mu=f.fedprox_mu,
         rivals=rival_flags.settings(),
+        robust=f.robust,
         withhold=tuple(sorted(set(f.withhold))),
         sharing=(*(sharing_lib.parse(text, "sharing") for text in f.sharing), *sharing),
     )

@@ -13,7 +13,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
-from tff_process.algorithms import averaging, base, registry
+from tff_process.algorithms import averaging, base, registry, robust
 from tff_process.client import variables, work
 from tff_process.process import computations, joining
 
@@ -109,7 +109,8 @@ class Federation:
             dataset.schema, dataclasses.replace(plan, aggregations=aggregations)
         )
         algorithm = dataclasses.replace(
-            algorithm, policy=algorithm.policy.override(dict(plan.sharing))
+            robust.applied(algorithm, plan.robust),
+            policy=algorithm.policy.override(dict(plan.sharing)),
         )
         self.algorithm: base.Algorithm = averaging.averaged(algorithm, plan.average_over)
         for feature in dataset.schema.categorical:

@@ -1,5 +1,5 @@
 """Guard rails on what clients send:
-an update that would harm the others is refused by name before it is aggregated.
+what cannot be, or would harm the others, is refused by name before anything is made of it.
 """
 
 import dataclasses
@@ -9,22 +9,38 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
+from pfrec import metrics
+
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
     """What is refused.
 
     Attributes:
-      max_norm_ratio: an update whose L2 norm is more than this many times the median of the round's
-        norms; 0 sets no bound. Judged only where three clients or more are present: of two, neither
-        is the odd one.
+      max_norm_ratio: an update that is larger (see `excess`) than this many times the median of
+        the round; 0 sets no bound. Judged only where three clients or more are present: of two,
+        neither is the odd one. Where half of them send what harms, the median is theirs.
       clip: whether such an update is scaled down to the bound instead.
       min_clients: a round with fewer accepted clients is not applied.
     """
 
-    max_norm_ratio: float = 100.0
+    max_norm_ratio: float = 3.0
     clip: bool = False
     min_clients: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What the server asked of a client in an aggregation step, and so knows of it.
+
+    Attributes:
+      steps: batches to train on.
+      least, most: rows that these can hold.
+    """
+
+    steps: int
+    least: int
+    most: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +61,11 @@ class Verdict:
 
 
 def judge(
-    rules: Rules, reports: Mapping[int, Any], kind: tff.StructType, received: "Any"
+    rules: Rules,
+    reports: Mapping[int, Any],
+    kind: tff.StructType,
+    received: "Any",
+    asked: "Mapping[int, Asked]",
 ) -> Verdict:
     """Judges the reports of a round.
 
@@ -55,11 +75,12 @@ def judge(
       kind: the type of a report.
       received: `client -> values by name`, what each client started from; its update is the
         difference.
+      asked: by client number.
     """
     refused: dict[int, str] = {}
     norms: dict[int, float] = {}
     for client, report in sorted(reports.items()):
-        reason = _unfit(report, kind)
+        reason = _unfit(report, kind, asked[client])
         if reason is None:
             norms[client] = update_norm(report["values"], received(client))
             if not np.isfinite(norms[client]):
@@ -70,21 +91,43 @@ def judge(
     accepted = {client: reports[client] for client in norms}
     clipped: dict[int, float] = {}
     if rules.max_norm_ratio > 0 and len(norms) >= 3:
-        median = float(np.median(list(norms.values())))
-        bound = rules.max_norm_ratio * median
-        for client, norm in norms.items():
-            if norm <= bound:
+        steps = {client: asked[client].steps for client in norms}
+        for client, times in excess(norms, steps).items():
+            if times <= rules.max_norm_ratio:
                 continue
             if rules.clip:
-                clipped[client] = bound / norm
+                clipped[client] = rules.max_norm_ratio / times
                 accepted[client] = _scaled(reports[client], received(client), clipped[client])
             else:
                 refused[client] = (
-                    f"its update has norm {norm:.6g}, {_times(norm, median)} the median "
-                    f"{median:.6g} of the round"
+                    f"its update has norm {norms[client]:.6g} after {steps[client]} batches, "
+                    f"{times:.3g} times what is usual in the round (--max_update_norm="
+                    f"{rules.max_norm_ratio:g})"
                 )
                 del accepted[client]
     return Verdict(accepted, refused, clipped, norms)
+
+
+def excess(norms: "Mapping[int, float]", steps: "Mapping[int, int]") -> "dict[int, float]":
+    """How many times the median each client's update is, by client number.
+
+    An update grows with the steps behind it, by their square root where they are noise and in
+    proportion where they agree. A client is only as much too large as it is by both:
+    `min over a in (1/2, 1) of (norm / steps^a) / median (norm / steps^a)`. Infinite against a
+    median of zero.
+
+    Args:
+      norms: of the updates, not negative.
+      steps: batches behind them, at least 1.
+    """
+    clients = list(norms)
+    times = []
+    for power in (0.5, 1.0):
+        size = np.array([norms[client] / steps[client] ** power for client in clients])
+        median = np.median(size)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            times.append(np.where(size > 0, size / median, 0.0))
+    return dict(zip(clients, np.minimum(*times).tolist()))
 
 
 def update_norm(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> float:
@@ -107,10 +150,27 @@ def unfit_counts(counts: Any, kind: tff.StructType) -> "str | None":
     return reason
 
 
-def _unfit(report: Any, kind: tff.StructType) -> "str | None":
+def unfit_metrics(values: Any) -> "str | None":
+    """Why a client's metrics [tasks, metrics] cannot be; None where they can. NaN is not known."""
+    for row in np.asarray(values, np.float64):
+        named = dict(zip(metrics.METRICS, row.tolist()))
+        for name in ("auc", "gauc", "ece"):
+            if not (np.isnan(named[name]) or 0.0 <= named[name] <= 1.0):
+                return f"it says that its {name} is {named[name]:g}"
+        if named["logloss"] < 0.0:
+            return f"it says that its logloss is {named['logloss']:g}"
+        if not 0.0 <= named["positives"] <= named["rows"] < np.inf:
+            return f"it says that {named['positives']:g} of its {named['rows']:g} rows are positive"
+    return None
+
+
+def _unfit(report: Any, kind: tff.StructType, asked: Asked) -> "str | None":
     reason = _unlike(report, kind)
-    if reason is None and not report["examples"] >= 0:
-        reason = f"it says that it trained on {report['examples']} rows"
+    if reason is None and not asked.least <= report["examples"] <= asked.most:
+        of = f"{asked.least}" if asked.least == asked.most else f"{asked.least} to {asked.most}"
+        reason = (
+            f"it says that it trained on {report['examples']:g} rows, where it was asked for {of}"
+        )
     return reason
 
 
@@ -151,7 +211,3 @@ def _scaled(report: Any, before: Mapping[str, np.ndarray], factor: float) -> Any
         for name, value in report["values"].items()
     }
     return {**report, "values": values}
-
-
-def _times(norm: float, median: float) -> str:
-    return f"{norm / median:.3g} times" if median > 0 else "against"

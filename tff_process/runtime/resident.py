@@ -15,7 +15,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import errors, metrics, run_directory
+from pfrec import coarsening, errors, metrics, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
@@ -172,6 +172,7 @@ class ResidentTraining(federation.Federation):
             {i: report for i, (_, report) in done.items()},
             self._traced.report_type,
             self._received,
+            {i: self._asked(i, works[i]) for i in done},
         )
         self._tell(verdict, version)
         applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
@@ -233,13 +234,21 @@ class ResidentTraining(federation.Federation):
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics];
-        NaN for a client that was skipped.
+        NaN for a client that was skipped, or that says what cannot be.
         """
         done, _ = self._each(
             range(len(self.clients)),
             lambda client: self._calls.evaluate(client, self.server, split),
             "evaluation",
         )
+        for i, values in list(done.items()):
+            fault = guard.unfit_metrics(values)
+            if fault is not None:
+                scenario = self.dataset.scenarios[i]
+                _log.warning(
+                    "the metrics of client %s on %s are refused: %s", scenario, split, fault
+                )
+                del done[i]
         missing = np.full([len(self.dataset.schema.tasks), len(metrics.METRICS)], np.nan)
         return np.stack([done.get(i, missing) for i in range(len(self.clients))])
 
@@ -321,6 +330,12 @@ class ResidentTraining(federation.Federation):
             lambda handle: task(self.clients[handle.number]),
             what,
         )
+
+    def _asked(self, client: int, work: "Mapping[str, Any]") -> guard.Asked:
+        # A silo says its rows to two digits, and those of an epoch of less than a batch as well.
+        rows = coarsening.row_count(self.dataset.rows(self.dataset.scenarios[client], "train"))
+        batch, steps = self.plan.batch_size, int(work["steps"])
+        return guard.Asked(steps, steps * min(batch, rows), steps * batch)
 
     def _received(self, client: int) -> "Mapping[str, np.ndarray]":
         return {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from pfrec import metrics
 from tff_process.runtime import guard, server
 
 OD = collections.OrderedDict
@@ -29,8 +30,11 @@ def report(w, examples=10.0, loss=0.5):
     )
 
 
-def judge(reports, **rules):
-    return guard.judge(guard.Rules(**rules), dict(enumerate(reports)), KIND, lambda client: ZERO)
+def judge(reports, steps=None, **rules):
+    asked = {i: guard.Asked((steps or {}).get(i, 1), 1, 10) for i in range(len(reports))}
+    return guard.judge(
+        guard.Rules(**rules), dict(enumerate(reports)), KIND, lambda client: ZERO, asked
+    )
 
 
 def test_a_sound_round_passes_with_its_norms():
@@ -47,7 +51,9 @@ def test_a_sound_round_passes_with_its_norms():
         (report([np.nan, 1]), "values/w holds values that are not finite"),
         (report([1, np.inf]), "values/w holds values that are not finite"),
         (report([1, 1], loss=np.nan), "loss holds values that are not finite"),
-        (report([1, 1], examples=-1), "trained on -1.0 rows"),
+        (report([1, 1], examples=-1), "trained on -1 rows, where it was asked for 1 to 10"),
+        (report([1, 1], examples=1e30), "trained on 1e+30 rows"),
+        (report([1, 1], examples=0), "trained on 0 rows"),
         (report([1, 1, 1]), "values/w is float32[3], not float32[2]"),
         (report([1e30, 1]), "too large"),
     ],
@@ -64,9 +70,62 @@ def test_an_update_many_times_the_median_is_refused():
     reports = [report([1, 0]), report([0, 1]), report([30, 0])]
     verdict = judge(reports, max_norm_ratio=20.0)
     assert set(verdict.accepted) == {0, 1}
-    assert "30 times the median 1" in verdict.refused[2]
+    assert "norm 30 after 1 batches, 30 times what is usual" in verdict.refused[2]
     assert set(judge(reports, max_norm_ratio=40.0).accepted) == {0, 1, 2}
     assert set(judge(reports, max_norm_ratio=0.0).accepted) == {0, 1, 2}
+
+
+def test_a_client_of_many_batches_may_go_further():
+    """Norms 1, 1, 8 after 1, 1, 16 batches: twice the median by the root, half in proportion.
+
+    After 2 batches 8 is 5.7 and 4 times.
+    """
+    reports = [report([1, 0]), report([0, 1]), report([8, 0])]
+    assert guard.excess({0: 1.0, 1: 1.0, 2: 8.0}, {0: 1, 1: 1, 2: 16})[2] == 0.5
+    assert guard.excess({0: 1.0, 1: 1.0, 2: 8.0}, {0: 1, 1: 1, 2: 2})[2] == 4.0
+    assert not judge(reports, {2: 16}).refused
+    assert set(judge(reports, {2: 2}).refused) == {2}
+
+
+def test_updates_of_zero_are_no_excess_and_one_among_zeros_is():
+    assert guard.excess({0: 0.0, 1: 0.0, 2: 0.0}, {0: 1, 1: 1, 2: 1}) == {0: 0.0, 1: 0.0, 2: 0.0}
+    assert guard.excess({0: 0.0, 1: 0.0, 2: 1.0}, {0: 1, 1: 1, 2: 1})[2] == np.inf
+
+
+def metrics_of(**changes):
+    """Of one task, in the order of `metrics.METRICS`, whose names these are."""
+    sound = {"auc": 0.7, "gauc": 0.6, "logloss": 0.4, "ece": 0.02, "rows": 100, "positives": 30}
+    return np.array([[{**sound, **changes}[name] for name in metrics.METRICS]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"auc": 1e6}, "its auc is 1e+06"),
+        ({"auc": -0.1}, "its auc is -0.1"),
+        ({"gauc": np.inf}, "its gauc is inf"),
+        ({"ece": 1.5}, "its ece is 1.5"),
+        ({"logloss": -1.0}, "its logloss is -1"),
+        ({"positives": 101.0}, "101 of its 100 rows"),
+        ({"positives": -1.0}, "-1 of its 100 rows"),
+        ({"rows": np.nan}, "30 of its nan rows"),
+        ({"rows": np.inf}, "30 of its inf rows"),
+    ],
+)
+def test_metrics_that_cannot_be_are_refused(changes, reason):
+    assert reason in guard.unfit_metrics(metrics_of(**changes))
+
+
+def test_metrics_that_are_not_defined_pass():
+    assert guard.unfit_metrics(metrics_of()) is None
+    assert guard.unfit_metrics(metrics_of(auc=np.nan, gauc=np.nan, positives=0.0)) is None
+
+
+def test_counts_below_nothing_are_refused():
+    kind = tff.to_type(OD(t=tff.TensorType(np.float32, [2])))
+    assert guard.unfit_counts(OD(t=np.float32([8, 0])), kind) is None
+    assert "less often than never" in guard.unfit_counts(OD(t=np.float32([8, -8])), kind)
+    assert "not finite" in guard.unfit_counts(OD(t=np.float32([8, np.inf])), kind)
 
 
 def test_clipping_scales_it_down_to_the_bound():

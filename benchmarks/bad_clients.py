@@ -1,0 +1,169 @@
+"""What honest scenarios lose by bad ones, under what the server does about it.
+
+    python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=2] [--quick]
+
+Built-in data with half of the signal in common. One of four clients, or two of eight, send
+
+- `scaled`: 30 times their update;
+- `flipped`: 10 times its opposite;
+- `constant`: 0.5 in every variable that is trained;
+- `labels`: what training on flipped labels gives, which no norm tells.
+
+Against it stand: nothing, the default bound of norms (`--max_update_norm=3`), and with that bound
+`--robust=norm`, `winsorize` and `median`. The table holds the mean test AUC of the honest clients
+at the last round; the last line is JSON: by defence, its price where nobody is bad and the loss
+under each attack, against nobody bad and no defence.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec import metrics, run_directory
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, shards, writer
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.runtime import options as options_lib
+from tff_process.runtime import simulation
+
+ATTACKS = ("nobody", "scaled", "flipped", "constant", "labels")
+# By name, the bound of norms (0 for none) and --robust.
+DEFENCES = {
+    "nothing": (0.0, "none"),
+    "bound": (3.0, "none"),
+    "norm": (3.0, "norm"),
+    "winsorize": (3.0, "winsorize"),
+    "median": (3.0, "median"),
+}
+
+
+def flipped_labels(
+    dataset: dataset_lib.Dataset, bad: "set[str]", path: pathlib.Path
+) -> dataset_lib.Dataset:
+    """The dataset with the labels of the bad scenarios' training rows flipped."""
+    with writer.DatasetWriter(path, dataset.schema, source_format="bad", split_seed=0) as target:
+        for scenario in dataset.scenarios:
+            for split in ("train", "valid", "test"):
+                rows = shards.join(
+                    [
+                        row_block.decode(record, dataset.schema)
+                        for shard in dataset.shards(scenario, split)
+                        for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
+                    ]
+                )
+                labels = rows.labels
+                if scenario in bad and split == "train":
+                    labels = np.where(labels == row_block.UNOBSERVED, labels, 1 - labels)
+                target.add(
+                    scenario,
+                    split,
+                    row_block.Rows(rows.categorical, rows.numerical, labels, rows.group),
+                )
+    return dataset_lib.Dataset.open(path)
+
+
+def spoiled(attack: str, before: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """What a bad client sends in the place of a trained value."""
+    factor = {"scaled": 30.0, "flipped": -10.0}.get(attack)
+    if attack == "constant":
+        return np.full_like(value, 0.5)
+    return value if factor is None else (before + factor * (value - before)).astype(value.dtype)
+
+
+def honest_auc(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, bad: "set[int]", attack: str, bound: float
+) -> float:
+    """The mean test AUC of the honest clients after the last round."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_directory.RunDirectory.create(
+            pathlib.Path(folder) / "run", {"scenarios": list(dataset.scenarios)}
+        )
+        options = options_lib.Options(max_update_norm=bound)
+        with simulation.resident_training(plan, dataset, run, options) as training:
+            train = training._calls.train
+
+            def trained(client, *arguments):
+                private, report = train(client, *arguments)
+                number = client.handle.number
+                if number in bad and attack != "nobody":
+                    before = training._received(number)
+                    values = collections.OrderedDict(
+                        (name, spoiled(attack, before[name], value))
+                        for name, value in report["values"].items()
+                    )
+                    report = collections.OrderedDict(report, values=values)
+                return private, report
+
+            training._calls.train = trained
+            for number in range(plan.rounds):
+                training.train_round(number)
+            values = training.evaluate("test")[:, :, metrics.METRICS.index("auc")]
+    return float(np.nanmean([values[i] for i in range(len(values)) if i not in bad]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=6000, help="of the largest scenario")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="one seed, one of four, few rows")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.rounds, arguments.seeds = 1000, 2, 1
+    auc: dict[tuple[str, str, str], list[float]] = {}
+    cases = {"1 of 4": (4, 1)} if arguments.quick else {"1 of 4": (4, 1), "2 of 8": (8, 2)}
+    with tempfile.TemporaryDirectory() as folder:
+        for case, (clients, bad_count) in cases.items():
+            for seed in range(arguments.seeds):
+                clean = pathlib.Path(folder) / f"{clients}_{seed}"
+                synthetic.generate(
+                    clean, scenarios=clients, rows=arguments.rows, shared=0.5, seed=seed
+                )
+                dataset = dataset_lib.Dataset.open(clean)
+                # Neither the largest nor the smallest.
+                bad = set(range(1, 1 + bad_count))
+                names = {dataset.scenarios[i] for i in bad}
+                flipped = flipped_labels(dataset, names, pathlib.Path(f"{clean}_flipped"))
+                for defence, (bound, robust) in DEFENCES.items():
+                    plan = plan_lib.Plan(
+                        "pf_msmtrec",
+                        rounds=arguments.rounds,
+                        seed=seed,
+                        robust=robust,
+                        model=ModelConfig(experts=2),
+                    )
+                    for attack in ATTACKS:
+                        rows = flipped if attack == "labels" else dataset
+                        auc.setdefault((case, defence, attack), []).append(
+                            honest_auc(plan, rows, bad, attack, bound)
+                        )
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    print("| bad | defence |", " | ".join(ATTACKS), "|\n| --- | --- |", "--- |" * len(ATTACKS))
+    for case in cases:
+        start = np.array(auc[case, "nothing", "nobody"])
+        for defence in DEFENCES:
+            found = [np.array(auc[case, defence, attack]) for attack in ATTACKS]
+            print(f"| {case} | {defence} |", " | ".join(f"{v.mean():.4f}" for v in found), "|")
+            result.setdefault(case, {})[defence] = {
+                attack: round(float((start - values).mean()), 4)
+                for attack, values in zip(ATTACKS, found)
+            }
+    print(json.dumps(result, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()
