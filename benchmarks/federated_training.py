@@ -28,7 +28,6 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan
-from tff_process.runtime import resident
 
 
 def main() -> None:
@@ -53,7 +52,6 @@ def main() -> None:
             mmoe.MMoE.use_plain = (
                 name == "plain"
             )  # read while the computations are traced, which is now
-            resident.forget_compiled()  # nothing of a plan tells the two apart
             asked = plan.Plan("local", batch_size=batch, model=config)
             sides[name] = stack.enter_context(
                 resident_runs.training(asked, data, folder / name, concurrent=1)

@@ -86,6 +86,7 @@ def _main(argv: "list[str]") -> None:
     from pfrec import files
     from tff_process.commands import train
     from tff_process.comparison import entries, report, runs, standings, tuning
+    from tff_process.runtime import cache
 
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
@@ -102,6 +103,8 @@ def _main(argv: "list[str]") -> None:
     def plan(entry: entries.Entry, seed: int) -> "plan_lib.Plan":
         return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
 
+    computations = cache.ComputationCache()
+
     def run(chosen: "Sequence[entries.Entry]", seeds: int) -> "list[runs.Cell]":
         return runs.compare(
             # Seed by seed within an entry, so that what was traced for one seed serves the others.
@@ -109,6 +112,7 @@ def _main(argv: "list[str]") -> None:
             dataset,
             output,
             options=training_flags.options(),
+            cache=computations,
             progress=lambda entry, plan: train.progress(
                 plan.rounds, f"{entry.name} seed {plan.seed} "
             ),

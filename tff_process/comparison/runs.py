@@ -16,6 +16,7 @@ from pfrec import errors, files, metrics
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
+from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
 from tff_process.training import loop, selection
 
@@ -70,6 +71,7 @@ def compare(
     output: pathlib.Path,
     *,
     options: options_lib.Options = options_lib.Options(),
+    cache: "Optional[cache_lib.ComputationCache]" = None,
     progress: (
         "Callable[[entries_lib.Entry, plan_lib.Plan], "
         "contextlib.AbstractContextManager[loop.Progress]]"
@@ -78,9 +80,9 @@ def compare(
     """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`;
     an interrupted one continues.
 
-    The runtime keeps what it traced and compiled for as long as one entry follows upon another that
-    differs in its seed or its learning rate alone, so such entries and the seeds of one had best
-    stand together.
+    What was traced and compiled is kept for as long as one entry follows upon another that differs
+    in its seed or its learning rate alone, so such entries and the seeds of one had best stand
+    together. Whatever the order, each comes to what it comes to alone.
 
     Returns:
       the cells, in the order of the plans.
@@ -88,12 +90,14 @@ def compare(
     Raises:
       PfrecError: where a run there was made by another plan or on other data.
     """
-    cells = []
+    cells, cache = [], cache or cache_lib.ComputationCache()
     for entry, plan in planned:
         run = run_path(output, entry, plan.seed)
         if not (run / "summary.json").exists():
             with progress(entry, plan) as report:
-                loop.train(plan, dataset, run, resume=True, options=options, progress=report)
+                loop.train(
+                    plan, dataset, run, resume=True, options=options, cache=cache, progress=report
+                )
         else:
             loop.check_same(run, plan, dataset)
         cells.append(read(run, entry, plan, len(dataset.scenarios)))

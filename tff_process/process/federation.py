@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,19 @@ from tff_process.process import computations, joining
 
 OD = collections.OrderedDict
 
+# What of a plan no graph holds: it reaches the computations as values,
+# or only the loop around them.
+_VALUES: "dict[str, Any]" = {
+    "seed": 0,
+    "rounds": 1,
+    "patience": 0,
+    "max_steps": 0,
+    "local_epochs": 1.0,
+    "aggregations": 1,
+    "aggregate_every": 1,
+    "learning_rate": 1.0,
+    "participation": 1.0,
+}
 NAMED_PARTS = ("common", "personal", "template", "extra", "row_counts")
 
 
@@ -96,6 +109,7 @@ class Federation:
         trained and aggregated by `train_aggregation_step` (`aggregations_of_a_round`); one where
         nothing is shared.
       round_steps: the most batches that a client trains in a round.
+      graph_key: all that the run's graphs depend on.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -141,6 +155,12 @@ class Federation:
         self._participations: list[int] = [0] * len(dataset.scenarios)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
         self.round_steps = max(steps)
+        self.graph_key: Hashable = (
+            dataclasses.replace(plan, **_VALUES),
+            plan.local_epochs / aggregations,  # an algorithm may hold it
+            dataset.schema,
+            len(dataset.scenarios),
+        )
 
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0): its aggregation steps in turn."""
@@ -170,7 +190,8 @@ class Federation:
         )
 
         def make_network() -> Any:
-            return mmoe.build(dataset.schema, plan.model, plan.seed)
+            # Its values are loaded over before they are used, so the seed is none of the graph's.
+            return mmoe.build(dataset.schema, plan.model, seed=0)
 
         withheld = plan_lib.LOSS in plan.withhold
         return computations.ProcessSpec(

@@ -6,11 +6,10 @@ fetches its report and metrics and nothing else.
 """
 
 import collections
-import dataclasses
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow_federated as tff
@@ -20,6 +19,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
 from tff_process.process import computations, federation
+from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, hosts, remote
@@ -27,16 +27,6 @@ from tff_process.runtime import server as server_lib
 
 OD = collections.OrderedDict
 _log = logging.getLogger(__name__)
-# The last run's alone: a comparison goes through the seeds of one algorithm, or through algorithms
-# that have nothing in common.
-_COMPILED: "dict[str, Any]" = {}
-
-
-def forget_compiled() -> None:
-    """Drops what was traced for the last run:
-    for a caller that changed what is traced and no plan names.
-    """
-    _COMPILED.clear()
 
 
 class ResidentTraining(federation.Federation):
@@ -50,6 +40,7 @@ class ResidentTraining(federation.Federation):
       directory: the directory of a scenario's private states, as its worker names it.
       executor: runs the clients.
       rules: what updates are refused.
+      cache: keeps what is traced and compiled; None where no other run is to use it.
 
     Attributes:
       server: its state.
@@ -64,11 +55,12 @@ class ResidentTraining(federation.Federation):
         directory: "Callable[[str], str]",
         executor: executor_lib.ClientExecutor,
         rules: guard.Rules = guard.Rules(),
+        cache: "Optional[cache_lib.ComputationCache]" = None,
     ) -> None:
         super().__init__(plan, dataset)
         self._executor, self._rules = executor, rules
         self._counted = not self.counts_ids
-        compiled = self._compiled()
+        compiled = (cache or cache_lib.ComputationCache()).get(self.graph_key, self._compile)
         self._traced = compiled.traced
         self.server: server_lib.Server = server_lib.Server(
             compiled.traced, compiled.aggregate, self._initial
@@ -91,31 +83,8 @@ class ResidentTraining(federation.Federation):
             pipeline.simulated_secret(self.plan.seed, client), computations.SECRET_TYPE
         )
 
-    def _compiled(self) -> clients_lib.Compiled:
-        """The computations, traced and compiled once in this process for all runs that differ in
-        nothing that a graph holds.
-        """
-        # Seed, learning rate and amount of work reach a client as values; the server's part may
-        # reckon with what lies between aggregations.
-        graph = dataclasses.replace(
-            self.plan,
-            seed=0,
-            rounds=1,
-            patience=0,
-            max_steps=0,
-            aggregations=1,
-            aggregate_every=1,
-            learning_rate=1.0,
-            participation=1.0,
-        )
-        key = (graph, self.aggregation_steps, self.dataset.schema, len(self.dataset.scenarios))
-        if _COMPILED.get("key") != key:
-            _COMPILED.clear()
-            _COMPILED.update(
-                key=key,
-                value=clients_lib.Compiled.of(computations.trace(self.process_spec())),
-            )
-        return _COMPILED["value"]
+    def _compile(self) -> clients_lib.Compiled:
+        return clients_lib.Compiled.of(computations.trace(self.process_spec()))
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0),

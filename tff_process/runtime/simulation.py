@@ -6,10 +6,12 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Optional
 
 from pfrec import files, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
+from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, hosts, resident
 from tff_process.runtime import options as options_lib
@@ -25,6 +27,7 @@ def resident_training(
     dataset: dataset_lib.Dataset,
     run: run_directory.RunDirectory,
     options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]" = None,
 ) -> Iterator[resident.ResidentTraining]:
     """Starts the workers and makes the training in them; ends them in any case.
 
@@ -59,6 +62,7 @@ def resident_training(
             lambda scenario: str(run.client_path(scenario).resolve()),
             executor,
             guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
+            cache,
         )
     finally:
         for host in workers:

@@ -22,6 +22,7 @@ from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.process import federation
 from tff_process.process import reference as reference_lib
+from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts, reference_context, simulation
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
@@ -80,6 +81,7 @@ def train(
     *,
     resume: bool = False,
     options: options_lib.Options = options_lib.Options(),
+    cache: "Optional[cache_lib.ComputationCache]" = None,
     progress: Progress = lambda round_number, score: None,
 ) -> Outcome:
     """Trains, evaluates and writes a run directory.
@@ -97,6 +99,8 @@ def train(
         plan and data began.
       resume: whether to continue after the last complete round.
       options: how it is executed, which does not change what comes out.
+      cache: keeps what is traced and compiled for a simulation;
+        None where no other run is to use it.
       progress: called after each round with its number and its `selection.score`.
 
     Raises:
@@ -113,7 +117,7 @@ def train(
         run.remove_leftovers()
     else:
         run = run_directory.RunDirectory.create(path, _config(plan, dataset, options))
-    with _training(plan, dataset, run, options) as training:
+    with _training(plan, dataset, run, options, cache) as training:
         summary = _loop(plan, dataset, run, training, options, progress)
         if isinstance(training, silo_training.SiloTraining):
             training.finish(summary["best_round"], summary["test"])
@@ -163,6 +167,7 @@ def _training(
     dataset: dataset_lib.Dataset,
     run: run_directory.RunDirectory,
     options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]",
 ) -> Iterator[Training]:
     if plan.algorithm in registry.POOLED:
         yield pooled.PooledTraining(plan, dataset)
@@ -187,7 +192,7 @@ def _training(
                 privacy_manifest.write(run.path / "privacy_manifest.json", reference)
                 yield reference
         return
-    with simulation.resident_training(plan, dataset, run, options) as simulated:
+    with simulation.resident_training(plan, dataset, run, options, cache) as simulated:
         privacy_manifest.write(run.path / "privacy_manifest.json", simulated)
         yield simulated
 

@@ -14,7 +14,7 @@ from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import plan
 from tff_process.process import reference as reference_lib
-from tff_process.runtime import executor, hosts, reference_context, resident
+from tff_process.runtime import cache, executor, hosts, reference_context, resident
 
 SMALL = ModelConfig(
     embedding_dim=3,
@@ -34,29 +34,21 @@ def make_plan(algorithm):
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory):
-    """Two workers, which all trainings of this module use."""
-    log = tmp_path_factory.mktemp("logs")
-    made = [hosts.LocalHost(f"worker {i}", log / f"{i}.log", 2, 120.0) for i in range(2)]
-    for host in made:
-        host.up()
-    yield made
-    for host in made:
-        host.down()
+def computations():
+    """What all trainings of this module trace."""
+    return cache.ComputationCache()
 
 
-@pytest.fixture(scope="module")
-def a_crew():
-    made = executor.ClientExecutor(2)
-    yield made
-    made.close()
-
-
-def resident_training(dataset, algorithm, client_hosts, a_crew, path):
+def resident_training(dataset, algorithm, client_hosts, a_crew, computations, path):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True, exist_ok=True)
     return resident.ResidentTraining(
-        make_plan(algorithm), dataset, client_hosts, lambda scenario: str(path / scenario), a_crew
+        make_plan(algorithm),
+        dataset,
+        client_hosts,
+        lambda scenario: str(path / scenario),
+        a_crew,
+        cache=computations,
     )
 
 
@@ -71,7 +63,7 @@ def run_rounds(training):
 
 
 @pytest.fixture(scope="module", params=["pf_msmtrec", "apfl"])
-def both(request, dataset, workers, a_crew, tmp_path_factory):
+def both(request, dataset, workers, a_crew, computations, tmp_path_factory):
     """Three rounds, in each of which one client of three is absent, by the pure process,
     by one worker and by two.
     """
@@ -84,13 +76,14 @@ def both(request, dataset, workers, a_crew, tmp_path_factory):
         reference = reference_lib.FederatedTraining(make_plan(algorithm), dataset)
         expected = run_rounds(reference)
     one = resident_training(
-        dataset, algorithm, [workers[0]] * 3, a_crew, tmp_path_factory.mktemp("one")
+        dataset, algorithm, [workers[0]] * 3, a_crew, computations, tmp_path_factory.mktemp("one")
     )
     two = resident_training(
         dataset,
         algorithm,
         [workers[0], workers[1], workers[0]],
         a_crew,
+        computations,
         tmp_path_factory.mktemp("two"),
     )
     return reference, expected, one, run_rounds(one), two, run_rounds(two)
@@ -122,15 +115,19 @@ def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, 
 
 
 def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(
-    dataset, workers, a_crew, tmp_path
+    dataset, workers, a_crew, computations, tmp_path
 ):
-    first = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
+    first = resident_training(
+        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
+    )
     first.train_aggregation_step(0)
     first.train_aggregation_step(1)
     saved = first.to_save()
     assert saved.clients == {}
     expected = first.train_aggregation_step(2).loss
-    other = resident_training(dataset, "pf_msmtrec", [workers[1]] * 3, a_crew, tmp_path)
+    other = resident_training(
+        dataset, "pf_msmtrec", [workers[1]] * 3, a_crew, computations, tmp_path
+    )
     other.restore(run_directory.RoundState(saved.server, {}, saved.meta))
     assert other.train_aggregation_step(2).loss == expected
     for name, value in first.to_save().server.items():
@@ -158,21 +155,28 @@ def mortal(tmp_path):
     host.down()
 
 
-def struck(dataset, host, a_crew, path, blows):
+def struck(dataset, host, a_crew, computations, path, blows):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True)
     made = Struck(
-        make_plan("pf_msmtrec"), dataset, [host] * 3, lambda scenario: str(path / scenario), a_crew
+        make_plan("pf_msmtrec"),
+        dataset,
+        [host] * 3,
+        lambda scenario: str(path / scenario),
+        a_crew,
+        cache=computations,
     )
     made.blows = list(blows)
     return made
 
 
-def test_private_states_are_written_once_a_round(dataset, workers, a_crew, tmp_path):
+def test_private_states_are_written_once_a_round(dataset, workers, a_crew, computations, tmp_path):
     """Two aggregation steps a round:
     versions of odd number are those of a client that missed the last one.
     """
-    training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path)
+    training = resident_training(
+        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
+    )
     assert training.aggregation_steps == 2
     expected = {scenario: set() for scenario in dataset.scenarios}
     for round_number in range(3):
@@ -194,10 +198,12 @@ def test_private_states_are_written_once_a_round(dataset, workers, a_crew, tmp_p
 
 @pytest.mark.parametrize("blows", [[1], [3], [2, 3]])
 def test_a_round_whose_worker_dies_within_it_is_trained_again_bit_for_bit(
-    dataset, workers, mortal, a_crew, tmp_path, blows, caplog
+    dataset, workers, mortal, a_crew, computations, tmp_path, blows, caplog
 ):
-    whole = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, tmp_path / "whole")
-    hit = struck(dataset, mortal, a_crew, tmp_path / "hit", blows)
+    whole = resident_training(
+        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path / "whole"
+    )
+    hit = struck(dataset, mortal, a_crew, computations, tmp_path / "hit", blows)
     for number in range(2):
         expected, found = whole.train_round(number), hit.train_round(number)
         assert found.loss == expected.loss
@@ -216,8 +222,10 @@ def test_a_round_whose_worker_dies_within_it_is_trained_again_bit_for_bit(
             np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
-def test_a_worker_that_always_dies_within_a_round_ends_the_run(dataset, mortal, a_crew, tmp_path):
-    training = struck(dataset, mortal, a_crew, tmp_path / "hit", [1, 1, 1])
+def test_a_worker_that_always_dies_within_a_round_ends_the_run(
+    dataset, mortal, a_crew, computations, tmp_path
+):
+    training = struck(dataset, mortal, a_crew, computations, tmp_path / "hit", [1, 1, 1])
     with pytest.raises(
         errors.PfrecError,
         match=r"client \w+: its worker was lost in the middle of a round, 3 times",
@@ -226,11 +234,13 @@ def test_a_worker_that_always_dies_within_a_round_ends_the_run(dataset, mortal, 
 
 
 def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_has(
-    dataset, workers, tmp_path
+    dataset, workers, computations, tmp_path
 ):
     """Client nl is in the first aggregation step of the third round alone, and may be skipped."""
     lenient = executor.ClientExecutor(2, executor.SKIP)
-    training = resident_training(dataset, "pf_msmtrec", [workers[0]] * 3, lenient, tmp_path)
+    training = resident_training(
+        dataset, "pf_msmtrec", [workers[0]] * 3, lenient, computations, tmp_path
+    )
     (tmp_path / "nl" / "round_00005").write_text("in the way")
     for round_number in range(3):
         training.train_round(round_number)

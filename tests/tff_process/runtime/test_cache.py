@@ -1,0 +1,84 @@
+"""What is traced for one run serves another only where both come to what they come to alone."""
+
+import dataclasses
+
+import numpy as np
+
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.process import federation
+from tff_process.runtime import cache, resident
+
+SMALL = ModelConfig(
+    embedding_dim=2, numeric_dim=2, experts=1, expert_units=(3,), tower_units=(2,), dropout=0.1
+)
+BASE = plan_lib.Plan("pf_msmtrec", aggregations=2, batch_size=40, model=SMALL)
+# What lies between two aggregations, which PF-MSMTrec's graph holds, and all that no graph holds.
+PLANS = {
+    "as it is": {},
+    "one aggregation": {"aggregations": 1},
+    "values": {"learning_rate": 3e-3, "seed": 1, "participation": 0.67},
+}
+ORDER = ("as it is", "one aggregation", "values", "as it is")
+
+
+def outcome(settings, dataset, workers, a_crew, computations, path):
+    """The server's state and the metrics after a round."""
+    for scenario in dataset.scenarios:
+        (path / scenario).mkdir(parents=True)
+    training = resident.ResidentTraining(
+        dataclasses.replace(BASE, **settings),
+        dataset,
+        [workers[0]] * 3,
+        lambda scenario: str(path / scenario),
+        a_crew,
+        cache=computations,
+    )
+    training.train_round(0)
+    metrics = training.evaluate("valid")
+    return {**training.to_save().server, "metrics": metrics}
+
+
+def test_runs_that_share_a_cache_come_to_what_they_come_to_alone(
+    dataset, workers, a_crew, tmp_path
+):
+    together = cache.ComputationCache()
+    alone = {
+        name: outcome(settings, dataset, workers, a_crew, None, tmp_path / name)
+        for name, settings in PLANS.items()
+    }
+    for number, name in enumerate(ORDER):
+        path = tmp_path / f"{name} {number}"
+        found = outcome(PLANS[name], dataset, workers, a_crew, together, path)
+        for part, value in alone[name].items():
+            np.testing.assert_array_equal(found[part], value, err_msg=f"{name}: {part}")
+
+
+def test_what_a_graph_holds_is_in_its_key(dataset):
+    """Every field of a plan but those that no graph holds."""
+    values = {"seed", "rounds", "patience", "max_steps", "learning_rate", "participation"}
+    values.add("aggregate_every")  # it moves `aggregations` where rounds are long
+    others = {
+        "algorithm": "fedavg",
+        "local_epochs": 2.0,
+        "aggregations": 1,
+        "average_over": 0.5,
+        "batch_size": 50,
+        "lazy_adam": True,
+        "precision": "bfloat16",
+        "model": dataclasses.replace(SMALL, dropout=0.2),
+        "pf": dataclasses.replace(BASE.pf, mu=0.5),
+        "fedprox_mu": 0.5,
+        "rivals": dataclasses.replace(
+            BASE.rivals, ditto=dataclasses.replace(BASE.rivals.ditto, weight=0.5)
+        ),
+        "sharing": (("gate/*", "private"),),
+        "withhold": ("loss",),
+        "init_from": "",
+    }
+    assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
+    key = federation.Federation(BASE, dataset).graph_key
+    for name, value in others.items():
+        changed = dataclasses.replace(BASE, **{name: value})
+        same = federation.Federation(changed, dataset).graph_key == key
+        assert same == (getattr(BASE, name) == value), name
