@@ -120,7 +120,7 @@ def report(
     times = manifest["aggregations_per_round"]
     declared_up, declared_down = (
         times * manifest["upload_bytes"],
-        times * manifest["download_bytes"],
+        times * manifest["download_bytes"] + manifest["evaluation_download_bytes"],
     )
     print(
         f"a round: {up:.0f} bytes from the silo, {declared_up} declared; {down:.0f} to it, "
