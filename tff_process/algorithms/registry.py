@@ -14,12 +14,14 @@ from tff_process.algorithms import (
     fedamp,
     fedavg,
     fedavg_finetune,
+    fedbabu,
     fedbn,
     fedhca2,
     fedper,
     fedprox,
     fedrep,
     local,
+    mr_mtl,
     pf_msmtrec,
     pfedme,
     server_optimizer,
@@ -35,6 +37,7 @@ FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorith
     "fedamp": lambda schema, plan: fedamp.fedamp(schema, plan.rivals.fedamp),
     "fedavg": lambda schema, plan: fedavg.fedavg(schema),
     "fedavg_finetune": lambda schema, plan: fedavg_finetune.fedavg_finetune(schema),
+    "fedbabu": lambda schema, plan: fedbabu.fedbabu(schema, plan.rivals.fedbabu),
     "fedbn": lambda schema, plan: fedbn.fedbn(schema),
     "fedhca2": lambda schema, plan: fedhca2.fedhca2(schema, plan.rivals.fedhca2),
     "fedper": lambda schema, plan: fedper.fedper(schema),
@@ -44,6 +47,7 @@ FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorith
         schema, server_optimizer.YOGI, plan.rivals.server_optimizer
     ),
     "local": lambda schema, plan: local.local(schema),
+    "mr_mtl": lambda schema, plan: mr_mtl.mr_mtl(schema, plan.rivals.mr_mtl),
     "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(
         schema, plan.pf, plan.local_epochs / plan.aggregations
     ),

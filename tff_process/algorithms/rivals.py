@@ -8,8 +8,10 @@ from tff_process.algorithms import apfl as apfl_lib
 from tff_process.algorithms import ditto as ditto_lib
 from tff_process.algorithms import fedala as fedala_lib
 from tff_process.algorithms import fedamp as fedamp_lib
+from tff_process.algorithms import fedbabu as fedbabu_lib
 from tff_process.algorithms import fedhca2 as fedhca2_lib
 from tff_process.algorithms import fedrep as fedrep_lib
+from tff_process.algorithms import mr_mtl as mr_mtl_lib
 from tff_process.algorithms import pfedme as pfedme_lib
 from tff_process.algorithms import server_optimizer as server_optimizer_lib
 
@@ -25,6 +27,8 @@ class Rivals:
     fedamp: fedamp_lib.Settings = fedamp_lib.Settings()
     fedala: fedala_lib.Settings = fedala_lib.Settings()
     fedhca2: fedhca2_lib.Settings = fedhca2_lib.Settings()
+    fedbabu: fedbabu_lib.Settings = fedbabu_lib.Settings()
+    mr_mtl: mr_mtl_lib.Settings = mr_mtl_lib.Settings()
     server_optimizer: server_optimizer_lib.Settings = server_optimizer_lib.Settings()
 
     @classmethod

@@ -22,6 +22,18 @@ def define() -> None:
         "fedrep: passes over a round's batches for the head.",
         lower_bound=0,
     )
+    flags.DEFINE_integer(
+        "fedbabu_head_passes",
+        1,
+        "fedbabu: passes over a round's batches for the client's own head.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "mr_mtl_lambda",
+        0.01,
+        "mr_mtl: weight of the pull towards the mean of all; 0 is local.",
+        lower_bound=0.0,
+    )
     flags.DEFINE_float(
         "ditto_lambda",
         0.1,
@@ -135,8 +147,10 @@ def settings() -> "rivals.Rivals":
         ditto,
         fedala,
         fedamp,
+        fedbabu,
         fedhca2,
         fedrep,
+        mr_mtl,
         pfedme,
         rivals,
         server_optimizer,
@@ -153,6 +167,8 @@ def settings() -> "rivals.Rivals":
             tuple(kind for kind in f.fedala_kinds if kind), f.fedala_rate, f.fedala_share
         ),
         fedhca2=fedhca2.Settings(f.fedhca2_radius, f.fedhca2_weight, f.fedhca2_rate),
+        fedbabu=fedbabu.Settings(f.fedbabu_head_passes),
+        mr_mtl=mr_mtl.Settings(f.mr_mtl_lambda),
         server_optimizer=server_optimizer.Settings(
             f.server_rate, f.server_beta_1, f.server_beta_2, f.server_tau
         ),

@@ -21,6 +21,7 @@ EVERYTHING = (
     "fedamp",
     "fedala",
     "fedavg_finetune",
+    "mr_mtl",
     "fedadam",
     "fedyogi",
 )
@@ -44,6 +45,7 @@ def layout_of(name, schema, **settings):
         ("fedprox", {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"}),
         ("pf_msmtrec", {"embedding", "numeric", "expert", "gate", "tower"}),
         ("fedrep", {"embedding", "numeric", "expert"}),
+        ("fedbabu", {"embedding", "numeric", "expert"}),
         ("fedhca2", {"embedding", "numeric", "expert", "tower"}),
         *(
             (name, {"embedding", "numeric", "expert", "gate", "tower", "batch_norm"})

@@ -22,8 +22,10 @@ from tff_process.algorithms import (
     fedala,
     fedavg,
     fedavg_finetune,
+    fedbabu,
     fedrep,
     local,
+    mr_mtl,
     pfedme,
 )
 from tff_process.client import variables
@@ -332,6 +334,57 @@ def test_fedrep_by_hand(one_batch):
     )
 
 
+def test_fedbabu_by_hand(one_batch):
+    """The body by 0.1 under a head that stays 1, then the client's own head under that body; in
+    the second round the body meets the first head again, not the client's own.
+    """
+
+    def make():
+        made = HeadAndBody()
+        made({"numerical": tf.zeros([1, 1])})
+        return made
+
+    head, body = "gate/click/head/kernel", "expert/0/shared/body/kernel"
+    client = Client(fedbabu.fedbabu(ONE, fedbabu.Settings(1)), one_batch, "a", make, 1, 0.1, 3)
+    done = client.round({body: tf.constant([[1.0]])})
+    assert float(done.upload[body]) == pytest.approx(1.1, rel=1e-5)
+    assert float(done.private[head]) == pytest.approx(1.1, rel=1e-5)
+    assert float(done.private[f"fixed/{head}"]) == 1.0
+    first = 0.1 * (sigmoid(1.0) - 1.0)
+    assert float(done.private["optimizer/body/0000"]) == pytest.approx(first, rel=1e-5)
+    # Of the head, at a body of 1.1.
+    assert float(done.private["optimizer/head/0000"]) == pytest.approx(
+        0.1 * 1.1 * (sigmoid(1.1) - 1.0), rel=1e-4
+    )
+    done = client.round({body: tf.constant([[1.1]])})
+    second = 0.9 * first + 0.1 * (sigmoid(1.1) - 1.0)
+    assert float(done.private["optimizer/body/0000"]) == pytest.approx(second, rel=1e-5)
+    still = Client(fedbabu.fedbabu(ONE, fedbabu.Settings(0)), one_batch, "a", make, 1, 0.1, 3)
+    assert float(still.round({body: tf.constant([[1.0]])}).private[head]) == 1.0
+
+
+def test_mr_mtl_by_hand(one_batch):
+    """From its own 1, pulled by a half towards a mean of 3: the gradient is
+    sigmoid(1) - 1 + (1 - 3) / 2.
+    """
+    client = Client(mr_mtl.mr_mtl(ONE, mr_mtl.Settings(0.5)), one_batch, "a", make_one, 1, 0.1, 3)
+    done = client.round({NAME: tf.constant([[3.0]])})
+    assert float(done.private["optimizer/0000"]) == pytest.approx(
+        0.1 * (sigmoid(1.0) - 2.0), rel=1e-5
+    )
+    assert float(done.upload[NAME]) == pytest.approx(1.1, rel=1e-5)
+    assert float(done.private[NAME]) == float(done.upload[NAME])
+
+
+def test_mr_mtl_without_a_pull_is_local_training(dataset, local_rounds):
+    client, rounds = trajectory(
+        mr_mtl.mr_mtl(dataset.schema, mr_mtl.Settings(0.0)), dataset, shifted
+    )
+    for own, alone in zip(rounds, local_rounds):
+        expected = {n: v for n, v in alone.private.items() if n in client.initial}
+        assert_equal(own.private, expected, "personal")
+
+
 def test_hyperparameters_out_of_range_are_one_clear_error():
     from pfrec import errors
     from tff_process.algorithms import fedamp, fedhca2, server_optimizer
@@ -342,6 +395,8 @@ def test_hyperparameters_out_of_range_are_one_clear_error():
         lambda: apfl.Settings(alpha=1.1),
         lambda: fedala.Settings(kinds=("tables",)),
         lambda: fedrep.Settings(-1),
+        lambda: fedbabu.Settings(-1),
+        lambda: mr_mtl.Settings(-1.0),
         lambda: fedamp.Settings(alpha=2.0),
         lambda: fedhca2.Settings(radius=1.0),
         lambda: server_optimizer.Settings(tau=0.0),

@@ -1,0 +1,83 @@
+"""MR-MTL, mean-regularised multi-task learning: every client keeps a model of its own
+and is pulled towards the mean of all.
+
+Formula: client k minimises `F[k](v[k]) + lambda / 2 * ||v[k] - w||^2` from where its own v[k]
+stands, with w the mean of all v that it received. Only v is trained; it is sent, evaluated and
+exported. lambda = 0 is local training alone.
+
+[ours] Rows of shared tables are weighted by how often each client saw them in the mean, as in
+all algorithms here.
+
+References:
+  Evgeniou and Pontil, "Regularized Multi-Task Learning", KDD 2004;
+  Liu et al., "On Privacy and Personalization in Cross-Silo Federated Learning", NeurIPS 2022,
+  section 4 (MR-MTL).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from tff_process.algorithms import base, fedavg
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """MR-MTL's hyperparameters.
+
+    Attributes:
+      weight: lambda, of the pull towards the mean; 0 is local training.
+    """
+
+    weight: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.weight < float("inf"):
+            raise errors.PfrecError(f"mr_mtl: lambda is {self.weight}; it must not be negative")
+
+
+class MeanRegularised(strategy.Strategy):
+    """MR-MTL's client: its own model under the variables' own names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+        return strategy.personal_copies(layout)
+
+    def train(
+        self,
+        model: work_lib.ClientModel,
+        layout: variables.ModelVariables,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
+        pulled = dataclasses.replace(
+            settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED
+        )
+        anchors = work_lib.anchors_of(layout, pulled, incoming, template)
+
+        @tf.function
+        def loop() -> Any:
+            model.load(private)
+            done = work_lib.train_steps(model, pulled, work, anchors)
+            own = model.upload(layout)
+            return {**model.private_state(layout), **own}, own, done.examples, done.loss
+
+        return work_lib.ClientRound(*loop())
+
+
+def mr_mtl(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """FedAvg at the server."""
+    return dataclasses.replace(
+        fedavg.fedavg(schema), name="mr_mtl", client=MeanRegularised(settings)
+    )
