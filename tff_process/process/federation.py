@@ -116,9 +116,8 @@ class Federation:
         plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
         self.plan, self.dataset = plan, dataset
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        aggregations = aggregations_of_a_round(
-            plan, steps
-        )  # the algorithm reckons with what lies between them
+        # The algorithm reckons with what lies between them.
+        aggregations = aggregations_of_a_round(plan, steps)
         algorithm = registry.FEDERATED[plan.algorithm](
             dataset.schema, dataclasses.replace(plan, aggregations=aggregations)
         )
