@@ -113,7 +113,9 @@ class Federation:
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
-        plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
+        # Rows as a silo says that it has them, so that a simulation comes to the same.
+        rows = [dataset.rows(scenario, "train") for scenario in dataset.scenarios]
+        plan = plan.fitting([coarsening.row_count(count) for count in rows])
         self.plan, self.dataset = plan, dataset
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
         # The algorithm reckons with what lies between them.

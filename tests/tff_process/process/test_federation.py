@@ -128,3 +128,9 @@ def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
         lazy_adam=settings.lazy_adam,
     )
     assert [optimizer._lazy for optimizer in model.optimizers.values()] == [lazy]
+
+
+def test_the_batch_fits_the_rows_that_silos_would_say(dataset, monkeypatch):
+    """1,289 rows are said to be 1,200: by 1,289 a batch would hold 64 rows."""
+    monkeypatch.setattr(type(dataset), "rows", lambda self, scenario, split: 1_289)
+    assert federation(dataset, batch_size=0).plan.batch_size == 32
