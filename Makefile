@@ -41,7 +41,25 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: help setup demo test check lock clean
+# Installs the locked packages, and says every ten seconds how far it is: pip itself would be silent
+# for minutes, or say everything.
+define INSTALL_LOCKED
+  total=$$(grep -c '^[a-z0-9A-Z].*==' requirements.txt); log=.venv/pip.log; \
+  $(PIP) install --progress-bar off --no-deps --require-hashes -r requirements.txt \
+    >"$$log" 2>&1 & \
+  pip=$$!; trap 'kill $$pip 2>/dev/null; exit 130' INT TERM; seconds=0; \
+  while kill -0 $$pip 2>/dev/null; do \
+    sleep 1; seconds=$$((seconds + 1)); \
+    if [ $$((seconds % 10)) -eq 0 ]; then \
+      if grep -q '^Installing collected' "$$log"; then doing="unpacking $$total packages"; \
+      else doing="fetched $$(grep -c '^Collecting' "$$log") of $$total packages"; fi; \
+      echo "setup: $$doing, $$seconds s"; \
+    fi; \
+  done; \
+  wait $$pip || { tail -n 5 "$$log" >&2; exit 1; }
+endef
+
+.PHONY: help setup demo test test-quick check lock clean
 
 help:
 	@echo "make setup   make .venv with every package at its locked version" \
@@ -49,6 +67,7 @@ help:
 	@echo "make demo    on synthetic data: compare algorithms, export the best federated one," \
 	  "verify the exports; writes demo/"
 	@echo "make test    run all tests"
+	@echo "make test-quick  all but those that train, export or run whole commands"
 	@echo "make check   ruff, mypy and import-linter"
 	@echo "make lock    remake requirements.txt from requirements.in and overrides.txt" \
 	  "(LOCK_FLAGS=--upgrade takes newer versions)"
@@ -74,7 +93,7 @@ setup:
 	  $(BIN)/python -c 'import pip, sys; found = pip.__version__.split(".")[:2]; \
 	    sys.exit([int(part) for part in found] < [21, 3])' \
 	    || $(PIP) install -qq --upgrade pip; \
-	  $(PIP) install -qq --no-deps --require-hashes -r requirements.txt; \
+	  $(INSTALL_LOCKED); \
 	  echo "$$locked" >.venv/made-from.lock; \
 	fi; \
 	if [ "$$(cat .venv/made-from.package 2>/dev/null)" != "$$package" ]; then \
@@ -83,7 +102,10 @@ setup:
 	  echo "setup: .venv is ready"; \
 	fi
 
-demo: setup
+demo:
+	@echo "demo: sets up .venv where it is not there yet (3 GB, one to three minutes), then trains four"
+	@echo "demo: algorithms on built-in data, exports the best and verifies it (about ten minutes)"
+	@$(MAKE) --no-print-directory setup
 	@set -eu; \
 	step="starting"; \
 	trap 'status=$$?; [ $$status -eq 0 ] \
@@ -110,6 +132,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-quick: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: setup
 	$(BIN)/ruff check .

@@ -12,6 +12,33 @@ from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
 
+_TESTS = pathlib.Path(__file__).parent
+# What trains, exports or runs whole commands, by directory or file: `make test-quick` leaves it out.
+_SLOW = (
+    "export/checks",
+    "export/commands",
+    "export/exporting",
+    "export/graph",
+    "integration",
+    "pfrec/models/pooled",
+    "tff_process/algorithms",
+    "tff_process/comparison/test_runs.py",
+    "tff_process/commands",
+    "tff_process/process",
+    "tff_process/runtime",
+    "tff_process/silos",
+    "tff_process/test_heap.py",
+    "tff_process/training",
+)
+
+
+def pytest_collection_modifyitems(items: "list[pytest.Item]") -> None:
+    """Marks the tests of `_SLOW` as slow."""
+    for item in items:
+        if item.path.relative_to(_TESTS).as_posix().startswith(_SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 SCENARIO_ROWS = {"nl": 300, "es": 200, "fr": 100}
 
 
