@@ -13,7 +13,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
 
 _TESTS = pathlib.Path(__file__).parent
-# What trains, exports or runs whole commands, by directory or file: `make test-quick` leaves it out.
+# What trains, exports or runs whole commands; `make test-quick` leaves it out.
 _SLOW = (
     "export/checks",
     "export/commands",
