@@ -169,7 +169,8 @@ def test_help_names_the_flags_without_heavy_imports(script: str) -> None:
         assert said == []
         assert script in result.stdout
         # Every command reads or writes something that a flag of its own names.
-        assert re.search(r"^  --(data|input|output|run|model|port)=", result.stdout, re.MULTILINE)
+        own = r"^  --(data|input|output|run|model|port|client_dir)="
+        assert re.search(own, result.stdout, re.MULTILINE)
         assert re.search(rf"^  {script} --", result.stdout, re.MULTILINE), "no example"
 
 

@@ -23,6 +23,8 @@ _MODULES = {
     "pfrec-verify": "export.commands.verify",
     "pfrec-worker": "tff_process.commands.worker",
     "pfrec-certificates": "tff_process.commands.certificates",
+    "pfrec-ledger": "tff_process.commands.ledger",
+    "pfrec-agreement": "tff_process.commands.agreement",
 }
 
 

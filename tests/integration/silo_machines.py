@@ -18,8 +18,10 @@ import pytest
 
 from pfrec import files
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline
 from tests.integration import commands
 from tff_process.commands import certificates
+from tff_process.silos import directory as silo_directory
 
 HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
 # Where they are not permitted, the workers' own ports are open on this machine during the tests.
@@ -79,12 +81,18 @@ class Silo:
 
 
 def directories(data: dataset_lib.Dataset, parent: pathlib.Path) -> "dict[str, pathlib.Path]":
-    """A client directory for each scenario, as if each silo had converted its own rows."""
+    """A client directory for each scenario, as if each silo had converted its own rows.
+
+    Each silo has the secret that a simulation with seed 0 has for it, so that the two train alike.
+    """
     listing = json.loads((data.path / "dataset.json").read_text())
     made = {}
-    for scenario in data.scenarios:
+    for number, scenario in enumerate(data.scenarios):
         made[scenario] = parent / f"silo_{scenario}"
         target = made[scenario] / "data"
+        target.mkdir(parents=True)
+        secret = pipeline.simulated_secret(0, number)
+        (made[scenario] / silo_directory.SECRET).write_bytes(secret.tobytes())
         shutil.copytree(data.path / scenario, target / scenario)
         own = {
             name: entry
@@ -103,7 +111,10 @@ def directories(data: dataset_lib.Dataset, parent: pathlib.Path) -> "dict[str, p
 
 @contextlib.contextmanager
 def running(
-    of: "dict[str, pathlib.Path]", credentials: Optional[pathlib.Path], *arguments: object
+    of: "dict[str, pathlib.Path]",
+    credentials: Optional[pathlib.Path],
+    *arguments: object,
+    agreements: "Optional[dict[str, pathlib.Path]]" = None,
 ) -> "Iterator[dict[str, Silo]]":
     """Silos that serve client directories, by scenario, on 127.0.0.2, 127.0.0.3, ...;
     all are ended afterwards.
@@ -112,6 +123,7 @@ def running(
       of: the client directories.
       credentials: a directory that `pfrec-certificates` wrote; None for silos in plain.
       arguments: further ones for `pfrec-worker`.
+      agreements: what each silo agreed to; None for silos without gatekeepers.
     """
     port = portpicker.pick_unused_port()
     silos = {}
@@ -120,6 +132,7 @@ def running(
             tls = [f"--tls={credentials / f'silo-{scenario}'}"] if credentials else []
             host = f"127.0.0.{number}"
             own = [] if HAS_NAMESPACES else [f"--firewalled_port={portpicker.pick_unused_port()}"]
+            own += [f"--agreement={agreements[scenario]}"] if agreements else []
             started_with = (
                 f"--client_dir={directory}",
                 f"--host={host}",

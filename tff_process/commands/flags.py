@@ -48,8 +48,14 @@ def define(*, silos: bool = False) -> None:
         upper_bound=1.0,
     )
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
+    define_plan()
+    define_runtime()
+
+
+def define_plan() -> None:
+    """Defines the flags of `plan`, which takes the algorithm and the seed apart."""
     before = set(flags.FLAGS)
-    _define_plan()
+    _define_settings()
     _OF_A_PLAN.update(set(flags.FLAGS) - before)
     flags.DEFINE_multi_string(
         "sharing",
@@ -72,10 +78,9 @@ def define(*, silos: bool = False) -> None:
         "then the chosen one), or the coarse counts of ids "
         "of shared tables (which then count alike). Repeatable.",
     )
-    define_runtime()
 
 
-def _define_plan() -> None:
+def _define_settings() -> None:
     flags.DEFINE_enum(
         "preset",
         presets.NONE,

@@ -1,6 +1,6 @@
 """pfrec-worker: serves one scenario's data, on this machine's disk, to a training elsewhere.
 
-pfrec-worker --port=7000 --client_dir=/srv/silo --host=10.0.0.2 --tls=/srv/tls
+pfrec-worker --port=7000 --client_dir=/srv/nl --agreement=nl.json --host=10.0.0.2 --tls=/srv/tls
 """
 
 import pathlib
@@ -36,6 +36,13 @@ def main() -> None:
         None,
         "A directory of ca.pem, certificate.pem and key.pem, for the tunnel to the driver.",
     )
+    flags.DEFINE_string(
+        "agreement",
+        None,
+        "The file of pfrec-agreement that you read and sign off: a gatekeeper then lets a "
+        "driver do "
+        "what stands in it and nothing else. Needed for a --host that is not loopback.",
+    )
     flags.DEFINE_integer(
         "firewalled_port",
         None,
@@ -69,9 +76,16 @@ def _main(argv: "list[str]") -> None:
             "port can read this silo's data; "
             "give --tls=DIR with certificates of pfrec-certificates"
         )
+    if f.agreement is None and not addresses.is_loopback(f.host):
+        raise errors.PfrecError(
+            f"--host={f.host}: is not a loopback address, and without an agreement whoever drives "
+            "can run any computation on this silo's data; make one with pfrec-agreement, read it, "
+            "and give it as --agreement=FILE"
+        )
     with listen(f.host, f.port) as listening:
         port = isolate(f.firewalled_port)
         # Only now: NumPy starts threads, with which a process may not enter a user namespace.
+        from tff_process.silos import agreement as agreement_lib
         from tff_process.silos import directory as silo_directory
         from tff_process.silos import service as silo_service
         from tff_process.silos import tunnel
@@ -81,7 +95,15 @@ def _main(argv: "list[str]") -> None:
         if f.tls is not None:
             tunnel.program()
             credentials = tunnel.Credentials.read(pathlib.Path(f.tls))
-        facts = silo_directory.prepare(directory)
+        agreed, terms = None, None
+        if f.agreement is not None:
+            agreed = agreement_lib.Agreement.read(pathlib.Path(f.agreement))
+        facts = silo_directory.prepare(directory, None if agreed is None else agreed.plan)
+        if agreed is not None:
+            from tff_process.silos import own_computations
+
+            own = own_computations.OwnComputations(agreed.plan, facts, f.agreement)
+            terms = own.terms(agreed)
         service = silo_service.Service(
             directory,
             listening,
@@ -89,12 +111,19 @@ def _main(argv: "list[str]") -> None:
             port,
             f.hang_timeout,
             lambda line: print(line, flush=True),
+            terms,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
         way = "in plain" if credentials is None else "by mutual TLS"
+        bound = (
+            "WITHOUT AN AGREEMENT: whoever drives can run any computation here"
+            if agreed is None
+            else f"under agreement {agreed.digest[:12]}"
+        )
         print(
-            f"serving {facts.scenario} from {directory} on {addresses.join(f.host, f.port)} {way}",
+            f"serving {facts.scenario} from {directory} on {addresses.join(f.host, f.port)} {way}, "
+            f"{bound}",
             flush=True,
         )
         service.run()

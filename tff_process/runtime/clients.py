@@ -30,29 +30,29 @@ class Compiled:
       traced: their types.
     """
 
-    train: tff.Computation
-    count: tff.Computation
-    evaluate: tff.Computation
+    train: remote.Function
+    count: remote.Function
+    evaluate: remote.Function
     aggregate: Callable[[Any, Any], Any]
-    write: tff.Computation
-    read: tff.Computation
-    start: tff.Computation
-    note: tff.Computation
+    write: remote.Function
+    read: remote.Function
+    start: remote.Function
+    note: remote.Function
     traced: computations.Computations
 
     @classmethod
     def of(cls, traced: computations.Computations) -> "Compiled":
         """Compiles for TFF's native runtime."""
-        compile_one = tff.backends.native.desugar_and_transform_to_native
+        private = traced.private_type
         return cls(
-            train=compile_one(traced.train),
-            count=compile_one(traced.count_client),
-            evaluate=compile_one(traced.evaluate_client),
+            train=remote.Function.of("train", traced.train),
+            count=remote.Function.of("count", traced.count_client),
+            evaluate=remote.Function.of("evaluate", traced.evaluate_client),
             aggregate=tf.function(traced.aggregate_values),
-            write=compile_one(state_files.writer(traced.private_type)),
-            read=compile_one(state_files.reader(traced.private_type)),
-            start=compile_one(state_files.starter(traced.private_type)),
-            note=compile_one(state_files.noter()),
+            write=remote.Function.of("write", state_files.writer(private)),
+            read=remote.Function.of("read", state_files.reader(private)),
+            start=remote.Function.of("start", state_files.starter(private)),
+            note=remote.Function.of("note", state_files.noter()),
             traced=traced,
         )
 
@@ -185,7 +185,7 @@ class ClientCalls:
         there.fetch(there.call(self._compiled.note, there.struct(values)))
 
     def write_received(
-        self, client: Client, incoming: server.Server, write: tff.Computation, path: str
+        self, client: Client, incoming: server.Server, write: remote.Function, path: str
     ) -> None:
         """Lets the client write its values of the shared variables; `write` is a compiled
         `state_files.received_writer`.

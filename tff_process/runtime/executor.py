@@ -130,7 +130,8 @@ class ClientExecutor:
         if self._on_failure == SKIP:
             _log.warning("%s; it misses this round", message)
             return False
-        if self._on_failure == STOP or attempt >= ATTEMPTS:
+        refused = isinstance(error, remote.WorkError) and error.refused
+        if self._on_failure == STOP or attempt >= ATTEMPTS or refused:
             tried = f" {attempt} times" if attempt > 1 else ""
             raise _failure(handle, f"{what} failed{tried}: {error}", error)
         _log.warning("%s; trying again", message)

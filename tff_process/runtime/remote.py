@@ -6,6 +6,7 @@ Every call has a deadline, and an error says whether the worker is lost or the c
 
 import collections
 import concurrent.futures
+import dataclasses
 import re
 import threading
 from collections.abc import Coroutine, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Optional
 
 import grpc
 import tensorflow_federated as tff
-from tensorflow_federated.proto.v0 import executor_pb2
+from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from pfrec import errors
 from tff_process.runtime import worker_process
@@ -28,6 +29,9 @@ _LOST = {
 # Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
 _DISPOSE_TOGETHER = 8
 _MOST_CONNECTIONS = 1_000
+# The name of an executor that a silo's gatekeeper hands out begins with this and the digest of the
+# plan that the silo agreed to.
+GATEKEEPER = "pfrec-gatekeeper/1/"
 _ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
 _TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
 _NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}")
@@ -38,11 +42,42 @@ class WorkError(errors.PfrecError):
 
     Attributes:
       lost: whether the worker died, hung or is out of reach; otherwise its computation failed.
+      refused: whether a silo's gatekeeper refused it, which it would do again.
     """
 
-    def __init__(self, message: str, lost: bool) -> None:
+    def __init__(self, message: str, lost: bool, refused: bool = False) -> None:
         super().__init__(message)
-        self.lost = lost
+        self.lost, self.refused = lost, refused
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A computation, and the name that a silo with a gatekeeper has for its own of it.
+
+    Attributes:
+      name: of it.
+      computation: compiled for TFF's native runtime.
+    """
+
+    name: str
+    computation: tff.Computation
+
+    @classmethod
+    def of(cls, name: str, computation: tff.Computation) -> "Function":
+        """Compiles."""
+        return cls(name, tff.backends.native.desugar_and_transform_to_native(computation))
+
+    @property
+    def type_signature(self) -> tff.FunctionType:
+        """Of the computation."""
+        return self.computation.type_signature
+
+    def reference(self) -> Any:
+        """The name alone, in the protocol's form of a computation."""
+        whole = tff.framework.serialize_computation(self.computation)
+        return computation_pb2.Computation(
+            type=whole.type, reference=computation_pb2.Reference(name=self.name)
+        )
 
 
 class _TimedChannel(grpc.Channel):
@@ -135,6 +170,8 @@ class Remote:
 
     Attributes:
       channel: to the worker.
+      agreed: the digest of the plan that a silo's gatekeeper agreed to; None where there is no
+        gatekeeper.
 
     Raises:
       WorkError: where the worker cannot be reached.
@@ -145,6 +182,7 @@ class Remote:
         self.channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         self._functions: dict[int, Any] = {}
         self._lock = threading.Lock()
+        self.agreed: Optional[str] = None
 
     def wait_until_ready(self, seconds: float) -> None:
         """Waits for the worker to greet.
@@ -170,7 +208,10 @@ class Remote:
         self._stub = _Stub(_TimedChannel(self.channel, self._deadline))
         self._executor = _Executor(self._stub)
         self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
-        if alone:
+        name = str(self._executor._executor_id.id)
+        self.agreed = name.split("/")[2] if name.startswith(GATEKEEPER) else None
+        # A gatekeeper has done so itself.
+        if alone and self.agreed is None:
             self._try(self._dispose_of_others)
 
     def _dispose_of_others(self) -> None:
@@ -205,17 +246,15 @@ class Remote:
         """A reference to the structure of referenced values."""
         return self._run(lambda: self._executor.create_struct(collections.OrderedDict(values)))
 
-    def call(self, function: tff.Computation, argument: Any = None) -> Any:
-        """A reference to the result of a compiled computation, which is sent where it was not yet;
-        the call itself does not wait.
+    def call(self, function: Function, argument: Any = None) -> Any:
+        """A reference to the result of a computation, which is sent where it was not yet, by its
+        name alone to a gatekeeper; the call itself does not wait.
         """
         with self._lock:
             # The function is kept too: its number may be another's after it is gone.
             if id(function) not in self._functions:
-                self._functions[id(function)] = (
-                    function,
-                    self.send(function, function.type_signature),
-                )
+                what = function.computation if self.agreed is None else function.reference()
+                self._functions[id(function)] = function, self.send(what, function.type_signature)
             _, reference = self._functions[id(function)]
         return self._run(lambda: self._executor.create_call(reference, argument))
 
@@ -253,7 +292,8 @@ class Remote:
                 raise WorkError(
                     f"the worker is gone ({readable(details)[:200]})", lost=True
                 ) from error
-            raise WorkError(readable(details), lost=False) from error
+            refused = self.agreed is not None and code == grpc.StatusCode.PERMISSION_DENIED
+            raise WorkError(readable(details), lost=False, refused=refused) from error
         except (concurrent.futures.CancelledError, ValueError) as error:
             if "closed channel" in str(error) or isinstance(
                 error, concurrent.futures.CancelledError

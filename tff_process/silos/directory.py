@@ -16,7 +16,8 @@ CLIENT/runs/ID/keep.json                the rounds that the training still needs
 CLIENT/runs/ID/refused/                 why the server refused an update
 CLIENT/client.json                      the last finished training, which pfrec-export --client_dir
                                         exports
-CLIENT/logs/                            of the worker and the tunnel
+CLIENT/ledger.jsonl                     what left under an agreement, see `ledger`
+CLIENT/logs/                            of the worker, the tunnel and the gatekeeper
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from pfrec import coarsening, errors, files
 from pfrec.data import schema as schema_lib
@@ -54,6 +55,7 @@ class Facts:
         digits (`coarsening.row_count`).
       tasks: those with observed labels in its training rows.
       shards: by split, paths of its shards relative to the client directory; the data stay there.
+      agreed: the plan that the silo agreed to, as plain data; None where it has no agreement.
     """
 
     scenario: str
@@ -61,6 +63,7 @@ class Facts:
     train_rows: int
     tasks: "tuple[str, ...]"
     shards: "Mapping[str, tuple[str, ...]]"
+    agreed: "Optional[Mapping[str, Any]]" = None
 
     def to_json(self) -> "dict[str, Any]":
         """Plain data for silo.json."""
@@ -71,6 +74,7 @@ class Facts:
             "shards": {split: list(names) for split, names in self.shards.items()},
             "tasks": list(self.tasks),
             "train_rows": self.train_rows,
+            **({} if self.agreed is None else {"agreed": dict(self.agreed)}),
         }
 
     @classmethod
@@ -93,6 +97,7 @@ class Facts:
                 train_rows=int(value["train_rows"]),
                 tasks=tuple(value["tasks"]),
                 shards={split: tuple(value["shards"][split]) for split in splits.SPLITS},
+                agreed=value.get("agreed"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise errors.PfrecError(
@@ -100,12 +105,11 @@ class Facts:
             ) from error
 
 
-def prepare(directory: pathlib.Path) -> Facts:
-    """Verifies a silo's data and writes what a driver may know of them.
+def facts(directory: pathlib.Path) -> Facts:
+    """What a driver may know of a silo's data, which are verified.
 
     Raises:
-      PfrecError: where there are no data of exactly one scenario, they are damaged, or the
-        directory cannot be written.
+      PfrecError: where there are no data of exactly one scenario, or they are damaged.
     """
     data = dataset_lib.Dataset.open(directory / DATA)
     if len(data.scenarios) != 1:
@@ -115,7 +119,7 @@ def prepare(directory: pathlib.Path) -> Facts:
         )
     data.verify()
     (scenario,) = data.scenarios
-    facts = Facts(
+    return Facts(
         scenario=scenario,
         schema=data.schema,
         train_rows=coarsening.row_count(data.rows(scenario, "train")),
@@ -127,12 +131,25 @@ def prepare(directory: pathlib.Path) -> Facts:
             for split in splits.SPLITS
         },
     )
+
+
+def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = None) -> Facts:
+    """Writes what a driver is told of a silo, its `facts`, and makes what is not there yet.
+
+    Args:
+      directory: of the client.
+      agreed: the plan that the silo agreed to.
+
+    Raises:
+      PfrecError: as of `facts`, or where the directory cannot be written.
+    """
+    told = dataclasses.replace(facts(directory), agreed=agreed)
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
             (directory / name).mkdir(exist_ok=True)
     _make_secret(directory / SECRET)
-    files.write_json(directory / FACTS, facts.to_json())
-    return facts
+    files.write_json(directory / FACTS, told.to_json())
+    return told
 
 
 def _make_secret(path: pathlib.Path) -> None:

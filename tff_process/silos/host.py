@@ -13,7 +13,7 @@ from typing import Optional
 from pfrec import errors, files
 from tff_process.runtime import hosts
 from tff_process.runtime import remote as remote_lib
-from tff_process.silos import tunnel
+from tff_process.silos import agreement, facts, tunnel
 
 _ANSWER_SECONDS, _PAUSE_SECONDS = 5.0, 0.3
 
@@ -78,6 +78,8 @@ class SiloHost(hosts.Host):
       credentials: of the driver for its end of the tunnel; None to speak to the address in plain.
       sockets: where the tunnel listens.
       log: file that receives the tunnel's messages.
+      asked: the driver's plan, which a silo with an agreement must have agreed to; None to ask for
+        nothing but its facts.
     """
 
     again = "reaching for it again"
@@ -91,10 +93,12 @@ class SiloHost(hosts.Host):
         credentials: Optional[tunnel.Credentials],
         sockets: Sockets,
         log: pathlib.Path,
+        asked: Optional[agreement.Asked] = None,
     ) -> None:
         super().__init__(f"the silo of {scenario} at {address}", deadline)
         self._scenario, self._address, self._patience = scenario, address, patience
         self._credentials, self._sockets, self._log = credentials, sockets, log
+        self._asked = asked
         self._away = False
         self._listening: Optional[socket.socket] = None
         self._tunnel: Optional[tunnel.Tunnel] = None
@@ -112,8 +116,6 @@ class SiloHost(hosts.Host):
             try:
                 remote.wait_until_ready(min(_ANSWER_SECONDS, max(1.0, self._patience)))
                 remote.open(alone=True)
-                self._away = False
-                return remote
             except errors.PfrecError as error:
                 remote.abandon()
                 if time.monotonic() > deadline:
@@ -125,7 +127,22 @@ class SiloHost(hosts.Host):
                         f"{error}{f' (the tunnel says: {says})' if says else ''}; "
                         "see that pfrec-worker runs there"
                     ) from error
+            else:
+                self._away = False
+                self._require_agreed(remote)
+                return remote
             time.sleep(_PAUSE_SECONDS)
+
+    def _require_agreed(self, remote: remote_lib.Remote) -> None:
+        """A silo that agreed to another plan would refuse every word of this one."""
+        if self._asked is None or remote.agreed in (None, self._asked.digest):
+            return
+        told = facts.read(remote, self.name).agreed
+        remote.close()
+        raise errors.PfrecError(
+            f"{self.name} has agreed to another plan: {self._asked.difference(told)}; train with "
+            "the flags of its agreement, or let its owner agree to these with pfrec-agreement"
+        )
 
     def _target(self) -> str:
         if self._credentials is None:

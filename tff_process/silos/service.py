@@ -5,12 +5,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from pfrec import errors
 from tff_process.runtime import worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import relay, tunnel
+
+if TYPE_CHECKING:
+    from tff_process.silos import gatekeeper
 
 _LOOK_SECONDS, _TIDY_SECONDS, _ASK_SECONDS, _START_SECONDS = 0.1, 2.0, 5.0, 60.0
 # An HTTP/2 client's greeting with empty settings: a server that is alive greets back.
@@ -30,6 +33,7 @@ class Service:
       port: of the worker itself.
       hang_seconds: a worker that greets nobody for so long is ended and started again.
       say: takes a line on what happened.
+      terms: what a gatekeeper in front of the worker enforces; None for no gatekeeper.
 
     Raises:
       PfrecError: where the worker or the tunnel does not start.
@@ -43,16 +47,22 @@ class Service:
         port: int,
         hang_seconds: float,
         say: Callable[[str], None],
+        terms: "Optional[gatekeeper.Terms]" = None,
     ) -> None:
         self._directory, self._listening, self._credentials = directory, listening, credentials
         self._port, self._hang_seconds, self._say = port, hang_seconds, say
         self._answered = time.monotonic()
         self._stop = threading.Event()
         self._worker = self._start_worker()
+        self._gate = None
         try:
+            if terms is not None:
+                from tff_process.silos import gate_server  # TensorFlow comes with it.
+
+                self._gate = gate_server.Gate(terms, self._port, directory)
             self._transport = self._start_transport()
         except BaseException:
-            self._worker.stop()
+            self._end()
             raise
 
     def run(self) -> None:
@@ -74,7 +84,12 @@ class Service:
                     tidied = time.monotonic()
         finally:
             self._transport.stop()
-            self._worker.stop()
+            self._end()
+
+    def _end(self) -> None:
+        if self._gate is not None:
+            self._gate.stop()
+        self._worker.stop()
 
     def stop(self) -> None:
         """Makes `run` return; may be called by a signal's handler."""
@@ -97,10 +112,11 @@ class Service:
         return process
 
     def _start_transport(self) -> "Union[tunnel.Tunnel, relay.Relay]":
+        port = self._port if self._gate is None else self._gate.port
         if self._credentials is None:
-            return relay.Relay(self._listening, "127.0.0.1", self._port)
+            return relay.Relay(self._listening, "127.0.0.1", port)
         log = self._directory / silo_directory.LOGS / "tunnel.log"
-        return tunnel.Tunnel.of_silo(self._listening, self._credentials, self._port, log)
+        return tunnel.Tunnel.of_silo(self._listening, self._credentials, port, log)
 
     def _ask(self) -> None:
         while not self._stop.wait(min(_ASK_SECONDS, self._hang_seconds / 4)):

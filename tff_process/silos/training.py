@@ -5,7 +5,6 @@ where its data and private state stay.
 import contextlib
 import dataclasses
 import hashlib
-import json
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from pfrec import errors, files, run_directory
+from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
@@ -22,9 +22,10 @@ from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, remote, resident, state_files
 from tff_process.runtime import options as options_lib
+from tff_process.silos import agreement, tunnel
 from tff_process.silos import directory as silo_directory
+from tff_process.silos import facts as facts_lib
 from tff_process.silos import host as silo_host
-from tff_process.silos import tunnel
 
 _log = logging.getLogger(__name__)
 
@@ -43,22 +44,13 @@ def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Da
         than the others.
     """
     credentials = tunnel.to_silos(options.workers, options.tls)
-    read = tff.backends.native.desugar_and_transform_to_native(state_files.text_reader())
     facts = []
     with silo_host.sockets(beside.parent) as sockets:
         logs = sockets.directory
         for scenario, host in _hosts(options, credentials, sockets, logs).items():
             try:
                 host.up()
-                there = host.remote
-                path = there.send(silo_directory.FACTS, tff.TensorType(np.str_))
-                text = np.asarray(there.fetch(there.call(read, path))).item()
-                found = silo_directory.Facts.from_json(json.loads(text), place=host.name)
-            except (ValueError, remote.WorkError) as error:
-                raise errors.PfrecError(
-                    f"{host.name} does not say what it serves ({error}); start pfrec-worker "
-                    "there anew"
-                ) from error
+                found = facts_lib.read(host.remote, host.name)
             finally:
                 host.down()
             if found.scenario != scenario:
@@ -120,13 +112,15 @@ class SiloTraining(resident.ResidentTraining):
     """
 
     def __init__(self, *arguments: Any, identity: str) -> None:
-        self._read_secret = tff.backends.native.desugar_and_transform_to_native(
-            state_files.secret_reader()
-        )
+        self._read_secret = remote.Function.of("secret", state_files.secret_reader())
         super().__init__(*arguments)
+        # The silos' schemas are equal, and each is a ceiling to what a plan may share.
+        groups = self.algorithm.policy.table(self.tagged)
+        agreement.check_ceiling(groups, self.dataset.schema, "--sharing")
         self._identity = identity
-        self._write_received = tff.backends.native.desugar_and_transform_to_native(
-            state_files.received_writer(self._traced.shared_type, self._traced.personal_type)
+        self._write_received = remote.Function.of(
+            "write_received",
+            state_files.received_writer(self._traced.shared_type, self._traced.personal_type),
         )
 
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
@@ -171,21 +165,29 @@ class SiloTraining(resident.ResidentTraining):
                 self._calls.write_first(client)
             shared = f"{client.directory}/shared/round_{round_number:05d}"
             self._calls.write_received(client, self.server, self._write_received, shared)
+            scenario = client.handle.scenario
             value = {
-                "format_version": silo_directory.FORMAT_VERSION,
-                "model": dataclasses.asdict(self.plan.model),
+                **description(self.plan, self.dataset.schema, scenario),
                 "private_round": client.version,
                 "round": round_number,
                 "run": self._identity,
-                "scenario": client.handle.scenario,
-                "schema": self.dataset.schema.to_json(),
-                "seed": self.plan.seed,
-                "test": test.get(client.handle.scenario, {}),
+                "test": test.get(scenario, {}),
             }
             # The last, so that what it names is there.
             self._calls.note(client, silo_directory.CLIENT, files.json_text(value))
 
         self._each(range(len(self.clients)), end, "writing what its export needs")
+
+
+def description(plan: plan_lib.Plan, schema: schema_lib.Schema, scenario: str) -> "dict[str, Any]":
+    """What client.json says of a model, but for the run, its rounds and its metrics."""
+    return {
+        "format_version": silo_directory.FORMAT_VERSION,
+        "model": dataclasses.asdict(plan.model),
+        "scenario": scenario,
+        "schema": schema.to_json(),
+        "seed": plan.seed,
+    }
 
 
 @contextlib.contextmanager
@@ -199,14 +201,16 @@ def silo_training(
     """Reaches the silos and makes the training; lets go of them in any case.
 
     Raises:
-      PfrecError: where a silo cannot be reached.
+      PfrecError: where a silo cannot be reached or agreed to another plan, or a table would leave
+        that the silos' schema calls private.
     """
     credentials = tunnel.to_silos(options.workers, options.tls)
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
     executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
     logs = run.path / "logs"
     with silo_host.sockets(run.path) as sockets:
-        silos = _hosts(options, credentials, sockets, logs)
+        asked = agreement.Asked.of(plan.to_json(), dataset.schema)
+        silos = _hosts(options, credentials, sockets, logs, asked)
         try:
             for host in silos.values():
                 host.up()
@@ -237,6 +241,7 @@ def _hosts(
     credentials: Optional[tunnel.Credentials],
     sockets: silo_host.Sockets,
     logs: pathlib.Path,
+    asked: Optional[agreement.Asked] = None,
 ) -> "dict[str, silo_host.SiloHost]":
     return {
         scenario: silo_host.SiloHost(
@@ -247,6 +252,7 @@ def _hosts(
             credentials,
             sockets,
             logs / f"tunnel_{scenario}.log",
+            asked,
         )
         for scenario, address in options.workers.items()
     }

@@ -1,0 +1,255 @@
+"""Training over silos with gatekeepers: it ends where a simulation ends, nothing planted leaves,
+and a driver that wants more than was agreed is refused in one line.
+"""
+
+import json
+import socket
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+import pfrec
+from benchmarks import wire_capture
+from pfrec import checkpoint, errors, files
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, writer
+from pfrec.models.config import ModelConfig
+from tests.conftest import random_rows
+from tests.integration import commands, silo_machines
+from tff_process import plan
+from tff_process.runtime import options, remote
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import labels, ledger, own_computations
+from tff_process.silos import training as silo_training
+from tff_process.training import loop
+
+ROUNDS = 2
+MODEL = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
+PLAN = plan.Plan("pf_msmtrec", rounds=ROUNDS, aggregations=2, batch_size=50, model=MODEL)
+PLANTED = np.float32(-7654.321)
+
+
+@pytest.fixture(scope="module")
+def data(schema, tmp_path_factory):
+    """Two scenarios; one feature of some rows is a planted number."""
+    path = tmp_path_factory.mktemp("data") / "planted"
+    with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:
+        for number, scenario in enumerate(("es", "nl")):
+            for offset, split in enumerate(("train", "valid", "test")):
+                rows = random_rows(schema, 200, 10 * number + offset)
+                numerical = rows.numerical.copy()
+                numerical[:8] = PLANTED
+                planted = row_block.Rows(rows.categorical, numerical, rows.labels, rows.group)
+                target.add(scenario, split, planted)
+    return dataset_lib.Dataset.open(path)
+
+
+@pytest.fixture(scope="module")
+def agreements(data, tmp_path_factory):
+    """The silos' directories, and what each agreed to."""
+    parent = tmp_path_factory.mktemp("silos")
+    directories = silo_machines.directories(data, parent)
+    made = {}
+    for scenario, directory in directories.items():
+        own = own_computations.OwnComputations(
+            PLAN.to_json(), silo_directory.facts(directory), "plan"
+        )
+        made[scenario] = parent / f"{scenario}.json"
+        agreed = own.agreement(own.bounds(trainings=1, rows=50), pfrec.__version__)
+        files.write_json(made[scenario], agreed.to_json())
+    return directories, made
+
+
+@pytest.fixture(scope="module")
+def trained(agreements, tmp_path_factory):
+    """A run through gatekeepers, its traffic with nl's silo, and what a hostile driver got."""
+    directories, made = agreements
+    run = tmp_path_factory.mktemp("run") / "run"
+    with (
+        silo_machines.running(directories, None, agreements=made) as running,
+        socket.create_server(("127.0.0.1", 0)) as port,
+    ):
+        host, _, number = running["nl"].address.rpartition(":")
+        recorder = wire_capture.Recorder(port, host, int(number))
+        through = {"es": running["es"].address, "nl": "{}:{}".format(*port.getsockname())}
+        chosen = options.Options(workers=through)
+        loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen)
+        recorder.stop()
+        refusals = [hostile(running["nl"].address) for hostile in (_graph, _private, _file)]
+        workers = options.Options(workers={name: silo.address for name, silo in running.items()})
+        another = plan.Plan("fedavg", rounds=5, batch_size=50, model=MODEL)
+        dataset = silo_training.survey(workers, run)
+        with pytest.raises(errors.PfrecError) as other:
+            loop.train(another, dataset, run.parent / "other", options=workers)
+        refusals.append(str(other.value))
+    return run, recorder.passed, refusals
+
+
+def _graph(address):
+    """Sends a graph of its own, that reads a file."""
+
+    @tff.tensorflow.computation
+    def steal():
+        return tf.io.read_file("/etc/passwd")
+
+    there = remote.Remote(address, 10.0)
+    there.open()
+    there.agreed = None  # As a driver does that knows of no gatekeeper.
+    with pytest.raises(remote.WorkError) as stop:
+        there.call(remote.Function.of("steal", steal))
+    there.close()
+    return str(stop.value)
+
+
+def _private(address):
+    """Asks for the value of the silo's secret."""
+    there = remote.Remote(address, 10.0)
+    there.open()
+
+    @tff.tensorflow.computation(np.str_)
+    def read(path):
+        return tf.zeros([2], tf.int64)
+
+    secret = there.call(
+        remote.Function.of("secret", read), there.send("secret", tff.TensorType(np.str_))
+    )
+    with pytest.raises(remote.WorkError) as stop:
+        there.fetch(secret)
+    assert stop.value.refused
+    there.close()
+    return str(stop.value)
+
+
+def _file(address):
+    """Names a file that is not one of a driver's."""
+    with grpc.insecure_channel(address) as channel:
+        assert grpc.channel_ready_future(channel).result(10) is None
+    there = remote.Remote(address, 10.0)
+    there.open()
+    with pytest.raises(remote.WorkError) as stop:
+        there.send("../../etc/passwd", tff.TensorType(np.str_))
+    there.close()
+    return str(stop.value)
+
+
+def test_a_run_through_gatekeepers_equals_the_simulation_bit_for_bit(
+    trained, agreements, data, tmp_path
+):
+    run, _, _ = trained
+    directories, _ = agreements
+    simulated = tmp_path / "simulated"
+    loop.train(PLAN, data, simulated)
+    assert (run / "metrics.csv").read_bytes() == (simulated / "metrics.csv").read_bytes()
+    server, _ = checkpoint.load(run / "server" / f"round_{ROUNDS:05d}")
+    expected, meta = checkpoint.load(simulated / "server" / f"round_{ROUNDS:05d}")
+    assert set(server) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(server[name], value, err_msg=name)
+    for scenario, version in meta["versions"].items():
+        (private,) = directories[scenario].glob(f"runs/*/round_{version:05d}")
+        values, _ = checkpoint.load(private)
+        kept, _ = checkpoint.load(simulated / "clients" / scenario / f"round_{version:05d}")
+        for name, value in kept.items():
+            np.testing.assert_array_equal(values[name], value, err_msg=f"{scenario} {name}")
+
+
+def test_planted_values_and_the_secret_never_cross(trained, agreements):
+    _, passed, _ = trained
+    directories, _ = agreements
+    traffic = wire_capture.decode(passed)
+    messages = [m for call in traffic.calls for m in (call.request, call.response) if m is not None]
+    everything = b"".join(bytes(data) for data in passed.values())
+    everything += b"".join(message.SerializeToString() for message in messages)
+    assert len(everything) > 50_000
+    assert PLANTED.tobytes() not in everything
+    assert (directories["nl"] / silo_directory.SECRET).read_bytes() not in everything
+    # Nor does a graph go there: computations are asked for by their names.
+    asked = [call.request.value for call in traffic.calls if call.method == "CreateValue"]
+    computations = [value.computation for value in asked if value.HasField("computation")]
+    assert {c.WhichOneof("computation") for c in computations} == {"reference"}
+
+
+def test_the_ledger_holds_what_left_and_agrees_with_the_manifest(trained, agreements):
+    run, passed, _ = trained
+    directories, _ = agreements
+    entries, _ = ledger.read(directories["nl"] / ledger.FILE)
+    left = [entry["what"] for entry in entries]
+    assert left.count(labels.REPORT) == ROUNDS * PLAN.aggregations
+    assert left.count(labels.METRICS) == ROUNDS + 1
+    assert left.count(labels.COUNTS) == 1
+    assert left.count(ledger.TRAINING) == 1
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+    assert ledger.differences(entries, manifest) == []
+    report = next(entry for entry in entries if entry["what"] == labels.REPORT)
+    uploads = {item["what"]: item["bytes"] for item in manifest["uploads"]}
+    assert {name: size for name, _, size in report["leaves"]} == {
+        name: size for name, size in uploads.items() if name != "metrics"
+    }
+    # Each answer that the wire carried is an entry, with the digest of its bytes.
+    answers = [call for call in wire_capture.decode(passed).calls if call.method == "Compute"]
+    sizes = [entry["message_bytes"] for entry in entries if entry["what"] != ledger.TRAINING]
+    # The entries after those are of the connections that came later.
+    assert [call.sizes[1] for call in answers] == sizes[: len(answers)]
+    out = commands.succeed(
+        "pfrec-ledger",
+        f"--client_dir={directories['nl']}",
+        f"--manifest={run / 'privacy_manifest.json'}",
+    )
+    assert "the chain is whole" in out
+    assert "what left is what" in out
+
+
+def test_what_was_not_agreed_is_refused_in_one_line_and_noted(trained, agreements):
+    _, _, refusals = trained
+    directories, _ = agreements
+    graph, private, file, other = refusals
+    assert graph.startswith("the silo refuses a computation of the driver's: only the silo's own")
+    assert private == "the silo refuses secret: does not leave this silo"
+    assert file.startswith("the silo refuses a text that is neither a name")
+    assert "has agreed to another plan: " in other
+    log = (directories["nl"] / "logs" / "gatekeeper.log").read_text()
+    for said in (graph, private, file):
+        assert said.removeprefix("the silo refuses ") in log
+
+
+def test_an_agreement_that_does_not_fit_is_refused_at_the_start(agreements, tmp_path):
+    directories, made = agreements
+    value = json.loads(made["nl"].read_text())
+    worker = ("pfrec-worker", f"--client_dir={directories['nl']}", "--port=7000")
+    value["leaves"]["report"] = value["leaves"]["report"][1:]
+    files.write_json(tmp_path / "less.json", value)
+    told = commands.fail(*worker, f"--agreement={tmp_path / 'less.json'}")
+    assert "what it says of what leaves is not what its plan makes leave" in told
+    own = commands.fail(*worker, f"--agreement={made['es']}")
+    assert "agreement of the silo of 'es', and this is 'nl''s" in own
+
+
+def test_pfrec_agreement_refuses_to_share_what_the_schema_calls_private(agreements, tmp_path):
+    directories, _ = agreements
+    flags = [
+        f"--client_dir={directories['nl']}",
+        f"--output={tmp_path / 'a.json'}",
+        *commands.SMALL,
+    ]
+    told = commands.fail("pfrec-agreement", *flags, "--sharing=embedding/user=shared")
+    assert (
+        "--sharing: embedding/user would leave, and the silo's schema says that it is private"
+        in told
+    )
+    out = commands.succeed("pfrec-agreement", *flags, "--rounds=3", "--trainings=2")
+    assert "at most 2 training(s) of 3 rounds" in out
+    assert json.loads((tmp_path / "a.json").read_text())["bounds"]["rows"] == 50
+
+
+def test_a_worker_without_an_agreement_serves_nothing_over_a_network(tmp_path):
+    error = commands.fail(
+        "pfrec-worker",
+        f"--client_dir={tmp_path}",
+        "--port=7000",
+        "--host=0.0.0.0",
+        f"--tls={tmp_path}",
+    )
+    assert "without an agreement whoever drives can run any computation" in error

@@ -1,0 +1,544 @@
+"""A hostile driver tries everything that it can say; nothing private leaves,
+and only checked values reach the worker.
+"""
+
+import random
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
+
+from pfrec import errors
+from tests.tff_process.silos import stand_in_worker as stand_in
+from tff_process.runtime import remote
+from tff_process.silos import gate_server, labels, ledger
+from tff_process.silos import gatekeeper as gatekeeper_lib
+
+
+@pytest.fixture
+def silo(tmp_path):
+    """A gatekeeper, its worker and its ledger."""
+    return stand_in.made(tmp_path / "ledger.jsonl")
+
+
+@pytest.fixture
+def driver(silo):
+    return stand_in.Driver(silo[0])
+
+
+def refused(match):
+    return pytest.raises(labels.RefusedError, match=match)
+
+
+def test_an_honest_round_passes_and_is_in_the_ledger(silo, driver):
+    _, worker, book = silo
+    result = driver.train()
+    worker.answers = [stand_in.tensor(9, np.int32), stand_in.report(0.25)]
+    private = driver.select(result, 0)
+    written = driver.call(
+        "write",
+        driver.struct(private=private, directory=driver.text(f"runs/{stand_in.ID}/version_00004")),
+    )
+    driver.fetch(written)
+    answer = driver.fetch(driver.select(result, 1))
+    assert answer == stand_in.report(0.25)
+    begun, acknowledged, entry = book.entries
+    assert (begun["what"], begun["training"]) == (ledger.TRAINING, stand_in.ID)
+    assert acknowledged["what"] == labels.ACKNOWLEDGEMENT
+    assert entry["leaves"] == [
+        ["table", [3, 2], 24],
+        ["examples", [], 4],
+        ["serves", [2], 8],
+        ["loss", [], 4],
+    ]
+    assert entry["work"] == [0, 5]
+    assert entry["message_bytes"] == executor_pb2.ComputeResponse(value=answer).ByteSize()
+    assert ledger.read(book._path)[0] == book.entries
+
+
+def test_the_worker_gets_the_silos_own_computations_and_paths(silo, driver):
+    _, worker, _ = silo
+    driver.train()
+    computations = [
+        r.value.computation for r in worker.asked if isinstance(r, executor_pb2.CreateValueRequest)
+    ]
+    names = {c.reference.name for c in computations if c.WhichOneof("computation")}
+    assert names == {"own start", "own secret", "own train"}
+    texts = [
+        text
+        for request in worker.asked
+        if isinstance(request, executor_pb2.CreateValueRequest)
+        for array in _arrays(request.value)
+        for text in array.string_list.value
+    ]
+    assert texts == [b"secret", b"data/nl/train-00000.tfrecord"]
+
+
+def _arrays(value):
+    if value.WhichOneof("value") == "array":
+        yield value.array
+    for element in value.struct.element:
+        yield from _arrays(element.value)
+
+
+def test_no_computation_of_the_drivers_reaches_the_worker(silo, driver):
+    _, worker, _ = silo
+    before = len(worker.asked)
+    graph = computation_pb2.Computation()
+    graph.tensorflow.graph_def.value = b"read /etc/passwd"
+    for value in (
+        executor_pb2.Value(computation=graph),
+        executor_pb2.Value(
+            computation=computation_pb2.Computation(
+                intrinsic=computation_pb2.Intrinsic(uri="federated_map")
+            )
+        ),
+        executor_pb2.Value(sequence=executor_pb2.Value.Sequence(serialized_graph_def=b"graph")),
+        executor_pb2.Value(federated=executor_pb2.Value.Federated()),
+        executor_pb2.Value(),
+        stand_in.named("noter"),
+        stand_in.named(""),
+    ):
+        with refused("own|sequence|federated|nothing|has"):
+            driver.value(value)
+    hidden = stand_in.shared()
+    hidden.struct.element[0].value.struct.element[0].value.CopyFrom(
+        executor_pb2.Value(computation=graph)
+    )
+    with refused("not a tensor"):
+        driver.value(hidden)
+    assert len(worker.asked) == before
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda d: d.private(),
+        lambda d: d.train(),
+        lambda d: d.select(d.train(), 0),
+        lambda d: d.call("secret", d.text("secret")),
+        lambda d: d.client(),
+        lambda d: d.value(stand_in.shared()),
+        lambda d: d.value(stand_in.named("train")),
+    ],
+)
+def test_compute_answers_for_reports_metrics_and_acknowledgements_alone(silo, driver, make):
+    reference = make(driver)
+    silo[1].answers = [stand_in.report()]
+    with refused("does not leave|computation"):
+        driver.fetch(reference)
+    assert silo[1].answers, "the worker was asked"
+    assert not silo[2].entries
+
+
+def test_structures_cannot_smuggle(driver):
+    private, secret = driver.private(), driver.call("secret", driver.text("secret"))
+    plain = {
+        "shared": driver.value(stand_in.shared()),
+        "personal": driver.value(stand_in.personal()),
+    }
+    with refused("no computation takes"):
+        driver.struct(**{**plain, "client": private})
+    with refused("no computation takes"):
+        driver.struct(values=private, examples=driver.value(stand_in.tensor(0, np.int32)))
+    with refused("no computation takes"):
+        driver.struct(path=driver.text("client.json"), text=private)
+    with refused("no computation takes"):
+        driver.struct(path=driver.text("client.json"), text=secret)
+    with refused("no computation takes"):
+        driver.struct(private=secret, directory=driver.text(f"runs/{stand_in.ID}/round_00001"))
+    with refused("no computation takes"):
+        driver.struct(
+            shared=private,
+            personal=plain["personal"],
+            directory=driver.text(f"runs/{stand_in.ID}/shared/round_00001"),
+        )
+    with refused("no element"):
+        driver.select(private, 0)
+    with refused("no element"):
+        driver.select(driver.train(), -1)
+    with refused("no element"):
+        driver.select(driver.train(), 2)
+    for name in ("train", "evaluate", "write", "read", "start", "note", "facts", "count"):
+        with refused("takes"):
+            driver.call(name, private)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../secret",
+        "data/nl/train-00000.tfrecord",
+        "silo.json/../secret",
+        f"runs/{stand_in.ID}/../../data",
+        f"runs/{stand_in.ID}/round_00001/../x",
+        f"runs/{stand_in.ID.upper()}/round_00001",
+        f"runs/{stand_in.ID}/round_00001\n",
+        f"runs/{stand_in.ID}/round_٠٠٠٠١",
+        f"/runs/{stand_in.ID}/round_00001",
+        "key.pem",
+        "ledger.jsonl",
+        "",
+        "secret\0",
+    ],
+)
+def test_paths_outside_are_no_names(silo, driver, name):
+    before = len(silo[1].asked)
+    with refused("neither a name"):
+        driver.text(name)
+    assert len(silo[1].asked) == before
+
+
+def test_notes_say_only_what_notes_say(silo, driver):
+    for note in (
+        '{"keep": [1, "x"]}',
+        '{"keep": [-1]}',
+        "{}",
+        "[]",
+        '{"round": 1.5, "reason": "x"}',
+        "nul",
+        '{"keep": [1], "a": 1}',
+        "[" * 9999,
+    ):
+        with refused("neither a name"):
+            driver.text(note)
+    told = (
+        '{"scenario": "nl", "seed": 3, "private_round": 2, "round": 2, "run": "%s", "test": '
+        '{"ctr": {"auc": 0.5}}}'
+    )
+    driver.text(told % stand_in.ID)
+    with refused("neither a name"):
+        driver.text(told % "../../../etc")
+    with refused("whose scenario"):
+        driver.text((told % stand_in.ID).replace("nl", "fr"))
+    with refused("neither a name"):
+        driver.text((told % stand_in.ID).replace("0.5", "NaN"))
+    with refused("no computation takes"):
+        driver.struct(
+            path=driver.text(f"runs/{stand_in.ID}/keep.json"),
+            text=driver.text('{"round": 1, "reason": "x"}'),
+        )
+
+
+def test_values_are_of_their_type_finite_and_whole(silo, driver):
+    before = len(silo[1].asked)
+    wrong = stand_in.shared(np.nan), stand_in.shared(np.inf)
+    for value in wrong:
+        with refused("common/table: holds values that are not finite"):
+            driver.value(value)
+    with refused(r"common/table: float32\[2,3\], where float32\[3,2\] is agreed"):
+        driver.value(
+            stand_in.struct(
+                common=stand_in.struct(table=stand_in.tensor(np.zeros([2, 3]))),
+                template=stand_in.struct(),
+            )
+        )
+    with refused("float64"):
+        driver.value(
+            stand_in.struct(
+                common=stand_in.struct(table=stand_in.tensor(np.zeros([3, 2]), np.float64)),
+                template=stand_in.struct(),
+            )
+        )
+    short = stand_in.shared()
+    short.struct.element[0].value.struct.element[0].value.array.content = b"\0" * 20
+    with refused("do not make up"):
+        driver.value(short)
+    with refused("tasks"):
+        driver.value(stand_in.tensor([1.0, 0.0]))
+    with refused("client -1"):
+        driver.value(stand_in.tensor(-1, np.int32))
+    with refused("client 1000000"):
+        driver.value(stand_in.personal(1_000_000))
+    with refused("shards that are not"):
+        driver.value(
+            stand_in.tensor(
+                np.array([*stand_in.SHARDS["train"], *stand_in.SHARDS["test"]], object), np.str_
+            )
+        )
+    with refused("rows of training|other rows"):
+        driver.value(stand_in.work(shards=stand_in.SHARDS["valid"]))
+    unknown = executor_pb2.Value.FromString(
+        stand_in.shared().SerializeToString() + b"\xfa\x3f\x03abc"
+    )
+    with refused("does not know"):
+        driver.value(unknown)
+    assert len(silo[1].asked) == before
+
+
+def test_evaluation_is_of_valid_and_test_and_counting_of_train(driver):
+    shards = {
+        split: driver.value(stand_in.tensor(np.array(names, object), np.str_))
+        for split, names in stand_in.SHARDS.items()
+    }
+    parts = {"client_id": driver.value(stand_in.tensor(0, np.int32)), "private": driver.private()}
+    for split in ("valid", "test"):
+        driver.struct(**parts, shards=shards[split])
+        with refused("count takes"):
+            driver.call("count", shards[split])
+    with refused("no computation takes"):
+        driver.struct(**parts, shards=shards["train"])
+    driver.call("count", shards["train"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"steps": 1}, "at least 4"),
+        ({"steps": 0}, "at least 4"),
+        ({"steps": -5}, "at least 4"),
+        ({"first_step": 1}, "not one of its aggregation steps"),
+        ({"first_step": -20}, "round 0"),
+        ({"first_step": 40}, "round 3; the agreement has 2"),
+        ({"steps": 40}, "not one of its"),
+        ({"epoch_steps": 1}, "an epoch has 20"),
+        ({"learning_rate": 1e6}, "learning rate"),
+        ({"seed": 4}, "seed agreed is 3"),
+    ],
+)
+def test_work_is_what_was_agreed(driver, asked, match):
+    with refused(match):
+        driver.value(stand_in.work(**asked))
+
+
+def test_two_grids_of_work_would_tell_a_single_batch(driver):
+    driver.value(stand_in.work(0, 5))
+    with refused("not one of its"):
+        driver.value(stand_in.work(0, 6))  # A third of a round, where it was cut into four.
+
+
+def test_replays_end_with_the_agreement(silo, driver):
+    _, worker, book = silo
+    result = driver.select(driver.train(), 1)
+    worker.answers = [stand_in.report()] * 20
+    for _ in range(8):
+        driver.fetch(result)
+    with refused("report after the agreement's 8 have left"):
+        driver.fetch(result)
+    with refused("report after"):
+        driver.train()
+    # Nor does a new start of the silo begin anew.
+    again = gatekeeper_lib.Gatekeeper(stand_in.terms(), worker, book)
+    with refused("report after"):
+        stand_in.Driver(again).train()
+
+
+def test_no_more_trainings_begin_than_agreed(driver):
+    def write(training):
+        return driver.call(
+            "write",
+            driver.struct(
+                private=driver.private(), directory=driver.text(f"runs/{training}/round_00000")
+            ),
+        )
+
+    write(stand_in.ID)
+    write(stand_in.ID)
+    with refused("another training: the agreement's 1 have begun"):
+        write("f" * 16)
+    with refused("did not begin under this agreement"):
+        driver.call("read", driver.text(f"runs/{'e' * 16}/round_00000"))
+
+
+def test_ten_thousand_values(driver):
+    with refused("more than 1000 values at once"):
+        for _ in range(10_000):
+            driver.value(stand_in.tensor(0, np.int32))
+
+
+def test_private_states_and_bytes_are_bounded(driver):
+    with refused("more than 64 private states"):
+        for _ in range(100):
+            driver.private()
+
+
+def test_a_second_connection_takes_over_and_nobody_reaches_the_others_values(silo, driver):
+    gatekeeper, worker, _ = silo
+    mine = driver.select(driver.train(), 1)
+    other = stand_in.Driver(gatekeeper)
+    with pytest.raises(gatekeeper_lib.GoneError):
+        driver.fetch(mine)
+    for act in (
+        other.fetch,
+        other.dispose,
+        lambda reference: other.select(reference, 0),
+        lambda reference: other.call("train", reference),
+    ):
+        with refused("does not have"):
+            act(mine)
+    assert (
+        sum(isinstance(request, executor_pb2.DisposeExecutorRequest) for request in worker.asked)
+        == 1
+    )
+    with pytest.raises(gatekeeper_lib.GoneError):
+        gatekeeper.dispose_executor(executor_pb2.DisposeExecutorRequest(executor=driver.executor))
+
+
+def test_disposing_is_all_or_none_and_frees_room(driver):
+    one = driver.value(stand_in.tensor(0, np.int32))
+    with refused("does not have"):
+        driver.dispose(one, executor_pb2.ValueRef(id="guessed"))
+    driver.struct(
+        client_id=one,
+        private=driver.private(),
+        shards=driver.value(stand_in.tensor(np.array(stand_in.SHARDS["test"], object), np.str_)),
+    )
+    driver.dispose(one)
+    with refused("does not have"):
+        driver.dispose(one)
+
+
+def test_what_is_not_in_the_ledger_does_not_leave(silo, driver, monkeypatch):
+    _, worker, book = silo
+    result = driver.select(driver.train(), 1)
+    worker.answers = [stand_in.report()] * 2
+    monkeypatch.setattr(
+        "os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(errors.PfrecError, match="No space left"):
+        driver.fetch(result)
+    monkeypatch.undo()
+    driver.fetch(result)
+    assert [entry["what"] for entry in ledger.read(book._path)[0]] == [labels.REPORT]
+
+
+def test_an_answer_of_another_type_does_not_leave(silo, driver):
+    silo[1].answers = [stand_in.tensor(np.zeros([100]))]
+    with refused("not of the type agreed"):
+        driver.fetch(driver.select(driver.train(), 1))
+
+
+class AbortedError(Exception):
+    pass
+
+
+class _Context:
+    def abort(self, code, details):
+        raise AbortedError(code, details)
+
+
+def _status(handle, message):
+    try:
+        handle(message, _Context())
+    except AbortedError as stop:
+        return stop.args[0]
+    return grpc.StatusCode.OK
+
+
+@given(
+    st.sampled_from(sorted(gate_server._METHODS)), st.binary(max_size=200), st.integers(0, 2**32)
+)
+@settings(max_examples=500, deadline=None)
+def test_malformed_messages_are_refused(name, noise, seed):
+    """Each example is twenty messages, which makes 10,000: noise,
+    and well-formed ones with bytes changed.
+    """
+    lines = []
+    gatekeeper = _FUZZED[0]
+    driver = stand_in.Driver(gatekeeper)
+    handle = gate_server._handler(
+        name, getattr(gatekeeper, gate_server._METHODS[name]), lines.append
+    )
+    chance = random.Random(seed)
+    reference = executor_pb2.ValueRef(id="1")
+    kinds = [
+        executor_pb2.CreateValueRequest(executor=driver.executor, value=stand_in.work()),
+        executor_pb2.CreateValueRequest(executor=driver.executor, value=stand_in.shared()),
+        executor_pb2.CreateCallRequest(
+            executor=driver.executor, function_ref=reference, argument_ref=reference
+        ),
+        executor_pb2.CreateSelectionRequest(
+            executor=driver.executor, source_ref=reference, index=1
+        ),
+    ]
+    before = len(_FUZZED[1].asked)
+    for _ in range(20):
+        message = bytearray(chance.choice(kinds).SerializeToString())
+        for _ in range(chance.randrange(1, 8)):
+            message[chance.randrange(len(message))] = chance.randrange(256)
+        sent = noise if chance.random() < 0.2 else bytes(message)
+        assert _status(handle, sent) in (
+            grpc.StatusCode.OK,
+            grpc.StatusCode.INVALID_ARGUMENT,
+            grpc.StatusCode.PERMISSION_DENIED,
+            grpc.StatusCode.FAILED_PRECONDITION,
+        )
+    for request in _FUZZED[1].asked[before:]:
+        if isinstance(request, executor_pb2.CreateValueRequest):
+            assert request.value.WhichOneof("value") in ("array", "struct")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fuzzed(tmp_path_factory):
+    _FUZZED[:] = stand_in.made(tmp_path_factory.mktemp("fuzz") / "ledger.jsonl")
+
+
+_FUZZED: list = []
+
+
+def test_over_the_wire_a_refusal_is_a_status_and_a_line_and_the_silo_stays_up(silo):
+    gatekeeper, worker, _ = silo
+    lines = []
+    server, port = gate_server.serve(gatekeeper, 100_000, lines.append)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+            def call(name, message):
+                return channel.unary_unary(f"/tensorflow_federated.v0.ExecutorGroup/{name}")(
+                    message, timeout=10
+                )
+
+            executor = executor_pb2.GetExecutorResponse.FromString(
+                call("GetExecutor", b"")
+            ).executor
+            assert executor.id.startswith(f"{remote.GATEKEEPER}{'aa' * 32}/")
+            noise = random.Random(7)
+            for name in gate_server._METHODS:
+                for size in (1, 50, 5_000):
+                    if name != "GetExecutor":
+                        with pytest.raises(grpc.RpcError):
+                            call(name, noise.randbytes(size))
+            with pytest.raises(grpc.RpcError) as stop:
+                call("CreateValue", b"\0" * 200_000)
+            assert stop.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            with pytest.raises(grpc.RpcError) as stop:
+                call("Unknown", b"")
+            assert stop.value.code() == grpc.StatusCode.UNIMPLEMENTED
+            value = executor_pb2.CreateValueRequest(
+                executor=executor, value=stand_in.shared(np.nan)
+            )
+            lines.clear()
+            with pytest.raises(grpc.RpcError) as stop:
+                call("CreateValue", value.SerializeToString())
+            assert stop.value.code() == grpc.StatusCode.PERMISSION_DENIED
+            assert (
+                stop.value.details()
+                == "the silo refuses shared values/common/table: holds values that are not finite"
+            )
+            assert lines == [
+                "CreateValue: refused: shared values/common/table: holds values that are not finite"
+            ]
+            # What a worker says of its rows stays in the silo.
+            worker.fails = stand_in.WorkerError()
+            value = executor_pb2.CreateValueRequest(executor=executor, value=stand_in.shared())
+            with pytest.raises(grpc.RpcError) as stop:
+                call("CreateValue", value.SerializeToString())
+            assert "4711" not in stop.value.details()
+            assert "4711" in lines[-1]
+            worker.fails = None
+            assert call("CreateValue", value.SerializeToString())
+    finally:
+        server.stop(0).wait()
+
+
+def test_the_log_is_bounded_and_of_single_lines(tmp_path):
+    say = gate_server.log(tmp_path / "gatekeeper.log")
+    say("first\nsecond \x1b[31m")
+    assert (tmp_path / "gatekeeper.log").read_text().count("\n") == 1
+    for _ in range(40):
+        say("x" * 100_000)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200_000

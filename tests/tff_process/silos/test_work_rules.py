@@ -1,0 +1,59 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tff_process.silos import labels
+from tff_process.silos.work_rules import WorkRules
+
+
+def rules(**changed):
+    return WorkRules(
+        **{
+            **{
+                "rounds": 3,
+                "round_steps": 10,
+                "epoch_steps": 10,
+                "batch_size": 8,
+                "aggregations": 4,
+                "rows": 1,
+                "steps": 1,
+            },
+            **{"learning_rate": 0.1, "seed": 0, **changed},
+        }
+    )
+
+
+@given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 5))
+def test_every_aggregation_step_of_a_plan_is_allowed(round_steps, aggregations, rounds):
+    cut = min(round_steps, aggregations)
+    agreed = rules(
+        round_steps=round_steps, epoch_steps=round_steps, aggregations=aggregations, rounds=rounds
+    )
+    assert agreed.smallest_steps == round_steps // cut
+    for number in range(rounds):
+        cuts = [part * round_steps // cut for part in range(cut + 1)]
+        for first, last in zip(cuts, cuts[1:]):
+            agreed.check(number * round_steps + first, last - first, round_steps, 0.1, 0)
+
+
+@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50))
+def test_two_reports_never_overlap_in_part(first, steps, other_first, other_steps):
+    agreed = rules(rounds=1)
+    taken = []
+    for begin, count in ((first, steps), (other_first, other_steps)):
+        try:
+            agreed.check(begin, count, 10, 0.1, 0)
+        except labels.RefusedError:
+            continue
+        taken.append(set(range(begin, begin + count)))
+    if len(taken) == 2:
+        assert taken[0] == taken[1] or not taken[0] & taken[1]
+
+
+def test_rows_count_once_however_often_they_are_met():
+    agreed = rules(round_steps=40, aggregations=1, rows=81)
+    with pytest.raises(
+        labels.RefusedError,
+        match="work of 80 rows; the agreement has at least 81 behind each report",
+    ):
+        agreed.check(0, 40, 10, 0.1, 0)

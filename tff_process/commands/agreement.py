@@ -1,0 +1,71 @@
+"""pfrec-agreement: makes of a plan what a silo's owner reads and signs off.
+
+pfrec-agreement --client_dir=/srv/pfrec/nl --algorithm=pf_msmtrec --output=agreement.json
+"""
+
+import pathlib
+
+from absl import flags
+
+from pfrec import command, errors
+from tff_process.commands import flags as training_flags
+
+
+def main() -> None:
+    """Entry point of `pfrec-agreement`."""
+    flags.DEFINE_string(
+        "client_dir", None, "The silo's directory, with its converted data in data/.", required=True
+    )
+    flags.DEFINE_string("output", None, "The file to write.", required=True)
+    flags.DEFINE_string("algorithm", "pf_msmtrec", "What is trained with.")
+    flags.DEFINE_integer("seed", 0, "The training's --seed.", lower_bound=0)
+    flags.DEFINE_integer(
+        "trainings", 1, "How many trainings of this plan may begin.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "minimum_rows",
+        0,
+        "Rows behind each report, at least; 0 for as many as the plan makes it at this silo.",
+        lower_bound=0,
+    )
+    training_flags.define_plan()
+    command.run(
+        _main, common=["client_dir", "algorithm", "seed", "trainings", "minimum_rows", "output"]
+    )
+
+
+def _main(argv: "list[str]") -> None:
+    del argv
+    f = flags.FLAGS
+    output = pathlib.Path(f.output)
+    if output.exists():
+        raise errors.PfrecError(
+            f"{output}: exists; an agreement is not overwritten, remove it or choose "
+            "another --output"
+        )
+    import pfrec
+    from pfrec import files
+    from tff_process.algorithms import registry
+    from tff_process.silos import directory, own_computations
+
+    registry.check(f.algorithm)
+    if f.algorithm in registry.POOLED:
+        raise errors.PfrecError(
+            f"--algorithm={f.algorithm}: needs all rows in one place; over silos train a "
+            "federated one"
+        )
+    facts = directory.facts(pathlib.Path(f.client_dir).resolve())
+    plan = training_flags.plan(f.algorithm, f.seed)
+    own = own_computations.OwnComputations(plan.to_json(), facts, "--sharing")
+    agreed = own.agreement(own.bounds(f.trainings, f.minimum_rows), pfrec.__version__)
+    own.terms(agreed)
+    files.write_json(output, agreed.to_json())
+    print(agreed.describe())
+    print(
+        f"\nwrote {output}: read it, and sign it off by starting pfrec-worker with "
+        f"--agreement={output}"
+    )
+
+
+if __name__ == "__main__":
+    main()

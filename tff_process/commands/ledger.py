@@ -1,0 +1,95 @@
+"""pfrec-ledger: prints what left a silo, verifies it, and compares it with a driver's manifest.
+
+pfrec-ledger --client_dir=/srv/pfrec/nl --manifest=privacy_manifest.json
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from pfrec import command, errors, files
+from tff_process.silos import ledger
+
+
+def main() -> None:
+    """Entry point of `pfrec-ledger`."""
+    flags.DEFINE_string(
+        "client_dir", None, "The silo's directory, with ledger.jsonl in it.", required=True
+    )
+    flags.DEFINE_string(
+        "manifest",
+        None,
+        "The driver's privacy_manifest.json, to compare with the last agreement's entries.",
+    )
+    flags.DEFINE_bool("entries", False, "Print every entry, not their sums alone.")
+    command.run(_main)
+
+
+def _main(argv: "list[str]") -> None:
+    del argv
+    f = flags.FLAGS
+    path = pathlib.Path(f.client_dir) / ledger.FILE
+    entries, last = ledger.read(path)
+    if f.entries:
+        for entry in entries:
+            print(_line(entry))
+    print("\n".join(table(entries)))
+    print(f"{len(entries)} entries, the chain is whole; the last one's hash is {last}")
+    if f.manifest is not None:
+        manifest = files.read_json(
+            pathlib.Path(f.manifest), remedy="copy it from the driver's run directory"
+        )
+        found = differences(entries, manifest, f.manifest)
+        if found:
+            for line in found[:20]:
+                print(line)
+            raise errors.PfrecError(
+                f"{path}: {len(found)} difference(s) to {f.manifest}; ask the driver's owner, and "
+                "see the lines above"
+            )
+        print(f"what left is what {f.manifest} names")
+
+
+def differences(entries: "Sequence[Mapping[str, Any]]", manifest: Any, place: str) -> "list[str]":
+    """As `ledger.differences`, of a file that somebody else wrote.
+
+    Raises:
+      PfrecError: where it is no privacy manifest.
+    """
+    try:
+        return ledger.differences(entries, manifest)
+    except (KeyError, TypeError) as error:
+        raise errors.PfrecError(
+            f"{place}: not a privacy manifest ({error!r}); copy it from the driver's run directory"
+        ) from error
+
+
+def table(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":
+    """Sums by agreement and kind, as text."""
+    sums: dict[tuple[str, str], list[Any]] = {}
+    for entry in entries:
+        row = sums.setdefault((entry["agreement"], entry["what"]), [0, 0, entry["time"], ""])
+        row[0], row[1], row[3] = row[0] + 1, row[1] + entry["message_bytes"], entry["time"]
+    lines = [f"{'agreement':<14} {'what':<16} {'times':>6} {'bytes':>12}  {'first':<25} last"]
+    lines += [
+        f"{agreement[:12]:<14} {what:<16} {times:>6} {size:>12}  {first:<25} {last}"
+        for (agreement, what), (times, size, first, last) in sums.items()
+    ]
+    return lines
+
+
+def _line(entry: "Mapping[str, Any]") -> str:
+    leaves = entry["leaves"]
+    names = ", ".join(name for name, _, _ in leaves[:3]) + (
+        f" and {len(leaves) - 3} more" if len(leaves) > 3 else ""
+    )
+    return (
+        f"{entry['number']:>6} {entry['time']} {entry['what']:<16} {entry['message_bytes']:>10} "
+        f"bytes {entry['sha256'][:12]} {names}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The agreement of a silo: what its owner signs off, as a file that a person can read, and what
+`pfrec-worker` holds a driver to.
+
+The plan and the schema stand in it whole, and what leaves is spelled out beside them. The silo
+works that out again from the plan, so a file whose list was changed is refused.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pfrec
+from pfrec import errors, files
+from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import dataset as dataset_lib
+
+FORMAT_VERSION = 1
+_REMEDY = "make it with pfrec-agreement"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """How much may be asked of the silo.
+
+    Attributes:
+      trainings: that may begin.
+      rounds: of each.
+      reports: that leave in all; a round that is trained again, because a worker was lost, counts
+        again.
+      evaluations: that leave in all.
+      rows: behind each report, at least.
+      steps: batches behind each report, at least.
+    """
+
+    trainings: int
+    rounds: int
+    reports: int
+    evaluations: int
+    rows: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not int or value < 1:
+                raise errors.PfrecError(
+                    f"bounds: {field.name} is {value!r}; it must be a whole number of at least 1"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """What a silo agrees to.
+
+    Attributes:
+      scenario: the silo's.
+      version: of pfrec, whose code the silo runs.
+      plan: of the training, as `plan.Plan.to_json`, but for what is the driver's own business.
+      schema: of the silo's rows.
+      leaves: what leaves, for its owner to read: `groups`, `report`, `row_counts`, `metrics`,
+        `never`.
+      bounds: how much may be asked.
+    """
+
+    scenario: str
+    version: str
+    plan: "Mapping[str, Any]"
+    schema: schema_lib.Schema
+    leaves: "Mapping[str, Any]"
+    bounds: Bounds
+
+    def to_json(self) -> "dict[str, Any]":
+        """The content of the file."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "scenario": self.scenario,
+            "pfrec": self.version,
+            "bounds": dataclasses.asdict(self.bounds),
+            "leaves": dict(self.leaves),
+            "plan": dict(self.plan),
+            "schema": self.schema.to_json(),
+        }
+
+    @property
+    def digest(self) -> str:
+        """Of the whole agreement: names it in the ledger."""
+        return hashlib.sha256(files.json_text(self.to_json()).encode()).hexdigest()
+
+    @property
+    def plan_digest(self) -> str:
+        """What a driver's plan is compared with."""
+        return plan_digest(self.plan, self.schema, self.version)
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> "Agreement":
+        """Reads the file.
+
+        Raises:
+          PfrecError: where it is missing, damaged, of another format or of another version of
+            pfrec.
+        """
+        value = files.read_json(path, remedy=_REMEDY)
+        version = value.get("format_version") if isinstance(value, dict) else None
+        if version != FORMAT_VERSION:
+            raise errors.PfrecError(
+                f"{path}: an agreement of format version {version}, this pfrec reads "
+                f"{FORMAT_VERSION}; {_REMEDY}"
+            )
+        try:
+            found = cls(
+                scenario=str(value["scenario"]),
+                version=str(value["pfrec"]),
+                plan=dict(value["plan"]),
+                schema=schema_lib.Schema.from_json(value["schema"], place=str(path)),
+                leaves=dict(value["leaves"]),
+                bounds=Bounds(**value["bounds"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.PfrecError(f"{path}: not an agreement ({error!r}); {_REMEDY}") from error
+        if found.version != pfrec.__version__:
+            raise errors.PfrecError(
+                f"{path}: agrees to pfrec {found.version}, and this is {pfrec.__version__}; "
+                "install that one, or make it anew with pfrec-agreement"
+            )
+        return found
+
+    def describe(self) -> str:
+        """The agreement as text, for its owner."""
+        bounds, leaves = self.bounds, self.leaves
+        lines = [
+            f"Agreement of the silo of {self.scenario} to {self.plan['algorithm']}, pfrec "
+            f"{self.version}",
+            "",
+            f"{'what leaves with each report':<52} {'shape':<14} {'bytes':>9}",
+        ]
+        lines += [
+            f"{item['what']:<52} {_shape(item['shape']):<14} {item['bytes']:>9}"
+            for item in leaves["report"]
+        ]
+        for title, key in (
+            ("once a training", "row_counts"),
+            ("with each evaluation on valid and on test", "metrics"),
+        ):
+            if leaves[key]:
+                lines.append(f"{title}:")
+                lines += [
+                    f"{item['what']:<52} {_shape(item['shape']):<14} {item['bytes']:>9}"
+                    for item in leaves[key]
+                ]
+        lines += [
+            "",
+            f"never leaves: {', '.join(leaves['never'])}",
+            "",
+            f"at most {bounds.trainings} training(s) of {bounds.rounds} rounds, {bounds.reports} "
+            f"reports and {bounds.evaluations} evaluations",
+            f"behind each report at least {bounds.rows} rows in {bounds.steps} batches",
+        ]
+        return "\n".join(lines)
+
+
+def plan_digest(
+    plan: "Mapping[str, Any]", schema: schema_lib.Schema, version: str = pfrec.__version__
+) -> str:
+    """Names a plan over data of a schema: equal at the driver and at a silo that agree."""
+    return hashlib.sha256(
+        files.json_text(
+            {"plan": agreed_part(plan), "schema": schema.to_json(), "pfrec": version}
+        ).encode()
+    ).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A driver's plan over data of a schema, to be compared with what a silo agreed to.
+
+    Attributes:
+      plan: the part that is agreed on.
+      schema: as plain data.
+      digest: of both.
+    """
+
+    plan: "Mapping[str, Any]"
+    schema: "Mapping[str, Any]"
+    digest: str
+
+    @classmethod
+    def of(cls, plan: "Mapping[str, Any]", schema: schema_lib.Schema) -> "Asked":
+        """Of a plan as plain data."""
+        return cls(agreed_part(plan), schema.to_json(), plan_digest(plan, schema))
+
+    def difference(self, told: Any) -> str:
+        """Where the plan that a silo tells first differs from this one, in words."""
+        mine = json.loads(files.json_text(self.plan))
+        return dataset_lib.first_difference(mine, told) or "the version of pfrec or the schema"
+
+
+def agreed_part(plan: "Mapping[str, Any]") -> "dict[str, Any]":
+    """A plan without what is the driver's own business:
+    which finished run its first values come from, a path on its machine.
+    """
+    return {**plan, "init_from": ""}
+
+
+def check_ceiling(
+    groups: "Sequence[Mapping[str, Any]]", schema: schema_lib.Schema, place: str
+) -> None:
+    """Checks that no table leaves that the silo's schema calls private:
+    no rule of a plan goes over that.
+
+    Args:
+      groups: rows of `SharingPolicy.table`, of which `group` and `leaves` count.
+      schema: the silo's own.
+      place: for the message.
+
+    Raises:
+      PfrecError: where one does; the message names it.
+    """
+    private = {
+        f"embedding/{feature.name}" for feature in schema.categorical if feature.policy == "private"
+    }
+    for row in groups:
+        if row["leaves"] and row["group"] in private:
+            raise errors.PfrecError(
+                f"{place}: {row['group']} would leave, and the silo's schema says that it is "
+                "private; take the rule that shares it out of "
+                "--sharing, or let the silo's owner convert with a schema that shares it"
+            )
+
+
+def _shape(shape: "Sequence[int]") -> str:
+    return " x ".join(map(str, shape)) or "number"

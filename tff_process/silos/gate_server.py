@@ -1,0 +1,168 @@
+"""Serves a gatekeeper by gRPC, and turns what it refuses into a line for the driver and one for the
+silo's log.
+"""
+
+import concurrent.futures
+import logging
+import logging.handlers
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf import message as message_lib  # type: ignore[import-untyped]
+from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
+
+from pfrec import errors
+from tff_process.runtime import worker_process
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import gatekeeper as gatekeeper_lib
+from tff_process.silos import labels, ledger
+
+_SERVICE = "tensorflow_federated.v0.ExecutorGroup"
+_METHODS = {
+    "GetExecutor": "get_executor",
+    "CreateValue": "create_value",
+    "CreateCall": "create_call",
+    "CreateStruct": "create_struct",
+    "CreateSelection": "create_selection",
+    "Compute": "compute",
+    "Dispose": "dispose",
+    "DisposeExecutor": "dispose_executor",
+}
+_THREADS, _MOST_CALLS = 16, 64
+_LOG_BYTES = 1_000_000
+
+
+def serve(
+    gatekeeper: gatekeeper_lib.Gatekeeper,
+    most_bytes: int,
+    say: Callable[[str], None],
+    port: int = 0,
+) -> "tuple[grpc.Server, int]":
+    """Starts serving on this machine's loopback interface.
+
+    Args:
+      gatekeeper: answers the calls.
+      most_bytes: of a message from a driver; a longer one is not read.
+      say: takes a line for every refusal and failure.
+      port: to listen on; 0 for a free one.
+
+    Returns:
+      the server, which is to be stopped, and its port.
+
+    Raises:
+      PfrecError: where the port is taken.
+    """
+    server = grpc.server(
+        concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="gatekeeper"),
+        maximum_concurrent_rpcs=_MOST_CALLS,
+        options=(
+            ("grpc.max_receive_message_length", most_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ),
+    )
+    # Messages are parsed in the handler, so that one that cannot be is refused like everything
+    # else.
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(_handler(name, getattr(gatekeeper, method), say))
+        for name, method in _METHODS.items()
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+    try:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError as error:
+        raise errors.PfrecError(
+            f"127.0.0.1:{port}: cannot be listened on ({error}); choose another port"
+        ) from error
+    server.start()
+    return server, bound
+
+
+def _handler(
+    name: str, method: Callable[[Any], Any], say: Callable[[str], None]
+) -> Callable[[bytes, Any], bytes]:
+    kind = getattr(executor_pb2, f"{name}Request")
+
+    def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            answer = method(kind.FromString(message))
+            return answer if isinstance(answer, bytes) else answer.SerializeToString()
+        except message_lib.DecodeError:
+            code, said = grpc.StatusCode.INVALID_ARGUMENT, "a malformed message"
+            say(f"{name}: refused: {said} of {len(message)} bytes")
+        except labels.RefusedError as error:
+            code, said = grpc.StatusCode.PERMISSION_DENIED, f"{error}"
+            say(f"{name}: refused: {said}")
+        except gatekeeper_lib.GoneError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except errors.PfrecError as error:
+            code, said = (
+                grpc.StatusCode.PERMISSION_DENIED,
+                "to answer while its ledger cannot be written",
+            )
+            say(f"{name}: refused: {error}")
+        except grpc.RpcError as error:
+            # What the worker says may quote what it met in the rows: it stays here.
+            code = error.code()  # type: ignore[attr-defined]
+            say(
+                f"{name}: the worker failed: {code.name}: "
+                f"{' '.join(str(error.details()).split())[:2000]}"
+            )  # type: ignore[attr-defined]
+            context.abort(
+                code,
+                f"{code.name} in the silo's own computation; the silo's logs/gatekeeper.log "
+                "says more",
+            )
+        context.abort(code, f"the silo refuses {said}")
+        raise AssertionError
+
+    return handle
+
+
+class Gate:
+    """A gatekeeper in front of a silo's worker, its ledger and its log.
+
+    Args:
+      terms: what it enforces.
+      worker_port: of the worker on this machine; one that is started again there is found again.
+      directory: of the client.
+
+    Attributes:
+      port: that a driver's connections are to be led to.
+
+    Raises:
+      PfrecError: where the ledger cannot be written, or its chain is broken.
+    """
+
+    def __init__(
+        self, terms: gatekeeper_lib.Terms, worker_port: int, directory: pathlib.Path
+    ) -> None:
+        target = f"127.0.0.1:{worker_port}"
+        self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
+        worker = executor_pb2_grpc.ExecutorGroupStub(self._channel)
+        self._ledger = ledger.Ledger(directory / ledger.FILE)
+        gatekeeper = gatekeeper_lib.Gatekeeper(terms, worker, self._ledger)
+        say = log(directory / silo_directory.LOGS / "gatekeeper.log")
+        self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)
+
+    def stop(self) -> None:
+        """Ends all calls; what was not answered does not leave."""
+        self._server.stop(None).wait()
+        self._channel.close()
+        self._ledger.close()
+
+
+def log(path: pathlib.Path) -> Callable[[str], None]:
+    """A log of bounded size: what a driver is refused, and when.
+
+    Lines have no control characters, whatever the driver named.
+    """
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.Logger("gatekeeper")
+    logger.addHandler(handler)
+    return lambda line: logger.warning("%s", "".join(c if c.isprintable() else "?" for c in line))

@@ -1,0 +1,386 @@
+"""The gatekeeper of a silo: it speaks TFF's executor protocol to the driver, and passes on to TFF's
+worker only what the silo agreed to.
+
+A driver names computations and the silo's own are run; every value has a label (`labels`), every
+value from the driver is checked (`values`), and what leaves is in the ledger before it does.
+Nothing that comes from the driver reaches the worker but checked numbers and the numbers of values.
+"""
+
+import contextlib
+import dataclasses
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Optional
+
+import grpc
+from tensorflow_federated.proto.v0 import executor_pb2
+
+from tff_process.runtime import remote
+from tff_process.silos import labels, ledger, values
+from tff_process.silos import receivable as receivable_lib
+
+_MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS = 1_000, 64, 16
+_HELD_MESSAGES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How often something may leave under an agreement.
+
+    Attributes:
+      most: answers of a label, by label; those of other labels are not counted.
+      trainings: how many trainings may begin.
+    """
+
+    most: "Mapping[str, int]"
+    trainings: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What a gatekeeper enforces.
+
+    Attributes:
+      plan_digest: of the plan, for the driver to compare.
+      agreement_digest: of the whole agreement, for the ledger.
+      receivable: what a driver may send.
+      computations: the silo's own, by the names of `labels.CALLS`; of what is not here none is run.
+      answers: the types of what leaves, by label.
+      limits: how often.
+    """
+
+    plan_digest: str
+    agreement_digest: str
+    receivable: receivable_lib.Receivable
+    computations: "Mapping[str, executor_pb2.Value]"
+    answers: "Mapping[str, values.Spec]"
+    limits: Limits
+
+
+class GoneError(Exception):
+    """The connection is not the present one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """A value in the worker, or one of the silo's computations.
+
+    Attributes:
+      label: of the value; of a computation its name.
+      reference: of the worker; None for a computation.
+      bytes: that the driver sent for it.
+      training: the training that it names or comes from; empty for none.
+      work: first step and number of steps that it asks for or comes from.
+    """
+
+    label: str
+    reference: Optional[executor_pb2.ValueRef]
+    bytes: int = 0
+    training: str = ""
+    work: "tuple[int, ...]" = ()
+
+
+class _Session:
+    """One connection's values. The next connection takes the silo over, and these are gone."""
+
+    def __init__(self, name: str, executor: executor_pb2.ExecutorId) -> None:
+        self.name, self.executor = name, executor
+        self.functions: dict[str, executor_pb2.ValueRef] = {}
+        self.lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
+
+    def get(self, reference: executor_pb2.ValueRef) -> _Held:
+        found = self._held.get(reference.id)
+        if found is None:
+            raise labels.RefusedError("a value that this connection does not have")
+        return found
+
+    def value(self, reference: executor_pb2.ValueRef) -> _Held:
+        found = self.get(reference)
+        if found.reference is None:
+            raise labels.RefusedError(f"the computation {found.label} in the place of a value")
+        return found
+
+    def require_room(self, size: int = 0, most: int = 0) -> None:
+        """Bounds what a connection keeps in the worker."""
+        with self.lock:
+            held = list(self._held.values())
+        if len(held) >= _MOST_VALUES:
+            raise labels.RefusedError(f"more than {_MOST_VALUES} values at once")
+        if (
+            sum(value.label in (labels.PRIVATE, labels.TRAINED, labels.READ) for value in held)
+            >= _MOST_PRIVATE
+        ):
+            raise labels.RefusedError(f"more than {_MOST_PRIVATE} private states at once")
+        if size + sum(value.bytes for value in held) > most > 0:
+            raise labels.RefusedError(f"more than {most} bytes of values at once")
+
+    def hold(self, held: _Held) -> executor_pb2.ValueRef:
+        name = secrets.token_hex(8)
+        with self.lock:
+            self._held[name] = held
+        return executor_pb2.ValueRef(id=name)
+
+    def drop(self, references: "Iterable[executor_pb2.ValueRef]") -> "list[executor_pb2.ValueRef]":
+        """Forgets values, all or none; what the worker is to forget."""
+        gone = {reference.id: self.get(reference) for reference in references}
+        with self.lock:
+            for name in gone:
+                self._held.pop(name, None)
+        return [held.reference for held in gone.values() if held.reference is not None]
+
+
+class Gatekeeper:
+    """Answers calls, or raises `RefusedError`, `GoneError`, a PfrecError where the ledger cannot be
+    written, or the worker's `grpc.RpcError`.
+
+    Args:
+      terms: what it enforces.
+      worker: a stub of TFF's worker.
+      book: the silo's ledger.
+    """
+
+    def __init__(self, terms: Terms, worker: Any, book: ledger.Ledger) -> None:
+        self._terms, self._worker, self._ledger = terms, worker, book
+        self._lock = threading.Lock()
+        self._session: Optional[_Session] = None
+        own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
+        self._answered = {
+            label: sum(1 for entry in own if entry["what"] == label) for label in labels.LEAVES
+        }
+        self._trainings = {entry["training"] for entry in own if entry["what"] == ledger.TRAINING}
+
+    def get_executor(
+        self, request: executor_pb2.GetExecutorRequest
+    ) -> executor_pb2.GetExecutorResponse:
+        """Begins a connection, which ends the one before."""
+        if any(item.cardinality for item in request.cardinalities):
+            raise labels.RefusedError("clients placed at this executor: it has none")
+        with self._lock:
+            if self._session is not None:
+                self._end(self._session)
+                self._session = None
+            executor = self._worker.GetExecutor(
+                executor_pb2.GetExecutorRequest(cardinalities=request.cardinalities)
+            ).executor
+            name = f"{remote.GATEKEEPER}{self._terms.plan_digest}/{secrets.token_hex(8)}"
+            self._session = _Session(name, executor)
+        return executor_pb2.GetExecutorResponse(executor=executor_pb2.ExecutorId(id=name))
+
+    def create_value(
+        self, request: executor_pb2.CreateValueRequest
+    ) -> executor_pb2.CreateValueResponse:
+        """Takes a value, or the name of a computation."""
+        session = self._current(request.executor)
+        if request.value.WhichOneof("value") == "computation":
+            held = session.hold(_Held(self._named(request.value.computation), None))
+            return executor_pb2.CreateValueResponse(value_ref=held)
+        taken = self._terms.receivable.receive(request.value)
+        session.require_room(taken.bytes, _HELD_MESSAGES * self._terms.receivable.most_bytes)
+        made = self._worker.CreateValue(
+            executor_pb2.CreateValueRequest(executor=session.executor, value=taken.value)
+        )
+        held = session.hold(
+            _Held(taken.label, made.value_ref, taken.bytes, taken.training, taken.work)
+        )
+        return executor_pb2.CreateValueResponse(value_ref=held)
+
+    def create_call(
+        self, request: executor_pb2.CreateCallRequest
+    ) -> executor_pb2.CreateCallResponse:
+        """Runs one of the silo's computations on what it takes."""
+        session = self._current(request.executor)
+        function, argument = session.get(request.function_ref), session.value(request.argument_ref)
+        if function.reference is not None:
+            raise labels.RefusedError(f"a call of {function.label}, which is no computation")
+        label = labels.call(function.label, argument.label)
+        session.require_room()
+        self._require_left(labels.REPORT if label == labels.TRAINED else label)
+        self._require_training(function.label, argument.training)
+        reference = self._function(session, function.label)
+        made = self._worker.CreateCall(
+            executor_pb2.CreateCallRequest(
+                executor=session.executor, function_ref=reference, argument_ref=argument.reference
+            )
+        )
+        held = session.hold(
+            _Held(label, made.value_ref, training=argument.training, work=argument.work)
+        )
+        return executor_pb2.CreateCallResponse(value_ref=held)
+
+    def create_struct(
+        self, request: executor_pb2.CreateStructRequest
+    ) -> executor_pb2.CreateStructResponse:
+        """Puts values together as a computation takes them."""
+        session = self._current(request.executor)
+        if len(request.element) > _MOST_PARTS:
+            raise labels.RefusedError(
+                f"a structure of {len(request.element)} parts: no computation takes it"
+            )
+        session.require_room()
+        parts = [(element.name, session.value(element.value_ref)) for element in request.element]
+        label = labels.struct([(name, part.label) for name, part in parts])
+        # What a later call needs to know of its parts: the training that they name, and the work
+        # that they ask for.
+        trainings = {
+            part.training for _, part in parts if part.training and part.label != labels.PRIVATE
+        }
+        if len(trainings) > 1:
+            raise labels.RefusedError("a structure that names two trainings")
+        work = next(
+            (part.work for _, part in parts if part.work and part.label != labels.PRIVATE), ()
+        )
+        asked = executor_pb2.CreateStructRequest(executor=session.executor)
+        for name, part in parts:
+            asked.element.add(name=name, value_ref=part.reference)
+        made = self._worker.CreateStruct(asked)
+        held = session.hold(
+            _Held(label, made.value_ref, training=next(iter(trainings), ""), work=work)
+        )
+        return executor_pb2.CreateStructResponse(value_ref=held)
+
+    def create_selection(
+        self, request: executor_pb2.CreateSelectionRequest
+    ) -> executor_pb2.CreateSelectionResponse:
+        """Takes an element out of what a computation of the silo made."""
+        session = self._current(request.executor)
+        source = session.value(request.source_ref)
+        label = labels.select(source.label, request.index)
+        session.require_room()
+        made = self._worker.CreateSelection(
+            executor_pb2.CreateSelectionRequest(
+                executor=session.executor, source_ref=source.reference, index=request.index
+            )
+        )
+        held = session.hold(
+            _Held(label, made.value_ref, training=source.training, work=source.work)
+        )
+        return executor_pb2.CreateSelectionResponse(value_ref=held)
+
+    def compute(self, request: executor_pb2.ComputeRequest) -> bytes:
+        """Answers with a value that may leave, once it is in the ledger.
+
+        Returns:
+          the message, a `ComputeResponse`, as the bytes whose digest the ledger has.
+        """
+        session = self._current(request.executor)
+        source = session.value(request.value_ref)
+        labels.require_leaving(source.label)
+        with self._counted(source.label):
+            made = self._worker.Compute(
+                executor_pb2.ComputeRequest(executor=session.executor, value_ref=source.reference)
+            )
+            return self._entered(source, made.value)
+
+    def dispose(self, request: executor_pb2.DisposeRequest) -> executor_pb2.DisposeResponse:
+        """Lets go of values of this connection."""
+        session = self._current(request.executor)
+        gone = session.drop(request.value_ref)
+        self._worker.Dispose(executor_pb2.DisposeRequest(executor=session.executor, value_ref=gone))
+        return executor_pb2.DisposeResponse()
+
+    def dispose_executor(
+        self, request: executor_pb2.DisposeExecutorRequest
+    ) -> executor_pb2.DisposeExecutorResponse:
+        """Ends this connection."""
+        session = self._current(request.executor)
+        with self._lock:
+            if self._session is session:
+                self._session = None
+                self._end(session)
+        return executor_pb2.DisposeExecutorResponse()
+
+    def _current(self, executor: executor_pb2.ExecutorId) -> _Session:
+        session = self._session
+        if session is None or executor.id != session.name:
+            raise GoneError("this connection has ended: another one took the silo over")
+        return session
+
+    def _end(self, session: _Session) -> None:
+        """Lets the worker forget a connection's values; one that was started again has none."""
+        with contextlib.suppress(grpc.RpcError):
+            self._worker.DisposeExecutor(
+                executor_pb2.DisposeExecutorRequest(executor=session.executor)
+            )
+
+    def _named(self, computation: Any) -> str:
+        """The name by which a driver asks for one of the silo's computations."""
+        if computation.WhichOneof("computation") != "reference":
+            raise labels.RefusedError(
+                "a computation of the driver's: only the silo's own run here, by their names"
+            )
+        name = str(computation.reference.name)
+        if name not in self._terms.computations:
+            raise labels.RefusedError(
+                f"the computation {name[:40]!r}: this silo has "
+                f"{', '.join(self._terms.computations)}"
+            )
+        return name
+
+    def _function(self, session: _Session, name: str) -> executor_pb2.ValueRef:
+        """The silo's computation in the worker, sent once for each connection."""
+        with session.lock:
+            if name not in session.functions:
+                asked = executor_pb2.CreateValueRequest(
+                    executor=session.executor, value=self._terms.computations[name]
+                )
+                session.functions[name] = self._worker.CreateValue(asked).value_ref
+            return session.functions[name]
+
+    def _require_training(self, function: str, training: str) -> None:
+        """Counts the trainings that begin;
+        states of those that did not begin under this agreement are not read.
+        """
+        with self._lock:
+            if not training or training in self._trainings:
+                return
+            if function == "read":
+                raise labels.RefusedError(
+                    "a state of a training that did not begin under this agreement"
+                )
+            if len(self._trainings) >= self._terms.limits.trainings:
+                raise labels.RefusedError(
+                    f"another training: the agreement's {self._terms.limits.trainings} have begun"
+                )
+            self._ledger.append(ledger.TRAINING, self._terms.agreement_digest, training=training)
+            self._trainings.add(training)
+
+    def _require_left(self, label: str) -> None:
+        most = self._terms.limits.most.get(label)
+        if most is not None and self._answered[label] >= most:
+            raise labels.RefusedError(f"{label} after the agreement's {most} have left")
+
+    @contextlib.contextmanager
+    def _counted(self, label: str) -> Iterator[None]:
+        """Counts an answer before it is made, so that two at once do not pass for one;
+        one that fails is not counted.
+        """
+        with self._lock:
+            self._require_left(label)
+            self._answered[label] += 1
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._answered[label] -= 1
+            raise
+
+    def _entered(self, source: _Held, value: executor_pb2.Value) -> bytes:
+        """The answer with a value, which is in the ledger now;
+        one that is not of the agreed type does not leave.
+        """
+        names = list(values.tensors(self._terms.answers[source.label]))
+        found = list(values.arrays(value))
+        if [(array.dtype, tuple(array.shape.dim)) for array in found] != [
+            (spec.dtype, spec.shape) for _, spec in names
+        ]:
+            raise labels.RefusedError(f"{source.label}, for it is not of the type agreed")
+        leaves = [
+            ledger.Leaf(name, tuple(array.shape.dim), values.payload_bytes(array, spec))
+            for (name, spec), array in zip(names, found)
+        ]
+        message = executor_pb2.ComputeResponse(value=value).SerializeToString()
+        further = {"work": list(source.work)} if source.label == labels.REPORT else {}
+        self._ledger.append(source.label, self._terms.agreement_digest, leaves, message, **further)
+        return message

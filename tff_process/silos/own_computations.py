@@ -1,0 +1,230 @@
+"""What a silo runs and lets leave under an agreement: worked out from the plan in it, by the code
+that a driver works it out with.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import executor_pb2
+
+from pfrec import errors, metrics
+from tff_process import plan as plan_lib
+from tff_process.process import computations, federation
+from tff_process.runtime import clients, remote, state_files
+from tff_process.silos import agreement as agreement_lib
+from tff_process.silos import directory, labels, receivable, training, values, work_rules
+from tff_process.silos import gatekeeper as gatekeeper_lib
+
+_DTYPES = {
+    np.float32: values.FLOAT,
+    np.float64: values.DOUBLE,
+    np.int32: values.INT32,
+    np.int64: values.INT64,
+    np.str_: values.STRING,
+}
+# A round is trained again where a worker was lost, and a run that ends early is resumed from its
+# last whole round.
+_REPEATED = 2
+_COUNTED = 3
+
+
+class OwnComputations:
+    """A silo's own side of a plan.
+
+    Args:
+      plan: of the agreement, or one to make an agreement of.
+      facts: of the silo.
+      place: what the plan comes from, for messages.
+
+    Attributes:
+      work: how much a driver may ask for.
+
+    Raises:
+      PfrecError: where a table would leave that the silo's schema calls private.
+    """
+
+    def __init__(self, plan: "Mapping[str, Any]", facts: directory.Facts, place: str) -> None:
+        self._place = place
+        try:
+            self._plan = plan_lib.Plan.from_json(plan)
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.PfrecError(
+                f"{place}: not a plan ({error!r}); make it with pfrec-agreement"
+            ) from error
+        self._facts = facts
+        self._federation = federation.Federation(self._plan, training.agreed([facts]))
+        made = self._federation
+        self._groups = made.algorithm.policy.table(made.tagged)
+        agreement_lib.check_ceiling(self._groups, facts.schema, place)
+        self._traced = computations.trace(made.process_spec())
+
+    def work(self, rows: int = 1, steps: int = 1) -> work_rules.WorkRules:
+        """How much a driver may ask for, with at least some rows and steps behind each report."""
+        plan = self._plan
+        round_steps, epoch_steps = self._federation._steps(0)
+        aggregations = plan.aggregations if self._federation.layout.uploaded else 1
+        return work_rules.WorkRules(
+            plan.rounds,
+            round_steps,
+            epoch_steps,
+            plan.batch_size,
+            aggregations,
+            rows,
+            steps,
+            plan.learning_rate,
+            plan.seed,
+        )
+
+    def bounds(self, trainings: int, rows: int) -> agreement_lib.Bounds:
+        """Bounds that the plan fits in.
+
+        Args:
+          trainings: that may begin.
+          rows: behind each report, at least; 0 for as many as the plan makes it here.
+        """
+        plan, work = self._plan, self.work()
+        return agreement_lib.Bounds(
+            trainings=trainings,
+            rounds=plan.rounds,
+            reports=trainings * plan.rounds * work.aggregations * _REPEATED,
+            # Each round on valid, and the best one on test.
+            evaluations=trainings * (plan.rounds + 1) * _REPEATED,
+            rows=rows or work.rows_behind(work.smallest_steps),
+            steps=work.smallest_steps,
+        )
+
+    def leaves(self) -> "dict[str, Any]":
+        """What leaves, as it stands in an agreement."""
+        answers = self._answers()
+
+        def listed(label: str) -> "list[dict[str, Any]]":
+            named = values.tensors(answers[label]) if label in answers else ()
+            return [
+                {"what": name, "shape": list(of.shape), "bytes": of.bytes} for name, of in named
+            ]
+
+        return {
+            "groups": [{"group": row["group"], "leaves": row["leaves"]} for row in self._groups],
+            "report": listed(labels.REPORT),
+            "row_counts": listed(labels.COUNTS),
+            "metrics": listed(labels.METRICS),
+            "never": [str(row["group"]) for row in self._groups if not row["leaves"]]
+            + ["optimizer", "secret"],
+        }
+
+    def agreement(self, bounds: agreement_lib.Bounds, version: str) -> agreement_lib.Agreement:
+        """The agreement to this plan."""
+        plan = agreement_lib.agreed_part(self._plan.to_json())
+        return agreement_lib.Agreement(
+            self._facts.scenario, version, plan, self._facts.schema, self.leaves(), bounds
+        )
+
+    def terms(self, agreement: agreement_lib.Agreement) -> gatekeeper_lib.Terms:
+        """What a gatekeeper enforces; the computations are compiled here.
+
+        Raises:
+          PfrecError: where the agreement is another silo's, says of what leaves something else than
+            the plan in it, or bounds work that the plan cannot do here.
+        """
+        facts, place, bounds = self._facts, self._place, agreement.bounds
+        if agreement.scenario != facts.scenario:
+            raise errors.PfrecError(
+                f"{place}: agreement of the silo of {agreement.scenario!r}, and this is "
+                f"{facts.scenario!r}'s"
+            )
+        if agreement.schema != facts.schema:
+            raise errors.PfrecError(
+                f"{place}: agrees to another schema than that of the silo's data; make it anew "
+                "with pfrec-agreement"
+            )
+        if agreement.digest != self.agreement(bounds, agreement.version).digest:
+            raise errors.PfrecError(
+                f"{place}: what it says of what leaves is not what its plan makes leave; make it "
+                "anew with pfrec-agreement"
+            )
+        work = self.work(bounds.rows, bounds.steps)
+        if bounds.rounds != self._plan.rounds:
+            raise errors.PfrecError(
+                f"{place}: bounds {bounds.rounds} rounds, and its plan has {self._plan.rounds}; "
+                "make it anew"
+            )
+        if (
+            work.rows_behind(work.smallest_steps) < bounds.rows
+            or work.smallest_steps < bounds.steps
+        ):
+            raise errors.PfrecError(
+                f"{place}: asks for {bounds.rows} rows in {bounds.steps} steps behind each report, "
+                "and the plan makes "
+                f"{work.rows_behind(work.smallest_steps)} in {work.smallest_steps} here; plan "
+                "fewer --aggregations, or agree to less"
+            )
+        compiled, traced = clients.Compiled.of(self._traced), self._traced
+        received_writer = state_files.received_writer(traced.shared_type, traced.personal_type)
+        answers = self._answers()
+        own = [
+            compiled.train,
+            *([compiled.evaluate] if labels.METRICS in answers else []),
+            *([compiled.count] if labels.COUNTS in answers else []),
+            compiled.write,
+            remote.Function.of("write_received", received_writer),
+            compiled.read,
+            compiled.start,
+            compiled.note,
+            remote.Function.of("secret", state_files.secret_reader()),
+            remote.Function.of("facts", state_files.text_reader()),
+        ]
+        taken = receivable.Receivable(
+            shared=spec(traced.shared_type),
+            personal=spec(traced.personal_type),
+            first_values=spec(compiled.start.type_signature.parameter),
+            serves=tuple(float(value) for value in self._federation._serves(0)),
+            shards=facts.shards,
+            work=work,
+            client=training.description(self._plan, facts.schema, facts.scenario),
+        )
+        limits = {
+            labels.REPORT: bounds.reports,
+            labels.METRICS: bounds.evaluations,
+            # The same numbers each time: a run that is resumed before its first round was whole
+            # asks again.
+            labels.COUNTS: bounds.trainings * _COUNTED,
+        }
+        return gatekeeper_lib.Terms(
+            plan_digest=agreement.plan_digest,
+            agreement_digest=agreement.digest,
+            receivable=taken,
+            computations={
+                it.name: executor_pb2.Value(
+                    computation=tff.framework.serialize_computation(it.computation)
+                )
+                for it in own
+            },
+            answers=answers,
+            limits=gatekeeper_lib.Limits(limits, bounds.trainings),
+        )
+
+    def _answers(self) -> "dict[str, values.Spec]":
+        """The types of what leaves, by label, under the names of the privacy manifest."""
+        traced, tasks = self._traced, len(self._facts.schema.tasks)
+        report = dict(spec(traced.report_type))
+        found: dict[str, values.Spec] = {
+            labels.REPORT: {**report.pop("values"), **report},
+            labels.ACKNOWLEDGEMENT: {"length": values.Tensor(values.INT32, ())},
+            labels.FACTS: {directory.FACTS: values.Tensor(values.STRING, ())},
+        }
+        if plan_lib.METRICS not in self._plan.withhold:
+            found[labels.METRICS] = {
+                "metrics": values.Tensor(values.DOUBLE, (tasks, len(metrics.METRICS)))
+            }
+        if self._federation.counts_ids:
+            found[labels.COUNTS] = {"row_counts": spec(traced.counts_type)}
+        return found
+
+
+def spec(kind: tff.Type) -> Any:
+    """A TFF type as plain data."""
+    if isinstance(kind, tff.StructType):
+        return {name: spec(of) for name, of in tff.structure.to_elements(kind)}
+    return values.Tensor(_DTYPES[kind.dtype.type], tuple(kind.shape))

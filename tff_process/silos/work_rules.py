@@ -1,0 +1,94 @@
+"""How much work stands behind each answer of a silo, at least and at most: what its agreement binds
+of the amounts that a driver asks for.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tff_process.silos import labels
+
+
+@dataclasses.dataclass
+class WorkRules:
+    """What a driver may ask a silo to train on.
+
+    A round's steps are cut into aggregation steps, one grid for a whole training: work that begins
+    or ends anywhere else would let a driver subtract two reports and see a single batch.
+
+    Attributes:
+      rounds: of a training, at most.
+      round_steps: batches of this silo in a round.
+      epoch_steps: batches of this silo in an epoch.
+      batch_size: rows of a batch.
+      aggregations: into how many aggregation steps a round is cut at most.
+      rows: behind a report, at least.
+      steps: behind a report, at least.
+      learning_rate, seed: of the plan.
+    """
+
+    rounds: int
+    round_steps: int
+    epoch_steps: int
+    batch_size: int
+    aggregations: int
+    rows: int
+    steps: int
+    learning_rate: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._grids = set(range(1, self.aggregations + 1))
+
+    @property
+    def smallest_steps(self) -> int:
+        """Batches of the shortest aggregation step that the plan makes here."""
+        return max(1, self.round_steps // min(self.aggregations, self.round_steps))
+
+    def rows_behind(self, steps: int) -> int:
+        """Different rows that so many steps meet."""
+        return min(steps, self.epoch_steps) * self.batch_size
+
+    def check(
+        self, first_step: int, steps: int, epoch_steps: int, learning_rate: float, seed: int
+    ) -> None:
+        """Checks what a driver asks for.
+
+        Raises:
+          RefusedError: where it is less, more or other than agreed.
+        """
+        if epoch_steps != self.epoch_steps:
+            raise labels.RefusedError(
+                f"an epoch has {self.epoch_steps} steps here, not {epoch_steps}"
+            )
+        if np.float32(learning_rate) != np.float32(self.learning_rate):
+            raise labels.RefusedError(
+                f"the learning rate agreed is {self.learning_rate:g}, not {learning_rate:g}"
+            )
+        if seed != self.seed:
+            raise labels.RefusedError(f"the seed agreed is {self.seed}, not {seed}")
+        if steps < self.steps:
+            raise labels.RefusedError(
+                f"work of {steps} steps; the agreement has at least {self.steps} behind each report"
+            )
+        if self.rows_behind(steps) < self.rows:
+            raise labels.RefusedError(
+                f"work of {self.rows_behind(steps)} rows; the agreement has at least {self.rows} "
+                "behind each report"
+            )
+        number, offset = divmod(first_step, self.round_steps)
+        if first_step < 0 or number >= self.rounds:
+            raise labels.RefusedError(
+                f"work of round {number + 1}; the agreement has {self.rounds}"
+            )
+        fitting = {grid for grid in self._grids if self._on(grid, offset, steps)}
+        if not fitting:
+            raise labels.RefusedError(
+                f"work of steps {offset} to {offset + steps} of a round's {self.round_steps}: not "
+                "one of its aggregation steps"
+            )
+        self._grids = fitting
+
+    def _on(self, grid: int, offset: int, steps: int) -> bool:
+        cuts = [part * self.round_steps // grid for part in range(grid + 1)]
+        return (offset, offset + steps) in zip(cuts, cuts[1:])
