@@ -70,4 +70,6 @@ def test_a_finished_run_evaluates_afresh_to_the_same(algorithm, dataset, tmp_pat
             for task in dataset.schema.tasks
         ]
         columns = [metrics.METRICS.index(metric) for metric in ("auc", "logloss")]
-        np.testing.assert_allclose(found[:, columns], expected, atol=1e-6)
+        # Clients tell their metrics to four decimals.
+        atol = 1e-6 if algorithm == "pooled_star" else 5.1e-5
+        np.testing.assert_allclose(found[:, columns], expected, rtol=0, atol=atol)
