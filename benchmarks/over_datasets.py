@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import sys
 from typing import Any
@@ -56,9 +57,11 @@ def main() -> None:
 
 
 def by_name(result: "dict[str, Any]", entries: bool) -> "dict[str, list[float]]":
-    """The mean test AUC by seed of each algorithm, or of each entry."""
+    """The mean test AUC by seed of each algorithm, or of each entry, whatever rate it chose."""
     return {
-        name if entries else entry["algorithm"]: entry["test_auc"]["by_seed"]
+        re.sub(":learning_rate=[^:]*", "", name) if entries else entry["algorithm"]: entry[
+            "test_auc"
+        ]["by_seed"]
         for name, entry in result["entries"].items()
         if entries or entry["speaks_for_its_algorithm"]
     }
