@@ -317,6 +317,7 @@ def main() -> None:
     plan = plan_lib.Plan(
         "pf_msmtrec",
         rounds=4 if arguments.quick else arguments.rounds,
+        batch_size=256,
         model=ModelConfig(experts=2),
     )
     with tempfile.TemporaryDirectory() as folder:

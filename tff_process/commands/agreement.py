@@ -56,6 +56,11 @@ def _main(argv: "list[str]") -> None:
         )
     facts = directory.facts(pathlib.Path(f.client_dir).resolve())
     plan = training_flags.plan(f.algorithm, f.seed)
+    if not plan.batch_size:
+        raise errors.PfrecError(
+            "--batch_size=0: fits the rows of all scenarios together, which one silo cannot know; "
+            "give the rows of a batch, to pfrec-agreement in every silo and to pfrec-train alike"
+        )
     own = own_computations.OwnComputations(plan.to_json(), facts, "--sharing")
     agreed = own.agreement(own.bounds(f.trainings, f.minimum_rows), pfrec.__version__)
     own.terms(agreed)
