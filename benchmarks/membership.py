@@ -1,0 +1,127 @@
+"""What tells a server, or who holds an exported model, that a row or an id was trained on.
+
+    python benchmarks/membership.py [--data=DATA] [--rounds=8] [--quick]
+
+Trains `pf_msmtrec` and attacks it without knowing more than what leaves, or than what is exported:
+
+- `loss`: rows that the served model of a scenario predicts well were trained on; training rows
+  against test rows. `loss_of_rare_ids`: the same among rows with an id of a shared table that the
+  training rows hold at most three times.
+- `moved`: an id of a shared table is in a scenario's training rows if the scenario's updates moved
+  its row.
+- `exported_ids`: an id of a private table is in a scenario's training rows if its row in the
+  exported model is not what the run's seed began with.
+
+Each is the AUC of the attack, the mean over scenarios: 0.5 is chance, 1 certainty. The last line is
+JSON.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import reconstruct_rows
+from pfrec import groups, run_directory
+from pfrec.data import synthetic
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block, shards
+from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from tff_process import plan as plan_lib
+from tff_process.training import loop
+
+_RARE = 3
+
+
+def rows_of(dataset: dataset_lib.Dataset, scenario: str, split: str) -> row_block.Rows:
+    """All rows of a split."""
+    return shards.join(
+        [
+            row_block.decode(record, dataset.schema)
+            for shard in dataset.shards(scenario, split)
+            for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
+        ]
+    )
+
+
+def losses(model: tf.keras.Model, rows: row_block.Rows, task: str) -> np.ndarray:
+    """The cross-entropy of each row's first label, float64 [rows]."""
+    features = {"categorical": rows.categorical, "numerical": rows.numerical}
+    logits = model({k: tf.constant(v) for k, v in features.items()}, training=False)[task]
+    labels = tf.constant(rows.labels[:, 0], tf.float32)
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits).numpy().astype(np.float64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=pathlib.Path, help="a dataset; generated where not given")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--quick", action="store_true", help="two rounds on few generated rows")
+    arguments = parser.parse_args()
+    rounds = 2 if arguments.quick else arguments.rounds
+    plan = plan_lib.Plan("pf_msmtrec", rounds=rounds, model=ModelConfig(experts=2))
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = arguments.data or pathlib.Path(folder) / "data"
+        if arguments.data is None:
+            rows = 2000 if arguments.quick else 20_000
+            synthetic.generate(path, scenarios=2, rows=rows, shared=0.5, seed=0)
+        dataset = dataset_lib.Dataset.open(path)
+        run = loop.train(plan, dataset, pathlib.Path(folder) / "run").run
+        steps = reconstruct_rows.record(plan, dataset, pathlib.Path(folder) / "recorded")
+        trained = run_directory.open_run(run.path)
+        first = {t.name: t.variable.numpy() for t in groups.tag(_fresh(dataset, plan))}
+        for number, scenario in enumerate(dataset.scenarios):
+            _attack(dataset, scenario, trained, first, steps[number], found)
+    print(json.dumps({name: round(float(np.nanmean(v)), 4) for name, v in sorted(found.items())}))
+
+
+def _fresh(dataset: dataset_lib.Dataset, plan: plan_lib.Plan) -> tf.keras.Model:
+    return mmoe.build(dataset.schema, plan.model, plan.seed)
+
+
+def _attack(dataset, scenario, run, first, steps, found) -> None:
+    def add(name: str, score: np.ndarray, member: np.ndarray) -> None:
+        found.setdefault(name, []).append(reconstruct_rows.auc(score, member.astype(int)))
+
+    schema = dataset.schema
+    inside, outside = (rows_of(dataset, scenario, split) for split in ("train", "test"))
+    model = run.load_model(scenario)
+    score = -np.concatenate(
+        [losses(model, rows, schema.tasks[0].name) for rows in (inside, outside)]
+    )
+    member = np.concatenate([np.ones(len(inside), bool), np.zeros(len(outside), bool)])
+    add("loss", score, member)
+    tables = {
+        item.name: item.variable.numpy() for item in groups.tag(model) if item.kind == "embedding"
+    }
+    rare = np.zeros(len(member), bool)
+    for place, feature in zip(schema.id_places, schema.categorical):
+        ids = np.concatenate([rows.categorical[:, place.start] for rows in (inside, outside)])
+        name = next(name for name in tables if name.startswith(f"embedding/{feature.name}/"))
+        held = inside.categorical[:, place.start]
+        counts = np.bincount(held, minlength=len(tables[name]))
+        if feature.policy == "shared":
+            rare |= counts[ids] <= _RARE
+            moved = np.any([step.moved[name] for step in steps], axis=0)
+            add("moved", moved.astype(float), counts > 0)
+        else:
+            changed = (tables[name] != first[name]).any(axis=1)
+            add("exported_ids", changed.astype(float), counts > 0)
+    if rare.any():
+        add("loss_of_rare_ids", score[rare], member[rare])
+
+
+if __name__ == "__main__":
+    main()
