@@ -53,8 +53,11 @@ def run(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     asked = _asked(sys.argv[1:])
     if asked is not None:
-        print(_answer(asked, main, common))
-        sys.exit(0)
+        with contextlib.suppress(BrokenPipeError):
+            print(_answer(asked, main, common), flush=True)
+            sys.exit(0)
+        _silence()
+        sys.exit(1)
 
     def wrapped(argv: "list[str]") -> None:
         if len(argv) > 1:
@@ -67,9 +70,7 @@ def run(
             print(_interrupted(go_on), file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
-            # The reader of our output is gone: nothing can be said to it any more, and Python must
-            # not try again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence()
             sys.exit(1)
 
     app.run(wrapped, flags_parser=_parse_flags)
@@ -193,6 +194,13 @@ def _interrupted(go_on: Optional[str]) -> str:
     if go_on and go_on not in words:
         words.append(go_on)
     return f"interrupted; go on with: {shlex.join(words)}"
+
+
+def _silence() -> None:
+    """For when the reader of our output is gone: nothing can be said to it any more, and Python
+    must not try again at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> None:

@@ -35,6 +35,7 @@ from pfrec import errors
 
 _STRING = 7
 _STRING_BYTES = 24
+_SMALL_STRING = 22  # the longest that stands in its own place, with its end
 _DTYPES: "dict[int, Any]" = {
     1: np.float32,
     2: np.float64,
@@ -323,10 +324,23 @@ class Session:
             _STRING, dims, values.ndim, _STRING_BYTES * values.size
         )
         start = self._library.TF_TensorData(tensor)
-        for i, value in enumerate(values.ravel()):
+        # A text that fits into its own place is written there in TensorFlow's form, all of them at
+        # once: a call of the library for each would take longer than the model.
+        flat = values.ravel()
+        lengths = np.fromiter(map(len, flat), np.int64, flat.size)
+        places = np.zeros((flat.size, _STRING_BYTES), np.uint8)
+        places[:, 1:] = (
+            flat.astype(f"S{_STRING_BYTES - 1}")
+            .view(np.uint8)
+            .reshape(flat.size, _STRING_BYTES - 1)
+        )
+        small = lengths <= _SMALL_STRING
+        places[:, 0] = np.where(small, lengths << 2, 0)  # the two low bits: of the small kind
+        ctypes.memmove(start, places.ctypes.data, places.nbytes)
+        for i in np.flatnonzero(~small).tolist():
             place = start + _STRING_BYTES * i
             self._library.TF_StringInit(place)
-            self._library.TF_StringCopy(place, value, len(value))
+            self._library.TF_StringCopy(place, flat[i], int(lengths[i]))
         return tensor
 
     def _array(self, tensor: Any) -> np.ndarray:

@@ -198,7 +198,7 @@ def convert(
             source_format, raw, dataclasses.replace(settings, scratch=scratch)
         )
 
-    with _Progress() as progress:
+    with RowProgress("converting") as progress:
         return conversion.run(open_source, source_format, target, options, progress.add)
 
 
@@ -231,21 +231,29 @@ def table(path: pathlib.Path) -> str:
     )
 
 
-class _Progress:
-    """Rows read so far: a bar on a terminal, a line now and then where standard error is piped."""
+class RowProgress:
+    """Rows so far: a bar on a terminal, a line now and then where standard error is piped.
 
-    def __enter__(self) -> "_Progress":
+    Args:
+      doing: what is done with them, as text.
+    """
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> "RowProgress":
         import tqdm
 
         self._rows = 0
         self._next_line: Optional[float] = None
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm.tqdm(
-            unit=" rows", unit_scale=True, desc="converting", disable=not self._terminal
+            unit=" rows", unit_scale=True, desc=self._doing, disable=not self._terminal
         )
         return self
 
     def add(self, rows: int) -> None:
+        """Counts some more."""
         self._rows += rows
         self._bar.update(rows)
         if (
@@ -253,7 +261,7 @@ class _Progress:
         ):  # counted from the first rows on: imports and opening the files take their time too
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
         if not self._terminal and time.monotonic() >= self._next_line:
-            print(f"converting: {self._rows:,} rows", file=sys.stderr, flush=True)
+            print(f"{self._doing}: {self._rows:,} rows", file=sys.stderr, flush=True)
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
 
     def __exit__(self, *raised: object) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
         "draws a run's conflicts, attention and gate use",
     ),
     "export": ("export.commands.export", "one verified SavedModel for each scenario"),
+    "predict": ("export.commands.predict", "scores rows of files with a run's or exported models"),
     "verify": ("export.commands.verify", "checks exports, or a running model server"),
     "worker": ("tff_process.commands.worker", "serves one silo's data to a training"),
     "certificates": ("tff_process.commands.certificates", "makes certificates of driver and silos"),

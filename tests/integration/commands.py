@@ -20,6 +20,7 @@ _MODULES = {
     "pfrec-train": "tff_process.commands.train",
     "pfrec-compare": "tff_process.commands.compare",
     "pfrec-export": "export.commands.export",
+    "pfrec-predict": "export.commands.predict",
     "pfrec-verify": "export.commands.verify",
     "pfrec-worker": "tff_process.commands.worker",
     "pfrec-certificates": "tff_process.commands.certificates",

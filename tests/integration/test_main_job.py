@@ -73,6 +73,7 @@ def test_export_and_verify(
         assert (serving / scenario / "1" / "saved_model.pb").is_file()
     out = commands.succeed("pfrec-verify", f"--serving={serving}")
     assert out.rstrip().endswith(" 0 failed")
+    _score_alike(run, serving, tmp_path)
     damaged = serving / dataset.scenarios[0] / "1" / "variables" / "variables.data-00000-of-00001"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
@@ -80,6 +81,28 @@ def test_export_and_verify(
     done = commands.run("pfrec-verify", f"--serving={serving}")
     assert done.returncode == 1
     assert "variables.data-00000-of-00001 was changed" in done.stdout
+
+
+def _score_alike(run: pathlib.Path, serving: pathlib.Path, directory: pathlib.Path) -> None:
+    """pfrec-predict says of raw rows the same with the run as with what it exported."""
+    lines = [f"{('nl', 'es', 'fr')[n % 3]},{n % 13},{n % 10},{n / 7},{n}" for n in range(300)]
+    (directory / "new.csv").write_text("\n".join(["site,user,item,price,age", *lines]) + "\n")
+    found = {}
+    for kind, path in (("run", run), ("serving", serving)):
+        output = directory / f"by_{kind}.csv"
+        arguments = (f"--input={directory / 'new.csv'}", f"--output={output}", "--columns=age")
+        out = commands.succeed(
+            "pfrec-predict", f"--{kind}={path}", "--scenario_column=site", *arguments
+        )
+        assert f"wrote {output}: 300 rows" in out
+        with output.open(newline="") as stream:
+            found[kind] = list(csv.DictReader(stream))
+    assert [row["age"] for row in found["run"]] == [str(n) for n in range(300)]
+    assert len({row["p_ctr"] for row in found["run"]}) > 100
+    for one, other in zip(found["run"], found["serving"]):
+        assert list(one) == ["age", "scenario", "p_ctr", "p_cvr_given_ctr", "p_cvr"]
+        for name in ("p_ctr", "p_cvr_given_ctr", "p_cvr"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-6)
 
 
 def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(

@@ -117,3 +117,17 @@ def test_session_answers_threads_at_once_and_refuses_on_its_own(exported: pathli
         assert list(pool.map(ask, range(12))) == alone
     assert [isinstance(answer, str) for answer in alone] == [seed % 3 == 0 for seed in range(12)]
     session.close()
+
+
+def test_texts_of_every_length_come_back_as_they_went_in(exported: pathlib.Path) -> None:
+    session = c_library.Session(str(exported))
+    texts = [bytes([65 + n % 26]) * n for n in range(60)] + [b"\0", b"a\0", b"\0" * 23, b"\xff\xfe"]
+    values = np.empty(len(texts), object)
+    values[:] = texts
+    tensor = session._tensor(values)
+    assert session._array(tensor).tolist() == texts
+    session._library.TF_DeleteTensor(tensor)
+    empty = session._tensor(np.empty((0, 2), object))
+    assert session._array(empty).shape == (0, 2)
+    session._library.TF_DeleteTensor(empty)
+    session.close()

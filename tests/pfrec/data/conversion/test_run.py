@@ -163,7 +163,7 @@ def _interrupted(folder, monkeypatch, after):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(convert._Progress, "add", lambda self, rows: progress(rows))
+        patch.setattr(convert.RowProgress, "add", lambda self, rows: progress(rows))
         with pytest.raises(KeyboardInterrupt):
             convert.convert(
                 "csv",
@@ -203,7 +203,7 @@ def test_a_resumed_conversion_does_not_read_again_what_it_has(tmp_path, monkeypa
     _interrupted(tmp_path, monkeypatch, 30)
     rows = []
     with monkeypatch.context() as patch:
-        patch.setattr(convert._Progress, "add", lambda self, count: rows.append(count))
+        patch.setattr(convert.RowProgress, "add", lambda self, count: rows.append(count))
         convert.convert(
             "csv",
             tmp_path / "raw",

@@ -1,0 +1,172 @@
+"""pfrec-predict: scores rows of CSV or Parquet files with a run's or with exported models.
+
+pfrec-predict --run=run --input=new.csv --scenario_column=site --output=scores.parquet
+pfrec-predict --serving=serving --input=logs/ --schema=shop.toml --columns=user_id --output=s.csv
+pfrec-predict --client_dir=/srv/silo --input=new.csv --output=scores.csv
+"""
+
+import pathlib
+import time
+from typing import TYPE_CHECKING, Optional
+
+from absl import flags
+
+from pfrec import command, errors
+
+if TYPE_CHECKING:
+    from export.scoring import models as models_lib
+    from export.scoring import raw_rows, score
+
+_COMMON = (
+    "run",
+    "serving",
+    "client_dir",
+    "input",
+    "output",
+    "scenario_column",
+    "scenario",
+    "columns",
+    "unknown_scenario",
+)
+
+
+def define_flags() -> None:
+    """Declares the command's flags. In a function, so that commands with flags of the same name can
+    be imported together.
+    """
+    flags.DEFINE_string("run", None, "A finished run, as pfrec-train wrote it.")
+    flags.DEFINE_string("serving", None, "In place of --run: what pfrec-export wrote.")
+    flags.DEFINE_string("client_dir", None, "In place of --run: one silo's own directory.")
+    flags.DEFINE_string(
+        "input",
+        None,
+        "A CSV or Parquet file, or a folder of them: the features, raw as they were converted.",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "output", None, "The file to write, .csv or .parquet; must not exist.", required=True
+    )
+    flags.DEFINE_string("scenario_column", None, "The column that names each row's scenario.")
+    flags.DEFINE_string("scenario", None, "In place of --scenario_column: of all rows.")
+    flags.DEFINE_list("columns", [], "Columns of the input that go along into the output.")
+    flags.DEFINE_enum(
+        "unknown_scenario",
+        "refuse",
+        ["refuse", "mean"],
+        "What to do with a row of a scenario without a model: stop with an error, or take the mean "
+        "of what all models say of it.",
+    )
+    flags.DEFINE_enum(
+        "on_bad_row",
+        "stop",
+        ["stop", "skip"],
+        "What to do with a row that cannot be read: stop with an error, or leave it out.",
+    )
+    flags.DEFINE_string(
+        "schema",
+        None,
+        "The TOML schema of pfrec-convert: says the scenario's column and how text is laid out.",
+    )
+
+
+def main() -> None:
+    """Entry point of `pfrec-predict`."""
+    define_flags()
+    command.run(_main, common=_COMMON)
+
+
+def _main(argv: "list[str]") -> None:
+    del argv
+    f = flags.FLAGS
+    given = [name for name in ("run", "serving", "client_dir") if f[name].value]
+    if len(given) != 1:
+        raise errors.PfrecError("give one of --run, --serving and --client_dir")
+    path, output = pathlib.Path(f[given[0]].value), pathlib.Path(f.output)
+    if not path.is_dir():
+        raise errors.PfrecError(f"{path}: no such directory; check --{given[0]}")
+    if not pathlib.Path(f.input).exists():
+        raise errors.PfrecError(f"{f.input}: no such file or folder; check --input")
+    if f.scenario and f.scenario_column:
+        raise errors.PfrecError("--scenario and --scenario_column: give one of them")
+    from export.scoring import raw_rows, score, table
+    from pfrec.commands import convert
+
+    table.require_new(output)
+    inputs = raw_rows.find(pathlib.Path(f.input))
+    models = _models(given[0], path)
+    wanted = _wanted(models)
+    start = time.monotonic()
+    with convert.RowProgress("scoring") as progress:
+        totals = score.score(
+            models,
+            wanted,
+            inputs,
+            output,
+            unknown_scenario=f.unknown_scenario,
+            on_bad_row=f.on_bad_row,
+            progress=progress.add,
+        )
+    seconds = max(time.monotonic() - start, 1e-9)
+    for line in _table(totals):
+        print(line)
+    for reason, count in sorted(totals.bad.items()):
+        print(f"note: bad rows left out, {reason}: {count:,}")
+    rows = sum(totals.rows.values())
+    print(f"wrote {output}: {rows:,} rows, {rows / seconds:,.0f} a second")
+
+
+def _models(kind: str, path: pathlib.Path) -> "models_lib.Models":
+    from export.scoring import models
+
+    if kind == "run":
+        return models.RunModels(path)
+    if kind == "serving":
+        return models.ServedModels(path)
+    return models.ClientModels(path)
+
+
+def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
+    """What is to be read, by the flags.
+
+    Raises:
+      PfrecError: where nothing says which scenario a row is of.
+    """
+    from export.scoring import raw_rows
+    from pfrec.data.conversion import toml_schema
+
+    f = flags.FLAGS
+    described = None if f.schema is None else toml_schema.read(pathlib.Path(f.schema))
+    column: Optional[str] = f.scenario_column
+    scenario: Optional[str] = f.scenario
+    if column is None and scenario is None:
+        column = None if described is None else described.scenario_column
+        scenario = models.scenarios[0] if column is None and len(models.scenarios) == 1 else None
+    if column is None and scenario is None:
+        raise errors.PfrecError(
+            f"which scenario is a row of? There are models of {', '.join(models.scenarios)}; give "
+            "--scenario_column, or --scenario for all rows"
+        )
+    wanted = raw_rows.Wanted(models.schema, column, scenario, tuple(f.columns))
+    if "scenario" in wanted.carried:
+        raise errors.PfrecError("--columns=scenario: the output has such a column already")
+    return wanted if described is None else raw_rows.with_dialect(wanted, described.dialect)
+
+
+def _table(totals: "score.Totals") -> "list[str]":
+    """Rows and mean probabilities by scenario, as aligned text."""
+    names = list(next(iter(totals.sums.values()), {}))
+    lines = [["scenario", "rows", *(f"mean {name}" for name in names)]]
+    for scenario, count in sorted(totals.rows.items()):
+        means = [f"{totals.sums[scenario][name] / count:.4f}" for name in names]
+        lines.append([scenario, f"{count:,}", *means])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [
+        "  ".join(
+            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths))
+        )
+        for line in lines
+    ]
+
+
+if __name__ == "__main__":
+    main()

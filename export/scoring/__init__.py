@@ -1,0 +1,1 @@
+"""How are rows scored in bulk?"""

@@ -1,0 +1,171 @@
+"""Scores the rows of files with the models of their scenarios, in bounded memory on all cores."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from export.graph import requests
+from export.scoring import models as models_lib
+from export.scoring import raw_rows, table
+from pfrec import errors
+from pfrec.data.reading import ahead, bad_rows, source
+
+REFUSE, MEAN = "refuse", "mean"
+UNKNOWN_SCENARIO = (REFUSE, MEAN)
+BATCH_ROWS = 4096
+
+
+@dataclasses.dataclass
+class Totals:
+    """What was scored.
+
+    Attributes:
+      rows: by scenario.
+      sums: by scenario and column, the sum of its probabilities.
+      bad: rows left out, by reason.
+    """
+
+    rows: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
+    sums: "dict[str, collections.Counter[str]]" = dataclasses.field(default_factory=dict)
+    bad: "dict[str, int]" = dataclasses.field(default_factory=dict)
+
+
+def score(
+    models: models_lib.Models,
+    wanted: raw_rows.Wanted,
+    inputs: Sequence[pathlib.Path],
+    output: pathlib.Path,
+    *,
+    unknown_scenario: str = REFUSE,
+    on_bad_row: str = "stop",
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Totals:
+    """Scores rows and writes a CSV or Parquet file of them, in the order read.
+
+    Columns: those carried along, `scenario`, and the probabilities of `table.probabilities`.
+
+    Args:
+      models: of the scenarios.
+      wanted: what is read of a row.
+      inputs: the files.
+      output: the file to write; must not exist.
+      unknown_scenario: `refuse` a row of a scenario without a model, or take the `mean` of what all
+        models say of it.
+      on_bad_row: `stop` at the first row that cannot be read, or `skip` such rows.
+      progress: is told how many rows were scored, some at a time.
+
+    Raises:
+      PfrecError: where a file or a row cannot be read, or a scenario is unknown; no file is left.
+    """
+    table.require_new(output)
+    raw_rows.require_columns(inputs, wanted)
+    loaded = _Loaded(models, unknown_scenario)
+    bad = bad_rows.BadRows(on_bad_row)
+    totals = Totals()
+    workers = os.cpu_count() or 1
+    pending: collections.deque[futures.Future[_Scored]] = collections.deque()
+    with table.writing(output) as add, futures.ThreadPoolExecutor(workers) as pool:
+
+        def finish() -> None:
+            done = pending.popleft().result()
+            bad.add(done.faults)
+            add(done.table)
+            for scenario, (count, sums) in done.totals.items():
+                totals.rows[scenario] += count
+                totals.sums.setdefault(scenario, collections.Counter()).update(sums)
+            progress(done.table.num_rows)
+
+        try:
+            for chunk in ahead.ahead(raw_rows.chunks(inputs, wanted)):
+                pending.append(pool.submit(_score, loaded, wanted, chunk))
+                while len(pending) > workers:
+                    finish()
+            while pending:
+                finish()
+        finally:
+            for waiting in pending:
+                waiting.cancel()
+    totals.bad = dict(bad.counts)
+    return totals
+
+
+class _Loaded:
+    """Models that are loaded when a row first needs them; threads may share it."""
+
+    def __init__(self, models: models_lib.Models, unknown_scenario: str) -> None:
+        self.schema = models.schema
+        self._models, self._unknown = models, unknown_scenario
+        self._lock = threading.Lock()
+        self._made: dict[str, models_lib.Predict] = {}
+
+    def predict(
+        self, scenario: str, request: requests.Request, place: Callable[[], str]
+    ) -> "dict[str, np.ndarray]":
+        """Probabilities by task; `place` says where the first of the rows was read."""
+        if scenario in self._models.scenarios:
+            return self._get(scenario)(request)
+        if self._unknown == REFUSE:
+            raise errors.PfrecError(
+                f"{place()}: no model of scenario {scenario!r}; there are models of "
+                f"{', '.join(self._models.scenarios)}; mend the row, or pass "
+                "--unknown_scenario=mean to take the mean of what all models say"
+            )
+        return models_lib.mean([self._get(name)(request) for name in self._models.scenarios])
+
+    def _get(self, scenario: str) -> models_lib.Predict:
+        with self._lock:
+            if scenario not in self._made:
+                self._made[scenario] = self._models.load(scenario)
+            return self._made[scenario]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    """What became of a chunk."""
+
+    table: Any
+    faults: "tuple[bad_rows.Faults, ...]"
+    totals: "dict[str, tuple[int, dict[str, float]]]"
+
+
+def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> _Scored:
+    import pyarrow as pa
+
+    chunk = raw_rows.good(chunk, wanted)
+    request = raw_rows.request(chunk, wanted)
+    names = raw_rows.scenarios(chunk, wanted)
+    encoded = names.dictionary_encode()
+    places = encoded.indices.to_numpy(zero_copy_only=False)
+    predicted = {task.name: np.empty(len(chunk), np.float32) for task in loaded.schema.tasks}
+    counted: dict[str, np.ndarray] = {}
+    for number, scenario in enumerate(encoded.dictionary.to_pylist()):
+        rows = counted[scenario] = np.flatnonzero(places == number)
+        for start in range(0, len(rows), BATCH_ROWS):
+            part = rows[start : start + BATCH_ROWS]
+
+            def place(part: np.ndarray = part) -> str:
+                return chunk.origin(int(chunk.rows[part[0]])).place(wanted.scenario_column)
+
+            for task, values in loaded.predict(
+                scenario, requests.take(request, part), place
+            ).items():
+                predicted[task][part] = values
+    found = table.probabilities(loaded.schema, predicted)
+    columns = {name: chunk.columns[name] for name in wanted.carried}
+    columns["scenario"] = names
+    columns.update({name: pa.array(values) for name, values in found.items()})
+    totals = {
+        scenario: (
+            len(rows),
+            {name: float(np.sum(values[rows], dtype=np.float64)) for name, values in found.items()},
+        )
+        for scenario, rows in counted.items()
+    }
+    return _Scored(pa.table(columns), chunk.faults, totals)

@@ -1,0 +1,165 @@
+"""Bulk scoring: what the served model says of each row, in order, however a file is cut."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+from export.checks import answers
+from export.graph import requests
+from export.scoring import models, raw_rows, score
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from pfrec.data.reading import csv_stream
+from tests.export import tiny
+
+# 101, city, device, visited, tags, words, price, age
+_ROWS = [
+    ("3", "Oslo", "phone", "1|2", "new|gift", "a b", "1.5", "20"),
+    ("0", "", "watch", "", "sale", "", "", "-3"),
+    ("", "Rome", "/tablet/a", "5|9|0|1", "", "a b c d e", "0", "nan"),
+    ("99", "\u65b0", "\u7535\u8111", "3", "no|new|sale", "\u65b0", "-2.25", "1e3"),
+]
+_LISTS = {"visited": "|", "tags": "|", "words": " "}
+
+
+def _write_csv(path: pathlib.Path, rows: "list[tuple[str, ...]]", scenario: str = "NL") -> None:
+    names = ["row", "site", "101", *(f.name for f in tiny.SCHEMA.categorical[1:]), "price", "age"]
+    lines = [",".join([str(n), scenario, *row]) for n, row in enumerate(rows)]
+    path.write_text("\n".join([",".join(names), *lines]) + "\n", encoding="utf-8")
+
+
+def _request(rows: "list[tuple[str, ...]]") -> requests.Request:
+    """The request of the rows, made by hand: what a caller of the model server would send."""
+    columns = dict(zip(["101", *(f.name for f in tiny.SCHEMA.categorical[1:])], zip(*rows)))
+    found: requests.Request = {
+        "101": np.array([int(v) if v else -1 for v in columns["101"]], np.int64),
+        "city": requests.texts([v.encode() for v in columns["city"]]),
+        "device": requests.texts([v.encode() for v in columns["device"]]),
+    }
+    for name, separator in _LISTS.items():
+        lists = [[v for v in cell.split(separator) if v] for cell in columns[name]]
+        width = max(1, *map(len, lists))
+        if name == "visited":
+            padded = [[int(v) for v in own] + [-1] * (width - len(own)) for own in lists]
+            found[name] = np.array(padded, np.int64)
+        else:
+            flat = [v.encode() for own in lists for v in own + [""] * (width - len(own))]
+            found[name] = requests.texts(flat).reshape(len(rows), width)
+    for place, name in ((6, "price"), (7, "age")):
+        found[name] = np.array([float(row[place] or "nan") for row in rows], np.float32)
+    return found
+
+
+@pytest.fixture(scope="module")
+def serving(exported: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A serving directory of the model of NL."""
+    directory = tmp_path_factory.mktemp("scoring") / "serving"
+    shutil.copytree(exported, directory / "NL" / "1")
+    return directory
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_scores_are_those_of_the_trained_model(
+    serving: pathlib.Path, tmp_path: pathlib.Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "BATCH_ROWS", 7)
+    monkeypatch.setattr(csv_stream, "BLOCK_BYTES", 300)
+    rows = _ROWS * 10
+    source, output = tmp_path / f"new.{ending}", tmp_path / f"scores.{ending}"
+    _write_csv(tmp_path / "new.csv", rows)
+    if ending == "parquet":
+        parquet.write_table(arrow_csv.read_csv(tmp_path / "new.csv"), source)
+    served = models.ServedModels(serving)
+    wanted = raw_rows.Wanted(served.schema, "site", None, ("row",))
+    totals = score.score(served, wanted, [source], output)
+    assert totals.rows == {"NL": len(rows)}
+    read = arrow_csv.read_csv if ending == "csv" else parquet.read_table
+    found = read(output)
+    assert found.column_names == ["row", "scenario", "p_click", "p_buy_given_click", "p_buy"]
+    assert found.column("row").to_pylist() == list(range(len(rows)))
+    expected = tiny.model().predict(_request(rows))
+    values = {name: found.column(name).to_numpy() for name in found.column_names[2:]}
+    np.testing.assert_allclose(values["p_click"], expected["click"], atol=1e-6)
+    np.testing.assert_allclose(values["p_buy_given_click"], expected["buy"], atol=1e-6)
+    np.testing.assert_allclose(values["p_buy"], expected["click"] * expected["buy"], atol=1e-6)
+    assert np.ptp(values["p_click"]) > answers.TOLERANCE  # rows differ, so an order is held
+    assert totals.sums["NL"]["p_click"] == pytest.approx(float(expected["click"].sum()), rel=1e-5)
+
+
+def test_a_network_in_memory_says_the_same_as_its_export(serving: pathlib.Path) -> None:
+    request = _request(_ROWS)
+    exported = models.ServedModels(serving).load("NL")(request)
+    trained = models._in_memory(tiny.model().network, tiny.SCHEMA)(request)
+    for task, values in exported.items():
+        np.testing.assert_allclose(trained[task], values, atol=1e-6)
+
+
+def test_a_changed_version_is_not_scored_with(
+    serving: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    copy = pathlib.Path(shutil.copytree(serving, tmp_path / "serving"))
+    graph = copy / "NL" / "1" / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    with pytest.raises(errors.PfrecError, match=r"saved_model\.pb was changed; export it again"):
+        models.ServedModels(copy)
+
+
+_PLAIN = schema_lib.Schema((), (schema_lib.Numerical("x"),), (schema_lib.Task("click", "click"),))
+
+
+class _Constant:
+    """Models that answer with a number each: of a 0.25, of b 0.75."""
+
+    scenarios, schema = ("a", "b"), _PLAIN
+
+    def load(self, scenario: str) -> models.Predict:
+        value = {"a": 0.25, "b": 0.75}[scenario]
+        return lambda request: {"click": np.full(requests.rows(request), value, np.float32)}
+
+
+def _scored(tmp_path: pathlib.Path, text: str, **options: str) -> "tuple[pa.Table, score.Totals]":
+    (tmp_path / "in.csv").write_text("site,x\n" + text)
+    wanted = raw_rows.Wanted(_PLAIN, "site", None, ("x",))
+    output = tmp_path / "out.csv"
+    totals = score.score(_Constant(), wanted, [tmp_path / "in.csv"], output, **options)
+    return arrow_csv.read_csv(output), totals
+
+
+def test_each_row_by_the_model_of_its_scenario(tmp_path: pathlib.Path) -> None:
+    found, totals = _scored(tmp_path, "a,1\nb,2\nb,3\na,4\n")
+    assert found.column("p_click").to_pylist() == [0.25, 0.75, 0.75, 0.25]
+    assert found.column("x").to_pylist() == [1, 2, 3, 4]
+    assert found.column("scenario").to_pylist() == ["a", "b", "b", "a"]
+    assert totals.rows == {"a": 2, "b": 2}
+
+
+def test_an_unknown_scenario_is_refused_or_gets_the_mean(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.PfrecError, match=r"line 3.*no model of scenario 'c'.*a, b"):
+        _scored(tmp_path, "a,1\nc,2\n")
+    assert not (tmp_path / "out.csv").exists()
+    found, _ = _scored(tmp_path, "a,1\nc,2\n", unknown_scenario="mean")
+    assert found.column("p_click").to_pylist() == [0.25, 0.5]
+
+
+def test_a_row_that_cannot_be_read_stops_or_is_left_out(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.PfrecError, match=r"line 3.*'two' is not a number"):
+        _scored(tmp_path, "a,1\nb,two\nb,3\n")
+    assert not (tmp_path / "out.csv").exists()
+    found, totals = _scored(tmp_path, "a,1\nb,two\nb,3\n", on_bad_row="skip")
+    assert found.column("x").to_pylist() == [1, 3]
+    assert totals.bad == {"not_a_number": 1}
+
+
+def test_a_missing_column_is_told_before_the_first_row(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "in.csv").write_text("site\na\n")
+    wanted = raw_rows.Wanted(_PLAIN, "site", None)
+    with pytest.raises(errors.PfrecError, match="no column 'x'"):
+        score.score(_Constant(), wanted, [tmp_path / "in.csv"], tmp_path / "out.csv")
+    parquet.write_table(pa.table({"site": ["a"]}), tmp_path / "in.parquet")
+    with pytest.raises(errors.PfrecError, match="no column 'x'"):
+        score.score(_Constant(), wanted, [tmp_path / "in.parquet"], tmp_path / "out.csv")
