@@ -72,7 +72,7 @@ class ClientModels:
         self._model = trained.ClientDirectory(path).trained(
             trained.ClientDirectory(path).scenarios[0], 1
         )
-        self.scenarios = (self._model.scenario,)
+        self.scenarios: tuple[str, ...] = (self._model.scenario,)
         self.schema = self._model.schema
 
     def load(self, scenario: str) -> Predict:

@@ -288,12 +288,12 @@ def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:
     positive_from = _get(entry, "positive_from", (int, float), place, None)
     missing = entry.get("missing", "bad")
     return schema_lib.Task(
-        name,
-        _get(entry, "column", str, place, name),
-        _get(entry, "given", str, place, None),
-        *(_label_words(entry, key, place) for key in _LABEL_WORDS),
-        None if positive_from is None else float(positive_from),
-        "0" if missing == 0 and not isinstance(missing, bool) else missing,
+        name=name,
+        column=_get(entry, "column", str, place, name),
+        given=_get(entry, "given", str, place, None),
+        **{key: _label_words(entry, key, place) for key in _LABEL_WORDS},
+        positive_from=None if positive_from is None else float(positive_from),
+        missing="0" if missing == 0 and not isinstance(missing, bool) else missing,
     )
 
 
