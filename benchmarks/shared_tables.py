@@ -38,7 +38,7 @@ def side(prior: float, cardinality: int, clients: int) -> "dict[str, float]":
         batch_size=1024,
         aggregations=1,
         model=ModelConfig(),
-        pf=pf_msmtrec.Settings(table_prior=prior),
+        settings=pf_msmtrec.Settings(table_prior=prior),
     )
     seconds = []
     with resident_runs.directory() as path:

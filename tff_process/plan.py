@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional, Union
 
 from pfrec import errors
+from pfrec import settings as settings_lib
 from pfrec.models.config import ModelConfig
-from tff_process.algorithms import pf_msmtrec
-from tff_process.algorithms import rivals as rivals_lib
+from pfrec.settings import setting
+from tff_process.algorithms import base, registry
+from tff_process.algorithms import robust as robust_lib
 
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
@@ -15,46 +17,24 @@ _BATCHES = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a training is to do.
+class Plan(settings_lib.Settings):
+    """What a training is to do; what a setting is, its help says.
 
         >>> import pfrec
         >>> plan = pfrec.Plan("fedavg", rounds=5)
         >>> plan.batch_size, pfrec.Plan.from_json(plan.to_json()) == plan
-        (256, True)
+        (0, True)
         >>> pfrec.Plan("fedavg", rounds=0)
         Traceback (most recent call last):
         pfrec.errors.PfrecError: rounds is 0; it must be at least 1
 
     Attributes:
-      algorithm: by name, see `algorithms.registry`.
-      rounds: of federated training; epochs of pooled training times `local_epochs`.
-      patience: the training stops after so many rounds without a better one on `valid`; 0 for all
-        rounds.
-      local_epochs: how much of its training rows a client sees in a round; may be a fraction.
-      aggregations: how often a federated round aggregates at least: its local training is cut into
-        as many aggregation steps.
-      aggregate_every: the most batches between two aggregations, for the mean client; more
-        aggregation steps than `aggregations` where a round is long.
-      average_over: what is evaluated, saved and exported is averaged over this share of the
-        aggregations so far, the last ones (`averaging`); 0 for the last alone.
-      max_steps: rounds end once the client with most rows has trained so many batches; 0 for all
-        `rounds`.
-      batch_size: rows of a batch; 0 for as many as fit the scenarios, see `fitting`.
-      learning_rate: of Adam.
-      lazy_adam: whether federated clients leave rows of large tables alone in steps whose batch did
-        not hold them (`adam.Adam`).
-      precision: of federated clients' large products in training, `float32` or `bfloat16`
-        (`models.precision`).
-      participation: share of the clients that take part in a round.
-      seed: of initial values, row order, dropout and participation.
+      algorithm: by name, see `algorithms.registry`, or an algorithm itself.
       model: shape of the model.
-      pf: settings of pf_msmtrec.
-      fedprox_mu: weight of FedProx's proximal term.
-      rivals: settings of the other rivals.
+      settings: the algorithm's own; None for those as they are without any flag, or where it has
+        none.
+      seed: of initial values, row order, dropout and participation.
       sharing: rules that go over the algorithm's sharing policy.
-      robust: how clients' updates are limited by what is usual among them, see
-        `algorithms.robust`.
       withhold: what clients do not say: `loss` of their training, `metrics` (the last round is then
         the chosen one, and nothing is known of it on test), `row_counts` (ids of shared tables then
         count alike).
@@ -62,52 +42,87 @@ class Plan:
         for a start from `seed`.
     """
 
-    algorithm: str
-    rounds: int = 20
-    patience: int = 0
-    local_epochs: float = 1.0
-    aggregations: int = 4
-    aggregate_every: int = 64
-    average_over: float = 0.25
-    max_steps: int = 0
-    batch_size: int = 0
-    learning_rate: float = 2e-2
-    lazy_adam: bool = False
-    precision: str = "float32"
-    participation: float = 1.0
+    algorithm: "Union[str, base.Algorithm]"
+    rounds: int = setting(20, "rounds of federated training, epochs of pooled one", low=1)
+    patience: int = setting(
+        0, "rounds without a better one on valid after which training stops; 0 trains all", low=0
+    )
+    local_epochs: float = setting(
+        1.0, "share of its rows that a client trains on in a round; may be a fraction", above=0.0
+    )
+    aggregations: int = setting(
+        4,
+        "how often a federated round aggregates at least: its local training is cut into as many "
+        "aggregation steps, or fewer where a client has fewer batches",
+        low=1,
+    )
+    aggregate_every: int = setting(
+        64,
+        "the most batches between two aggregations, for the mean client: long rounds aggregate "
+        "more than --aggregations times",
+        low=1,
+    )
+    average_over: float = setting(
+        0.25,
+        "what is evaluated, saved and exported is averaged over this share of the aggregations so "
+        "far, the last ones; 0 is the last alone",
+        low=0.0,
+        high=1.0,
+    )
+    max_steps: int = setting(
+        0,
+        "rounds end once the client with most rows has trained so many batches; 0 trains --rounds",
+        low=0,
+    )
+    batch_size: int = setting(
+        0,
+        "rows of a batch; 0 takes 32 to 256, so that the mean scenario has 20 batches of them",
+        low=0,
+    )
+    learning_rate: float = setting(2e-2, "step size of Adam", above=0.0)
+    lazy_adam: bool = setting(
+        False,
+        "federated clients leave rows of large tables as they are in steps whose batch did not "
+        "hold them: faster on wide tables, and another algorithm than Adam",
+    )
+    precision: str = setting(
+        "float32",
+        "of federated clients' large products in training, on processors that have bfloat16 "
+        "products; evaluation is always in float32",
+        choices=("float32", "bfloat16"),
+    )
+    participation: float = setting(
+        1.0, "share of the clients that take part in a round", above=0.0, high=1.0
+    )
+    robust: str = setting(
+        "none",
+        "how far a client's update may differ from what is usual among the clients: a bound on its "
+        "norm, each coordinate within the range of the middle ones, or their median",
+        choices=robust_lib.CHOICES,
+    )
     seed: int = 0
     model: ModelConfig = ModelConfig()
-    pf: pf_msmtrec.Settings = pf_msmtrec.Settings()
-    fedprox_mu: float = 0.01
-    rivals: rivals_lib.Rivals = rivals_lib.Rivals()
-    sharing: tuple[tuple[str, str], ...] = ()
-    robust: str = "none"
-    withhold: tuple[str, ...] = ()
+    settings: Optional[settings_lib.Settings] = None
+    sharing: "tuple[tuple[str, str], ...]" = ()
+    withhold: "tuple[str, ...]" = ()
     init_from: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "aggregations", "aggregate_every"):
-            if getattr(self, name) < 1:
-                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("seed", "patience", "max_steps", "batch_size"):
-            if getattr(self, name) < 0:
-                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("local_epochs", "learning_rate"):
-            if not 0.0 < getattr(self, name) < float("inf"):
-                raise errors.PfrecError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if not 0.0 <= self.fedprox_mu < float("inf"):
-            raise errors.PfrecError(f"fedprox_mu is {self.fedprox_mu}; it must not be negative")
+        super().__post_init__()
+        if self.seed < 0:
+            raise errors.PfrecError(f"seed is {self.seed}; it must not be negative")
         for name in self.withhold:
             if name not in WITHHELD:
                 raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
-        if not 0.0 <= self.average_over <= 1.0:
-            raise errors.PfrecError(
-                f"average_over is {self.average_over}; it must be between 0 and 1"
-            )
-        if not 0.0 < self.participation <= 1.0:
-            raise errors.PfrecError(
-                f"participation is {self.participation}; it must be above 0 and at most 1"
-            )
+        if isinstance(self.algorithm, str):
+            default = registry.default_settings(self.algorithm)
+            if self.settings is None:
+                object.__setattr__(self, "settings", default)
+            if type(self.settings) is not type(default):
+                raise errors.PfrecError(
+                    f"settings of {self.name} are {type(self.settings).__qualname__}; "
+                    f"they must be {type(default).__module__}.{type(default).__qualname__}"
+                )
 
     def fitting(self, rows: "Sequence[int]") -> "Plan":
         """The plan with a batch size: where it has none, the largest power of two from 32 to 256 of
@@ -126,20 +141,84 @@ class Plan:
             self, batch_size=next((size for size in (256, 128, 64) if size <= bearable), 32)
         )
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def name(self) -> str:
+        """The algorithm's name."""
+        return self.algorithm if isinstance(self.algorithm, str) else self.algorithm.name
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it trains on the rows of all scenarios together."""
+        return isinstance(self.algorithm, str) and registry.is_pooled(self.algorithm)
+
+    def with_texts(self, texts: "Sequence[tuple[str, str]]") -> "Plan":
+        """The same with other settings, of the model and the algorithm too.
+
+        Args:
+          texts: flags and the texts of their values.
+
+        Raises:
+          PfrecError: where one is no setting of this plan or a value does not fit.
+        """
+        given = dict(texts)
+        known = setting_names(self)
+        for name, text in texts:
+            if name not in known:
+                raise errors.PfrecError(
+                    f"{name}={text}: {name} is no flag of a training by {self.name}; "
+                    f"it has {', '.join(sorted(known))}"
+                )
+        return dataclasses.replace(
+            self.replaced(given),
+            model=self.model.replaced(given),
+            settings=self.settings.replaced(given) if self.settings else None,
+        )
+
+    def to_json(self) -> "dict[str, Any]":
         """Plain data for config.json."""
-        return dataclasses.asdict(self)
+        return {
+            **super().to_json(),
+            "algorithm": self.name,
+            "seed": self.seed,
+            "model": self.model.to_json(),
+            "settings": self.settings.to_json() if self.settings else None,
+            "sharing": [list(rule) for rule in self.sharing],
+            "withhold": list(self.withhold),
+            "init_from": self.init_from,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Plan":
-        """The inverse of `to_json`, also after a trip through JSON."""
-        return cls(
-            **{
+        """The inverse of `to_json`, also after a trip through JSON; what is missing has its
+        default.
+
+        Raises:
+          PfrecError: where a name is unknown or a value does not fit.
+        """
+        default = registry.default_settings(value["algorithm"])
+        own = value.get("settings")
+        return super().from_json(
+            {
                 **value,
-                "model": ModelConfig.from_json(value["model"]),
-                "pf": pf_msmtrec.Settings(**value["pf"]),
-                "rivals": rivals_lib.Rivals.from_json(value["rivals"]),
+                "model": ModelConfig.from_json(value.get("model", {})),
+                "settings": default.from_json(own) if default and own is not None else None,
                 "withhold": tuple(value.get("withhold", ())),
-                "sharing": tuple((pattern, rule) for pattern, rule in value["sharing"]),
+                "sharing": tuple((pattern, rule) for pattern, rule in value.get("sharing", ())),
             }
         )
+
+
+def setting_names(plan: Plan) -> "set[str]":
+    """The flags of all settings of a plan: of all trainings, the model and the algorithm's own."""
+    own = settings_lib.names(type(plan.settings)) if plan.settings else set()
+    return settings_lib.names(Plan) | settings_lib.names(ModelConfig) | own
+
+
+def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
+    """What differs first between the record of a plan (`to_json`) and a plan; empty where nothing.
+
+    Settings that the record does not hold, being older than they are, had their defaults.
+    """
+    own = type(plan.settings)().to_json() if plan.settings else None
+    defaults = {**Plan(plan.algorithm).to_json(), "settings": own}
+    return settings_lib.first_difference(before, plan.to_json(), defaults)

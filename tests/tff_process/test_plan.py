@@ -7,7 +7,7 @@ import pytest
 from pfrec import errors
 from pfrec.models.config import ModelConfig
 from tff_process import plan
-from tff_process.algorithms import pf_msmtrec
+from tff_process.algorithms import fedavg, pf_msmtrec
 
 
 def test_a_plan_survives_json():
@@ -17,7 +17,7 @@ def test_a_plan_survives_json():
         local_epochs=0.5,
         seed=7,
         model=ModelConfig(expert_units=(8, 4), tower_units=(), template="additive"),
-        pf=pf_msmtrec.Settings(coordination="pcgrad", mu=0.25),
+        settings=pf_msmtrec.Settings(coordination="pcgrad", mu=0.25),
         sharing=(("gate/*", "shared"),),
     )
     assert plan.Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
@@ -47,16 +47,16 @@ def test_what_cannot_be_trained_is_named(settings, message):
     [
         (
             {"coordination": "vote"},
-            "coordination 'vote' is not one of none, mean, pcgrad, conflict_averse",
+            "pf_coordination is 'vote'; it must be one of none, mean, pcgrad, conflict_averse",
         ),
         ({"mu": 1.1}, "mu is 1.1"),
         ({"tower_mu": -0.1}, "tower_mu is -0.1"),
         ({"conflict_radius": 1.0}, "conflict_radius is 1.0"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"proximal": -1.0}, "proximal must not be negative"),
+        ({"temperature": 0.0}, "pf_temperature is 0.0; it must be finite and above 0"),
+        ({"proximal": -1.0}, "pf_proximal is -1.0; it must be finite and at least 0"),
         ({"server_step": 0.0}, "server_step is 0.0; it must be above 0"),
         ({"server_step": 1.5}, "server_step is 1.5"),
-        ({"table_prior": -1.0}, "table_prior is -1.0; it must be a number, at least 0"),
+        ({"table_prior": -1.0}, "table_prior is -1.0; it must be finite and at least 0"),
         ({"table_prior": float("inf")}, "table_prior is inf"),
         ({"table_prior": float("nan")}, "table_prior is nan"),
     ],
@@ -64,3 +64,43 @@ def test_what_cannot_be_trained_is_named(settings, message):
 def test_what_pf_msmtrec_cannot_use_is_named(settings, message):
     with pytest.raises(errors.PfrecError, match=message):
         pf_msmtrec.Settings(**settings)
+
+
+def test_a_plan_holds_its_own_algorithms_settings_alone():
+    assert plan.Plan("local").settings is None
+    assert plan.Plan("pf_msmtrec").to_json()["settings"]["mu"] == 0.25
+    assert plan.Plan("pooled_ple").to_json()["settings"] is None
+    with pytest.raises(errors.PfrecError, match=r"settings of ditto are Settings; they must be "):
+        plan.Plan("ditto", settings=pf_msmtrec.Settings())
+
+
+def test_texts_set_what_is_the_plans_own_and_nothing_else():
+    made = plan.Plan("pf_msmtrec").with_texts(
+        [("mu", "0.5"), ("pf_gate_mu", "0"), ("learning_rate", "0.1"), ("expert_units", "8,4")]
+    )
+    assert (made.settings.mu, made.settings.gate_mu, made.learning_rate) == (0.5, 0.0, 0.1)
+    assert made.model.expert_units == (8, 4)
+    with pytest.raises(errors.PfrecError, match="ditto_lambda=1: ditto_lambda is no flag of a"):
+        made.with_texts([("ditto_lambda", "1")])
+    with pytest.raises(errors.PfrecError, match="mu=much: give numbers"):
+        made.with_texts([("mu", "much")])
+    with pytest.raises(errors.PfrecError, match=r"pf_mu is 2.0; it must be at least 0 and at most"):
+        made.with_texts([("mu", "2")])
+
+
+def test_a_record_from_before_a_setting_came_is_of_the_same_plan():
+    made = plan.Plan("pf_msmtrec", rounds=3)
+    record = json.loads(json.dumps(made.to_json()))
+    del record["average_over"], record["settings"]["table_prior"], record["model"]["rank"]
+    assert plan.first_difference(record, made) == ""
+    assert plan.Plan.from_json(record) == made
+    other = plan.Plan("pf_msmtrec", rounds=3, average_over=0.5)
+    assert plan.first_difference(record, other) == "average_over was 0.25 and is 0.5"
+    other = plan.Plan("pf_msmtrec", rounds=3, settings=pf_msmtrec.Settings(table_prior=1.0))
+    assert plan.first_difference(record, other) == "settings.table_prior was 2000.0 and is 1.0"
+
+
+def test_a_plan_may_hold_an_algorithm_itself(schema):
+    own = fedavg.fedavg(schema)
+    made = plan.Plan(own, rounds=1)
+    assert (made.name, made.settings, made.to_json()["algorithm"]) == ("fedavg", None, "fedavg")

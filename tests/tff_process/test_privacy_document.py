@@ -7,7 +7,6 @@ import pytest
 from pfrec import groups
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
-from tff_process import plan
 from tff_process.algorithms import registry
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "privacy.md"
@@ -38,7 +37,7 @@ def tagged(schema):
 
 def row(algorithm, schema, tagged):
     """A line of the table: of each kind, whether its groups leave."""
-    policy = registry.FEDERATED[algorithm](schema, plan.Plan(algorithm)).policy
+    policy = registry.find(algorithm).build(schema).policy
     cells = []
     for kind in KINDS:
         leaves = {policy.shares(item.group) for item in tagged if item.kind == kind}
@@ -54,7 +53,7 @@ def test_the_line_of_each_algorithm(algorithm, schema, tagged):
 
 def test_tables_follow_their_feature_with_every_algorithm(schema, tagged):
     for algorithm in registry.FEDERATED:
-        policy = registry.FEDERATED[algorithm](schema, plan.Plan(algorithm)).policy
+        policy = registry.find(algorithm).build(schema).policy
         assert not policy.shares("embedding/user"), algorithm
         assert policy.shares("embedding/item") == (algorithm != "local"), algorithm
 

@@ -14,39 +14,35 @@ References:
   equation 10.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
 
 ALPHA, GLOBAL, LOCAL = "alpha", "global/", "local/"
-LOCAL_OPTIMIZER = f"{work_lib.OPTIMIZER}/local"
+LOCAL_OPTIMIZER = f"{variables.OPTIMIZER}/local"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """APFL's hyperparameters.
+class Settings(settings_lib.Settings, prefix="apfl"):
+    """APFL's hyperparameters."""
 
-    Attributes:
-      alpha: how much of the mixture is the client's own model at first, 0 to 1.
-      rate: step size of alpha; 0 keeps it as it is.
-    """
-
-    alpha: float = 0.5
-    rate: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0 or not 0.0 <= self.rate < float("inf"):
-            raise errors.PfrecError(
-                "apfl: alpha must be between 0 and 1, and its rate must not be negative"
-            )
+    alpha: float = settings_lib.setting(
+        0.5, "how much of the mixture is the client's own model at first", low=0.0, high=1.0
+    )
+    rate: float = settings_lib.setting(0.1, "step size of alpha; 0 keeps it as it is", low=0.0)
 
 
 class Mixture(strategy.Strategy):
@@ -57,11 +53,11 @@ class Mixture(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         trained = [spec.name for spec in layout.specs if spec.trainable]
-        return {work_lib.OPTIMIZER: trained, LOCAL_OPTIMIZER: trained}
+        return {variables.OPTIMIZER: trained, LOCAL_OPTIMIZER: trained}
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return [
             *strategy.personal_copies(layout),
             *strategy.second_copies([spec for spec in layout.specs if spec.trainable], LOCAL),
@@ -85,7 +81,7 @@ class Mixture(strategy.Strategy):
         before = strategy.under(private, LOCAL)
 
         @tf.autograph.experimental.do_not_convert
-        def mixed(alpha: tf.Tensor, v: Any, w: work_lib.Values) -> "dict[str, tf.Tensor]":
+        def mixed(alpha: tf.Tensor, v: Any, w: work_lib.Values) -> dict[str, tf.Tensor]:
             return {name: alpha * own + (1.0 - alpha) * w[name] for name, own in zip(trained, v)}
 
         @tf.autograph.experimental.do_not_convert
@@ -144,6 +140,7 @@ class Mixture(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("apfl")
 def apfl(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg at the server."""
     return dataclasses.replace(fedavg.fedavg(schema), name="apfl", client=Mixture(settings))

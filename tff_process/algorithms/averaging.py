@@ -18,16 +18,21 @@ References:
   Generalization", UAI 2018.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from pfrec import lazy
 from tff_process.algorithms import base
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
 
 TRAINED = base.TRAINED
 COUNT = "averaged"
@@ -42,7 +47,7 @@ def part(number: tf.Tensor, share: float) -> tf.Tensor:
 
 def towards(
     served: base.Values, values: base.Values, portion: tf.Tensor
-) -> "collections.OrderedDict[str, tf.Tensor]":
+) -> collections.OrderedDict[str, tf.Tensor]:
     """`served + portion * (values - served)`, by name."""
     return collections.OrderedDict(
         (name, served[name] + portion * (value - served[name])) for name, value in values.items()
@@ -60,17 +65,17 @@ class Averaged(strategy.Strategy):
     def __init__(self, inner: strategy.Strategy, share: float) -> None:
         self._inner, self._share = inner, share
 
-    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         return self._inner.optimizers(layout)
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return [
             *self._inner.kept(layout),
             *strategy.second_copies(self._served(layout), TRAINED),
             strategy.Kept(COUNT, ()),
         ]
 
-    def _served(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+    def _served(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """What a private state holds under a variable's own name."""
         copies = {item.name for item in self._inner.kept(layout)}
         return [
@@ -120,10 +125,10 @@ def averaged(algorithm: base.Algorithm, share: float) -> base.Algorithm:
 
     def aggregate(
         layout: variables.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         own = {name: value for name, value in state.extra.items() if not name.startswith(TRAINED)}
         before = dataclasses.replace(base.training_state(state), extra=own)
         after, diagnostics = algorithm.aggregate(layout, tasks, before, reports)

@@ -6,24 +6,27 @@ back along a client axis, and keeps the state. Everything here is TensorFlow wit
 called eagerly.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Callable
 
-import tensorflow as tf
+from pfrec import lazy, sharing
+from tff_process.client import strategy, variables
 
-from pfrec import sharing
-from tff_process.client import strategy, variables, work
+with lazy.imports():
+    import tensorflow as tf
 
-TEMPLATE, RECEIVED = work.TEMPLATE, work.RECEIVED
+TEMPLATE, RECEIVED = variables.TEMPLATE, variables.RECEIVED
 # Where a state's parts are averages (`averaging`), its extra holds what training goes on from under
 # this prefix.
 TRAINED = "trained/"
 TRAINED_PARTS = ("common", "personal", "template")
 
-Values = Mapping[str, tf.Tensor]
-Diagnostics = Mapping[str, tf.Tensor]
+Values = Mapping[str, "tf.Tensor"]
+Diagnostics = Mapping[str, "tf.Tensor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +99,8 @@ class Algorithm:
     policy: sharing.SharingPolicy
     personal_kinds: tuple[str, ...]
     aggregate: Callable[
-        [variables.ModelVariables, "tuple[str, ...]", ServerState, ClientReports],
-        "tuple[ServerState, Diagnostics]",
+        [variables.ModelVariables, tuple[str, ...], ServerState, ClientReports],
+        tuple[ServerState, Diagnostics],
     ]
     proximal: float = 0.0
     anchor: str = TEMPLATE
@@ -105,7 +108,7 @@ class Algorithm:
     client: strategy.Strategy = strategy.Strategy()
     keeps_trained: bool = False
 
-    def anchors(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+    def anchors(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """What of the template a client is sent: what it is pulled towards,
         and nothing where it is not.
         """
@@ -144,7 +147,7 @@ def initial_state(
     )
 
 
-def trained_copies(state: ServerState) -> "collections.OrderedDict[str, Any]":
+def trained_copies(state: ServerState) -> collections.OrderedDict[str, Any]:
     """The parts of a state as entries of `extra`."""
     return collections.OrderedDict(
         (f"{TRAINED}{part}/{name}", value)
@@ -153,13 +156,13 @@ def trained_copies(state: ServerState) -> "collections.OrderedDict[str, Any]":
     )
 
 
-def training_parts(state: "Mapping[str, Any]") -> "dict[str, Any]":
+def training_parts(state: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a state that training goes on from, by name;
     `state` has the fields of `ServerState` as entries.
     """
     extra = state["extra"]
 
-    def of(part: str) -> "collections.OrderedDict[str, Any]":
+    def of(part: str) -> collections.OrderedDict[str, Any]:
         return collections.OrderedDict(
             (name, extra.get(f"{TRAINED}{part}/{name}", value))
             for name, value in state[part].items()

@@ -10,35 +10,37 @@ References:
   algorithm 1.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
 
 GLOBAL = "global/"
-PERSONAL_OPTIMIZER = f"{work_lib.OPTIMIZER}/personal"
+PERSONAL_OPTIMIZER = f"{variables.OPTIMIZER}/personal"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """Ditto's hyperparameters.
+class Settings(settings_lib.Settings, prefix="ditto"):
+    """Ditto's hyperparameters."""
 
-    Attributes:
-      weight: lambda, of the pull towards the global model.
-    """
-
-    weight: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.weight < float("inf"):
-            raise errors.PfrecError(f"ditto: lambda is {self.weight}; it must not be negative")
+    weight: float = settings_lib.setting(
+        0.1,
+        "weight of the pull of the personal model towards the global one; 0 is local",
+        low=0.0,
+        flag="lambda",
+    )
 
 
 class TwoModels(strategy.Strategy):
@@ -49,11 +51,11 @@ class TwoModels(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         trained = [spec.name for spec in layout.specs if spec.trainable]
-        return {work_lib.OPTIMIZER: trained, PERSONAL_OPTIMIZER: trained}
+        return {variables.OPTIMIZER: trained, PERSONAL_OPTIMIZER: trained}
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         private = strategy.second_copies(layout.joined(variables.PRIVATE), GLOBAL)
         return [*strategy.personal_copies(layout), *private]
 
@@ -68,7 +70,7 @@ class TwoModels(strategy.Strategy):
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
         pulled = dataclasses.replace(
-            settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED
+            settings, proximal=self._settings.weight, anchor=variables.RECEIVED
         )
         anchors = work_lib.anchors_of(layout, pulled, incoming, template)
         private_names = [spec.name for spec in layout.joined(variables.PRIVATE)]
@@ -92,6 +94,7 @@ class TwoModels(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("ditto")
 def ditto(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg at the server."""
     return dataclasses.replace(fedavg.fedavg(schema), name="ditto", client=TwoModels(settings))

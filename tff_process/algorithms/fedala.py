@@ -16,46 +16,42 @@ References:
   algorithm 1; 80% of the rows and a rate of 1 are its defaults.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
 
 WEIGHTS = "merge/"
 KINDS = ("embedding", "numeric", "expert", "gate", "tower")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """FedALA's hyperparameters.
+class Settings(settings_lib.Settings, prefix="fedala"):
+    """FedALA's hyperparameters."""
 
-    Attributes:
-      kinds: kinds of variable groups that are merged; the others take the received values.
-      rate: step size of the weights.
-      share: of the round's batches that the weights are learned on, above 0 to 1.
-    """
+    kinds: tuple[str, ...] = settings_lib.setting(
+        ("tower",),
+        "kinds of variable groups that are merged, others take the received values; none is fedavg",
+        choices=KINDS,
+    )
+    rate: float = settings_lib.setting(1.0, "step size of the merge's weights", low=0.0)
+    share: float = settings_lib.setting(
+        0.8, "share of the round's batches that the weights are learned on", above=0.0, high=1.0
+    )
 
-    kinds: "tuple[str, ...]" = ("tower",)
-    rate: float = 1.0
-    share: float = 0.8
-
-    def __post_init__(self) -> None:
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise errors.PfrecError(f"fedala: kind {kind!r} is not one of {', '.join(KINDS)}")
-        if not 0.0 <= self.rate < float("inf") or not 0.0 < self.share <= 1.0:
-            raise errors.PfrecError(
-                "fedala: rate must not be negative, and share must be above 0 and at most 1"
-            )
-
-    def merged(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+    def merged(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """The variables that are merged."""
         return [spec for spec in layout.uploaded if spec.kind in self.kinds and spec.trainable]
 
@@ -66,7 +62,7 @@ class AdaptiveMerge(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         weights = [
             strategy.Kept(WEIGHTS + spec.name, spec.shape, 1.0)
             for spec in self._settings.merged(layout)
@@ -91,7 +87,7 @@ class AdaptiveMerge(strategy.Strategy):
         at_client = {spec.name: private[spec.name] for spec in layout.joined(variables.PRIVATE)}
 
         @tf.autograph.experimental.do_not_convert
-        def merged(weights: Any) -> "dict[str, tf.Tensor]":
+        def merged(weights: Any) -> dict[str, tf.Tensor]:
             return {
                 name: private[name] + difference[name] * weight
                 for name, weight in zip(names, weights)
@@ -131,6 +127,7 @@ class AdaptiveMerge(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("fedala")
 def fedala(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg at the server."""
     return dataclasses.replace(fedavg.fedavg(schema), name="fedala", client=AdaptiveMerge(settings))

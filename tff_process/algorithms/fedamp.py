@@ -15,44 +15,43 @@ References:
   to 6.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 
-import tensorflow as tf
-
-from pfrec import errors, sharing
+from pfrec import lazy, sharing
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.aggregation import gram as gram_lib
-from tff_process.aggregation import mix
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import variables
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.aggregation import gram as gram_lib
+    from tff_process.aggregation import mix
 
 PERSONAL = ("expert", "gate", "tower", "numeric", "batch_norm")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """FedAMP's hyperparameters.
+class Settings(settings_lib.Settings, prefix="fedamp"):
+    """FedAMP's hyperparameters."""
 
-    Attributes:
-      alpha: how much a client takes from the others at most, 0 to 1.
-      sigma: the distance, in mean distances, at which a client takes 1/e of that.
-      proximal: weight of the pull towards the received mixture; the paper's lambda / alpha_K.
-    """
-
-    alpha: float = 0.5
-    sigma: float = 1.0
-    proximal: float = 1e-4
-
-    def __post_init__(self) -> None:
-        if (
-            not 0.0 <= self.alpha <= 1.0
-            or not self.sigma > 0.0
-            or not 0.0 <= self.proximal < float("inf")
-        ):
-            raise errors.PfrecError(
-                "fedamp: alpha must be between 0 and 1, sigma above 0, and proximal not negative"
-            )
+    alpha: float = settings_lib.setting(
+        0.5, "how much a client takes from the others at most", low=0.0, high=1.0
+    )
+    sigma: float = settings_lib.setting(
+        1.0,
+        "the distance, in mean squared distances, at which a client takes 1/e of that",
+        above=0.0,
+    )
+    proximal: float = settings_lib.setting(
+        1e-4,
+        "weight of the pull towards the received mixture, the paper's lambda / alpha_K",
+        low=0.0,
+    )
 
 
 def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -78,6 +77,7 @@ def weights(settings: Settings, gram: tf.Tensor, present: tf.Tensor) -> tf.Tenso
     return others + tf.linalg.diag(1.0 - tf.reduce_sum(others, axis=1))
 
 
+@registry.register("fedamp")
 def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """Everything is shared, and comes back mixed for each client;
     embedding tables by their feature's policy.
@@ -91,10 +91,10 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
 
     def aggregate(
         layout: variables.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         del tasks
         specs = layout.joined(variables.PERSONAL)
         personal, diagnostics = collections.OrderedDict(state.personal), {}

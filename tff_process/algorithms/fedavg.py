@@ -9,13 +9,17 @@ References:
   AISTATS 2017.
 """
 
+from __future__ import annotations
+
 import collections
 
-from pfrec import sharing
+from pfrec import lazy, sharing
 from pfrec.data import schema as schema_lib
-from tff_process.aggregation import mix
-from tff_process.algorithms import base
+from tff_process.algorithms import base, registry
 from tff_process.client import variables
+
+with lazy.imports():
+    from tff_process.aggregation import mix
 
 
 def average(
@@ -35,10 +39,10 @@ def average(
 
 def aggregate(
     layout: variables.ModelVariables,
-    tasks: "tuple[str, ...]",
+    tasks: tuple[str, ...],
     state: base.ServerState,
     reports: base.ClientReports,
-) -> "tuple[base.ServerState, base.Diagnostics]":
+) -> tuple[base.ServerState, base.Diagnostics]:
     """FedAvg's `Algorithm.aggregate`."""
     del tasks
     common = average(layout, state.common, reports)
@@ -47,6 +51,7 @@ def aggregate(
     ), collections.OrderedDict()
 
 
+@registry.register("fedavg")
 def fedavg(schema: schema_lib.Schema) -> base.Algorithm:
     """Everything is averaged, batch normalisation included;
     embedding tables by their feature's policy.

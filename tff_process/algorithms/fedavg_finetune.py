@@ -9,20 +9,25 @@ References:
   Cheng et al., "Fine-tuning is Fine in Federated Learning", arXiv 2108.07313.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 from collections.abc import Sequence
 
+from pfrec import lazy
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    from tff_process.client import work as work_lib
 
 
 class KeepTrained(strategy.Strategy):
     """Plain training whose outcome the client keeps."""
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return strategy.personal_copies(layout)
 
     def train(
@@ -43,6 +48,7 @@ class KeepTrained(strategy.Strategy):
         return dataclasses.replace(done, private={**done.private, **done.upload})
 
 
+@registry.register("fedavg_finetune")
 def fedavg_finetune(schema: schema_lib.Schema) -> base.Algorithm:
     """FedAvg at the server."""
     return dataclasses.replace(fedavg.fedavg(schema), name="fedavg_finetune", client=KeepTrained())

@@ -15,42 +15,40 @@ References:
   ICLR 2022.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedper
+from tff_process.algorithms import base, fedper, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
 
-HEAD, BODY = f"{work_lib.OPTIMIZER}/head", f"{work_lib.OPTIMIZER}/body"
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
+
+HEAD, BODY = f"{variables.OPTIMIZER}/head", f"{variables.OPTIMIZER}/body"
 FIXED = "fixed/"
 _HEAD_KINDS = ("gate", "tower")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """FedBABU's hyperparameters.
+class Settings(settings_lib.Settings, prefix="fedbabu"):
+    """FedBABU's hyperparameters."""
 
-    Attributes:
-      head_passes: passes over a round's batches for the client's own head; 0 leaves it as it was
-        at first.
-    """
-
-    head_passes: int = 1
-
-    def __post_init__(self) -> None:
-        if self.head_passes < 0:
-            raise errors.PfrecError(
-                f"fedbabu: head_passes is {self.head_passes}; it must not be negative"
-            )
+    head_passes: int = settings_lib.setting(
+        1,
+        "passes over a round's batches for the client's own head; 0 leaves it as it was at first",
+        low=0,
+    )
 
 
-def head(layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+def head(layout: variables.ModelVariables) -> list[variables.VariableSpec]:
     """The variables of the head."""
     return [spec for spec in layout.specs if spec.trainable and spec.kind in _HEAD_KINDS]
 
@@ -61,12 +59,12 @@ class FixedHead(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         heads = [spec.name for spec in head(layout)]
         trained = [spec.name for spec in layout.specs if spec.trainable]
         return {HEAD: heads, BODY: [name for name in trained if name not in heads]}
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return strategy.second_copies(head(layout), FIXED)
 
     def train(
@@ -104,6 +102,7 @@ class FixedHead(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("fedbabu")
 def fedbabu(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedPer's sharing and mean."""
     return dataclasses.replace(fedper.fedper(schema), name="fedbabu", client=FixedHead(settings))

@@ -18,55 +18,46 @@ References:
   first weights of 0.1 are the defaults of its code.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 
-import tensorflow as tf
-
-from pfrec import errors, sharing
+from pfrec import lazy, sharing
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.aggregation import conflict, mix
-from tff_process.aggregation import gram as gram_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import variables
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.aggregation import conflict, mix
+    from tff_process.aggregation import gram as gram_lib
 
 ENCODER = "encoder"
 _ENCODERS = ("expert", "numeric")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """FedHCA2's hyperparameters.
+class Settings(settings_lib.Settings, prefix="fedhca2"):
+    """FedHCA2's hyperparameters."""
 
-    Attributes:
-      radius: c of the conflict-averse update, 0 to below 1.
-      weight: the hyper weights at first, 0 to 1.
-      rate: their step size; 0 keeps them as they are.
-    """
-
-    radius: float = 0.4
-    weight: float = 0.1
-    rate: float = 0.01
-
-    def __post_init__(self) -> None:
-        if (
-            not 0.0 <= self.radius < 1.0
-            or not 0.0 <= self.weight <= 1.0
-            or not 0.0 <= self.rate < float("inf")
-        ):
-            raise errors.PfrecError(
-                "fedhca2: radius must be 0 to below 1, weight 0 to 1, and rate must not be negative"
-            )
+    radius: float = settings_lib.setting(0.4, "c of the conflict-averse update", low=0.0, below=1.0)
+    weight: float = settings_lib.setting(0.1, "the hyper weights at first", low=0.0, high=1.0)
+    rate: float = settings_lib.setting(
+        0.01, "step size of the hyper weights; 0 keeps them as they are", low=0.0
+    )
 
 
-def encoder(layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+def encoder(layout: variables.ModelVariables) -> list[variables.VariableSpec]:
     """The personal variables of the encoder."""
     return [spec for spec in layout.joined(variables.PERSONAL) if spec.kind in _ENCODERS]
 
 
 def decoders(
     layout: variables.ModelVariables,
-) -> "dict[str, dict[str, list[variables.VariableSpec]]]":
+) -> dict[str, dict[str, list[variables.VariableSpec]]]:
     """The personal variables of the decoders: by layer,
     then by the variable's path in its decoder, one for each task.
     """
@@ -88,7 +79,7 @@ def attention(gram: tf.Tensor, size: int, members: tf.Tensor) -> tf.Tensor:
     return tf.math.multiply_no_nan(tf.nn.softmax(logits), here[:, tf.newaxis] * tf.ones_like(gram))
 
 
-def _inner(first: "list[tf.Tensor]", second: "list[tf.Tensor]") -> tf.Tensor:
+def _inner(first: list[tf.Tensor], second: list[tf.Tensor]) -> tf.Tensor:
     """Inner products over some variables together, float64 [N], of values [N, ...]."""
     flat = [
         tf.reshape(tf.cast(a, tf.float64) * tf.cast(b, tf.float64), [tf.shape(a)[0], -1])
@@ -97,6 +88,7 @@ def _inner(first: "list[tf.Tensor]", second: "list[tf.Tensor]") -> tf.Tensor:
     return tf.add_n([tf.reduce_sum(product, axis=1) for product in flat])
 
 
+@registry.register("fedhca2")
 def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """Experts, numerical projection and towers are personal; gates and batch normalisation stay;
     embeddings by their feature's policy.
@@ -124,10 +116,10 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
 
     def aggregate(
         layout: variables.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         personal, extra = (
             collections.OrderedDict(state.personal),
             collections.OrderedDict(state.extra),
@@ -135,7 +127,7 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
         diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
 
         def learned(
-            part: str, deltas: "list[tf.Tensor]", moved: "list[tf.Tensor]", members: tf.Tensor
+            part: str, deltas: list[tf.Tensor], moved: list[tf.Tensor], members: tf.Tensor
         ) -> tf.Tensor:
             length = tf.sqrt(_inner(deltas, deltas) * _inner(moved, moved))
             agreement = tf.math.divide_no_nan(_inner(deltas, moved), length)

@@ -8,11 +8,14 @@ References:
   Arivazhagan et al., "Federated Learning with Personalization Layers", arXiv 1912.00818.
 """
 
+from __future__ import annotations
+
 from pfrec import sharing
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 
 
+@registry.register("fedper")
 def fedper(schema: schema_lib.Schema) -> base.Algorithm:
     """FedAvg's mean over the base layers alone."""
     rules = (("expert/*/shared", "shared"), ("numeric", "shared"), *sharing.feature_rules(schema))

@@ -14,36 +14,33 @@ References:
   2021, algorithm 1.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedper
+from tff_process.algorithms import base, fedper, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
 
-HEAD, BODY = f"{work_lib.OPTIMIZER}/head", f"{work_lib.OPTIMIZER}/body"
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
+
+HEAD, BODY = f"{variables.OPTIMIZER}/head", f"{variables.OPTIMIZER}/body"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """FedRep's hyperparameters.
+class Settings(settings_lib.Settings, prefix="fedrep"):
+    """FedRep's hyperparameters."""
 
-    Attributes:
-      head_passes: passes over a round's batches for the head; 0 leaves the head as it is.
-    """
-
-    head_passes: int = 1
-
-    def __post_init__(self) -> None:
-        if self.head_passes < 0:
-            raise errors.PfrecError(
-                f"fedrep: head_passes is {self.head_passes}; it must not be negative"
-            )
+    head_passes: int = settings_lib.setting(
+        1, "passes over a round's batches for the head; 0 leaves the head as it is", low=0
+    )
 
 
 class HeadThenBody(strategy.Strategy):
@@ -52,7 +49,7 @@ class HeadThenBody(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         trained = [spec for spec in layout.specs if spec.trainable]
         head = [spec.name for spec in trained if spec.join == variables.PRIVATE]
         return {HEAD: head, BODY: [spec.name for spec in trained if spec.name not in head]}
@@ -80,6 +77,7 @@ class HeadThenBody(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("fedrep")
 def fedrep(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedPer's sharing and mean, with the client's phases."""
     return dataclasses.replace(fedper.fedper(schema), name="fedrep", client=HeadThenBody(settings))

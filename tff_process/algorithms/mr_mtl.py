@@ -14,32 +14,31 @@ References:
   section 4 (MR-MTL).
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """MR-MTL's hyperparameters.
+class Settings(settings_lib.Settings, prefix="mr_mtl"):
+    """MR-MTL's hyperparameters."""
 
-    Attributes:
-      weight: lambda, of the pull towards the mean; 0 is local training.
-    """
-
-    weight: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.weight < float("inf"):
-            raise errors.PfrecError(f"mr_mtl: lambda is {self.weight}; it must not be negative")
+    weight: float = settings_lib.setting(
+        0.01, "weight of the pull towards the mean of all; 0 is local", low=0.0, flag="lambda"
+    )
 
 
 class MeanRegularised(strategy.Strategy):
@@ -48,7 +47,7 @@ class MeanRegularised(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return strategy.personal_copies(layout)
 
     def train(
@@ -62,7 +61,7 @@ class MeanRegularised(strategy.Strategy):
         work: work_lib.Values,
     ) -> work_lib.ClientRound:
         pulled = dataclasses.replace(
-            settings, proximal=self._settings.weight, anchor=work_lib.RECEIVED
+            settings, proximal=self._settings.weight, anchor=variables.RECEIVED
         )
         anchors = work_lib.anchors_of(layout, pulled, incoming, template)
 
@@ -76,6 +75,7 @@ class MeanRegularised(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("mr_mtl")
 def mr_mtl(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg at the server."""
     return dataclasses.replace(

@@ -28,88 +28,102 @@ References:
   (FedHCA2); Huang et al., AAAI 2021 (FedAMP); Li et al., ICLR 2021 (FedBN).
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 
-import tensorflow as tf
-
-from pfrec import errors, sharing
+from pfrec import lazy, sharing
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.aggregation import attention, conflict, mix, tables
-from tff_process.aggregation import gram as gram_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import variables
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.aggregation import attention, conflict, mix, tables
+    from tff_process.aggregation import gram as gram_lib
 
 COORDINATIONS = ("none", "mean", "pcgrad", "conflict_averse")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The modules' settings.
+class Settings(settings_lib.Settings, prefix="pf"):
+    """The modules' settings."""
 
-    Attributes:
-      coordination: how the experts' updates are joined: `conflict_averse`, `pcgrad`, `mean`, or
-        `none` (attention over W alone).
-      conflict_radius: c of conflict-averse coordination, 0 to below 1; 0 is the mean.
-      temperature: tau of the attention; larger is more even.
-      log_counts: whether attention also weighs clients by their rows.
-      weigh_by_rows: whether a client's update of an expert counts by its rows; else all count
-        alike.
-      mu: how much of an expert comes from the aggregation at least, 0 to 1.
-      tower_mu: the same for towers.
-      gate_mu: the same for gates; 0 keeps them private.
-      numeric_mu: the same for the projection of numerical features; 0 keeps it private.
-      rows_prior: how many rows a client must have for half of what mu leaves to it; 0 leaves it all
-        of that, whatever its rows.
-      proximal: weight of the pull towards the template.
-      server_step: how far the server's values go towards the aggregated ones, above 0 to 1; 1 is
-        all the way.
-      table_prior: how often in an epoch a client must meet a row of a shared table for the row to
-        follow its own training half; 0 for one table for all.
-    """
-
-    coordination: str = "conflict_averse"
-    conflict_radius: float = 0.4
-    temperature: float = 1.0
-    log_counts: bool = False
-    weigh_by_rows: bool = True
-    mu: float = 0.25
-    tower_mu: float = 0.25
-    gate_mu: float = 0.25
-    numeric_mu: float = 0.25
-    rows_prior: float = 5_000.0
-    proximal: float = 0.0
-    server_step: float = 1.0
-    table_prior: float = 2000.0
-
-    def __post_init__(self) -> None:
-        if self.coordination not in COORDINATIONS:
-            raise errors.PfrecError(
-                f"coordination {self.coordination!r} is not one of {', '.join(COORDINATIONS)}"
-            )
-        for name in ("mu", "tower_mu", "gate_mu", "numeric_mu"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise errors.PfrecError(
-                    f"{name} is {getattr(self, name)}; it must be between 0 and 1"
-                )
-        if not 0.0 <= self.conflict_radius < 1.0:
-            raise errors.PfrecError(
-                f"conflict_radius is {self.conflict_radius}; it must be at least 0 and below 1"
-            )
-        if self.temperature <= 0.0 or self.proximal < 0.0:
-            raise errors.PfrecError("temperature must be above 0 and proximal must not be negative")
-        if not 0.0 < self.server_step <= 1.0:
-            raise errors.PfrecError(
-                f"server_step is {self.server_step}; it must be above 0 and at most 1"
-            )
-        for name, zero in (
-            ("rows_prior", "whatever a client's rows"),
-            ("table_prior", "for one table for all"),
-        ):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise errors.PfrecError(
-                    f"{name} is {getattr(self, name)}; it must be a number, at least 0 (0 {zero})"
-                )
+    coordination: str = settings_lib.setting(
+        "conflict_averse",
+        "how the experts' updates are joined; none is attention over trained values alone",
+        choices=COORDINATIONS,
+        alias="coordination",
+    )
+    conflict_radius: float = settings_lib.setting(
+        0.4,
+        "c of conflict-averse coordination; 0 is the mean",
+        low=0.0,
+        below=1.0,
+        alias="conflict_radius",
+    )
+    temperature: float = settings_lib.setting(
+        1.0,
+        "tau of the attention between clients; larger is more even",
+        above=0.0,
+        alias="temperature",
+    )
+    log_counts: bool = settings_lib.setting(
+        False, "whether attention also weighs clients by their rows", alias="log_counts"
+    )
+    weigh_by_rows: bool = settings_lib.setting(
+        True,
+        "whether a client's update of an expert counts by its rows; else all count alike",
+        alias="weigh_by_rows",
+    )
+    mu: float = settings_lib.setting(
+        0.25,
+        "how much of an expert comes from the aggregation at least",
+        low=0.0,
+        high=1.0,
+        alias="mu",
+    )
+    tower_mu: float = settings_lib.setting(
+        0.25, "the same of a tower", low=0.0, high=1.0, alias="tower_mu"
+    )
+    gate_mu: float = settings_lib.setting(
+        0.25, "the same of a gate; 0 keeps gates private", low=0.0, high=1.0, alias="gate_mu"
+    )
+    numeric_mu: float = settings_lib.setting(
+        0.25,
+        "the same of the projection of numerical features; 0 keeps it private",
+        low=0.0,
+        high=1.0,
+        alias="numeric_mu",
+    )
+    rows_prior: float = settings_lib.setting(
+        5_000.0,
+        "how many rows a client must have to keep half of what mu leaves to it of experts, towers, "
+        "gates and the projection of numbers, with fewer it takes more from the others; "
+        "0 leaves it all of that, whatever its rows",
+        low=0.0,
+        alias="rows_prior",
+    )
+    proximal: float = settings_lib.setting(
+        0.0, "weight of the pull towards the template", low=0.0, alias="proximal"
+    )
+    server_step: float = settings_lib.setting(
+        1.0,
+        "how far the server's values go towards the aggregated ones; 1 is all the way",
+        above=0.0,
+        high=1.0,
+        alias="server_step",
+    )
+    table_prior: float = settings_lib.setting(
+        2000.0,
+        "how often in an epoch a client must meet a row of a shared table for the row to follow "
+        "its own training half; 0 keeps one table for all",
+        low=0.0,
+        alias="table_prior",
+    )
 
 
 def coefficients(
@@ -126,7 +140,7 @@ def coefficients(
     return conflict.mean(present, weights)
 
 
-def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> "float | tf.Tensor":
+def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> float | tf.Tensor:
     """`1 - v` of the formula, [clients]: how much of a group each client takes from the
     aggregation; `mu` itself without a prior.
     """
@@ -136,11 +150,11 @@ def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> "float | t
 def aggregate(
     settings: Settings,
     layout: variables.ModelVariables,
-    tasks: "tuple[str, ...]",
+    tasks: tuple[str, ...],
     state: base.ServerState,
     reports: base.ClientReports,
     epochs: float = 1.0,
-) -> "tuple[base.ServerState, base.Diagnostics]":
+) -> tuple[base.ServerState, base.Diagnostics]:
     """`Algorithm.aggregate` of PF-MSMTrec: experts first, then towers,
     gates and the numerical projection, then tables.
 
@@ -154,7 +168,7 @@ def aggregate(
 
     def join(
         group: str,
-        specs: "list[variables.VariableSpec]",
+        specs: list[variables.VariableSpec],
         members: tf.Tensor,
         mu: float,
         coordinate: bool,
@@ -212,6 +226,7 @@ def aggregate(
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 
 
+@registry.register("pf_msmtrec")
 def pf_msmtrec(
     schema: schema_lib.Schema, settings: Settings = Settings(), epochs: float = 1.0
 ) -> base.Algorithm:
@@ -233,10 +248,10 @@ def pf_msmtrec(
 
     def aggregate_with_settings(
         layout: variables.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         return aggregate(settings, layout, tasks, state, reports, epochs)
 
     return base.Algorithm(

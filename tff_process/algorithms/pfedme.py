@@ -17,41 +17,39 @@ References:
   K = 5 and beta = 1 are defaults of its code.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.client import work as work_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """pFedMe's hyperparameters.
+class Settings(settings_lib.Settings, prefix="pfedme"):
+    """pFedMe's hyperparameters."""
 
-    Attributes:
-      weight: lambda, of the pull of theta towards w.
-      steps: K, steps on theta for every batch.
-      outer: eta * lambda, how far w goes towards theta for every batch, 0 to 1.
-      beta: how far the server goes towards the clients' mean.
-    """
-
-    weight: float = 0.1
-    steps: int = 5
-    outer: float = 0.5
-    beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.weight < float("inf") or not 0.0 < self.beta < float("inf"):
-            raise errors.PfrecError("pfedme: lambda must not be negative and beta must be above 0")
-        if self.steps < 1 or not 0.0 <= self.outer <= 1.0:
-            raise errors.PfrecError("pfedme: steps must be at least 1 and outer between 0 and 1")
+    weight: float = settings_lib.setting(
+        0.1, "weight of the pull of the personal model theta towards w", low=0.0, flag="lambda"
+    )
+    steps: int = settings_lib.setting(5, "K, steps on theta for every batch", low=1)
+    outer: float = settings_lib.setting(
+        0.5, "eta * lambda, how far w goes towards theta for every batch", low=0.0, high=1.0
+    )
+    beta: float = settings_lib.setting(
+        1.0, "how far the server goes towards the clients' mean", above=0.0
+    )
 
 
 class MoreauEnvelope(strategy.Strategy):
@@ -60,7 +58,7 @@ class MoreauEnvelope(strategy.Strategy):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[strategy.Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return strategy.personal_copies(layout)
 
     def train(
@@ -106,15 +104,16 @@ class MoreauEnvelope(strategy.Strategy):
         return work_lib.ClientRound(*loop())
 
 
+@registry.register("pfedme")
 def pfedme(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg's mean, approached by beta."""
 
     def aggregate(
         layout: variables.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
         mixed = collections.OrderedDict(
             (name, (1.0 - settings.beta) * state.common[name] + settings.beta * value)

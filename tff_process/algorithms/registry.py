@@ -1,60 +1,112 @@
-"""Algorithms by name."""
+"""Algorithms by name: each file registers its own, and a user's own file does the same."""
 
-from typing import Callable
+from __future__ import annotations
 
-from pfrec import errors
+import dataclasses
+import importlib
+import inspect
+import os
+import sys
+from typing import Any, Callable, Optional, TypeVar
+
+from pfrec import errors, lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from pfrec.models import networks
-from tff_process import plan as plan_lib
-from tff_process.algorithms import (
-    apfl,
-    base,
-    ditto,
-    fedala,
-    fedamp,
-    fedavg,
-    fedavg_finetune,
-    fedbabu,
-    fedbn,
-    fedhca2,
-    fedper,
-    fedprox,
-    fedrep,
-    local,
-    mr_mtl,
-    pf_msmtrec,
-    pfedme,
-    server_optimizer,
-)
+from tff_process.algorithms import base
 
-FEDERATED: "dict[str, Callable[[schema_lib.Schema, plan_lib.Plan], base.Algorithm]]" = {
-    "apfl": lambda schema, plan: apfl.apfl(schema, plan.rivals.apfl),
-    "ditto": lambda schema, plan: ditto.ditto(schema, plan.rivals.ditto),
-    "fedadam": lambda schema, plan: server_optimizer.server_optimizer(
-        schema, server_optimizer.ADAM, plan.rivals.server_optimizer
-    ),
-    "fedala": lambda schema, plan: fedala.fedala(schema, plan.rivals.fedala),
-    "fedamp": lambda schema, plan: fedamp.fedamp(schema, plan.rivals.fedamp),
-    "fedavg": lambda schema, plan: fedavg.fedavg(schema),
-    "fedavg_finetune": lambda schema, plan: fedavg_finetune.fedavg_finetune(schema),
-    "fedbabu": lambda schema, plan: fedbabu.fedbabu(schema, plan.rivals.fedbabu),
-    "fedbn": lambda schema, plan: fedbn.fedbn(schema),
-    "fedhca2": lambda schema, plan: fedhca2.fedhca2(schema, plan.rivals.fedhca2),
-    "fedper": lambda schema, plan: fedper.fedper(schema),
-    "fedprox": lambda schema, plan: fedprox.fedprox(schema, plan.fedprox_mu),
-    "fedrep": lambda schema, plan: fedrep.fedrep(schema, plan.rivals.fedrep),
-    "fedyogi": lambda schema, plan: server_optimizer.server_optimizer(
-        schema, server_optimizer.YOGI, plan.rivals.server_optimizer
-    ),
-    "local": lambda schema, plan: local.local(schema),
-    "mr_mtl": lambda schema, plan: mr_mtl.mr_mtl(schema, plan.rivals.mr_mtl),
-    "pf_msmtrec": lambda schema, plan: pf_msmtrec.pf_msmtrec(
-        schema, plan.pf, plan.local_epochs / plan.aggregations
-    ),
-    "pfedme": lambda schema, plan: pfedme.pfedme(schema, plan.rivals.pfedme),
-}
-POOLED = ("pooled_mmoe", *networks.POOLED)
-NAMES = (*FEDERATED, *POOLED)
+with lazy.imports():
+    from pfrec.models import networks
+
+_Make = TypeVar("_Make", bound="Callable[..., base.Algorithm]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """A federated algorithm that can be asked for by name.
+
+    Attributes:
+      name: as given on the command line.
+      make: `(schema, ...) -> Algorithm`. It may have a parameter `settings`, whose default is the
+        settings as they are without any flag, and one `epochs`: how much of its rows a client goes
+        over between two aggregations.
+    """
+
+    name: str
+    make: Callable[..., base.Algorithm]
+
+    @property
+    def settings(self) -> Optional[settings_lib.Settings]:
+        """Its settings without any flag; None where it has none."""
+        parameter = inspect.signature(self.make).parameters.get("settings")
+        return parameter.default if parameter is not None else None
+
+    @property
+    def reckons_with_epochs(self) -> bool:
+        """Whether it depends on how much lies between two aggregations."""
+        return "epochs" in inspect.signature(self.make).parameters
+
+    def build(
+        self, schema: schema_lib.Schema, settings: Any = None, epochs: float = 1.0
+    ) -> base.Algorithm:
+        """The algorithm.
+
+        Args:
+          schema: of the rows.
+          settings: its own; None for those without any flag.
+          epochs: how much of its rows a client goes over between two aggregations.
+
+        Raises:
+          PfrecError: where what is made is no `base.Algorithm`.
+        """
+        given = {"settings": settings or self.settings, "epochs": epochs}
+        wanted = inspect.signature(self.make).parameters
+        made = self.make(schema, **{name: given[name] for name in given if name in wanted})
+        if not isinstance(made, base.Algorithm):
+            raise errors.PfrecError(
+                f"--algorithm={self.name}: makes a {type(made).__name__}, no Algorithm"
+            )
+        return made
+
+
+FEDERATED: dict[str, Registered] = {}
+
+
+def register(name: str) -> Callable[[_Make], _Make]:
+    """Makes an algorithm known by name; a decorator of its maker, see `Registered.make`.
+
+    Raises:
+      PfrecError: where another one has the name.
+    """
+
+    def known(make: _Make) -> _Make:
+        before = FEDERATED.get(name)
+        if before is not None and before.make.__qualname__ != make.__qualname__:
+            raise errors.PfrecError(f"two algorithms are registered as {name!r}; rename one")
+        FEDERATED[name] = Registered(name, make)
+        return make
+
+    return known
+
+
+def is_pooled(name: str) -> bool:
+    """Whether an algorithm trains on the rows of all scenarios together."""
+    return name.startswith("pooled_")
+
+
+def split(entry: str) -> tuple[str, list[str]]:
+    """The algorithm of `NAME:...` or `MODULE:NAME:...`, and what stands behind its further colons.
+
+    `MODULE:NAME` is an algorithm of the user's own; a known name is none of a module.
+    """
+    first, *rest = entry.split(":")
+    if rest and rest[0].isidentifier() and first not in FEDERATED and not is_pooled(first):
+        return f"{first}:{rest[0]}", rest[1:]
+    return first, rest
+
+
+def names() -> tuple[str, ...]:
+    """All known algorithms, pooled ones last."""
+    return (*sorted(FEDERATED), "pooled_mmoe", *sorted(networks.POOLED))
 
 
 def check(name: str) -> None:
@@ -63,7 +115,62 @@ def check(name: str) -> None:
     Raises:
       PfrecError: where it is unknown; the message names the known ones.
     """
-    if name not in NAMES:
+    if not is_pooled(name):
+        find(name)
+    elif name not in names():
+        raise _unknown(name)
+
+
+def find(name: str) -> Registered:
+    """A federated algorithm: a registered one, or `MODULE:NAME` of the user's own.
+
+    Such a NAME is a maker as `Registered.make`, registered or not, or an `Algorithm`. The module is
+    looked for in the working directory too.
+
+    Raises:
+      PfrecError: where there is none.
+    """
+    if name in FEDERATED:
+        return FEDERATED[name]
+    if ":" not in name:
+        raise _unknown(name)
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        value = getattr(importlib.import_module(module_name), attribute, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # what the module itself imports
         raise errors.PfrecError(
-            f"--algorithm={name}: unknown; known are {', '.join(sorted(NAMES))}"
-        )
+            f"--algorithm={name}: no module {module_name!r} here or on PYTHONPATH"
+        ) from error
+    if isinstance(value, base.Algorithm):
+        algorithm = value
+        return Registered(name, lambda schema: algorithm)
+    if not callable(value):
+        raise errors.PfrecError(f"--algorithm={name}: {module_name} has no algorithm {attribute!r}")
+    return Registered(name, value)
+
+
+def default_settings(name: str) -> Optional[settings_lib.Settings]:
+    """An algorithm's settings without any flag; None where it has none.
+
+    Raises:
+      PfrecError: where it is unknown.
+    """
+    return None if is_pooled(name) else find(name).settings
+
+
+def all_settings() -> dict[type[settings_lib.Settings], list[str]]:
+    """The classes of all registered algorithms' settings, and the names of those that have them."""
+    found: dict[type[settings_lib.Settings], list[str]] = {}
+    for name, one in FEDERATED.items():
+        if one.settings is not None:
+            found.setdefault(type(one.settings), []).append(name)
+    return found
+
+
+def _unknown(name: str) -> errors.PfrecError:
+    known = ", ".join(sorted(names()))
+    return errors.PfrecError(f"--algorithm={name}: unknown; known are {known}")

@@ -23,18 +23,22 @@ References:
   Sun et al., "Can You Really Backdoor Federated Learning?", arXiv 1911.07963 (bounded norms).
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 
-import tensorflow as tf
-
-from pfrec import errors
-from tff_process.aggregation import mix, present
+from pfrec import errors, lazy
 from tff_process.algorithms import base
 from tff_process.client import variables as variables_lib
 
+with lazy.imports():
+    import tensorflow as tf
+
+    from tff_process.aggregation import mix, present
+
 NONE, NORM, WINSORIZE, MEDIAN = "none", "norm", "winsorize", "median"
-CHOICES = (NONE, NORM, WINSORIZE, MEDIAN)
+CHOICES: tuple[str, ...] = (NONE, NORM, WINSORIZE, MEDIAN)
 _FEWEST = 3
 
 
@@ -55,10 +59,10 @@ def applied(algorithm: base.Algorithm, how: str) -> base.Algorithm:
 
     def aggregate(
         variables: variables_lib.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         values = limited(how, variables, state, reports)
         return algorithm.aggregate(
             variables, tasks, state, dataclasses.replace(reports, values=values)
@@ -100,7 +104,7 @@ def limited(
     return collections.OrderedDict((s.name, found[s.name]) for s in variables.uploaded)
 
 
-def _bounded(deltas: "list[tf.Tensor]", places: tf.Tensor) -> "list[tf.Tensor]":
+def _bounded(deltas: list[tf.Tensor], places: tf.Tensor) -> list[tf.Tensor]:
     squares = [tf.reduce_sum(tf.reshape(d, [tf.shape(d)[0], -1]) ** 2, axis=1) for d in deltas]
     norms = tf.sqrt(tf.add_n(squares))
     bound = _median(tf.gather(norms, places))

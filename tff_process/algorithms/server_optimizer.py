@@ -14,46 +14,34 @@ References:
   0.99, tau = 0.001 are its defaults.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 
-import tensorflow as tf
-
-from pfrec import errors
+from pfrec import lazy
+from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import variables
+
+with lazy.imports():
+    import tensorflow as tf
 
 ADAM, YOGI = "adam", "yogi"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The server optimizer's hyperparameters.
+class Settings(settings_lib.Settings, prefix="server"):
+    """The server optimizer's hyperparameters."""
 
-    Attributes:
-      rate: its step size.
-      beta_1, beta_2: decay of the moments.
-      tau: how adaptive it is; larger is less.
-    """
-
-    rate: float = 0.03
-    beta_1: float = 0.9
-    beta_2: float = 0.99
-    tau: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.beta_1 < 1.0 or not 0.0 <= self.beta_2 <= 1.0:
-            raise errors.PfrecError(
-                "server optimizer: beta_1 must be at least 0 and below 1, beta_2 between 0 and 1"
-            )
-        if not 0.0 < self.tau < float("inf") or not 0.0 <= self.rate < float("inf"):
-            raise errors.PfrecError(
-                "server optimizer: tau must be above 0, and its rate must not be negative"
-            )
+    rate: float = settings_lib.setting(0.03, "step size at the server", low=0.0)
+    beta_1: float = settings_lib.setting(0.9, "decay of the first moment", low=0.0, below=1.0)
+    beta_2: float = settings_lib.setting(0.99, "decay of the second moment", low=0.0, high=1.0)
+    tau: float = settings_lib.setting(1e-3, "how adaptive it is; larger is less", above=0.0)
 
 
-def _stepped(layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+def _stepped(layout: variables.ModelVariables) -> list[variables.VariableSpec]:
     return [spec for spec in layout.joined(variables.COMMON) if spec.trainable]
 
 
@@ -75,10 +63,10 @@ def server_optimizer(
 
     def aggregate(
         layout: variables.ModelVariables,
-        tasks: "tuple[str, ...]",
+        tasks: tuple[str, ...],
         state: base.ServerState,
         reports: base.ClientReports,
-    ) -> "tuple[base.ServerState, base.Diagnostics]":
+    ) -> tuple[base.ServerState, base.Diagnostics]:
         new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
         common, extra = collections.OrderedDict(new.common), collections.OrderedDict(state.extra)
         for spec in _stepped(layout):
@@ -98,3 +86,15 @@ def server_optimizer(
     return dataclasses.replace(
         fedavg.fedavg(schema), name=f"fed{kind}", aggregate=aggregate, initial_extra=initial_extra
     )
+
+
+@registry.register("fedadam")
+def fedadam(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """FedAvg with Adam at the server."""
+    return server_optimizer(schema, ADAM, settings)
+
+
+@registry.register("fedyogi")
+def fedyogi(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
+    """FedAvg with Yogi at the server."""
+    return server_optimizer(schema, YOGI, settings)

@@ -10,11 +10,16 @@ private state holds a value under the name of a variable it goes over the server
 a personal model has nothing else to do for it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from pfrec import lazy
 from tff_process.client import variables
-from tff_process.client import work as work_lib
+
+with lazy.imports():
+    from tff_process.client import work as work_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Kept:
     """
 
     name: str
-    shape: "tuple[int, ...]"
+    shape: tuple[int, ...]
     initial: float = 0.0
     copy_of: str = ""
 
@@ -39,13 +44,13 @@ class Strategy:
     optimizer.
     """
 
-    def optimizers(self, layout: variables.ModelVariables) -> "Mapping[str, Sequence[str]]":
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         """The names of the variables that each optimizer trains, by the prefix of its slots, which
-        begins with `work_lib.OPTIMIZER`.
+        begins with `variables.OPTIMIZER`.
         """
-        return {work_lib.OPTIMIZER: [spec.name for spec in layout.specs if spec.trainable]}
+        return {variables.OPTIMIZER: [spec.name for spec in layout.specs if spec.trainable]}
 
-    def kept(self, layout: variables.ModelVariables) -> "Sequence[Kept]":
+    def kept(self, layout: variables.ModelVariables) -> Sequence[Kept]:
         """What is kept besides private variables and optimizers."""
         del layout
         return ()
@@ -64,14 +69,14 @@ class Strategy:
         return work_lib.train(model, layout, settings, incoming, template, private, work)
 
 
-def personal_copies(layout: variables.ModelVariables) -> "list[Kept]":
+def personal_copies(layout: variables.ModelVariables) -> list[Kept]:
     """A personal value of every shared variable, under the variable's own name:
     what is evaluated and exported.
     """
     return [Kept(spec.name, spec.shape, copy_of=spec.name) for spec in layout.uploaded]
 
 
-def second_copies(specs: "Sequence[variables.VariableSpec]", prefix: str) -> "list[Kept]":
+def second_copies(specs: Sequence[variables.VariableSpec], prefix: str) -> list[Kept]:
     """Copies of some variables for a second model, under names of their own."""
     return [Kept(prefix + spec.name, spec.shape, copy_of=spec.name) for spec in specs]
 
@@ -83,7 +88,7 @@ def of_variables(model: work_lib.ClientModel, private: work_lib.Values) -> work_
 
 def of_optimizers(private: work_lib.Values) -> work_lib.Values:
     """What a private state holds of the optimizers."""
-    return under(private, work_lib.OPTIMIZER, keep=True)
+    return under(private, variables.OPTIMIZER, keep=True)
 
 
 def under(private: work_lib.Values, prefix: str, keep: bool = False) -> work_lib.Values:

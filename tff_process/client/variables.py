@@ -1,11 +1,21 @@
 """The variables of a client model as data: what each is for, and how it is joined at the server."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from pfrec import groups, sharing
+from pfrec import sharing
+
+if TYPE_CHECKING:
+    from pfrec import groups
 
 PRIVATE, COMMON, PERSONAL = "private", "common", "personal"
+# What trained variables may be pulled towards: the server's consensus, or what was received.
+TEMPLATE, RECEIVED = "template", "received"
+# Optimizers' slots stand under names that begin so in a private state.
+OPTIMIZER = "optimizer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +53,7 @@ class ModelVariables:
 
     specs: tuple[VariableSpec, ...]
 
-    def joined(self, *joins: str) -> "list[VariableSpec]":
+    def joined(self, *joins: str) -> list[VariableSpec]:
         """The variables with one of these joins, by name.
 
         The order matters: what TFF's `federated_select` yields is a dataset, and TensorFlow
@@ -54,11 +64,11 @@ class ModelVariables:
         )
 
     @property
-    def uploaded(self) -> "list[VariableSpec]":
+    def uploaded(self) -> list[VariableSpec]:
         """What leaves a client each round."""
         return self.joined(COMMON, PERSONAL)
 
-    def personal_groups(self, kind: str) -> "dict[str, list[VariableSpec]]":
+    def personal_groups(self, kind: str) -> dict[str, list[VariableSpec]]:
         """The personal variables of a kind, group by group."""
         found: dict[str, list[VariableSpec]] = {}
         for spec in self.joined(PERSONAL):

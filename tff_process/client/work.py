@@ -19,8 +19,7 @@ from pfrec.models import adam, precision, ranker
 from pfrec.models.mmoe import first_layer
 from tff_process.client import variables
 
-TEMPLATE, RECEIVED = "template", "received"
-OPTIMIZER = "optimizer"
+TEMPLATE, RECEIVED, OPTIMIZER = variables.TEMPLATE, variables.RECEIVED, variables.OPTIMIZER
 
 Values = Mapping[str, tf.Tensor]
 

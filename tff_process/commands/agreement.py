@@ -49,7 +49,7 @@ def _main(argv: "list[str]") -> None:
     from tff_process.silos import directory, own_computations
 
     registry.check(f.algorithm)
-    if f.algorithm in registry.POOLED:
+    if registry.is_pooled(f.algorithm):
         raise errors.PfrecError(
             f"--algorithm={f.algorithm}: needs all rows in one place; over silos train a "
             "federated one"

@@ -124,6 +124,8 @@ def _main(argv: "list[str]") -> None:
         )
     tuned = tuning.Tuning.parse(f.tune) if f.tune else None
     candidates = tuned.candidates if tuned else lambda entry: [entry]
+    if tuned and not any(map(tuned.concerns, asked)):
+        raise errors.PfrecError(f"--tune={f.tune}: {tuned.flag} is no flag of a training of these")
     for entry in asked:
         for candidate in candidates(entry):
             plan(candidate, 0)  # before hours of training: what cannot be trained is told at once

@@ -1,22 +1,27 @@
-"""The flags of a training, shared by `pfrec-train` and `pfrec-compare`."""
+"""The flags of a training, shared by `pfrec-train` and `pfrec-compare`.
+
+Those of a plan are made from its settings (`pfrec.settings`), with those of the model and of every
+algorithm, whose names begin with the algorithm's prefix.
+"""
 
 import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import errors
+from pfrec import command, errors
+from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
-from tff_process.commands import presets, rival_flags
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.algorithms import registry
+from tff_process.commands import presets
+from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tff_process import plan as plan_lib
     from tff_process.runtime import options as options_lib
-
-
-_OF_A_PLAN: "set[str]" = set()
 
 
 def define(*, silos: bool = False) -> None:
@@ -50,37 +55,11 @@ def define(*, silos: bool = False) -> None:
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
     define_plan()
     define_runtime()
+    define_own(sys.argv[1:])
 
 
 def define_plan() -> None:
     """Defines the flags of `plan`, which takes the algorithm and the seed apart."""
-    before = set(flags.FLAGS)
-    _define_settings()
-    _OF_A_PLAN.update(set(flags.FLAGS) - before)
-    flags.DEFINE_multi_string(
-        "sharing",
-        [],
-        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as "
-        "gate/*=shared). Repeatable.",
-    )
-    flags.DEFINE_enum(
-        "robust",
-        "none",
-        ["none", "norm", "winsorize", "median"],
-        "How far a client's update may differ from what is usual among the clients: a bound on its "
-        "norm, each coordinate within the range of the middle ones, or their median.",
-    )
-    flags.DEFINE_multi_enum(
-        "withhold",
-        [],
-        ["loss", "metrics", "row_counts"],
-        "What clients do not say: the loss of their training, their metrics (the last round is "
-        "then the chosen one), or the coarse counts of ids "
-        "of shared tables (which then count alike). Repeatable.",
-    )
-
-
-def _define_settings() -> None:
     flags.DEFINE_enum(
         "preset",
         presets.NONE,
@@ -88,171 +67,80 @@ def _define_settings() -> None:
         "Defaults of other flags: paper, PF-MSMTRec as its source describes it "
         "(docs/algorithms.md).",
     )
-    flags.DEFINE_integer("rounds", 20, "Rounds of training.", lower_bound=1)
-    flags.DEFINE_integer(
-        "patience",
-        0,
-        "Stop after so many rounds without a better one on valid; 0 trains all --rounds.",
-        lower_bound=0,
+    with command.group("Training"):
+        define_settings(plan_lib.Plan)
+    with command.group("Model"):
+        define_settings(ModelConfig)
+    for settings, names in registry.all_settings().items():
+        with command.group(f"Of {', '.join(names)}"):
+            define_settings(settings)
+    flags.DEFINE_multi_string(
+        "sharing",
+        [],
+        "GROUP=shared or GROUP=private, over the algorithm's policy; GROUP may hold * (as "
+        "gate/*=shared). Repeatable.",
     )
-    flags.DEFINE_float(
-        "local_epochs",
-        1.0,
-        "Share of its rows that a client trains on in a round; may be a fraction.",
-        lower_bound=1e-6,
+    flags.DEFINE_multi_enum(
+        "withhold",
+        [],
+        list(plan_lib.WITHHELD),
+        "What clients do not say: the loss of their training, their metrics (the last round is "
+        "then the chosen one), or the coarse counts of ids "
+        "of shared tables (which then count alike). Repeatable.",
     )
-    flags.DEFINE_integer(
-        "aggregations",
-        4,
-        "How often a federated round aggregates at least: its local training is cut into as many "
-        "aggregation steps, or fewer where a client has fewer "
-        "batches.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "aggregate_every",
-        64,
-        "The most batches between two aggregations, for the mean client: long rounds aggregate "
-        "more than --aggregations times.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "average_over",
-        0.25,
-        "What is evaluated, saved and exported is averaged over this share of the aggregations so "
-        "far, the last ones; 0: the last alone.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_integer(
-        "max_steps",
-        0,
-        "Rounds end once the client with most rows has trained so many batches; 0: all --rounds.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "batch_size",
-        0,
-        "Rows of a batch; 0: 32 to 256, so that the mean scenario has 20 batches of them.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float("learning_rate", 2e-2, "Step size of Adam.", lower_bound=0.0)
-    flags.DEFINE_bool(
-        "lazy_adam",
-        False,
-        "Federated clients leave rows of large tables as they are in steps whose batch did not "
-        "hold them: faster on wide tables, and "
-        "another algorithm than Adam.",
-    )
-    flags.DEFINE_enum(
-        "precision",
-        "float32",
-        ["float32", "bfloat16"],
-        "Of federated clients' large products in training, on processors that have bfloat16 "
-        "products; evaluation is always in float32.",
-    )
-    flags.DEFINE_float(
-        "participation",
-        1.0,
-        "Share of the clients that take part in a round.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_integer("embedding_dim", 8, "Width of the embedding tables.", lower_bound=1)
-    flags.DEFINE_float(
-        "embedding_scale", 0.05, "Standard deviation of the initial embeddings.", lower_bound=0.0
-    )
-    flags.DEFINE_integer(
-        "numeric_dim",
-        16,
-        "Width of the projection of numerical features; 0 for none.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer("experts", 4, "Experts.", lower_bound=1)
-    flags.DEFINE_list("expert_units", ["64", "32"], "Widths of an expert's layers.")
-    flags.DEFINE_list("tower_units", ["32"], "Widths of a tower's hidden layers.")
-    flags.DEFINE_float("dropout", 0.0, "Dropout rate.", lower_bound=0.0, upper_bound=0.99)
-    flags.DEFINE_bool("batch_norm", True, "Batch normalisation in experts and towers.")
-    flags.DEFINE_enum(
-        "template",
-        "none",
-        ["none", "additive", "hadamard"],
-        "Composition of the parameter template.",
-    )
-    flags.DEFINE_integer("rank", 4, "Rank of the template's task components.", lower_bound=1)
-    flags.DEFINE_enum(
-        "coordination",
-        "conflict_averse",
-        ["none", "mean", "pcgrad", "conflict_averse"],
-        "pf_msmtrec: how updates of experts are joined.",
-    )
-    flags.DEFINE_float(
-        "conflict_radius",
-        0.4,
-        "pf_msmtrec: c of conflict-averse coordination.",
-        lower_bound=0.0,
-        upper_bound=0.999,
-    )
-    flags.DEFINE_float(
-        "temperature", 1.0, "pf_msmtrec: tau of the attention between clients.", lower_bound=1e-6
-    )
-    flags.DEFINE_bool(
-        "log_counts", False, "pf_msmtrec: attention also weighs clients by their rows."
-    )
-    flags.DEFINE_bool(
-        "weigh_by_rows", True, "pf_msmtrec: a client's update of an expert counts by its rows."
-    )
-    flags.DEFINE_float(
-        "mu",
-        0.25,
-        "pf_msmtrec: how much of an expert comes from the aggregation at least.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_float(
-        "tower_mu", 0.25, "pf_msmtrec: the same of a tower.", lower_bound=0.0, upper_bound=1.0
-    )
-    flags.DEFINE_float(
-        "gate_mu",
-        0.25,
-        "pf_msmtrec: the same of a gate; 0 keeps gates private.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_float(
-        "numeric_mu",
-        0.25,
-        "pf_msmtrec: the same of the projection of numerical features; 0 keeps it private.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_float(
-        "rows_prior",
-        5_000.0,
-        "pf_msmtrec: how many rows a client must have to keep half of what mu leaves to it of "
-        "experts, towers, gates and the numerical "
-        "projection; with fewer it takes more from the others. 0 leaves every client all of that.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_float(
-        "proximal", 0.0, "pf_msmtrec: weight of the pull towards the template.", lower_bound=0.0
-    )
-    flags.DEFINE_float(
-        "server_step",
-        1.0,
-        "pf_msmtrec: how far the server's values go towards the aggregated ones; 1 is all the way.",
-        lower_bound=0.0,
-        upper_bound=1.0,
-    )
-    flags.DEFINE_float(
-        "table_prior",
-        2000.0,
-        "pf_msmtrec: how often in an epoch a client must meet a row of a shared embedding table "
-        "for the row to follow its own training half; 0 "
-        "keeps one table for all.",
-        lower_bound=0.0,
-    )
-    rival_flags.define()
+
+
+def define_settings(settings: "type[settings_lib.Settings]") -> None:
+    """Defines the flags of a class of settings, where they are not defined yet."""
+    for one in settings_lib.of(settings):
+        if one.flag in flags.FLAGS:
+            continue
+        text = f"{one.help[0].upper()}{one.help[1:]}."
+        bounds = {"lower_bound": one.low, "upper_bound": one.high}
+        if one.many:
+            flags.DEFINE_list(one.flag, list(map(str, one.default)), text)
+        elif one.kind is bool:
+            flags.DEFINE_bool(one.flag, one.default, text)
+        elif one.choices:
+            flags.DEFINE_enum(one.flag, one.default, list(one.choices), text)
+        elif one.kind is int:
+            flags.DEFINE_integer(one.flag, one.default, text, **bounds)  # type: ignore[arg-type]
+        elif one.kind is float:
+            flags.DEFINE_float(one.flag, one.default, text, **bounds)  # type: ignore[arg-type]
+        else:
+            flags.DEFINE_string(one.flag, one.default, text)
+        if one.alias:
+            flags.DEFINE_alias(one.alias, one.flag)
+
+
+def define_own(arguments: "Sequence[str]") -> None:
+    """Defines the flags of the user's own algorithms that a command line names.
+
+    Their modules have to be imported for that, and may import NumPy, before which a simulation
+    enters its network. What cannot be imported is told once the command runs.
+    """
+    with contextlib.suppress(flags.Error, OSError):
+        arguments = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
+    values = [text.partition("=")[2] for text in arguments if text.startswith(_NAMING)]
+    names = [name for value in values for entry in value.split(",") for name in _own_names(entry)]
+    if not names:
+        return
+    if not any(text.startswith(("--workers", "-workers")) for text in arguments):
+        private_network.enter_if_permitted()
+    for name in names:
+        with contextlib.suppress(errors.PfrecError):
+            settings = registry.default_settings(name)
+            if settings is not None:
+                define_settings(type(settings))
+
+
+_NAMING = ("--algorithm=", "-algorithm=", "--algorithms=", "-algorithms=")
+
+
+def _own_names(entry: str) -> "Iterator[str]":
+    name, _ = registry.split(entry)
+    if ":" in name:
+        yield name
 
 
 def define_runtime() -> None:
@@ -389,29 +277,6 @@ def synthetic() -> "dict[str, Any]":
     }
 
 
-@contextlib.contextmanager
-def _with(settings: "Sequence[tuple[str, str]]") -> "Iterator[None]":
-    """Gives flags other values for a while.
-
-    Raises:
-      PfrecError: where one is none of a plan's flags, or a value is none of its.
-    """
-    given = {name: flags.FLAGS[name].value for name, _ in settings if name in _OF_A_PLAN}
-    try:
-        for name, text in settings:
-            if name not in _OF_A_PLAN:
-                raise errors.PfrecError(f"{name}={text}: {name} is no flag of a training")
-            try:
-                flags.FLAGS[name].value = flags.FLAGS[name].parser.parse(text)
-                flags.FLAGS.validate_all_flags()
-            except (flags.Error, ValueError) as error:
-                raise errors.PfrecError(f"{name}={text}: {error}") from error
-        yield
-    finally:
-        for name, value in given.items():
-            flags.FLAGS[name].value = value
-
-
 def plan(
     algorithm: str,
     seed: int,
@@ -429,79 +294,39 @@ def plan(
     Raises:
       PfrecError: where a value does not fit.
     """
-    own = dict(settings)
-    preset = presets.PRESETS.get(
-        own.get("preset", flags.FLAGS.preset), {}
-    )  # an unknown name is refused below
-    under = [
-        (name, text)
-        for name, text in preset.items()
-        if name not in own and flags.FLAGS[name].using_default_value
-    ]
-    with _with([*under, *settings]):
-        return _plan(algorithm, seed, sharing)
-
-
-def _plan(algorithm: str, seed: int, sharing: "tuple[tuple[str, str], ...]") -> "plan_lib.Plan":
-    from pfrec.models.config import ModelConfig
-    from tff_process import plan as plan_lib
-    from tff_process.algorithms import pf_msmtrec
-
-    f = flags.FLAGS
-    return plan_lib.Plan(
+    f, default = flags.FLAGS, registry.default_settings(algorithm)
+    made = plan_lib.Plan(
         algorithm=algorithm,
-        rounds=f.rounds,
-        patience=f.patience,
-        local_epochs=f.local_epochs,
-        aggregations=f.aggregations,
-        aggregate_every=f.aggregate_every,
-        average_over=f.average_over,
-        max_steps=f.max_steps,
-        batch_size=f.batch_size,
-        learning_rate=f.learning_rate,
-        lazy_adam=f.lazy_adam,
-        precision=f.precision,
-        participation=f.participation,
         seed=seed,
-        model=ModelConfig(
-            embedding_dim=f.embedding_dim,
-            embedding_scale=f.embedding_scale,
-            numeric_dim=f.numeric_dim,
-            experts=f.experts,
-            expert_units=_widths("expert_units"),
-            tower_units=_widths("tower_units"),
-            dropout=f.dropout,
-            batch_norm=f.batch_norm,
-            template=f.template,
-            rank=f.rank,
-        ),
-        pf=pf_msmtrec.Settings(
-            coordination=f.coordination,
-            conflict_radius=f.conflict_radius,
-            temperature=f.temperature,
-            log_counts=f.log_counts,
-            weigh_by_rows=f.weigh_by_rows,
-            mu=f.mu,
-            tower_mu=f.tower_mu,
-            gate_mu=f.gate_mu,
-            numeric_mu=f.numeric_mu,
-            rows_prior=f.rows_prior,
-            proximal=f.proximal,
-            server_step=f.server_step,
-            table_prior=f.table_prior,
-        ),
-        fedprox_mu=f.fedprox_mu,
-        rivals=rival_flags.settings(),
-        robust=f.robust,
+        model=ModelConfig(**_given(ModelConfig)),
+        settings=type(default)(**_given(type(default))) if default is not None else None,
         withhold=tuple(sorted(set(f.withhold))),
         sharing=(*(sharing_lib.parse(text, "sharing") for text in f.sharing), *sharing),
+        **_given(plan_lib.Plan),
     )
+    own = [(name, text) for name, text in settings if name != "preset"]
+    return made.with_texts([*_preset(made, dict(settings)), *own])
 
 
-def _widths(name: str) -> "tuple[int, ...]":
-    try:
-        return tuple(int(text) for text in flags.FLAGS[name].value)
-    except ValueError:
-        raise errors.PfrecError(
-            f"--{name}={','.join(flags.FLAGS[name].value)}: give whole numbers, as 64,32"
-        ) from None
+def _given(settings: "type[settings_lib.Settings]") -> "dict[str, Any]":
+    """The values that flags have, by the names of the settings."""
+    found = {}
+    for one in settings_lib.of(settings):
+        value = flags.FLAGS[one.flag].value
+        found[one.name] = one.parse(",".join(value)) if one.many else value
+    return found
+
+
+def _preset(made: plan_lib.Plan, own: "dict[str, str]") -> "list[tuple[str, str]]":
+    """The settings of the preset that go under what is given: those that are the plan's and that
+    neither a flag nor the entry's own settings say.
+    """
+    name = own.get("preset", flags.FLAGS.preset)
+    if name not in presets.PRESETS:
+        raise errors.PfrecError(f"preset={name}: is not one of {', '.join(presets.PRESETS)}")
+    known = plan_lib.setting_names(made)
+    return [
+        (flag, text)
+        for flag, text in presets.PRESETS[name].items()
+        if flag in known and flag not in own and flags.FLAGS[flag].using_default_value
+    ]

@@ -90,9 +90,9 @@ def _main(argv: "list[str]") -> None:
         )
     plan = training_flags.plan(f.algorithm, f.seed)
     if options.workers:
-        if plan.algorithm in registry.POOLED:
+        if plan.pooled:
             raise errors.PfrecError(
-                f"--algorithm={plan.algorithm}: needs all rows in one place; over silos train a "
+                f"--algorithm={plan.name}: needs all rows in one place; over silos train a "
                 "federated one"
             )
         dataset = silo_training.survey(options, output)
@@ -112,7 +112,7 @@ def _main(argv: "list[str]") -> None:
         return
     place = "silos" if options.workers else dataset.path
     print(
-        f"training {plan.algorithm} on {place} ({', '.join(dataset.scenarios)}) for "
+        f"training {plan.name} on {place} ({', '.join(dataset.scenarios)}) for "
         f"{plan.rounds} rounds",
         flush=True,
     )

@@ -49,7 +49,7 @@ def compare(
         on other data.
     """
     path = pathlib.Path(output)
-    names = [plan.algorithm for plan in plans]
+    names = [plan.name for plan in plans]
     if not names or len(set(names)) != len(names):
         raise errors.PfrecError(
             f"compare: plans of {', '.join(names) or 'nothing'}; give one plan for each algorithm, "
@@ -57,7 +57,7 @@ def compare(
         )
     runs.prepare(path)
     planned = [
-        (entries.Entry.parse(plan.algorithm), dataclasses.replace(plan, seed=seed))
+        (entries.Entry(plan.name, plan.name), dataclasses.replace(plan, seed=seed))
         for plan in plans
         for seed in range(seeds)
     ]

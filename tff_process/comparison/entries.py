@@ -19,7 +19,8 @@ class Entry:
     """One entry of `--algorithms`.
 
     Attributes:
-      name: as it was given: `NAME`, or `NAME:GROUP=shared:GROUP=private:FLAG=VALUE...`.
+      name: as it was given: `NAME`, or `NAME:GROUP=shared:GROUP=private:FLAG=VALUE...`; NAME
+        may be `MODULE:NAME` of the user's own.
       algorithm: the algorithm's name.
       sharing: rules that go over the policy that all algorithms have.
       settings: names and texts of flags that go over what all are given.
@@ -38,11 +39,11 @@ class Entry:
           PfrecError: where the algorithm is unknown, or a rule is none or stands beside a pooled
             algorithm.
         """
-        algorithm, *given = text.split(":")
+        algorithm, given = registry.split(text)
         registry.check(algorithm)
         settings = [rule for rule in given if _SETTING.fullmatch(rule)]
         rules = [rule for rule in given if rule not in settings]
-        if rules and algorithm in registry.POOLED:
+        if rules and registry.is_pooled(algorithm):
             raise errors.PfrecError(
                 f"--algorithms={text}: a pooled algorithm has no sharing policy; name it alone"
             )

@@ -10,35 +10,6 @@ from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import intervals, runs, standings
 
-# What of a plan's settings belongs to which algorithm; all else in a plan is common to all.
-_HYPERPARAMETERS = {
-    "pf_msmtrec": ("pf",),
-    "fedprox": ("fedprox_mu",),
-    "fedadam": ("rivals", "server_optimizer"),
-    "fedyogi": ("rivals", "server_optimizer"),
-}
-_COMMON = (
-    "rounds",
-    "max_steps",
-    "patience",
-    "local_epochs",
-    "aggregations",
-    "aggregate_every",
-    "average_over",
-    "batch_size",
-    "learning_rate",
-    "participation",
-    "model",
-)
-
-
-def hyperparameters(algorithm: str, plan: plan_lib.Plan) -> Any:
-    """The settings that an algorithm alone has, as plain data; empty for none."""
-    value: Any = plan.to_json()
-    for name in _HYPERPARAMETERS.get(algorithm, ("rivals", algorithm)):
-        value = value.get(name, {})
-    return value
-
 
 def to_json(
     cells: "Sequence[runs.Cell]",
@@ -74,7 +45,8 @@ def to_json(
             "sharing": [list(rule) for rule in cell.entry.sharing],
             "settings": dict(cell.entry.settings),
             "leaves": list(cell.leaves),
-            "knobs": hyperparameters(row.algorithm, plan),
+            "plan": plan.to_json(),
+            "knobs": plan.settings.to_json() if plan.settings else {},
             "seeds": sorted(by_seed),
             "test_auc": {
                 "mean": row.mean,
@@ -96,7 +68,7 @@ def to_json(
         "rows": {scenario: dataset.rows(scenario, "train") for scenario in dataset.scenarios},
         "given_to_all": {
             name: given[0][name]
-            for name in _COMMON
+            for name in given[0]
             if all(plan[name] == given[0][name] for plan in given)
         },
         "subject": own and own.entry,

@@ -43,7 +43,7 @@ class Standing:
     @property
     def federated(self) -> bool:
         """Whether rows stay where they are."""
-        return self.algorithm in registry.FEDERATED
+        return not registry.is_pooled(self.algorithm)
 
 
 def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":

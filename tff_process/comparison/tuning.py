@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pfrec import errors
+from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
 from tff_process.comparison import runs
 
@@ -40,12 +41,16 @@ class Tuning:
         return cls(flag, found)
 
     def candidates(self, entry: entries_lib.Entry) -> "list[entries_lib.Entry]":
-        """What stands for an entry while it is tuned;
-        the entry alone where it has a value of the flag of its own.
+        """What stands for an entry while it is tuned: the entry alone where it has a value of the
+        flag of its own, or where the flag is another algorithm's.
         """
-        if self.flag in dict(entry.settings):
+        if self.flag in dict(entry.settings) or not self.concerns(entry):
             return [entry]
         return [entry.with_setting(self.flag, value) for value in self.values]
+
+    def concerns(self, entry: entries_lib.Entry) -> bool:
+        """Whether the flag is one of an entry's training."""
+        return self.flag in plan_lib.setting_names(plan_lib.Plan(entry.algorithm))
 
 
 def choose(cells: "Sequence[runs.Cell]") -> entries_lib.Entry:

@@ -118,11 +118,10 @@ class Federation:
         plan = plan.fitting([coarsening.row_count(count) for count in rows])
         self.plan, self.dataset = plan, dataset
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        # The algorithm reckons with what lies between them.
         aggregations = aggregations_of_a_round(plan, steps)
-        algorithm = registry.FEDERATED[plan.algorithm](
-            dataset.schema, dataclasses.replace(plan, aggregations=aggregations)
-        )
+        epochs, algorithm = plan.local_epochs / aggregations, plan.algorithm
+        if isinstance(algorithm, str):
+            algorithm = registry.find(algorithm).build(dataset.schema, plan.settings, epochs)
         algorithm = dataclasses.replace(
             robust.applied(algorithm, plan.robust),
             policy=algorithm.policy.override(dict(plan.sharing)),
@@ -158,7 +157,7 @@ class Federation:
         self.round_steps = max(steps)
         self.graph_key: Hashable = (
             dataclasses.replace(plan, **_VALUES),
-            plan.local_epochs / aggregations,  # an algorithm may hold it
+            epochs,  # an algorithm may hold it
             dataset.schema,
             len(dataset.scenarios),
         )

@@ -51,7 +51,7 @@ def plan(
         )
     shape = ModelConfig.from_json(run.config["model"])
     return dataclasses.replace(
-        asked, algorithm=ALGORITHM, model=shape, init_from=str(run_path.resolve())
+        asked, algorithm=ALGORITHM, settings=None, model=shape, init_from=str(run_path.resolve())
     )
 
 

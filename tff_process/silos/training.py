@@ -3,7 +3,6 @@ where its data and private state stay.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import logging
 import pathlib
@@ -183,7 +182,7 @@ def description(plan: plan_lib.Plan, schema: schema_lib.Schema, scenario: str) -
     """What client.json says of a model, but for the run, its rounds and its metrics."""
     return {
         "format_version": silo_directory.FORMAT_VERSION,
-        "model": dataclasses.asdict(plan.model),
+        "model": plan.model.to_json(),
         "scenario": scenario,
         "schema": schema.to_json(),
         "seed": plan.seed,

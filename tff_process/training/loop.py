@@ -106,7 +106,8 @@ def train(
     Raises:
       PfrecError: for bad data, a directory that does not fit, or no space left.
     """
-    registry.check(plan.algorithm)
+    if isinstance(plan.algorithm, str):
+        registry.check(plan.algorithm)
     path = pathlib.Path(output)
     if not options.workers:
         precision.check(plan.precision)
@@ -138,13 +139,19 @@ def check_same(
       PfrecError: where it was not, or where there is none.
     """
     run = run_directory.RunDirectory.read(output)
+    begun = f"{output}: was begun with another"
+    remedy = "resume with the same flags and data, or choose another --output"
+    difference = plan_lib.first_difference(run.config["plan"], plan)
+    if difference:
+        raise errors.PfrecError(f"{begun} plan: {difference}; {remedy}")
     for key, value in _config(plan, dataset, options).items():
-        if files.json_text(run.config[key]) != files.json_text(value):
-            raise errors.PfrecError(
-                f"{output}: was begun with another {key}; resume with the same flags and data, or "
-                "choose another --output"
-            )
+        if key not in _OF_PLAN and files.json_text(run.config[key]) != files.json_text(value):
+            raise errors.PfrecError(f"{begun} {key}; {remedy}")
     return run
+
+
+# What config.json says of the plan besides the plan, for readers that need nothing else of it.
+_OF_PLAN = ("plan", "algorithm", "model", "seed")
 
 
 def _config(
@@ -153,8 +160,8 @@ def _config(
     return {
         "data": None if options.workers else str(dataset.path.resolve()),  # None: in the silos
         "plan": plan.to_json(),
-        "algorithm": plan.algorithm,
-        "model": dataclasses.asdict(plan.model),
+        "algorithm": plan.name,
+        "model": plan.model.to_json(),
         "seed": plan.seed,
         "schema": dataset.schema.to_json(),
         "scenarios": list(dataset.scenarios),
@@ -169,7 +176,7 @@ def _training(
     options: options_lib.Options,
     cache: "Optional[cache_lib.ComputationCache]",
 ) -> Iterator[Training]:
-    if plan.algorithm in registry.POOLED:
+    if plan.pooled:
         yield pooled.PooledTraining(plan, dataset)
         return
     if options.workers:
@@ -373,7 +380,7 @@ def _summary(
             test.setdefault(scenario, {})[task.name] = known
     mean_auc = mean_metric(values, "auc")
     return {
-        "algorithm": plan.algorithm,
+        "algorithm": plan.name,
         "seed": plan.seed,
         "rounds": plan.rounds,
         "best_round": best_round,

@@ -33,7 +33,7 @@ class PooledTraining:
         plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
         self.plan, self.dataset = plan, dataset
         self.network = networks.build(
-            plan.algorithm, dataset.schema, plan.model, plan.seed, len(dataset.scenarios)
+            plan.name, dataset.schema, plan.model, plan.seed, len(dataset.scenarios)
         )
         self.tagged = groups.tag(self.network)
         self._variables = collections.OrderedDict(

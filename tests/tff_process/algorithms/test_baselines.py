@@ -1,7 +1,5 @@
 """What each simple baseline shares, and its degenerate settings."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +8,7 @@ from pfrec import groups
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan
-from tff_process.algorithms import base, registry
+from tff_process.algorithms import base, pf_msmtrec, registry
 from tff_process.client import variables, work
 
 SMALL = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,), tower_units=(2,))
@@ -29,7 +27,8 @@ STATISTICS = ("moving_mean", "moving_variance")
 
 
 def layout_of(name, schema, **settings):
-    algorithm = registry.FEDERATED[name](schema, plan.Plan(name, **settings))
+    asked = plan.Plan(name, **settings)
+    algorithm = registry.find(name).build(schema, asked.settings, 0.25)
     return algorithm, variables.of(
         groups.tag(mmoe.build(schema, SMALL)), algorithm.policy, algorithm.personal_kinds
     )
@@ -75,8 +74,8 @@ def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(sche
 
 
 def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
-    pf = dataclasses.replace(plan.Plan("pf_msmtrec").pf, proximal=0.1)
-    algorithm, layout = layout_of("pf_msmtrec", schema, pf=pf)
+    settings = pf_msmtrec.Settings(proximal=0.1)
+    algorithm, layout = layout_of("pf_msmtrec", schema, settings=settings)
     assert (algorithm.anchor, algorithm.proximal) == (base.TEMPLATE, 0.1)
     template = {spec.name: tf.zeros(spec.shape) for spec in algorithm.anchors(layout)}
     anchors = work.anchors_of(layout, work.TrainingSettings(proximal=0.1), {}, template)

@@ -32,13 +32,13 @@ def test_flags_have_the_defaults_of_a_plan(given):
 def test_a_preset_goes_under_flags_and_settings(given):
     given("--preset=paper", "--mu=0.75")
     made = training_flags.plan("pf_msmtrec", 0, settings=[("tower_mu", "0.9")])
-    assert (made.model.template, made.pf.proximal, made.aggregations, made.average_over) == (
+    assert (made.model.template, made.settings.proximal, made.aggregations, made.average_over) == (
         "additive",
         0.1,
         1,
         0.0,
     )
-    assert (made.pf.mu, made.pf.tower_mu, made.pf.gate_mu) == (0.75, 0.9, 0.0)
+    assert (made.settings.mu, made.settings.tower_mu, made.settings.gate_mu) == (0.75, 0.9, 0.0)
     # An entry may go back to the defaults, or take a preset by itself.
     assert (
         training_flags.plan("pf_msmtrec", 0, settings=[("preset", "none")]).model.template == "none"

@@ -1,5 +1,6 @@
 """A comparison's cells, standings and tables, from summaries written by hand."""
 
+import dataclasses
 import json
 import math
 
@@ -186,6 +187,29 @@ def test_what_each_was_given_is_on_record():
     assert found["entries"]["local"]["subject_minus_it"]["mean"] == pytest.approx(0.025)
     assert found["entries"]["local"]["test_auc"]["by_seed"] == [0.70, 0.72]
     json.dumps(found, allow_nan=False)
+
+
+def test_two_plans_have_two_records():
+    """Whatever setting differs: the record is the plan's own."""
+    plain = plan_lib.Plan("pf_msmtrec")
+    changed = [
+        dataclasses.replace(plain, **{name: value})
+        for name, value in {
+            "lazy_adam": True,
+            "precision": "bfloat16",
+            "sharing": (("gate/*", "private"),),
+            "init_from": "run",
+            "robust": "norm",
+            "withhold": ("loss",),
+            "settings": dataclasses.replace(plain.settings, mu=0.5),
+            "model": dataclasses.replace(plain.model, rank=2),
+        }.items()
+    ]
+    records = [
+        json.dumps(report.to_json(CELLS, {"pf_msmtrec": one, "local": one}, _Data(), 0.65))
+        for one in (plain, *changed)
+    ]
+    assert len(set(records)) == len(records)
 
 
 def test_long_rows_keep_the_contract_and_leave_undefined_values_empty():

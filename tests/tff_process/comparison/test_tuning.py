@@ -19,6 +19,13 @@ def test_an_entry_with_a_value_of_its_own_keeps_it():
     assert RATES.candidates(entry) == [entry]
 
 
+def test_an_entry_that_the_flag_does_not_concern_stands_alone():
+    weights = tuning.Tuning.parse("ditto_lambda=0.1|1")
+    assert len(weights.candidates(entries.Entry.parse("ditto"))) == 2
+    entry = entries.Entry.parse("fedbn")
+    assert weights.candidates(entry) == [entry]
+
+
 def test_valid_chooses_and_test_does_not():
     low, high = RATES.candidates(entries.Entry.parse("fedbn"))
     cells = [

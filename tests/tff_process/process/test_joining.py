@@ -35,7 +35,7 @@ def run_of_one_table(dataset, tmp_path):
     two = dataclasses.replace(dataset, scenarios=("nl", "es"))
     settings = pf_msmtrec.Settings(table_prior=0.0)
     return loop.train(
-        plan.Plan("pf_msmtrec", rounds=1, batch_size=50, model=SHAPE, pf=settings),
+        plan.Plan("pf_msmtrec", rounds=1, batch_size=50, model=SHAPE, settings=settings),
         two,
         tmp_path / "run",
     ).run.path

@@ -67,11 +67,8 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "lazy_adam": True,
         "precision": "bfloat16",
         "model": dataclasses.replace(SMALL, dropout=0.2),
-        "pf": dataclasses.replace(BASE.pf, mu=0.5),
-        "fedprox_mu": 0.5,
-        "rivals": dataclasses.replace(
-            BASE.rivals, ditto=dataclasses.replace(BASE.rivals.ditto, weight=0.5)
-        ),
+        "settings": dataclasses.replace(BASE.settings, mu=0.5),
+        "robust": "norm",
         "sharing": (("gate/*", "private"),),
         "withhold": ("loss",),
         "init_from": "",
@@ -79,6 +76,7 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
     key = federation.Federation(BASE, dataset).graph_key
     for name, value in others.items():
-        changed = dataclasses.replace(BASE, **{name: value})
+        reset = {"settings": None} if name == "algorithm" else {}
+        changed = dataclasses.replace(BASE, **{**reset, name: value})
         same = federation.Federation(changed, dataset).graph_key == key
         assert same == (getattr(BASE, name) == value), name
