@@ -32,6 +32,7 @@ from pfrec.data import synthetic
 RATINGS, SEED = 40_000, 7
 COUNTRIES = {"United States", "Spain", "United Kingdom", "Peru", "Canada", "Mexico"}
 SKIES = {"cloudy", "sunny", "unknown", "foggy", "rainy", "stormy"}
+APP_FEATURES = ("user", "item", "weekday", "homework", "cost", "weather", "country", "city")
 
 Row = dict[str, Any]
 Rows = Iterator[Row]
@@ -102,23 +103,8 @@ def apps(source: pathlib.Path, by: str) -> Rows:
     with (source / "frappe" / "frappe.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             if kept is None or row[by] in kept:
-                features = {
-                    name: row[name]
-                    for name in (
-                        "user",
-                        "item",
-                        "daytime",
-                        "weekday",
-                        "homework",
-                        "cost",
-                        "weather",
-                        "country",
-                        "city",
-                    )
-                }
-                del features[
-                    "daytime"
-                ]  # `isweekend` follows from the day; the hour is left out as in ../shared/data
+                # `isweekend` follows from the day, and the hour is one world's scenario.
+                features = {name: row[name] for name in APP_FEATURES}
                 count = int(row["cnt"])
                 yield {
                     "scenario": row[by].replace(" ", "_"),
@@ -211,19 +197,7 @@ def _movielens(by: str) -> "Callable[[pathlib.Path, pathlib.Path], None]":
 def _apps(by: str) -> "Callable[[pathlib.Path, pathlib.Path], None]":
     def make(source: pathlib.Path, output: pathlib.Path) -> None:
         rows = list(apps(source, by))
-        columns = {
-            name: _vocabulary(rows, name)
-            for name in (
-                "user",
-                "item",
-                "weekday",
-                "homework",
-                "cost",
-                "weather",
-                "country",
-                "city",
-            )
-        }
+        columns = {name: _vocabulary(rows, name) for name in APP_FEATURES}
         _convert(rows, _schema(columns, [], ["often", "much"], "user", 0.3), output)
 
     return make
