@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": ("export.commands.predict", "scores rows of files with a run's or exported models"),
     "verify": ("export.commands.verify", "checks exports, or a running model server"),
     "worker": ("tff_process.commands.worker", "serves one silo's data to a training"),
+    "agreement": ("tff_process.commands.agreement", "writes down what a silo lets out"),
     "certificates": ("tff_process.commands.certificates", "makes certificates of driver and silos"),
 }
 
