@@ -1,6 +1,7 @@
 """The reference runtime: the pure process, in the current TFF context."""
 
 import collections
+from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
@@ -41,9 +42,11 @@ class FederatedTraining(federation.Federation):
             ]
             self._state = self.process.count(self._state, counting)
 
-    def train_aggregation_step(self, number: int) -> federation.RoundReport:
-        present = self.participants(number)
-        clients = [
+    def clients(self, number: int) -> "list[OD[str, Any]]":
+        """What the clients that take part in aggregation step `number` bring to
+        `process.iterative.next`.
+        """
+        return [
             OD(
                 client_id=np.int32(i),
                 private=self._private[i],
@@ -51,9 +54,14 @@ class FederatedTraining(federation.Federation):
                 work=self._work(i),
                 serves=self._serves(i),
             )
-            for i in present
+            for i in self.participants(number)
         ]
-        self._state, returned, report = self.process.iterative.next(self._state, clients)
+
+    def train_aggregation_step(self, number: int) -> federation.RoundReport:
+        present = self.participants(number)
+        self._state, returned, report = self.process.iterative.next(
+            self._state, self.clients(number)
+        )
         for client, private in zip(present, returned):
             self._private[client] = private
             self._participations[client] += 1
