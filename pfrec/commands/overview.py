@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": ("export.commands.verify", "checks exports, or a running model server"),
     "worker": ("tff_process.commands.worker", "serves one silo's data to a training"),
     "agreement": ("tff_process.commands.agreement", "writes down what a silo lets out"),
+    "ledger": ("tff_process.commands.ledger", "reads what a silo let out"),
     "certificates": ("tff_process.commands.certificates", "makes certificates of driver and silos"),
 }
 
