@@ -226,6 +226,11 @@ def test_an_unknown_flag_names_the_nearest() -> None:
     ("script", "arguments", "told"),
     [
         ("pfrec-train", ["--data=/nowhere", "--output=/nowhere/run"], "/nowhere/dataset.json: no"),
+        (
+            "pfrec-train",
+            ["--data=synthetic", "--output=/nowhere/run", "--algorithm=pooled_pl"],
+            "--algorithm=pooled_pl: unknown; known are apfl,",
+        ),
         ("pfrec-compare", ["--data=/nowhere", "--output=/nowhere/c"], "/nowhere/dataset.json: no"),
         ("pfrec-evaluate", ["--run=/nowhere"], "/nowhere/config.json: no such file"),
         ("pfrec-diagnose", ["--run=/nowhere"], "/nowhere/config.json: no such file"),

@@ -2,24 +2,30 @@
 its own for each other pooled one.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import tensorflow as tf
+from collections.abc import Callable, Mapping
 
+from pfrec import lazy
 from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import mmoe
-from pfrec.models.pooled import aitm, esmm, pepnet, ple, shared_bottom, single_task, star
-from pfrec.models.pooled import base as pooled
 
-POOLED: "Mapping[str, type[pooled.PooledModel]]" = {
-    "pooled_aitm": aitm.AITM,
-    "pooled_esmm": esmm.ESMM,
-    "pooled_pepnet": pepnet.PEPNet,
-    "pooled_ple": ple.PLE,
-    "pooled_shared_bottom": shared_bottom.SharedBottom,
-    "pooled_single_task": single_task.SingleTask,
-    "pooled_star": star.STAR,
+with lazy.imports():
+    import tensorflow as tf
+
+    from pfrec.models.mmoe import mmoe
+    from pfrec.models.pooled import aitm, esmm, pepnet, ple, shared_bottom, single_task, star
+    from pfrec.models.pooled import base as pooled
+
+# Functions, so that a mistyped name is told without importing TensorFlow.
+POOLED: Mapping[str, Callable[[], type[pooled.PooledModel]]] = {
+    "pooled_aitm": lambda: aitm.AITM,
+    "pooled_esmm": lambda: esmm.ESMM,
+    "pooled_pepnet": lambda: pepnet.PEPNet,
+    "pooled_ple": lambda: ple.PLE,
+    "pooled_shared_bottom": lambda: shared_bottom.SharedBottom,
+    "pooled_single_task": lambda: single_task.SingleTask,
+    "pooled_star": lambda: star.STAR,
 }
 
 
@@ -37,7 +43,7 @@ def build(
     """
     if algorithm not in POOLED:
         return mmoe.build(schema, config, seed)
-    model = POOLED[algorithm](schema, config, seed, scenarios)
+    model = POOLED[algorithm]()(schema, config, seed, scenarios)
     inputs = {
         "categorical": tf.zeros([1, schema.id_columns], tf.int32),
         "numerical": tf.zeros([1, len(schema.numerical)], tf.float32),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pfrec import command, errors, files
+from tff_process import plan as plan_lib
+from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
 from tff_process.runtime import private_network
 
@@ -73,22 +75,23 @@ def _main(argv: "list[str]") -> None:
         command.require_data(f.data)
     if not f.resume:
         files.require_empty(output, besides=[] if f.workers else [_SYNTHETIC_DATA])
-    options = training_flags.options()
-    if not options.workers:
-        # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
-        # is imported, see `silo`.
-        private_network.enter_if_permitted()
-    from pfrec import run_directory
-    from tff_process.algorithms import registry
-    from tff_process.silos import training as silo_training
-    from tff_process.training import loop
-
     registry.check(f.algorithm)
     if (f.init_from is None) != (f.new_scenario is None):
         raise errors.PfrecError(
             "--init_from and --new_scenario belong together; give both or neither"
         )
     plan = training_flags.plan(f.algorithm, f.seed)
+    if f.resume and _is_finished(output, plan, f.data):
+        return
+    options = training_flags.options()
+    if not options.workers:
+        # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
+        # is imported, see `silo`.
+        private_network.enter_if_permitted()
+    from pfrec import run_directory
+    from tff_process.silos import training as silo_training
+    from tff_process.training import loop
+
     if options.workers:
         if plan.pooled:
             raise errors.PfrecError(
@@ -105,11 +108,6 @@ def _main(argv: "list[str]") -> None:
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
-    if f.resume and (output / "summary.json").exists():
-        run = loop.check_same(output, plan, dataset, options)
-        print(table(dict(run.summary)))
-        print(f"run: {output}, finished; there is nothing to resume")
-        return
     place = "silos" if options.workers else dataset.path
     print(
         f"training {plan.name} on {place} ({', '.join(dataset.scenarios)}) for "
@@ -122,6 +120,23 @@ def _main(argv: "list[str]") -> None:
         )
     print(table(outcome.summary))
     print(f"run: {output}")
+
+
+def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") -> bool:
+    """Whether the run in `output` was made by this plan on these data and is finished, which is
+    then told; False also where that takes more than reading it.
+    """
+    if not (output / "summary.json").exists() or not (output / "config.json").exists():
+        return False
+    config = files.read_json(output / "config.json", remedy="choose another --output")
+    place = output / _SYNTHETIC_DATA if data == "synthetic" else data and pathlib.Path(data)
+    if config.get("data") != (str(place.resolve()) if place else None):
+        return False
+    if plan_lib.first_difference(config.get("plan", {}), plan):
+        return False
+    print(table(files.read_json(output / "summary.json", remedy="train the run again")))
+    print(f"run: {output}, finished: there is nothing to resume")
+    return True
 
 
 def open_data(

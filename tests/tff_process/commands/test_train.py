@@ -1,0 +1,38 @@
+"""What pfrec-train tells before it imports TensorFlow."""
+
+import pathlib
+import subprocess
+import sys
+
+from pfrec import files
+from tff_process import plan as plan_lib
+from tff_process.commands import train
+
+
+def _finished(output: pathlib.Path, plan: plan_lib.Plan, data: str) -> None:
+    cell = {"rows": 5, "positives": 2, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
+    files.write_json(output / "config.json", {"plan": plan.to_json(), "data": data})
+    summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 3}
+    files.write_json(output / "summary.json", summary)
+
+
+def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(tmp_path, capsys) -> None:
+    plan = plan_lib.Plan("fedavg", rounds=3)
+    run, data = tmp_path / "run", str(tmp_path / "data")
+    assert not train._is_finished(run, plan, data)
+    _finished(run, plan, data)
+    assert train._is_finished(run, plan, data)
+    said = capsys.readouterr().out
+    assert "mean test AUC 0.7500 at round 2" in said
+    assert said.endswith(f"run: {run}, finished: there is nothing to resume\n")
+    assert not train._is_finished(run, plan_lib.Plan("fedavg", rounds=4), data)
+    assert not train._is_finished(run, plan, "synthetic")
+    assert not train._is_finished(run, plan, None)
+    _finished(run, plan, str(run / "data"))
+    assert train._is_finished(run, plan, "synthetic")
+
+
+def test_telling_it_needs_no_tensorflow() -> None:
+    program = "import sys; import tff_process.commands.train; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
