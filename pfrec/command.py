@@ -65,7 +65,7 @@ def run(
         try:
             main(argv)
         except errors.PfrecError as error:
-            _fail(" ".join(str(error).split()))
+            _fail(re.sub(r"\s*[\r\n]+\s*", " ", str(error)))
         except KeyboardInterrupt:
             print(_interrupted(go_on), file=sys.stderr)
             sys.exit(130)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -27,9 +28,19 @@ def readable_errors(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise errors.PfrecError(
-            f"{path}: {error.strerror or error}; free space or choose another path"
-        ) from error
+        raise errors.PfrecError(f"{path}: {error.strerror or error}; {_remedy(error)}") from error
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space or choose another path"
+    if error.errno == errno.ENAMETOOLONG:
+        return "choose a shorter name"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "allow writing there or choose another path"
+    if error.errno == errno.EMFILE:
+        return "raise the limit with `ulimit -n`"
+    return "choose another path"
 
 
 def sync(path: pathlib.Path) -> None:

@@ -9,8 +9,8 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
-from typing import Optional, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 from absl import flags
 
@@ -86,11 +86,24 @@ def define_flags() -> None:
         1.0,
     )
     flags.DEFINE_list(
-        "scenarios", [], "Scenarios to keep; empty for the format's own choice (tenrec, kuairand)."
+        "scenarios", [], "Scenarios to keep, by value or name; empty for the format's own choice."
+    )
+    flags.DEFINE_integer(
+        "min_rows", 0, "Scenarios with fewer rows are left out (csv, parquet).", lower_bound=0
     )
     flags.DEFINE_list(
-        "tasks", [], "Tasks to keep; empty for the format's own choice (tenrec, kuairand)."
+        "tasks",
+        [],
+        "Tasks to keep; empty for the format's own choice (tenrec, kuairand). With --infer_schema, "
+        "the label columns.",
     )
+    flags.DEFINE_string("scenario", None, "With --infer_schema, the scenario's column.")
+    flags.DEFINE_string("group", None, "With --infer_schema, the column that groups rows.")
+    flags.DEFINE_string(
+        "delimiter", None, "What stands between values, \\t for a tab; goes over the schema (csv)."
+    )
+    flags.DEFINE_string("encoding", None, "Of the text, as gbk; goes over the schema (csv).")
+    flags.DEFINE_list("columns", [], "The columns of files without a header line (csv).")
     flags.DEFINE_integer(
         "min_count",
         None,
@@ -113,6 +126,8 @@ def convert(
     scenarios: Sequence[str] = (),
     tasks: Sequence[str] = (),
     min_count: Optional[int] = None,
+    min_rows: int = 0,
+    layout: "Optional[Mapping[str, Any]]" = None,
 ) -> list[str]:
     """Converts raw data to a dataset directory, in memory that does not grow with the data.
 
@@ -154,6 +169,8 @@ def convert(
       scenarios: scenarios to keep; empty for the format's own choice.
       tasks: tasks to keep; empty for the format's own choice.
       min_count: how often an id must occur to get a place of its own.
+      min_rows: scenarios with fewer rows are left out, for `csv` and `parquet`.
+      layout: what goes over [file] of the schema, for `csv`: fields of a `csv_stream.Dialect`.
 
     Returns:
       Notes for the user, a line each.
@@ -177,20 +194,28 @@ def convert(
         scenarios=tuple(scenarios),
         tasks=tuple(tasks),
         min_count=min_count,
+        layout=dict(layout or {}),
     )
-    chosen = {
+    chosen: dict[str, Any] = {
         "sample_users": sample_users,
         "scenarios": list(scenarios),
         "tasks": list(tasks),
         "min_count": min_count,
+        "min_rows": min_rows,
+        "layout": dict(layout or {}),
     }
-    defaults = {"sample_users": 1.0, "scenarios": [], "tasks": [], "min_count": None}
+    defaults = {
+        **{"sample_users": 1.0, "scenarios": [], "tasks": []},
+        **{"min_count": None, "min_rows": 0, "layout": {}},
+    }
     options = conversion.Options(
         split_seed=split_seed,
         missing_numerical=missing_numerical,
         on_bad_row=on_bad_row,
         resume=resume,
         record={name: value for name, value in chosen.items() if value != defaults[name]},
+        scenarios=tuple(scenarios),
+        min_rows=min_rows,
     )
 
     def open_source(scratch: pathlib.Path) -> source.Source:
@@ -268,6 +293,22 @@ class RowProgress:
         self._bar.close()
 
 
+def _layout(values: Any) -> "dict[str, Any]":
+    """What the flags say of the text."""
+    said = {
+        "delimiter": values.delimiter and values.delimiter.replace("\\t", "\t"),
+        "encoding": values.encoding,
+        "names": tuple(values.columns),
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _dialect(layout: "Mapping[str, Any]") -> Any:
+    from pfrec.data.reading import csv_stream
+
+    return dataclasses.replace(csv_stream.OPEN, **layout)
+
+
 def _main(argv: "list[str]") -> None:
     del argv
     values = flags.FLAGS
@@ -278,7 +319,10 @@ def _main(argv: "list[str]") -> None:
     if values.infer_schema:
         from pfrec.data import schema_inference
 
-        text = schema_inference.infer(values.format, input_path, schema_path)
+        hints = schema_inference.Hints(
+            values.tasks, values.scenario, values.group, _dialect(_layout(values))
+        )
+        text = schema_inference.infer(values.format, input_path, schema_path, hints)
         if output.exists():
             raise errors.PfrecError(
                 f"{output}: exists; choose another --output for the schema, or remove it"
@@ -302,6 +346,8 @@ def _main(argv: "list[str]") -> None:
         scenarios=values.scenarios,
         tasks=values.tasks,
         min_count=values.min_count,
+        min_rows=values.min_rows,
+        layout=_layout(values),
     )
     for note in notes:
         print(f"note: {note}")

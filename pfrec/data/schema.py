@@ -16,7 +16,7 @@ ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
 NORMALISATIONS = ("none", "standard", "minmax")
 _OPTIONAL = (
     *("min_count", "values", "separator", "normalise", "shift", "scale"),
-    *("positive", "negative", "unobserved", "positive_from", "missing"),
+    *("column", "positive", "negative", "unobserved", "positive_from", "missing"),
 )
 MISSING_LABELS = ("bad", "unobserved", "0")
 
@@ -41,6 +41,7 @@ class Categorical:
       values: how many values a row has. 1: exactly one. N above 1: a list of any length, of which
         the first N count; its embedding is the mean of theirs, and zero where the list is empty.
       separator: what stands between the values of a list in text; empty where values is 1.
+      column: the raw column; empty where it is called as the feature.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Categorical:
     min_count: int = 1
     values: int = 1
     separator: str = ""
+    column: str = ""
+
+    @property
+    def raw(self) -> str:
+        """The raw column."""
+        return self.column or self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Numerical:
         the client's own training rows, and stay with it.
       shift: what is subtracted from a raw value (client's schema only).
       scale: what the difference is divided by (client's schema only).
+      column: the raw column; empty where it is called as the feature.
     """
 
     name: str
@@ -74,6 +82,12 @@ class Numerical:
     normalise: str = "none"
     shift: float = 0.0
     scale: float = 1.0
+    column: str = ""
+
+    @property
+    def raw(self) -> str:
+        """The raw column."""
+        return self.column or self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +256,7 @@ class Schema:
             [*self.categorical, *self.numerical, *self.tasks],
         ):
             for name in _OPTIONAL:
-                if name in entry and getattr(known, name) == getattr(type(known), name):
+                if name in entry and getattr(known, name) == getattr(type(known), name, None):
                     del entry[name]
         return value
 

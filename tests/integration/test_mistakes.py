@@ -75,8 +75,8 @@ def test_scenarios_whose_schemas_disagree(data: pathlib.Path, tmp_path: pathlib.
     (data / "dataset.json").write_text(json.dumps(listing))
     message = _train(data, tmp_path / "run")
     assert (
-        "the schemas of scenarios 'es' and 'fr' differ: categorical[0].cardinality is 13 against 12"
-        in message
+        "the schemas of scenarios 'es' and 'fr' differ: categorical['user'].cardinality is 13 "
+        "against 12" in message
     )
     assert not (tmp_path / "run").exists()
 

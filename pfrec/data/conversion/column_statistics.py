@@ -1,11 +1,11 @@
 """What a column holds, counted in bounded memory: for a first guess at its part in a schema."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from pfrec.data.reading import column_text
+from pfrec.data.reading import column_text, words
 
 # Beyond this many distinct values a column only counts as one with many.
 MAX_DISTINCT = 100_000
@@ -28,6 +28,7 @@ class ColumnStatistics:
       smallest: the smallest number.
       largest: the largest number.
       kept: texts of the first rows.
+      null_words: spellings of a missing value, until `settle` says what they are.
       longest: of a column of lists, how many values the longest has; distinct values are then those
         within the lists.
     """
@@ -43,6 +44,18 @@ class ColumnStatistics:
     largest: float = -np.inf
     kept: "list[str]" = dataclasses.field(default_factory=list)
     longest: int = 0
+    null_words: "dict[str, int]" = dataclasses.field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Ends counting: what spells a missing value is one among numbers and truth values, and a
+        word among words, as in a conversion.
+        """
+        count = sum(self.null_words.values())
+        if self.numbers or self.truth is not None:
+            self.missing += count
+        else:
+            self.counted.update(self.null_words)
+        self.null_words = {}
 
     def add(self, texts: Any) -> None:
         """Counts an Arrow string array without nulls; empty text is missing."""
@@ -74,6 +87,13 @@ class ColumnStatistics:
         import pyarrow as pa
         from pyarrow import compute
 
+        if not len(present):
+            return
+        null = compute.is_in(present, value_set=pa.array(words.nulls(), pa.string()))
+        for entry in present.filter(null).value_counts().to_pylist():
+            word = entry["values"]
+            self.null_words[word] = self.null_words.get(word, 0) + entry["counts"]
+        present = present.filter(compute.invert(null))
         if not len(present):
             return
         for entry in present.value_counts().to_pylist():
@@ -117,9 +137,29 @@ class ColumnStatistics:
         return len(self.counted)
 
     @property
+    def truth(self) -> "Optional[tuple[str, ...]]":
+        """What a schema must say for its values to be labels, lines of TOML; None where they are
+        none: it holds truth values, both of them, or -1 beside 0 and 1.
+        """
+        if self.longest or self.distinct > 6:
+            return None
+        found = set(map(words.canonical, self.counted))
+        if found == {"-1", "0", "1"}:
+            return ("unobserved = [-1]  # a guess; or negative = [-1, 0]",)
+        if found == {"-1", "1"}:
+            return ("negative = [-1]", "positive = [1]")
+        both = found.intersection(words.TRUE) and found.intersection(words.FALSE)
+        return () if both and found.issubset({*words.TRUE, *words.FALSE}) else None
+
+    @property
     def binary(self) -> bool:
-        """Whether it holds 0 and 1 alone, and both, and is nowhere empty."""
-        return not self.missing and not self.longest and set(self.counted) == {"0", "1"}
+        """Whether it can be a label."""
+        return self.truth is not None
+
+    @property
+    def positives(self) -> int:
+        """Rows of a label that are positive."""
+        return sum(n for word, n in self.counted.items() if words.canonical(word) in words.TRUE)
 
     @property
     def unlike(self) -> bool:
@@ -138,11 +178,11 @@ def telling(column: ColumnStatistics, label: ColumnStatistics) -> float:
     A number ranks by its value, either way round. Any other value ranks by the label's mean among
     the even rows that have it, judged on the odd rows.
     """
-    labels = np.array([value == "1" for value in label.kept])
+    labels = np.array([words.canonical(value) in words.TRUE for value in label.kept])
     if column.numbers and column.distinct > 20 and not column.longest:
-        present = np.array([value != "" for value in column.kept], bool)
+        present = np.array([not words.is_null(value) for value in column.kept], bool)
         scores, labels = (
-            np.array([float(value) for value in column.kept if value], np.float64),
+            np.array([float(v) for v, p in zip(column.kept, present) if p], np.float64),
             labels[present],
         )
     else:

@@ -220,8 +220,8 @@ def _null_texts() -> list[str]:
 
 
 def _require_columns(chunk: source.RawChunk, schema: schema_lib.Schema) -> None:
-    wanted = [feature.name for feature in schema.categorical] + [
-        column.name for column in schema.numerical
+    wanted = [feature.raw for feature in schema.categorical] + [
+        column.raw for column in schema.numerical
     ]
     wanted += [task.column for task in schema.tasks]
     wanted += [] if schema.group is None else [schema.group]
@@ -240,7 +240,7 @@ def value_lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> colu
     """
     return _as_text(
         chunk,
-        feature.name,
+        feature.raw,
         lambda values: column_text.lists(values, feature.separator, feature.values),
     )
 
@@ -251,7 +251,7 @@ def _id_lists(
     """The ids of a column of lists, int32 [rows, values]."""
     lists = value_lists(chunk, feature)
     own = dataclasses.replace(
-        chunk, rows=chunk.rows[lists.rows], columns={feature.name: lists.values}, scenario=None
+        chunk, rows=chunk.rows[lists.rows], columns={feature.raw: lists.values}, scenario=None
     )
     found = _ids(own, feature, _Elements(checks, lists.rows, len(chunk)))
     ids = np.full((len(chunk), feature.values), schema_lib.NO_VALUE, np.int32)
@@ -267,30 +267,30 @@ def _ids(
     from pyarrow import compute
 
     if feature.encoding == "hash":
-        return column_text.hash_bucket(texts(chunk, feature.name), feature.cardinality).astype(
+        return column_text.hash_bucket(texts(chunk, feature.raw), feature.cardinality).astype(
             np.int32
         )
     if feature.encoding == "vocabulary":
         found = compute.index_in(
-            texts(chunk, feature.name), value_set=pa.array(feature.vocabulary, pa.string())
+            texts(chunk, feature.raw), value_set=pa.array(feature.vocabulary, pa.string())
         )
         return (
             compute.fill_null(found, feature.cardinality)
             .to_numpy(zero_copy_only=False)
             .astype(np.int32)
         )
-    values = _numbers(chunk, feature.name, checks)
+    values = _numbers(chunk, feature.raw, checks)
     missing = np.isnan(values)
     checks.require(
         ~missing,
-        feature.name,
+        feature.raw,
         "id_missing",
         lambda _: 'the id is empty; fill it in, or use encoding = "hash" or "vocabulary"',
     )
     good = missing | ((values >= 0) & (values < feature.cardinality) & (values == np.floor(values)))
     checks.require(
         good,
-        feature.name,
+        feature.raw,
         "id_out_of_range",
         lambda i: (
             f"the id {values[i]:.17g} is not one of 0 to {feature.cardinality - 1}; "
@@ -334,7 +334,7 @@ def _finite(
     bool [rows] (None: nowhere).
     """
     with np.errstate(over="ignore"):
-        raw = _numbers(chunk, column.name, checks)
+        raw = _numbers(chunk, column.raw, checks)
         values = (
             raw.astype(np.float32)
             if column.normalise == "none"
@@ -353,11 +353,11 @@ def _finite(
         remedy = f"mend it, or pass --missing_numerical=impute to put {stand_in} there"
         empty = np.isnan(values)
         checks.require(
-            ~empty, column.name, "number_missing", lambda _: f"the value is empty or NaN; {remedy}"
+            ~empty, column.raw, "number_missing", lambda _: f"the value is empty or NaN; {remedy}"
         )
         checks.require(
             good | empty,
-            column.name,
+            column.raw,
             "number_infinite",
             lambda _: f"the value is infinite as a 32-bit float; {remedy}",
         )

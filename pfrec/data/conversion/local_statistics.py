@@ -105,7 +105,9 @@ def open_schema(schema: schema_lib.Schema) -> schema_lib.Schema:
         for f in schema.categorical
     ]
     numerical = [
-        column if column.normalise == "none" else schema_lib.Numerical(column.name)
+        column
+        if column.normalise == "none"
+        else schema_lib.Numerical(column.name, column=column.column)
         for column in schema.numerical
     ]
     return dataclasses.replace(schema, categorical=tuple(categorical), numerical=tuple(numerical))
@@ -124,6 +126,7 @@ def client_schemas(
       missing_numerical: see `encoding.encode`.
     """
     opened = open_schema(schema)
+    raw = {column.name: column.raw for column in schema.numerical}
     local = [f for f in schema.categorical if f.encoding == "local_vocabulary"]
     scaled = [column for column in schema.numerical if column.normalise != "none"]
     vocabularies: dict[str, dict[str, Vocabulary]] = {}
@@ -138,11 +141,11 @@ def client_schemas(
             texts = (
                 encoding.value_lists(part, feature).values
                 if listed
-                else column_text.of(part.columns[feature.name])
+                else column_text.of(part.columns[feature.raw])
             )
             words[feature.name].add(texts)
         for name, moment in sums.items():
-            moment.add(encoding.numbers(part, name))
+            moment.add(encoding.numbers(part, raw[name]))
     return {
         scenario: dataclasses.replace(
             schema,

@@ -7,16 +7,17 @@ import contextlib
 import dataclasses
 import hashlib
 import pathlib
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import IO, Any, Optional
 
 import numpy as np
 
-from pfrec import files
+from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.conversion import encoding, local_statistics, work_directory
+from pfrec.data.conversion import encoding, local_statistics, survey, watch, work_directory
 from pfrec.data.dataset import writer
 from pfrec.data.reading import ahead, bad_rows, source
 
@@ -33,6 +34,8 @@ class Options:
       on_bad_row: `stop` at the first bad row, `skip` bad rows, or put them in `quarantine`.
       resume: whether to go on with an interrupted conversion.
       record: further settings that the rows depend on, by name, for the record.
+      scenarios: the scenarios to keep; none for all.
+      min_rows: scenarios with fewer rows are left out.
     """
 
     split_seed: int = 0
@@ -40,6 +43,8 @@ class Options:
     on_bad_row: str = "stop"
     resume: bool = False
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scenarios: tuple[str, ...] = ()
+    min_rows: int = 0
 
 
 def run(
@@ -70,9 +75,17 @@ def run(
         scratch.mkdir(exist_ok=True)
         raw = open_source(scratch)
         state = _state(work / work_directory.STATE_FILE, raw, output, source_format, options)
+        if "survey" not in state:
+            state["survey"] = survey.take(
+                raw, options.split_seed, options.scenarios, options.min_rows
+            )
+        elif raw.splitter is not None:
+            raw.splitter.restore(state["survey"]["starts"])
+        taken = state["survey"]
         if "clients" not in state:
             state["clients"] = {
-                name: value.to_json() for name, value in _client_schemas(raw, options).items()
+                name: value.to_json()
+                for name, value in _client_schemas(raw, options, taken).items()
             }
         clients = {
             name: schema_lib.Schema.from_json(value, place=name)
@@ -83,15 +96,16 @@ def run(
             "missing_numerical": options.missing_numerical,
             **options.record,
         }
-        with _quarantine(work, options, state) as quarantine:
+        with _kept_quarantine(work, output), _quarantine(work, options, state) as quarantine:
             bad = bad_rows.BadRows(options.on_bad_row, quarantine, state["bad_rows"])
             imputed: collections.Counter[str] = collections.Counter(state["imputed"])
+            watched = None if raw.survey is None else watch.Watch(raw.schema, state["watch"])
             with writer.DatasetWriter(
                 output,
                 raw.schema,
                 source_format=source_format,
                 split_seed=options.split_seed,
-                scenarios=raw.scenarios,
+                scenarios=raw.scenarios if taken["kept"] is None else taken["kept"],
                 options=record,
                 directory=work,
                 state=state["writer"],
@@ -107,12 +121,14 @@ def run(
                         imputed=dict(imputed),
                     )
                     state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
+                    state.update(watch=None if watched is None else watched.state())
                     files.write_json(work / work_directory.STATE_FILE, state)
 
                 with contextlib.closing(_remaining(raw, state)) as chunks:
                     for scenario, split, chunk in chunks:
                         _convert(
-                            scenario, split, chunk, raw, clients, options, bad, imputed, target
+                            *(scenario, split, chunk, raw, clients, options),
+                            *(bad, imputed, target, watched),
                         )
                         progress(len(chunk))
                         if chunk.resume is not None and time.monotonic() >= next_checkpoint:
@@ -123,6 +139,8 @@ def run(
                 target.describe_clients(clients)
                 if options.on_bad_row != "stop":
                     target.record("bad_rows", bad.state())
+                target.require_rows(sum(bad.counts.values()))
+                warnings = _record(raw, taken, watched, target)
     notes = [
         f"{column}: {count:,} missing values imputed" for column, count in sorted(imputed.items())
     ]
@@ -131,13 +149,34 @@ def run(
     ]
     if options.on_bad_row == "quarantine" and bad.counts:
         notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
-    return [*raw.notes, *notes]
+    return [*raw.notes, *taken["notes"], *notes, *(f"WARNING: {line}" for line in warnings)]
+
+
+def _record(
+    raw: source.Source,
+    taken: Mapping[str, Any],
+    watched: Optional[watch.Watch],
+    target: writer.DatasetWriter,
+) -> "list[str]":
+    """Tells the dataset file what is known of a user's own files; the warnings in it."""
+    for key, value in raw.own.items():
+        target.record(key, value)
+    if taken["values"]:
+        target.record("scenario_values", taken["values"])
+    if watched is None:
+        return []
+    warnings = watched.warnings()
+    if warnings:
+        target.record("warnings", warnings)
+    told = {"kind": "hash"} if raw.splitter is None else raw.splitter.record()
+    target.record("split", {**told, "repeated": watched.leakage()})
+    return warnings
 
 
 def _remaining(raw: source.Source, state: Mapping[str, Any]) -> Generator[source.Chunk, None, None]:
     """The chunks that are still to be converted."""
     if not state["finished"]:
-        yield from ahead.ahead(raw.chunks(state["position"]))
+        yield from ahead.ahead(survey.chosen(raw, state["position"], state["survey"]))
 
 
 def _convert(
@@ -150,6 +189,7 @@ def _convert(
     bad: bad_rows.BadRows,
     imputed: "collections.Counter[str]",
     target: writer.DatasetWriter,
+    watched: Optional[watch.Watch],
 ) -> None:
     """Encodes a chunk and hands its rows to the writer."""
     if not len(chunk):
@@ -176,12 +216,19 @@ def _convert(
             assert found is not None
             if split is not None:
                 target.add(found, split, rows)
+                if watched is not None:
+                    watched.add(found, rows, np.full(len(rows), splits.SPLITS.index(split)))
                 continue
-            places = splits.split_of(
-                numbers if index is None else numbers[index], options.split_seed, raw.fractions
-            )
+            own = numbers if index is None else numbers[index]
+            if part.places is None:
+                places = splits.split_of(own, options.split_seed, raw.fractions)
+            else:
+                places = part.places[encoded.good]
+                places = places if index is None else places[index]
             for place, split_name in enumerate(splits.SPLITS):
                 target.add(found, split_name, rows.take(places == place))
+            if watched is not None:
+                watched.add(found, rows, places)
 
 
 def _codes(
@@ -203,20 +250,22 @@ def _by_scenario(chunk: source.RawChunk) -> "Iterator[tuple[str, source.RawChunk
         yield name, chunk if index is None else chunk.take(index)
 
 
-def _client_schemas(raw: source.Source, options: Options) -> "dict[str, schema_lib.Schema]":
+def _client_schemas(
+    raw: source.Source, options: Options, taken: Mapping[str, Any]
+) -> "dict[str, schema_lib.Schema]":
     """Reads all rows once where a feature's preprocessing is each client's own."""
     if not raw.schema.local:
         return {}
 
     def training() -> "Iterator[tuple[str, source.RawChunk]]":
-        for scenario, split, chunk in raw.chunks(None):
+        for scenario, split, chunk in survey.chosen(raw, None, taken):
             if not len(chunk):
                 continue
             if split is None:
-                kept = np.flatnonzero(
-                    splits.split_of(chunk.rows, options.split_seed, raw.fractions) == 0
-                )
-                chunk = chunk.take(kept)
+                places = chunk.places
+                if places is None:
+                    places = splits.split_of(chunk.rows, options.split_seed, raw.fractions)
+                chunk = chunk.take(np.flatnonzero(places == 0))
             elif split != "train":
                 continue
             yield from _by_scenario(chunk) if scenario is None else [(scenario, chunk)]
@@ -258,6 +307,7 @@ def _state(
     for leftover in path.parent.glob("*/*.piece-*"):
         leftover.unlink()
     start: dict[str, Any] = {
+        "watch": None,
         "inputs": inputs,
         "position": None,
         "finished": False,
@@ -266,6 +316,21 @@ def _state(
         "bad_rows": None,
     }
     return {**start, "quarantine_bytes": 0}
+
+
+@contextlib.contextmanager
+def _kept_quarantine(work: pathlib.Path, output: pathlib.Path) -> Iterator[None]:
+    """Keeps the file of bad rows beside the output where the conversion is refused."""
+    try:
+        yield
+    except errors.PfrecError as error:
+        path = work / bad_rows.QUARANTINE_FILE
+        if not path.exists() or not path.stat().st_size:
+            raise
+        kept = output.with_name(f"{output.name}-{bad_rows.QUARANTINE_FILE}")
+        with files.readable_errors(kept):
+            shutil.copyfile(path, kept)
+        raise errors.PfrecError(f"{error}; bad rows are in {kept}") from error
 
 
 @contextlib.contextmanager

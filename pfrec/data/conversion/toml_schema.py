@@ -4,9 +4,13 @@ group = "search_id"          # optional: the column that groups rows for grouped
 
 [scenario]
 column = "site"              # leave out where each file is a scenario, named by its stem
+aliases = {FR = "fr"}        # optional: spellings that mean another scenario
+
 
 [[categorical]]
 name = "city"
+column = "City of user"      # optional, also for numbers and tasks: the raw column, if called
+                             # otherwise. Names that no variable or input can have are replaced
 cardinality = 1000           # or vocabulary = ["Rome", "Oslo"]
 encoding = "hash"            # "identity" (default), "hash", or "vocabulary" (with one: default)
 policy = "shared"            # or "private" (default)
@@ -47,23 +51,38 @@ positive_from = 4            # numbers: 4 and above is positive, anything below 
 [split]                      # parts of all rows; the rest is train
 valid = 0.1
 test = 0.2
+time = "event_time"          # instead of at random: by time, the last parts are valid and test; or
+valid_from = "2025-11-08"    # from these moments on,
+test_from = 2025-11-09       # as text, seconds since 1970 or TOML's dates; or
+valid_days = 1               # so many of the last days (UTC) before those of test
+test_days = 1
+by = "search_id"             # or: all rows with one value go to one split, at random
+column = "part"              # or: a column holds train, valid or test
+files = true                 # or: folders or files are called train, valid and test
 
 [file]                       # optional, for CSV: how the text is laid out
-delimiter = "\\t"             # default: a comma
-encoding = "latin-1"         # default: "utf-8"
+delimiter = "\\t"             # default: the one of , tab ; | that finds the columns
+decimal = ","                # default: guessed; never a comma where that is the delimiter
+encoding = "latin-1"         # default: "utf-8"; any that Python knows, as "gbk" or "utf-16"
+quoting = "none"             # a quote is a character like any other; or "backslash", which escapes
+                             # quotes; default "double": quotes in quoted values are doubled
+columns = ["user", "item"]   # the columns of files without a header line
 short_rows = true            # rows may lack values at their end; default: such a row is bad
 missing = ["\\\\N", "?"]       # spellings of a missing value beside the empty one
 """
 
+import codecs
 import dataclasses
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from pfrec import errors
+from pfrec.data import names
 from pfrec.data import schema as schema_lib
-from pfrec.data.reading import csv_stream, words
+from pfrec.data.conversion import splitting
+from pfrec.data.reading import csv_stream, times, words
 
 DEFAULT_SPLIT = {"valid": 0.1, "test": 0.2}
 MAX_CARDINALITY = 2**31 - 2  # ids and the unknown id are int32
@@ -83,12 +102,16 @@ class TomlSchema:
         scenario.
       fractions: parts of train, valid and test.
       dialect: how text files are laid out.
+      aliases: from a spelling of a scenario to the one meant.
+      rule: which split a row goes to; None for parts of all rows at random.
     """
 
     schema: schema_lib.Schema
     scenario_column: Optional[str]
     fractions: tuple[float, float, float]
     dialect: csv_stream.Dialect = csv_stream.CSV
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rule: Optional[splitting.Rule] = None
 
 
 def read(path: pathlib.Path) -> TomlSchema:
@@ -140,37 +163,75 @@ def parse(value: Mapping[str, Any]) -> TomlSchema:
     """
     _known_keys(value, _TABLES, "top level")
     scenario = _table(value, "scenario")
-    _known_keys(scenario, ("column",), "[scenario]")
+    _known_keys(scenario, ("column", "aliases"), "[scenario]")
+    aliases = _get(scenario, "aliases", dict, "[scenario]", {})
+    for spelling, meant in aliases.items():
+        if not isinstance(meant, str):
+            raise errors.PfrecError(f"[scenario]: aliases: {spelling} = {meant!r} is not text")
     split = _table(value, "split")
-    _known_keys(split, tuple(DEFAULT_SPLIT), "[split]")
+    rule = _rule(split)
+    categorical = [_categorical(entry, place) for entry, place in _entries(value, "categorical")]
+    numerical = [_numerical(entry, place) for entry, place in _entries(value, "numerical")]
+    tasks = [_task(entry, place) for entry, place in _entries(value, "task")]
+    called = [f.name for f in categorical] + [c.name for c in numerical] + [t.name for t in tasks]
+    made = names.internal_names(called)
     schema = schema_lib.Schema(
-        categorical=tuple(
-            _categorical(entry, place) for entry, place in _entries(value, "categorical")
+        categorical=tuple(_named(feature, made) for feature in categorical),
+        numerical=tuple(_named(column, made) for column in numerical),
+        tasks=tuple(
+            dataclasses.replace(t, name=made[t.name], given=t.given and made.get(t.given, t.given))
+            for t in tasks
         ),
-        numerical=tuple(_numerical(entry, place) for entry, place in _entries(value, "numerical")),
-        tasks=tuple(_task(entry, place) for entry, place in _entries(value, "task")),
         group=_get(value, "group", str, "top level", None),
     )
     dialect = _dialect(_table(value, "file"))
-    return TomlSchema(
-        schema, _get(scenario, "column", str, "[scenario]", None), _fractions(split), dialect
-    )
+    column = _get(scenario, "column", str, "[scenario]", None)
+    fractions = _fractions(split)
+    return TomlSchema(schema, column, fractions, dialect, dict(aliases), rule)
+
+
+_Feature = TypeVar("_Feature", schema_lib.Categorical, schema_lib.Numerical)
+
+
+def _named(feature: _Feature, made: Mapping[str, str]) -> _Feature:
+    """The feature under the name that later stages can bear."""
+    name = made[feature.name]
+    column = feature.raw if feature.raw != name else ""
+    return dataclasses.replace(feature, name=name, column=column)
 
 
 def _dialect(table: Mapping[str, Any]) -> csv_stream.Dialect:
     place = "[file]"
-    _known_keys(table, ("delimiter", "encoding", "short_rows", "missing"), place)
-    delimiter = _get(table, "delimiter", str, place, ",")
-    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
+    known = (
+        *("delimiter", "encoding", "short_rows", "missing"),
+        *("decimal", "quoting", "columns"),
+    )
+    _known_keys(table, known, place)
+    delimiter = _get(table, "delimiter", str, place, "")
+    if delimiter and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
         raise errors.PfrecError(
             f"{place}: delimiter = {delimiter!r} must be one ASCII character, and no quote "
             "or line end"
         )
     encoding = _get(table, "encoding", str, place, "utf-8")
-    if encoding not in csv_stream.ENCODINGS:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
         raise errors.PfrecError(
-            f"{place}: encoding = {encoding!r} is not one of {', '.join(csv_stream.ENCODINGS)}"
+            f"{place}: encoding = {encoding!r} is not known; utf-8, latin-1, gbk and utf-16 are, "
+            "for example"
+        ) from None
+    decimal = _get(table, "decimal", str, place, "")
+    if decimal not in ("", ".", ","):
+        raise errors.PfrecError(f'{place}: decimal = {decimal!r} is not "." or ","')
+    quoting = _get(table, "quoting", str, place, "double")
+    if quoting not in csv_stream.QUOTINGS:
+        raise errors.PfrecError(
+            f"{place}: quoting = {quoting!r} is not one of {', '.join(csv_stream.QUOTINGS)}"
         )
+    columns = _get(table, "columns", list, place, None)
+    if columns is not None and not all(isinstance(name, str) and name for name in columns):
+        raise errors.PfrecError(f"{place}: columns: must be the names of all columns, in quotes")
     short_rows = table.get("short_rows", False)
     if not isinstance(short_rows, bool):
         raise errors.PfrecError(f"{place}: short_rows = {short_rows!r} must be true or false")
@@ -178,7 +239,52 @@ def _dialect(table: Mapping[str, Any]) -> csv_stream.Dialect:
     for word in missing:
         if not isinstance(word, str):
             raise errors.PfrecError(f"{place}: missing: {word!r} is not text; put it in quotes")
-    return csv_stream.Dialect(delimiter, encoding, None, short_rows, tuple(missing))
+    named = None if columns is None else tuple(columns)
+    return csv_stream.Dialect(
+        delimiter, encoding, named, short_rows, tuple(missing), decimal, quoting
+    )
+
+
+def _rule(split: Mapping[str, Any]) -> Optional[splitting.Rule]:
+    place, kinds = "[split]", ("time", "column", "by", "files")
+    keys = ("valid_from", "test_from", "valid_days", "test_days")
+    _known_keys(split, (*DEFAULT_SPLIT, *kinds, *keys), place)
+    said = [kind for kind in kinds if kind in split]
+    if len(said) > 1:
+        raise errors.PfrecError(f"{place}: {' and '.join(said)} do not go together; keep one")
+    if said != ["time"] and any(key in split for key in keys):
+        raise errors.PfrecError(f"{place}: {', '.join(keys)} go with time alone; name its column")
+    if not said or said == ["files"]:
+        if split.get("files", True) is not True:
+            raise errors.PfrecError(f"{place}: files must be true, or be left out")
+        return splitting.Rule(splitting.FILES) if said else None
+    column = _get(split, said[0], str, place)
+    kind = {"by": splitting.GROUP, "column": splitting.COLUMN, "time": splitting.TIME}[said[0]]
+    if said != ["time"]:
+        return splitting.Rule(kind, column)
+    given = [key for key in keys if key in split]
+    if given not in ([], list(keys[:2]), list(keys[2:])):
+        raise errors.PfrecError(
+            f"{place}: give both valid_from and test_from, both valid_days and test_days, or none"
+        )
+    if not given:
+        return splitting.Rule(kind, column)
+    if "valid_days" in split:
+        valid_days, test_days = (_get(split, key, int, place) for key in keys[2:])
+        if min(valid_days, test_days) < 1:
+            raise errors.PfrecError(f"{place}: valid_days and test_days must be at least 1")
+        return splitting.Rule(kind, column, days=(valid_days, test_days))
+    starts = [times.of_value(split[key]) for key in keys[:2]]
+    for key, start in zip(keys, starts):
+        if start is None:
+            raise errors.PfrecError(
+                f"{place}: {key} = {split[key]!r} is no time; write seconds since 1970 or "
+                '"2023-11-14T22:26:20Z"'
+            )
+    valid_from, test_from = (float(start) for start in starts if start is not None)
+    if valid_from >= test_from:
+        raise errors.PfrecError(f"{place}: valid_from must be before test_from")
+    return splitting.Rule(kind, column, starts=(valid_from, test_from))
 
 
 def _fractions(split: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -206,6 +312,7 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
             "min_count",
             "values",
             "separator",
+            "column",
         ),
         place,
     )
@@ -260,13 +367,22 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         )
     policy = _get(entry, "policy", str, place, "private")
     return schema_lib.Categorical(
-        name, cardinality, policy, encoding, vocabulary, min_count, values, separator
+        name,
+        cardinality,
+        policy,
+        encoding,
+        vocabulary,
+        min_count,
+        values,
+        separator,
+        _get(entry, "column", str, place, ""),
     )
 
 
 def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
-    _known_keys(entry, ("name", "default", "normalise"), place)
+    _known_keys(entry, ("name", "default", "normalise", "column"), place)
     name = _get(entry, "name", str, place)
+    raw = _get(entry, "column", str, place, "")
     normalise = _get(entry, "normalise", str, place, "none")
     if normalise != "none":
         if "default" in entry:
@@ -274,11 +390,11 @@ def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
                 f"{place}: default does not go with normalise: each client's own mean stands in; "
                 "remove one of them"
             )
-        return schema_lib.Numerical(name, None, normalise)
+        return schema_lib.Numerical(name, None, normalise, column=raw)
     default = float(_get(entry, "default", (int, float), place, 0.0))
     if not abs(default) < 3.4e38:
         raise errors.PfrecError(f"{place}: default = {default} is not a finite 32-bit float")
-    return schema_lib.Numerical(name, default)
+    return schema_lib.Numerical(name, default, column=raw)
 
 
 def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:
@@ -288,10 +404,12 @@ def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:
     positive_from = _get(entry, "positive_from", (int, float), place, None)
     missing = entry.get("missing", "bad")
     return schema_lib.Task(
-        name=name,
-        column=_get(entry, "column", str, place, name),
-        given=_get(entry, "given", str, place, None),
-        **{key: _label_words(entry, key, place) for key in _LABEL_WORDS},
+        name,
+        _get(entry, "column", str, place, name),
+        _get(entry, "given", str, place, None),
+        positive=_label_words(entry, "positive", place),
+        negative=_label_words(entry, "negative", place),
+        unobserved=_label_words(entry, "unobserved", place),
         positive_from=None if positive_from is None else float(positive_from),
         missing="0" if missing == 0 and not isinstance(missing, bool) else missing,
     )

@@ -69,7 +69,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     Raises:
       PfrecError: where a file is missing.
     """
-    settings.refuse("ali_ccp", "schema", "sample_users", "scenarios", "tasks")
+    settings.refuse("ali_ccp", "schema", "sample_users", "tasks")
     source.require_directory(path, _REMEDY)
     files = {
         (kind, split): _file(path, kind, split)

@@ -53,7 +53,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     Raises:
       PfrecError: where a file or column is missing, or an id is no number.
     """
-    settings.refuse("aliexpress", "schema", "sample_users", "scenarios", "tasks", "min_count")
+    settings.refuse("aliexpress", "schema", "sample_users", "tasks", "min_count")
     folders = _folders(path)
     splits = ("train", "test")
     parts = [

@@ -63,7 +63,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     Raises:
       PfrecError: where a file is missing or damaged.
     """
-    settings.refuse("aliexpress_raw", "schema", "sample_users", "scenarios", "tasks", "min_count")
+    settings.refuse("aliexpress_raw", "schema", "sample_users", "tasks", "min_count")
     parts = _parts(path)
     paths = tuple(dict.fromkeys(file.path for part in parts for file in (part.users, part.items)))
     training = [part for part in parts if part.split == "train"]

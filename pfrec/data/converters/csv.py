@@ -1,8 +1,9 @@
 """A user's own CSV files, described by a TOML schema (see `pfrec.data.conversion.toml_schema`).
 
-The input is a file, or a folder whose `*.csv` and `*.csv.gz` files are read in order of name;
-columns may stand in another order in each. A column names the scenario of each row, or each file is
-a scenario of its own, named by its stem. A row's split follows from its number in its file.
+The input is a file, or a folder whose files, and those of the folders in it, are read in order of
+name (`pfrec.data.reading.folder`); columns may stand in another order in each. A column names the
+scenario of each row, or each file is a scenario of its own, named by its stem. A row's split
+follows from its number in its file, unless the schema says otherwise.
 """
 
 import dataclasses
@@ -11,13 +12,10 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-import numpy as np
-
 from pfrec import errors
-from pfrec.data.conversion import encoding, toml_schema
-from pfrec.data.reading import csv_stream, raw_file, source
-
-ENDINGS = (".csv", ".csv.gz")
+from pfrec.data import splits
+from pfrec.data.conversion import encoding, splitting, toml_schema
+from pfrec.data.reading import column_text, csv_stream, dialects, folder, source
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
@@ -26,20 +24,25 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     Raises:
       PfrecError: where the schema or a file is missing or wrong, or a file lacks a column.
     """
-    settings.refuse("csv", "sample_users", "scenarios", "tasks", "min_count")
+    settings.refuse("csv", "sample_users", "tasks", "min_count")
     described = read_schema(settings, "csv")
-    files = [raw_file.RawFile(file) for file in find(path, ENDINGS, "CSV")]
-    kinds, scenarios = columns_and_scenarios(described, files)
-    for file in files:
-        csv_stream.require_columns(file, list(kinds), described.dialect)
-    chunks = functools.partial(_chunks, files, kinds, described)
-    return source.Source(
-        described.schema,
-        described.fractions,
-        chunks,
-        scenarios,
-        files=tuple(file.path for file in files),
-    )
+    inputs, notes = folder.find(path, folder.CSV_ENDINGS, "CSV")
+    own = OwnFiles(described, inputs, settings.seed)
+    files: list[dialects.File] = []
+    for entry in inputs:
+        wanted = [name for name in own.kinds if name not in entry.keys]
+        numbers = [name for name in wanted if own.kinds[name] == csv_stream.NUMBER]
+        file, dialect = dialects.settled(entry.file, described.dialect, wanted, numbers)
+        csv_stream.require_columns(file, wanted, dialect)
+        files.append((file, dialect))
+    notes += dialects.notes(files, described.dialect)
+
+    def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
+        file, dialect = files[number]
+        kinds = {name: own.kinds[name] for name in columns}
+        return csv_stream.chunks(file, kinds, dialect, start=start)
+
+    return own.opened(read, notes)
 
 
 def read_schema(settings: source.Settings, source_format: str) -> toml_schema.TomlSchema:
@@ -52,76 +55,144 @@ def read_schema(settings: source.Settings, source_format: str) -> toml_schema.To
         raise errors.PfrecError(
             f"--schema: the {source_format} format needs one; pass --schema=S.toml"
         )
-    return toml_schema.read(settings.schema)
+    described = toml_schema.read(settings.schema)
+    dialect = dataclasses.replace(described.dialect, **settings.layout)
+    return dataclasses.replace(described, dialect=dialect)
 
 
-def find(path: pathlib.Path, endings: Sequence[str], what: str) -> list[pathlib.Path]:
-    """The input file, or the files in the input folder, in order of name.
+class OwnFiles:
+    """A user's own files of whatever format: which columns are read, and the scenario of each row.
 
-    Raises:
-      PfrecError: where there is none.
+    Attributes:
+      kinds: the columns to read, and how (`csv_stream.column_kinds`).
     """
-    if path.is_file():
-        return [path]
-    patterns = " or ".join(f"*{ending}" for ending in endings)
-    remedy = f"--input is a {what} file or a folder of {patterns} files"
-    source.require_directory(path, remedy)
-    files = sorted(
-        file for file in path.iterdir() if file.name.endswith(tuple(endings)) and file.is_file()
-    )
-    if not files:
-        raise errors.PfrecError(f"{path}: holds no {patterns} file; {remedy}")
-    return files
 
+    def __init__(
+        self, described: toml_schema.TomlSchema, inputs: Sequence[folder.Input], seed: int
+    ) -> None:
+        """Names the scenarios, where each file is one.
 
-def columns_and_scenarios(
-    described: toml_schema.TomlSchema, files: Sequence[raw_file.RawFile]
-) -> "tuple[dict[str, str], Optional[tuple[str, ...]]]":
-    """The columns to read, and the scenarios where each file is one.
+        Raises:
+          PfrecError: where two files name the same scenario.
+        """
+        self._described, self._inputs, self._seed = described, inputs, seed
+        self.kinds = csv_stream.column_kinds(described.schema)
+        self._light = [described.schema.tasks[0].column]
+        if described.scenario_column is not None:
+            self.kinds[described.scenario_column] = csv_stream.TEXT
+            self._light.append(described.scenario_column)
+        self._rule = described.rule
+        if self._rule is not None and self._rule.column:
+            # Text in every file: a number that is none elsewhere must not change what is read here.
+            self.kinds.setdefault(self._rule.column, csv_stream.TEXT)
+            self._light.append(self._rule.column)
+        self._splits = [self._split(entry) for entry in inputs]
+        self._texts = {feature.raw for feature in described.schema.categorical}
+        if described.schema.group is not None:
+            self._texts.add(described.schema.group)
+        self._texts = {name for name in self._texts if self.kinds[name] == csv_stream.TEXT}
+        self._scenarios = [described.aliases.get(e.parts[-1], e.parts[-1]) for e in inputs]
+        if described.scenario_column is None:
+            keys = list(zip(self._scenarios, self._splits))
+            for (scenario, _), entry, key in zip(keys, inputs, keys):
+                if keys.count(key) > 1:
+                    raise errors.PfrecError(
+                        f"{entry.file}: another file names the scenario {scenario!r} too; rename "
+                        "one or name a scenario column"
+                    )
 
-    Raises:
-      PfrecError: where a file's name cannot name a scenario, or two files name the same.
-    """
-    kinds = csv_stream.column_kinds(described.schema)
-    if described.scenario_column is not None:
-        kinds[described.scenario_column] = csv_stream.TEXT
-        return kinds, None
-    scenarios = tuple(source.check_scenario_name(file.stem, place=str(file)) for file in files)
-    for scenario, file in zip(scenarios, files):
-        if scenarios.count(scenario) > 1:
-            raise errors.PfrecError(
-                f"{file}: another file names the scenario {scenario!r} too; rename one or name a "
-                "scenario column"
-            )
-    return kinds, scenarios
+    def _split(self, entry: folder.Input) -> Optional[str]:
+        """The split that a file's folders or its name tell, where the schema says that they do.
 
+        Raises:
+          PfrecError: where they tell none.
+        """
+        if self._rule is None or self._rule.kind != splitting.FILES:
+            return None
+        for part in entry.parts:
+            for word in (part, part.split("=")[-1]):
+                if word.lower() in splitting.WORDS:
+                    return splits.SPLITS[splitting.WORDS[word.lower()]]
+        raise errors.PfrecError(
+            f"{entry.file}: neither it nor a folder of it is called train, valid or test, as "
+            "files = true under [split] wants; rename it, or leave files out"
+        )
 
-def with_scenario(chunk: source.RawChunk, column: str) -> source.RawChunk:
-    """The chunk with `scenario` from a column;
-    rows whose scenario cannot be a directory's name become faults.
-    """
-    names = encoding.texts(chunk, column)
-    encoded = names.dictionary_encode()
-    wrong = np.array(
-        [not source.is_scenario_name(name) for name in encoded.dictionary.to_pylist()], bool
-    )
-    bad = wrong[encoded.indices.to_numpy(zero_copy_only=False)] if len(names) else np.zeros(0, bool)
-    chunk = dataclasses.replace(chunk, scenario=names)
-    return chunk.without(
-        bad, "scenario_name", column, lambda i: source.scenario_name_fault(names[i].as_py())
-    )
+    def _fractions(self) -> "tuple[float, float, float]":
+        """The parts of rows that no file's split decides: without valid files, some of train."""
+        train, valid, test = self._described.fractions
+        return (train, valid, test) if None in self._splits else (1 - valid, valid, 0.0)
 
+    def opened(self, read: Any, notes: Sequence[str]) -> source.Source:
+        """The opened source; `read` starts an iteration over the chunks of a file, by its number,
+        the columns to read and where to go on.
+        """
+        described = self._described
+        per_file = described.scenario_column is None
+        return source.Source(
+            described.schema,
+            self._fractions(),
+            functools.partial(self._chunks, read, list(self.kinds)),
+            tuple(dict.fromkeys(self._scenarios)) if per_file else None,
+            tuple(notes),
+            tuple(dict.fromkeys(entry.file.path for entry in self._inputs)),
+            survey=functools.partial(self._chunks, read, list(dict.fromkeys(self._light)), None),
+            splitter=self._splitter(),
+        )
 
-def _chunks(
-    files: Sequence[raw_file.RawFile],
-    kinds: "dict[str, str]",
-    described: toml_schema.TomlSchema,
-    resume: Optional[Any],
-) -> Iterator[source.Chunk]:
-    for number, start in source.units_after(len(files), resume):
-        for chunk in csv_stream.chunks(files[number], kinds, described.dialect, start=start):
-            chunk = source.in_unit(chunk, number)
-            if described.scenario_column is None:
-                yield files[number].stem, None, chunk
-            else:
-                yield None, None, with_scenario(chunk, described.scenario_column)
+    def _splitter(self) -> Optional[splitting.Splitter]:
+        if self._rule is None or self._rule.kind == splitting.FILES:
+            return None
+        return splitting.Splitter(self._rule, self._seed, self._described.fractions)
+
+    def _chunks(
+        self, read: Any, columns: Sequence[str], resume: Optional[Any]
+    ) -> Iterator[source.Chunk]:
+        for number, start in source.units_after(len(self._inputs), resume):
+            keys = {k: v for k, v in self._inputs[number].keys.items() if k in columns}
+            for chunk in read(number, [name for name in columns if name not in keys], start):
+                chunk = self._prepared(source.in_unit(chunk, number), keys)
+                split = self._splits[number]
+                if split == "train" and "valid" not in self._splits:
+                    split = None
+                if self._described.scenario_column is None:
+                    yield self._scenarios[number], split, chunk
+                else:
+                    yield None, split, self._with_scenario(chunk)
+
+    def _prepared(
+        self, chunk: source.RawChunk, keys: "dict[str, Optional[str]]"
+    ) -> source.RawChunk:
+        """The chunk with partition keys as columns, and ids that mean the same as the same text."""
+        import pyarrow as pa
+
+        columns = dict(chunk.columns)
+        for name, value in keys.items():
+            columns[name] = pa.array([value] * len(chunk), pa.string())
+        for name in self._texts.intersection(columns):
+            columns[name] = column_text.canonical(columns[name])
+        return dataclasses.replace(chunk, columns=columns)
+
+    def _with_scenario(self, chunk: source.RawChunk) -> source.RawChunk:
+        """The chunk with `scenario` from its column; rows without one become faults."""
+        column = self._described.scenario_column
+        assert column is not None
+        import pyarrow as pa
+        from pyarrow import compute
+
+        values = compute.utf8_trim_whitespace(encoding.texts(chunk, column))
+        encoded = values.dictionary_encode()
+        aliases = self._described.aliases
+        meant = [aliases.get(value, value) for value in encoded.dictionary.to_pylist()]
+        taken = pa.array(meant, pa.string()).take(encoded.indices)
+        chunk = dataclasses.replace(chunk, scenario=taken)
+        label = self._light[0]
+        again = compute.and_(
+            compute.equal(values, column), compute.equal(encoding.texts(chunk, label), label)
+        ).to_numpy(zero_copy_only=False)
+        what = "the name of the column stands here again; remove the line"
+        chunk = chunk.without(again, "header", column, lambda _: what)
+        empty = compute.equal(chunk.scenario, "").to_numpy(zero_copy_only=False)
+        return chunk.without(
+            empty, "scenario_missing", column, lambda _: "the scenario is empty; fill it in"
+        )

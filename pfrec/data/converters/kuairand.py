@@ -120,7 +120,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     )
     note = f"rows of tabs other than {', '.join(reader.tabs)} are left out"
     paths = tuple(file.path for file in (*logs, users, videos) if file is not None)
-    return source.Source(schema, FRACTIONS, reader.chunks, None, (note,), paths)
+    return source.Source(schema, FRACTIONS, reader.chunks, None, (note,), paths, chose=True)
 
 
 def _files(

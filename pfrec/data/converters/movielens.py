@@ -88,7 +88,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     Raises:
       PfrecError: where a file is missing or a line is malformed.
     """
-    settings.refuse("movielens", "schema", "sample_users", "scenarios", "tasks", "min_count")
+    settings.refuse("movielens", "schema", "sample_users", "tasks", "min_count")
     source.require_directory(path, _REMEDY)
     if (path / "ratings.dat").is_file():
         files = [path / name for name in ("ratings.dat", "users.dat", "movies.dat")]

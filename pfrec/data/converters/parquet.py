@@ -4,18 +4,16 @@ scenarios and splits as in the csv format.
 Row groups are read one after the other, a batch of rows at a time.
 """
 
-import functools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 from pfrec import errors
-from pfrec.data.conversion import toml_schema
 from pfrec.data.converters import csv
-from pfrec.data.reading import bad_rows, raw_file, source
+from pfrec.data.reading import bad_rows, folder, source
 
 BATCH_ROWS = 1 << 15
 
@@ -26,17 +24,17 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     Raises:
       PfrecError: where the schema or a file is missing or wrong, or a file lacks a column.
     """
-    settings.refuse("parquet", "sample_users", "scenarios", "tasks", "min_count")
+    settings.refuse("parquet", "sample_users", "tasks", "min_count")
     described = csv.read_schema(settings, "parquet")
-    paths = csv.find(path, (".parquet",), "Parquet")
-    files = [raw_file.RawFile(file) for file in paths]
-    kinds, scenarios = csv.columns_and_scenarios(described, files)
-    for file in paths:
-        _require_columns(file, list(kinds))
-    chunks = functools.partial(_chunks, files, list(kinds), described)
-    return source.Source(
-        described.schema, described.fractions, chunks, scenarios, files=tuple(paths)
-    )
+    inputs, notes = folder.find(path, folder.PARQUET_ENDINGS, "Parquet")
+    own = csv.OwnFiles(described, inputs, settings.seed)
+    for entry in inputs:
+        _require_columns(entry.file.path, [name for name in own.kinds if name not in entry.keys])
+
+    def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
+        return batches(inputs[number].file.path, columns, start or 0)
+
+    return own.opened(read, notes)
 
 
 def batches(
@@ -117,18 +115,3 @@ def _require_columns(file: pathlib.Path, wanted: Sequence[str]) -> None:
             )
         if found.count(name) > 1:
             raise errors.PfrecError(f"{file}: the column {name!r} stands twice; rename one")
-
-
-def _chunks(
-    files: Sequence[raw_file.RawFile],
-    columns: Sequence[str],
-    described: toml_schema.TomlSchema,
-    resume: Optional[Any],
-) -> Iterator[source.Chunk]:
-    for number, start in source.units_after(len(files), resume):
-        for chunk in batches(files[number].path, columns, start or 0):
-            chunk = source.in_unit(chunk, number)
-            if described.scenario_column is None:
-                yield files[number].stem, None, chunk
-            else:
-                yield None, None, csv.with_scenario(chunk, described.scenario_column)

@@ -95,6 +95,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
         tuple(files),
         tuple(notes),
         tuple(file.path for file in files.values()),
+        chose=True,
     )
 
 

@@ -51,6 +51,8 @@ class Dataset:
       files: per file, relative to `path`, its size in bytes and SHA-256.
       source_format: the format it was converted from.
       split_seed: the seed of its split.
+      scenario_values: what a scenario is called in the raw data, where its name differs from it.
+      warnings: what the conversion found that spoils training, a line each.
     """
 
     path: pathlib.Path
@@ -60,6 +62,8 @@ class Dataset:
     files: Mapping[str, Mapping[str, Any]]
     source_format: str
     split_seed: int
+    scenario_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: "pathlib.Path | str") -> "Dataset":
@@ -91,6 +95,7 @@ class Dataset:
                 for name, entry in value["files"].items()
             }
             source_format, split_seed = value["format"], value["split_seed"]
+            values, warnings = value.get("scenario_values", {}), value.get("warnings", [])
         except (KeyError, TypeError, AttributeError) as error:
             raise errors.PfrecError(
                 f"{place}: not a pfrec dataset ({error!r}); {_REMEDY}"
@@ -106,6 +111,8 @@ class Dataset:
             entries,
             source_format,
             split_seed,
+            dict(values),
+            tuple(warnings),
         )
 
     def rows(self, scenario: str, split: str) -> int:
@@ -210,7 +217,7 @@ def first_difference(one: Any, other: Any, place: str = "") -> Optional[str]:
         return None
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         for i, (a, b) in enumerate(zip(one, other)):
-            found = first_difference(a, b, f"{place}[{i}]")
+            found = first_difference(a, b, f"{place}[{_called(a, b) or i}]")
             if found:
                 return found
         return (
@@ -219,3 +226,11 @@ def first_difference(one: Any, other: Any, place: str = "") -> Optional[str]:
             else f"{place} has {len(one)} entries against {len(other)}"
         )
     return None if one == other else f"{place} is {one!r} against {other!r}"
+
+
+def _called(one: Any, other: Any) -> Optional[str]:
+    """The name that two entries of a list share, in quotes."""
+    alike = (
+        isinstance(one, dict) and isinstance(other, dict) and one.get("name") == other.get("name")
+    )
+    return repr(one["name"]) if alike and one.get("name") is not None else None

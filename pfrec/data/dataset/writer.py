@@ -121,7 +121,7 @@ class DatasetWriter:
                 for scenario, split, state in (self._state or {}).get("shards", []):
                     self._open(scenario, split, state)
                 yield self
-                self._require_rows()
+                self.require_rows()
                 finished = {key: shard.finish() for key, shard in self._shards.items()}
             finally:
                 for shard in self._shards.values():
@@ -148,19 +148,29 @@ class DatasetWriter:
             else tuple(sorted({scenario for scenario, _ in self._shards}))
         )
 
-    def _require_rows(self) -> None:
-        if not self._names():
-            raise errors.PfrecError(
-                f"{self._path}: no rows at all; check that the input files hold rows"
-            )
+    def require_rows(self, bad_rows: int = 0) -> None:
+        """Checks that every scenario has rows of every split.
+
+        Args:
+          bad_rows: how many rows were left out as bad ones, for the message.
+
+        Raises:
+          PfrecError: naming all scenarios that lack some.
+        """
+        bad = f"; {bad_rows:,} bad rows were left out" if bad_rows else ""
+        if not self._shards:
+            what = "no good row" if bad_rows else "no rows at all"
+            raise errors.PfrecError(f"{self._path}: {what}{bad}; check the input files")
+        troubled = []
         for scenario in self._names():
-            for split in splits.SPLITS:
-                if (scenario, split) not in self._shards:
-                    raise errors.PfrecError(
-                        f"{self._path}: scenario {scenario!r} has no {split} rows; "
-                        "leave it out, give it more rows, or change the split's fractions or "
-                        "--split_seed"
-                    )
+            lacking = [name for name in splits.SPLITS if (scenario, name) not in self._shards]
+            if lacking:
+                troubled.append(f"scenario {scenario!r} has no {' and no '.join(lacking)} rows")
+        if troubled:
+            raise errors.PfrecError(
+                f"{self._path}: {', '.join(troubled)}{bad}; leave it out (--scenarios, "
+                "--min_rows), give it more rows, or change the split's fractions or --split_seed"
+            )
 
     def _describe(
         self, finished: "Mapping[tuple[str, str], Sequence[tuple[pathlib.Path, pathlib.Path]]]"

@@ -53,7 +53,7 @@ def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
     from pyarrow import compute
 
     values = arrow(values)
-    found = values if holds_lists(values) else compute.split_pattern(of(values), separator)
+    found = values if holds_lists(values) else split(of(values), separator)
     flat = compute.ascii_trim_whitespace(of(compute.list_flatten(found)))
     rows = compute.list_parent_indices(found).to_numpy(zero_copy_only=False).astype(np.int64)
     filled = compute.not_equal(flat, "").to_numpy(zero_copy_only=False)
@@ -63,6 +63,25 @@ def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
         return Lists(flat, rows, places)
     kept = places < limit
     return Lists(flat.filter(pa.array(kept)), rows[kept], places[kept])
+
+
+def split(text: Any, separator: str) -> Any:
+    """Texts cut into lists; one in brackets is a list as Python and JSON write it, row by row."""
+    from pyarrow import compute
+
+    bracketed = compute.match_substring_regex(text, r"^\s*\[.*\]\s*$")
+    if not compute.any(bracketed).as_py():
+        return compute.split_pattern(text, separator)
+    inner = compute.replace_substring_regex(text, r"^\s*\[\s*(.*?)\s*\]\s*$", r"\1")
+    # NumPy writes no commas.
+    plain = compute.match_substring_regex(inner, "[,'\"]")
+    inner = compute.if_else(plain, inner, compute.replace_substring_regex(inner, r"\s+", ","))
+    for pattern in (r"^['\"]", r"['\"]$"):
+        inner = compute.replace_substring_regex(inner, pattern, "")
+    for pattern in (r"['\"]?\s*,\s*['\"]", r"['\"]?\s*,\s*"):
+        inner = compute.replace_substring_regex(inner, pattern, ",")
+    inner = compute.replace_substring(inner, ",", separator)
+    return compute.split_pattern(compute.if_else(bracketed, inner, text), separator)
 
 
 def of(values: Any) -> Any:
@@ -83,6 +102,19 @@ def of(values: Any) -> Any:
         whole = compute.if_else(exact, values, None).cast(pa.int64()).cast(pa.string())
         values = compute.if_else(compute.fill_null(exact, False), whole, values.cast(pa.string()))
     return compute.fill_null(values.cast(pa.string()), "")
+
+
+def canonical(values: Any) -> Any:
+    """A column with whole numbers in text written without a point: `17.0` is the item `17`."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    values = arrow(values)
+    if not pa.types.is_string(values.type):
+        return values
+    if not compute.any(compute.match_substring(values, ".0")).as_py():
+        return values
+    return compute.replace_substring_regex(values, r"^(-?(?:0|[1-9][0-9]*))\.0+$", r"\1")
 
 
 def hash_bucket(text: Any, buckets: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from pfrec.data.reading import bad_rows, raw_file, records, source
 NUMBER = "number"
 TEXT = "text"
 BLOCK_BYTES = 4 << 20
-ENCODINGS = ("utf-8", "latin-1")
+QUOTINGS = ("double", "backslash", "none")
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -45,12 +45,16 @@ class Dialect:
     """How a file's text is laid out.
 
     Attributes:
-      delimiter: one ASCII character between values.
-      encoding: `utf-8` (a byte order mark is skipped) or `latin-1`.
+      delimiter: one ASCII character between values; empty where `dialects.settled` is to guess it.
+      encoding: `utf-8` (a byte order mark is skipped), `latin-1`, or for `dialects.settled` the
+        name of any other that Python knows.
       names: the columns, for files without a header line; None where the first line names them.
       short_rows: whether a row may lack values at its end, which then are empty.
       nulls: spellings of a missing value beside those that Arrow knows for numbers; they are
         missing in text columns too.
+      decimal: what stands before the fraction of a number, `.` or `,`; empty for a guess.
+      quoting: what a quote in a value is: doubled inside a quoted value (`double`), there escaped
+        by a backslash (`backslash`), or a character like any other (`none`).
     """
 
     delimiter: str = ","
@@ -58,9 +62,18 @@ class Dialect:
     names: Optional[tuple[str, ...]] = None
     short_rows: bool = False
     nulls: tuple[str, ...] = ()
+    decimal: str = "."
+    quoting: str = "double"
+
+    @property
+    def quoted(self) -> bool:
+        """Whether quotes open values."""
+        return self.quoting != "none"
 
 
 CSV = Dialect()
+# Nothing is known of it.
+OPEN = Dialect(delimiter="", decimal="")
 File = Union[pathlib.Path, raw_file.RawFile]
 
 
@@ -69,10 +82,10 @@ def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
 
     A column with a part of both kinds is text.
     """
-    kinds = {feature.name: NUMBER for feature in schema.numerical}
+    kinds = {feature.raw: NUMBER for feature in schema.numerical}
     kinds.update((task.column, TEXT) for task in schema.tasks)
     for feature in schema.categorical:
-        kinds[feature.name] = (
+        kinds[feature.raw] = (
             NUMBER if feature.encoding == "identity" and feature.values == 1 else TEXT
         )
     if schema.group is not None:
@@ -135,7 +148,11 @@ def chunks(
         offset, line, row = start
     delimiter = dialect.delimiter.encode()
     for block in records.blocks(
-        file, delimiter, offset=offset, line=line, block_bytes=block_bytes or BLOCK_BYTES
+        *(file, delimiter),
+        offset=offset,
+        line=line,
+        block_bytes=block_bytes or BLOCK_BYTES,
+        quoted=dialect.quoted,
     ):
         chunk, count = _chunk(_Text(file, block, dialect, names, row), kinds)
         row += count
@@ -165,7 +182,9 @@ class _Text:
 
     @functools.cached_property
     def all_records(self) -> "list[records.Record]":
-        return records.scan(self.block.text, self.dialect.delimiter.encode(), True)
+        return records.scan(
+            self.block.text, self.dialect.delimiter.encode(), True, self.dialect.quoted
+        )
 
     def content(self, record: records.Record) -> bytes:
         return records.content_of(self.block.text, record.start, record.end)
@@ -187,10 +206,17 @@ class _Text:
             text = text.decode(self.dialect.encoding).encode()
         # One block: Arrow must not cut the text anew, since it would cut inside quoted line ends.
         read = arrow_csv.ReadOptions(column_names=list(self.names), block_size=len(text) + 1)
-        parse = arrow_csv.ParseOptions(delimiter=self.dialect.delimiter, newlines_in_values=True)
+        parse = arrow_csv.ParseOptions(
+            delimiter=self.dialect.delimiter,
+            quote_char='"' if self.dialect.quoted else False,
+            newlines_in_values=self.dialect.quoted,
+        )
         nulls = [*arrow_csv.ConvertOptions().null_values, *self.dialect.nulls]
         convert = arrow_csv.ConvertOptions(
-            column_types=dict(types), include_columns=list(types), null_values=nulls
+            column_types=dict(types),
+            include_columns=list(types),
+            null_values=nulls,
+            decimal_point=self.dialect.decimal or ".",
         )
         return arrow_csv.read_csv(pa.BufferReader(text), read, parse, convert)
 
@@ -248,7 +274,23 @@ def _record_by_record(text: _Text, kinds: Mapping[str, str]) -> tuple[source.Raw
         raise errors.PfrecError(
             f"{text.file}: near line {text.block.line}: rows cannot be told apart; mend the file"
         )
-    return _as_text(_made(text, table, np.array(rows, np.int64), faults)), len(text.all_records)
+    made = _as_text(_made(text, table, np.array(rows, np.int64), faults))
+    return _with_points(made, kinds, text.dialect), len(text.all_records)
+
+
+def _with_points(
+    chunk: source.RawChunk, kinds: Mapping[str, str], dialect: Dialect
+) -> source.RawChunk:
+    """The chunk with numbers in text written with a point, where they have a comma."""
+    from pyarrow import compute
+
+    if dialect.decimal != ",":
+        return chunk
+    columns = {
+        name: compute.replace_substring(values, ",", ".") if kinds[name] == NUMBER else values
+        for name, values in chunk.columns.items()
+    }
+    return dataclasses.replace(chunk, columns=columns)
 
 
 def _as_text(chunk: source.RawChunk) -> source.RawChunk:
@@ -339,7 +381,7 @@ def _start(file: raw_file.RawFile, dialect: Dialect) -> tuple[list[str], int, in
         while True:
             read = stream.read(1 << 16)
             text += read
-            found = records.scan(text, dialect.delimiter.encode(), not read)
+            found = records.scan(text, dialect.delimiter.encode(), not read, dialect.quoted)
             if found or not read or len(text) > records.MAX_RECORD_BYTES:
                 break
     if not found:
@@ -362,8 +404,10 @@ def _names(
         raise errors.PfrecError(
             f"{place}: the line of column names {_REASONS['not_utf8']}"
         ) from None
-    names = next(csv.reader([line], delimiter=dialect.delimiter))
+    quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
+    read = csv.reader([line], delimiter=dialect.delimiter, quoting=quoting)
+    names = [name.strip() for name in next(read)]
     for name in names:
-        if names.count(name) > 1:
+        if name and names.count(name) > 1:
             raise errors.PfrecError(f"{place}: the column {name!r} stands twice; rename one")
     return names

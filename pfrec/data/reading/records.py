@@ -68,7 +68,13 @@ class Block:
 
 
 def blocks(
-    file: raw_file.RawFile, delimiter: bytes, *, offset: int, line: int, block_bytes: int
+    file: raw_file.RawFile,
+    delimiter: bytes,
+    *,
+    offset: int,
+    line: int,
+    block_bytes: int,
+    quoted: bool = True,
 ) -> Iterator[Block]:
     """Yields a file from `offset` on, cut after whole records.
 
@@ -80,6 +86,7 @@ def blocks(
       offset: where to start; the start of a record.
       line: the line (from 1) there.
       block_bytes: how much is read at once.
+      quoted: whether a quote opens a value that may hold delimiters and line ends.
 
     Raises:
       PfrecError: where the file cannot be read, or has a line that is longer than
@@ -92,7 +99,7 @@ def blocks(
             read = stream.read(block_bytes)
             text = rest + read
             ended = not read
-            end, regular = _cut(text, delimiter, ended)
+            end, regular = _cut(text, delimiter, ended, quoted)
             if end == 0 and len(text) > 2 * MAX_RECORD_BYTES:
                 raise errors.PfrecError(
                     f"{file}: line {line}: longer than {MAX_RECORD_BYTES:,} bytes; not a text file "
@@ -108,7 +115,7 @@ def blocks(
                 return
 
 
-def scan(text: bytes, delimiter: bytes, ended: bool) -> "list[Record]":
+def scan(text: bytes, delimiter: bytes, ended: bool, quoted: bool = True) -> "list[Record]":
     """The records of a text that starts with one;
     those that more text could still change are left out unless `ended`.
     """
@@ -119,7 +126,7 @@ def scan(text: bytes, delimiter: bytes, ended: bool) -> "list[Record]":
         if newline < 0 and not ended:
             break
         end = newline + 1 if newline >= 0 else len(text)
-        if b'"' in text[start:end]:
+        if quoted and b'"' in text[start:end]:
             record = _quoted(text, start, line, delimiter, ended)
             if record is None:
                 break
@@ -199,18 +206,18 @@ def _unquoted(delimiter: bytes) -> "re.Pattern[bytes]":
     return _UNQUOTED.setdefault(delimiter, re.compile(b"[^\n" + re.escape(delimiter) + b"]*"))
 
 
-def _cut(text: bytes, delimiter: bytes, ended: bool) -> tuple[int, bool]:
+def _cut(text: bytes, delimiter: bytes, ended: bool, quoted: bool) -> tuple[int, bool]:
     """Where the last whole record of a text ends, and whether the text up to there is regular."""
     returns = text.count(b"\r") if b"\r" in text else 0
     if b"\0" not in text and (
         not returns or returns == text.count(b"\r\n") + (not ended and text.endswith(b"\r"))
     ):
-        if b'"' not in text:
+        if not quoted or b'"' not in text:
             return (len(text) if ended else text.rfind(b"\n") + 1), True
         end = _cut_by_parity(text, delimiter, ended)
         if end is not None:
             return end, True
-    found = scan(text, delimiter, ended)
+    found = scan(text, delimiter, ended, quoted)
     end = len(text) if ended else found[-1].end if found else 0
     return end, False
 

@@ -34,6 +34,8 @@ class RawChunk:
         for the whole chunk.
       resume: a JSON value with which the source goes on after this chunk, or None where it cannot
         stop here.
+      places: per row its split, the place in `splits.SPLITS`, int8 [rows]; None where the hash of
+        its number decides.
     """
 
     file: Any
@@ -43,6 +45,7 @@ class RawChunk:
     faults: tuple[bad_rows.Faults, ...] = ()
     scenario: Optional[Any] = None
     resume: Optional[Any] = None
+    places: Optional[np.ndarray] = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,7 +58,10 @@ class RawChunk:
 
         columns = {name: part(values) for name, values in self.columns.items()}
         scenario = None if self.scenario is None else part(self.scenario)
-        return dataclasses.replace(self, rows=self.rows[index], columns=columns, scenario=scenario)
+        places = None if self.places is None else self.places[index]
+        return dataclasses.replace(
+            self, rows=self.rows[index], columns=columns, scenario=scenario, places=places
+        )
 
     def without(
         self, bad: np.ndarray, reason: str, column: Optional[str], describe: Callable[[int], str]
@@ -108,6 +114,7 @@ class Settings:
     scenarios: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     min_count: Optional[int] = None
+    layout: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def tables(self) -> pathlib.Path:
@@ -148,6 +155,11 @@ class Source:
       scenarios: the scenarios in order, or None where only the rows tell; then they are sorted.
       notes: what the user should know about how the data was read, a line each.
       files: what is read, so that a conversion is not resumed on other data.
+      survey: starts an iteration over the same rows with the columns that tell scenario and split
+        alone; None where the format needs no such look.
+      chose: whether the format itself took the user's choice of scenarios.
+      splitter: a `splitting.Splitter` that gives rows their splits, or None.
+      own: what else `dataset.json` is to say, by key.
     """
 
     schema: schema_lib.Schema
@@ -156,6 +168,10 @@ class Source:
     scenarios: Optional[tuple[str, ...]] = None
     notes: tuple[str, ...] = ()
     files: tuple[pathlib.Path, ...] = ()
+    survey: Optional[Callable[[], Iterator[Chunk]]] = None
+    chose: bool = False
+    splitter: Optional[Any] = None
+    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def units_after(count: int, resume: Optional[Any]) -> "Iterator[tuple[int, Optional[Any]]]":

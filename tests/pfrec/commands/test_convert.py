@@ -13,7 +13,14 @@ from pfrec import errors
 from pfrec.commands import convert
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
-_SCHEMA = '[scenario]\ncolumn = "site"\n[[numerical]]\nname = "price"\n[[task]]\nname = "click"\n'
+_SCHEMA = """[scenario]
+column = "site"
+[[numerical]]
+name = "price"
+normalise = "standard"
+[[task]]
+name = "click"
+"""
 
 
 def _command(*arguments):

@@ -8,11 +8,13 @@ import io
 import pathlib
 import random
 import zipfile
+from collections.abc import Iterator
 
 import numpy as np
 
+from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.dataset import dataset, pipeline
+from pfrec.data.dataset import dataset, pipeline, row_block
 
 ALI_CCP_FIELDS = (
     *(
@@ -402,6 +404,17 @@ def read_back(data: dataset.Dataset, scenario: str, split: str) -> "dict[str, np
         ).as_numpy_iterator()
     )
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def rows_of(path: str, schema: schema_lib.Schema) -> "Iterator[row_block.Rows]":
+    """The rows of a shard one by one, without TensorFlow."""
+    content = pathlib.Path(path).read_bytes()
+    place = 0
+    while place < len(content):
+        size = int.from_bytes(content[place : place + 8], "little")
+        rows = row_block.decode(content[place + 12 : place + 12 + size], schema)
+        yield from (rows.take(slice(i, i + 1)) for i in range(len(rows)))
+        place += 16 + size
 
 
 def in_order(rows: int, seed: int, fractions: "tuple[float, float, float]") -> "list[np.ndarray]":

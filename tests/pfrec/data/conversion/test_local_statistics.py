@@ -249,7 +249,7 @@ def test_missing_numbers_become_the_clients_mean(folder, tmp_path):
     (tmp_path / "NL.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
     options = {"schema_path": folder / "s.toml", "missing_numerical": "impute"}
     notes = convert.convert("csv", tmp_path / "NL.csv", tmp_path / "data", **options)
-    assert notes == ["price: 5 missing values imputed"]
+    assert notes[0] == "price: 5 missing values imputed"
     found = raw_layouts.read_back(dataset.Dataset.open(tmp_path / "data"), "NL", "test")
     assert found["numerical"][:5, 0].tolist() == [0.0] * 5  # (mean - mean) / deviation
 

@@ -49,6 +49,7 @@ def test_reads_every_key(tmp_path):
         ),
         "site",
         (0.5, 0.25, 0.25),
+        csv_stream.OPEN,
     )
 
 
@@ -125,7 +126,7 @@ def test_how_files_are_laid_out():
     file = {"delimiter": "\t", "encoding": "latin-1", "short_rows": True, "missing": ["\\N"]}
     value = {"numerical": [{"name": "n"}], "task": [{"name": "t"}], "file": file}
     assert toml_schema.parse(value).dialect == csv_stream.Dialect(
-        "\t", "latin-1", None, True, ("\\N",)
+        "\t", "latin-1", None, True, ("\\N",), ""
     )
 
 
@@ -134,7 +135,10 @@ def test_how_files_are_laid_out():
     [
         ({"delimiter": "::"}, "delimiter = '::' must be one ASCII character"),
         ({"delimiter": '"'}, "must be one ASCII character, and no quote"),
-        ({"encoding": "utf-16"}, "encoding = 'utf-16' is not one of utf-8, latin-1"),
+        ({"encoding": "utf-99"}, "encoding = 'utf-99' is not known"),
+        ({"decimal": ";"}, "decimal = ';' is not"),
+        ({"quoting": "single"}, "quoting = 'single' is not one of double, backslash, none"),
+        ({"columns": [1]}, "columns: must be the names of all columns"),
         ({"short_rows": 1}, "short_rows = 1 must be true or false"),
         ({"missing": [0]}, "missing: 0 is not text"),
         ({"quote": "'"}, "unknown key 'quote'"),

@@ -105,7 +105,9 @@ def test_a_scenario_with_an_empty_split_is_refused(tmp_path, split):
 
 def test_a_declared_scenario_without_rows_is_refused(tmp_path):
     added = [("NL", split, 5) for split in ("train", "valid", "test")]
-    with pytest.raises(errors.PfrecError, match="scenario 'FR' has no train rows"):
+    with pytest.raises(
+        errors.PfrecError, match="scenario 'FR' has no train and no valid and no test rows"
+    ):
         _write_parts(tmp_path / "data", added, scenarios=("NL", "FR"))
     assert _leftovers(tmp_path) == []
 
@@ -194,7 +196,7 @@ def test_disagreeing_schemas_are_named_with_the_difference(tmp_path):
     files.write_json(entry, listed)
     with pytest.raises(errors.PfrecError) as raised:
         dataset.Dataset.open(path)
-    assert "'ES' and 'NL' differ: categorical[0].cardinality is 100 against 101" in str(
+    assert "'ES' and 'NL' differ: categorical['city'].cardinality is 100 against 101" in str(
         raised.value
     )
 

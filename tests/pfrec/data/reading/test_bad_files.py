@@ -97,12 +97,7 @@ _BAD_ROWS = [
     ("a conditional label that is empty", _cell("buy", ""), "buy", "the label is empty"),
     ("a conditional label of 3", _cell("buy", "3"), "buy", "the label is 3"),
     ("a group that is empty", _cell("user", ""), "user", "the group is empty"),
-    ("a scenario that is empty", _cell("site", ""), "site", "scenario '' cannot be"),
-    ("a scenario that climbs", _cell("site", "../x"), "site", "scenario '../x' cannot be"),
-    ("a scenario with a slash", _cell("site", "a/b"), "site", "scenario 'a/b' cannot be"),
-    ("a scenario that is hidden", _cell("site", ".a"), "site", "scenario '.a' cannot be"),
-    ("a scenario with a space", _cell("site", "a b"), "site", "scenario 'a b' cannot be"),
-    ("a scenario in another script", _cell("site", "é"), "site", "scenario 'é' cannot be"),
+    ("a scenario that is empty", _cell("site", ""), "site", "the scenario is empty"),
     ("a value too few", b"a,7,3,w,1.5,1", None, "6 values where the header names 7 columns"),
     ("a value too many", b"a,7,3,w,1.5,1,0,9", None, "8 values where the header names 7 columns"),
     ("a comma at the end", b"a,7,3,w,1.5,1,0,", None, "8 values where the header names 7 columns"),
@@ -130,7 +125,7 @@ _BAD_ROWS = [
     ("an overlong UTF-8 form", b"a,7,3,\xc0\xaf,1.5,1,0", "word", "is not UTF-8"),
     ("a surrogate in UTF-8", b"a,7,3,\xed\xa0\x80,1.5,1,0", "word", "is not UTF-8"),
     ("a user in Latin-1", b"a,\xe9,3,w,1.5,1,0", "user", "is not UTF-8"),
-    ("the header once more", ",".join(_COLUMNS).encode(), None, "is not a number"),
+    ("the header once more", ",".join(_COLUMNS).encode(), "site", "stands here again"),
 ]
 
 
@@ -200,12 +195,6 @@ _BAD_FILES = [
         "no column 'price'; columns found: site, user, item",
     ),
     (
-        "a header with a space",
-        "log.csv",
-        _GOOD_TEXT.replace(b"price", b" price"),
-        "no column 'price'; columns found",
-    ),
-    (
         "a header in capitals",
         "log.csv",
         _GOOD_TEXT.replace(_HEADER, _HEADER.upper()),
@@ -231,12 +220,6 @@ _BAD_FILES = [
         "line 1: the line of column names is not UTF-8",
     ),
     (
-        "UTF-16",
-        "log.csv",
-        _GOOD_TEXT.decode().encode("utf-16"),
-        "log.csv: UTF-16 text; convert it to UTF-8",
-    ),
-    (
         "old Macintosh line ends",
         "log.csv",
         _GOOD_TEXT.replace(b"\n", b"\r"),
@@ -245,8 +228,8 @@ _BAD_FILES = [
     (
         "another delimiter throughout",
         "log.csv",
-        _GOOD_TEXT.replace(b",", b";"),
-        "no columns .*'item'.*columns found: site;user",
+        _GOOD_TEXT.replace(b",", b":"),
+        "no columns .*'item'.*columns found: site:user",
     ),
     (
         "a web page",
@@ -265,7 +248,7 @@ _BAD_FILES = [
         "a gzip file named csv",
         "log.csv",
         gzip.compress(_GOOD_TEXT),
-        "not UTF-8|no columns|NUL byte|carriage return",
+        "log.csv: is gzip under another name; call it log.csv.gz",
     ),
     ("text named gz", "log.csv.gz", _GOOD_TEXT, "log.csv.gz: damaged or not decompressible"),
     (
@@ -349,7 +332,7 @@ _BAD_TABLES = [
     (
         "a null scenario",
         {"site": ["a"] * 3 + [None] + ["a"] * (_ROWS - 4)},
-        "row 3, column 'site': scenario '' cannot be",
+        "row 3, column 'site': the scenario is empty",
     ),
     (
         "a price that is text",
