@@ -14,12 +14,13 @@ import numpy as np
 
 from export.graph import requests
 from pfrec import errors
+from pfrec.data import names as names_lib
 from pfrec.data import schema as schema_lib
 from pfrec.data.conversion import encoding
-from pfrec.data.converters import csv, parquet
-from pfrec.data.reading import csv_stream, source
+from pfrec.data.converters import parquet
+from pfrec.data.reading import column_text, csv_stream, dialects, folder, raw_file, source
 
-ENDINGS = (*csv.ENDINGS, ".parquet")
+ENDINGS = (*folder.CSV_ENDINGS, *folder.PARQUET_ENDINGS)
 _LARGEST_ID = 2.0**62
 
 
@@ -39,14 +40,14 @@ class Wanted:
     scenario_column: Optional[str]
     scenario: Optional[str]
     carried: "tuple[str, ...]" = ()
-    dialect: csv_stream.Dialect = csv_stream.CSV
+    dialect: csv_stream.Dialect = csv_stream.OPEN
 
     def kinds(self) -> "dict[str, str]":
         """The columns to read, and how each is read of text."""
-        kinds = {column.name: csv_stream.NUMBER for column in self.schema.numerical}
+        kinds = {column.raw: csv_stream.NUMBER for column in self.schema.numerical}
         for feature in self.schema.categorical:
             single = feature.encoding == "identity" and feature.values == 1
-            kinds[feature.name] = csv_stream.NUMBER if single else csv_stream.TEXT
+            kinds[feature.raw] = csv_stream.NUMBER if single else csv_stream.TEXT
         if self.scenario_column is not None:
             kinds[self.scenario_column] = csv_stream.TEXT
         # As text, so that 17 does not come out as 17.0.
@@ -65,7 +66,8 @@ def find(path: pathlib.Path) -> "list[pathlib.Path]":
     Raises:
       PfrecError: where there is none.
     """
-    return csv.find(path, ENDINGS, "CSV or Parquet")
+    inputs, _ = folder.find(path, ENDINGS, "CSV or Parquet")
+    return list(dict.fromkeys(entry.file.path for entry in inputs))
 
 
 def require_columns(files: Sequence[pathlib.Path], wanted: Wanted) -> None:
@@ -77,7 +79,8 @@ def require_columns(files: Sequence[pathlib.Path], wanted: Wanted) -> None:
     names = list(wanted.kinds())
     for file in files:
         if file.suffix != ".parquet":
-            csv_stream.require_columns(file, names, wanted.dialect)
+            opened, dialect = _settled(file, wanted)
+            csv_stream.require_columns(opened, names, dialect)
             continue
         found = parquet.column_names(file)
         missing = [name for name in names if name not in found]
@@ -99,17 +102,25 @@ def chunks(files: Sequence[pathlib.Path], wanted: Wanted) -> Iterator[source.Raw
         if file.suffix == ".parquet":
             yield from parquet.batches(file, list(kinds))
         else:
-            yield from csv_stream.chunks(file, kinds, wanted.dialect)
+            opened, dialect = _settled(file, wanted)
+            yield from csv_stream.chunks(opened, kinds, dialect)
+
+
+def _settled(file: pathlib.Path, wanted: Wanted) -> dialects.File:
+    """A text file with its layout, as a conversion reads it."""
+    kinds = wanted.kinds()
+    numbers = [name for name, kind in kinds.items() if kind == csv_stream.NUMBER]
+    return dialects.settled(raw_file.RawFile(file), wanted.dialect, list(kinds), numbers)
 
 
 def good(chunk: source.RawChunk, wanted: Wanted) -> source.RawChunk:
     """The rows of a chunk that can be scored; the others become faults."""
     singles = [
-        feature.name
+        feature.raw
         for feature in wanted.schema.categorical
         if feature.encoding == "identity" and feature.values == 1
     ]
-    numbers = [*singles, *(column.name for column in wanted.schema.numerical)]
+    numbers = [*singles, *(column.raw for column in wanted.schema.numerical)]
     return encoding.only_numbers(chunk, numbers)
 
 
@@ -124,12 +135,13 @@ def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
         if feature.values > 1:
             found[feature.name] = _lists(chunk, feature)
         elif feature.encoding == "identity":
-            found[feature.name] = _ids(encoding.numbers(chunk, feature.name))
+            found[feature.name] = _ids(encoding.numbers(chunk, feature.raw))
         else:
-            found[feature.name] = _bytes(encoding.texts(chunk, feature.name))
+            texts = column_text.canonical(encoding.texts(chunk, feature.raw))
+            found[feature.name] = _bytes(texts)
     for column in wanted.schema.numerical:
         with np.errstate(over="ignore"):  # beyond float32: infinite, hence the default
-            found[column.name] = encoding.numbers(chunk, column.name).astype(np.float32)
+            found[column.name] = encoding.numbers(chunk, column.raw).astype(np.float32)
     return found
 
 
@@ -143,7 +155,9 @@ def scenarios(chunk: source.RawChunk, wanted: Wanted) -> Any:
 
     if wanted.scenario_column is None:
         return pa.array([wanted.scenario] * len(chunk), pa.string())
-    return encoding.texts(chunk, wanted.scenario_column)
+    encoded = encoding.texts(chunk, wanted.scenario_column).dictionary_encode()
+    made = [names_lib.scenario_name(v.strip()) if v else v for v in encoded.dictionary.to_pylist()]
+    return pa.array(made, pa.string()).take(encoded.indices)
 
 
 def _ids(values: np.ndarray) -> np.ndarray:
@@ -164,10 +178,10 @@ def _lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> np.ndarra
     values: Any = _bytes(lists.values)
     if feature.encoding == "identity":
         own = dataclasses.replace(
-            chunk, rows=chunk.rows[lists.rows], columns={feature.name: lists.values}, scenario=None
+            chunk, rows=chunk.rows[lists.rows], columns={feature.raw: lists.values}, scenario=None
         )
         # A value that is no id is unknown, which -1, no value at all, is not.
-        ids = _ids(encoding.numbers(own, feature.name))
+        ids = _ids(encoding.numbers(own, feature.raw))
         values = np.where(ids < 0, feature.cardinality, ids)
     filler: Any = schema_lib.NO_VALUE if feature.encoding == "identity" else b""
     found = np.full((len(chunk), feature.values), filler, values.dtype)
