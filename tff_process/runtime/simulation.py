@@ -82,8 +82,8 @@ def default_concurrency(clients: int, model_bytes: int) -> int:
       clients: how many there are.
       model_bytes: size of a client's model.
     """
-    # Values, what of them is served, gradients, two slots of Adam, and as much again while they pass
-    # from one round to the next.
+    # Values, what of them is served, gradients, two slots of Adam, and as much again while they
+    # pass from one round to the next.
     need = _CLIENT_BYTES + 10 * model_bytes
     fitting = _available_bytes() // 2 // need
     return max(1, min(clients, len(os.sched_getaffinity(0)), fitting))
