@@ -59,8 +59,13 @@ def sync_tree(directory: pathlib.Path) -> None:
     sync(directory)
 
 
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
+def write_bytes(path: pathlib.Path, content: bytes, *, public: bool = False) -> None:
     """Writes a file under a temporary name and makes it visible by rename.
+
+    Args:
+      path: of the file.
+      content: of it.
+      public: whether other users may read it, whatever the umask; otherwise its owner alone.
 
     Raises:
       PfrecError: where the file cannot be written; nothing is left behind.
@@ -73,7 +78,7 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, 0o644 if public else 0o600)
             os.replace(temporary, path)
         except BaseException:
             pathlib.Path(temporary).unlink(missing_ok=True)
@@ -86,9 +91,9 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes `value` as sorted, stable JSON, whole or not at all."""
-    write_bytes(path, json_text(value).encode())
+def write_json(path: pathlib.Path, value: Any, *, public: bool = False) -> None:
+    """Writes `value` as sorted, stable JSON, whole or not at all; `public` as of `write_bytes`."""
+    write_bytes(path, json_text(value).encode(), public=public)
 
 
 def read_json(path: pathlib.Path, *, remedy: str) -> Any:
@@ -153,7 +158,7 @@ def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pa
         try:
             yield temporary
             sync_tree(temporary)
-            temporary.chmod(0o755)
+            private(temporary)
             if replace:
                 shutil.rmtree(path, ignore_errors=True)
             os.replace(temporary, path)
@@ -161,6 +166,12 @@ def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pa
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync(path.parent)
+
+
+def private(directory: pathlib.Path) -> None:
+    """Makes a directory and everything in it its owner's alone, whatever the umask was."""
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def require_empty(path: pathlib.Path, *, besides: Sequence[str] = ()) -> None:

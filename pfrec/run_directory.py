@@ -76,6 +76,8 @@ class RunDirectory:
         files.require_empty(path, besides=[SYNTHETIC_DATA])
         config = {**config, "format_version": FORMAT_VERSION, "pfrec_version": pfrec.__version__}
         files.write_json(path / "config.json", config)
+        with files.readable_errors(path):
+            path.chmod(0o700)  # Private states of a simulation's clients are in it, and logs.
         return cls(path, config)
 
     @classmethod

@@ -187,7 +187,7 @@ def export(
         "models": entries,
         "version": number,
     }
-    files.write_json(serving / REPORT_FILE, result)
+    files.write_json(serving / REPORT_FILE, result, public=True)
     return result
 
 

@@ -167,5 +167,5 @@ def write(serving: pathlib.Path, base_path: str, model: str) -> "list[pathlib.Pa
     }
     absent = [name for name in wanted if not (serving / name).exists()]
     for name in absent:
-        files.write_bytes(serving / name, wanted[name].encode())
+        files.write_bytes(serving / name, wanted[name].encode(), public=True)
     return [serving / name for name in absent]

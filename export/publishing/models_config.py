@@ -162,5 +162,5 @@ def _listed(serving: pathlib.Path) -> "list[str]":
 def _write(
     serving: pathlib.Path, config: model_server_config_pb2.ModelServerConfig
 ) -> pathlib.Path:
-    files.write_bytes(serving / FILE, text_format.MessageToString(config).encode())
+    files.write_bytes(serving / FILE, text_format.MessageToString(config).encode(), public=True)
     return serving / FILE

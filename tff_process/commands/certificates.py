@@ -65,11 +65,16 @@ def make(output: pathlib.Path, silos: Sequence[str], days: int = 365) -> "list[s
         raise errors.PfrecError(
             "openssl is not installed; install it (Debian, Ubuntu: apt-get install openssl)"
         )
+    there = {path.name.lower(): path for path in output.glob("silo-*")}
     for scenario in silos:
         source.check_scenario_name(scenario, place="--silos")
-        if (output / f"silo-{scenario}").exists():
+        # A certificate for S1 passes for one for s1.
+        taken = there.get(f"silo-{scenario}".lower())
+        if taken is not None:
             raise errors.PfrecError(
-                f"{output / f'silo-{scenario}'}: exists; remove it to make a new certificate"
+                f"{taken}: exists; remove it to make a new certificate, or rename the "
+                "scenario where "
+                "where they differ in capitals alone"
             )
     if len({scenario.lower() for scenario in silos}) < len(silos):
         raise errors.PfrecError(

@@ -4,6 +4,7 @@ pfrec-worker --port=7000 --client_dir=/srv/nl --agreement=nl.json --host=10.0.0.
 """
 
 import pathlib
+import resource
 import signal
 import socket
 
@@ -82,6 +83,9 @@ def _main(argv: "list[str]") -> None:
             "can run any computation on this silo's data; make one with pfrec-agreement, read it, "
             "and give it as --agreement=FILE"
         )
+    # Every connection takes two descriptors, those of who shows no certificate too.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with listen(f.host, f.port) as listening:
         port = isolate(f.firewalled_port)
         # Only now: NumPy starts threads, with which a process may not enter a user namespace.

@@ -50,7 +50,7 @@ def resident_training(
     ]
     for scenario in dataset.scenarios:
         with files.readable_errors(run.client_path(scenario)):
-            run.client_path(scenario).mkdir(parents=True, exist_ok=True)
+            run.client_path(scenario).mkdir(mode=0o700, parents=True, exist_ok=True)
     executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
     try:
         for host in workers:

@@ -18,7 +18,7 @@ import portpicker
 
 from pfrec import errors
 from tff_process import heap
-from tff_process.runtime import child
+from tff_process.runtime import child, logs
 
 _START_SECONDS = 60.0
 CHANNEL_OPTIONS = (
@@ -69,8 +69,8 @@ class WorkerProcess:
             )
         concurrent = max_concurrent or len(os.sched_getaffinity(0))
         self.log, self.port = log, portpicker.pick_unused_port() if port is None else port
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as stream:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with logs.open_to_append(log) as stream:
             self._process = subprocess.Popen(
                 [
                     str(binary),
@@ -83,6 +83,7 @@ class WorkerProcess:
                 cwd=directory,
                 env={**_environment(concurrent), **os.environ},
                 preexec_fn=child.end_with_parent(),
+                umask=0o077,  # What it writes are private states.
             )
         self.pid = self._process.pid
 

@@ -146,7 +146,7 @@ def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = Non
     told = dataclasses.replace(facts(directory), agreed=agreed)
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
-            (directory / name).mkdir(exist_ok=True)
+            (directory / name).mkdir(mode=0o700, exist_ok=True)
     _make_secret(directory / SECRET)
     files.write_json(directory / FACTS, told.to_json())
     return told

@@ -9,6 +9,7 @@ import threading
 from typing import Optional
 
 _CHUNK = 1 << 18
+MOST_CONNECTIONS = 100
 
 
 class Relay:
@@ -51,6 +52,9 @@ class Relay:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal count
             number, count = count, count + 1
+            if len(active) >= MOST_CONNECTIONS:
+                writer.close()  # Each takes two descriptors, and without one more nothing works.
+                return
             task = asyncio.current_task()
             assert task is not None
             active.add(task)

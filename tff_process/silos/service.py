@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Optional, Union
 
 from pfrec import errors
-from tff_process.runtime import worker_process
+from tff_process.runtime import logs, worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import relay, tunnel
 
@@ -81,6 +81,8 @@ class Service:
                     self._transport = self._start_transport()
                 if time.monotonic() - tidied > _TIDY_SECONDS:
                     silo_directory.remove_old(self._directory)
+                    for name in ("worker.log", "tunnel.log"):
+                        logs.shorten(self._directory / silo_directory.LOGS / name)
                     tidied = time.monotonic()
         finally:
             self._transport.stop()

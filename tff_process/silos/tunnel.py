@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from typing import Optional
 
 from pfrec import errors
-from tff_process.runtime import child
+from tff_process.runtime import child, logs
 from tff_process.silos import addresses
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
+_HANDSHAKE_SECONDS = 10
 # The protocol asks for the socket as descriptor 3 and for the process's own number, which is known
 # only in it.
 _HAND_OVER = (
@@ -161,7 +162,7 @@ class Tunnel:
             os.write(writing, config.encode())
             os.close(writing)
             given = listening.fileno()
-            with log.open("ab") as stream:
+            with logs.open_to_append(log) as stream:
                 self._process = subprocess.Popen(
                     [
                         sys.executable,
@@ -187,9 +188,10 @@ class Tunnel:
         while "Configuration successful" not in self.messages():
             if not self.running or time.monotonic() > deadline:
                 self.stop()
+                # The log may be gone by the time that somebody looks for it.
+                said = self.reason() or self.messages().strip().rpartition("\n")[2]
                 raise errors.PfrecError(
-                    f"stunnel did not start: {self.reason() or 'it gave no reason'}; check the "
-                    f"certificates and {log}"
+                    f"stunnel did not start: {said or 'it gave no reason'}; check the certificates"
                 )
             time.sleep(0.02)
 
@@ -203,7 +205,8 @@ class Tunnel:
         return cls(
             listening,
             f"connect = 127.0.0.1:{port}\nrequireCert = yes\n"
-            + credentials.options(DRIVER_NAME, "l"),
+            # Who connects and shows no certificate holds a place for so many seconds and no longer.
+            f"TIMEOUTbusy = {_HANDSHAKE_SECONDS}\n" + credentials.options(DRIVER_NAME, "l"),
             log,
         )
 
@@ -230,7 +233,9 @@ class Tunnel:
     def messages(self) -> str:
         """What this process said."""
         with self._log.open("rb") as stream:
-            stream.seek(self._start)
+            # One that was shortened holds nothing of those before us any more.
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(self._start if self._start <= size else 0)
             return stream.read().decode(errors="replace")
 
     def reason(self) -> str:

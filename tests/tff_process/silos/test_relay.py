@@ -1,5 +1,6 @@
 """The plain relay."""
 
+import contextlib
 import socket
 
 import pytest
@@ -81,3 +82,22 @@ def test_the_socket_stays_open_when_the_relay_stops():
                 inside.accept()[0].close()
                 assert one.recv(1) == b""
             made.stop()
+
+
+def test_connections_beyond_the_most_are_closed_at_once_and_room_comes_back(ends, monkeypatch):
+    monkeypatch.setattr(relay, "MOST_CONNECTIONS", 3)
+    address, inside, _ = ends
+    held = [socket.create_connection(address, 10) for _ in range(3)]
+    there = [inside.accept()[0] for _ in held]
+    with socket.create_connection(address, 10) as one:
+        assert one.recv(1) == b""
+    for connection in (*held, *there):
+        connection.close()
+    for _ in range(100):
+        with socket.create_connection(address, 10) as one:
+            one.sendall(b"x")
+            inside.settimeout(0.1)
+            with contextlib.suppress(TimeoutError, socket.timeout):
+                inside.accept()[0].close()
+                return
+    raise AssertionError("no room")

@@ -2,6 +2,7 @@
 who has the right certificate gets through, and nobody else.
 """
 
+import contextlib
 import pathlib
 import shutil
 import socket
@@ -169,6 +170,9 @@ def test_certificates_may_be_added_and_are_not_replaced(tmp_path):
         certificates.make(tmp_path / "c", ["a/b"])
     with pytest.raises(errors.PfrecError, match="capitals"):
         certificates.make(tmp_path / "c", ["de", "DE"])
+    # Nor where the first one's was made earlier: its name in a certificate is the same.
+    with pytest.raises(errors.PfrecError, match=r"silo-fr: exists; .* capitals alone"):
+        certificates.make(tmp_path / "c", ["FR"])
 
 
 def test_a_missing_file_and_an_open_key_are_named(tmp_path):
@@ -196,3 +200,20 @@ def test_certificates_that_are_none_end_in_stunnels_own_words(tmp_path):
             tunnel.Tunnel.of_silo(
                 listening, tunnel.Credentials.read(tmp_path), 1, pathlib.Path(tmp_path / "log")
             )
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+def test_who_shows_no_certificate_holds_a_place_for_a_moment_only(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(tunnel, "_HANDSHAKE_SECONDS", 1)
+    credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        end = tunnel.Tunnel.of_silo(listening, credentials, 1, tmp_path / "log")
+        try:
+            idle = [socket.create_connection(listening.getsockname(), 10) for _ in range(20)]
+            for connection in idle:
+                # A reset is an end too.
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+        finally:
+            end.stop()

@@ -1,0 +1,143 @@
+"""A round over silos with gatekeepers against one over silos without. `--quick` for a smoke run.
+
+    python benchmarks/gatekeeper.py [--quick] [--only=small|paper]
+
+Two silos on loopback with an agreement and two without, the same rows in both, each a
+`pfrec-worker` of its own; rounds of the two are interleaved. The last line is JSON: `small` and
+`paper` are the median over rounds of time with gatekeepers over time without in the pair of rounds
+that ran one after the other, `growth_mb` is how much more memory a `pfrec-worker` with a gatekeeper
+has after all rounds than after the first, and `message_mb` the largest message.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import portpicker
+
+import pfrec
+from benchmarks import resident_runs
+from pfrec import files, run_directory
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.runtime import options as options_lib
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import own_computations
+from tff_process.silos import training as silo_training
+
+SILOS = 2
+PAPER = ModelConfig(embedding_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64))
+
+
+@contextlib.contextmanager
+def running(
+    path: pathlib.Path, directories: "list[pathlib.Path]", agreements: "list[pathlib.Path]"
+) -> "Iterator[tuple[dict[str, str], list[int]]]":
+    """Silos that serve directories: their addresses by scenario, and their processes' numbers."""
+    processes, workers = [], {}
+    try:
+        for number, directory in enumerate(directories):
+            port = portpicker.pick_unused_port()
+            workers[f"s{number:03d}"] = f"127.0.0.1:{port}"
+            own = [f"--agreement={agreements[number]}"] if agreements else []
+            command = [sys.executable, "-m", "tff_process.commands.worker", f"--port={port}", *own]
+            command.append(f"--client_dir={directory}")
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        for process in processes:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            if not said.startswith("serving"):
+                raise SystemExit(said)
+        yield workers, [process.pid for process in processes]
+    finally:
+        for process in processes:
+            process.terminate()
+            process.communicate()
+
+
+def memory(pid: int) -> float:
+    """Resident megabytes of a process."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line) / 1_000
+
+
+def measure(name: str, quick: bool) -> "tuple[float, float, float]":
+    """The ratio of times, the growth of memory and the largest message, in MB."""
+    repeats = 2 if quick else 15 if name == "small" else 8
+    schema = resident_runs.schema(30, 16, 63, "shared")
+    model, batch, rows = (
+        (ModelConfig(), 256, 5_120 if quick else 40_960)
+        if name == "small"
+        else (PAPER, 2_048, 4_096 if quick else 81_920)
+    )
+    plan = plan_lib.Plan(
+        "pf_msmtrec", rounds=1_000, aggregations=2 if quick else 4, batch_size=batch, model=model
+    )
+    with resident_runs.directory() as path, contextlib.ExitStack() as stack:
+        sides, pids, message = [], [], 0.0
+        for side in ("with", "without"):
+            directories, agreements = [], []
+            for number in range(SILOS):
+                directory = path / f"{side}{number}"
+                directory.mkdir(parents=True)
+                resident_runs.dataset(directory / "data", schema, 1, rows, first=number)
+                directories.append(directory)
+                if side == "with":
+                    facts = silo_directory.facts(directory)
+                    own = own_computations.OwnComputations(plan.to_json(), facts, "plan")
+                    agreed = own.agreement(own.bounds(1, 0), pfrec.__version__)
+                    agreements.append(path / f"agreement{number}.json")
+                    files.write_json(agreements[-1], agreed.to_json())
+                    message = sum(item["bytes"] for item in agreed.leaves["report"]) / 1e6
+            workers, made = stack.enter_context(running(path, directories, agreements))
+            pids += made if side == "with" else []
+            options = options_lib.Options(workers=workers)
+            run = run_directory.RunDirectory.create(path / f"run_{side}", {})
+            data = silo_training.survey(options, run.path)
+            identity = silo_training.identity({}, run.path)
+            training = silo_training.silo_training(plan, data, run, options, identity)
+            sides.append(stack.enter_context(training))
+        for side in sides:
+            side.train_round(0)
+        before = [memory(pid) for pid in pids]
+        times: list[list[float]] = [[], []]
+        for number in range(1, repeats + 1):
+            # Which of the two begins alternates.
+            for place in (0, 1) if number % 2 else (1, 0):
+                start = time.perf_counter()
+                sides[place].train_round(number)
+                times[place].append(time.perf_counter() - start)
+        growth = max(memory(pid) - first for pid, first in zip(pids, before))
+    medians = [statistics.median(of) for of in times]
+    print(f"{name}: round {medians[0]:.3f} s with, {medians[1]:.3f} s without", flush=True)
+    return statistics.median(a / b for a, b in zip(*times)), growth, message
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=["small", "paper"])
+    arguments = parser.parse_args()
+    names = [arguments.only] if arguments.only else ["small", "paper"]
+    result: dict[str, float] = {}
+    for name in names:
+        ratio, growth, message = measure(name, arguments.quick)
+        result.update({name: round(ratio, 3), f"{name}_growth_mb": round(growth, 1)})
+        result[f"{name}_message_mb"] = round(message, 2)
+    print(json.dumps(result, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()
