@@ -28,9 +28,25 @@ def main() -> None:
         "Rows behind each report, at least; 0 for as many as the plan makes it at this silo.",
         lower_bound=0,
     )
+    flags.DEFINE_integer(
+        "aggregation_steps",
+        0,
+        "Aggregation steps of a round (aggregations_per_round in the driver's "
+        "privacy_manifest.json); 0 for as many as there are where all silos have as many rows.",
+        lower_bound=0,
+    )
     training_flags.define_plan()
     command.run(
-        _main, common=["client_dir", "algorithm", "seed", "trainings", "minimum_rows", "output"]
+        _main,
+        common=[
+            "client_dir",
+            "algorithm",
+            "seed",
+            "trainings",
+            "minimum_rows",
+            "aggregation_steps",
+            "output",
+        ],
     )
 
 
@@ -62,7 +78,9 @@ def _main(argv: "list[str]") -> None:
             "give the rows of a batch, to pfrec-agreement in every silo and to pfrec-train alike"
         )
     own = own_computations.OwnComputations(plan.to_json(), facts, "--sharing")
-    agreed = own.agreement(own.bounds(f.trainings, f.minimum_rows), pfrec.__version__)
+    agreed = own.agreement(
+        own.bounds(f.trainings, f.minimum_rows, f.aggregation_steps), pfrec.__version__
+    )
     own.terms(agreed)
     files.write_json(output, agreed.to_json())
     print(agreed.describe())

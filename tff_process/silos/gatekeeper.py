@@ -150,6 +150,9 @@ class Gatekeeper:
             label: sum(1 for entry in own if entry["what"] == label) for label in labels.LEAVES
         }
         self._trainings = {entry["training"] for entry in own if entry["what"] == ledger.TRAINING}
+        for entry in own:
+            if entry["what"] == labels.REPORT:
+                terms.receivable.work.narrow(*entry["work"])
 
     def get_executor(
         self, request: executor_pb2.GetExecutorRequest

@@ -62,37 +62,41 @@ class OwnComputations:
 
     def work(self, rows: int = 1, steps: int = 1) -> work_rules.WorkRules:
         """How much a driver may ask for, with at least some rows and steps behind each report."""
-        plan = self._plan
+        plan = self._federation.plan
         round_steps, epoch_steps = self._federation._steps(0)
-        aggregations = plan.aggregations if self._federation.layout.uploaded else 1
         return work_rules.WorkRules(
             plan.rounds,
             round_steps,
             epoch_steps,
             plan.batch_size,
-            aggregations,
             rows,
             steps,
             plan.learning_rate,
             plan.seed,
         )
 
-    def bounds(self, trainings: int, rows: int) -> agreement_lib.Bounds:
+    def bounds(self, trainings: int, rows: int, aggregation_steps: int = 0) -> agreement_lib.Bounds:
         """Bounds that the plan fits in.
 
         Args:
           trainings: that may begin.
           rows: behind each report, at least; 0 for as many as the plan makes it here.
+          aggregation_steps: of a round; 0 for as many as there are where all silos have as many
+            rows as this one.
         """
         plan, work = self._plan, self.work()
+        aggregations = min(
+            aggregation_steps or self._federation.aggregation_steps, work.round_steps
+        )
+        steps = work.round_steps // aggregations
         return agreement_lib.Bounds(
             trainings=trainings,
             rounds=plan.rounds,
-            reports=trainings * plan.rounds * work.aggregations * _REPEATED,
+            reports=trainings * plan.rounds * aggregations * _REPEATED,
             # Each round on valid, and the best one on test.
             evaluations=trainings * (plan.rounds + 1) * _REPEATED,
-            rows=rows or work.rows_behind(work.smallest_steps),
-            steps=work.smallest_steps,
+            rows=rows or work.rows_behind(steps),
+            steps=steps,
         )
 
     def leaves(self) -> "dict[str, Any]":
@@ -150,15 +154,11 @@ class OwnComputations:
                 f"{place}: bounds {bounds.rounds} rounds, and its plan has {self._plan.rounds}; "
                 "make it anew"
             )
-        if (
-            work.rows_behind(work.smallest_steps) < bounds.rows
-            or work.smallest_steps < bounds.steps
-        ):
+        if work.rows_behind(work.round_steps) < bounds.rows or work.round_steps < bounds.steps:
             raise errors.PfrecError(
                 f"{place}: asks for {bounds.rows} rows in {bounds.steps} steps behind each report, "
-                "and the plan makes "
-                f"{work.rows_behind(work.smallest_steps)} in {work.smallest_steps} here; plan "
-                "fewer --aggregations, or agree to less"
+                f"and a whole round has {work.rows_behind(work.round_steps)} in {work.round_steps} "
+                "here; agree to less"
             )
         compiled, traced = clients.Compiled.of(self._traced), self._traced
         received_writer = state_files.received_writer(traced.shared_type, traced.personal_type)

@@ -21,7 +21,6 @@ class WorkRules:
       round_steps: batches of this silo in a round.
       epoch_steps: batches of this silo in an epoch.
       batch_size: rows of a batch.
-      aggregations: into how many aggregation steps a round is cut at most.
       rows: behind a report, at least.
       steps: behind a report, at least.
       learning_rate, seed: of the plan.
@@ -31,19 +30,13 @@ class WorkRules:
     round_steps: int
     epoch_steps: int
     batch_size: int
-    aggregations: int
     rows: int
     steps: int
     learning_rate: float
     seed: int
 
     def __post_init__(self) -> None:
-        self._grids = set(range(1, self.aggregations + 1))
-
-    @property
-    def smallest_steps(self) -> int:
-        """Batches of the shortest aggregation step that the plan makes here."""
-        return max(1, self.round_steps // min(self.aggregations, self.round_steps))
+        self._grids = set(range(1, max(1, self.round_steps // self.steps) + 1))
 
     def rows_behind(self, steps: int) -> int:
         """Different rows that so many steps meet."""
@@ -69,7 +62,8 @@ class WorkRules:
             raise labels.RefusedError(f"the seed agreed is {self.seed}, not {seed}")
         if steps < self.steps:
             raise labels.RefusedError(
-                f"work of {steps} steps; the agreement has at least {self.steps} behind each report"
+                f"work of {steps} steps; the agreement has at least {self.steps} behind each "
+                "report (see --aggregation_steps of pfrec-agreement)"
             )
         if self.rows_behind(steps) < self.rows:
             raise labels.RefusedError(
@@ -81,14 +75,26 @@ class WorkRules:
             raise labels.RefusedError(
                 f"work of round {number + 1}; the agreement has {self.rounds}"
             )
-        fitting = {grid for grid in self._grids if self._on(grid, offset, steps)}
-        if not fitting:
+        if not self.narrow(first_step, steps):
             raise labels.RefusedError(
                 f"work of steps {offset} to {offset + steps} of a round's {self.round_steps}: not "
                 "one of its aggregation steps"
             )
-        self._grids = fitting
+
+    def narrow(self, first_step: int, steps: int) -> bool:
+        """Keeps to the grids that some work is on; without one nothing changes and it is False."""
+        offset = first_step % self.round_steps
+        fitting = {grid for grid in self._grids if self._on(grid, offset, steps)}
+        self._grids = fitting or self._grids
+        return bool(fitting)
 
     def _on(self, grid: int, offset: int, steps: int) -> bool:
-        cuts = [part * self.round_steps // grid for part in range(grid + 1)]
-        return (offset, offset + steps) in zip(cuts, cuts[1:])
+        def cut(part: int) -> int:
+            return part * self.round_steps // grid
+
+        # The part that begins at the offset is this one or, where it was rounded down, the next.
+        first = offset * grid // self.round_steps
+        return any(
+            (cut(part), cut(part + 1)) == (offset, offset + steps) and part < grid
+            for part in (first, first + 1)
+        )

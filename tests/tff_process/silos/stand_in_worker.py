@@ -148,7 +148,7 @@ def terms(**changed):
         first_values={"user": FLOATS},
         serves=(1.0, 1.0),
         shards=SHARDS,
-        work=work_rules.WorkRules(2, 20, 20, 16, 4, 64, 4, 0.5, 3),
+        work=work_rules.WorkRules(2, 20, 20, 16, 64, 4, 0.5, 3),
         client={"scenario": "nl", "seed": 3},
     )
     own = {name: named(f"own {name}") for name in labels.CALLS}

@@ -14,7 +14,6 @@ def rules(**changed):
                 "round_steps": 10,
                 "epoch_steps": 10,
                 "batch_size": 8,
-                "aggregations": 4,
                 "rows": 1,
                 "steps": 1,
             },
@@ -27,9 +26,8 @@ def rules(**changed):
 def test_every_aggregation_step_of_a_plan_is_allowed(round_steps, aggregations, rounds):
     cut = min(round_steps, aggregations)
     agreed = rules(
-        round_steps=round_steps, epoch_steps=round_steps, aggregations=aggregations, rounds=rounds
+        round_steps=round_steps, epoch_steps=round_steps, steps=round_steps // cut, rounds=rounds
     )
-    assert agreed.smallest_steps == round_steps // cut
     for number in range(rounds):
         cuts = [part * round_steps // cut for part in range(cut + 1)]
         for first, last in zip(cuts, cuts[1:]):
@@ -51,9 +49,18 @@ def test_two_reports_never_overlap_in_part(first, steps, other_first, other_step
 
 
 def test_rows_count_once_however_often_they_are_met():
-    agreed = rules(round_steps=40, aggregations=1, rows=81)
+    agreed = rules(round_steps=40, steps=40, rows=81)
     with pytest.raises(
         labels.RefusedError,
         match="work of 80 rows; the agreement has at least 81 behind each report",
     ):
         agreed.check(0, 40, 10, 0.1, 0)
+
+
+def test_a_restart_goes_on_with_the_grid_that_its_ledger_tells():
+    agreed = rules()
+    assert agreed.narrow(0, 5)
+    with pytest.raises(labels.RefusedError, match="not one of its aggregation steps"):
+        agreed.check(0, 10, 10, 0.1, 0)
+    assert not agreed.narrow(0, 10)
+    agreed.check(5, 5, 10, 0.1, 0)
