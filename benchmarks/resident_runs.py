@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pfrec import client_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
@@ -93,6 +94,6 @@ def training(
 def forget_versions(path: pathlib.Path, made: resident.ResidentTraining) -> None:
     """Removes all versions but the last, as a run does after each round."""
     for client in made.clients:
-        for old in (path / client.handle.scenario).glob("round_*"):
-            if old.name != f"round_{client.version:05d}":
+        for old in (path / client.handle.scenario).glob("version_*"):
+            if old.name != client_directory.version_name(client.version):
                 shutil.rmtree(old)

@@ -3,8 +3,8 @@
 RUN/config.json             what was asked, with the formats' version
 RUN/server/round_00007/     the server's state after round 7; its appearance makes the round
                             complete
-RUN/clients/NL/round_00007/ the private state of client NL after round 7, where it took part in
-                            that; the server's part of a later round names it
+RUN/clients/NL/             the private states of client NL, by how many aggregations there were
+                            until then (`client_directory`); the server's part of a round names its
 RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import pfrec
-from pfrec import checkpoint, errors, files, groups
+from pfrec import checkpoint, client_directory, errors, files, groups
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
@@ -99,6 +99,12 @@ class RunDirectory:
         return cls(path, config)
 
     @property
+    def asked(self) -> "dict[str, Any]":
+        """What was asked: the configuration without the versions of what wrote it."""
+        versions = ("format_version", "pfrec_version")
+        return {name: value for name, value in self.config.items() if name not in versions}
+
+    @property
     def scenarios(self) -> "tuple[str, ...]":
         """The scenarios, in client order."""
         return tuple(self.config["scenarios"])
@@ -120,8 +126,8 @@ class RunDirectory:
     def _server(self, round_number: int) -> pathlib.Path:
         return self.path / "server" / f"round_{round_number:05d}"
 
-    def _client(self, scenario: str, round_number: int) -> pathlib.Path:
-        return self.path / "clients" / scenario / f"round_{round_number:05d}"
+    def _client(self, scenario: str, version: int) -> pathlib.Path:
+        return self.client_path(scenario) / client_directory.version_name(version)
 
     def rounds(self) -> "list[int]":
         """Rounds that are complete, ascending."""
@@ -186,9 +192,10 @@ class RunDirectory:
         """
         kept = set(rounds)
         versions = [self.meta(number)["versions"] for number in kept]
-        _remove_others(self.path / "server", kept)
+        _remove_others(self.path / "server", "round_", {f"round_{number:05d}" for number in kept})
         for scenario in self.scenarios:
-            _remove_others(self.client_path(scenario), {version[scenario] for version in versions})
+            names = {client_directory.version_name(version[scenario]) for version in versions}
+            _remove_others(self.client_path(scenario), "version_", names)
         self._metas = {number: meta for number, meta in self._metas.items() if number in kept}
 
     # Results --------------------------------------------------------------------------------------
@@ -299,10 +306,9 @@ class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
         return len(self._versions)
 
 
-def _remove_others(parent: pathlib.Path, kept: "set[int]") -> None:
-    names = {f"round_{number:05d}" for number in kept}
-    for path in sorted(parent.glob("*round_*")):
-        if path.name not in names:
+def _remove_others(parent: pathlib.Path, prefix: str, kept: "set[str]") -> None:
+    for path in sorted(parent.glob(f"*{prefix}*")):
+        if path.name not in kept:
             _remove(path)
 
 

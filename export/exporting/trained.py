@@ -13,14 +13,10 @@ import tensorflow as tf
 
 from export import interface
 from export.graph import requests as requests_lib
-from pfrec import checkpoint, errors, files, groups, run_directory
+from pfrec import checkpoint, client_directory, errors, files, groups, run_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import row_block, writer
-from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
-
-CLIENT_FILE = "client.json"
-CLIENT_FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,17 +163,9 @@ class ClientDirectory:
     """What one silo holds of its own model; nothing of another silo, and nothing of the server,
     is read.
 
-    CLIENT/client.json                  of the last finished training: `format_version`, `scenario`,
-                                        `schema`, `model` (its shape), `seed`, `run` (the training's
-                                        id), `round`, `private_round` (the last one until then that
-                                        it took part in), and where they are known `test`, the
-                                        metrics of the scenario by task
-    CLIENT/runs/ID/round_00007/         its private values after the private round
-    CLIENT/runs/ID/shared/round_00007/  the values it got back from the server after the round: its
-                                        own, by the variables' names
-    CLIENT/data/NL/train-*.tfrecord     its training rows; without them random rows stand in for the
-                                        warm-up requests
-    CLIENT/data/NL/client_schema.json   its own vocabularies and statistics, where it has any
+    Its format is that of `pfrec.client_directory`. Of data/NL its own vocabularies and statistics
+    are read where it has any (client_schema.json), and its training rows, without which random rows
+    stand in for the warm-up requests.
 
     Args:
       path: of the client directory.
@@ -187,34 +175,14 @@ class ClientDirectory:
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        self._path, place = path, path / CLIENT_FILE
-        value = files.read_json(
-            place, remedy="name the directory of a silo whose training is finished as --client_dir"
-        )
-        version = value.get("format_version") if isinstance(value, dict) else None
-        if version != CLIENT_FORMAT_VERSION:
-            raise errors.PfrecError(
-                f"{place}: format version {version}, this pfrec reads {CLIENT_FORMAT_VERSION}; use "
-                "the pfrec that wrote it"
-            )
-        try:
-            self._value = value
-            self._schema = schema_lib.Schema.from_json(value["schema"], place=str(place))
-            self._config = ModelConfig.from_json(value["model"])
-            self.scenarios: tuple[str, ...] = (str(value["scenario"]),)
-            self._seed, self._run = int(value["seed"]), str(value["run"])
-            if self._schema.local:
-                # What the client knows of its own columns the server never saw, so client.json does
-                # not hold it.
-                self._schema = schema_lib.Schema.read(
-                    path / "data" / self.scenarios[0] / writer.CLIENT_SCHEMA_FILE
-                )
-            self._private = path / "runs" / self._run / f"round_{int(value['private_round']):05d}"
-            self._shared = path / "runs" / self._run / "shared" / f"round_{int(value['round']):05d}"
-        except (KeyError, TypeError, ValueError) as error:
-            raise errors.PfrecError(
-                f"{place}: not a client directory's ({error!r}); train again"
-            ) from error
+        self._path, self._record = path, client_directory.ClientRecord.read(path)
+        self.scenarios: tuple[str, ...] = (self._record.scenario,)
+        self._data = path / client_directory.DATA / self._record.scenario
+        self._schema = self._record.schema
+        if self._schema.local:
+            # What the client knows of its own columns the server never saw, so client.json does
+            # not hold it.
+            self._schema = schema_lib.Schema.read(self._data / writer.CLIENT_SCHEMA_FILE)
 
     def trained(self, scenario: str, rows: int) -> TrainedModel:
         """The silo's model, with up to `rows` of its training rows.
@@ -222,15 +190,16 @@ class ClientDirectory:
         Raises:
           PfrecError: where a part is missing or damaged.
         """
-        private, _ = checkpoint.load(self._private)
-        shared, _ = checkpoint.load(self._shared)
-        network = mmoe.build(self._schema, self._config, self._seed)
+        record = self._record
+        places = record.private_path(self._path), record.shared_path(self._path)
+        (private, _), (shared, _) = map(checkpoint.load, places)
+        network = mmoe.build(self._schema, record.model, record.seed)
         for item in groups.tag(network):
             values = private if item.name in private else shared
             if item.name not in values:
                 raise errors.PfrecError(
-                    f"{self._path}: {item.name} is in neither {self._private.name} nor "
-                    f"shared/{self._shared.name}; train again"
+                    f"{self._path}: {item.name} is in neither {places[0].name} nor "
+                    f"shared/{places[1].name}; train again"
                 )
             item.variable.assign(values[item.name])
         return TrainedModel(
@@ -238,12 +207,12 @@ class ClientDirectory:
             network=network,
             schema=self._schema,
             rows=self._rows(rows),
-            run={"id": self._run, "round": int(self._value["round"])},
-            metrics=self._value.get("test", {}),
+            run={"id": record.run, "round": record.round},
+            metrics=record.test,
         )
 
     def _rows(self, count: int) -> row_block.Rows:
-        for shard in sorted((self._path / "data" / self.scenarios[0]).glob("train-*.tfrecord")):
+        for shard in sorted(self._data.glob("train-*.tfrecord")):
             for record in tf.data.TFRecordDataset(str(shard)).take(1).as_numpy_iterator():
                 return row_block.decode(record, self._schema).take(slice(0, count))
         ids, numbers = requests_lib.reference_ids(

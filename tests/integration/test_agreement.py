@@ -149,9 +149,9 @@ def test_a_run_through_gatekeepers_equals_the_simulation_bit_for_bit(
     for name, value in expected.items():
         np.testing.assert_array_equal(server[name], value, err_msg=name)
     for scenario, version in meta["versions"].items():
-        (private,) = directories[scenario].glob(f"runs/*/round_{version:05d}")
+        (private,) = directories[scenario].glob(f"runs/*/version_{version:05d}")
         values, _ = checkpoint.load(private)
-        kept, _ = checkpoint.load(simulated / "clients" / scenario / f"round_{version:05d}")
+        kept, _ = checkpoint.load(simulated / "clients" / scenario / f"version_{version:05d}")
         for name, value in kept.items():
             np.testing.assert_array_equal(values[name], value, err_msg=f"{scenario} {name}")
 

@@ -87,7 +87,7 @@ def ending(path, client=None):
     client = client or (lambda scenario: path / "clients" / scenario)
     server, meta = checkpoint.load(path / "server" / f"round_{ROUNDS:05d}")
     clients = {
-        s: checkpoint.load(client(s) / f"round_{v:05d}")[0] for s, v in meta["versions"].items()
+        s: checkpoint.load(client(s) / f"version_{v:05d}")[0] for s, v in meta["versions"].items()
     }
     return (path / "metrics.csv").read_bytes(), meta, {"server": server, **clients}
 
@@ -172,7 +172,7 @@ def test_a_flipped_byte_in_a_checkpoint(eight, expected, tmp_path, part, caplog)
     if part == "client":
         versions = files.read_json(damaged / "meta.json", remedy="")["meta"]["versions"]
         scenario = next(s for s in SCENARIOS if versions[s] == FAULT)
-        damaged = run / "clients" / scenario / f"round_{FAULT:05d}"
+        damaged = run / "clients" / scenario / f"version_{FAULT:05d}"
     flip(damaged / "state.data-00000-of-00001")
     train(eight, run)
     assert f"round {FAULT} cannot be used" in caplog.text
@@ -189,7 +189,7 @@ def test_a_client_that_cannot_write(eight, expected, tmp_path):
 
     def fault():
         scenario = next(SCENARIOS[i] for i in participants(FAULT))
-        blocked.append(run / "clients" / scenario / f"round_{FAULT + 1:05d}")
+        blocked.append(run / "clients" / scenario / f"version_{FAULT + 1:05d}")
         blocked[0].write_text("in the way")
 
     with pytest.raises(errors.PfrecError, match=r"client s\d: training failed 3 times") as raised:
@@ -212,7 +212,7 @@ def test_a_client_that_cannot_write_may_miss_the_round(eight, tmp_path):
     train(
         eight,
         run,
-        lambda: (run / "clients" / scenario / f"round_{FAULT + 1:05d}").write_text("x"),
+        lambda: (run / "clients" / scenario / f"version_{FAULT + 1:05d}").write_text("x"),
         on_client_failure="skip",
     )
     diagnostics = json.loads((run / "diagnostics" / f"round_{FAULT + 1:05d}.json").read_text())
@@ -229,7 +229,7 @@ def test_a_client_that_returns_nan_is_refused_by_name_and_told(eight, tmp_path):
     meta = files.read_json(run / "server" / f"round_{FAULT:05d}" / "meta.json", remedy="")["meta"]
     number = participants(FAULT)[0]
     directory = (
-        run / "clients" / SCENARIOS[number] / f"round_{meta['versions'][SCENARIOS[number]]:05d}"
+        run / "clients" / SCENARIOS[number] / f"version_{meta['versions'][SCENARIOS[number]]:05d}"
     )
     values, _ = checkpoint.load(directory)
     checkpoint.save(

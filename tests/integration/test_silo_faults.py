@@ -164,14 +164,14 @@ def test_a_silo_that_is_away_stops_the_run_and_comes_back_a_round_behind(
     ):
         train(eight_silos, run, {FAULT: silo.end}, silo_timeout=0.5)
     lost = versions(eight_silos, run)(scenario)
-    newest = max(path for path in lost.iterdir() if path.name.startswith("round_"))
+    newest = max(path for path in lost.iterdir() if path.name.startswith("version_"))
     shutil.rmtree(newest)
     with pytest.raises(errors.PfrecError, match=f"the silo of {scenario} at .* cannot be reached"):
         train(eight_silos, run, {}, silo_timeout=0.5)
     silo.start_again()
     train(eight_silos, run, {})
     assert (
-        f"round {FAULT} cannot be used (client {scenario}: its state after round {FAULT} is missing"
+        f"round {FAULT} cannot be used (client {scenario}: version {FAULT} of its state is missing"
         in caplog.text
     )
     assert_same(run, expected, versions(eight_silos, run))

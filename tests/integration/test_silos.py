@@ -103,9 +103,11 @@ def test_a_run_over_silos_equals_the_simulation_bit_for_bit(
         for scenario, version in meta["versions"].items():
             if not version:
                 continue  # It did not take part yet.
-            (private,) = directories[scenario].glob(f"runs/*/round_{version:05d}")
+            (private,) = directories[scenario].glob(f"runs/*/version_{version:05d}")
             values, _ = checkpoint.load(private)
-            expected, _ = checkpoint.load(simulated / "clients" / scenario / f"round_{version:05d}")
+            expected, _ = checkpoint.load(
+                simulated / "clients" / scenario / f"version_{version:05d}"
+            )
             assert set(values) == set(expected)
             for name, value in expected.items():
                 np.testing.assert_array_equal(values[name], value, err_msg=f"{scenario} {name}")

@@ -76,7 +76,7 @@ def captured(data, tmp_path_factory):
 
         with pytest.raises(StoppedError):
             loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen, progress=stop)
-        (version,) = running["nl"].directory.glob("runs/*/round_00001")
+        (version,) = running["nl"].directory.glob("runs/*/version_00001")
         values, _ = checkpoint.load(version)
         planted = {
             name: value if name.startswith("optimizer/") else np.full_like(value, PLANTED_IN_STATE)

@@ -5,6 +5,7 @@ algorithm, whose names begin with the algorithm's prefix.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,7 @@ def define_own(arguments: "Sequence[str]") -> None:
         return
     if not any(text.startswith(("--workers", "-workers")) for text in arguments):
         private_network.enter_if_permitted()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `command.run` has it, which comes later
     for name in names:
         with contextlib.suppress(errors.PfrecError):
             settings = registry.default_settings(name)

@@ -178,6 +178,12 @@ class Federation:
         """
         raise NotImplementedError("each runtime has its own")
 
+    def after_round(self, versions: "Sequence[Mapping[str, int]]") -> None:
+        """Called when a round is complete: nothing is left to do where states are in the run."""
+
+    def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
+        """Called once at the end, with the best round and its metrics: nothing is left to do."""
+
     def process_spec(self) -> computations.ProcessSpec:
         """What the process of this run is made of."""
         plan, dataset = self.plan, self.dataset

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from pfrec import files
+from pfrec import client_directory, files
 from tff_process.process import computations
 from tff_process.runtime import executor, remote, server, state_files
 
@@ -96,7 +96,7 @@ class Client:
 
     def version_path(self, version: int) -> str:
         """Where a version is."""
-        return f"{self.directory}/round_{version:05d}"
+        return f"{self.directory}/{client_directory.version_name(version)}"
 
 
 class ClientCalls:

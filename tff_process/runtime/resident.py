@@ -143,7 +143,7 @@ class ResidentTraining(federation.Federation):
             self._received,
             {i: self._asked(i, works[i]) for i in done},
         )
-        self._tell(verdict, version)
+        self._tell(verdict, number)
         applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
         report: Mapping[str, Any] = {"diagnostics": {}}
         if applied:
@@ -155,8 +155,8 @@ class ResidentTraining(federation.Federation):
                 self._participations[i] += 1
         else:
             _log.warning(
-                "round %d: %d client(s) accepted of at least %d; it is not applied",
-                version,
+                "%s: %d client(s) accepted of at least %d; it is not applied",
+                self._named(number),
                 len(verdict.accepted),
                 self._rules.min_clients,
             )
@@ -276,8 +276,8 @@ class ResidentTraining(federation.Federation):
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
             raise errors.PfrecError(
-                f"client {self.dataset.scenarios[i]}: its state after round "
-                f"{self.clients[i].version} is missing or damaged: {reason}"
+                f"client {self.dataset.scenarios[i]}: version {self.clients[i].version} of its "
+                f"state is missing or damaged: {reason}"
             )
 
     def _write_all(self) -> None:
@@ -312,25 +312,32 @@ class ResidentTraining(federation.Federation):
             **self.server.personal(client, served=False)["values"],
         }
 
+    def _named(self, number: int) -> str:
+        """An aggregation step in words: the round that it is of, from 1, and which of its steps."""
+        rounds, step = divmod(number, self.aggregation_steps)
+        of = f", aggregation {step + 1} of {self.aggregation_steps}"
+        return f"round {rounds + 1}{of if self.aggregation_steps > 1 else ''}"
+
     def _tell(self, verdict: guard.Verdict, number: int) -> None:
         """Logs what was refused, and tells those whom it concerns."""
         for i, reason in verdict.refused.items():
             _log.warning(
-                "round %d: the update of client %s is refused: %s",
-                number,
+                "%s: the update of client %s is refused: %s",
+                self._named(number),
                 self.dataset.scenarios[i],
                 reason,
             )
 
         def refuse(client: clients_lib.Client) -> None:
             try:
-                self._calls.refuse(client, number, verdict.refused[client.handle.number])
+                reason = verdict.refused[client.handle.number]
+                self._calls.refuse(client, number // self.aggregation_steps + 1, reason)
             except remote.WorkError as error:
                 # The round does not hang on it: a client that cannot be told is out of reach or has
                 # no space, and the next round says so.
                 _log.warning(
-                    "round %d: client %s could not be told: %s",
-                    number,
+                    "%s: client %s could not be told: %s",
+                    self._named(number),
                     client.handle.scenario,
                     error,
                 )

@@ -7,11 +7,11 @@ CLIENT/secret                           16 random bytes of this silo's own, of w
                                         its rows follows; never leaves it
 CLIENT/silo.json                        what a driver is told of it, and no more; written by
                                         pfrec-worker from the data
-CLIENT/runs/ID/round_00007/             the private state after round 7 of the training ID; written
-                                        by the client's own computation
-CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after that round, of
-                                        the training's best round
-CLIENT/runs/ID/keep.json                the rounds that the training still needs; pfrec-worker
+CLIENT/runs/ID/version_00007/           the private state after aggregation 7 of the training ID;
+                                        written by the client's own computation
+CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after round 7, the
+                                        training's best round
+CLIENT/runs/ID/keep.json                the versions that the training still needs; pfrec-worker
                                         removes the others
 CLIENT/runs/ID/refused/                 why the server refused an update
 CLIENT/client.json                      the last finished training, which pfrec-export --client_dir
@@ -25,22 +25,20 @@ import fcntl
 import json
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import coarsening, errors, files
+from pfrec import client_directory, coarsening, errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
 
-DATA, RUNS, LOGS = "data", "runs", "logs"
-FACTS, CLIENT, KEEP, SECRET = "silo.json", "client.json", "keep.json", "secret"
+DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
+FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
 SECRET_BYTES = 16
 FORMAT_VERSION = 1
 _LOCK = ".lock"
-_ROUND = re.compile(r"round_(\d{5,})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +196,11 @@ def kept(versions: Sequence[int]) -> str:
 
 
 def remove_old(directory: pathlib.Path) -> None:
-    """Removes from each training of a client directory the rounds that it no longer needs, those
+    """Removes from each training of a client directory the versions that it no longer needs, those
     after the last needed one excepted.
 
-    A round after the last needed one may be under way. A file that is just being written does not
-    count yet.
+    One after the last needed one may belong to a round under way. A file that is just being written
+    does not count yet.
     """
     for path in directory.glob(f"{RUNS}/*/{KEEP}"):
         try:
@@ -210,11 +208,6 @@ def remove_old(directory: pathlib.Path) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         for old in path.parent.iterdir():
-            match = _ROUND.fullmatch(old.name)
-            if (
-                match
-                and keep
-                and int(match.group(1)) not in keep
-                and int(match.group(1)) < max(keep)
-            ):
+            version = client_directory.version_of(old.name)
+            if keep and version not in keep and 0 <= version < max(keep):
                 shutil.rmtree(old, ignore_errors=True)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import executor_pb2
 
-from pfrec import errors, metrics
+from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
 from tff_process.process import computations, federation
 from tff_process.runtime import clients, remote, state_files
@@ -182,7 +182,9 @@ class OwnComputations:
             serves=tuple(float(value) for value in self._federation._serves(0)),
             shards=facts.shards,
             work=work,
-            client=training.description(self._plan, facts.schema, facts.scenario),
+            client=client_directory.description(
+                self._plan.model, facts.schema, facts.scenario, self._plan.seed
+            ),
         )
         limits = {
             labels.REPORT: bounds.reports,

@@ -13,7 +13,7 @@ from typing import Any
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
-from pfrec import files
+from pfrec import client_directory, files
 from tff_process.silos import directory, labels, values
 from tff_process.silos.values import (
     FLOAT,
@@ -32,7 +32,7 @@ from tff_process.silos.work_rules import WorkRules
 
 _MOST_CLIENTS = 1_000_000
 _TRAINING, _NUMBER = r"[0-9a-f]{16}", r"[0-9]{5,9}"
-_VERSION = re.compile(rf"{directory.RUNS}/({_TRAINING})/(round|version)_({_NUMBER})")
+_VERSION = re.compile(rf"{directory.RUNS}/({_TRAINING})/version_({_NUMBER})")
 _SHARED = re.compile(rf"{directory.RUNS}/({_TRAINING})/shared/round_({_NUMBER})")
 _KEEP = re.compile(rf"{directory.RUNS}/({_TRAINING})/{re.escape(directory.KEEP)}")
 _REFUSAL = re.compile(rf"{directory.RUNS}/({_TRAINING})/refused/round_({_NUMBER})\.json")
@@ -197,10 +197,10 @@ class Receivable:
             return Received(names[text], string(text), size)
         runs = directory.RUNS
         if match := _VERSION.fullmatch(text):
-            training, word, number = match.groups()
+            training, number = match.groups()
             return Received(
                 labels.VERSION,
-                string(f"{runs}/{training}/{word}_{int(number):05d}"),
+                string(f"{runs}/{training}/{client_directory.version_name(int(number))}"),
                 size,
                 training,
             )
@@ -208,7 +208,7 @@ class Receivable:
             training, number = match.groups()
             return Received(
                 labels.SHARED_VERSION,
-                string(f"{runs}/{training}/shared/round_{int(number):05d}"),
+                string(f"{runs}/{training}/{client_directory.shared_name(int(number))}"),
                 size,
                 training,
             )
@@ -250,16 +250,20 @@ class Receivable:
                 "round": _round(note["round"]),
                 "reason": str(note["reason"])[:1_000],
             }
-        if set(note) != {*self.client, "private_round", "round", "run", "test"} or not re.fullmatch(
-            _TRAINING, note["run"]
-        ):
+        if set(note) != {
+            *self.client,
+            "private_version",
+            "round",
+            "run",
+            "test",
+        } or not re.fullmatch(_TRAINING, note["run"]):
             raise ValueError("not a note")
         for name, own in self.client.items():
             if files.json_text(note[name]) != files.json_text(own):
                 raise labels.RefusedError(
                     f"a {directory.CLIENT} whose {name} is not the one agreed"
                 )
-        told = {name: _round(note[name]) for name in ("private_round", "round")}
+        told = {name: _round(note[name]) for name in ("private_version", "round")}
         return labels.CLIENT, {
             **self.client,
             **told,

@@ -12,8 +12,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import errors, files, run_directory
-from pfrec.data import schema as schema_lib
+from pfrec import client_directory, errors, files, run_directory
 from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
@@ -129,7 +128,7 @@ class SiloTraining(resident.ResidentTraining):
             self._read_secret, there.send(silo_directory.SECRET, tff.TensorType(np.str_))
         )
 
-    def keep(self, versions: "Sequence[Mapping[str, int]]") -> None:
+    def after_round(self, versions: "Sequence[Mapping[str, int]]") -> None:
         """Tells each silo which of its versions are still needed; it removes the others itself.
 
         One that is away is told another time.
@@ -162,31 +161,23 @@ class SiloTraining(resident.ResidentTraining):
         def end(client: clients_lib.Client) -> None:
             if not client.version:
                 self._calls.write_first(client)
-            shared = f"{client.directory}/shared/round_{round_number:05d}"
+            shared = f"{client.directory}/{client_directory.shared_name(round_number)}"
             self._calls.write_received(client, self.server, self._write_received, shared)
             scenario = client.handle.scenario
-            value = {
-                **description(self.plan, self.dataset.schema, scenario),
-                "private_round": client.version,
-                "round": round_number,
-                "run": self._identity,
-                "test": test.get(scenario, {}),
-            }
+            record = client_directory.ClientRecord(
+                scenario,
+                self.dataset.schema,
+                self.plan.model,
+                self.plan.seed,
+                self._identity,
+                round_number,
+                client.version,
+                test.get(scenario, {}),
+            )
             # The last, so that what it names is there.
-            self._calls.note(client, silo_directory.CLIENT, files.json_text(value))
+            self._calls.note(client, silo_directory.CLIENT, files.json_text(record.to_json()))
 
         self._each(range(len(self.clients)), end, "writing what its export needs")
-
-
-def description(plan: plan_lib.Plan, schema: schema_lib.Schema, scenario: str) -> "dict[str, Any]":
-    """What client.json says of a model, but for the run, its rounds and its metrics."""
-    return {
-        "format_version": silo_directory.FORMAT_VERSION,
-        "model": plan.model.to_json(),
-        "scenario": scenario,
-        "schema": schema.to_json(),
-        "seed": plan.seed,
-    }
 
 
 @contextlib.contextmanager

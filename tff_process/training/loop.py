@@ -2,17 +2,15 @@
 and a directory that survives a kill.
 """
 
-import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
-import tensorflow_federated as tff
 
 from pfrec import errors, files, run_directory
 from pfrec import metrics as metrics_lib
@@ -21,15 +19,13 @@ from pfrec.models import precision
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.process import federation
-from tff_process.process import reference as reference_lib
 from tff_process.runtime import cache as cache_lib
-from tff_process.runtime import hosts, reference_context, simulation
+from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
-from tff_process.silos import training as silo_training
-from tff_process.training import pooled, privacy_manifest, selection
+from tff_process.training import callbacks as callbacks_lib
+from tff_process.training import runtimes, selection
 
 _log = logging.getLogger(__name__)
-_BELOW_ALL = -1.0  # no score
 
 
 class Training(Protocol):
@@ -55,6 +51,14 @@ class Training(Protocol):
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from saved state."""
+        ...
+
+    def after_round(self, versions: "Sequence[Mapping[str, int]]") -> None:
+        """Called when a round is complete, with the clients' versions that are still needed."""
+        ...
+
+    def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
+        """Called once, when the best round's state is current, with the metrics on test."""
         ...
 
 
@@ -83,6 +87,7 @@ def train(
     options: options_lib.Options = options_lib.Options(),
     cache: "Optional[cache_lib.ComputationCache]" = None,
     progress: Progress = lambda round_number, score: None,
+    callbacks: "Sequence[callbacks_lib.Callback]" = (),
 ) -> Outcome:
     """Trains, evaluates and writes a run directory.
 
@@ -102,6 +107,7 @@ def train(
       cache: keeps what is traced and compiled for a simulation;
         None where no other run is to use it.
       progress: called after each round with its number and its `selection.score`.
+      callbacks: hooks around the rounds, called in order when a round is complete.
 
     Raises:
       PfrecError: for bad data, a directory that does not fit, or no space left.
@@ -118,12 +124,13 @@ def train(
         run.remove_leftovers()
     else:
         run = run_directory.RunDirectory.create(path, _config(plan, dataset, options))
-    with _training(plan, dataset, run, options, cache) as training:
-        summary = _loop(plan, dataset, run, training, options, progress)
-        if isinstance(training, silo_training.SiloTraining):
-            training.finish(summary["best_round"], summary["test"])
+    hooks = (callbacks_lib.Progress(progress), *callbacks)
+    with runtimes.start(plan, dataset, run, options, cache) as training:
+        summary = _loop(plan, dataset, run, training, options, hooks)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     files.write_json(run.path / "summary.json", summary)
+    for hook in hooks:
+        hook.after_training(summary=summary)
     return Outcome(run, summary)
 
 
@@ -168,49 +175,13 @@ def _config(
     }
 
 
-@contextlib.contextmanager
-def _training(
-    plan: plan_lib.Plan,
-    dataset: dataset_lib.Dataset,
-    run: run_directory.RunDirectory,
-    options: options_lib.Options,
-    cache: "Optional[cache_lib.ComputationCache]",
-) -> Iterator[Training]:
-    if plan.pooled:
-        yield pooled.PooledTraining(plan, dataset)
-        return
-    if options.workers:
-        with silo_training.silo_training(
-            plan,
-            dataset,
-            run,
-            options,
-            silo_training.identity(_config(plan, dataset, options), run.path),
-        ) as training:
-            privacy_manifest.write(run.path / "privacy_manifest.json", training)
-            yield training
-        return
-    if options.runtime == options_lib.REFERENCE:
-        with reference_context.Worker(
-            run.path / "logs" / "worker.log", options.max_concurrent_clients
-        ) as running:
-            with tff.framework.get_context_stack().install(running.context()):
-                reference = reference_lib.FederatedTraining(plan, dataset)
-                privacy_manifest.write(run.path / "privacy_manifest.json", reference)
-                yield reference
-        return
-    with simulation.resident_training(plan, dataset, run, options, cache) as simulated:
-        privacy_manifest.write(run.path / "privacy_manifest.json", simulated)
-        yield simulated
-
-
 def _loop(
     plan: plan_lib.Plan,
     dataset: dataset_lib.Dataset,
     run: run_directory.RunDirectory,
     training: Training,
     options: options_lib.Options,
-    progress: Progress,
+    hooks: "Sequence[callbacks_lib.Callback]",
 ) -> "dict[str, Any]":
     done, meta = _resume(run, training)
     if done and "best_score" not in meta:
@@ -218,50 +189,48 @@ def _loop(
             f"{run.path}: begun by a pfrec that chose the best round otherwise; train into "
             "another --output"
         )
-    best: Optional[tuple[int, float]] = (meta["best_round"], meta["best_score"]) if done else None
+    best = selection.Best(meta["best_round"], meta["best_score"]) if done else selection.Best()
     measured = plan_lib.METRICS not in plan.withhold
-    run.begin_metrics(done)
-    rounds = (
-        min(plan.rounds, -(-plan.max_steps // training.round_steps))
-        if plan.max_steps
-        else plan.rounds
-    )
-    for number in range(done, rounds):
-        if best is not None and 0 < plan.patience <= number - best[0]:
+    # A round is complete once its state is committed: what is written before that is taken out
+    # again where a kill cuts it off.
+    writers = [
+        callbacks_lib.Metrics(run, dataset, plan_lib.LOSS not in plan.withhold, measured),
+        callbacks_lib.Diagnostics(run),
+    ]
+    stopping = callbacks_lib.EarlyStopping(plan.patience)
+    for hook in (*writers, stopping, *hooks):
+        hook.before_training(done=done, best_round=best.round)
+    rounds = _rounds(plan, training)
+    ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
+    for number in range(done + 1, rounds + 1):
+        if ended:
             break
-        report = training.train_round(number)
+        report = training.train_round(number - 1)
         values = training.evaluate("valid") if measured else _unknown(dataset)
         score = selection.score(values)
-        told = {} if plan_lib.LOSS in plan.withhold else report.loss
-        rows = [
-            (number + 1, scenario, "train", "all", "loss", loss) for scenario, loss in told.items()
-        ]
-        if measured:
-            rows += _rows(number + 1, dataset, "valid", values)
         if measured and np.isnan(score):
             raise errors.PfrecError(
                 f"{dataset.path}: no scenario's valid split holds both classes of any task; a best "
                 "round cannot be chosen, convert with more rows"
             )
-        # A mean over other scenarios cannot be compared: a round that a skipped client is missing
-        # from is the best one only for want of another.
-        whole = measured and not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
         # Where metrics are withheld nothing is known of any round: the last one is chosen.
-        if best is None or not measured or (whole and score > best[1]):
-            best = (number + 1, score if whole else _BELOW_ALL)
+        best = best.after(number, score, values) if measured else selection.Best(number)
+        told: dict[str, Any] = {
+            "number": number,
+            "best_round": best.round,
+            "score": score,
+            "values": values,
+            "report": report,
+        }
         state = training.to_save()
-        # Before the round is complete: what is added for one that a kill cuts off is taken out
-        # again when it is resumed.
-        run.append_metrics(rows)
-        _write_diagnostics(run, number + 1, report)
-        meta = {**state.meta, "best_round": best[0], "best_score": best[1]}
-        run.commit(number + 1, dataclasses.replace(state, meta=meta))
-        versions = _keep_last(run, options.keep_rounds)
-        if isinstance(training, silo_training.SiloTraining):
-            training.keep(versions)
-        progress(number + 1, score)
-    assert best is not None
-    if best[0] == rounds > 1:
+        for hook in writers:
+            hook.after_round(**told)
+        meta = {**state.meta, "best_round": best.round, "best_score": best.score}
+        run.commit(number, dataclasses.replace(state, meta=meta))
+        training.after_round(_keep_last(run, options.keep_rounds))
+        answers = [hook.after_round(**told) for hook in (stopping, *hooks)]
+        ended = any(answers)
+    if best.round == rounds > 1:
         budget = "--rounds" if rounds == plan.rounds else "--max_steps"
         _log.warning(
             "%s: the best round is the last one, %d; with more %s it may become better",
@@ -269,10 +238,20 @@ def _loop(
             rounds,
             budget,
         )
-    training.restore(run.load(best[0]))
+    training.restore(run.load(best.round))
     values = training.evaluate("test") if measured else _unknown(dataset)
-    run.append_metrics(_rows(best[0], dataset, "test", values) if measured else [])
-    return _summary(plan, dataset, best[0], values)
+    rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
+    run.append_metrics(rows)
+    summary = _summary(plan, dataset, best.round, values)
+    training.finish(best.round, summary["test"])
+    return summary
+
+
+def _rounds(plan: plan_lib.Plan, training: Training) -> int:
+    """How many rounds there are at most."""
+    if not plan.max_steps:
+        return plan.rounds
+    return min(plan.rounds, -(-plan.max_steps // training.round_steps))
 
 
 def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, Mapping[str, Any]]":
@@ -333,37 +312,6 @@ def _unknown(dataset: dataset_lib.Dataset) -> np.ndarray:
     return np.full(
         [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics_lib.METRICS)], np.nan
     )
-
-
-def _rows(
-    round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray
-) -> "list[run_directory.MetricRow]":
-    return [
-        (round_number, scenario, split, task.name, metric, float(values[s, t, m]))
-        for s, scenario in enumerate(dataset.scenarios)
-        for t, task in enumerate(dataset.schema.tasks)
-        for m, metric in enumerate(metrics_lib.METRICS)
-        if not (metric == "gauc" and dataset.schema.group is None)
-    ]
-
-
-def _write_diagnostics(
-    run: run_directory.RunDirectory, number: int, report: federation.RoundReport
-) -> None:
-    value: dict[str, Any] = {
-        name: np.asarray(array).tolist() for name, array in report.diagnostics.items()
-    }
-    value.update(
-        {
-            name: dict(getattr(report, name))
-            for name in ("refused", "skipped", "clipped")
-            if getattr(report, name)
-        }
-    )
-    if not report.applied:
-        value["applied"] = False
-    if value:
-        files.write_json(run.path / "diagnostics" / f"round_{number:05d}.json", value)
 
 
 def _summary(

@@ -3,7 +3,8 @@ Recommenders. Not private; the usual yardstick.
 """
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -114,6 +115,12 @@ class PooledTraining:
         self._served = {
             name: old + portion * (self._trained[name] - old) for name, old in self._served.items()
         }
+
+    def after_round(self, versions: "Sequence[Mapping[str, int]]") -> None:
+        """Called when a round is complete: nothing is left to do where states are in the run."""
+
+    def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
+        """Called once at the end, with the best round and its metrics: nothing is left to do."""
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics by scenario, float64 [scenarios, tasks, metrics]."""

@@ -1,10 +1,37 @@
 """What rounds, settings and entries are chosen by on `valid`."""
 
+import dataclasses
+
 import numpy as np
 
 from pfrec import metrics as metrics_lib
 
 _KNOWN_WELL = 0.01
+_BELOW_ALL = -1.0  # no score
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best round until now.
+
+    Attributes:
+      round: its number, from 1; 0 before the first.
+      score: its `score`; below all scores where it stands only for want of another.
+    """
+
+    round: int = 0
+    score: float = _BELOW_ALL
+
+    def after(self, number: int, score: float, values: np.ndarray) -> "Best":
+        """The best round after round `number` came to `score` and `values` on `valid`.
+
+        A mean over other scenarios cannot be compared: a round that a skipped client is missing
+        from is the best one only for want of another.
+        """
+        whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
+        if self.round and not (whole and score > self.score):
+            return self
+        return Best(number, score if whole else _BELOW_ALL)
 
 
 def score(values: np.ndarray) -> float:

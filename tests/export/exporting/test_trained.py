@@ -8,7 +8,7 @@ import pytest
 
 from export.commands import export
 from export.exporting import build, trained
-from pfrec import checkpoint, errors, files, groups
+from pfrec import checkpoint, client_directory, errors, files, groups
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
@@ -36,18 +36,10 @@ def silo(
         t.name: t.variable.numpy() for t in groups.tag(network) if t.kind in ("expert", "tower")
     }
     # It took no part in the last two rounds.
-    checkpoint.save(path / "runs" / "abc" / "round_00005", private)
+    checkpoint.save(path / "runs" / "abc" / "version_00005", private)
     checkpoint.save(path / "runs" / "abc" / "shared" / "round_00007", shared)
-    value = {
-        "format_version": 1,
-        "scenario": "nl",
-        "schema": schema.to_json(),
-        "model": dataclasses.asdict(CONFIG),
-        "seed": 0,
-    }
-    files.write_json(
-        path / trained.CLIENT_FILE, {**value, "round": 7, "private_round": 5, "run": "abc"}
-    )
+    record = client_directory.ClientRecord("nl", schema, CONFIG, 0, "abc", 7, 5, {})
+    files.write_json(path / client_directory.CLIENT, record.to_json())
     (path / "data" / "nl").mkdir(parents=True)
     for shard in dataset.shards("nl", "train"):
         (path / "data" / "nl" / pathlib.Path(shard).name).write_bytes(
@@ -99,14 +91,14 @@ def test_missing_parts_are_named(
     ):
         trained.ClientDirectory(tmp_path)
     checkpoint.save(silo[0] / "runs" / "abc" / "shared" / "round_00007", {})
-    with pytest.raises(errors.PfrecError, match="is in neither round_00005 nor shared/round_00007"):
+    with pytest.raises(errors.PfrecError, match="neither version_00005 nor shared/round_00007"):
         trained.ClientDirectory(silo[0]).trained("nl", 4)
-    value = files.read_json(silo[0] / trained.CLIENT_FILE, remedy="")
-    files.write_json(silo[0] / trained.CLIENT_FILE, {**value, "format_version": 9})
-    with pytest.raises(errors.PfrecError, match="format version 9, this pfrec reads 1"):
+    value = files.read_json(silo[0] / client_directory.CLIENT, remedy="")
+    files.write_json(silo[0] / client_directory.CLIENT, {**value, "format_version": 9})
+    with pytest.raises(errors.PfrecError, match="format version 9, this pfrec reads 2"):
         trained.ClientDirectory(silo[0])
     del value["model"]
-    files.write_json(silo[0] / trained.CLIENT_FILE, value)
+    files.write_json(silo[0] / client_directory.CLIENT, value)
     with pytest.raises(errors.PfrecError, match="train again"):
         trained.ClientDirectory(silo[0])
 
@@ -131,14 +123,14 @@ def test_half_precision_is_reported(
 def test_a_silo_with_local_preprocessing_exports_by_its_own_schema(
     silo: "tuple[pathlib.Path, mmoe.MMoE]",
 ) -> None:
-    value = files.read_json(silo[0] / trained.CLIENT_FILE, remedy="")
+    value = files.read_json(silo[0] / client_directory.CLIENT, remedy="")
     agreed = schema_lib.Schema.from_json(value["schema"], place="")
     price, age = agreed.numerical
     agreed = dataclasses.replace(
         agreed, numerical=(dataclasses.replace(price, default=None, normalise="standard"), age)
     )
     own = dataclasses.replace(price, default=3.0, normalise="standard", shift=3.0, scale=2.0)
-    files.write_json(silo[0] / trained.CLIENT_FILE, {**value, "schema": agreed.to_json()})
+    files.write_json(silo[0] / client_directory.CLIENT, {**value, "schema": agreed.to_json()})
     with pytest.raises(errors.PfrecError, match=r"client_schema\.json: no such file"):
         trained.ClientDirectory(silo[0])
     files.write_json(

@@ -14,7 +14,7 @@ from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import plan
 from tff_process.process import reference as reference_lib
-from tff_process.runtime import cache, executor, hosts, reference_context, resident
+from tff_process.runtime import cache, executor, guard, hosts, reference_context, resident
 
 SMALL = ModelConfig(
     embedding_dim=3,
@@ -188,12 +188,24 @@ def test_private_states_are_written_once_a_round(dataset, workers, a_crew, compu
                 if client in training.participants(n)
             ]
             if took_part:
-                expected[scenario].add(f"round_{took_part[-1] + 1:05d}")
-    assert "round_00005" in expected["nl"]
+                expected[scenario].add(f"version_{took_part[-1] + 1:05d}")
+    assert "version_00005" in expected["nl"]
     assert {
         scenario: {path.name for path in (tmp_path / scenario).iterdir()}
         for scenario in dataset.scenarios
     } == expected
+
+
+def test_messages_count_rounds_and_not_aggregations(
+    dataset, workers, a_crew, computations, tmp_path, caplog
+):
+    hosts_of = [workers[0]] * 3
+    training = resident_training(dataset, "pf_msmtrec", hosts_of, a_crew, computations, tmp_path)
+    training._rules = guard.Rules(min_clients=4)
+    training.train_round(0)
+    assert "round 1, aggregation 1 of 2: 2 client(s) accepted of at least 4" in caplog.text
+    assert "round 1, aggregation 2 of 2: 2 client(s) accepted of at least 4" in caplog.text
+    assert "round 2" not in caplog.text
 
 
 @pytest.mark.parametrize("blows", [[1], [3], [2, 3]])
@@ -241,7 +253,7 @@ def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_h
     training = resident_training(
         dataset, "pf_msmtrec", [workers[0]] * 3, lenient, computations, tmp_path
     )
-    (tmp_path / "nl" / "round_00005").write_text("in the way")
+    (tmp_path / "nl" / "version_00005").write_text("in the way")
     for round_number in range(3):
         training.train_round(round_number)
     versions = training.to_save().meta["versions"]

@@ -74,27 +74,27 @@ def test_schemas_that_differ_are_refused(dataset, tmp_path):
 def test_only_rounds_before_the_last_needed_one_are_removed(tmp_path):
     run = tmp_path / "runs" / "abc"
     for number in (1, 2, 3, 4, 5, 6):
-        (run / f"round_{number:05d}").mkdir(parents=True)
+        (run / f"version_{number:05d}").mkdir(parents=True)
     (run / "shared").mkdir()
     (run / "keep.json").write_text(silo_directory.kept([5, 2, 5]))
     silo_directory.remove_old(tmp_path)
     # 6 may be under way.
     assert sorted(path.name for path in run.iterdir()) == [
         "keep.json",
-        "round_00002",
-        "round_00005",
-        "round_00006",
         "shared",
+        "version_00002",
+        "version_00005",
+        "version_00006",
     ]
 
 
 @pytest.mark.parametrize("torn", ["", '{"keep": [1', '{"keep": 3}', "[]", '{"keep": []}'])
 def test_a_torn_list_removes_nothing(tmp_path, torn):
     run = tmp_path / "runs" / "abc"
-    (run / "round_00001").mkdir(parents=True)
+    (run / "version_00001").mkdir(parents=True)
     (run / "keep.json").write_text(torn)
     silo_directory.remove_old(tmp_path)
-    assert (run / "round_00001").is_dir()
+    assert (run / "version_00001").is_dir()
 
 
 def test_one_worker_at_a_time(tmp_path):

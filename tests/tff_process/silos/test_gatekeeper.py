@@ -149,7 +149,7 @@ def test_structures_cannot_smuggle(driver):
     with refused("no computation takes"):
         driver.struct(path=driver.text("client.json"), text=secret)
     with refused("no computation takes"):
-        driver.struct(private=secret, directory=driver.text(f"runs/{stand_in.ID}/round_00001"))
+        driver.struct(private=secret, directory=driver.text(f"runs/{stand_in.ID}/version_00001"))
     with refused("no computation takes"):
         driver.struct(
             shared=private,
@@ -175,11 +175,11 @@ def test_structures_cannot_smuggle(driver):
         "data/nl/train-00000.tfrecord",
         "silo.json/../secret",
         f"runs/{stand_in.ID}/../../data",
-        f"runs/{stand_in.ID}/round_00001/../x",
-        f"runs/{stand_in.ID.upper()}/round_00001",
-        f"runs/{stand_in.ID}/round_00001\n",
-        f"runs/{stand_in.ID}/round_٠٠٠٠١",
-        f"/runs/{stand_in.ID}/round_00001",
+        f"runs/{stand_in.ID}/version_00001/../x",
+        f"runs/{stand_in.ID.upper()}/version_00001",
+        f"runs/{stand_in.ID}/version_00001\n",
+        f"runs/{stand_in.ID}/version_٠٠٠٠١",
+        f"/runs/{stand_in.ID}/version_00001",
         "key.pem",
         "ledger.jsonl",
         "",
@@ -207,7 +207,7 @@ def test_notes_say_only_what_notes_say(silo, driver):
         with refused("neither a name"):
             driver.text(note)
     told = (
-        '{"scenario": "nl", "seed": 3, "private_round": 2, "round": 2, "run": "%s", "test": '
+        '{"scenario": "nl", "seed": 3, "private_version": 2, "round": 2, "run": "%s", "test": '
         '{"ctr": {"auc": 0.5}}}'
     )
     driver.text(told % stand_in.ID)
@@ -332,7 +332,7 @@ def test_no_more_trainings_begin_than_agreed(driver):
         return driver.call(
             "write",
             driver.struct(
-                private=driver.private(), directory=driver.text(f"runs/{training}/round_00000")
+                private=driver.private(), directory=driver.text(f"runs/{training}/version_00000")
             ),
         )
 
@@ -341,7 +341,7 @@ def test_no_more_trainings_begin_than_agreed(driver):
     with refused("another training: the agreement's 1 have begun"):
         write("f" * 16)
     with refused("did not begin under this agreement"):
-        driver.call("read", driver.text(f"runs/{'e' * 16}/round_00000"))
+        driver.call("read", driver.text(f"runs/{'e' * 16}/version_00000"))
 
 
 def test_ten_thousand_values(driver):

@@ -9,7 +9,7 @@ from pfrec import errors, metrics, run_directory
 from tff_process import plan
 from tff_process.process import federation
 from tff_process.runtime import options
-from tff_process.training import loop
+from tff_process.training import callbacks, loop
 
 
 class Scripted:
@@ -40,8 +40,14 @@ class Scripted:
     def restore(self, saved):
         self.done = int(saved.server["done"])
 
+    def after_round(self, versions):
+        self.told = versions
 
-def summary(path, dataset, script, progress=lambda number, score: None, **settings):
+    def finish(self, round_number, test):
+        self.finished = round_number
+
+
+def summary(path, dataset, script, progress=lambda number, score: None, more=(), **settings):
     """Trains, or goes on, to the script; the summary and the rounds whose AUC was written."""
     asked = plan.Plan("local", **settings)
     opened = path.exists()
@@ -50,7 +56,8 @@ def summary(path, dataset, script, progress=lambda number, score: None, **settin
         if opened
         else run_directory.RunDirectory.create(path, {"scenarios": []})
     )
-    made = loop._loop(asked, dataset, run, Scripted(dataset, script), options.Options(), progress)
+    hooks = (callbacks.Progress(progress), *more)
+    made = loop._loop(asked, dataset, run, Scripted(dataset, script), options.Options(), hooks)
     with (path / "metrics.csv").open(newline="") as stream:
         return made, sorted(
             {int(row["round"]) for row in csv.DictReader(stream) if row["split"] == "valid"}
@@ -118,3 +125,33 @@ def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(datas
         errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"
     ):
         summary(tmp_path / "run", dataset, [0.6, 0.7, 0.8], rounds=3)
+
+
+class Recorder(callbacks.Callback):
+    """Keeps what it is told, and ends the training after a round."""
+
+    def __init__(self, last):
+        self.last, self.seen = last, []
+
+    def before_training(self, *, done, **others):
+        self.seen.append(("before", done))
+
+    def after_round(self, *, number, best_round, score, **others):
+        self.seen.append((number, best_round, round(score, 6)))
+        return number == self.last
+
+
+def test_a_users_callbacks_are_told_of_complete_rounds_and_may_end_the_training(dataset, tmp_path):
+    recorder = Recorder(3)
+    script = [0.6, 0.7, 0.5, 0.9]
+    made, seen = summary(tmp_path / "run", dataset, script, more=(recorder,), rounds=4)
+    assert recorder.seen == [("before", 0), (1, 1, 0.6), (2, 2, 0.7), (3, 2, 0.5)]
+    assert (made["best_round"], seen) == (2, [1, 2, 3])
+    assert run_directory.RunDirectory.read(tmp_path / "run").rounds() == [2, 3]
+
+
+def test_a_callback_that_overrides_nothing_changes_nothing(dataset, tmp_path):
+    made, seen = summary(
+        tmp_path / "run", dataset, [0.6, 0.7], more=(callbacks.Callback(),), rounds=2
+    )
+    assert (made["best_round"], seen) == (2, [1, 2])

@@ -1,0 +1,133 @@
+"""A client directory: where a scenario's own states are, and what its finished model is of.
+
+A simulation keeps one for each scenario in its run directory, a silo has its own. Training writes
+it, by computations of the client, and exports read it; both have its format from here.
+
+DIRECTORY/version_00007/                the private state after aggregation 7, counted over the
+                                        whole training, where the client took part in that
+
+and of a silo, where DIRECTORY is CLIENT/runs/ID:
+
+CLIENT/client.json                      of the last finished training, a `ClientRecord`
+CLIENT/data/                            what pfrec-convert wrote of its one scenario
+CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after round 7, the
+                                        training's best: its own, by the variables' names
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pfrec import errors, files
+from pfrec.data import schema as schema_lib
+from pfrec.models.config import ModelConfig
+
+DATA, RUNS, CLIENT = "data", "runs", "client.json"
+FORMAT_VERSION = 2
+_VERSION = re.compile(r"version_(\d{5,})")
+
+
+def version_name(version: int) -> str:
+    """The directory of a private state."""
+    return f"version_{version:05d}"
+
+
+def version_of(name: str) -> int:
+    """The inverse of `version_name`; -1 for the name of something else."""
+    match = _VERSION.fullmatch(name)
+    return int(match.group(1)) if match else -1
+
+
+def shared_name(round_number: int) -> str:
+    """The directory of the shared values of a training's best round, relative to the training's."""
+    return f"shared/round_{round_number:05d}"
+
+
+def description(
+    model: ModelConfig, schema: schema_lib.Schema, scenario: str, seed: int
+) -> "dict[str, Any]":
+    """What client.json says of a model, but for its training, its rounds and its metrics."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": model.to_json(),
+        "scenario": scenario,
+        "schema": schema.to_json(),
+        "seed": seed,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientRecord:
+    """What client.json says.
+
+    Attributes:
+      scenario: whose model it is.
+      schema: of its rows, as all agreed on it.
+      model: its shape.
+      seed: of its initial values.
+      run: names the training.
+      round: the best one, whose values it has.
+      private_version: its own state until then.
+      test: the scenario's metrics by task; empty where they are not known.
+    """
+
+    scenario: str
+    schema: schema_lib.Schema
+    model: ModelConfig
+    seed: int
+    run: str
+    round: int
+    private_version: int
+    test: "Mapping[str, Any]"
+
+    def to_json(self) -> "dict[str, Any]":
+        """Plain data."""
+        return {
+            **description(self.model, self.schema, self.scenario, self.seed),
+            "private_version": self.private_version,
+            "round": self.round,
+            "run": self.run,
+            "test": dict(self.test),
+        }
+
+    @classmethod
+    def read(cls, directory: pathlib.Path) -> "ClientRecord":
+        """The record of a silo's directory.
+
+        Raises:
+          PfrecError: where it is missing, damaged or of another version.
+        """
+        place = directory / CLIENT
+        remedy = "name the directory of a silo whose training is finished as --client_dir"
+        value = files.read_json(place, remedy=remedy)
+        version = value.get("format_version") if isinstance(value, dict) else None
+        if version != FORMAT_VERSION:
+            raise errors.PfrecError(
+                f"{place}: format version {version}, this pfrec reads {FORMAT_VERSION}; use "
+                "the pfrec that wrote it"
+            )
+        try:
+            return cls(
+                scenario=str(value["scenario"]),
+                schema=schema_lib.Schema.from_json(value["schema"], place=str(place)),
+                model=ModelConfig.from_json(value["model"]),
+                seed=int(value["seed"]),
+                run=str(value["run"]),
+                round=int(value["round"]),
+                private_version=int(value["private_version"]),
+                test=value.get("test", {}),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.PfrecError(
+                f"{place}: not a client directory's ({error!r}); train again"
+            ) from error
+
+    def private_path(self, directory: pathlib.Path) -> pathlib.Path:
+        """Where its private state is."""
+        return directory / RUNS / self.run / version_name(self.private_version)
+
+    def shared_path(self, directory: pathlib.Path) -> pathlib.Path:
+        """Where its values of the shared variables are."""
+        return directory / RUNS / self.run / shared_name(self.round)

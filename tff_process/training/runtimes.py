@@ -1,0 +1,91 @@
+"""Which runtime a training runs in, and its making."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, Optional
+
+import tensorflow_federated as tff
+
+from pfrec import run_directory
+from pfrec.data.dataset import dataset as dataset_lib
+from tff_process import plan as plan_lib
+from tff_process.process import federation, reference
+from tff_process.runtime import cache as cache_lib
+from tff_process.runtime import options as options_lib
+from tff_process.runtime import reference_context, simulation
+from tff_process.silos import training as silo_training
+from tff_process.training import pooled, privacy_manifest
+
+POOLED, SILOS = "pooled", "silos"
+
+
+def kind(plan: plan_lib.Plan, options: options_lib.Options) -> str:
+    """The name of a training's runtime."""
+    if plan.pooled:
+        return POOLED
+    return SILOS if options.workers else options.runtime
+
+
+@contextlib.contextmanager
+def start(
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]" = None,
+) -> "Iterator[Any]":
+    """A training that is up; see `loop.Training`. What it started is ended in any case.
+
+    Raises:
+      PfrecError: where a worker does not start or a silo cannot be reached.
+    """
+    if plan.pooled:
+        yield pooled.PooledTraining(plan, dataset)
+        return
+    with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
+        privacy_manifest.write(run.path / "privacy_manifest.json", training)
+        yield training
+
+
+@contextlib.contextmanager
+def _reference(
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]",
+) -> "Iterator[federation.Federation]":
+    del cache  # it traces for its own context
+    log = run.path / "logs" / "worker.log"
+    with reference_context.Worker(log, options.max_concurrent_clients) as running:
+        with tff.framework.get_context_stack().install(running.context()):
+            yield reference.FederatedTraining(plan, dataset)
+
+
+def _resident(
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]",
+) -> "contextlib.AbstractContextManager[federation.Federation]":
+    return simulation.resident_training(plan, dataset, run, options, cache)
+
+
+def _silos(
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]",
+) -> "contextlib.AbstractContextManager[federation.Federation]":
+    del cache  # silos are trained in once
+    identity = silo_training.identity(run.asked, run.path)
+    return silo_training.silo_training(plan, dataset, run, options, identity)
+
+
+_FEDERATED: "Mapping[str, Callable[..., contextlib.AbstractContextManager[Any]]]" = {
+    options_lib.RESIDENT: _resident,
+    options_lib.REFERENCE: _reference,
+    SILOS: _silos,
+}
