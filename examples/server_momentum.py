@@ -34,14 +34,15 @@ def server_momentum(schema: schema_lib.Schema, settings: Settings = Settings()) 
     """FedAvg with another step at the server."""
 
     def no_step(layout: variables.ModelVariables, clients: int) -> base.Values:
-        specs = layout.joined(variables.COMMON)
+        # Batch statistics are averaged as they are: a step of a variance may go below zero.
+        specs = [spec for spec in layout.joined(variables.COMMON) if spec.trainable]
         return collections.OrderedDict((spec.name, tf.zeros(spec.shape)) for spec in specs)
 
     def aggregate(layout, tasks, state, reports):  # as `base.Algorithm.aggregate`
         new, diagnostics = fedavg.aggregate(layout, tasks, state, reports)
-        common, steps = collections.OrderedDict(), collections.OrderedDict()
-        for name, value in new.common.items():
-            steps[name] = settings.decay * state.extra[name] + value - state.common[name]
+        common, steps = collections.OrderedDict(new.common), collections.OrderedDict()
+        for name, last in state.extra.items():
+            steps[name] = settings.decay * last + common[name] - state.common[name]
             common[name] = state.common[name] + steps[name]
         return dataclasses.replace(new, common=common, extra=steps), diagnostics
 

@@ -28,7 +28,7 @@ from pfrec.data.dataset import row_block
 from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthetic made for it
 METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
 

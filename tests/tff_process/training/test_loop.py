@@ -1,12 +1,14 @@
 """The loop over rounds, on a training whose AUC on `valid` is written down beforehand."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
 from pfrec import errors, metrics, run_directory
 from tff_process import plan
+from tff_process.algorithms import pf_msmtrec
 from tff_process.process import federation
 from tff_process.runtime import options
 from tff_process.training import callbacks, loop
@@ -125,6 +127,25 @@ def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(datas
         errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"
     ):
         summary(tmp_path / "run", dataset, [0.6, 0.7, 0.8], rounds=3)
+
+
+def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
+    begun = plan.Plan("pf_msmtrec", rounds=3)
+    run_directory.RunDirectory.create(
+        tmp_path / "run", loop._config(begun, dataset, options.Options())
+    )
+    assert loop.check_same(tmp_path / "run", begun, dataset).asked["seed"] == 0
+    for changed, message in (
+        ({"learning_rate": 0.1}, "another plan: learning_rate was 0.02 and is 0.1; resume with"),
+        ({"seed": 2}, "another plan: seed was 0 and is 2; "),
+        ({"settings": pf_msmtrec.Settings(mu=0.5)}, "plan: settings.mu was 0.25 and is 0.5; "),
+    ):
+        other = dataclasses.replace(begun, **changed)
+        with pytest.raises(errors.PfrecError, match=message):
+            loop.check_same(tmp_path / "run", other, dataset)
+    fewer = dataclasses.replace(dataset, scenarios=dataset.scenarios[:2])
+    with pytest.raises(errors.PfrecError, match="begun with another scenarios; resume"):
+        loop.check_same(tmp_path / "run", begun, fewer)
 
 
 class Recorder(callbacks.Callback):
