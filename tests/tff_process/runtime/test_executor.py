@@ -109,3 +109,22 @@ def test_a_kept_reference_is_made_once_for_each_version_and_again_by_a_new_worke
     host.down()
     host.up()
     assert host.kept("a", second, reference) == 3
+
+
+def test_what_a_gatekeeper_refuses_is_not_asked_again_and_the_others_go_on(host):
+    calls = []
+
+    def task(handle):
+        calls.append(handle.number)
+        if handle.number == 1:
+            raise remote.WorkError("the silo refuses it", lost=False, refused=True)
+        return handle.number
+
+    assert make("skip").run(handles(host), task, "training") == (
+        {0: 0, 2: 2},
+        {1: "the silo refuses it"},
+    )
+    calls.clear()
+    with pytest.raises(errors.PfrecError, match="client s1: training failed: the silo refuses it"):
+        make("retry").run(handles(host), task, "training")
+    assert calls.count(1) == 1
