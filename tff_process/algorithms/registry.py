@@ -96,10 +96,12 @@ def is_pooled(name: str) -> bool:
 def split(entry: str) -> tuple[str, list[str]]:
     """The algorithm of `NAME:...` or `MODULE:NAME:...`, and what stands behind its further colons.
 
-    `MODULE:NAME` is an algorithm of the user's own; a known name is none of a module.
+    `MODULE:NAME` is an algorithm of the user's own; a known name is none of a module, but before
+    another known name: a module that was read may bear the name of the algorithm in it.
     """
     first, *rest = entry.split(":")
-    if rest and rest[0].isidentifier() and first not in FEDERATED and not is_pooled(first):
+    own = rest and rest[0].isidentifier() and not is_pooled(first)
+    if own and (first not in FEDERATED or rest[0] in FEDERATED):
         return f"{first}:{rest[0]}", rest[1:]
     return first, rest
 

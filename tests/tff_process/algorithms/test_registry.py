@@ -87,3 +87,12 @@ def test_a_plan_with_an_algorithm_itself_is_trained_by_it(dataset):
     own = registry.find("fedbn").build(dataset.schema, None, 1.0)
     made = federation.Federation(plan_lib.Plan(own, average_over=0.0), dataset)
     assert (made.algorithm.name, made.algorithm.policy) == ("fedbn", own.policy)
+
+
+def test_a_module_may_bear_the_name_of_its_algorithm(own):
+    registry.find(f"{own}:momentum")  # now `server_momentum` is a known name too
+    assert registry.split("server_momentum:server_momentum:momentum_decay=0") == (
+        "server_momentum:server_momentum",
+        ["momentum_decay=0"],
+    )
+    assert registry.split("fedavg:gate/*=private") == ("fedavg", ["gate/*=private"])
