@@ -13,6 +13,7 @@ import sys
 COMMANDS = {
     "convert": ("pfrec.commands.convert", "raw files to per-scenario data"),
     "train": ("tff_process.commands.train", "trains one algorithm, writes a run directory"),
+    "status": ("pfrec.commands.status", "how far a run is"),
     "evaluate": ("pfrec.commands.evaluate", "evaluates a run's saved models afresh"),
     "compare": ("tff_process.commands.compare", "many algorithms on the same splits and seeds"),
     "diagnose": (

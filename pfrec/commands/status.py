@@ -1,0 +1,113 @@
+"""pfrec-status: says how far a run is, from another terminal and without disturbing it.
+
+pfrec-status --run=run
+"""
+
+import csv
+import pathlib
+import re
+import time
+from typing import Any, Optional
+
+from absl import flags
+
+from pfrec import command, files
+
+
+def main() -> None:
+    """Entry point of `pfrec-status`."""
+    flags.DEFINE_string(
+        "run", None, "A run directory of pfrec-train, finished or not.", required=True
+    )
+    command.run(_main)
+
+
+def _main(argv: "list[str]") -> None:
+    del argv
+    path = pathlib.Path(flags.FLAGS.run)
+    command.require_run(path)
+    print(status(path, time.time()))
+
+
+def status(run: pathlib.Path, now: float) -> str:
+    """How far a run is, as text.
+
+    Args:
+      run: its directory.
+      now: the time, in seconds since 1970.
+
+    Raises:
+      PfrecError: where its config.json is missing or damaged.
+    """
+    config = files.read_json(run / "config.json", remedy="check --run")
+    place = config.get("data") or "its silos"
+    lines = [f"{run}: {config['algorithm']} on {place} ({', '.join(config['scenarios'])})"]
+    rounds = _rounds(run)
+    wanted = config["plan"]["rounds"]
+    if (run / "summary.json").exists():
+        summary = files.read_json(run / "summary.json", remedy="train the run again")
+        mean = summary["mean_auc"]
+        told = "undefined" if mean is None else f"{mean:.4f}"
+        lines.append(f"finished: mean test AUC {told} at round {summary['best_round']}")
+    elif not rounds:
+        lines.append(f"round 1 of {wanted} is under way; computations are traced in it")
+    else:
+        lines.append(_progress(rounds, wanted, now))
+    found = _valid(run)
+    if found is not None:
+        number, cells = found
+        lines += ["", f"{'scenario':<16} {'task':<12} valid AUC, round {number}"]
+        for (scenario, task), auc in cells.items():
+            lines.append(f"{scenario:<16} {task:<12} {auc or 'one class'}")
+    return "\n".join(lines)
+
+
+def _rounds(run: pathlib.Path) -> "dict[int, float]":
+    """When each round that is kept was complete, by its number."""
+    found: dict[int, float] = {}
+    for path in sorted((run / "server").glob("round_*")):
+        match = re.fullmatch(r"round_(\d+)", path.name)
+        if match:
+            found[int(match.group(1))] = path.stat().st_mtime
+    return found
+
+
+def _progress(rounds: "dict[int, float]", wanted: int, now: float) -> str:
+    last = max(rounds)
+    line = f"round {last} of {wanted} is complete since {_duration(now - rounds[last])}"
+    earlier = [number for number in rounds if number < last and rounds[number] <= rounds[last]]
+    if earlier:
+        first = min(earlier)
+        seconds = (rounds[last] - rounds[first]) / (last - first)
+        left = max(0.0, (wanted - last) * seconds - (now - rounds[last]))
+        line += f"; {_duration(seconds)} a round, at most {_duration(left)} left"
+    return line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _valid(run: pathlib.Path) -> "Optional[tuple[int, dict[tuple[str, str], str]]]":
+    """The last round of metrics.csv with AUC on valid, by scenario and task; None without one."""
+    path = run / "metrics.csv"
+    if not path.exists():
+        return None
+    by_round: dict[int, dict[tuple[str, str], str]] = {}
+    with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            values: dict[Any, Any] = row
+            # A line that is being written is left out.
+            if values.get("value") is None or values["split"] != "valid":
+                continue
+            if values["metric"] == "auc":
+                cells = by_round.setdefault(int(values["round"]), {})
+                text = values["value"]
+                cells[values["scenario"], values["task"]] = f"{float(text):.4f}" if text else ""
+    return (max(by_round), by_round[max(by_round)]) if by_round else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""pfrec-status: of a run that begins, goes on and is finished."""
+
+import os
+import pathlib
+
+from pfrec import files
+from pfrec.commands import status
+
+
+def _begun(run: pathlib.Path) -> None:
+    config = {"algorithm": "fedavg", "scenarios": ["fr", "nl"], "data": "/data"}
+    files.write_json(run / "config.json", {**config, "plan": {"rounds": 10}})
+
+
+def _completed(run: pathlib.Path, number: int, when: float) -> None:
+    path = run / "server" / f"round_{number:05d}"
+    path.mkdir(parents=True)
+    os.utime(path, (when, when))
+
+
+def test_before_the_first_round(tmp_path: pathlib.Path) -> None:
+    _begun(tmp_path)
+    said = status.status(tmp_path, 0.0)
+    assert said.splitlines()[0] == f"{tmp_path}: fedavg on /data (fr, nl)"
+    assert "round 1 of 10 is under way" in said
+
+
+def test_rounds_tell_what_is_left(tmp_path: pathlib.Path) -> None:
+    """Rounds 2 and 4 were complete 60 seconds apart, so one takes 30 and six take 180, of which 20
+    have gone by.
+    """
+    _begun(tmp_path)
+    _completed(tmp_path, 2, 1000.0)
+    (tmp_path / "server" / ".tmp-round_00005").mkdir()
+    assert status.status(tmp_path, 1007.0).splitlines()[1] == "round 2 of 10 is complete since 7 s"
+    _completed(tmp_path, 4, 1060.0)
+    line = status.status(tmp_path, 1080.0).splitlines()[1]
+    assert line == "round 4 of 10 is complete since 20 s; 30 s a round, at most 3 min left"
+
+
+def test_the_last_metrics_are_shown(tmp_path: pathlib.Path) -> None:
+    _begun(tmp_path)
+    rows = [
+        (n, s, "valid", "click", "auc", v) for n in (1, 2) for s, v in (("fr", 0.5), ("nl", ""))
+    ]
+    header = ("round", "scenario", "split", "task", "metric", "value")
+    files.write_csv(
+        tmp_path / "metrics.csv", header, [*rows, (2, "fr", "test", "click", "auc", 1.0)]
+    )
+    with (tmp_path / "metrics.csv").open("a") as stream:
+        stream.write("3,fr,val")
+    assert status.status(tmp_path, 0.0).splitlines()[3:] == [
+        "scenario         task         valid AUC, round 2",
+        "fr               click        0.5000",
+        "nl               click        one class",
+    ]
+
+
+def test_a_finished_run(tmp_path: pathlib.Path) -> None:
+    _begun(tmp_path)
+    files.write_json(tmp_path / "summary.json", {"mean_auc": 0.75, "best_round": 8})
+    assert "finished: mean test AUC 0.7500 at round 8" in status.status(tmp_path, 0.0)
