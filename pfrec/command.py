@@ -146,12 +146,13 @@ def _group_of(name: str, common: Sequence[str]) -> str:
 
 
 def _own_flags() -> "list[str]":
-    """The flags that are not absl's, in the order of their definition."""
+    """The flags that are not absl's, in the order of their definition, without older names."""
     return [
         flag.name
         for module, defined in flags.FLAGS.flags_by_module_dict().items()
         if module.partition(".")[0] != "absl"
         for flag in defined
+        if not (flag.help or "").startswith("Alias for ")
     ]
 
 
