@@ -105,7 +105,7 @@ def run(
                 raw.schema,
                 source_format=source_format,
                 split_seed=options.split_seed,
-                scenarios=raw.scenarios if taken["kept"] is None else taken["kept"],
+                scenarios=taken["names"],
                 options=record,
                 directory=work,
                 state=state["writer"],

@@ -29,7 +29,8 @@ def take(
       min_rows: scenarios with fewer rows are left out.
 
     Returns:
-      A JSON value: `kept`, names of scenarios, or None for all; `values`, from name to value where
+      A JSON value: `kept`, names of scenarios, or None for all; `names` of those that there will
+      be, or None where the rows tell; `values`, from name to value where
       they differ; `notes` for the user; `starts`, the splitter's state.
 
     Raises:
@@ -38,12 +39,14 @@ def take(
     if raw.survey is None and min_rows:
         raise errors.PfrecError("--min_rows: is for csv and parquet; choose with --scenarios")
     if raw.survey is None:
+        everyone = None if raw.scenarios is None else list(raw.scenarios)
+        nothing: dict[str, Any] = {"names": everyone, "values": {}, "notes": [], "starts": None}
         if raw.chose or not scenarios:
-            return {"kept": None, "values": {}, "notes": [], "starts": None}
+            return {**nothing, "kept": None}
         known = raw.scenarios
         if known is not None:
             _wanted(scenarios, known)
-        return {"kept": list(scenarios), "values": {}, "notes": [], "starts": None}
+        return {**nothing, "kept": list(scenarios), "names": list(scenarios)}
     if raw.splitter is not None and raw.splitter.open:
         for _, _, chunk in raw.survey():
             if len(chunk):
@@ -84,8 +87,10 @@ def take(
         )
     _require_splits(kept, counts)
     values = {names.scenario_name(value): value for value in kept}
+    # Where all are kept nothing is filtered, so that rows without a split are told as bad ones.
     return {
-        "kept": list(values),
+        "kept": list(values) if scenarios or min_rows else None,
+        "names": list(values) or None,
         "values": {name: value for name, value in values.items() if name != value},
         "notes": notes,
         "starts": None if raw.splitter is None else raw.splitter.state(),

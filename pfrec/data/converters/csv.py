@@ -123,7 +123,7 @@ class OwnFiles:
         train, valid, test = self._described.fractions
         return (train, valid, test) if None in self._splits else (1 - valid, valid, 0.0)
 
-    def opened(self, read: Any, notes: Sequence[str]) -> source.Source:
+    def opened(self, read: Any, notes: Sequence[str], *, on_disk: bool = True) -> source.Source:
         """The opened source; `read` starts an iteration over the chunks of a file, by its number,
         the columns to read and where to go on.
         """
@@ -135,7 +135,7 @@ class OwnFiles:
             functools.partial(self._chunks, read, list(self.kinds)),
             tuple(dict.fromkeys(self._scenarios)) if per_file else None,
             tuple(notes),
-            tuple(dict.fromkeys(entry.file.path for entry in self._inputs)),
+            tuple(dict.fromkeys(e.file.path for e in self._inputs)) if on_disk else (),
             survey=functools.partial(self._chunks, read, list(dict.fromkeys(self._light)), None),
             splitter=self._splitter(),
         )
