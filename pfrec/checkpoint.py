@@ -5,7 +5,7 @@ too, and it carries a checksum of every tensor.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 import numpy as np
@@ -15,6 +15,18 @@ from pfrec import errors, files
 
 PREFIX = "state"
 META = "meta.json"
+
+
+def description(names: Iterable[str], meta: Any) -> str:
+    """The content of the file that makes a checkpoint whole: what tensors it has, and `meta`."""
+    return files.json_text({"names": sorted(names), "meta": meta})
+
+
+def owner(client: str, version: str) -> "dict[str, str]":
+    """The meta of a client's private state: the last two parts of the path of its directory, so
+    that no other one is taken for it, and the whole may be moved.
+    """
+    return {"of": f"{client}/{version}"}
 
 
 def save(
@@ -34,7 +46,7 @@ def save(
                 shape_and_slices=[""] * max(1, len(names)),
                 tensors=[tf.convert_to_tensor(values[name]) for name in names] or [tf.constant(0)],
             )
-            files.write_json(temporary / META, {"names": names, "meta": meta})
+            files.write_bytes(temporary / META, description(names, meta).encode())
     except tf.errors.OpError as error:
         raise errors.PfrecError(
             f"{directory}: {error.message}; free space or choose another path"

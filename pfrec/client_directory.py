@@ -10,6 +10,8 @@ and of a silo, where DIRECTORY is CLIENT/runs/ID:
 
 CLIENT/client.json                      of the last finished training, a `ClientRecord`
 CLIENT/data/                            what pfrec-convert wrote of its one scenario
+CLIENT/runs/ID/client_schema.json       its own vocabularies and statistics as it was trained with
+                                        them, where it has any
 CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after round 7, the
                                         training's best: its own, by the variables' names
 """
@@ -46,10 +48,11 @@ def shared_name(round_number: int) -> str:
 
 
 def description(
-    model: ModelConfig, schema: schema_lib.Schema, scenario: str, seed: int
+    model: ModelConfig, schema: schema_lib.Schema, scenario: str, seed: int, data: str
 ) -> "dict[str, Any]":
     """What client.json says of a model, but for its training, its rounds and its metrics."""
     return {
+        "data": data,
         "format_version": FORMAT_VERSION,
         "model": model.to_json(),
         "scenario": scenario,
@@ -71,6 +74,7 @@ class ClientRecord:
       round: the best one, whose values it has.
       private_version: its own state until then.
       test: the scenario's metrics by task; empty where they are not known.
+      data: the silo's keyed digest of the rows that it was trained on (`run_data.keyed`).
     """
 
     scenario: str
@@ -81,11 +85,12 @@ class ClientRecord:
     round: int
     private_version: int
     test: "Mapping[str, Any]"
+    data: str = ""
 
     def to_json(self) -> "dict[str, Any]":
         """Plain data."""
         return {
-            **description(self.model, self.schema, self.scenario, self.seed),
+            **description(self.model, self.schema, self.scenario, self.seed, self.data),
             "private_version": self.private_version,
             "round": self.round,
             "run": self.run,
@@ -118,6 +123,7 @@ class ClientRecord:
                 round=int(value["round"]),
                 private_version=int(value["private_version"]),
                 test=value.get("test", {}),
+                data=str(value.get("data", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise errors.PfrecError(

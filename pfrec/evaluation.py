@@ -6,9 +6,8 @@ from typing import Optional, Union
 
 import tensorflow as tf
 
-from pfrec import errors, metrics, run_directory
+from pfrec import cells, metrics, run_directory
 from pfrec.data import schema as schema_lib
-from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline, windows
 from pfrec.models.mmoe import first_layer
 
@@ -41,45 +40,17 @@ def evaluate(
       PfrecError: where the run or the data cannot be read, or do not fit each other.
     """
     opened = run_directory.open_run(pathlib.Path(run))
-    dataset = opened.dataset if data is None else dataset_lib.Dataset.open(pathlib.Path(data))
-    scenarios = _scenarios(opened, dataset)
+    dataset = opened.data(None if data is None else pathlib.Path(data))
     dataset.verify()
     found: dict[str, dict[str, dict[str, Optional[float]]]] = {}
-    for scenario in scenarios:
+    for scenario in [name for name in opened.scenarios if name in dataset.scenarios]:
         evaluator = Evaluator(opened.load_model(scenario), opened.schema)
         values = evaluator(tf.constant(dataset.shards(scenario, split))).numpy()
         found[scenario] = {
-            task.name: {
-                metric: None if value != value else value
-                for metric, value in zip(metrics.METRICS, row)
-            }
+            task.name: cells.plain(dict(zip(metrics.METRICS, row)))
             for task, row in zip(opened.schema.tasks, values.tolist())
         }
     return found
-
-
-def _scenarios(run: run_directory.RunDirectory, dataset: dataset_lib.Dataset) -> "tuple[str, ...]":
-    """The scenarios that both know, whose rows the run's models can read.
-
-    Raises:
-      PfrecError: where there is none, or rows are encoded otherwise than the run's.
-    """
-    scenarios = tuple(name for name in run.scenarios if name in dataset.scenarios)
-    if not scenarios:
-        raise errors.PfrecError(
-            f"{dataset.path}: knows none of the scenarios {', '.join(run.scenarios)} of {run.path}"
-        )
-    difference = dataset_lib.first_difference(run.schema.to_json(), dataset.schema.to_json())
-    for scenario in scenarios if difference is None else ():
-        if run.schema.local and dataset.path != run.dataset.path:
-            own, other = run.client_schema(scenario), dataset.client_schema(scenario)
-            difference = difference or dataset_lib.first_difference(own.to_json(), other.to_json())
-    if difference:
-        raise errors.PfrecError(
-            f"{dataset.path}: not encoded as the rows of {run.path}: {difference}; convert with "
-            "the run's schema, and score raw rows of local vocabularies with pfrec-predict"
-        )
-    return scenarios
 
 
 class Evaluator:

@@ -3,9 +3,11 @@
 import contextlib
 import csv
 import errno
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -16,6 +18,10 @@ from typing import Any
 from pfrec import errors
 
 TEMPORARY_PREFIX = ".tmp-"
+# Of a JSON file. A client's vocabularies are the largest of all.
+_LARGEST_JSON = 1 << 30
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -41,6 +47,43 @@ def _remedy(error: OSError) -> str:
     if error.errno == errno.EMFILE:
         return "raise the limit with `ulimit -n`"
     return "choose another path"
+
+
+class Lock:
+    """Holds a directory for this process alone until it is released or the process ends, however it
+    ends: the lock is the kernel's, and no file of it is left behind.
+
+    Args:
+      directory: made where it is not there.
+
+    Raises:
+      PfrecError: where another process holds it.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        with readable_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise errors.PfrecError(
+                f"{directory}: another process is writing it; wait for that one to end"
+            ) from None
+        except OSError as error:
+            # Some network file systems lock files alone.
+            _log.warning("%s: cannot be locked (%s); let one process write it", directory, error)
+
+    def release(self) -> None:
+        """Lets another process hold it."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
 
 
 def sync(path: pathlib.Path) -> None:
@@ -107,11 +150,29 @@ def read_json(path: pathlib.Path, *, remedy: str) -> Any:
       PfrecError: where the file is missing, unreadable or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ValueError(f"{path.stat().st_size} bytes are no such file's")
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise errors.PfrecError(f"{path}: no such file; {remedy}") from None
     except (OSError, ValueError) as error:
         raise errors.PfrecError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def parse_json(text: "str | bytes") -> Any:
+    """The value of a JSON text, of which NaN and infinity are no part.
+
+    Raises:
+      ValueError: where it is none, or nested deeper than any of ours.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_csv(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -179,12 +240,15 @@ def require_empty(path: pathlib.Path, *, besides: Sequence[str] = ()) -> None:
 
     Args:
       path: of the directory.
-      besides: names of entries that may be there already.
+      besides: names of entries that may be there already, and then also what a kill left of them.
 
     Raises:
       PfrecError: where `path` is a file or a directory that is not empty.
     """
-    if path.is_dir() and all(entry.name in besides for entry in path.iterdir()):
+    if path.is_dir() and all(
+        entry.name in besides or (besides and entry.name.startswith(TEMPORARY_PREFIX))
+        for entry in path.iterdir()
+    ):
         return
     if path.exists():
         raise errors.PfrecError(

@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Optional
 
+import numpy as np
 import tensorflow as tf
 from keras.src.layers.normalization import batch_normalization
 
+from pfrec import errors
 from pfrec.models import roles
 
 # Layers that hold statistics of the data they saw. The first is the common base of all of Keras's
@@ -92,6 +94,22 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
             "distinct names"
         )
     return tagged
+
+
+def assign(item: TaggedVariable, value: Optional[np.ndarray], *, place: str) -> None:
+    """Gives a variable its saved value.
+
+    Raises:
+      PfrecError: where there is none, or one of another shape or type.
+    """
+    shape, kind = tuple(item.variable.shape), item.variable.dtype.as_numpy_dtype
+    if value is None or value.shape != shape or value.dtype != kind:
+        found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+        raise errors.PfrecError(
+            f"{place}: holds {found} for {item.name}, which is {np.dtype(kind)}{list(shape)} in "
+            "the model that config.json describes; train again"
+        )
+    item.variable.assign(value)
 
 
 def _walk(

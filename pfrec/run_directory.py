@@ -5,12 +5,15 @@ RUN/server/round_00007/     the server's state after round 7; its appearance mak
                             complete
 RUN/clients/NL/             the private states of client NL, by how many aggregations there were
                             until then (`client_directory`); the server's part of a round names its
+RUN/clients/NL/client_schema.json  what the client's model means by its ids and numbers, where that
+                            is the client's own
 RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
 """
 
 import csv
 import dataclasses
 import functools
+import hashlib
 import pathlib
 import re
 import shutil
@@ -21,10 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 import pfrec
-from pfrec import checkpoint, client_directory, errors, files, groups
+from pfrec import checkpoint, client_directory, errors, files, groups, run_data
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block
 from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 
@@ -98,11 +100,11 @@ class RunDirectory:
             )
         return cls(path, config)
 
-    @property
-    def asked(self) -> "dict[str, Any]":
-        """What was asked: the configuration without the versions of what wrote it."""
-        versions = ("format_version", "pfrec_version")
-        return {name: value for name, value in self.config.items() if name not in versions}
+    def moved_to(self, places: Mapping[str, str]) -> None:
+        """Notes where the data are now, `run_data.places`."""
+        if any(self.config.get(key) != value for key, value in places.items()):
+            self.config = {**self.config, **places}
+            files.write_json(self.path / "config.json", self.config)
 
     @property
     def scenarios(self) -> "tuple[str, ...]":
@@ -116,10 +118,32 @@ class RunDirectory:
             self.config["schema"], place=str(self.path / "config.json")
         )
 
+    @property
+    def identity(self) -> str:
+        """What tells the run from others, wherever its directory is moved or copied to."""
+        if "id" in self.config:
+            return str(self.config["id"])
+        return hashlib.sha256(files.json_text(self.config).encode()).hexdigest()[:16]
+
     @functools.cached_property
     def dataset(self) -> dataset_lib.Dataset:
-        """The data that the run was trained on."""
-        return dataset_lib.Dataset.open(pathlib.Path(self.config["data"]))
+        """The data that the run was trained on.
+
+        Raises:
+          PfrecError: where they are gone or damaged, or other rows are in their place.
+        """
+        return run_data.open_own(self.path, self.config)
+
+    def data(self, given: Optional[pathlib.Path]) -> dataset_lib.Dataset:
+        """The data at `given`, which the run's models understand; None for its own.
+
+        Raises:
+          PfrecError: where they do not fit; see `run_data.open_given` and `dataset`.
+        """
+        if given is None:
+            return self.dataset
+        clients = {scenario: self.client_schema(scenario) for scenario in self.scenarios}
+        return run_data.open_given(given, self.schema, clients)
 
     # Rounds ---------------------------------------------------------------------------------------
 
@@ -144,7 +168,8 @@ class RunDirectory:
           PfrecError: where it cannot be written; the rounds before stay usable.
         """
         for scenario, values in state.clients.items():
-            checkpoint.save(self._client(scenario, round_number), values)
+            place = self._client(scenario, round_number)
+            checkpoint.save(place, values, checkpoint.owner(scenario, place.name))
         meta = {"versions": dict.fromkeys(self.scenarios, round_number), **state.meta}
         checkpoint.save(self._server(round_number), state.server, meta)
         self._metas[round_number] = meta
@@ -256,36 +281,47 @@ class RunDirectory:
             )
         number = self.summary["best_round"] if round_number is None else round_number
         server, meta = checkpoint.load(self._server(number))
-        private, _ = checkpoint.load(self._client(scenario, meta["versions"][scenario]))
+        private = self._private(scenario, meta["versions"])
         shape = ModelConfig.from_json(self.config["model"])
         model = networks.build(
             self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios)
         )
         client = self.scenarios.index(scenario)
         for item in groups.tag(model):
+            value: Optional[np.ndarray]
             if item.name in private:
-                item.variable.assign(private[item.name])
+                value = private[item.name]
             elif f"personal/{item.name}" in server:
-                item.variable.assign(server[f"personal/{item.name}"][client])
+                value = server[f"personal/{item.name}"][client : client + 1]
+                value = value[0] if len(value) else None
             else:
-                item.variable.assign(server[f"common/{item.name}"])
+                value = server.get(f"common/{item.name}")
+            groups.assign(item, value, place=f"{self._server(number)}, scenario {scenario}")
         return networks.for_scenario(model, client)
 
+    def _private(self, scenario: str, versions: Mapping[str, int]) -> "dict[str, np.ndarray]":
+        """A client's private state of a round, which must be its own and of that version."""
+        if scenario not in versions:
+            raise errors.PfrecError(
+                f"{self.path}: the round names no state of scenario {scenario}; train again"
+            )
+        place = self._client(scenario, versions[scenario])
+        values, meta = checkpoint.load(place)
+        # None: of a pfrec that did not say whose it is.
+        if meta not in (None, checkpoint.owner(scenario, place.name)):
+            raise errors.PfrecError(
+                f"{place}: is the state of another client or version ({meta}); remove it to use "
+                "the one before"
+            )
+        return values
+
     def client_schema(self, scenario: str) -> schema_lib.Schema:
-        """The schema as the scenario's own client knows it (`Dataset.client_schema`);
-        the data is read only where it differs.
+        """The schema as the scenario's own client knew it when it was trained.
 
         Raises:
-          PfrecError: where the data is gone or damaged.
+          PfrecError: where the client's directory lacks it, or it is damaged.
         """
-        return self.dataset.client_schema(scenario) if self.schema.local else self.schema
-
-    def sample_rows(self, scenario: str, split: str, count: int) -> row_block.Rows:
-        """Up to `count` rows of a scenario's split, the first ones of its first shard."""
-        shard = self.dataset.shards(scenario, split)[0]
-        for record in tf.data.TFRecordDataset(shard).take(1).as_numpy_iterator():
-            return row_block.decode(record, self.schema).take(slice(0, count))
-        raise errors.PfrecError(f"{shard}: no rows; convert the raw data again")
+        return run_data.read_client_schema(self.client_path(scenario), self.schema)
 
 
 class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
@@ -297,7 +333,7 @@ class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
         self._run, self._versions = run, versions
 
     def __getitem__(self, scenario: str) -> Mapping[str, np.ndarray]:
-        return checkpoint.load(self._run._client(scenario, self._versions[scenario]))[0]
+        return self._run._private(scenario, self._versions)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._versions)

@@ -31,7 +31,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from pfrec import errors
+from pfrec import child, errors, files
 
 _STRING = 7
 _STRING_BYTES = 24
@@ -100,7 +100,7 @@ def run(
     Raises:
       PfrecError: where the model does not load, or the process dies or takes too long.
     """
-    with tempfile.TemporaryDirectory(prefix="pfrec-capi-") as folder:
+    with _folder(model_directory) as folder:
         plan, request, response = (
             pathlib.Path(folder) / name for name in ("plan.json", "request.npz", "response.npz")
         )
@@ -133,7 +133,12 @@ def run(
         ]
         try:
             done = subprocess.run(
-                command, env=environment, capture_output=True, timeout=timeout, check=False
+                command,
+                env=environment,
+                capture_output=True,
+                timeout=timeout,
+                check=False,
+                preexec_fn=child.end_with_parent(),
             )
         except subprocess.TimeoutExpired:
             raise errors.PfrecError(
@@ -148,6 +153,22 @@ def run(
             )
         with np.load(response) as given:
             return [_answer(given, number, call.names) for number, call in enumerate(calls)]
+
+
+@contextlib.contextmanager
+def _folder(model_directory: pathlib.Path) -> Iterator[str]:
+    """A folder for requests, which may be a scenario's own rows: beside a version that is not
+    published yet, where the next export removes what a kill leaves of it; else the system's.
+
+    Raises:
+      PfrecError: where it is full.
+    """
+    staged = model_directory.name.startswith(files.TEMPORARY_PREFIX)
+    place = model_directory.parent if staged else pathlib.Path(tempfile.gettempdir())
+    with files.readable_errors(place):
+        prefix = f"{files.TEMPORARY_PREFIX}requests-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder:
+            yield folder
 
 
 def _reason(code: int, stderr: str) -> str:

@@ -31,6 +31,9 @@ def define_flags() -> None:
     """
     flags.DEFINE_string("run", None, "The run directory that pfrec-train wrote.")
     flags.DEFINE_string(
+        "data", None, "With --run: where its data are now; it finds them where they were by itself."
+    )
+    flags.DEFINE_string(
         "client_dir",
         None,
         "In place of --run: one silo's own directory, which is all that is read.",
@@ -126,8 +129,8 @@ def export(
       PfrecError: where the source cannot be read, a check fails or something cannot be written; no
         version is left half-written.
     """
-    from export.exporting import build, trained
-    from export.publishing import deployment, models_config, publish
+    from export.exporting import trained
+    from export.publishing import models_config, together
 
     serving = pathlib.Path(output)
     models_of: trained.Source
@@ -140,6 +143,25 @@ def export(
     if router and ROUTER in models_of.scenarios:
         raise errors.PfrecError(f"--router: a scenario has the name {ROUTER!r}; leave the flag out")
     models_config.read(serving)  # A damaged one is an error before the work, not after it.
+    with files.Lock(serving):
+        together.recover(serving)
+        return _export(models_of, serving, model_prefix, version, base_path, options, router, keep)
+
+
+def _export(
+    models_of: "trained.Source",
+    serving: pathlib.Path,
+    model_prefix: str,
+    version: Optional[int],
+    base_path: Optional[str],
+    options: "Optional[build.Options]",
+    router: bool,
+    keep: Optional[int],
+) -> "dict[str, Any]":
+    """`export` into a directory that this process has locked."""
+    from export.exporting import build, trained
+    from export.publishing import deployment, models_config, publish, together
+
     names = {
         scenario: f"{model_prefix}{scenario}"
         for scenario in (*models_of.scenarios, *([ROUTER] if router else []))
@@ -166,8 +188,10 @@ def export(
             except errors.PfrecError as error:
                 # The temporary directory is gone when the message is read.
                 raise errors.PfrecError(str(error).replace(str(directory), str(target))) from error
-            entries.append(_entry(built, directory, key, names[key], number, dict(model.run)))
-        publication.publish()
+            entry = _entry(built, directory, key, names[key], number, dict(model.run))
+            entries.append({**entry, "random_rows": model.stand_in})
+        with together.together(serving, list(names.values()), number):
+            publication.publish()
     base = base_path or str(serving.resolve())
     deployment.write(serving, base, next(iter(names.values())))
     models_config.write(serving, base)
@@ -256,11 +280,16 @@ def _progress(work: "list[str]") -> "Iterator[str]":
 
 def _switch(output: pathlib.Path, rollback: bool, version: Optional[int]) -> None:
     """Rolls back or forward, and says to what."""
-    from export.publishing import models_config
+    from export.publishing import models_config, together
 
-    found = (
-        models_config.roll_back(output, version) if rollback else models_config.roll_forward(output)
-    )
+    if not output.is_dir():
+        raise errors.PfrecError(f"{output}: no such directory; name what pfrec-export wrote")
+    with files.Lock(output):
+        together.recover(output)
+        if rollback:
+            found = models_config.roll_back(output, version)
+        else:
+            found = models_config.roll_forward(output)
     for name, number in sorted(found.items()):
         print(
             f"{name}: {'pinned to version' if rollback else 'highest version is served,'} {number}"
@@ -295,7 +324,11 @@ def _main(argv: "list[str]") -> None:
     from export.exporting import build, trained
 
     result = export(
-        trained.Run(path) if values.run else trained.ClientDirectory(path),
+        (
+            trained.Run(path, None if values.data is None else pathlib.Path(values.data))
+            if values.run
+            else trained.ClientDirectory(path)
+        ),
         output,
         model_prefix=values.model_prefix,
         version=values.version,
@@ -309,6 +342,12 @@ def _main(argv: "list[str]") -> None:
         print(f"wrote {output / entry['path']}")
     print(f"wrote {output / 'models.config'}")
     print(f"wrote {output / REPORT_FILE}")
+    stand_in = [entry["model"] for entry in result["models"] if entry["random_rows"]]
+    if stand_in:
+        print(
+            f"note: {', '.join(stand_in)} checked and warmed up with random rows: those that it "
+            "was trained on are gone; their place may be named with --data"
+        )
     if result["held_back"]:
         print(
             f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older "

@@ -49,7 +49,7 @@ def version_directories(
     Raises:
       PfrecError: where there is none, or a model of models.config has none.
     """
-    from export.publishing import models_config, publish
+    from export.publishing import models_config, publish, together
 
     if model is not None:
         if not model.is_dir():
@@ -65,6 +65,9 @@ def version_directories(
     assert serving is not None
     if not serving.is_dir():
         raise errors.PfrecError(f"{serving}: no such directory; check --serving")
+    unfinished = together.interrupted(serving)
+    if unfinished:
+        raise errors.PfrecError(unfinished)
     names = publish.models(serving)
     listed = [entry.name for entry in models_config.read(serving).model_config_list.config]
     absent = sorted(set(listed) - set(names))

@@ -3,20 +3,30 @@ or of one silo's client directory.
 """
 
 import dataclasses
-import hashlib
+import logging
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 
 from export import interface
 from export.graph import requests as requests_lib
-from pfrec import checkpoint, client_directory, errors, files, groups, run_directory
+from pfrec import (
+    checkpoint,
+    client_directory,
+    errors,
+    groups,
+    run_data,
+    run_directory,
+)
 from pfrec.data import schema as schema_lib
-from pfrec.data.dataset import row_block, writer
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import row_block
 from pfrec.models.mmoe import mmoe
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +41,7 @@ class TrainedModel:
       rows: some rows of its data.
       run: `id` (of the training's configuration) and `round`.
       metrics: of the scenario's test rows, by task; empty where they are not known.
+      stand_in: whether `rows` are random ones: those that it was trained on are not there.
     """
 
     scenario: str
@@ -39,6 +50,7 @@ class TrainedModel:
     rows: row_block.Rows
     run: Mapping[str, object]
     metrics: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    stand_in: bool = False
 
     @property
     def served(self) -> interface.Interface:
@@ -95,6 +107,11 @@ class RoutedModels:
         )
 
     @property
+    def stand_in(self) -> bool:
+        """Whether rows of one of them are random ones."""
+        return any(model.stand_in for model in self.models)
+
+    @property
     def run(self) -> Mapping[str, object]:
         """`id` and `round` of the training."""
         return self.models[0].run
@@ -127,21 +144,40 @@ Exportable = Union[TrainedModel, RoutedModels]
 
 
 class Run:
-    """A finished run.
+    """A finished run. What its models mean it carries itself; its data are looked at for rows to
+    check the exports with, and random rows stand in for those of a scenario that are not there, or
+    are not those that it was trained on.
 
     Args:
       path: of the run directory.
+      data: of its data, where they were moved; None for where it found them.
 
     Attributes:
       scenarios: names of its scenarios.
 
     Raises:
-      PfrecError: where there is no run or it is not finished.
+      PfrecError: where there is no run, it is not finished, or `data` are other rows than its own.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, data: Optional[pathlib.Path] = None) -> None:
         self._run = run_directory.open_run(path)
+        if self._run.summary.get("fault"):
+            raise errors.PfrecError(f"{path}: {self._run.summary['fault']}")
         self.scenarios: tuple[str, ...] = tuple(self._run.scenarios)
+        self._data: Optional[dataset_lib.Dataset] = None
+        if data is not None:
+            self._data = self._run.data(data)
+            others = run_data.changed(self._run.config, self._data)
+            if others:
+                raise errors.PfrecError(
+                    f"--data={data}: holds other rows of {', '.join(others)} than {path} was "
+                    "trained on; leave it out, and random rows check the exports"
+                )
+            return
+        try:
+            self._data = self._run.dataset
+        except errors.PfrecError as error:
+            _log.warning("random rows check the exports in place of the run's own: %s", error)
 
     def trained(self, scenario: str, rows: int) -> TrainedModel:
         """A scenario's model after the best round, with up to `rows` rows of its training data.
@@ -149,13 +185,16 @@ class Run:
         Raises:
           PfrecError: where its files are damaged.
         """
+        schema = self._run.client_schema(scenario)
+        own = None if self._data is None else _first_rows(self._data, scenario, schema, rows)
         return TrainedModel(
             scenario=scenario,
             network=self._run.load_model(scenario),
-            schema=self._run.client_schema(scenario),
-            rows=self._run.sample_rows(scenario, "train", rows),
-            run={"id": _identity(self._run.config), "round": self._run.summary["best_round"]},
+            schema=schema,
+            rows=_random_rows(schema, rows) if own is None else own,
+            run={"id": self._run.identity, "round": self._run.summary["best_round"]},
             metrics=self._run.summary.get("test", {}).get(scenario, {}),
+            stand_in=own is None,
         )
 
 
@@ -163,9 +202,8 @@ class ClientDirectory:
     """What one silo holds of its own model; nothing of another silo, and nothing of the server,
     is read.
 
-    Its format is that of `pfrec.client_directory`. Of data/NL its own vocabularies and statistics
-    are read where it has any (client_schema.json), and its training rows, without which random rows
-    stand in for the warm-up requests.
+    Its format is that of `pfrec.client_directory`. Where its data are gone, or others than it was
+    trained on, random rows stand in for the warm-up requests.
 
     Args:
       path: of the client directory.
@@ -177,12 +215,10 @@ class ClientDirectory:
     def __init__(self, path: pathlib.Path) -> None:
         self._path, self._record = path, client_directory.ClientRecord.read(path)
         self.scenarios: tuple[str, ...] = (self._record.scenario,)
-        self._data = path / client_directory.DATA / self._record.scenario
-        self._schema = self._record.schema
-        if self._schema.local:
-            # What the client knows of its own columns the server never saw, so client.json does
-            # not hold it.
-            self._schema = schema_lib.Schema.read(self._data / writer.CLIENT_SCHEMA_FILE)
+        # What the client knows of its own columns the server never saw, so client.json does not
+        # hold it.
+        own = path / client_directory.RUNS / self._record.run
+        self._schema = run_data.read_client_schema(own, self._record.schema)
 
     def trained(self, scenario: str, rows: int) -> TrainedModel:
         """The silo's model, with up to `rows` of its training rows.
@@ -192,7 +228,13 @@ class ClientDirectory:
         """
         record = self._record
         places = record.private_path(self._path), record.shared_path(self._path)
-        (private, _), (shared, _) = map(checkpoint.load, places)
+        (private, owner), (shared, _) = map(checkpoint.load, places)
+        # None: of a pfrec that did not say whose it is.
+        if owner not in (None, checkpoint.owner(record.run, places[0].name)):
+            raise errors.PfrecError(
+                f"{places[0]}: is the state of another client, version or training ({owner}); "
+                "train again"
+            )
         network = mmoe.build(self._schema, record.model, record.seed)
         for item in groups.tag(network):
             values = private if item.name in private else shared
@@ -201,30 +243,45 @@ class ClientDirectory:
                     f"{self._path}: {item.name} is in neither {places[0].name} nor "
                     f"shared/{places[1].name}; train again"
                 )
-            item.variable.assign(values[item.name])
+            groups.assign(item, values[item.name], place=str(self._path))
+        own = self._rows(rows)
         return TrainedModel(
             scenario=scenario,
             network=network,
             schema=self._schema,
-            rows=self._rows(rows),
+            rows=_random_rows(self._schema, rows) if own is None else own,
+            stand_in=own is None,
             run={"id": record.run, "round": record.round},
             metrics=record.test,
         )
 
-    def _rows(self, count: int) -> row_block.Rows:
-        for shard in sorted(self._data.glob("train-*.tfrecord")):
-            for record in tf.data.TFRecordDataset(str(shard)).take(1).as_numpy_iterator():
-                return row_block.decode(record, self._schema).take(slice(0, count))
-        ids, numbers = requests_lib.reference_ids(
-            requests_lib.random(interface.Interface(self._schema), count, seed=2), self._schema
-        )
-        return row_block.Rows(ids, numbers, np.zeros((count, len(self._schema.tasks)), np.uint8))
+    def _rows(self, count: int) -> Optional[row_block.Rows]:
+        """Rows of its own, where `data/` still holds those that it was trained on."""
+        (scenario,) = self.scenarios
+        try:
+            data = dataset_lib.Dataset.open(self._path / client_directory.DATA)
+            secret = (self._path / "secret").read_bytes()
+        except (errors.PfrecError, OSError):
+            return None
+        if self._record.data != run_data.keyed(data.digests.get(scenario, ""), secret):
+            return None
+        return _first_rows(data, scenario, self._schema, count)
 
 
 Source = Union[Run, ClientDirectory]
 
 
-def _identity(config: Mapping[str, Any]) -> str:
-    # The configuration decides everything about a run, and its text is equal wherever the run
-    # directory is copied to.
-    return hashlib.sha256(files.json_text(config).encode()).hexdigest()[:16]
+def _first_rows(
+    data: dataset_lib.Dataset, scenario: str, schema: schema_lib.Schema, count: int
+) -> row_block.Rows:
+    """Up to `count` rows, the first ones of a scenario's first training shard."""
+    shard = data.shards(scenario, "train")[0]
+    for record in tf.data.TFRecordDataset(shard).take(1).as_numpy_iterator():
+        return row_block.decode(record, schema).take(slice(0, count))
+    raise errors.PfrecError(f"{shard}: no rows; convert the raw data again")
+
+
+def _random_rows(schema: schema_lib.Schema, count: int) -> row_block.Rows:
+    request = requests_lib.random(interface.Interface(schema), count, seed=2)
+    ids, numbers = requests_lib.reference_ids(request, schema)
+    return row_block.Rows(ids, numbers, np.zeros((count, len(schema.tasks)), np.uint8))

@@ -7,7 +7,7 @@ version policy; without one a server serves the highest version.
 
 import pathlib
 from collections.abc import Mapping
-from typing import Optional
+from typing import Any, Optional
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tensorflow_serving.config import model_server_config_pb2
@@ -84,6 +84,23 @@ def pinned(serving: pathlib.Path) -> "dict[str, list[int]]":
     return {name: list(versions) for name, versions in found.items() if versions}
 
 
+def holding(serving: pathlib.Path) -> str:
+    """The text of a models.config under which every model goes on with the versions that it is
+    served with now, whatever else appears beside them; empty where there is none.
+
+    Raises:
+      PfrecError: where the file cannot be understood.
+    """
+    config = read(serving)
+    for entry in config.model_config_list.config:
+        policy, have = entry.model_version_policy, publish.versions(serving / entry.name)
+        kind = policy.WhichOneof("policy_choice")
+        if kind != "specific" and have:
+            count = len(have) if kind == "all" else max(1, policy.latest.num_versions)
+            policy.specific.versions[:] = have[-count:]
+    return str(text_format.MessageToString(config))
+
+
 def roll_back(serving: pathlib.Path, version: Optional[int] = None) -> "dict[str, int]":
     """Pins every model of the serving directory to an older version, all at once.
 
@@ -114,6 +131,7 @@ def roll_forward(serving: pathlib.Path) -> "dict[str, int]":
     config = read(serving)
     for entry in config.model_config_list.config:
         if entry.name in names:
+            _require_labels(serving, entry, publish.versions(serving / entry.name)[-1])
             entry.ClearField("model_version_policy")
     _write(serving, config)
     return {name: publish.versions(serving / name)[-1] for name in names}
@@ -129,10 +147,24 @@ def _pin(serving: pathlib.Path, wanted: Mapping[str, int]) -> "dict[str, int]":
                     f"{serving / entry.name}: has no version {wanted[entry.name]}; it has "
                     f"{', '.join(map(str, have))}, choose one as --version"
                 )
+            _require_labels(serving, entry, wanted[entry.name])
             del entry.model_version_policy.specific.versions[:]
             entry.model_version_policy.specific.versions.append(wanted[entry.name])
     _write(serving, config)
     return dict(wanted)
+
+
+def _require_labels(serving: pathlib.Path, entry: Any, served: int) -> None:
+    """Refuses what would leave a label on a version that is served no more: a server does not start
+    with one, and does not take the file up while it runs.
+    """
+    stale = {name: number for name, number in entry.version_labels.items() if number != served}
+    if stale:
+        told = ", ".join(f"{name} ({number})" for name, number in sorted(stale.items()))
+        raise errors.PfrecError(
+            f"{serving / FILE}: the labels {told} of {entry.name} name versions that would be "
+            f"served no more, and a server refuses that; remove them, or let them name {served}"
+        )
 
 
 def _before(serving: pathlib.Path, name: str) -> int:

@@ -10,15 +10,11 @@ import pathlib
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Collection
 from typing import Optional
 
 from pfrec import errors, files
 
-# What a publication that was killed left behind is removed by a later one, once no living one can
-# still be at it.
-_STALE_SECONDS = 24 * 3600.0
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -92,7 +88,7 @@ class Publication:
         Raises:
           PfrecError: where the model's name cannot be served, or the version is there already.
         """
-        if not _MODEL_NAME.fullmatch(model):
+        if not is_model_name(model):
             raise errors.PfrecError(
                 f"model name {model!r}: use letters, digits, and _ . - only; change --model_prefix "
                 "or the scenario"
@@ -105,7 +101,6 @@ class Publication:
                 if not parent.is_dir():
                     parent.mkdir(mode=0o755)
                     self._made.append(parent)
-            _remove_stale(directory)
             temporary = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=directory))
         self._staged[target] = temporary
         return temporary
@@ -143,6 +138,14 @@ class Publication:
         return published
 
 
+def remove_leftovers(serving: pathlib.Path) -> None:
+    """Removes what publications that were killed left half-built; for a process that holds the
+    directory's lock, which says that no living one is at it.
+    """
+    for path in serving.glob(f"*/{files.TEMPORARY_PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def retire(model_directory: pathlib.Path, keep: int, pinned: Collection[int] = ()) -> "list[int]":
     """Removes the oldest versions of a model.
 
@@ -161,13 +164,28 @@ def retire(model_directory: pathlib.Path, keep: int, pinned: Collection[int] = (
     """
     old = [version for version in versions(model_directory)[:-keep] if version not in pinned]
     for version in old:
-        with files.readable_errors(model_directory / str(version)):
-            temporary = pathlib.Path(
-                tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=model_directory)
-            )
-            os.rename(model_directory / str(version), temporary / "retired")
-            shutil.rmtree(temporary)
+        remove(model_directory / str(version))
     return old
+
+
+def remove(version: pathlib.Path) -> None:
+    """Removes a version where it is there, at once for who looks at its model's directory.
+
+    Raises:
+      PfrecError: where it cannot be removed.
+    """
+    if not version.is_dir():
+        return
+    with files.readable_errors(version):
+        prefix = files.TEMPORARY_PREFIX
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=version.parent))
+        os.rename(version, temporary / "retired")
+        shutil.rmtree(temporary)
+
+
+def is_model_name(text: str) -> bool:
+    """Whether `text` can be served as a model's name."""
+    return _MODEL_NAME.fullmatch(text) is not None
 
 
 def _require_absent(target: pathlib.Path) -> None:
@@ -176,12 +194,6 @@ def _require_absent(target: pathlib.Path) -> None:
             f"{target}: this version is there already and is never overwritten; choose another "
             "--version"
         )
-
-
-def _remove_stale(directory: pathlib.Path) -> None:
-    for path in directory.glob(f"{files.TEMPORARY_PREFIX}*"):
-        if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _open_to_server(directory: pathlib.Path) -> None:

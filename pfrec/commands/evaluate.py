@@ -8,7 +8,7 @@ import pathlib
 
 from absl import flags
 
-from pfrec import command
+from pfrec import command, errors
 
 
 def main() -> None:
@@ -33,22 +33,34 @@ def _main(argv: list[str]) -> None:
     command.require_run(path)
     if f.data is not None:
         command.require_data(f.data)
-    from pfrec import evaluation, files, run_directory
+    from pfrec import cells, evaluation, files, run_data, run_directory
 
     result = evaluation.evaluate(path, split=f.split, data=f.data)
+    nan = []
     print(f"{'scenario':<16} {'task':<12} {'rows':>8} {'auc':>9} {'logloss':>9}")
     for scenario, tasks in result.items():
         for task, cell in tasks.items():
-            auc = "one class" if cell["auc"] is None else f"{cell['auc']:9.4f}"
+            texts = (cells.text(cell, "rows", ".0f"), cells.text(cell, "auc"))
             print(
-                f"{scenario:<16} {task:<12} {int(cell['rows'] or 0):>8} {auc} "
-                f"{cell['logloss'] or 0.0:9.4f}"
+                f"{scenario:<16} {task:<12} {texts[0]:>8} {texts[1]:>9} "
+                f"{cells.text(cell, 'logloss'):>9}"
             )
+            nan += [f"{scenario} {task}"] * cells.predicts_nan(cell)
     run = run_directory.open_run(path)
+    data = run.data(None if f.data is None else pathlib.Path(f.data))
+    others = [name for name in run_data.changed(run.config, data) if name in result]
+    if others:
+        print(f"on {data.path}, which holds other rows of {', '.join(others)} than the run's own")
     written = path / "evaluation.json"
-    value = {"split": f.split, "round": run.summary["best_round"], "metrics": result}
-    files.write_json(written, value if f.data is None else {**value, "data": f.data})
+    value = {"split": f.split, "round": run.summary["best_round"], "metrics": result, "nan": nan}
+    value.update(data=str(data.path), same_rows_as_trained=not others)
+    files.write_json(written, value)
     print(f"wrote {written}")
+    if nan:
+        raise errors.PfrecError(
+            f"predictions of {', '.join(nan)} are NaN; train again with a smaller --learning_rate, "
+            "or with numerical columns normalised"
+        )
 
 
 if __name__ == "__main__":

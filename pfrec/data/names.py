@@ -11,13 +11,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from pfrec import names as directories
+
 # What a variable, a file and an input of a SavedModel can all be called.
 _PLAIN = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./-]*")
-_DIRECTORY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-# A directory's name is at most 255 bytes, and others are made of it.
-_LONGEST = 100
-# Files that stand beside the scenarios' directories.
-_TAKEN = ("dataset.json", "quarantine.jsonl", "conversion.json", "scratch")
 
 
 def internal_names(names: Sequence[str]) -> "dict[str, str]":
@@ -38,7 +35,7 @@ def internal_names(names: Sequence[str]) -> "dict[str, str]":
 
 def scenario_name(value: str) -> str:
     """The directory's name of a scenario, a function of its value alone."""
-    if _DIRECTORY.fullmatch(value) and len(value) <= _LONGEST and value not in _TAKEN:
+    if directories.is_name(value):
         return value
     return f"{_plain(value)[:40] or 'scenario'}-{_digest(value)}"
 

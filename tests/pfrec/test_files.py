@@ -1,10 +1,13 @@
-"""Who may read what is written, whatever the umask."""
+"""Who may read what is written, whatever the umask, and who may write."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from pfrec import files
+from pfrec import errors, files
 
 
 @pytest.fixture(params=[0o022, 0o000, 0o077])
@@ -36,3 +39,31 @@ def test_what_is_written_is_its_owners_alone(tmp_path):
 def test_what_a_server_reads_is_public(tmp_path):
     files.write_json(tmp_path / "a.json", {}, public=True)
     assert mode(tmp_path / "a.json") == 0o644
+
+
+_HOLD = (
+    "import pathlib, sys, time; from pfrec import files; "
+    "held = files.Lock(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+)
+
+
+def test_a_second_process_is_refused_and_a_lock_outlived_by_its_process_is_taken(tmp_path):
+    """Killed outright, as by the kernel for want of memory: no clean-up of its own."""
+    place = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", _HOLD, str(place)], stdout=-1) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(errors.PfrecError, match="run: another process is writing it"):
+            files.Lock(place)
+        other.send_signal(signal.SIGKILL)
+    with files.Lock(place):
+        assert list(place.iterdir()) == []
+        with pytest.raises(errors.PfrecError, match="another process"):
+            files.Lock(place)
+    files.Lock(place).release()
+
+
+def test_what_a_kill_left_half_written_does_not_make_a_run_s_directory_full(tmp_path):
+    (tmp_path / ".tmp-x").mkdir()
+    files.require_empty(tmp_path, besides=["data"])
+    with pytest.raises(errors.PfrecError, match="not an empty directory"):
+        files.require_empty(tmp_path)

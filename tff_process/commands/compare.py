@@ -90,6 +90,7 @@ def _main(argv: "list[str]") -> None:
 
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
+    lock = files.Lock(output)
     runs.prepare(output)
     dataset = train.open_data(
         f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed
@@ -155,6 +156,13 @@ def _main(argv: "list[str]") -> None:
     files.write_json(output / "winner.json", standings.winner(cells, output))
     print(text)
     print(f"wrote {output / 'results.csv'} and {output / 'results.md'}")
+    faults = {
+        cell.entry.name: str(cell.summary["fault"]) for cell in cells if cell.summary.get("fault")
+    }
+    lock.release()
+    if faults:
+        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise errors.PfrecError(f"{output}: of no use, and so last: {told}")
 
 
 def _charts(cells: "Sequence[runs.Cell]", rows: "Sequence[Any]") -> "dict[str, str]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import command, errors, files
+from pfrec import cells, command, errors, files, run_data
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
@@ -120,6 +120,8 @@ def _main(argv: "list[str]") -> None:
         )
     print(table(outcome.summary))
     print(f"run: {output}")
+    if outcome.summary["fault"]:
+        raise errors.PfrecError(f"{output}: {outcome.summary['fault']}")
 
 
 def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") -> bool:
@@ -134,7 +136,14 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
         return False
     if plan_lib.first_difference(config.get("plan", {}), plan):
         return False
-    print(table(files.read_json(output / "summary.json", remedy="train the run again")))
+    from pfrec.data.dataset import dataset as dataset_lib
+
+    if place and run_data.changed(config, dataset_lib.Dataset.open(place)):
+        return False  # The long way, which says of which scenarios the rows are others.
+    summary = files.read_json(output / "summary.json", remedy="train the run again")
+    if summary.get("fault"):
+        raise errors.PfrecError(f"{output}: {summary['fault']}")
+    print(table(summary))
     print(f"run: {output}, finished: there is nothing to resume")
     return True
 
@@ -197,17 +206,13 @@ def table(summary: "dict[str, Any]") -> str:
     ]
     for scenario, tasks in summary["test"].items():
         for task, cell in tasks.items():
-            if cell["rows"] is None:
-                lines.append(f"{scenario:<16} {task:<12} {'unknown':>8}")
-                continue
-            numbers = " ".join(
-                "one class" if cell[m] is None else f"{cell[m]:8.4f}"
-                for m in ("auc", "logloss", "ece")
-            )
-            lines.append(
-                f"{scenario:<16} {task:<12} {cell['rows']:>8} {cell['positives']:>9} {numbers}"
-            )
+            counts = (cells.text(cell, name, ".0f") for name in ("rows", "positives"))
+            numbers = (cells.text(cell, name) for name in ("auc", "logloss", "ece"))
+            texts = (*(f"{n:>9}" for n in counts), *(f"{n:>8}" for n in numbers))
+            lines.append(f"{scenario:<16} {task:<12}{' '.join(texts)}")
     mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"
+    if summary.get("nan"):
+        mean = f"undefined (predictions are NaN: {', '.join(summary['nan'])})"
     lines.append(
         f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
         f"{summary['rounds']}"

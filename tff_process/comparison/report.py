@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from pfrec import cells as cells_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import intervals, runs, standings
@@ -49,14 +50,14 @@ def to_json(
             "knobs": plan.settings.to_json() if plan.settings else {},
             "seeds": sorted(by_seed),
             "test_auc": {
-                "mean": row.mean,
+                "mean": _known(row.mean),
                 "deviation": _known(row.deviation),
-                "by_seed": [by_seed[seed] for seed in sorted(by_seed)],
+                "by_seed": [_known(by_seed[seed]) for seed in sorted(by_seed)],
             },
             "valid_auc": row.valid,
             "speaks_for_its_algorithm": row.speaks,
             "subject_minus_it": against
-            and {"mean": against.mean, "half_width": _known(against.half_width)},
+            and {"mean": _known(against.mean), "half_width": _known(against.half_width)},
             "seconds": row.seconds,
             "round_bytes": row.round_bytes,
             "rounds_to_target": reached,
@@ -136,7 +137,7 @@ def _main_table(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing
             row.entry if row.speaks else f"{row.entry} (another of its entries is ahead on `valid`)"
         )
         lines.append(
-            f"| {name} | {'no' if row.federated else 'yes'} | {row.mean:.4f} | "
+            f"| {name} | {'no' if row.federated else 'yes'} | {_text(row.mean)} | "
             f"{_number(row.deviation)} | {_interval(found)} | {row.seconds:.0f} |"
         )
     return lines
@@ -149,7 +150,9 @@ def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]")
         return []
     found = standings.difference(cells, own.entry, baseline.entry)
     assert found is not None
-    if math.isnan(found.half_width):
+    if math.isnan(found.mean):
+        judgement = "predictions of one of them are NaN"
+    elif math.isnan(found.half_width):
         judgement = "one seed says nothing of chance"
     elif not found.excludes_zero:
         judgement = "the interval holds zero"
@@ -246,12 +249,16 @@ def _by_scenario(
 def _mean(values: "Sequence[float]") -> "tuple[str, str]":
     if not values:
         return "one class", "-"
+    if np.isnan(values).any():
+        return cells_lib.NAN, "-"
     return f"{np.mean(values):.4f}", f"{np.std(values, ddof=1):.4f}" if len(values) > 1 else "-"
 
 
 def _interval(found: Optional[intervals.Interval]) -> str:
     if found is None:
         return "-"
+    if math.isnan(found.mean):
+        return cells_lib.NAN
     return (
         f"{found.mean:+.4f}"
         if math.isnan(found.half_width)
@@ -261,6 +268,10 @@ def _interval(found: Optional[intervals.Interval]) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _text(value: float) -> str:
+    return cells_lib.NAN if math.isnan(value) else f"{value:.4f}"
 
 
 def _known(value: float) -> Optional[float]:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from pfrec import cells as cells_lib
 from pfrec import errors, files, metrics
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
@@ -47,11 +48,13 @@ class Cell:
 
     @property
     def auc(self) -> float:
-        """Mean test AUC over scenario-task pairs.
+        """Mean test AUC over scenario-task pairs; NaN where predictions of one of them are.
 
         Raises:
           PfrecError: where it is defined nowhere.
         """
+        if self.summary.get("nan"):
+            return float("nan")
         if self.summary["mean_auc"] is None:
             raise errors.PfrecError(
                 "no scenario's test split holds both classes of any task; AUC is not defined, "
@@ -166,38 +169,27 @@ def _values(pairs: "Mapping[tuple[str, str], Mapping[str, float]]") -> np.ndarra
 
 
 def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any]]":
-    """The rows of results.csv; a metric that is not defined has an empty value."""
+    """The rows of results.csv; a metric that is not defined has an empty value, and one of
+    predictions that are NaN is NaN.
+    """
     rows: list[tuple[str, int, str, str, str, Any]] = []
     for cell in cells:
         name, seed, summary = cell.entry.name, cell.seed, cell.summary
+
+        def of(value: Any, nan: bool = False) -> Any:
+            return value if value is not None else cells_lib.NAN if nan else ""
+
         for scenario, tasks in summary["test"].items():
             for task, values in tasks.items():
-                rows += [
-                    (name, seed, scenario, task, m, "" if values[m] is None else values[m])
-                    for m in _METRICS
-                ]
-        rows.append(
-            (
-                name,
-                seed,
-                "",
-                "",
-                "mean_auc",
-                "" if summary["mean_auc"] is None else summary["mean_auc"],
-            )
-        )
-        rows.append((name, seed, "", "", "valid_auc", cell.best_valid))
-        rows.append(
-            (
-                name,
-                seed,
-                "",
-                "",
-                "round_bytes",
-                "" if cell.round_bytes is None else cell.round_bytes,
-            )
-        )
-        rows.append((name, seed, "", "", "train_seconds", summary["wall_seconds"]))
+                nan = cells_lib.predicts_nan(values)
+                rows += [(name, seed, scenario, task, m, of(values[m], nan)) for m in _METRICS]
+        whole = {
+            "mean_auc": of(summary["mean_auc"], bool(summary.get("nan"))),
+            "valid_auc": cell.best_valid,
+            "round_bytes": of(cell.round_bytes),
+            "train_seconds": summary["wall_seconds"],
+        }
+        rows += [(name, seed, "", "", metric, value) for metric, value in whole.items()]
     return rows
 
 

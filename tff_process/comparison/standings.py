@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from pfrec import cells as cells_lib
 from tff_process.algorithms import registry
 from tff_process.comparison import intervals, runs
 
@@ -47,7 +48,7 @@ class Standing:
 
 
 def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
-    """All entries, best on the test mean first.
+    """All entries, best on the test mean first; those whose predictions are NaN are the last.
 
     Raises:
       PfrecError: where no scenario's test split holds both classes of any task.
@@ -72,7 +73,7 @@ def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
                 speaks=name == max(kin, key=lambda n: valid[n]),
             )
         )
-    return sorted(rows, key=lambda row: -row.mean)
+    return sorted(rows, key=lambda row: (np.isnan(row.mean), -row.mean))
 
 
 def subject(rows: Sequence[Standing]) -> Optional[Standing]:
@@ -99,7 +100,7 @@ def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
         of_algorithm(rows, "local"),
         of_algorithm(rows, "pooled_mmoe"),
     )
-    if own is None or alone is None or pooled is None or pooled.mean <= alone.mean:
+    if own is None or alone is None or pooled is None or not pooled.mean > alone.mean:
         return None
     return (own.mean - alone.mean) / (pooled.mean - alone.mean)
 
@@ -133,9 +134,13 @@ def difference(
 
 
 def cell_auc(cell: "runs.Cell", scenario: str, task: str) -> Optional[float]:
-    """Test AUC of a scenario and task; None where it is not defined."""
-    value = cell.summary["test"][scenario][task]["auc"]
-    return None if value is None else float(value)
+    """Test AUC of a scenario and task; None where its rows are of one class, NaN where predictions
+    are.
+    """
+    own = cell.summary["test"][scenario][task]
+    if cells_lib.predicts_nan(own):
+        return float("nan")
+    return None if own["auc"] is None else float(own["auc"])
 
 
 def scenario_auc(cell: "runs.Cell", scenario: str) -> Optional[float]:
@@ -178,7 +183,7 @@ def winner(cells: "Sequence[runs.Cell]", output: pathlib.Path) -> "dict[str, Any
     as a path relative to `output`.
     """
     for row in standings(cells):
-        if row.federated:
+        if row.federated and not np.isnan(row.mean):
             cell = min((c for c in cells if c.entry.name == row.entry), key=lambda c: c.seed)
             path = runs.run_path(output, cell.entry, cell.seed).relative_to(output)
             return {

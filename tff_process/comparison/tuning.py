@@ -54,8 +54,10 @@ class Tuning:
 
 
 def choose(cells: "Sequence[runs.Cell]") -> entries_lib.Entry:
-    """The candidate that is best on `valid`, the first of equals."""
-    return max(cells, key=lambda cell: cell.best_valid).entry
+    """The candidate that is best on `valid`, the first of equals; one that trained nothing, or
+    whose every prediction is NaN, is the worst.
+    """
+    return max(cells, key=lambda c: -1.0 if c.summary.get("fault") else c.best_valid).entry
 
 
 def edge_note(tuning: Tuning, chosen: entries_lib.Entry) -> str:

@@ -251,7 +251,9 @@ class Federation:
         return max(1, round(self.plan.local_epochs * epoch)), epoch
 
     def _shards(self, client: int, split: str) -> np.ndarray:
-        return np.array(self.dataset.shards(self.dataset.scenarios[client], split), dtype=object)
+        # Bytes of UTF-8: TFF would encode text as ASCII.
+        paths = self.dataset.shards(self.dataset.scenarios[client], split)
+        return np.array([path.encode() for path in paths], dtype=object)
 
     def _serves(self, client: int) -> np.ndarray:
         scenario = self.dataset.scenarios[client]

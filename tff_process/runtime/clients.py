@@ -81,7 +81,8 @@ class Client:
       secret: `there -> reference` to the client's secret in its worker, an int64 [2].
       serves: float32 [tasks], 1 where it has observed labels of the task.
       version: the aggregation step after which its accepted private state is; 0 before its first.
-      written: the version that is in its directory; another than `version` within a round.
+      written: the version that is in its directory, -1 for none; another than `version` within a
+        round, and where it has not taken part yet.
       private: that state in its worker; None where it is to be read from its directory.
     """
 
@@ -91,7 +92,7 @@ class Client:
     secret: "Callable[[remote.Remote], Any]"
     serves: np.ndarray
     version: int = 0
-    written: int = 0
+    written: int = -1
     private: Optional[RemoteState] = None
 
     def version_path(self, version: int) -> str:
@@ -197,13 +198,6 @@ class ClientCalls:
         )
         there.fetch(there.call(write, there.struct(values)))
 
-    def write_first(self, client: Client) -> None:
-        """Writes the private state that a client starts from, as version 0:
-        one that never took part has no other.
-        """
-        start = client.handle.host.kept("start", self, self._start)
-        client.handle.host.remote.fetch(self._begin_to_write(client, start, 0))
-
     def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
         """Metrics of the client's model on a split, float64 [tasks, metrics]."""
         there = client.handle.host.remote
@@ -241,11 +235,9 @@ class ClientCalls:
             private = there.select(read, 0)
         else:
             private = host.kept("start", self, self._start)
-        client.private, client.version, client.written = (
-            RemoteState(private, generation),
-            version,
-            version,
-        )
+        client.private, client.version = RemoteState(private, generation), version
+        if version:
+            client.written = version
 
     def _start(self, there: remote.Remote) -> Any:
         kinds = self._compiled.start.type_signature.parameter
@@ -254,7 +246,7 @@ class ClientCalls:
 
     def _private(self, client: Client) -> Any:
         if client.private is None or client.private.generation != client.handle.host.generation:
-            if client.version != client.written:
+            if client.version and client.version != client.written:
                 raise executor.RoundLostError(
                     f"client {client.handle.scenario}: its worker was lost in the middle of a round"
                 )

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Optional
 
 import grpc
+import numpy as np
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
@@ -239,8 +240,8 @@ class Remote:
         self.channel.close()
 
     def send(self, value: Any, kind: tff.Type) -> Any:
-        """A reference to a value that is sent to the worker."""
-        return self._run(lambda: self._executor.create_value(value, kind))
+        """A reference to a value that is sent to the worker; text as bytes of UTF-8."""
+        return self._run(lambda: self._executor.create_value(as_bytes(value), kind))
 
     def struct(self, values: Mapping[str, Any]) -> Any:
         """A reference to the structure of referenced values."""
@@ -300,6 +301,17 @@ class Remote:
             ):
                 raise WorkError("the worker is gone", lost=True) from error
             raise
+
+
+def as_bytes(value: Any) -> Any:
+    """A value with its text as bytes of UTF-8: TFF would encode it as ASCII."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, Mapping):
+        return collections.OrderedDict((name, as_bytes(inner)) for name, inner in value.items())
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        return np.array([as_bytes(one) for one in value.ravel()], object).reshape(value.shape)
+    return value
 
 
 def _finish(work: "Coroutine[Any, Any, Any]") -> Any:

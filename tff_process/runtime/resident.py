@@ -98,7 +98,7 @@ class ResidentTraining(federation.Federation):
           PfrecError: where a client fails and may not be skipped.
         """
         self._count_ids()
-        start = self.to_save()
+        start = self._state()
         for attempt in range(executor_lib.ATTEMPTS):
             try:
                 return super().train_round(round_number)
@@ -226,6 +226,9 @@ class ResidentTraining(federation.Federation):
         the clients write theirs themselves.
         """
         self._write_all()
+        return self._state()
+
+    def _state(self) -> run_directory.RoundState:
         server = {"round": self.server.state["round"]}
         for name in federation.NAMED_PARTS:
             server.update(
@@ -272,7 +275,7 @@ class ResidentTraining(federation.Federation):
 
         for client in self.clients:
             version = versions[client.handle.scenario]
-            client.version, client.written, client.private = version, version, None
+            client.version, client.written, client.private = version, version or -1, None
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
             raise errors.PfrecError(
@@ -282,14 +285,15 @@ class ResidentTraining(federation.Federation):
 
     def _write_all(self) -> None:
         """Lets clients whose private state is in no file yet write it: those that took part in the
-        round but not in its last aggregation step.
+        round but not in its last aggregation step, and those that never took part, whose version 0
+        is a state like any other.
         """
         unwritten = [i for i, client in enumerate(self.clients) if client.version != client.written]
         _, skipped = self._each(unwritten, self._calls.write, "writing its private state")
         for i in skipped:
             # It goes on from what it has: its part in the round so far is the server's alone.
             client = self.clients[i]
-            client.version, client.private = client.written, None
+            client.version, client.private = max(0, client.written), None
 
     def _each(
         self, numbers: "Sequence[int]", task: "Callable[[clients_lib.Client], Any]", what: str

@@ -7,14 +7,14 @@ so a torn one that a kill left behind is never read.
 """
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from pfrec import checkpoint, files
+from pfrec import checkpoint
 
 
 def writer(private_type: tff.StructType) -> tff.Computation:
@@ -41,9 +41,15 @@ def received_writer(shared_type: tff.StructType, personal_type: tff.StructType) 
     return write
 
 
+def _described(names: "Iterable[str]", directory: tf.Tensor) -> tf.Tensor:
+    """`checkpoint.description` of tensors in a directory, with `checkpoint.owner` as its meta."""
+    before, after = checkpoint.description(names, checkpoint.owner("@", "@")).split("@/@")
+    place = tf.strings.regex_replace(directory, r"^.*/([^/]+/[^/]+)$", r"\1")
+    return tf.strings.join([before, place, after])
+
+
 def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
     names = sorted(values)
-    meta = files.json_text({"names": names, "meta": None})
     prefix, description = (
         tf.strings.join([directory, "/", checkpoint.PREFIX]),
         tf.strings.join([directory, "/", checkpoint.META]),
@@ -63,6 +69,7 @@ def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
     # computation's graph.
     with tf.control_dependencies([save]):
         index = tf.io.read_file(prefix + ".index")
+    meta = _described(names, directory)
     described = tf.io.write_file(description, meta + tf.strings.substr(index, 0, 0))
     with tf.control_dependencies([described]):
         return tf.strings.length(tf.identity(index))
@@ -70,14 +77,22 @@ def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:
 
 def reader(private_type: tff.StructType) -> tff.Computation:
     """The computation `directory -> (private, int32)`, which reads a state and counts its tensors;
-    it fails where a checksum does not fit.
+    it fails where a checksum does not fit, or the state was written to another place: it is another
+    client's then, or of another version.
     """
     kinds = collections.OrderedDict(tff.structure.to_elements(private_type))
 
     @tff.tensorflow.computation(np.str_)
     def read(directory: tf.Tensor) -> Any:
+        found = tf.io.read_file(tf.strings.join([directory, "/", checkpoint.META]))
+        same = tf.debugging.Assert(
+            tf.equal(found, _described(kinds, directory)),
+            ["it is another client's or of another version"],
+        )
+        with tf.control_dependencies([same]):
+            prefix = tf.strings.join([directory, "/", checkpoint.PREFIX])
         values = tf.raw_ops.RestoreV2(
-            prefix=tf.strings.join([directory, "/", checkpoint.PREFIX]),
+            prefix=prefix,
             tensor_names=list(kinds),
             shape_and_slices=[""] * len(kinds),
             dtypes=[kind.dtype.type for kind in kinds.values()],

@@ -16,9 +16,9 @@ from typing import Optional
 import grpc
 import portpicker
 
-from pfrec import errors
+from pfrec import child, errors
 from tff_process import heap
-from tff_process.runtime import child, logs
+from tff_process.runtime import logs
 
 _START_SECONDS = 60.0
 CHANNEL_OPTIONS = (

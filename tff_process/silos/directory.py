@@ -11,6 +11,8 @@ CLIENT/runs/ID/version_00007/           the private state after aggregation 7 of
                                         written by the client's own computation
 CLIENT/runs/ID/shared/round_00007/      the values it got back from the server after round 7, the
                                         training's best round
+CLIENT/runs/ID/client_schema.json       its own vocabularies and statistics when the training began,
+                                        copied from its data by pfrec-worker
 CLIENT/runs/ID/keep.json                the versions that the training still needs; pfrec-worker
                                         removes the others
 CLIENT/runs/ID/refused/                 why the server refused an update
@@ -29,10 +31,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import client_directory, coarsening, errors, files
+from pfrec import client_directory, coarsening, errors, files, run_data
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import writer
 
 DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
@@ -54,6 +57,7 @@ class Facts:
       tasks: those with observed labels in its training rows.
       shards: by split, paths of its shards relative to the client directory; the data stay there.
       agreed: the plan that the silo agreed to, as plain data; None where it has no agreement.
+      data: a keyed digest of its rows, `run_data.keyed`: whether they are the same, and no more.
     """
 
     scenario: str
@@ -62,10 +66,12 @@ class Facts:
     tasks: "tuple[str, ...]"
     shards: "Mapping[str, tuple[str, ...]]"
     agreed: "Optional[Mapping[str, Any]]" = None
+    data: str = ""
 
     def to_json(self) -> "dict[str, Any]":
         """Plain data for silo.json."""
         return {
+            "data": self.data,
             "format_version": FORMAT_VERSION,
             "scenario": self.scenario,
             "schema": self.schema.to_json(),
@@ -96,6 +102,7 @@ class Facts:
                 tasks=tuple(value["tasks"]),
                 shards={split: tuple(value["shards"][split]) for split in splits.SPLITS},
                 agreed=value.get("agreed"),
+                data=str(value.get("data", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise errors.PfrecError(
@@ -117,6 +124,7 @@ def facts(directory: pathlib.Path) -> Facts:
         )
     data.verify()
     (scenario,) = data.scenarios
+    _make_secret(directory / SECRET)
     return Facts(
         scenario=scenario,
         schema=data.schema,
@@ -128,6 +136,7 @@ def facts(directory: pathlib.Path) -> Facts:
             split: tuple(os.path.relpath(path, directory) for path in data.shards(scenario, split))
             for split in splits.SPLITS
         },
+        data=run_data.keyed(data.digests[scenario], (directory / SECRET).read_bytes()),
     )
 
 
@@ -145,7 +154,6 @@ def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = Non
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
             (directory / name).mkdir(mode=0o700, exist_ok=True)
-    _make_secret(directory / SECRET)
     files.write_json(directory / FACTS, told.to_json())
     return told
 
@@ -188,6 +196,32 @@ class Lock:
     def release(self) -> None:
         """Lets another one serve it."""
         self._file.close()
+
+
+class KeptSchemas:
+    """Keeps what the silo alone knows of its schema beside the states of each training that begins
+    while the data are those of now: they may be converted again before the model is exported.
+
+    Args:
+      directory: of the client; its data are verified.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        own = list((directory / DATA).glob(f"*/{writer.CLIENT_SCHEMA_FILE}"))
+        self._runs, self._text = directory / RUNS, own[0].read_bytes() if own else b""
+        # Of these nobody knows on which data they began.
+        self._before = set(self._runs.glob("*"))
+
+    def keep(self) -> None:
+        """Does it for the trainings that began since.
+
+        Raises:
+          PfrecError: where a file cannot be written.
+        """
+        for run in self._runs.glob("*") if self._text else ():
+            path = run / writer.CLIENT_SCHEMA_FILE
+            if run not in self._before and run.is_dir() and not path.exists():
+                files.write_bytes(path, self._text)
 
 
 def kept(versions: Sequence[int]) -> str:

@@ -183,7 +183,7 @@ class OwnComputations:
             shards=facts.shards,
             work=work,
             client=client_directory.description(
-                self._plan.model, facts.schema, facts.scenario, self._plan.seed
+                self._plan.model, facts.schema, facts.scenario, self._plan.seed, facts.data
             ),
         )
         limits = {

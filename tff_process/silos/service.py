@@ -51,6 +51,7 @@ class Service:
     ) -> None:
         self._directory, self._listening, self._credentials = directory, listening, credentials
         self._port, self._hang_seconds, self._say = port, hang_seconds, say
+        self._schemas = silo_directory.KeptSchemas(directory)
         self._answered = time.monotonic()
         self._stop = threading.Event()
         self._worker = self._start_worker()
@@ -83,8 +84,10 @@ class Service:
                     silo_directory.remove_old(self._directory)
                     for name in ("worker.log", "tunnel.log"):
                         logs.shorten(self._directory / silo_directory.LOGS / name)
+                    self._schemas.keep()
                     tidied = time.monotonic()
         finally:
+            self._schemas.keep()
             self._transport.stop()
             self._end()
 

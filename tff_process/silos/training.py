@@ -99,6 +99,7 @@ def agreed(facts: "Sequence[silo_directory.Facts]") -> dataset_lib.Dataset:
         },
         source_format="silos",
         split_seed=0,
+        digests={one.scenario: one.data for one in facts},
     )
 
 
@@ -159,8 +160,6 @@ class SiloTraining(resident.ResidentTraining):
         """
 
         def end(client: clients_lib.Client) -> None:
-            if not client.version:
-                self._calls.write_first(client)
             shared = f"{client.directory}/{client_directory.shared_name(round_number)}"
             self._calls.write_received(client, self.server, self._write_received, shared)
             scenario = client.handle.scenario
@@ -173,6 +172,7 @@ class SiloTraining(resident.ResidentTraining):
                 round_number,
                 client.version,
                 test.get(scenario, {}),
+                self.dataset.digests.get(scenario, ""),
             )
             # The last, so that what it names is there.
             self._calls.note(client, silo_directory.CLIENT, files.json_text(record.to_json()))

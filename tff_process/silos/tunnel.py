@@ -18,8 +18,8 @@ import time
 from collections.abc import Mapping
 from typing import Optional
 
-from pfrec import errors
-from tff_process.runtime import child, logs
+from pfrec import child, errors
+from tff_process.runtime import logs
 from tff_process.silos import addresses
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"

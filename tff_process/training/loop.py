@@ -3,6 +3,7 @@ and a directory that survives a kill.
 """
 
 import dataclasses
+import hashlib
 import logging
 import os
 import pathlib
@@ -12,7 +13,7 @@ from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
 
-from pfrec import errors, files, run_directory
+from pfrec import cells, errors, files, run_data, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models import precision
@@ -22,6 +23,7 @@ from tff_process.process import federation
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
+from tff_process.silos import training as silo_training
 from tff_process.training import callbacks as callbacks_lib
 from tff_process.training import runtimes, selection
 
@@ -119,19 +121,34 @@ def train(
         precision.check(plan.precision)
         dataset.verify()
     started = time.monotonic()
-    if resume and (path / "config.json").exists():
-        run = check_same(path, plan, dataset, options)
-        run.remove_leftovers()
-    else:
-        run = run_directory.RunDirectory.create(path, _config(plan, dataset, options))
-    hooks = (callbacks_lib.Progress(progress), *callbacks)
-    with runtimes.start(plan, dataset, run, options, cache) as training:
-        summary = _loop(plan, dataset, run, training, options, hooks)
-    summary["wall_seconds"] = round(time.monotonic() - started, 1)
-    files.write_json(run.path / "summary.json", summary)
+    with files.Lock(path):
+        run = _run(path, plan, dataset, resume, options)
+        hooks = (callbacks_lib.Progress(progress), *callbacks)
+        with runtimes.start(plan, dataset, run, options, cache) as training:
+            summary = _loop(plan, dataset, run, training, options, hooks)
+        summary["wall_seconds"] = round(time.monotonic() - started, 1)
+        files.write_json(run.path / "summary.json", summary)
     for hook in hooks:
         hook.after_training(summary=summary)
     return Outcome(run, summary)
+
+
+def _run(
+    path: pathlib.Path,
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    resume: bool,
+    options: options_lib.Options,
+) -> run_directory.RunDirectory:
+    """The run that is begun or gone on with, free of what a kill left half-written."""
+    if resume and (path / "config.json").exists():
+        run = check_same(path, plan, dataset, options)
+    else:
+        run = _begin(path, plan, dataset, options)
+    run.remove_leftovers()
+    for scenario in dataset.scenarios if not options.workers else ():
+        run_data.keep_client_schema(run.client_path(scenario), dataset, scenario)
+    return run
 
 
 def check_same(
@@ -140,20 +157,29 @@ def check_same(
     dataset: dataset_lib.Dataset,
     options: options_lib.Options = options_lib.Options(),
 ) -> run_directory.RunDirectory:
-    """The run in `output`, which must have been begun with this plan and data.
+    """The run in `output`, which must have been begun with this plan and these rows, wherever they
+    are now.
 
     Raises:
       PfrecError: where it was not, or where there is none.
     """
     run = run_directory.RunDirectory.read(output)
-    begun = f"{output}: was begun with another"
-    remedy = "resume with the same flags and data, or choose another --output"
+    begun = f"{output}: was begun"
+    remedy = "with the same flags and data, or choose another --output"
     difference = plan_lib.first_difference(run.config["plan"], plan)
     if difference:
-        raise errors.PfrecError(f"{begun} plan: {difference}; {remedy}")
-    for key, value in _config(plan, dataset, options).items():
-        if key not in _OF_PLAN and files.json_text(run.config[key]) != files.json_text(value):
-            raise errors.PfrecError(f"{begun} {key}; {remedy}")
+        raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
+    for key, value in _config(plan, dataset).items():
+        if key in _OF_PLAN or files.json_text(run.config.get(key)) == files.json_text(value):
+            continue
+        if key == run_data.DIGESTS:
+            names = ", ".join(run_data.changed(run.config, dataset) or dataset.scenarios)
+            raise errors.PfrecError(
+                f"{begun} on other rows of {names} than {dataset.path} holds now; resume {remedy}"
+            )
+        raise errors.PfrecError(f"{begun} with another {key}; resume {remedy}")
+    if not options.workers:
+        run.moved_to(run_data.places(output, dataset.path))
     return run
 
 
@@ -161,18 +187,36 @@ def check_same(
 _OF_PLAN = ("plan", "algorithm", "model", "seed")
 
 
-def _config(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options
-) -> "dict[str, Any]":
+def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> "dict[str, Any]":
+    """What makes a run what it is; a run that is resumed must have the same."""
     return {
-        "data": None if options.workers else str(dataset.path.resolve()),  # None: in the silos
         "plan": plan.to_json(),
         "algorithm": plan.name,
         "model": plan.model.to_json(),
         "seed": plan.seed,
         "schema": dataset.schema.to_json(),
         "scenarios": list(dataset.scenarios),
+        run_data.DIGESTS: {name: dataset.digests.get(name) for name in dataset.scenarios},
     }
+
+
+def _begin(
+    output: pathlib.Path,
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    options: options_lib.Options,
+) -> run_directory.RunDirectory:
+    config = _config(plan, dataset)
+    if options.workers:
+        # In the silos: so are the data and what each client knows of its schema.
+        identity = silo_training.identity(config, output)
+        return run_directory.RunDirectory.create(
+            output, {**config, "id": identity, run_data.PLACE: None}
+        )
+    identity = hashlib.sha256(files.json_text(config).encode()).hexdigest()[:16]
+    return run_directory.RunDirectory.create(
+        output, {**config, "id": identity, **run_data.places(output, dataset.path)}
+    )
 
 
 def _loop(
@@ -190,6 +234,8 @@ def _loop(
             "another --output"
         )
     best = selection.Best(meta["best_round"], meta["best_score"]) if done else selection.Best()
+    # How many rounds changed the server's state, and why the first of the others did not.
+    changed, why = meta.get("changed_rounds", done), meta.get("unchanged_because", "")
     measured = plan_lib.METRICS not in plan.withhold
     # A round is complete once its state is committed: what is written before that is taken out
     # again where a kill cuts it off.
@@ -208,6 +254,9 @@ def _loop(
         report = training.train_round(number - 1)
         values = training.evaluate("valid") if measured else _unknown(dataset)
         score = selection.score(values)
+        nan = _nan(dataset, values)
+        if nan:
+            _log.warning("round %d: predictions on valid are NaN: %s", number, ", ".join(nan))
         if measured and np.isnan(score):
             raise errors.PfrecError(
                 f"{dataset.path}: no scenario's valid split holds both classes of any task; a best "
@@ -222,10 +271,13 @@ def _loop(
             "values": values,
             "report": report,
         }
+        changed += report.applied
+        why = why or _why_not_applied(report)
         state = training.to_save()
         for hook in writers:
             hook.after_round(**told)
         meta = {**state.meta, "best_round": best.round, "best_score": best.score}
+        meta.update(changed_rounds=changed, unchanged_because=why)
         run.commit(number, dataclasses.replace(state, meta=meta))
         training.after_round(_keep_last(run, options.keep_rounds))
         answers = [hook.after_round(**told) for hook in (stopping, *hooks)]
@@ -243,7 +295,10 @@ def _loop(
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
     run.append_metrics(rows)
     summary = _summary(plan, dataset, best.round, values)
-    training.finish(best.round, summary["test"])
+    summary.update(changed_rounds=changed, unchanged_because=why)
+    summary["fault"] = _fault(summary)
+    if not summary["fault"]:
+        training.finish(best.round, summary["test"])
     return summary
 
 
@@ -252,6 +307,33 @@ def _rounds(plan: plan_lib.Plan, training: Training) -> int:
     if not plan.max_steps:
         return plan.rounds
     return min(plan.rounds, -(-plan.max_steps // training.round_steps))
+
+
+def _fault(summary: "Mapping[str, Any]") -> str:
+    """Why a finished training is of no use to anybody; empty where it is."""
+    if not summary["changed_rounds"]:
+        return (
+            "nothing was trained: no round changed the server's values. "
+            f"{summary['unchanged_because']}; mend that and train into another --output"
+        )
+    measured = [c for tasks in summary["test"].values() for c in tasks.values() if c["rows"]]
+    if measured and all(cells.predicts_nan(cell) for cell in measured):
+        return (
+            "every prediction on test is NaN; train again with a smaller --learning_rate, or with "
+            "numerical columns normalised"
+        )
+    return ""
+
+
+def _why_not_applied(report: federation.RoundReport) -> str:
+    """Why a round was not applied, in words; empty where it was."""
+    if report.applied:
+        return ""
+    reasons = [
+        *(f"the update of {name} was refused: {why}" for name, why in report.refused.items()),
+        *(f"{name} missed the round: {why}" for name, why in report.skipped.items()),
+    ]
+    return "; ".join(reasons) or "fewer clients took part than --min_clients asks for"
 
 
 def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, Mapping[str, Any]]":
@@ -298,10 +380,20 @@ def _keep_last(run: run_directory.RunDirectory, count: int) -> "list[Mapping[str
     return versions
 
 
+def _nan(dataset: dataset_lib.Dataset, values: np.ndarray) -> "list[str]":
+    """The scenarios and tasks whose predictions are NaN."""
+    return [
+        f"{dataset.scenarios[s]} {dataset.schema.tasks[t].name}"
+        for s, t in np.argwhere(selection.predicts_nan(values))
+    ]
+
+
 def mean_metric(values: np.ndarray, metric: str) -> float:
-    """The mean of a metric over scenario-task pairs where it is defined;
-    NaN where it is nowhere.
+    """The mean of a metric over scenario-task pairs where it is defined; NaN where it is nowhere,
+    and where a model's predictions are NaN: without them it would be the mean of something else.
     """
+    if selection.predicts_nan(values).any():
+        return float("nan")
     column = values[:, :, metrics_lib.METRICS.index(metric)]
     defined = column[~np.isnan(column)]
     return float(defined.mean()) if defined.size else float("nan")
@@ -321,11 +413,7 @@ def _summary(
     for s, scenario in enumerate(dataset.scenarios):
         for t, task in enumerate(dataset.schema.tasks):
             cell = dict(zip(metrics_lib.METRICS, values[s, t].tolist()))
-            known = {name: None if value != value else value for name, value in cell.items()}
-            known.update(
-                {name: int(cell[name]) for name in ("rows", "positives") if known[name] is not None}
-            )
-            test.setdefault(scenario, {})[task.name] = known
+            test.setdefault(scenario, {})[task.name] = cells.plain(cell)
     mean_auc = mean_metric(values, "auc")
     return {
         "algorithm": plan.name,
@@ -333,5 +421,6 @@ def _summary(
         "rounds": plan.rounds,
         "best_round": best_round,
         "mean_auc": None if np.isnan(mean_auc) else mean_auc,
+        "nan": _nan(dataset, values),
         "test": test,
     }

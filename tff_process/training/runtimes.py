@@ -80,8 +80,7 @@ def _silos(
     cache: "Optional[cache_lib.ComputationCache]",
 ) -> "contextlib.AbstractContextManager[federation.Federation]":
     del cache  # silos are trained in once
-    identity = silo_training.identity(run.asked, run.path)
-    return silo_training.silo_training(plan, dataset, run, options, identity)
+    return silo_training.silo_training(plan, dataset, run, options, run.identity)
 
 
 _FEDERATED: "Mapping[str, Callable[..., contextlib.AbstractContextManager[Any]]]" = {

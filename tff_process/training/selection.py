@@ -49,17 +49,29 @@ def score(values: np.ndarray) -> float:
       values: float64 [scenarios, tasks, metrics], in the order of `pfrec.metrics.METRICS`.
 
     Returns:
-      the score, in AUC; a task whose AUC is not defined, and a scenario where none is, do not
-      count. NaN where none is anywhere.
+      the score, in AUC; a task whose rows are of one class, and a scenario where all are, do not
+      count. A task with rows of both whose predictions are NaN counts as the worst AUC, 0. NaN
+      where nothing counts.
     """
     auc, rows, positives = (
         values[:, :, metrics_lib.METRICS.index(name)] for name in ("auc", "rows", "positives")
     )
+    pairs = positives * (rows - positives)
+    # An AUC is defined where there are both classes and predictions are numbers.
+    auc = np.where(predicts_nan(values) & (pairs > 0.0), 0.0, auc)
     defined = ~np.isnan(auc)
-    pairs = np.where(
-        defined, positives * (rows - positives), 1.0
-    )  # An AUC is defined where there are both classes.
+    pairs = np.where(defined, pairs, 1.0)
     weights = np.where(defined, 1.0 / ((rows + 1.0) / (12.0 * pairs) + _KNOWN_WELL**2), 0.0)
     sums, totals = (weights * np.where(defined, auc, 0.0)).sum(axis=1), weights.sum(axis=1)
     counted = totals > 0.0
     return float(np.mean(sums[counted] / totals[counted])) if counted.any() else float("nan")
+
+
+def predicts_nan(values: np.ndarray) -> np.ndarray:
+    """Where a model's predictions are not numbers, bool [scenarios, tasks]; as `cells.predicts_nan`
+    of one of them.
+    """
+    auc, logloss, rows = (
+        values[:, :, metrics_lib.METRICS.index(name)] for name in ("auc", "logloss", "rows")
+    )
+    return (rows > 0.0) & np.isnan(auc) & ~np.isfinite(logloss)

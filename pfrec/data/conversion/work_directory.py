@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pfrec import errors, files
 
 STATE_FILE = "conversion.json"
-SCRATCH = "scratch"
+SCRATCH = ".scratch"  # No scenario has this name.
 
 
 class KeptError(errors.PfrecError):

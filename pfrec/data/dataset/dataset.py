@@ -1,14 +1,15 @@
 """Opens and verifies a dataset directory that pfrec-convert or the synthetic generator wrote."""
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from pfrec import errors, files
+from pfrec import errors, files, json_fields, names
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.dataset import writer
+from pfrec.data.dataset import row_check, writer
 
 _REMEDY = "run pfrec-convert to make it anew"
 
@@ -53,6 +54,8 @@ class Dataset:
       split_seed: the seed of its split.
       scenario_values: what a scenario is called in the raw data, where its name differs from it.
       warnings: what the conversion found that spoils training, a line each.
+      digests: per scenario, what its rows are told by: a SHA-256 over the names and checksums of
+        its files. Of silos a keyed one, which tells whether rows are the same and nothing else.
     """
 
     path: pathlib.Path
@@ -64,6 +67,7 @@ class Dataset:
     split_seed: int
     scenario_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def open(cls, path: "pathlib.Path | str") -> "Dataset":
@@ -82,37 +86,38 @@ class Dataset:
                 f"{place}: format version {version}, this pfrec reads {schema_lib.FORMAT_VERSION}; "
                 f"{_REMEDY}"
             )
-        try:
-            scenarios = tuple(value["scenarios"])
-            counts = {
-                scenario: {
-                    split: Counts(**value["counts"][scenario][split]) for split in splits.SPLITS
-                }
-                for scenario in scenarios
-            }
-            entries = {
-                name: {"bytes": entry["bytes"], "sha256": entry["sha256"]}
-                for name, entry in value["files"].items()
-            }
-            source_format, split_seed = value["format"], value["split_seed"]
-            values, warnings = value.get("scenario_values", {}), value.get("warnings", [])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise errors.PfrecError(
-                f"{place}: not a pfrec dataset ({error!r}); {_REMEDY}"
-            ) from error
+        told = json_fields.Fields(value, str(place), _REMEDY)
+        scenarios = tuple(names.require(name, place=str(place)) for name in told.texts("scenarios"))
         if not scenarios:
             raise errors.PfrecError(f"{place}: names no scenario; {_REMEDY}")
+        entries = _entries(told.fields("files"), place)
+        source_format, split_seed = (
+            told.text("format"),
+            told.integer("split_seed", -(1 << 64), 1 << 64),
+        )
+        called = told.fields("scenario_values") if "scenario_values" in told else None
+        values = {name: called.text(name) for name in called.names()} if called else {}
+        warnings = told.texts("warnings", distinct=False) if "warnings" in told else ()
         _check_sizes(path, entries)
+        schema = _agreed_schema(path, scenarios)
+        counts = {
+            scenario: {
+                split: _counts(told.fields("counts").fields(scenario).fields(split), schema)
+                for split in splits.SPLITS
+            }
+            for scenario in scenarios
+        }
         return cls(
             path,
             scenarios,
-            _agreed_schema(path, scenarios),
+            schema,
             counts,
             entries,
             source_format,
             split_seed,
-            dict(values),
-            tuple(warnings),
+            values,
+            warnings,
+            {scenario: _digest(scenario, entries) for scenario in scenarios},
         )
 
     def rows(self, scenario: str, split: str) -> int:
@@ -163,17 +168,80 @@ class Dataset:
         return schema_lib.Schema.read(self.path / name) if name in self.files else self.schema
 
     def verify(self) -> None:
-        """Reads every file and compares its checksum.
+        """Reads every file, compares its checksum, and checks every row and the counts.
 
         Raises:
-          PfrecError: naming the first file whose content is not what was written.
+          PfrecError: naming the first file whose content is not what was written, or is nothing
+            that a conversion writes.
         """
         _check_sizes(self.path, self.files)
+        shards = {
+            str(shard)
+            for s in self.scenarios
+            for split in splits.SPLITS
+            for shard in self.shards(s, split)
+        }
         for name, entry in sorted(self.files.items()):
-            if files.sha256(self.path / name) != entry["sha256"]:
-                raise errors.PfrecError(
-                    f"{self.path / name}: damaged (its SHA-256 is not the recorded one); {_REMEDY}"
-                )
+            if str(self.path / name) not in shards:
+                _compare(self.path / name, files.sha256(self.path / name), entry)
+        for scenario in self.scenarios:
+            for split in splits.SPLITS:
+                self._verify_rows(scenario, split)
+
+    def _verify_rows(self, scenario: str, split: str) -> None:
+        tally = row_check.Tally.empty(self.schema)
+        for shard in map(pathlib.Path, self.shards(scenario, split)):
+            own = self.files[shard.relative_to(self.path).as_posix()]
+            try:
+                found = row_check.check(shard, self.schema, tally)
+            except errors.PfrecError:
+                # Where the file was changed since, that is what to say.
+                _compare(shard, files.sha256(shard), own)
+                raise
+            _compare(shard, found, own)
+        tasks = [task.name for task in self.schema.tasks]
+        counts = Counts(
+            tally.rows,
+            dict(zip(tasks, tally.observed.tolist())),
+            dict(zip(tasks, tally.positives.tolist())),
+        )
+        if counts != self.counts[scenario][split]:
+            raise errors.PfrecError(
+                f"{self.path / writer.DATASET_FILE}: says other counts of {scenario} {split} than "
+                f"its rows have ({tally.rows} rows); {_REMEDY}"
+            )
+
+
+def _compare(path: pathlib.Path, found: str, entry: Mapping[str, Any]) -> None:
+    if found != entry["sha256"]:
+        raise errors.PfrecError(f"{path}: damaged (its SHA-256 is not the recorded one); {_REMEDY}")
+
+
+def _entries(told: json_fields.Fields, place: pathlib.Path) -> "dict[str, dict[str, Any]]":
+    found = {}
+    for name in told.names():
+        directory, _, file = name.partition("/")
+        if not names.is_name(directory) or not names.is_name(file):
+            raise errors.PfrecError(f"{place}: {name!r} is no file of a scenario; {_REMEDY}")
+        entry = told.fields(name)
+        found[name] = {"bytes": entry.integer("bytes"), "sha256": entry.text("sha256")}
+    return found
+
+
+def _counts(told: json_fields.Fields, schema: schema_lib.Schema) -> Counts:
+    rows = told.integer("rows", 1)
+    observed, positives = told.fields("observed"), told.fields("positives")
+    seen = {task.name: observed.integer(task.name, 0, rows) for task in schema.tasks}
+    return Counts(
+        rows,
+        seen,
+        {task.name: positives.integer(task.name, 0, seen[task.name]) for task in schema.tasks},
+    )
+
+
+def _digest(scenario: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
+    own = {name: e["sha256"] for name, e in entries.items() if name.startswith(f"{scenario}/")}
+    return hashlib.sha256(files.json_text(own).encode()).hexdigest()
 
 
 def _check_sizes(path: pathlib.Path, entries: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,20 +2,17 @@
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
 
-from pfrec import errors, files
+from pfrec import errors, files, names
 from pfrec.data import schema as schema_lib
 from pfrec.data.reading import bad_rows
 
 # Scenario (None: named per row by the chunk), split (None: decided by the hash), rows.
 Chunk = tuple[Optional[str], Optional[str], "RawChunk"]
-
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,15 +195,12 @@ def faults_alone(file: Any, faults: "Sequence[bad_rows.Faults]") -> RawChunk:
 
 def is_scenario_name(name: str) -> bool:
     """Whether `name` can be a directory's."""
-    return _SAFE_NAME.fullmatch(name) is not None
+    return names.is_name(name)
 
 
 def scenario_name_fault(name: str) -> str:
     """What is wrong with a scenario's name that is none."""
-    return (
-        f"scenario {name!r} cannot be a directory's name; use letters, digits, '_', '-', '.', "
-        "and no dot first"
-    )
+    return names.fault(name)
 
 
 def remembered(
@@ -235,11 +229,9 @@ def check_scenario_name(name: str, *, place: str) -> str:
     """Returns `name`, which will be a directory.
 
     Raises:
-      PfrecError: where it is not made of letters, digits, `_`, `-` and `.`, or starts with a dot.
+      PfrecError: where it cannot be one, see `names`.
     """
-    if not is_scenario_name(name):
-        raise errors.PfrecError(f"{place}: {scenario_name_fault(name)}")
-    return name
+    return names.require(name, place=place)
 
 
 def require_directory(path: pathlib.Path, remedy: str) -> None:

@@ -134,7 +134,7 @@ def test_a_silo_with_local_preprocessing_exports_by_its_own_schema(
     with pytest.raises(errors.PfrecError, match=r"client_schema\.json: no such file"):
         trained.ClientDirectory(silo[0])
     files.write_json(
-        silo[0] / "data" / "nl" / "client_schema.json",
+        silo[0] / "runs" / "abc" / "client_schema.json",
         dataclasses.replace(agreed, numerical=(own, age)).to_json(),
     )
     assert trained.ClientDirectory(silo[0]).trained("nl", 4).schema.numerical[0] == own

@@ -172,7 +172,8 @@ def struck(dataset, host, a_crew, computations, path, blows):
 
 def test_private_states_are_written_once_a_round(dataset, workers, a_crew, computations, tmp_path):
     """Two aggregation steps a round:
-    versions of odd number are those of a client that missed the last one.
+    versions of odd number are those of a client that missed the last one, version 0 that of one
+    that missed the whole first round.
     """
     training = resident_training(
         dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
@@ -189,7 +190,10 @@ def test_private_states_are_written_once_a_round(dataset, workers, a_crew, compu
             ]
             if took_part:
                 expected[scenario].add(f"version_{took_part[-1] + 1:05d}")
+            elif not round_number:
+                expected[scenario].add("version_00000")
     assert "version_00005" in expected["nl"]
+    assert "version_00000" in expected["fr"]
     assert {
         scenario: {path.name for path in (tmp_path / scenario).iterdir()}
         for scenario in dataset.scenarios

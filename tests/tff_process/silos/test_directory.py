@@ -17,7 +17,15 @@ def facts_of(dataset, tmp_path, scenario):
 def test_facts_hold_the_least_and_come_back(dataset, tmp_path):
     facts = facts_of(dataset, tmp_path, "es")
     written = json.loads((tmp_path / "silo_es" / "silo.json").read_text())
-    assert set(written) == {"format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
+    assert set(written) == {
+        "data",
+        "format_version",
+        "scenario",
+        "schema",
+        "shards",
+        "tasks",
+        "train_rows",
+    }
     assert (facts.scenario, facts.train_rows, facts.tasks) == ("es", 200, ("ctr", "cvr"))
     assert facts.shards["train"] == ("data/es/train-00000-of-00001.tfrecord",)
     assert silo_directory.Facts.from_json(written, place="x") == facts
@@ -103,3 +111,19 @@ def test_one_worker_at_a_time(tmp_path):
         silo_directory.Lock(tmp_path)
     lock.release()
     silo_directory.Lock(tmp_path).release()
+
+
+def test_trainings_keep_the_schema_that_they_began_with(tmp_path):
+    """What lies there tomorrow is not what today's model learned."""
+    own = tmp_path / "data" / "nl" / "client_schema.json"
+    for path in (own.parent, tmp_path / "runs" / "older"):
+        path.mkdir(parents=True)
+    own.write_text("today's")
+    schemas = silo_directory.KeptSchemas(tmp_path)
+    (tmp_path / "runs" / "new").mkdir()
+    own.write_text("tomorrow's")
+    schemas.keep()
+    silo_directory.KeptSchemas(tmp_path).keep()  # of a worker that is started again
+    assert (tmp_path / "runs" / "new" / "client_schema.json").read_text() == "today's"
+    # Nobody knows on which data it began.
+    assert not (tmp_path / "runs" / "older" / "client_schema.json").exists()

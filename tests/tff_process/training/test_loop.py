@@ -32,8 +32,11 @@ class Scripted:
 
     def evaluate(self, split):
         values = np.zeros(self._shape)
-        for name, value in (("auc", self._script[self.done - 1]), ("rows", 4), ("positives", 2)):
+        auc = self._script[self.done - 1]
+        for name, value in (("auc", auc), ("rows", 4), ("positives", 2)):
             values[:, :, metrics.METRICS.index(name)] = value
+        # A model that answers NaN has no loss either.
+        values[:, :, metrics.METRICS.index("logloss")] = 0.5 + 0.0 * np.asarray(auc)
         return values
 
     def to_save(self):
@@ -176,3 +179,41 @@ def test_a_callback_that_overrides_nothing_changes_nothing(dataset, tmp_path):
         tmp_path / "run", dataset, [0.6, 0.7], more=(callbacks.Callback(),), rounds=2
     )
     assert (made["best_round"], seen) == (2, [1, 2])
+
+
+def test_nan_is_told_by_name_spoils_the_mean_and_is_the_worst_round(dataset, tmp_path, caplog):
+    """Not "one class": the remedy is another."""
+    nan = np.array([[float("nan"), 0.9]] * 3)
+    made, _ = summary(tmp_path / "run", dataset, [0.55, nan], rounds=2)
+    assert (made["best_round"], made["nan"], made["mean_auc"]) == (1, [], pytest.approx(0.55))
+    assert "round 2: predictions on valid are NaN: es ctr, fr ctr, nl ctr" in caplog.text
+    made, _ = summary(tmp_path / "spoilt", dataset, [nan], rounds=1)
+    assert made["nan"] == ["es ctr", "fr ctr", "nl ctr"]
+    assert made["mean_auc"] is None
+    assert made["fault"] == ""
+    made, _ = summary(tmp_path / "lost", dataset, [float("nan")], rounds=1)
+    assert made["fault"].startswith("every prediction on test is NaN")
+
+
+def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset, tmp_path):
+    class Refused(Scripted):
+        def train_round(self, number):
+            self.done += 1
+            return federation.RoundReport({}, {}, refused={"nl": "too large"}, applied=False)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(number, score):
+        raise KilledError
+
+    def run(opened, progress):
+        made = Refused(dataset, [0.5, 0.5])
+        asked = plan.Plan("local", rounds=2)
+        hooks = (callbacks.Progress(progress),)
+        return loop._loop(asked, dataset, opened, made, options.Options(), hooks)
+
+    with pytest.raises(KilledError):
+        run(run_directory.RunDirectory.create(tmp_path / "run", {"scenarios": []}), kill)
+    made = run(run_directory.RunDirectory.read(tmp_path / "run"), lambda number, score: None)
+    assert "the update of nl was refused: too large" in made["fault"]

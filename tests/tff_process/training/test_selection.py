@@ -86,3 +86,12 @@ def test_it_lies_between_the_aucs_and_forgets_the_order(cells, random):
     shuffled = [list(reversed(tasks)) for tasks in cells]
     random.shuffle(shuffled)
     assert selection.score(_values(shuffled)) == pytest.approx(found, abs=1e-12)
+
+
+def test_predictions_that_are_nan_count_as_the_worst():
+    """Where rows of both classes are there; of one class nothing counts, whatever is predicted."""
+    values = _values([[(NAN, 400, 200)], [(0.8, 400, 200)], [(NAN, 400, 0)]])
+    logloss = metrics.METRICS.index("logloss")
+    values[:, :, logloss] = [[NAN], [0.5], [0.3]]
+    assert selection.score(values) == pytest.approx(0.4)
+    assert selection.predicts_nan(values).tolist() == [[True], [False], [False]]

@@ -209,7 +209,7 @@ def test_another_version_and_a_foreign_file_are_refused(tmp_path):
         dataset.Dataset.open(path)
     del value["counts"]["NL"]["valid"]
     files.write_json(path / "dataset.json", value)
-    with pytest.raises(errors.PfrecError, match="not a pfrec dataset"):
+    with pytest.raises(errors.PfrecError, match="counts: NL: has no valid"):
         dataset.Dataset.open(path)
     with pytest.raises(errors.PfrecError, match="no such file; run pfrec-convert"):
         dataset.Dataset.open(tmp_path / "nowhere")
