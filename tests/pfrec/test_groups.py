@@ -1,6 +1,7 @@
 """Variable groups follow layer types and declared roles, whatever things are called."""
 
 import hypothesis
+import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
@@ -153,3 +154,12 @@ def test_feature_rules_follow_the_schema():
         (schema_lib.Task("t", "t"),),
     )
     assert sharing.feature_rules(schema) == (("embedding/a", "private"), ("embedding/b", "shared"))
+
+
+def test_a_saved_value_of_another_shape_or_type_is_refused_by_name():
+    item = groups.tag(nested([], "norm"))[0]
+    for value in (None, np.zeros(7, np.float32), np.zeros(item.variable.shape, np.float64)):
+        with pytest.raises(errors.PfrecError, match=f"run: holds .* for {item.name}"):
+            groups.assign(item, value, place="run")
+    groups.assign(item, np.ones(item.variable.shape, np.float32), place="run")
+    np.testing.assert_array_equal(item.variable, np.ones(item.variable.shape))
