@@ -148,14 +148,15 @@ def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> 
     for number, scenario in enumerate(encoded.dictionary.to_pylist()):
         rows = counted[scenario] = np.flatnonzero(places == number)
         for start in range(0, len(rows), BATCH_ROWS):
-            part = rows[start : start + BATCH_ROWS]
+            part: Any = rows[start : start + BATCH_ROWS]
+            if len(rows) == len(chunk):
+                part = slice(start, start + BATCH_ROWS)  # of one scenario: nothing is copied
 
-            def place(part: np.ndarray = part) -> str:
-                return chunk.origin(int(chunk.rows[part[0]])).place(wanted.scenario_column)
+            def place(first: int = int(rows[start])) -> str:
+                return chunk.origin(int(chunk.rows[first])).place(wanted.scenario_column)
 
-            for task, values in loaded.predict(
-                scenario, requests.take(request, part), place
-            ).items():
+            own = requests.take(request, part)
+            for task, values in loaded.predict(scenario, own, place).items():
                 predicted[task][part] = values
     found = table.probabilities(loaded.schema, predicted)
     columns = {name: chunk.columns[name] for name in wanted.carried}
