@@ -160,7 +160,10 @@ def open_data(
     from pfrec.data.dataset import dataset as dataset_lib
 
     if data != "synthetic":
-        return dataset_lib.Dataset.open(pathlib.Path(data))
+        opened = dataset_lib.Dataset.open(pathlib.Path(data))
+        for warning in opened.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr, flush=True)
+        return opened
     if (synthetic_path / "dataset.json").exists():
         made = files.read_json(synthetic_path / "dataset.json", remedy="remove the directory")
         found = {"seed": made["split_seed"], **{name: made["options"][name] for name in synthetic}}
