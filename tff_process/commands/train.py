@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import cells, command, errors, files, run_data
+from pfrec import cells, command, errors, files
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
@@ -81,13 +81,13 @@ def _main(argv: "list[str]") -> None:
             "--init_from and --new_scenario belong together; give both or neither"
         )
     plan = training_flags.plan(f.algorithm, f.seed)
-    if f.resume and _is_finished(output, plan, f.data):
-        return
-    options = training_flags.options()
-    if not options.workers:
+    if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `silo`.
         private_network.enter_if_permitted()
+    if f.resume and _is_finished(output, plan, f.data):
+        return
+    options = training_flags.options()
     from pfrec import run_directory
     from tff_process.silos import training as silo_training
     from tff_process.training import loop
@@ -136,6 +136,7 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
         return False
     if plan_lib.first_difference(config.get("plan", {}), plan):
         return False
+    from pfrec import run_data
     from pfrec.data.dataset import dataset as dataset_lib
 
     if place and run_data.changed(config, dataset_lib.Dataset.open(place)):

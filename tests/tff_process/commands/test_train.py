@@ -32,7 +32,11 @@ def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(tmp_path, caps
     assert train._is_finished(run, plan, "synthetic")
 
 
-def test_telling_it_needs_no_tensorflow() -> None:
-    program = "import sys; import tff_process.commands.train; print('tensorflow' in sys.modules)"
+def test_the_command_imports_nothing_with_threads() -> None:
+    """With NumPy's threads a process could not enter a network of its own any more."""
+    program = (
+        "import sys; import tff_process.commands.train; import tff_process.commands.compare; "
+        "print({'tensorflow', 'numpy'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr
+    assert done.stdout == "set()\n", done.stderr
