@@ -1,26 +1,32 @@
 """What pfrec-train tells before it imports TensorFlow."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
-from pfrec import files
+from pfrec import files, run_data
+from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.commands import train
 
 
-def _finished(output: pathlib.Path, plan: plan_lib.Plan, data: str) -> None:
+def _finished(output: pathlib.Path, plan: plan_lib.Plan, data: dataset_lib.Dataset) -> None:
     cell = {"rows": 5, "positives": 2, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
-    files.write_json(output / "config.json", {"plan": plan.to_json(), "data": data})
+    digests = {name: data.digests.get(name) for name in data.scenarios}
+    config = {"plan": plan.to_json(), "data": str(data.path.resolve()), run_data.DIGESTS: digests}
+    files.write_json(output / "config.json", config)
     summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 3}
     files.write_json(output / "summary.json", summary)
 
 
-def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(tmp_path, capsys) -> None:
+def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(
+    dataset, tmp_path, capsys
+) -> None:
     plan = plan_lib.Plan("fedavg", rounds=3)
-    run, data = tmp_path / "run", str(tmp_path / "data")
+    run, data = tmp_path / "run", str(dataset.path)
     assert not train._is_finished(run, plan, data)
-    _finished(run, plan, data)
+    _finished(run, plan, dataset)
     assert train._is_finished(run, plan, data)
     said = capsys.readouterr().out
     assert "mean test AUC 0.7500 at round 2" in said
@@ -28,7 +34,8 @@ def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(tmp_path, caps
     assert not train._is_finished(run, plan_lib.Plan("fedavg", rounds=4), data)
     assert not train._is_finished(run, plan, "synthetic")
     assert not train._is_finished(run, plan, None)
-    _finished(run, plan, str(run / "data"))
+    shutil.copytree(dataset.path, run / "data")
+    _finished(run, plan, dataset_lib.Dataset.open(run / "data"))
     assert train._is_finished(run, plan, "synthetic")
 
 
