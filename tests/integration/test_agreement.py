@@ -7,6 +7,7 @@ import socket
 
 import grpc
 import numpy as np
+import portpicker
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -218,7 +219,8 @@ def test_what_was_not_agreed_is_refused_in_one_line_and_noted(trained, agreement
 def test_an_agreement_that_does_not_fit_is_refused_at_the_start(agreements, tmp_path):
     directories, made = agreements
     value = json.loads(made["nl"].read_text())
-    worker = ("pfrec-worker", f"--client_dir={directories['nl']}", "--port=7000")
+    port = portpicker.pick_unused_port()
+    worker = ("pfrec-worker", f"--client_dir={directories['nl']}", f"--port={port}")
     value["leaves"]["report"] = value["leaves"]["report"][1:]
     files.write_json(tmp_path / "less.json", value)
     told = commands.fail(*worker, f"--agreement={tmp_path / 'less.json'}")
