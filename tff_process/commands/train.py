@@ -85,6 +85,9 @@ def _main(argv: "list[str]") -> None:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `silo`.
         private_network.enter_if_permitted()
+    made = output / _SYNTHETIC_DATA
+    if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
+        open_data(f.data, made, training_flags.synthetic(), f.seed)  # Of these flags, or refused.
     if f.resume and _is_finished(output, plan, f.data):
         return
     options = training_flags.options()
