@@ -61,6 +61,7 @@ class Lock:
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
+        self._directory, self._made = directory, not directory.exists()
         with readable_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(directory, os.O_RDONLY)
@@ -76,7 +77,10 @@ class Lock:
             _log.warning("%s: cannot be locked (%s); let one process write it", directory, error)
 
     def release(self) -> None:
-        """Lets another process hold it."""
+        """Lets another process hold it. A directory made for the lock that holds nothing goes."""
+        if self._made and not any(self._directory.iterdir()):
+            with contextlib.suppress(OSError):
+                self._directory.rmdir()
         os.close(self._descriptor)
 
     def __enter__(self) -> "Lock":

@@ -10,7 +10,7 @@ import pytest
 
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, writer
+from pfrec.data.dataset import row_block, shards, writer
 
 _TESTS = pathlib.Path(__file__).parent
 # What trains, exports or runs whole commands; `make test-quick` leaves it out.
@@ -84,3 +84,13 @@ def dataset(
                 count = rows if split == "train" else 80
                 target.add(scenario, split, random_rows(schema, count, 10 * number + offset))
     return dataset_lib.Dataset.open(pathlib.Path(path))
+
+
+@pytest.fixture(scope="module")
+def rows_in_source_order():
+    """Stores rows as they come, for tests that hold each against the row of the raw file at its
+    place; `test_shards.py` has the order.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards.ShardWriter, "_shuffled", lambda self, shard: self._piece(shard, 0))
+        yield

@@ -231,9 +231,9 @@ def test_a_client_that_returns_nan_is_refused_by_name_and_told(eight, tmp_path):
     directory = (
         run / "clients" / SCENARIOS[number] / f"version_{meta['versions'][SCENARIOS[number]]:05d}"
     )
-    values, _ = checkpoint.load(directory)
+    values, owner = checkpoint.load(directory)
     checkpoint.save(
-        directory, {name: np.full_like(value, np.nan) for name, value in values.items()}
+        directory, {name: np.full_like(value, np.nan) for name, value in values.items()}, owner
     )
     train(eight, run)
     diagnostics = json.loads((run / "diagnostics" / f"round_{FAULT + 1:05d}.json").read_text())

@@ -4,6 +4,7 @@ what must not pass is looked for in it and not found.
 
 import collections
 import json
+import re
 import socket
 
 import numpy as np
@@ -77,12 +78,12 @@ def captured(data, tmp_path_factory):
         with pytest.raises(StoppedError):
             loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen, progress=stop)
         (version,) = running["nl"].directory.glob("runs/*/version_00001")
-        values, _ = checkpoint.load(version)
+        values, owner = checkpoint.load(version)
         planted = {
             name: value if name.startswith("optimizer/") else np.full_like(value, PLANTED_IN_STATE)
             for name, value in values.items()
         }
-        checkpoint.save(version, planted)
+        checkpoint.save(version, planted, owner)
         loop.train(PLAN, silo_training.survey(chosen, run), run, resume=True, options=chosen)
         recorder.stop()
     manifest = json.loads((run / "privacy_manifest.json").read_text())
@@ -158,14 +159,10 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
             found["metrics"] += 1
         elif arrays[0][1].HasField("string_list"):
             facts = json.loads(wire_capture.content(arrays[0][1])[0])
-            assert set(facts) == {
-                "format_version",
-                "scenario",
-                "schema",
-                "shards",
-                "tasks",
-                "train_rows",
-            }
+            told = {"data", "format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
+            assert set(facts) == told
+            # Of the rows a digest keyed with the silo's secret: who lacks that cannot try rows out.
+            assert re.fullmatch(r"[0-9a-f]{64}", facts["data"])
             found["facts"] += 1
         else:
             assert arrays[0][1].dtype == 3  # int32

@@ -9,6 +9,7 @@ follows from its number in its file, unless the schema says otherwise.
 import dataclasses
 import functools
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
@@ -16,6 +17,8 @@ from pfrec import errors
 from pfrec.data import splits
 from pfrec.data.conversion import encoding, splitting, toml_schema
 from pfrec.data.reading import column_text, csv_stream, dialects, folder, source
+
+_POINTED = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
@@ -87,7 +90,12 @@ class OwnFiles:
             self.kinds.setdefault(self._rule.column, csv_stream.TEXT)
             self._light.append(self._rule.column)
         self._splits = [self._split(entry) for entry in inputs]
-        self._texts = {feature.raw for feature in described.schema.categorical}
+        # Of a vocabulary that itself tells 17.0 from 17 the words are taken as they are.
+        self._texts = {
+            feature.raw
+            for feature in described.schema.categorical
+            if not any(_POINTED.fullmatch(word) for word in feature.vocabulary or ())
+        }
         if described.schema.group is not None:
             self._texts.add(described.schema.group)
         self._texts = {name for name in self._texts if self.kinds[name] == csv_stream.TEXT}

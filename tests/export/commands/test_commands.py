@@ -202,7 +202,7 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
         (
             "export.commands.export",
             ["--rollback", "--output=/nonexistent"],
-            "lists no model of this directory",
+            "/nonexistent: no such directory; name what pfrec-export wrote",
         ),
     ],
 )

@@ -18,6 +18,8 @@ from pfrec.data.dataset import dataset as dataset_lib
 from tests.export import tiny
 from tests.pfrec.data import raw_layouts
 
+pytestmark = pytest.mark.usefixtures("rows_in_source_order")
+
 PRICE = schema_lib.Numerical("price", default=5.0, normalise="standard", shift=5.0, scale=2.0)
 LOCAL = dataclasses.replace(
     tiny.SCHEMA,

@@ -5,6 +5,7 @@ whatever the files look like.
 import csv
 import gzip
 import io
+import re
 
 import hypothesis
 import numpy as np
@@ -83,6 +84,15 @@ def _schema(words, extra=""):
     )
 
 
+def _read(word, known):
+    """17.0 is the item 17, where the vocabulary does not itself tell them apart."""
+    pointed = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+    if any(pointed.fullmatch(other) for other in known):
+        return word
+    whole = pointed.fullmatch(word)
+    return whole.group(1) if whole else word
+
+
 def _check(folder, rows, known, scenario):
     """Compares what the pipeline gives with the rows, by their place in the file."""
     import tensorflow as tf
@@ -99,7 +109,8 @@ def _check(folder, rows, known, scenario):
         np.testing.assert_array_equal(found["categorical"][:, 0], hashed)
         if known:
             places = [
-                known.index(row["word"]) if row["word"] in known else len(known) for row in expected
+                known.index(word) if word in known else len(known)
+                for word in (_read(row["word"], known) for row in expected)
             ]
             np.testing.assert_array_equal(found["categorical"][:, 1], places)
         np.testing.assert_array_equal(

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+import pfrec
 from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 from tff_process.silos import agreement as agreement_lib
@@ -26,7 +27,12 @@ def agreed(schema):
         trainings=1, rounds=3, reports=24, evaluations=8, rows=50, steps=1
     )
     return agreement_lib.Agreement(
-        "nl", "0.1.0", {"algorithm": "fedavg", "init_from": "", "rounds": 3}, schema, leaves, bounds
+        "nl",
+        pfrec.__version__,
+        {"algorithm": "fedavg", "init_from": "", "rounds": 3},
+        schema,
+        leaves,
+        bounds,
     )
 
 
@@ -47,7 +53,7 @@ def test_digests_tell_what_matters_apart(agreed, schema):
         == agreed.plan_digest
     )
     assert agreement_lib.plan_digest({**agreed.plan, "rounds": 4}, schema) != agreed.plan_digest
-    assert agreement_lib.plan_digest(agreed.plan, schema, "0.2.0") != agreed.plan_digest
+    assert agreement_lib.plan_digest(agreed.plan, schema, "0.1.0") != agreed.plan_digest
     other = schema_lib.Schema(schema.categorical[:1], schema.numerical, schema.tasks, schema.group)
     assert agreement_lib.plan_digest(agreed.plan, other) != agreed.plan_digest
     stricter = dataclasses.replace(agreed, bounds=dataclasses.replace(agreed.bounds, rows=60))

@@ -142,5 +142,6 @@ def test_dropout_masks_depend_on_seed_and_layer_only():
     ],
 )
 def test_impossible_shapes_are_one_clear_error(wrong):
-    with pytest.raises(errors.PfrecError, match=r"model: "):
+    (name,) = wrong
+    with pytest.raises(errors.PfrecError, match=f"^{name} is .*; it must "):
         ModelConfig(**wrong)
