@@ -104,7 +104,7 @@ setup:
 
 demo:
 	@echo "demo: sets up .venv where it is not there yet (3 GB, one to three minutes), then trains four"
-	@echo "demo: algorithms on built-in data, exports the best and verifies it (about ten minutes)"
+	@echo "demo: algorithms on built-in data, exports the best and verifies it (some minutes)"
 	@$(MAKE) --no-print-directory setup
 	@set -eu; \
 	step="starting"; \
