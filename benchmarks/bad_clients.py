@@ -27,12 +27,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import numpy as np
-import tensorflow as tf
 
+from benchmarks import reconstruct_rows
 from pfrec import metrics, run_directory
 from pfrec.data import synthetic
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, shards, writer
+from pfrec.data.dataset import row_block, writer
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.runtime import options as options_lib
@@ -56,13 +56,7 @@ def flipped_labels(
     with writer.DatasetWriter(path, dataset.schema, source_format="bad", split_seed=0) as target:
         for scenario in dataset.scenarios:
             for split in ("train", "valid", "test"):
-                rows = shards.join(
-                    [
-                        row_block.decode(record, dataset.schema)
-                        for shard in dataset.shards(scenario, split)
-                        for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
-                    ]
-                )
+                rows = reconstruct_rows.stored(dataset, scenario, split)
                 labels = rows.labels
                 if scenario in bad and split == "train":
                     labels = np.where(labels == row_block.UNOBSERVED, labels, 1 - labels)

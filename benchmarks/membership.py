@@ -33,24 +33,13 @@ from benchmarks import reconstruct_rows
 from pfrec import groups, run_directory
 from pfrec.data import synthetic
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, shards
+from pfrec.data.dataset import row_block
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.training import loop
 
 _RARE = 3
-
-
-def rows_of(dataset: dataset_lib.Dataset, scenario: str, split: str) -> row_block.Rows:
-    """All rows of a split."""
-    return shards.join(
-        [
-            row_block.decode(record, dataset.schema)
-            for shard in dataset.shards(scenario, split)
-            for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
-        ]
-    )
 
 
 def losses(model: tf.keras.Model, rows: row_block.Rows, task: str) -> np.ndarray:
@@ -96,7 +85,9 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
         found.setdefault(name, []).append(reconstruct_rows.auc(score, member.astype(int)))
 
     schema = dataset.schema
-    inside, outside = (rows_of(dataset, scenario, split) for split in ("train", "test"))
+    inside, outside = (
+        reconstruct_rows.stored(dataset, scenario, split) for split in ("train", "test")
+    )
     model = run.load_model(scenario)
     score = -np.concatenate(
         [losses(model, rows, schema.tasks[0].name) for rows in (inside, outside)]

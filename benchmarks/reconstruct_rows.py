@@ -287,11 +287,11 @@ def attack(
     return score
 
 
-def stored(dataset: dataset_lib.Dataset, scenario: str) -> row_block.Rows:
-    """A scenario's training rows as they lie in its shards."""
+def stored(dataset: dataset_lib.Dataset, scenario: str, split: str = "train") -> row_block.Rows:
+    """A scenario's rows of a split as they lie in its shards."""
     parts = [
         row_block.decode(record, dataset.schema)
-        for shard in dataset.shards(scenario, "train")
+        for shard in dataset.shards(scenario, split)
         for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
     ]
     return shards.join(parts)

@@ -69,7 +69,7 @@ def evaluated(values: tf.Tensor) -> tf.Tensor:
     by_name = dict(zip(metrics.METRICS, tf.unstack(values, axis=-1)))
     positives = row_counts(by_name["positives"])
     negatives = row_counts(by_name["rows"] - by_name["positives"])
-    made = {**{name: _rounded(value, METRIC_DECIMALS) for name, value in by_name.items()}}
+    made = {name: _rounded(value, METRIC_DECIMALS) for name, value in by_name.items()}
     made.update(positives=positives, rows=positives + negatives)
     return tf.stack([made[name] for name in metrics.METRICS], axis=-1)
 
