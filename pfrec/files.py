@@ -233,6 +233,17 @@ def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pa
         sync(path.parent)
 
 
+def link(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes a file that exists appear at `target` too: as a link, or as a copy where the file
+    system has none; what stood there is replaced.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def private(directory: pathlib.Path) -> None:
     """Makes a directory and everything in it its owner's alone, whatever the umask was."""
     for path in (directory, *directory.rglob("*")):

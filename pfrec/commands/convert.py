@@ -2,6 +2,7 @@
 
 pfrec-convert --format=aliexpress --input=raw --output=data
 pfrec-convert --format=csv --input=log.csv --schema=log.toml --output=data
+pfrec-convert --append=data --format=csv --input=next_day --output=data2
 """
 
 import dataclasses
@@ -50,6 +51,25 @@ def define_flags() -> None:
         required=True,
     )
     flags.DEFINE_string("schema", None, "TOML schema of the columns (csv and parquet only).")
+    flags.DEFINE_string(
+        "append",
+        None,
+        "A dataset whose further rows the input is: they are read by its schema and vocabularies, "
+        "and --output is a new dataset of both (csv, parquet).",
+    )
+    flags.DEFINE_bool(
+        "keep_rows",
+        True,
+        "With --append, whether --output holds the rows of before too; --nokeep_rows for the "
+        "further ones alone.",
+    )
+    flags.DEFINE_enum(
+        "unknown_ids",
+        "unknown",
+        ["unknown", "grow"],
+        "With --append, what a value is that the dataset does not know: the unknown id, or a new "
+        "id after the known ones.",
+    )
     flags.DEFINE_bool(
         "infer_schema",
         False,
@@ -128,6 +148,9 @@ def convert(
     min_count: Optional[int] = None,
     min_rows: int = 0,
     layout: "Optional[Mapping[str, Any]]" = None,
+    append: "Union[str, os.PathLike[str], None]" = None,
+    keep_rows: bool = True,
+    unknown_ids: str = "unknown",
 ) -> list[str]:
     """Converts raw data to a dataset directory, in memory that does not grow with the data.
 
@@ -171,6 +194,10 @@ def convert(
       min_count: how often an id must occur to get a place of its own.
       min_rows: scenarios with fewer rows are left out, for `csv` and `parquet`.
       layout: what goes over [file] of the schema, for `csv`: fields of a `csv_stream.Dialect`.
+      append: the dataset whose further rows these are, for `csv` and `parquet`: they are read by
+        its schema, vocabularies and statistics. It stays as it is.
+      keep_rows: whether `output` holds the rows of `append` too.
+      unknown_ids: `unknown` or `grow`: what a value is that `append` does not know.
 
     Returns:
       Notes for the user, a line each.
@@ -180,13 +207,24 @@ def convert(
         behind then.
     """
     from pfrec.data import converters
+    from pfrec.data.conversion import appending
     from pfrec.data.conversion import run as conversion
+    from pfrec.data.dataset import dataset
     from pfrec.data.reading import source
 
     raw, target = pathlib.Path(input_path), pathlib.Path(output)
     files.require_empty(target)
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
+    if append is None and not (keep_rows and unknown_ids == appending.UNKNOWN):
+        raise errors.PfrecError(
+            "--keep_rows, --unknown_ids: go with --append alone; leave them out"
+        )
+    before = (
+        None
+        if append is None
+        else appending.Before(dataset.Dataset.open(pathlib.Path(append)), unknown_ids, keep_rows)
+    )
     settings = source.Settings(
         schema=None if schema_path is None else pathlib.Path(schema_path),
         seed=split_seed,
@@ -195,6 +233,7 @@ def convert(
         tasks=tuple(tasks),
         min_count=min_count,
         layout=dict(layout or {}),
+        before=before,
     )
     chosen: dict[str, Any] = {
         "sample_users": sample_users,
@@ -224,7 +263,7 @@ def convert(
         )
 
     with RowProgress("converting") as progress:
-        return conversion.run(open_source, source_format, target, options, progress.add)
+        return conversion.run(open_source, source_format, target, options, progress.add, before)
 
 
 def table(path: pathlib.Path) -> str:
@@ -348,6 +387,9 @@ def _main(argv: "list[str]") -> None:
         min_count=values.min_count,
         min_rows=values.min_rows,
         layout=_layout(values),
+        append=values.append,
+        keep_rows=values.keep_rows,
+        unknown_ids=values.unknown_ids,
     )
     for note in notes:
         print(f"note: {note}")

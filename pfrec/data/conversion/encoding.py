@@ -108,11 +108,17 @@ def encode(
 
 
 def encode_good(
-    chunk: source.RawChunk, schema: schema_lib.Schema, *, missing_numerical: str = "reject"
+    chunk: source.RawChunk,
+    schema: schema_lib.Schema,
+    *,
+    missing_numerical: str = "reject",
+    beyond: str = "bad",
 ) -> Encoded:
     """Encodes the rows of a chunk that fit the schema, and says which do not.
 
-    Arguments: see `encode`.
+    Args:
+      chunk, schema, missing_numerical: see `encode`.
+      beyond: what an identity id at or above the cardinality is: `bad`, or `unknown`.
 
     Raises:
       PfrecError: where a column is missing or of a type that cannot hold what the schema wants.
@@ -122,9 +128,9 @@ def encode_good(
     categorical = np.empty((len(chunk), schema.id_columns), np.int32)
     for feature, place in zip(schema.categorical, schema.id_places):
         ids = (
-            _ids(chunk, feature, checks)[:, np.newaxis]
+            _ids(chunk, feature, checks, beyond)[:, np.newaxis]
             if feature.values == 1
-            else _id_lists(chunk, feature, checks)
+            else _id_lists(chunk, feature, checks, beyond)
         )
         categorical[:, place] = ids
     numerical = np.empty((len(chunk), len(schema.numerical)), np.float32)
@@ -245,22 +251,36 @@ def value_lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> colu
     )
 
 
+def all_values(chunk: source.RawChunk, feature: schema_lib.Categorical) -> Any:
+    """The values of a feature in all rows one after the other, an Arrow string array.
+
+    Raises:
+      PfrecError: where the column's type has no text.
+    """
+    if feature.values > 1:
+        return value_lists(chunk, feature).values
+    return texts(chunk, feature.raw)
+
+
 def _id_lists(
-    chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks
+    chunk: source.RawChunk, feature: schema_lib.Categorical, checks: _Checks, beyond: str
 ) -> np.ndarray:
     """The ids of a column of lists, int32 [rows, values]."""
     lists = value_lists(chunk, feature)
     own = dataclasses.replace(
         chunk, rows=chunk.rows[lists.rows], columns={feature.raw: lists.values}, scenario=None
     )
-    found = _ids(own, feature, _Elements(checks, lists.rows, len(chunk)))
+    found = _ids(own, feature, _Elements(checks, lists.rows, len(chunk)), beyond)
     ids = np.full((len(chunk), feature.values), schema_lib.NO_VALUE, np.int32)
     ids[lists.rows, lists.places] = found
     return ids
 
 
 def _ids(
-    chunk: source.RawChunk, feature: schema_lib.Categorical, checks: "_Checks | _Elements"
+    chunk: source.RawChunk,
+    feature: schema_lib.Categorical,
+    checks: "_Checks | _Elements",
+    beyond: str,
 ) -> np.ndarray:
     """The ids of a categorical column, int32 [rows]."""
     import pyarrow as pa
@@ -287,7 +307,11 @@ def _ids(
         "id_missing",
         lambda _: 'the id is empty; fill it in, or use encoding = "hash" or "vocabulary"',
     )
-    good = missing | ((values >= 0) & (values < feature.cardinality) & (values == np.floor(values)))
+    if beyond == "unknown":
+        whole = (values == np.floor(values)) & np.isfinite(values)
+        values = np.where(whole & (values > feature.cardinality), feature.cardinality, values)
+    most = feature.cardinality - (beyond == "bad")
+    good = missing | ((values >= 0) & (values <= most) & (values == np.floor(values)))
     checks.require(
         good,
         feature.raw,

@@ -8,14 +8,14 @@ with `normalise` gets its shift and scale. Both from good training rows alone.
 
 import collections
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
 from pfrec.data import schema as schema_lib
 from pfrec.data.conversion import encoding
-from pfrec.data.reading import column_text, source
+from pfrec.data.reading import source
 
 # Sums are taken over windows of this many rows, so that their rounding does not depend on how rows
 # came in chunks.
@@ -33,11 +33,19 @@ class Vocabulary:
         counted = texts.value_counts()
         self._counts.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist())))
 
-    def words(self, cardinality: int, min_count: int) -> tuple[str, ...]:
-        """The values that have a place, in the order of their ids."""
+    def words(self, cardinality: int, min_count: int, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """The values that have a place, in the order of their ids; those that are `known` stay
+        before all others.
+        """
         self._counts.pop("", None)
-        common = [(-count, word) for word, count in self._counts.items() if count >= min_count]
-        return tuple(word for _, word in sorted(common)[:cardinality])
+        before = set(known)
+        common = [
+            (-count, word)
+            for word, count in self._counts.items()
+            if count >= min_count and word not in before
+        ]
+        places = max(cardinality - len(known), 0)
+        return (*known, *(word for _, word in sorted(common)[:places]))
 
 
 class _Moments:
@@ -117,6 +125,9 @@ def client_schemas(
     schema: schema_lib.Schema,
     training: "Iterable[tuple[str, source.RawChunk]]",
     missing_numerical: str,
+    start: "Optional[Mapping[str, schema_lib.Schema]]" = None,
+    grow: bool = True,
+    beyond: str = "bad",
 ) -> "dict[str, schema_lib.Schema]":
     """Per scenario, the schema with the client's own vocabularies and statistics filled in.
 
@@ -124,7 +135,12 @@ def client_schemas(
       schema: the agreed one.
       training: scenario and raw training rows; bad rows among them are left out.
       missing_numerical: see `encoding.encode`.
+      start: what clients knew before, by scenario: their words keep their places, and their numbers
+        their statistics.
+      grow: whether such clients learn new words.
+      beyond: see `encoding.encode_good`.
     """
+    start = start or {}
     opened = open_schema(schema)
     raw = {column.name: column.raw for column in schema.numerical}
     local = [f for f in schema.categorical if f.encoding == "local_vocabulary"]
@@ -134,35 +150,45 @@ def client_schemas(
     for scenario, chunk in training:
         words = vocabularies.setdefault(scenario, {f.name: Vocabulary() for f in local})
         sums = moments.setdefault(scenario, {column.name: _Moments() for column in scaled})
-        good = encoding.encode_good(chunk, opened, missing_numerical=missing_numerical).good
+        good = encoding.encode_good(
+            chunk, opened, missing_numerical=missing_numerical, beyond=beyond
+        ).good
         part = chunk if good.all() else chunk.take(np.flatnonzero(good))
         for feature in local:
-            listed = feature.values > 1
-            texts = (
-                encoding.value_lists(part, feature).values
-                if listed
-                else column_text.of(part.columns[feature.raw])
-            )
-            words[feature.name].add(texts)
+            words[feature.name].add(encoding.all_values(part, feature))
         for name, moment in sums.items():
             moment.add(encoding.numbers(part, raw[name]))
+    nothing = Vocabulary()
+
+    def feature_of(scenario: str, f: schema_lib.Categorical) -> schema_lib.Categorical:
+        if f.encoding != "local_vocabulary":
+            return f
+        counted = vocabularies.get(scenario, {}).get(f.name, nothing)
+        known: tuple[str, ...] = ()
+        if scenario in start:
+            known = _called(start[scenario].categorical, f.name).vocabulary
+            if not grow:
+                counted = nothing
+        return dataclasses.replace(
+            f, encoding="vocabulary", vocabulary=counted.words(f.cardinality, f.min_count, known)
+        )
+
+    def column_of(scenario: str, c: schema_lib.Numerical) -> schema_lib.Numerical:
+        if c.normalise == "none":
+            return c
+        if scenario in start:
+            return _called(start[scenario].numerical, c.name)
+        return moments[scenario][c.name].column(c)
+
     return {
         scenario: dataclasses.replace(
             schema,
-            categorical=tuple(
-                dataclasses.replace(
-                    f,
-                    encoding="vocabulary",
-                    vocabulary=words[f.name].words(f.cardinality, f.min_count),
-                )
-                if f.name in words
-                else f
-                for f in schema.categorical
-            ),
-            numerical=tuple(
-                moments[scenario][c.name].column(c) if c.name in moments[scenario] else c
-                for c in schema.numerical
-            ),
+            categorical=tuple(feature_of(scenario, f) for f in schema.categorical),
+            numerical=tuple(column_of(scenario, c) for c in schema.numerical),
         )
-        for scenario, words in vocabularies.items()
+        for scenario in dict.fromkeys([*start, *vocabularies])
     }
+
+
+def _called(entries: Sequence[Any], name: str) -> Any:
+    return next(entry for entry in entries if entry.name == name)

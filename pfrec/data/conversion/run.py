@@ -17,7 +17,14 @@ import numpy as np
 from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.conversion import encoding, local_statistics, survey, watch, work_directory
+from pfrec.data.conversion import (
+    appending,
+    encoding,
+    local_statistics,
+    survey,
+    watch,
+    work_directory,
+)
 from pfrec.data.dataset import writer
 from pfrec.data.reading import ahead, bad_rows, source
 
@@ -53,6 +60,7 @@ def run(
     output: pathlib.Path,
     options: Options,
     progress: Callable[[int], None],
+    before: Optional[appending.Before] = None,
 ) -> list[str]:
     """Converts a source.
 
@@ -62,6 +70,7 @@ def run(
       output: the dataset directory; must not exist or be empty.
       options: how rows are treated.
       progress: is told how many rows were read, chunk by chunk.
+      before: the dataset whose further rows these are; the source's schema is its.
 
     Returns:
       Notes for the user, a line each.
@@ -74,18 +83,27 @@ def run(
         scratch = work / work_directory.SCRATCH
         scratch.mkdir(exist_ok=True)
         raw = open_source(scratch)
-        state = _state(work / work_directory.STATE_FILE, raw, output, source_format, options)
+        state = _state(
+            work / work_directory.STATE_FILE, raw, output, source_format, options, before
+        )
         if "survey" not in state:
+            whole = before.data.scenarios if before is not None and before.keep_rows else ()
             state["survey"] = survey.take(
-                raw, options.split_seed, options.scenarios, options.min_rows
+                raw, options.split_seed, options.scenarios, options.min_rows, whole
             )
         elif raw.splitter is not None:
             raw.splitter.restore(state["survey"]["starts"])
         taken = state["survey"]
+        if before is not None:
+            if "schema" not in state:
+                training = _training(raw, options, taken)
+                state["schema"] = before.grown(training, options.missing_numerical).to_json()
+            grown = schema_lib.Schema.from_json(state["schema"], place="schema")
+            raw = dataclasses.replace(raw, schema=grown)
         if "clients" not in state:
             state["clients"] = {
                 name: value.to_json()
-                for name, value in _client_schemas(raw, options, taken).items()
+                for name, value in _client_schemas(raw, options, taken, before).items()
             }
         clients = {
             name: schema_lib.Schema.from_json(value, place=name)
@@ -100,16 +118,18 @@ def run(
             bad = bad_rows.BadRows(options.on_bad_row, quarantine, state["bad_rows"])
             imputed: collections.Counter[str] = collections.Counter(state["imputed"])
             watched = None if raw.survey is None else watch.Watch(raw.schema, state["watch"])
+            tally = None if before is None else appending.Tally(before, state["tally"])
             with writer.DatasetWriter(
                 output,
                 raw.schema,
                 source_format=source_format,
                 split_seed=options.split_seed,
-                scenarios=taken["names"],
+                scenarios=appending.order(before, taken["names"]),
                 options=record,
                 directory=work,
                 state=state["writer"],
                 shuffle=True,
+                kept=None if before is None else before.kept(),
             ) as target:
                 next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
 
@@ -122,13 +142,14 @@ def run(
                     )
                     state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
                     state.update(watch=None if watched is None else watched.state())
+                    state.update(tally=None if tally is None else tally.state())
                     files.write_json(work / work_directory.STATE_FILE, state)
 
                 with contextlib.closing(_remaining(raw, state)) as chunks:
                     for scenario, split, chunk in chunks:
                         _convert(
                             *(scenario, split, chunk, raw, clients, options),
-                            *(bad, imputed, target, watched),
+                            *(bad, imputed, target, watched, tally),
                         )
                         progress(len(chunk))
                         if chunk.resume is not None and time.monotonic() >= next_checkpoint:
@@ -141,6 +162,11 @@ def run(
                     target.record("bad_rows", bad.state())
                 target.require_rows(sum(bad.counts.values()))
                 warnings = _record(raw, taken, watched, target)
+                if before is not None and tally is not None:
+                    target.record("appended", tally.record())
+                    called = {**before.data.scenario_values, **taken["values"]}
+                    if before.keep_rows and called:
+                        target.record("scenario_values", called)
     notes = [
         f"{column}: {count:,} missing values imputed" for column, count in sorted(imputed.items())
     ]
@@ -149,6 +175,8 @@ def run(
     ]
     if options.on_bad_row == "quarantine" and bad.counts:
         notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
+    if before is not None and tally is not None:
+        notes += [*before.notes, *tally.notes()]
     return [*raw.notes, *taken["notes"], *notes, *(f"WARNING: {line}" for line in warnings)]
 
 
@@ -190,12 +218,13 @@ def _convert(
     imputed: "collections.Counter[str]",
     target: writer.DatasetWriter,
     watched: Optional[watch.Watch],
+    tally: Optional[appending.Tally],
 ) -> None:
     """Encodes a chunk and hands its rows to the writer."""
     if not len(chunk):
         bad.add(chunk.faults)
         return
-    if scenario is None and clients:
+    if scenario is None and (clients or tally is not None):
         parts: list[tuple[Optional[str], source.RawChunk]] = list(_by_scenario(chunk))
     else:
         parts = [(scenario, chunk)]
@@ -203,7 +232,14 @@ def _convert(
     done: list[tuple[Optional[str], source.RawChunk, encoding.Encoded]] = []
     for name, part in parts:
         schema = raw.schema if name is None else clients.get(name, raw.schema)
-        encoded = encoding.encode_good(part, schema, missing_numerical=options.missing_numerical)
+        encoded = encoding.encode_good(
+            part,
+            schema,
+            missing_numerical=options.missing_numerical,
+            beyond="bad" if tally is None else "unknown",
+        )
+        if tally is not None and name is not None:
+            tally.add(name, encoded.rows, schema)
         faults += encoded.faults
         done.append((name, part, encoded))
     bad.add(faults)
@@ -251,26 +287,42 @@ def _by_scenario(chunk: source.RawChunk) -> "Iterator[tuple[str, source.RawChunk
 
 
 def _client_schemas(
-    raw: source.Source, options: Options, taken: Mapping[str, Any]
+    raw: source.Source,
+    options: Options,
+    taken: Mapping[str, Any],
+    before: Optional[appending.Before],
 ) -> "dict[str, schema_lib.Schema]":
     """Reads all rows once where a feature's preprocessing is each client's own."""
     if not raw.schema.local:
         return {}
+    training = _training(raw, options, taken)
+    if before is None:
+        return local_statistics.client_schemas(raw.schema, training, options.missing_numerical)
+    start = {name: before.data.client_schema(name) for name in before.data.scenarios}
+    grow = before.unknown_ids == appending.GROW
+    named = taken["names"]
+    if not grow and named is not None and set(named) <= set(start):
+        training = iter(())  # nothing is to be learned of them
+    return local_statistics.client_schemas(
+        raw.schema, training, options.missing_numerical, start, grow, "unknown"
+    )
 
-    def training() -> "Iterator[tuple[str, source.RawChunk]]":
-        for scenario, split, chunk in survey.chosen(raw, None, taken):
-            if not len(chunk):
-                continue
-            if split is None:
-                places = chunk.places
-                if places is None:
-                    places = splits.split_of(chunk.rows, options.split_seed, raw.fractions)
-                chunk = chunk.take(np.flatnonzero(places == 0))
-            elif split != "train":
-                continue
-            yield from _by_scenario(chunk) if scenario is None else [(scenario, chunk)]
 
-    return local_statistics.client_schemas(raw.schema, training(), options.missing_numerical)
+def _training(
+    raw: source.Source, options: Options, taken: Mapping[str, Any]
+) -> "Iterator[tuple[str, source.RawChunk]]":
+    """The raw training rows, chunk by chunk and scenario by scenario."""
+    for scenario, split, chunk in survey.chosen(raw, None, taken):
+        if not len(chunk):
+            continue
+        if split is None:
+            places = chunk.places
+            if places is None:
+                places = splits.split_of(chunk.rows, options.split_seed, raw.fractions)
+            chunk = chunk.take(np.flatnonzero(places == 0))
+        elif split != "train":
+            continue
+        yield from _by_scenario(chunk) if scenario is None else [(scenario, chunk)]
 
 
 def _state(
@@ -279,6 +331,7 @@ def _state(
     output: pathlib.Path,
     source_format: str,
     options: Options,
+    before: Optional[appending.Before],
 ) -> dict[str, Any]:
     """What the last checkpoint says, or the start of a conversion.
 
@@ -295,6 +348,8 @@ def _state(
         },
         "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in raw.files],
     }
+    if before is not None:
+        told["before"] = before.told
     inputs = hashlib.sha256(files.json_text(told).encode()).hexdigest()
     if options.resume and path.exists():
         state = files.read_json(path, remedy=f"remove {path.parent}, or convert without --resume")
@@ -308,6 +363,7 @@ def _state(
         leftover.unlink()
     start: dict[str, Any] = {
         "watch": None,
+        "tally": None,
         "inputs": inputs,
         "position": None,
         "finished": False,

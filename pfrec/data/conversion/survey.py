@@ -18,7 +18,11 @@ _SHOWN = 20
 
 
 def take(
-    raw: source.Source, split_seed: int, scenarios: Sequence[str], min_rows: int
+    raw: source.Source,
+    split_seed: int,
+    scenarios: Sequence[str],
+    min_rows: int,
+    whole: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Looks at all rows once.
 
@@ -27,6 +31,7 @@ def take(
       split_seed: see `splits.split_of`.
       scenarios: values or names of scenarios to keep; none for all.
       min_rows: scenarios with fewer rows are left out.
+      whole: names of scenarios that have rows of every split already.
 
     Returns:
       A JSON value: `kept`, names of scenarios, or None for all; `names` of those that there will
@@ -85,7 +90,7 @@ def take(
             f"no scenario has {min_rows:,} rows; the largest has "
             f"{max(int(c.sum()) for c in counts.values()):,}: lower --min_rows"
         )
-    _require_splits(kept, counts)
+    _require_splits([v for v in kept if names.scenario_name(v) not in whole], counts)
     values = {names.scenario_name(value): value for value in kept}
     # Where all are kept nothing is filtered, so that rows without a split are told as bad ones.
     return {

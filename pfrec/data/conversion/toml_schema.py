@@ -114,6 +114,45 @@ class TomlSchema:
     rule: Optional[splitting.Rule] = None
 
 
+def record(described: TomlSchema) -> dict[str, Any]:
+    """What a dataset keeps of how its files were read, as a JSON value; see `of_record`."""
+    rule = None if described.rule is None else dataclasses.asdict(described.rule)
+    return {
+        "scenario": described.scenario_column,
+        "aliases": dict(described.aliases),
+        "fractions": list(described.fractions),
+        "dialect": dataclasses.asdict(described.dialect),
+        "rule": rule,
+    }
+
+
+def of_record(schema: schema_lib.Schema, told: Any, place: str) -> TomlSchema:
+    """The same from what `record` returned.
+
+    Raises:
+      PfrecError: where the value is another one.
+    """
+    try:
+        rule = told["rule"]
+        train, valid, test = map(float, told["fractions"])
+        return TomlSchema(
+            schema,
+            told["scenario"],
+            (train, valid, test),
+            csv_stream.Dialect(**_tuples(told["dialect"])),
+            {str(k): str(v) for k, v in told["aliases"].items()},
+            None if rule is None else splitting.Rule(**_tuples(rule)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise errors.PfrecError(
+            f"{place}: reading: damaged ({error!r}); pass the dataset's schema as --schema"
+        ) from error
+
+
+def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()}
+
+
 def read(path: pathlib.Path) -> TomlSchema:
     """Reads a TOML schema.
 

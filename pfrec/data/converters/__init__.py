@@ -30,6 +30,8 @@ FORMATS = {
     "parquet": parquet.open_source,
     "tenrec": tenrec.open_source,
 }
+# Those that a user's schema describes.
+OWN = ("csv", "parquet")
 
 
 def open_source(
@@ -48,5 +50,10 @@ def open_source(
     if name not in FORMATS:
         raise errors.PfrecError(
             f"--format={name}: unknown format; known formats are {', '.join(sorted(FORMATS))}"
+        )
+    if settings.before is not None and name not in OWN:
+        raise errors.PfrecError(
+            f"--append: is for a user's own files ({', '.join(OWN)}); the vocabularies of {name} "
+            "are made of all its files, so convert them anew"
         )
     return FORMATS[name](path, settings)

@@ -54,11 +54,13 @@ def read_schema(settings: source.Settings, source_format: str) -> toml_schema.To
     Raises:
       PfrecError: where none was given, or it is wrong.
     """
-    if settings.schema is None:
+    if settings.schema is None and settings.before is None:
         raise errors.PfrecError(
             f"--schema: the {source_format} format needs one; pass --schema=S.toml"
         )
-    described = toml_schema.read(settings.schema)
+    given = None if settings.schema is None else toml_schema.read(settings.schema)
+    described = given if settings.before is None else settings.before.described(given)
+    assert described is not None
     dialect = dataclasses.replace(described.dialect, **settings.layout)
     return dataclasses.replace(described, dialect=dialect)
 
@@ -146,6 +148,7 @@ class OwnFiles:
             tuple(dict.fromkeys(e.file.path for e in self._inputs)) if on_disk else (),
             survey=functools.partial(self._chunks, read, list(dict.fromkeys(self._light)), None),
             splitter=self._splitter(),
+            own={"reading": toml_schema.record(described)},
         )
 
     def _splitter(self) -> Optional[splitting.Splitter]:

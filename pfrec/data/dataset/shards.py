@@ -103,14 +103,26 @@ class ShardWriter:
             "pending": row_block.encode(join(self._pending)).hex() if self._pending_rows else "",
         }
 
+    def counts(self) -> dict[str, Any]:
+        """What the dataset file says of the rows."""
+        tasks = [task.name for task in self._schema.tasks]
+        return {
+            "rows": self.rows,
+            "observed": dict(zip(tasks, self.observed.tolist())),
+            "positives": dict(zip(tasks, self.positives.tolist())),
+        }
+
     def close(self) -> None:
         """Closes the open file; nothing is added after that."""
         if self._stream is not None:
             stream, self._stream = self._stream, None
             stream.close()
 
-    def finish(self) -> "list[tuple[pathlib.Path, pathlib.Path]]":
+    def finish(self, before: int = 0) -> "list[tuple[pathlib.Path, pathlib.Path]]":
         """Writes what is pending and joins pieces; can be done again after a kill.
+
+        Args:
+          before: how many shards stand before these.
 
         Returns:
           Per shard in order, its file, and the name that `rename` is to give it.
@@ -124,8 +136,10 @@ class ShardWriter:
                 for piece in range(1, len(sizes)):
                     with self._piece(shard, piece).open("rb") as part:
                         shutil.copyfileobj(part, whole, 1 << 20)
-        count = len(self._pieces)
-        names = [f"{self._split}-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(count)]
+        count = before + len(self._pieces)
+        names = [
+            f"{self._split}-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(before, count)
+        ]
         return [(self._shuffled(shard), self._directory / name) for shard, name in enumerate(names)]
 
     def rename(self, finished: "Sequence[tuple[pathlib.Path, pathlib.Path]]") -> None:

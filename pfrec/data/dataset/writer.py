@@ -1,6 +1,7 @@
 """Writes a dataset directory: shards of row blocks, schemas, counts and checksums."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
@@ -16,6 +17,21 @@ SCHEMA_FILE = "schema.json"
 # What only the scenario's own client knows of the schema: vocabularies and statistics of private
 # features. Never leaves it.
 CLIENT_SCHEMA_FILE = "client_schema.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Rows of a scenario's split that another dataset holds already.
+
+    Attributes:
+      shards: their files, in order.
+      entries: of each, what the dataset file says of it.
+      counts: `rows`, and per task `observed` and `positives`.
+    """
+
+    shards: tuple[pathlib.Path, ...]
+    entries: tuple[Mapping[str, Any], ...]
+    counts: Mapping[str, Any]
 
 
 class DatasetWriter:
@@ -42,6 +58,7 @@ class DatasetWriter:
         directory: Optional[pathlib.Path] = None,
         state: Optional[Mapping[str, Any]] = None,
         shuffle: bool = False,
+        kept: "Optional[Mapping[tuple[str, str], Kept]]" = None,
     ):
         """Prepares a writer; nothing is written before `with`.
 
@@ -57,7 +74,10 @@ class DatasetWriter:
           state: what `checkpoint` returned, to go on from there in the same `directory`.
           shuffle: whether the rows of each shard are stored in an order of their own, a function of
             `split_seed`, as those of a log should be.
+          kept: rows of another dataset, by scenario and split, that come before those added; their
+            files are linked, or copied where that cannot be.
         """
+        self._kept = dict(kept or {})
         self._shuffle_seed = split_seed % (1 << 64) if shuffle else None
         self._path = path
         self._schema = schema
@@ -122,7 +142,10 @@ class DatasetWriter:
                     self._open(scenario, split, state)
                 yield self
                 self.require_rows()
-                finished = {key: shard.finish() for key, shard in self._shards.items()}
+                finished = {
+                    key: shard.finish(len(self._kept[key].shards) if key in self._kept else 0)
+                    for key, shard in self._shards.items()
+                }
             finally:
                 for shard in self._shards.values():
                     shard.close()
@@ -145,7 +168,7 @@ class DatasetWriter:
         return (
             self._scenarios
             if self._scenarios is not None
-            else tuple(sorted({scenario for scenario, _ in self._shards}))
+            else tuple(sorted({scenario for scenario, _ in [*self._shards, *self._kept]}))
         )
 
     def require_rows(self, bad_rows: int = 0) -> None:
@@ -163,7 +186,11 @@ class DatasetWriter:
             raise errors.PfrecError(f"{self._path}: {what}{bad}; check the input files")
         troubled = []
         for scenario in self._names():
-            lacking = [name for name in splits.SPLITS if (scenario, name) not in self._shards]
+            lacking = [
+                name
+                for name in splits.SPLITS
+                if (scenario, name) not in self._shards and (scenario, name) not in self._kept
+            ]
             if lacking:
                 troubled.append(f"scenario {scenario!r} has no {' and no '.join(lacking)} rows")
         if troubled:
@@ -183,6 +210,7 @@ class DatasetWriter:
         entries = {}
         for scenario in self._names():
             directory = self._directory / scenario
+            directory.mkdir(exist_ok=True)
             files.write_json(directory / SCHEMA_FILE, self._schema.to_json())
             written = [(directory / SCHEMA_FILE, directory / SCHEMA_FILE)]
             if scenario in self._client_schemas:
@@ -191,13 +219,22 @@ class DatasetWriter:
                 written.append((path, path))
             counts[scenario] = {}
             for split in splits.SPLITS:
-                shard = self._shards[scenario, split]
+                key = (scenario, split)
+                own = self._shards[key].counts() if key in self._shards else None
+                kept = self._kept.get(key)
+                if kept is not None:
+                    for path, entry in zip(kept.shards, kept.entries):
+                        files.link(path, directory / path.name)
+                        entries[f"{scenario}/{path.name}"] = dict(entry)
+                told = [part for part in (own, kept.counts if kept else None) if part is not None]
                 counts[scenario][split] = {
-                    "rows": shard.rows,
-                    "observed": dict(zip(tasks, shard.observed.tolist())),
-                    "positives": dict(zip(tasks, shard.positives.tolist())),
+                    "rows": sum(part["rows"] for part in told),
+                    **{
+                        name: {task: sum(part[name][task] for part in told) for task in tasks}
+                        for name in ("observed", "positives")
+                    },
                 }
-                written += finished[scenario, split]
+                written += finished.get(key, ())
             for path, final in written:
                 entries[f"{scenario}/{final.name}"] = {
                     "bytes": path.stat().st_size,

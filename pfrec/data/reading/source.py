@@ -102,6 +102,8 @@ class Settings:
       tasks: the tasks to keep; empty for the format's own choice.
       min_count: how often an id must occur among training rows to get a place in a vocabulary; None
         for the format's own.
+      layout: what goes over [file] of the schema: fields of a `csv_stream.Dialect`.
+      before: the dataset whose further rows these are, an `appending.Before`, or None.
     """
 
     schema: Optional[pathlib.Path] = None
@@ -112,6 +114,7 @@ class Settings:
     tasks: tuple[str, ...] = ()
     min_count: Optional[int] = None
     layout: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    before: Optional[Any] = None
 
     @property
     def tables(self) -> pathlib.Path:

@@ -1,0 +1,274 @@
+"""Further rows of a dataset: read by its own schema, vocabularies and statistics, so that an id
+means in them what it meant before.
+
+A new dataset is written, never the old one changed: runs and exports are bound to its rows. The new
+one starts from the vocabularies of the old in the same order, and where it is to hold the old rows
+too, their files are the same bytes.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from pfrec import errors, files
+from pfrec.data import schema as schema_lib
+from pfrec.data import splits
+from pfrec.data.conversion import encoding, local_statistics, splitting, toml_schema
+from pfrec.data.dataset import dataset, row_block, writer
+from pfrec.data.reading import source
+
+# What becomes of a value that no vocabulary knows and of an id beyond the cardinality.
+UNKNOWN, GROW = "unknown", "grow"
+POLICIES = (UNKNOWN, GROW)
+_COUNTED = ("identity", "vocabulary", "local_vocabulary")
+
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """The dataset that rows are appended to.
+
+    Attributes:
+      data: it.
+      unknown_ids: `UNKNOWN`: values that it does not know have the unknown id. `GROW`: those of
+        training rows get ids after the known ones.
+      keep_rows: whether the new dataset holds its rows too. Vocabularies then grow into free places
+        alone: the unknown id of the old rows must not become that of a value.
+    """
+
+    data: dataset.Dataset
+    unknown_ids: str = UNKNOWN
+    keep_rows: bool = True
+
+    @functools.cached_property
+    def _told(self) -> Mapping[str, Any]:
+        place = self.data.path / writer.DATASET_FILE
+        told: Mapping[str, Any] = files.read_json(place, remedy="run pfrec-convert to make it anew")
+        return told
+
+    @property
+    def _reading(self) -> Optional[Mapping[str, Any]]:
+        return self._told.get("reading")
+
+    def described(self, given: Optional[toml_schema.TomlSchema]) -> toml_schema.TomlSchema:
+        """How the further rows are read.
+
+        Args:
+          given: a schema that the user gave: it says where scenario and split stand, and how text
+            is laid out; its columns must be the dataset's. None for those of the dataset.
+
+        Raises:
+          PfrecError: where the dataset does not say how it was read and no schema is given, or the
+            given one has other columns.
+        """
+        if given is None:
+            if self._reading is None:
+                raise errors.PfrecError(
+                    f"{self.data.path}: does not say how its files were read; pass the schema that "
+                    "it was made with as --schema"
+                )
+            found = toml_schema.of_record(
+                self.data.schema, self._reading, str(self.data.path / writer.DATASET_FILE)
+            )
+            if found.rule is not None and found.rule.starts is not None:
+                # Later rows are all after those times: parts of their own instead.
+                found = dataclasses.replace(
+                    found, rule=dataclasses.replace(found.rule, starts=None)
+                )
+            return found
+        difference = dataset.first_difference(_meaning(self.data.schema), _meaning(given.schema))
+        if difference:
+            raise errors.PfrecError(
+                f"--schema: is not that of {self.data.path}: {difference}; only [scenario], "
+                "[split] and [file] may differ, so leave --schema out or convert all rows anew"
+            )
+        return dataclasses.replace(given, schema=self.data.schema)
+
+    @property
+    def notes(self) -> "list[str]":
+        """What the user should know, a line each."""
+        rule = (self._reading or {}).get("rule") or {}
+        if rule.get("kind") == splitting.TIME and rule.get("starts"):
+            return ["the new rows are split by parts of their own time, not at the dates of before"]
+        return []
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What tells it from others, as a JSON value."""
+        return {
+            "to": dict(self.data.digests),
+            "unknown_ids": self.unknown_ids,
+            "keep_rows": self.keep_rows,
+            "before": self._told.get("appended"),
+        }
+
+    def client(self, scenario: str) -> Optional[schema_lib.Schema]:
+        """What a scenario's client knew; None of a new scenario."""
+        known = scenario in self.data.scenarios
+        return self.data.client_schema(scenario) if known else None
+
+    def kept(self) -> "dict[tuple[str, str], writer.Kept]":
+        """The old rows that the new dataset holds too, by scenario and split."""
+        if not self.keep_rows:
+            return {}
+        data = self.data
+        found = {}
+        for scenario in data.scenarios:
+            for split in splits.SPLITS:
+                paths = [pathlib.Path(shard) for shard in data.shards(scenario, split)]
+                names = [path.relative_to(data.path).as_posix() for path in paths]
+                counts = dataclasses.asdict(data.counts[scenario][split])
+                entries = tuple(data.files[name] for name in names)
+                found[scenario, split] = writer.Kept(tuple(paths), entries, counts)
+        return found
+
+    def grown(
+        self,
+        training: "Iterable[tuple[str, source.RawChunk]]",
+        missing_numerical: str,
+    ) -> schema_lib.Schema:
+        """The agreed schema with the values that training rows have and it does not know.
+
+        New values of a vocabulary come commonest first, equally common ones in order of text, after
+        the old ones; the cardinality of an identity grows to the largest id.
+
+        Args:
+          training: scenario and raw training rows; bad rows among them are left out.
+          missing_numerical: see `encoding.encode`.
+        """
+        schema = self.data.schema
+        growing = {f.name for f in schema.categorical if f.encoding in ("vocabulary", "identity")}
+        if self.unknown_ids != GROW or not growing:
+            return schema
+        words = {f.name: local_statistics.Vocabulary() for f in schema.categorical}
+        largest = {f.name: -1 for f in schema.categorical}
+        # The split of rows into good and bad is that of a conversion whose ids have no end.
+        opened = local_statistics.open_schema(schema)
+        opened = dataclasses.replace(
+            opened,
+            categorical=tuple(
+                dataclasses.replace(f, cardinality=toml_schema.MAX_CARDINALITY)
+                if f.encoding == "identity"
+                else f
+                for f in opened.categorical
+            ),
+        )
+        for _, chunk in training:
+            encoded = encoding.encode_good(chunk, opened, missing_numerical=missing_numerical)
+            part = chunk if encoded.good.all() else chunk.take(np.flatnonzero(encoded.good))
+            if not len(part):
+                continue
+            for feature, place in zip(schema.categorical, schema.id_places):
+                if feature.encoding == "vocabulary":
+                    words[feature.name].add(encoding.all_values(part, feature))
+                elif feature.encoding == "identity":
+                    found = int(encoded.rows.categorical[:, place].max())
+                    largest[feature.name] = max(largest[feature.name], found)
+        return dataclasses.replace(
+            schema,
+            categorical=tuple(
+                self._grown(f, words[f.name], largest[f.name]) for f in schema.categorical
+            ),
+        )
+
+    def _grown(
+        self, feature: schema_lib.Categorical, words: local_statistics.Vocabulary, largest: int
+    ) -> schema_lib.Categorical:
+        if feature.encoding == "identity":
+            # No old row has the unknown id, since an id beyond the cardinality was a bad row; but
+            # rows that were appended may.
+            room = feature.cardinality if self._has_unknown else largest + 1
+            return dataclasses.replace(feature, cardinality=max(feature.cardinality, room))
+        if feature.encoding != "vocabulary":
+            return feature
+        most = feature.cardinality if self.keep_rows else toml_schema.MAX_CARDINALITY
+        found = words.words(most, 1, feature.vocabulary)
+        return dataclasses.replace(
+            feature, vocabulary=found, cardinality=max(feature.cardinality, len(found))
+        )
+
+    @property
+    def _has_unknown(self) -> bool:
+        """Whether rows that are kept may hold the unknown id of an identity."""
+        earlier = self._told.get("appended") if self.keep_rows else None
+        while earlier is not None and earlier["unknown_ids"] != UNKNOWN:
+            earlier = earlier["before"] if earlier["keep_rows"] else None
+        return earlier is not None
+
+
+class Tally:
+    """Counts, while rows are written, the values that the dataset of before does not know."""
+
+    def __init__(self, before: Before, state: Optional[Mapping[str, Any]]) -> None:
+        """Starts, or goes on from what `state` returned."""
+        self._before = before
+        schema = before.data.schema
+        self._features = [
+            (f, place)
+            for f, place in zip(schema.categorical, schema.id_places)
+            if f.encoding in _COUNTED
+        ]
+        self._clients = {s: before.client(s) for s in before.data.scenarios}
+        nothing: dict[str, list[int]] = {f.name: [0, 0, 0] for f, _ in self._features}
+        self._counts = {name: np.array(c, np.int64) for name, c in (state or nothing).items()}
+
+    def add(self, scenario: str, rows: row_block.Rows, schema: schema_lib.Schema) -> None:
+        """Takes in rows of a scenario, encoded by `schema`."""
+        old = self._clients.get(scenario)
+        number = {f.name: i for i, f in enumerate(schema.categorical)}
+        for feature, place in self._features:
+            i = number[feature.name]
+            if old is None and feature.encoding == "local_vocabulary":
+                continue  # a new client's own vocabulary, nothing of which was known
+            known = (old or self._before.data.schema).categorical[i]
+            places = known.cardinality if known.encoding == "identity" else len(known.vocabulary)
+            ids = rows.categorical[:, place]
+            unknown = ids == schema.categorical[i].cardinality
+            values = int((ids != schema_lib.NO_VALUE).sum())
+            later = int(((ids >= places) & ~unknown).sum())
+            self._counts[feature.name] += [values, later, int(unknown.sum())]
+
+    def state(self) -> dict[str, Any]:
+        """A JSON value to go on from."""
+        return {name: counts.tolist() for name, counts in self._counts.items()}
+
+    def record(self) -> dict[str, Any]:
+        """What `dataset.json` says: counts of agreed features alone."""
+        features = {
+            f.name: dict(zip(("values", "new", "unknown"), self._counts[f.name].tolist()))
+            for f, _ in self._features
+            if f.encoding != "local_vocabulary"
+        }
+        return {**self._before.told, "features": features}
+
+    def notes(self) -> "list[str]":
+        """A line for each feature with values that were not known."""
+        found = []
+        for feature, _ in self._features:
+            values, new, unknown = self._counts[feature.name].tolist()
+            if new + unknown:
+                found.append(
+                    f"{feature.raw!r}: {new + unknown:,} of {values:,} values were not known "
+                    f"before: {new:,} have a new id, {unknown:,} the unknown one"
+                )
+        return found
+
+
+def order(before: Optional[Before], names: Optional[Sequence[str]]) -> Optional[list[str]]:
+    """The scenarios of the new dataset in order: those whose rows are kept first."""
+    if before is None or not before.keep_rows or names is None:
+        return None if names is None else list(names)
+    return list(dict.fromkeys([*before.data.scenarios, *names]))
+
+
+def _meaning(schema: schema_lib.Schema) -> Any:
+    """A schema's JSON form without the known values, which may have grown."""
+    told = schema.to_json()
+    for entry in told["categorical"]:
+        entry.pop("vocabulary", None)
+        if entry["encoding"] in ("vocabulary", "identity"):
+            del entry["cardinality"]
+    return told

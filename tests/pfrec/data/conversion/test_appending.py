@@ -1,0 +1,180 @@
+"""Further days of a log: ids keep their meaning, and what was there stays as it was."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from pfrec import errors
+from pfrec.commands import convert
+from pfrec.data.dataset import dataset, row_block
+
+_SCHEMA = """
+group = "user"
+[scenario]
+column = "site"
+[split]
+by = "user"
+valid = 0.25
+test = 0.25
+[[categorical]]
+name = "item"
+vocabulary = ["a", "b"]
+policy = "shared"
+[[categorical]]
+name = "street"
+encoding = "local_vocabulary"
+cardinality = 6
+[[categorical]]
+name = "number"
+cardinality = 4
+[[numerical]]
+name = "price"
+normalise = "standard"
+[[task]]
+name = "click"
+"""
+
+
+def _log(path, rows, days):
+    """A log with items, streets and numbers of a day."""
+    items, streets, numbers, sites = days
+    lines = ["site,user,item,street,number,price,click"]
+    for n in range(rows):
+        cells = (sites[n % len(sites)], f"u{n // 4}", items[n % len(items)])
+        cells += (streets[n % len(streets)], numbers[n % len(numbers)], n % 10, n % 2)
+        lines.append(",".join(map(str, cells)))
+    path.write_text("\n".join(lines) + "\n")
+
+
+_FIRST = (["a", "b", "a"], ["x", "y", "x"], [0, 1, 2, 3], ["nl"])
+_SECOND = (["b", "c", "c", "d", "a"], ["y", "z", "x", "z", "w"], [0, 5, 1], ["nl", "es"])
+
+
+@pytest.fixture
+def first(tmp_path):
+    (tmp_path / "s.toml").write_text(_SCHEMA)
+    _log(tmp_path / "day1.csv", 240, _FIRST)
+    _log(tmp_path / "day2.csv", 480, _SECOND)
+    schema = tmp_path / "s.toml"
+    convert.convert("csv", tmp_path / "day1.csv", tmp_path / "one", schema_path=schema)
+    return tmp_path / "one"
+
+
+def _append(first, **flags):
+    day = first.parent / "day2.csv"
+    output = first.parent / "two"
+    notes = convert.convert("csv", day, output, append=first, **flags)
+    data = dataset.Dataset.open(output)
+    data.verify()
+    return data, notes
+
+
+def _files(path):
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def _ids(data, scenario, feature, shards=None):
+    """All ids of a feature in a scenario's rows."""
+    number = [f.name for f in data.schema.categorical].index(feature)
+    found = []
+    for split in ("train", "valid", "test"):
+        for shard in map(pathlib.Path, data.shards(scenario, split)):
+            if shards is None or shard.name in shards:
+                bytes_ = shard.read_bytes()
+                while bytes_:
+                    length = int.from_bytes(bytes_[:8], "little")
+                    rows = row_block.decode(bytes_[12 : 12 + length], data.schema)
+                    found.append(rows.categorical[:, number])
+                    bytes_ = bytes_[16 + length :]
+    return np.concatenate(found)
+
+
+def test_rows_of_before_stay_byte_for_byte_and_unknown_values_have_the_unknown_id(first):
+    before = _files(first)
+    data, notes = _append(first)
+    assert _files(first) == before
+    after = _files(data.path)
+    shards = {name: content for name, content in before.items() if name.endswith(".tfrecord")}
+    assert shards
+    assert {name: after[name] for name in shards} == shards
+    assert data.schema == dataset.Dataset.open(first).schema
+    assert after["nl/client_schema.json"] == before["nl/client_schema.json"]
+    # 240 rows of before and half of 480; `es` is new and has its own vocabulary.
+    assert sum(data.rows("nl", split) for split in ("train", "valid", "test")) == 480
+    assert sum(data.rows("es", split) for split in ("train", "valid", "test")) == 240
+    assert set(data.client_schema("es").categorical[1].vocabulary) == {"x", "y", "z", "w"}
+    later = {f"{split}-00001-of-00002.tfrecord" for split in ("train", "valid", "test")}
+    # b c c d a: two of five are known.
+    assert np.bincount(_ids(data, "nl", "item", later)).tolist() == [48, 48, 144]
+    assert np.bincount(_ids(data, "nl", "number", later)).tolist() == [80, 80, 0, 0, 80]
+    assert any("'item': 288 of 480 values" in note for note in notes)
+    assert any("'street': 144 of 240 values" in note for note in notes)
+    told = json.loads((data.path / "dataset.json").read_text())["appended"]
+    assert told["features"]["item"] == {"values": 480, "new": 0, "unknown": 288}
+    assert told["features"]["number"] == {"values": 480, "new": 0, "unknown": 160}
+    # What a client's own vocabulary knows stays with it.
+    assert "street" not in told["features"]
+
+
+def test_new_rows_alone_grow_vocabularies_that_start_as_before(first):
+    data, notes = _append(first, keep_rows=False, unknown_ids="grow")
+    item, street, number = data.schema.categorical
+    assert item.vocabulary == ("a", "b", "c", "d")  # c twice as common as d
+    assert item.cardinality == 4
+    assert number.cardinality == 6
+    known = dataset.Dataset.open(first).client_schema("nl").categorical[1].vocabulary
+    own = data.client_schema("nl").categorical[1].vocabulary
+    assert known == ("x", "y")
+    assert own == ("x", "y", "z", "w")
+    assert street.encoding == "local_vocabulary"
+    # Numbers mean what they meant.
+    old = dataset.Dataset.open(first).client_schema("nl").numerical
+    assert data.client_schema("nl").numerical == old
+    assert np.bincount(_ids(data, "nl", "item")).tolist() == [48, 48, 96, 48]
+    assert any("'item': 288 of 480 values" in n and "288 have a new id" in n for n in notes)
+
+
+def test_with_rows_of_before_vocabularies_grow_into_free_places_alone(first):
+    data, _ = _append(first, unknown_ids="grow")
+    item, _, number = data.schema.categorical
+    assert (item.vocabulary, item.cardinality) == (("a", "b"), 2)  # full: id 2 is unknown
+    assert number.cardinality == 6  # no old row has an unknown one
+    assert data.client_schema("nl").categorical[1].vocabulary == ("x", "y", "z", "w")
+
+
+def test_appending_again_goes_on_from_there(first):
+    data, _ = _append(first)
+    _log(first.parent / "day3.csv", 240, (["e"], ["v"], [7], ["nl", "es"]))
+    third = first.parent / "three"
+    convert.convert("csv", first.parent / "day3.csv", third, append=data.path, unknown_ids="grow")
+    found = dataset.Dataset.open(third)
+    found.verify()
+    assert sum(found.rows("nl", split) for split in ("train", "valid", "test")) == 600
+    # Rows of the second day hold the unknown number 4, which must not become a value's.
+    assert found.schema.categorical[2].cardinality == 4
+    assert len(found.shards("nl", "train")) == 3
+    assert len(found.shards("es", "train")) == 2
+
+
+def test_a_schema_may_say_how_files_are_read_and_no_more(first):
+    other = first.parent / "other.toml"
+    other.write_text(_SCHEMA.replace('name = "price"', 'name = "prise"'))
+    with pytest.raises(errors.PfrecError, match=r"is not that of .*prise"):
+        _append(first, schema_path=other)
+    other.write_text(_SCHEMA.replace('vocabulary = ["a", "b"]', 'vocabulary = ["a", "b", "c"]'))
+    data, _ = _append(first, schema_path=other)
+    assert data.schema.categorical[0].vocabulary == ("a", "b")
+
+
+def test_what_cannot_be_appended_to_is_told(first, tmp_path):
+    with pytest.raises(errors.PfrecError, match="--append: is for a user's own files"):
+        convert.convert("movielens", first.parent, tmp_path / "two", append=first)
+    with pytest.raises(errors.PfrecError, match="go with --append alone"):
+        convert.convert("csv", first.parent, tmp_path / "two", keep_rows=False)
+    told = json.loads((first / "dataset.json").read_text())
+    del told["reading"]
+    (first / "dataset.json").write_text(json.dumps(told))
+    with pytest.raises(errors.PfrecError, match="does not say how its files were read"):
+        _append(first)
