@@ -7,6 +7,7 @@ RUN/clients/NL/             the private states of client NL, by how many aggrega
                             until then (`client_directory`); the server's part of a round names its
 RUN/clients/NL/client_schema.json  what the client's model means by its ids and numbers, where that
                             is the client's own
+RUN/counts.json, times.csv, report.html  of the data, of the rounds, and the page made of all
 RUN/metrics.csv, summary.json, privacy_manifest.json, diagnostics/, logs/
 """
 

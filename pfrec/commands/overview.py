@@ -14,6 +14,7 @@ COMMANDS = {
     "convert": ("pfrec.commands.convert", "raw files to per-scenario data"),
     "train": ("tff_process.commands.train", "trains one algorithm, writes a run directory"),
     "status": ("pfrec.commands.status", "how far a run is"),
+    "report": ("pfrec.commands.report", "the page of a run or a comparison, written anew"),
     "evaluate": ("pfrec.commands.evaluate", "evaluates a run's saved models afresh"),
     "compare": ("tff_process.commands.compare", "many algorithms on the same splits and seeds"),
     "diagnose": (

@@ -12,6 +12,7 @@ import pytest
 from pfrec import coarsening
 from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import commands, silo_machines
+from tests.pfrec.report import pages
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,9 @@ def test_a_run_directory_holds_what_the_contract_names(
     assert {int(row["round"]) for row in rows if row["split"] == "test"} == {summary["best_round"]}
     manifest = _json(run / "privacy_manifest.json")
     assert "embedding/user" in manifest["never_leaves"]  # type: ignore[operator]
+    page = pages.check_alone((run / "report.html").read_text(encoding="utf-8"))
+    assert f"{summary['mean_auc']:.4f}" in page.text
+    assert ["nl", "300", "80", "80"] in [row[:4] for row in page.rows]
     assert not commands.workers(str(run))
 
 
@@ -209,6 +213,9 @@ def test_compare_resumes_cell_by_cell(dataset: dataset_lib.Dataset, tmp_path: pa
     )
     assert (output / "runs" / "local" / "seed_0" / "summary.json").stat().st_mtime_ns == before
     assert out.rstrip().endswith(f"wrote {output / 'results.csv'} and {output / 'results.md'}")
+    page = pages.check_alone((output / "report.html").read_text(encoding="utf-8"))
+    assert "pooled_mmoe" in [row[0] for row in page.rows]
+    assert ("a", "href", "runs/fedavg/seed_0/report.html") in page.attributes
     with (output / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["algorithm", "seed", "scenario", "task", "metric", "value"]

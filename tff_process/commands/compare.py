@@ -84,6 +84,7 @@ def _main(argv: "list[str]") -> None:
     # as pfrec-train does for its simulations, before NumPy is imported
     private_network.enter_if_permitted()
     from pfrec import files
+    from pfrec.report import comparison_page
     from tff_process.commands import train
     from tff_process.comparison import entries, report, runs, standings, tuning
     from tff_process.runtime import cache
@@ -155,6 +156,7 @@ def _main(argv: "list[str]") -> None:
         files.write_bytes(output / name, chart.encode())
     files.write_json(output / "winner.json", standings.winner(cells, output))
     print(text)
+    print(f"wrote {comparison_page.write(output)}")
     print(f"wrote {output / 'results.csv'} and {output / 'results.md'}")
     faults = {
         cell.entry.name: str(cell.summary["fault"]) for cell in cells if cell.summary.get("fault")

@@ -92,6 +92,7 @@ def _main(argv: "list[str]") -> None:
         return
     options = training_flags.options()
     from pfrec import run_directory
+    from pfrec.report import run_page
     from tff_process.silos import training as silo_training
     from tff_process.training import loop
 
@@ -122,6 +123,7 @@ def _main(argv: "list[str]") -> None:
             plan, dataset, output, resume=f.resume, options=options, progress=report
         )
     print(table(outcome.summary))
+    print(f"page: {output / run_page.NAME}")
     print(f"run: {output}")
     if outcome.summary["fault"]:
         raise errors.PfrecError(f"{output}: {outcome.summary['fault']}")

@@ -1,6 +1,7 @@
 """results.md and results.json: what a comparison found, and what each of its entries was given."""
 
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -49,6 +50,11 @@ def to_json(
             "plan": plan.to_json(),
             "knobs": plan.settings.to_json() if plan.settings else {},
             "seeds": sorted(by_seed),
+            "runs": [
+                runs.run_path(pathlib.PurePath(), cell.entry, seed).as_posix()
+                for seed in sorted(by_seed)
+            ],
+            "valid_by_round": standings.spread_curve(cells, row.entry),
             "test_auc": {
                 "mean": _known(row.mean),
                 "deviation": _known(row.deviation),

@@ -8,12 +8,12 @@ import dataclasses
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 import numpy as np
 
 from pfrec import cells as cells_lib
-from pfrec import errors, files, metrics
+from pfrec import communication, errors, files, metrics
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
@@ -22,6 +22,7 @@ from tff_process.runtime import options as options_lib
 from tff_process.training import loop, selection
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
+_Path = TypeVar("_Path", bound=pathlib.PurePath)
 _METRICS = ("auc", "gauc", "logloss", "ece")
 
 
@@ -107,7 +108,7 @@ def compare(
     return cells
 
 
-def run_path(output: pathlib.Path, entry: entries_lib.Entry, seed: int) -> pathlib.Path:
+def run_path(output: _Path, entry: entries_lib.Entry, seed: int) -> _Path:
     """Where a cell's run directory is."""
     return output / "runs" / entry.directory / f"seed_{seed}"
 
@@ -130,13 +131,8 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     if not path.exists():
         return Cell(entry, plan.seed, summary, valid)
     manifest = files.read_json(path, remedy=remedy)
-    present = max(1, round(plan.participation * clients))
     leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
-    training = manifest["aggregations_per_round"] * (
-        manifest["upload_bytes"] + manifest["download_bytes"]
-    )
-    # All clients evaluate, whoever trains.
-    round_bytes = present * training + clients * manifest.get("evaluation_download_bytes", 0)
+    round_bytes = communication.round_bytes(manifest, plan.participation, clients)
     return Cell(entry, plan.seed, summary, valid, round_bytes, leaves)
 
 

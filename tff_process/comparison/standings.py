@@ -156,6 +156,13 @@ def curve(cells: "Sequence[runs.Cell]", entry: str) -> "list[float]":
     return [float(np.mean(values)) for values in zip(*own)]
 
 
+def spread_curve(cells: "Sequence[runs.Cell]", entry: str) -> "dict[str, list[float]]":
+    """`curve` with the deviation over seeds at each round, 0 for one seed."""
+    own = [cell.valid for cell in cells if cell.entry.name == entry]
+    deviation = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in zip(*own)]
+    return {"mean": curve(cells, entry), "deviation": deviation}
+
+
 def target_auc(cells: "Sequence[runs.Cell]", rows: Sequence[Standing]) -> Optional[float]:
     """The largest score on `valid` that every entry that communicates model values reaches;
     None without any.

@@ -17,6 +17,7 @@ from pfrec import cells, errors, files, run_data, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models import precision
+from pfrec.report import run_files, run_page
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.process import federation
@@ -128,6 +129,7 @@ def train(
             summary = _loop(plan, dataset, run, training, options, hooks)
         summary["wall_seconds"] = round(time.monotonic() - started, 1)
         files.write_json(run.path / "summary.json", summary)
+        run_page.write(run.path)
     for hook in hooks:
         hook.after_training(summary=summary)
     return Outcome(run, summary)
@@ -146,6 +148,8 @@ def _run(
     else:
         run = _begin(path, plan, dataset, options)
     run.remove_leftovers()
+    counts = {name: _counts(dataset, name, bool(options.workers)) for name in dataset.scenarios}
+    files.write_json(path / run_files.COUNTS, counts)
     for scenario in dataset.scenarios if not options.workers else ():
         run_data.keep_client_schema(run.client_path(scenario), dataset, scenario)
     return run
@@ -423,4 +427,20 @@ def _summary(
         "mean_auc": None if np.isnan(mean_auc) else mean_auc,
         "nan": _nan(dataset, values),
         "test": test,
+    }
+
+
+def _counts(dataset: dataset_lib.Dataset, scenario: str, silos: bool) -> "dict[str, Any]":
+    """Rows and labels by split, as far as they are known: a silo tells its training rows alone, and
+    coarsely.
+    """
+    if silos:
+        return {"train": {"rows": dataset.rows(scenario, "train")}}
+    return {
+        split: {
+            "rows": counts.rows,
+            "observed": dict(counts.observed),
+            "positives": dict(counts.positives),
+        }
+        for split, counts in dataset.counts[scenario].items()
     }

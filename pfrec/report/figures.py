@@ -1,0 +1,400 @@
+"""Small charts as SVG inside a page, whose colours are the page's, in light and dark."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Optional
+
+from pfrec.report import markup
+from pfrec.report.markup import Markup, tag
+
+_COLOURS = 8
+_DASHES = (None, "5 3", "1.5 2.5")
+_WIDTH, _HEIGHT = 280, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 8, 22
+_LONGEST_NAME = 34
+
+Point = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of a chart.
+
+    Attributes:
+      name: what it shows.
+      points: ascending in x.
+      style: the number of its colour and dashes.
+      spread: how far it lies apart, above and below, at each point; none where empty.
+    """
+
+    name: str
+    points: Sequence[Point]
+    style: int = 0
+    spread: Sequence[float] = ()
+
+
+def short(name: str, longest: int = _LONGEST_NAME) -> str:
+    """A name with its middle left out where it is long: both ends tell entries apart."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) // 2
+    return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
+
+
+def legend(names: Sequence[str]) -> Markup:
+    """What each style stands for."""
+    entries = [
+        tag(
+            "span",
+            tag(
+                "svg",
+                tag("line", x1=0, y1=5, x2=22, y2=5, **_stroke(style)),
+                width=22,
+                height=10,
+                aria_hidden="true",
+            ),
+            name,
+        )
+        for style, name in enumerate(names)
+    ]
+    return tag("div", entries, class_="legend")
+
+
+def lines(
+    title: str,
+    rows: Sequence[Line],
+    *,
+    axis: str = "round",
+    mark: Optional[float] = None,
+    whole: bool = True,
+    low: Optional[float] = None,
+    high: Optional[float] = None,
+) -> Markup:
+    """A panel with lines over a common axis.
+
+    Args:
+      title: above it.
+      rows: its lines; points whose y is not finite are left out.
+      axis: what is to the right.
+      mark: where a vertical line stands.
+      whole: whether the axis counts things, so that ticks are whole numbers.
+      low, high: the ends of both axes; those of the lines where not given.
+    """
+    kept = [_finite(row) for row in rows]
+    points = [point for row in kept for point in row.points]
+    if not points:
+        return _panel(title, tag("p", "no values", class_="note"))
+    spreads = [(y, s) for row in kept for (_, y), s in zip(row.points, row.spread)]
+    ys = [y for _, y in points] + [y + s for y, s in spreads] + [y - s for y, s in spreads]
+    xs = [x for x, _ in points]
+    x0, x1 = _ends(xs, low, high, 0.5)
+    y0, y1 = _ends(ys, low, high, max(abs(ys[0]) * 1e-3, 1e-4))
+    place = _Places(x0, x1, y0, y1)
+    drawn = [
+        *_frame(place, axis, whole),
+        _vertical(place, mark) if mark is not None and x0 <= mark <= x1 else None,
+        *(_band(place, row) for row in kept if row.spread),
+        *(_line(place, row) for row in kept),
+    ]
+    return _panel(title, _svg(_WIDTH, _HEIGHT, title, drawn))
+
+
+def calibration(title: str, rows: Sequence[Line], high: float) -> Markup:
+    """Observed rates over predicted ones, from 0 to `high`; the diagonal is where they agree."""
+    place = _Places(0.0, high, 0.0, high)
+    kept = [_finite(row) for row in rows]
+    drawn = [
+        *_frame(place, "predicted", whole=False),
+        tag(
+            "line",
+            x1=place.x(0),
+            y1=place.y(0),
+            x2=place.x(high),
+            y2=place.y(high),
+            stroke="var(--dim)",
+            stroke_dasharray="3 3",
+        ),
+        *(_line(place, row, dots=True) for row in kept),
+    ]
+    return _panel(title, _svg(_WIDTH, _HEIGHT, title, drawn))
+
+
+def matrix(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: "Sequence[Sequence[Optional[float]]]",
+    *,
+    row_axis: str = "",
+    column_axis: str = "",
+    largest: Optional[float] = None,
+    opposed: bool = False,
+    form: str = ".2f",
+) -> Markup:
+    """A matrix of numbers as shades: warm above 0, cold below, the fuller the farther; None is left
+    empty. Each cell says its number to the pointer, and in itself where there are few.
+
+    Args:
+      title: above it.
+      rows, columns: their names.
+      values: by row and column.
+      row_axis, column_axis: what they are.
+      largest: the number that is fullest; the farthest from 0 where not given.
+      opposed: whether warm and cold change places, for what is no good where it is high.
+      form: of the numbers.
+    """
+    known = [abs(v) for row in values for v in row if v is not None and math.isfinite(v)]
+    most = largest or max(known, default=0.0) or 1.0
+    told = len(columns) <= 8
+    wide, high = (44, 20) if told else (16, 16)
+    names = [short(name, 26) for name in rows]
+    left = 10 + 6.3 * max((len(name) for name in names), default=0)
+    labels = [short(name, 16) for name in columns]
+    upright = max((len(label) for label in labels), default=0) * 6.3 > wide
+    top = 16 + (6.3 * max(map(len, labels), default=0) if upright else 0)
+    cells: list[Markup] = []
+    for c, label in enumerate(labels):
+        x = left + (c + 0.5) * wide
+        turn = f"rotate(-90 {x + 4:.1f} {top - 4:.1f})" if upright else None
+        anchor = "start" if upright else "middle"
+        shown = not upright or wide >= 12
+        if shown:
+            at = x + 4 if upright else x
+            cells.append(_text(at, top - 4, label, anchor, transform=turn))
+    for r, name in enumerate(names):
+        cells.append(_text(left - 4, top + (r + 0.7) * high, name, "end"))
+        for c, value in enumerate(values[r]):
+            if value is None or not math.isfinite(value):
+                continue
+            x, y = left + c * wide, top + r * high
+            number = format(value, form)
+            cells.append(
+                tag(
+                    "rect",
+                    tag("title", f"{rows[r]}, {columns[c]}: {number}"),
+                    x=f"{x + 0.5:.1f}",
+                    y=f"{y + 0.5:.1f}",
+                    width=wide - 1,
+                    height=high - 1,
+                    fill="var(--warm)" if (value >= 0) != opposed else "var(--cold)",
+                    fill_opacity=f"{0.04 + 0.71 * min(1.0, abs(value) / most):.3f}",
+                )
+            )
+            if told:
+                at = x + wide / 2
+                cells.append(_text(at, y + 0.7 * high, number, "middle", style="fill:var(--text)"))
+    width, height = left + wide * len(columns) + 8, top + high * len(rows) + 6
+    axes = " · ".join(
+        part
+        for part in (
+            row_axis and f"rows: {row_axis}",
+            column_axis and f"columns: {column_axis}",
+        )
+        if part
+    )
+    chart = _svg(width, height, title, cells, fixed=True)
+    note = tag("p", axes, class_="note") if axes else None
+    return tag(
+        "figure",
+        tag("figcaption", title),
+        note,
+        tag("div", chart, class_="scroll wide", tabindex=0, role="region", aria_label=title),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dot:
+    """A row of a dot chart: a value with a half width of uncertainty, 0 for none."""
+
+    name: str
+    value: float
+    half_width: float = 0.0
+    style: int = 0
+
+
+def dots(title: str, rows: Sequence[Dot]) -> Markup:
+    """A dot for each row with its uncertainty, one below the other; those that are not finite are
+    left out.
+    """
+    kept = [row for row in rows if math.isfinite(row.value)]
+    if not kept:
+        return _panel(title, tag("p", "no values", class_="note"))
+    widths = [row.half_width if math.isfinite(row.half_width) else 0.0 for row in kept]
+    first, last = _ends(
+        [row.value + sign * width for row, width in zip(kept, widths) for sign in (-1, 1)],
+        None,
+        None,
+        1e-3,
+    )
+    names = [short(row.name) for row in kept]
+    left, span, high = 12 + 6.3 * max(map(len, names)), 360, 22
+    bottom = 6 + high * len(kept)
+
+    def across(value: float) -> float:
+        return round(left + 8 + (span - 16) * (value - first) / (last - first), 1)
+
+    drawn: list[Markup] = []
+    for value in ticks(first, last):
+        x = across(value)
+        drawn.append(tag("line", x1=x, y1=4, x2=x, y2=bottom, stroke="var(--rule)"))
+        drawn.append(_text(x, bottom + 14, f"{value:.4g}", "middle"))
+    for place, (row, name, width) in enumerate(zip(kept, names, widths)):
+        y = 6 + high * (place + 0.5)
+        drawn.append(_text(left, y + 4, name, "end", style="fill:var(--text)"))
+        ends = across(row.value - width), across(row.value + width)
+        colour = _colour(row.style)
+        drawn.append(tag("line", x1=ends[0], y1=y, x2=ends[1], y2=y, stroke=colour))
+        told = f"{row.name}: {row.value:.4f}" + (f" ± {width:.4f}" if width else "")
+        point = tag("title", told)
+        drawn.append(tag("circle", point, cx=across(row.value), cy=y, r=4, fill=colour))
+    chart = _svg(left + span + 20, bottom + 20, title, drawn, fixed=True)
+    scroll = tag("div", chart, class_="scroll wide", tabindex=0, role="region", aria_label=title)
+    return _panel(title, scroll)
+
+
+def panels(*figures: markup.Content) -> Markup:
+    """Figures beside each other, as many as the page is wide."""
+    return tag("div", *figures, class_="panels")
+
+
+class _Places:
+    """Where values stand in a panel."""
+
+    def __init__(self, x0: float, x1: float, y0: float, y1: float) -> None:
+        self.x0, self.x1, self.y0, self.y1 = x0, x1, y0, y1
+
+    def x(self, value: float) -> float:
+        part = (value - self.x0) / (self.x1 - self.x0)
+        return round(_LEFT + part * (_WIDTH - _LEFT - _RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        part = (value - self.y0) / (self.y1 - self.y0)
+        return round(_HEIGHT - _BOTTOM - part * (_HEIGHT - _TOP - _BOTTOM), 1)
+
+
+def _finite(row: Line) -> Line:
+    kept = [number for number, (_, y) in enumerate(row.points) if math.isfinite(y)]
+    return dataclasses.replace(
+        row,
+        points=[row.points[number] for number in kept],
+        spread=[row.spread[number] for number in kept] if row.spread else (),
+    )
+
+
+def _ends(
+    values: Sequence[float], low: Optional[float], high: Optional[float], least: float
+) -> "tuple[float, float]":
+    """The ends of an axis, apart from each other even where all values are one."""
+    first = min(values) if low is None else low
+    last = max(values) if high is None else high
+    return (first, last) if last > first else (first - least, last + least)
+
+
+def ticks(first: float, last: float, *, whole: bool = False, about: int = 4) -> "list[float]":
+    """Round numbers from `first` to `last`, both included, about so many of them."""
+    step = 10.0 ** math.floor(math.log10((last - first) / about))
+    step *= next(m for m in (1, 2, 5, 10) if (last - first) / (m * step) <= about)
+    if whole:
+        step = max(1.0, math.ceil(step))
+    start = math.ceil(first / step - 1e-9)
+    return [n * step for n in range(start, math.floor(last / step + 1e-9) + 1)]
+
+
+def _frame(place: _Places, axis: str, whole: bool) -> "list[Markup]":
+    drawn = []
+    for value in ticks(place.y0, place.y1):
+        y = place.y(value)
+        drawn.append(tag("line", x1=_LEFT, y1=y, x2=_WIDTH - _RIGHT, y2=y, stroke="var(--rule)"))
+        drawn.append(_text(_LEFT - 4, y + 4, f"{value:.4g}", "end"))
+    base = _HEIGHT - _BOTTOM
+    for value in ticks(place.x0, place.x1, whole=whole):
+        x = place.x(value)
+        drawn.append(tag("line", x1=x, y1=base, x2=x, y2=base + 3, stroke="var(--dim)"))
+        drawn.append(_text(x, _HEIGHT - 7, f"{value:.4g}", "middle"))
+    drawn.append(_text(2, _HEIGHT - 7, axis, "start"))
+    return drawn
+
+
+def _line(place: _Places, row: Line, *, dots: bool = False) -> Markup:
+    drawn: list[Markup] = []
+    if len(row.points) > 1:
+        path = " ".join(f"{place.x(x)},{place.y(y)}" for x, y in row.points)
+        drawn.append(
+            tag(
+                "polyline",
+                tag("title", row.name),
+                points=path,
+                fill="none",
+                stroke_linejoin="round",
+                **_stroke(row.style),
+            )
+        )
+    if dots or len(row.points) == 1:
+        drawn += [
+            tag(
+                "circle",
+                tag("title", f"{row.name}: {x:.4g}, {y:.4g}"),
+                cx=place.x(x),
+                cy=place.y(y),
+                r=2.5,
+                fill=_colour(row.style),
+            )
+            for x, y in row.points
+        ]
+    return markup.joined(drawn)
+
+
+def _band(place: _Places, row: Line) -> Markup:
+    above = [(x, y + s) for (x, y), s in zip(row.points, row.spread)]
+    below = [(x, y - s) for (x, y), s in zip(row.points, row.spread)]
+    path = " ".join(f"{place.x(x)},{place.y(y)}" for x, y in [*above, *reversed(below)])
+    return tag("polygon", points=path, fill=_colour(row.style), fill_opacity=0.15)
+
+
+def _vertical(place: _Places, mark: float) -> Markup:
+    x = place.x(mark)
+    return tag(
+        "line",
+        tag("title", f"the chosen round, {mark:g}"),
+        x1=x,
+        y1=_TOP,
+        x2=x,
+        y2=_HEIGHT - _BOTTOM,
+        stroke="var(--dim)",
+        stroke_dasharray="2 3",
+    )
+
+
+def _colour(style: int) -> str:
+    return f"var(--c{style % _COLOURS})"
+
+
+def _stroke(style: int) -> "dict[str, object]":
+    return {
+        "stroke": _colour(style),
+        "stroke_width": 1.8,
+        "stroke_dasharray": _DASHES[style // _COLOURS % len(_DASHES)],
+    }
+
+
+def _text(x: float, y: float, words: str, anchor: str, **others: object) -> Markup:
+    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, **others)
+
+
+def _svg(
+    width: float, height: float, title: str, content: markup.Content, *, fixed: bool = False
+) -> Markup:
+    size = {"width": f"{width:.0f}", "height": f"{height:.0f}"} if fixed else {"width": "100%"}
+    return tag(
+        "svg",
+        content,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        aria_label=title,
+        **size,
+    )
+
+
+def _panel(title: str, content: Markup) -> Markup:
+    return tag("figure", tag("figcaption", title), content)

@@ -1,0 +1,116 @@
+"""What a run's diagnostics say, as plain series and matrices, for charts and pages.
+
+RUN/diagnostics/round_00007.json holds what the algorithm and the guard rails said of the last
+aggregation of round 7, by names as `gram/GROUP`: inner products of the clients' updates;
+`applied/GROUP`: the weight of each client's values (columns) in what each client gets back (rows),
+its own included.
+"""
+
+import itertools
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from pfrec import files
+
+Rounds = Mapping[int, Mapping[str, Any]]
+
+
+def rounds(run: pathlib.Path) -> "dict[int, dict[str, Any]]":
+    """What was saved of each round, by its number.
+
+    Raises:
+      PfrecError: where a file is damaged.
+    """
+    return {
+        int(path.stem[len("round_") :]): files.read_json(path, remedy="train the run again")
+        for path in sorted((run / "diagnostics").glob("round_*.json"))
+    }
+
+
+def by_group(by_round: Rounds, kind: str) -> "dict[str, dict[int, float]]":
+    """By group and round, the one number that `KIND/GROUP` is."""
+    found: dict[str, dict[int, float]] = {}
+    for number, value in sorted(by_round.items()):
+        for group, single in of_kind(value, kind).items():
+            found.setdefault(group, {})[number] = float(single)
+    return dict(sorted(found.items()))
+
+
+def of_kind(value: Mapping[str, Any], kind: str) -> "dict[str, Any]":
+    """What a round says of a kind, by group."""
+    start = f"{kind}/"
+    return {name[len(start) :]: entry for name, entry in value.items() if name.startswith(start)}
+
+
+def likeness(
+    by_round: Rounds, scenarios: Sequence[str]
+) -> "dict[tuple[str, str], dict[int, float]]":
+    """By pair of scenarios and round, the mean cosine of their updates over the groups that both
+    took part in; below 0 they conflict. Pairs that never met are left out.
+    """
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for number, value in sorted(by_round.items()):
+        grams = of_kind(value, "gram").values()
+        for i, j in itertools.combinations(range(len(scenarios)), 2):
+            cosines = [c for gram in grams if (c := _cosine(gram, i, j)) is not None]
+            if cosines:
+                pair = found.setdefault((scenarios[i], scenarios[j]), {})
+                pair[number] = math.fsum(cosines) / len(cosines)
+    return found
+
+
+def _cosine(gram: Any, i: int, j: int) -> Optional[float]:
+    """None where one of the two has no update, or the matrix is of other clients."""
+    if max(i, j) >= len(gram):
+        return None
+    square = float(gram[i][i]) * float(gram[j][j])
+    return float(gram[i][j]) / math.sqrt(square) if square > 0 else None
+
+
+def strongest(
+    pairs: "Mapping[tuple[str, str], Mapping[int, float]]", most: int
+) -> "list[tuple[str, str]]":
+    """The pairs that conflict most on the mean over rounds, at most so many, in their order."""
+    mean = {pair: math.fsum(of.values()) / len(of) for pair, of in pairs.items()}
+    kept = set(sorted(mean, key=lambda pair: mean[pair])[:most])
+    return [pair for pair in pairs if pair in kept]
+
+
+def distances(by_round: Rounds, scenarios: Sequence[str]) -> "dict[str, dict[int, float]]":
+    """By scenario and round, how far its personal values are from what is common to all: the root
+    of the summed squares over all groups.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for client, scenario in enumerate(scenarios):
+        for number, value in sorted(by_round.items()):
+            squares = [own[client] ** 2 for own in of_kind(value, "template_distance").values()]
+            if squares:
+                found.setdefault(scenario, {})[number] = math.fsum(squares) ** 0.5
+    return found
+
+
+def applied(value: Mapping[str, Any], clients: int) -> "dict[str, list[list[float]]]":
+    """By group, the weight of each scenario's values (columns) in what each gets back (rows)."""
+    return {
+        group: matrix
+        for group, matrix in sorted(of_kind(value, "applied").items())
+        if len(matrix) == clients
+    }
+
+
+def events(by_round: Rounds) -> "list[tuple[int, str, str]]":
+    """What the guard rails did: round, scenario (empty for all) and what happened."""
+    found: list[tuple[int, str, str]] = []
+    for number, value in sorted(by_round.items()):
+        for name, words in (
+            ("refused", "update refused: {}"),
+            ("skipped", "missed the round: {}"),
+            ("clipped", "update scaled by {:.3g}"),
+        ):
+            for scenario, why in value.get(name, {}).items():
+                found.append((number, scenario, words.format(why)))
+        if value.get("applied") is False:
+            found.append((number, "", "not applied: the server's values stayed as they were"))
+    return found

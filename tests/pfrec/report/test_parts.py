@@ -1,0 +1,100 @@
+"""Markup, small charts and signals, by hand."""
+
+import math
+
+import pytest
+
+from pfrec.report import figures, markup, results, signals
+from tests.pfrec.report import pages
+
+
+def test_text_is_escaped_and_markup_is_not():
+    made = markup.tag("p", "a < b", markup.tag("b", 1), None, ["x", ["&"]], title='"', class_="c")
+    assert made == '<p title="&quot;" class="c">a &lt; b<b>1</b>x&amp;</p>'
+    assert markup.section("empty", markup.Markup(""), None) == ""
+
+
+def test_the_browser_is_told_to_fetch_nothing():
+    page = pages.Page(markup.page("a"))
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    assert ("meta", "content", policy) in page.attributes
+    assert "prefers-color-scheme:dark" in markup.page("a")
+
+
+def test_ticks_are_round_and_rounds_are_whole():
+    assert figures.ticks(0.5, 0.7) == pytest.approx([0.5, 0.55, 0.6, 0.65, 0.7])
+    assert figures.ticks(1, 3, whole=True) == [1, 2, 3]
+    assert figures.ticks(1, 2, whole=True) == [1, 2]
+    assert figures.ticks(1, 300, whole=True) == [100, 200, 300]
+
+
+def test_long_names_keep_both_ends():
+    name = "pf_msmtrec:gate/*=private:pf_mu=0.9"
+    assert figures.short(name, 21) == "pf_msmtrec…:pf_mu=0.9"
+    assert figures.short(name, len(name)) == name
+
+
+def test_lines_leave_out_what_is_no_number():
+    points = [(1.0, 0.5), (2.0, math.nan), (3.0, 0.7)]
+    page = pages.Page(figures.lines("t", [figures.Line("a", points, 9, [0.1, 0.1, 0.1])]))
+    drawn = {name: value for tag, name, value in page.attributes if tag == "polyline"}
+    assert len((drawn["points"] or "").split()) == 2
+    # The ninth style is the first colour but one, dashed.
+    assert (drawn["stroke"], drawn["stroke-dasharray"]) == ("var(--c1)", "5 3")
+    assert "no values" in pages.Page(figures.lines("t", [figures.Line("a", [])])).text
+
+
+def test_a_matrix_is_warm_above_zero_and_empty_where_nothing_is_known():
+    page = pages.Page(figures.matrix("t", ["r"], ["a", "b", "c"], [[0.5, -1.0, None]]))
+    fills = [value for tag, name, value in page.attributes if (tag, name) == ("rect", "fill")]
+    assert fills == ["var(--warm)", "var(--cold)"]
+    assert "r, b: -1.00" in page.text
+    turned = pages.Page(figures.matrix("t", ["r"], ["a"], [[0.5]], opposed=True))
+    assert ("rect", "fill", "var(--cold)") in turned.attributes
+
+
+def test_likeness_is_the_mean_cosine_of_those_who_took_part():
+    rounds = {
+        1: {
+            "gram/a": [[4.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]],
+            "gram/b": [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]],
+        }
+    }
+    found = signals.likeness(rounds, ["x", "y", "z"])
+    # -1 / sqrt(4 * 1) and 1; the third took no part.
+    assert found == {("x", "y"): {1: pytest.approx(0.25)}}
+
+
+def test_those_that_conflict_most_are_kept_in_their_order():
+    pairs = {("a", "b"): {1: -0.1}, ("a", "c"): {1: 0.5, 2: 0.5}, ("b", "c"): {1: -0.9, 2: 0.1}}
+    assert signals.strongest(pairs, 2) == [("a", "b"), ("b", "c")]
+
+
+def test_distances_go_over_all_groups():
+    rounds = {2: {"template_distance/a": [3.0, 0.0], "template_distance/b": [4.0, 1.0]}}
+    assert signals.distances(rounds, ["x", "y"]) == {"x": {2: 5.0}, "y": {2: 1.0}}
+
+
+def test_events_of_the_guard_rails():
+    rounds = {1: {"skipped": {"x": "away"}, "applied": False}, 2: {"clipped": {"y": 0.5}}}
+    assert signals.events(rounds) == [
+        (1, "x", "missed the round: away"),
+        (1, "", "not applied: the server's values stayed as they were"),
+        (2, "y", "update scaled by 0.5"),
+    ]
+
+
+def test_units():
+    assert [results.size(n) for n in (4, 1248, 2_000_000, 3e9)] == [
+        "4 B",
+        "1.25 kB",
+        "2 MB",
+        "3 GB",
+    ]
+    assert [results.duration(n) for n in (2.5, 17.0, 600, 9000)] == [
+        "2.5 s",
+        "17 s",
+        "10 min",
+        "2.5 h",
+    ]
+    assert results.rate(1, 0) == "-"

@@ -1,0 +1,130 @@
+"""The page of a run holds its figures, stands alone, and takes every name for data."""
+
+import json
+
+import pytest
+
+from pfrec import errors
+from pfrec.report import run_page
+from tests.pfrec.report import pages
+
+
+def made(run):
+    return pages.check_alone(run_page.write(run).read_text(encoding="utf-8"))
+
+
+def test_the_figures_of_a_run_are_in_its_page(tmp_path):
+    page = made(pages.write_run(tmp_path / "run"))
+    assert ["nl", "ctr", "0.6000", "0.2500", "0.0100", "1,000", "50", "5%"] in page.rows
+    assert ["fr", "cvr", "0.6030", "0.2500", "0.0100", "1,000", "50", "5%"] in page.rows
+    assert "grouped AUC" not in page.text  # nobody has groups
+    for words in ("0.6543", "2 of 3", "17 s", "mean test AUC"):
+        assert words in page.text, words
+    # 125 of 1000 are positive, in four columns.
+    assert ["nl", "12,345", "12,345", "12,345", "12.5%", "12.5%", "12.5%", "12.5%"] in page.rows
+    # A round: two sites, each 4 * (2000 + 3000) and once 500 for the evaluation.
+    for words in ("41 kB", "123 kB", "until round 2", "82 kB"):
+        assert words in page.text, words
+    assert ["expert/0", "39×8", "1.25 kB", "as it is", "every aggregation"] in page.rows
+    assert "batch_norm/expert_0, secret." in page.text
+    assert ["2", "nl", "update refused: too large"] in page.rows
+    # Round 1 was traced: the mean of the others.
+    assert ["a round", "2.5 s"] in page.rows
+    assert ["settings.mu", "0.25"] in page.rows
+    assert "pfrec-diagnose --run=" in page.text
+
+
+def test_grouped_auc_has_a_column_where_there_is_any(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    summary["test"]["nl"]["ctr"]["gauc"] = 0.7171
+    summary["test"]["nl"]["cvr"] = pages.cell(None, positives=0)
+    pages.put(run / "summary.json", summary)
+    page = made(run)
+    assert ["nl", "ctr", "0.6000", "0.7171", "0.2500", "0.0100", "1,000", "50", "5%"] in page.rows
+    nothing = ["nl", "cvr", "one class", "one class", "0.2500", "0.0100", "1,000", "0", "0%"]
+    assert nothing in page.rows
+
+
+def test_names_are_data(tmp_path):
+    evil = pages.EVIL
+    page = made(pages.write_run(tmp_path / "run", (evil, "fr"), ("ctr", evil)))
+    assert [evil, evil, "0.6010", "0.2500", "0.0100", "1,000", "50", "5%"] in page.rows
+    assert ("svg", "aria-label", evil) in page.attributes
+
+
+def test_twenty_scenarios_of_three_tasks_are_lines_and_panels(tmp_path):
+    scenarios = tuple(f"market_{number}" for number in range(20))
+    run = pages.write_run(tmp_path / "run", scenarios, ("click", "cart", "buy"))
+    page = made(run)
+    lines = [row for row in page.rows if len(row) == 8 and row[1] in ("click", "cart", "buy")]
+    assert len(lines) == 60
+    assert lines[59][:3] == ["market_19", "buy", "0.6590"]
+    labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
+    assert set(scenarios) <= set(labels)
+    assert page.tags.count("polyline") >= 60
+    # Of 190 pairs those that conflict most, and it says so.
+    assert "the 40 of 190 pairs that conflict most" in page.text
+
+
+def test_what_diagnose_computed_is_drawn(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    parts = [{"rows": 10, "positives": 1, "predicted": 0.2}]
+    found = {"split": "test", "round": 2, "scenarios": {"nl": {"ctr": parts}}}
+    pages.put(run / "diagnostics" / "calibration.json", found)
+    found = {
+        "split": "valid",
+        "round": 2,
+        "repeats": 3,
+        "features": ["price", pages.EVIL],
+        "scenarios": {"nl": {"ctr": {"price": 0.0123, pages.EVIL: 0.0456}}},
+    }
+    pages.put(run / "diagnostics" / "importance.json", found)
+    pages.put(run / "diagnostics" / "gate_use.json", {"2": {"nl": {"ctr": [0.25, 0.75]}}})
+    page = made(run)
+    assert "ctr: 0.2, 0.1" in page.text
+    assert "price, nl ctr: 0.0123" in page.text
+    assert page.text.index("0.0456") < page.text.index("0.0123")  # what matters most first
+    assert "nl ctr, expert 1: 0.75" in page.text
+    assert "pfrec-diagnose" not in page.text
+
+
+def test_a_run_that_goes_on_says_so(tmp_path):
+    page = made(pages.write_run(tmp_path / "run", finished=False))
+    assert "not finished: round 3 of 3" in page.text
+    assert "mean test AUC" not in page.text
+
+
+def test_silos_tell_their_training_rows_alone(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    pages.put(run / "counts.json", {name: {"train": {"rows": 1800}} for name in ("nl", "fr")})
+    config = json.loads((run / "config.json").read_text())
+    pages.put(run / "config.json", {**config, "data": None})
+    page = made(run)
+    assert ["nl", "1,800"] in page.rows
+    assert "silos, which tell coarse counts" in page.text
+
+
+def test_a_pooled_run_sends_nothing(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    (run / "privacy_manifest.json").unlink()
+    assert "all rows are in one place" in made(run).text
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path):
+    run = pages.write_run(tmp_path / "run", finished=False)
+    with (run / "metrics.csv").open("a") as stream:
+        stream.write("4,nl,valid,ctr")
+    assert "round 3 of 3" in made(run).text
+
+
+def test_files_that_are_no_runs_are_told(tmp_path):
+    with pytest.raises(errors.PfrecError, match=r"config\.json: no such file"):
+        run_page.write(tmp_path)
+    pages.put(tmp_path / "config.json", [1])
+    with pytest.raises(errors.PfrecError, match="is not a run's"):
+        run_page.write(tmp_path)
+    run = pages.write_run(tmp_path / "run")
+    (run / "summary.json").write_text("{")
+    with pytest.raises(errors.PfrecError, match=r"summary\.json: cannot be read"):
+        run_page.write(run)
