@@ -58,7 +58,7 @@ class Plan(settings_lib.Settings):
     )
     aggregate_every: int = setting(
         64,
-        "the most batches between two aggregations, for the mean client: long rounds aggregate "
+        "the most batches between two aggregations, for the median client: long rounds aggregate "
         "more than --aggregations times",
         low=1,
     )

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -83,14 +84,19 @@ def whole_round(aggregation_steps: "Sequence[RoundReport]") -> RoundReport:
 
 def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
     """How many aggregation steps a round's local training is cut into: `plan.aggregations`, more
-    where more than `plan.aggregate_every` batches of the mean client would lie between two, and no
-    more than the batches of the client with fewest.
+    where more than `plan.aggregate_every` batches of the median client would lie between two, and
+    no more than the batches of the median client (of two, the one with fewer).
+
+    A median, so that no client sets everybody's number by the rows that it says it has. Who has
+    fewer batches than there are aggregation steps takes part in as many of them
+    (`Federation.working`).
 
     Args:
       plan: with what is asked for.
       steps: each client's batches in a round.
     """
-    return min(max(plan.aggregations, round(float(np.mean(steps)) / plan.aggregate_every)), *steps)
+    wanted = max(plan.aggregations, round(statistics.median(steps) / plan.aggregate_every))
+    return min(wanted, statistics.median_low(steps))
 
 
 class Federation:
@@ -227,18 +233,38 @@ class Federation:
         chosen = np.random.default_rng([self.plan.seed, round_number]).permutation(clients)[:count]
         return sorted(int(i) for i in chosen)
 
+    def working(self, number: int) -> "list[int]":
+        """The participants of aggregation step `number` that have a batch in it.
+
+        A client's round is cut into `aggregation_steps` parts; where it has fewer batches, some
+        parts are empty. In those it is absent, and they count as done (`_pass_over`).
+        """
+        return [client for client in self.participants(number) if self._part(client)[1]]
+
+    def _pass_over(self, number: int) -> int:
+        """Counts the empty parts of an aggregation step as done; how many there were."""
+        idle = [client for client in self.participants(number) if not self._part(client)[1]]
+        for client in idle:
+            self._participations[client] += 1
+        return len(idle)
+
+    def _part(self, client: int) -> "tuple[int, int]":
+        """A client's next part of its training: its first batch, counted over all rounds, and how
+        many batches it has.
+        """
+        steps, _ = self._steps(client)
+        rounds, part = divmod(self._participations[client], self.aggregation_steps)
+        first, last = (at * steps // self.aggregation_steps for at in (part, part + 1))
+        return rounds * steps + first, last - first
+
     def _work(self, client: int) -> "OD[str, Any]":
-        steps, epoch_steps = self._steps(client)
-        rounds, aggregation_step = divmod(self._participations[client], self.aggregation_steps)
-        first, last = (
-            part * steps // self.aggregation_steps
-            for part in (aggregation_step, aggregation_step + 1)
-        )
+        first_step, steps = self._part(client)
+        _, epoch_steps = self._steps(client)
         return OD(
             shards=self._shards(client, "train"),
             seed=np.int64(self.plan.seed),
-            first_step=np.int64(rounds * steps + first),
-            steps=np.int64(last - first),
+            first_step=np.int64(first_step),
+            steps=np.int64(steps),
             epoch_steps=np.int64(epoch_steps),
             learning_rate=np.float32(self.plan.learning_rate),
         )

@@ -54,14 +54,18 @@ class FederatedTraining(federation.Federation):
                 work=self._work(i),
                 serves=self._serves(i),
             )
-            for i in self.participants(number)
+            for i in self.working(number)
         ]
 
     def train_aggregation_step(self, number: int) -> federation.RoundReport:
-        present = self.participants(number)
+        present = self.working(number)
+        if not present:
+            self._pass_over(number)
+            return federation.RoundReport({}, {}, applied=False)
         self._state, returned, report = self.process.iterative.next(
             self._state, self.clients(number)
         )
+        self._pass_over(number)
         for client, private in zip(present, returned):
             self._private[client] = private
             self._participations[client] += 1

@@ -126,7 +126,7 @@ class ResidentTraining(federation.Federation):
         """
         self._count_ids()
         version, ends_round = number + 1, (number + 1) % self.aggregation_steps == 0
-        present = self.participants(number)
+        present = self.working(number)
         works = {i: self._work(i) for i in present}
         write_as = version if ends_round else None
         done, skipped = self._each(
@@ -144,7 +144,9 @@ class ResidentTraining(federation.Federation):
             {i: self._asked(i, works[i]) for i in done},
         )
         self._tell(verdict, number)
-        applied = len(verdict.accepted) >= max(1, self._rules.min_clients)
+        # Who has no batch in this step is not missing from it.
+        needed = max(1, self._rules.min_clients - self._pass_over(number))
+        applied = len(verdict.accepted) >= needed
         report: Mapping[str, Any] = {"diagnostics": {}}
         if applied:
             report = self.server.apply(verdict.accepted)
@@ -153,12 +155,12 @@ class ResidentTraining(federation.Federation):
                 client.private, client.version = done[i][0], version
                 client.written = version if ends_round else client.written
                 self._participations[i] += 1
-        else:
+        elif present:
             _log.warning(
                 "%s: %d client(s) accepted of at least %d; it is not applied",
                 self._named(number),
                 len(verdict.accepted),
-                self._rules.min_clients,
+                needed,
             )
         if ends_round:
             self._write_all()

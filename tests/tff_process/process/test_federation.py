@@ -1,5 +1,7 @@
 """Rounds and their aggregation steps."""
 
+import dataclasses
+
 import pytest
 
 from pfrec.models.config import ModelConfig
@@ -26,10 +28,11 @@ def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_ep
         steps = round(local_epochs * (dataset.rows(scenario, "train") // 16))
         expected = 0
         for _ in range(2):
-            for _ in range(made.aggregation_steps):
+            for number in range(made.aggregation_steps):
                 work = made._work(client)
                 assert work["first_step"] == expected
-                assert work["steps"] >= 1
+                assert (work["steps"] >= 1) == (client in made.working(number))
+                assert work["steps"] >= 1 or steps < made.aggregation_steps
                 expected += work["steps"]
                 made._participations[client] += 1
             assert expected % steps == 0
@@ -41,9 +44,10 @@ def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_ep
     [
         ({}, 4),
         ({"aggregations": 1}, 1),
-        ({"batch_size": 50}, 2),  # The smallest client has 100 rows.
+        ({"batch_size": 50}, 4),  # The median client has 200 rows, the smallest 100.
+        ({"batch_size": 80}, 2),
         ({"batch_size": 256}, 1),
-        ({"batch_size": 16, "aggregate_every": 1}, 6),
+        ({"batch_size": 16, "aggregate_every": 1}, 12),
         ({"algorithm": "local"}, 1),
     ],
 )
@@ -78,14 +82,58 @@ def test_batches_fit_the_mean_scenario(rows, expected):
         (64, [600, 4000], 36),
         (100, [5, 4000], 5),
         (1, [6, 6], 6),
+        (64, [10, 20, 30, 40], 4),
+        # One that says 1 or 10^9 changes nothing for the others.
+        (64, [1, 20, 30, 40], 4),
+        (64, [10, 20, 30, 10**9], 4),
+        (64, [640, 640, 640], 10),
+        (64, [1, 640, 640], 10),
+        (64, [640, 640, 10**9], 10),
     ],
 )
 def test_a_long_round_aggregates_more_often(every, steps, expected):
-    """2,300 batches of the mean client are 36 times 64, and no client is left without a batch."""
+    """2,300 batches of the median client are 36 times 64, and it is not left without a batch."""
     assert (
         federation_lib.aggregations_of_a_round(plan.Plan("fedavg", aggregate_every=every), steps)
         == expected
     )
+
+
+def saying(dataset, rows):
+    """The dataset of clients that say so many training rows."""
+    names = [f"c{number}" for number in range(len(rows))]
+    like = dataset.counts[dataset.scenarios[0]]
+    train = [dataclasses.replace(like["train"], rows=count) for count in rows]
+    return dataclasses.replace(
+        dataset,
+        scenarios=tuple(names),
+        counts={name: {**like, "train": own} for name, own in zip(names, train)},
+    )
+
+
+def parts(made, client, rounds=2):
+    """A client's first batch and number of batches in each aggregation step of some rounds."""
+    found = []
+    for number in range(rounds * made.aggregation_steps):
+        found.append(made._part(client))
+        trains = client in made.working(number)
+        made._pass_over(number)
+        made._participations[client] += trains
+    return found
+
+
+def test_a_silo_of_one_row_leaves_the_others_rounds_as_they_were(dataset):
+    """1 of 4 claims one row: the others aggregate as often, on the same batches; it trains its only
+    batch once a round, in the last aggregation, and is absent from the others.
+    """
+    honest = federation(saying(dataset, [300, 200, 100, 160]))
+    lied = federation(saying(dataset, [300, 200, 1, 160]))
+    assert honest.aggregation_steps == lied.aggregation_steps == 4
+    for client in (0, 1, 3):
+        assert parts(lied, client) == parts(honest, client)
+    own = federation(saying(dataset, [300, 200, 1, 160]))
+    assert [2 in own.working(number) for number in range(3)] == [False] * 3
+    assert [batches for _, batches in parts(own, 2)] == [0, 0, 0, 1, 0, 0, 0, 1]
 
 
 def test_report_of_a_round_by_hand():

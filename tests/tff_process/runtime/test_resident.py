@@ -29,8 +29,10 @@ SMALL = ModelConfig(
 ROUNDS = 3
 
 
-def make_plan(algorithm):
-    return plan.Plan(algorithm, batch_size=40, participation=0.67, model=SMALL)
+def make_plan(algorithm, aggregations=2):
+    return plan.Plan(
+        algorithm, batch_size=40, aggregations=aggregations, participation=0.67, model=SMALL
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +41,13 @@ def computations():
     return cache.ComputationCache()
 
 
-def resident_training(dataset, algorithm, client_hosts, a_crew, computations, path):
+def resident_training(
+    dataset, algorithm, client_hosts, a_crew, computations, path, aggregations=2
+):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True, exist_ok=True)
     return resident.ResidentTraining(
-        make_plan(algorithm),
+        make_plan(algorithm, aggregations),
         dataset,
         client_hosts,
         lambda scenario: str(path / scenario),
@@ -53,30 +57,39 @@ def resident_training(dataset, algorithm, client_hosts, a_crew, computations, pa
 
 
 def run_rounds(training):
-    """What the server holds after each round, and the metrics."""
+    """What the server holds after each round, and the metrics; notes who trained in each."""
     states, metrics = [], []
+    training.trained = []
     for number in range(ROUNDS):
+        training.trained.append(training.working(number))
         training.train_aggregation_step(number)
         metrics.append(training.evaluate("valid"))
         states.append({name: np.array(value) for name, value in training.to_save().server.items()})
     return states, metrics
 
 
-@pytest.fixture(scope="module", params=["pf_msmtrec", "apfl"])
+# Four aggregations are more than the smallest client has batches: it has none in some.
+@pytest.fixture(scope="module", params=[("pf_msmtrec", 2), ("apfl", 4)], ids=lambda it: it[0])
 def both(request, dataset, workers, a_crew, computations, tmp_path_factory):
-    """Three rounds, in each of which one client of three is absent, by the pure process,
+    """Three rounds, in each of which one client of three or two are absent, by the pure process,
     by one worker and by two.
     """
-    algorithm = request.param
+    algorithm, aggregations = request.param
     reference_log = tmp_path_factory.mktemp("reference") / "worker.log"
     with (
         reference_context.Worker(reference_log) as running,
         tff.framework.get_context_stack().install(running.context()),
     ):
-        reference = reference_lib.FederatedTraining(make_plan(algorithm), dataset)
+        reference = reference_lib.FederatedTraining(make_plan(algorithm, aggregations), dataset)
         expected = run_rounds(reference)
     one = resident_training(
-        dataset, algorithm, [workers[0]] * 3, a_crew, computations, tmp_path_factory.mktemp("one")
+        dataset,
+        algorithm,
+        [workers[0]] * 3,
+        a_crew,
+        computations,
+        tmp_path_factory.mktemp("one"),
+        aggregations,
     )
     two = resident_training(
         dataset,
@@ -85,6 +98,7 @@ def both(request, dataset, workers, a_crew, computations, tmp_path_factory):
         a_crew,
         computations,
         tmp_path_factory.mktemp("two"),
+        aggregations,
     )
     return reference, expected, one, run_rounds(one), two, run_rounds(two)
 
@@ -104,8 +118,11 @@ def test_equals_the_pure_process_bit_for_bit_with_one_worker_and_two(both):
 
 def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, dataset):
     reference, _, one, _, _, _ = both
-    absent_in_the_last = set(range(3)) - set(reference.participants(ROUNDS - 1))
+    assert reference.trained == one.trained
+    absent_in_the_last = set(range(3)) - set(one.trained[-1])
     assert absent_in_the_last
+    idle = [set(one.participants(n)) - set(one.trained[n]) for n in range(ROUNDS)]
+    assert any(idle) == (one.aggregation_steps == 4)
     for number, client in enumerate(one.clients):
         assert (client.version < ROUNDS) == (number in absent_in_the_last)
         values, _ = checkpoint.load(pathlib.Path(client.version_path(client.version)))
