@@ -9,11 +9,15 @@ Trains `pf_msmtrec` and attacks it without knowing more than what leaves, or tha
   training rows hold at most three times.
 - `moved`: an id of a shared table is in a scenario's training rows if the scenario's updates moved
   its row.
-- `exported_ids`: an id of a private table is in a scenario's training rows if its row in the
-  exported model is not what the run's seed began with.
+- `trained_ids`: an id of a private table is in a scenario's training rows if its row in the trained
+  model is not what the run's seed began with; `trained_rare_ids`: the same among ids that fewer
+  rows hold than `pfrec-export --least_rows=8` leaves their row.
+- `exported_ids`, `exported_rare_ids`: the same in the exported model, if its row is not that of the
+  unknown id.
 
-Each is the AUC of the attack, the mean over scenarios: 0.5 is chance, 1 certainty. The last line is
-JSON.
+Each is the AUC of the attack, the mean over scenarios: 0.5 is chance, 1 certainty; where scenarios
+have no such ids it is left out. `auc_trained` and `auc_exported` are the mean test AUC of both
+models. The last line is JSON.
 """
 
 import argparse
@@ -30,7 +34,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import reconstruct_rows
-from pfrec import groups, run_directory
+from export.exporting import build, hidden_ids
+from export.exporting import trained as trained_lib
+from pfrec import groups
+from pfrec.data import schema as schema_lib
 from pfrec.data import synthetic
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
@@ -48,6 +55,15 @@ def losses(model: tf.keras.Model, rows: row_block.Rows, task: str) -> np.ndarray
     logits = model({k: tf.constant(v) for k, v in features.items()}, training=False)[task]
     labels = tf.constant(rows.labels[:, 0], tf.float32)
     return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits).numpy().astype(np.float64)
+
+
+def _test_auc(model: tf.keras.Model, rows: row_block.Rows, schema: schema_lib.Schema) -> float:
+    """The AUC of the first task."""
+    labels = rows.labels[:, 0]
+    # Of positives the loss falls with the logit, of negatives it rises.
+    loss = losses(model, rows, schema.tasks[0].name)
+    probability = np.where(labels == 1, np.exp(-loss), -np.expm1(-loss))
+    return reconstruct_rows.auc(probability, labels.astype(int))
 
 
 def main() -> None:
@@ -69,7 +85,7 @@ def main() -> None:
         dataset = dataset_lib.Dataset.open(path)
         run = loop.train(plan, dataset, pathlib.Path(folder) / "run").run
         steps = reconstruct_rows.record(plan, dataset, pathlib.Path(folder) / "recorded")
-        trained = run_directory.open_run(run.path)
+        trained = trained_lib.Run(run.path, path)
         first = {t.name: t.variable.numpy() for t in groups.tag(_fresh(dataset, plan))}
         for number, scenario in enumerate(dataset.scenarios):
             _attack(dataset, scenario, trained, first, steps[number], found)
@@ -88,7 +104,7 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
     inside, outside = (
         reconstruct_rows.stored(dataset, scenario, split) for split in ("train", "test")
     )
-    model = run.load_model(scenario)
+    model = run.trained(scenario, 1).network
     score = -np.concatenate(
         [losses(model, rows, schema.tasks[0].name) for rows in (inside, outside)]
     )
@@ -97,6 +113,10 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
     tables = {
         item.name: item.variable.numpy() for item in groups.tag(model) if item.kind == "embedding"
     }
+    hidden, _ = hidden_ids.hide(run.trained(scenario, 1), build.Options.least_rows)
+    exported = {t.name: t.variable.numpy() for t in groups.tag(hidden.network)}
+    found.setdefault("auc_trained", []).append(_test_auc(model, outside, schema))
+    found.setdefault("auc_exported", []).append(_test_auc(hidden.network, outside, schema))
     rare = np.zeros(len(member), bool)
     for place, feature in zip(schema.id_places, schema.categorical):
         ids = np.concatenate([rows.categorical[:, place.start] for rows in (inside, outside)])
@@ -107,9 +127,16 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
             rare |= counts[ids] <= _RARE
             moved = np.any([step.moved[name] for step in steps], axis=0)
             add("moved", moved.astype(float), counts > 0)
-        else:
-            changed = (tables[name] != first[name]).any(axis=1)
-            add("exported_ids", changed.astype(float), counts > 0)
+        elif feature.encoding != "local_vocabulary":
+            few = counts < build.Options.least_rows
+            for kind, table, other in (
+                ("trained", tables[name], first[name]),
+                ("exported", exported[name], exported[name][-1:]),
+            ):
+                told = (table != other).any(axis=1).astype(float)
+                add(f"{kind}_ids", told, counts > 0)
+                if np.any(counts[few] > 0):
+                    add(f"{kind}_rare_ids", told[few], counts[few] > 0)
     if rare.any():
         add("loss_of_rare_ids", score[rare], member[rare])
 

@@ -68,6 +68,13 @@ def define_flags() -> None:
         ["float32", "float16"],
         "Of embedding tables that are too large to be folded; float16 halves them.",
     )
+    flags.DEFINE_integer(
+        "least_rows",
+        8,
+        "An id of a private feature that fewer training rows hold is exported as the unknown id, "
+        "so that the model does not tell that it was there; 0 exports every id as it was trained.",
+        lower_bound=0,
+    )
     flags.DEFINE_bool(
         "router",
         False,
@@ -159,9 +166,10 @@ def _export(
     keep: Optional[int],
 ) -> "dict[str, Any]":
     """`export` into a directory that this process has locked."""
-    from export.exporting import build, trained
+    from export.exporting import build, hidden_ids, trained
     from export.publishing import deployment, models_config, publish, together
 
+    options = options or build.Options()
     names = {
         scenario: f"{model_prefix}{scenario}"
         for scenario in (*models_of.scenarios, *([ROUTER] if router else []))
@@ -178,18 +186,20 @@ def _export(
         for key in _progress(list(names)):
             directory, target = staged[key], serving / names[key] / str(number)
             model: trained.Exportable
+            kept: dict[str, int] = {}
             if key in models_of.scenarios:
-                model = models_of.trained(key, _PARITY_ROWS)
+                own = models_of.trained(key, _PARITY_ROWS)
+                model, kept = hidden_ids.hide(own, options.least_rows)
                 models += [model] if router else []
             else:
                 model = trained.RoutedModels(tuple(models))
             try:
-                built = build.build(model, names[key], directory, options or build.Options())
+                built = build.build(model, names[key], directory, options)
             except errors.PfrecError as error:
                 # The temporary directory is gone when the message is read.
                 raise errors.PfrecError(str(error).replace(str(directory), str(target))) from error
             entry = _entry(built, directory, key, names[key], number, dict(model.run))
-            entries.append({**entry, "random_rows": model.stand_in})
+            entries.append({**entry, "random_rows": model.stand_in, "ids_with_rows": kept})
         with together.together(serving, list(names.values()), number):
             publication.publish()
     base = base_path or str(serving.resolve())
@@ -333,7 +343,7 @@ def _main(argv: "list[str]") -> None:
         model_prefix=values.model_prefix,
         version=values.version,
         base_path=values.base_path,
-        options=build.Options(values.fold, values.embedding_dtype),
+        options=build.Options(values.fold, values.embedding_dtype, values.least_rows),
         router=values.router,
         keep=values.keep,
     )
@@ -345,8 +355,9 @@ def _main(argv: "list[str]") -> None:
     stand_in = [entry["model"] for entry in result["models"] if entry["random_rows"]]
     if stand_in:
         print(
-            f"note: {', '.join(stand_in)} checked and warmed up with random rows: those that it "
-            "was trained on are gone; their place may be named with --data"
+            f"note: {', '.join(stand_in)} checked with random rows, and of its ids only those that "
+            "were never trained are exported as unknown: the rows that it was trained on are gone; "
+            "their place may be named with --data"
         )
     if result["held_back"]:
         print(

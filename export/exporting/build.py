@@ -15,7 +15,7 @@ from export.exporting import trained
 from export.graph import folded_network, folding, router, serving_module
 from export.graph import requests as requests_lib
 from export.version import manifest, model_card, warmup
-from pfrec import errors
+from pfrec import coarsening, errors
 
 _RANDOM_ROWS = 256
 # Timed calls per batch size: many of the quick ones, whose times spread most.
@@ -29,10 +29,13 @@ class Options:
     Attributes:
       fold: whether inference folding is applied where the network allows it.
       embedding_dtype: of embedding tables that are looked up, `float32` or `float16`.
+      least_rows: training rows that an id of a private feature must be in to keep its own row
+        (`hidden_ids`); 0 keeps all.
     """
 
     fold: bool = True
     embedding_dtype: str = "float32"
+    least_rows: int = coarsening.FLOOR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +89,7 @@ def write(
     """Writes a version of a model into a directory, and checks nothing but its variables;
     see `build`.
 
-    The warm-up requests ship with the version: they hold the features, not the labels, of a few
-    rows of the scenario's own data.
+    The warm-up requests ship with the version, so they are random rows and none of the scenario's.
 
     Returns:
       How it was made.
@@ -114,9 +116,9 @@ def write(
     variables = serving_module.save(
         serving_module.ServingModule(network, served), served, directory
     )
-    warmup.write(directory, warmup.requests(name, served, real))
-    largest = requests_lib.repeated(real, max(warmup.SIZES))
-    expected = {task: values.tolist() for task, values in model.predict(largest).items()}
+    shown = requests_lib.random(served, max(warmup.SIZES), seed=2)
+    warmup.write(directory, warmup.requests(name, served, shown))
+    expected = {task: values.tolist() for task, values in model.predict(shown).items()}
     whole = manifest.describe(
         model=name,
         scenario=scenario,

@@ -3,15 +3,17 @@ or of one silo's client directory.
 """
 
 import dataclasses
+import functools
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 
 from export import interface
+from export.exporting import held_ids
 from export.graph import requests as requests_lib
 from pfrec import (
     checkpoint,
@@ -24,6 +26,7 @@ from pfrec import (
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
+from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 
 _log = logging.getLogger(__name__)
@@ -42,6 +45,9 @@ class TrainedModel:
       run: `id` (of the training's configuration) and `round`.
       metrics: of the scenario's test rows, by task; empty where they are not known.
       stand_in: whether `rows` are random ones: those that it was trained on are not there.
+      held: how many training rows hold each id, by private feature (`held_ids`); empty where that
+        means nothing, as in a model of all scenarios' rows together.
+      own_vocabularies: the features whose vocabulary the scenario made of its own rows.
     """
 
     scenario: str
@@ -51,6 +57,8 @@ class TrainedModel:
     run: Mapping[str, object]
     metrics: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     stand_in: bool = False
+    held: "Callable[[], Mapping[str, np.ndarray]]" = dict
+    own_vocabularies: "frozenset[str]" = frozenset()
 
     @property
     def served(self) -> interface.Interface:
@@ -187,9 +195,17 @@ class Run:
         """
         schema = self._run.client_schema(scenario)
         own = None if self._data is None else _first_rows(self._data, scenario, schema, rows)
+        network, config = self._run.load_model(scenario), self._run.config
+        held: Callable[[], Mapping[str, np.ndarray]] = dict
+        if not str(config["algorithm"]).startswith("pooled_"):
+            shape = ModelConfig.from_json(config["model"])
+            first = functools.partial(mmoe.build, schema, shape, config["seed"])
+            held = functools.partial(_held, self._data, scenario, schema, network, first)
         return TrainedModel(
             scenario=scenario,
-            network=self._run.load_model(scenario),
+            network=network,
+            held=held,
+            own_vocabularies=_own_vocabularies(self._run.schema),
             schema=schema,
             rows=_random_rows(schema, rows) if own is None else own,
             run={"id": self._run.identity, "round": self._run.summary["best_round"]},
@@ -203,7 +219,7 @@ class ClientDirectory:
     is read.
 
     Its format is that of `pfrec.client_directory`. Where its data are gone, or others than it was
-    trained on, random rows stand in for the warm-up requests.
+    trained on, random rows check the exports.
 
     Args:
       path: of the client directory.
@@ -244,7 +260,9 @@ class ClientDirectory:
                     f"shared/{places[1].name}; train again"
                 )
             groups.assign(item, values[item.name], place=str(self._path))
-        own = self._rows(rows)
+        data = self._data()
+        own = None if data is None else _first_rows(data, scenario, self._schema, rows)
+        first = functools.partial(mmoe.build, self._schema, record.model, record.seed)
         return TrainedModel(
             scenario=scenario,
             network=network,
@@ -253,10 +271,12 @@ class ClientDirectory:
             stand_in=own is None,
             run={"id": record.run, "round": record.round},
             metrics=record.test,
+            held=functools.partial(_held, data, scenario, self._schema, network, first),
+            own_vocabularies=_own_vocabularies(record.schema),
         )
 
-    def _rows(self, count: int) -> Optional[row_block.Rows]:
-        """Rows of its own, where `data/` still holds those that it was trained on."""
+    def _data(self) -> Optional[dataset_lib.Dataset]:
+        """Its data, where `data/` still holds those that it was trained on."""
         (scenario,) = self.scenarios
         try:
             data = dataset_lib.Dataset.open(self._path / client_directory.DATA)
@@ -265,7 +285,7 @@ class ClientDirectory:
             return None
         if self._record.data != run_data.keyed(data.digests.get(scenario, ""), secret):
             return None
-        return _first_rows(data, scenario, self._schema, count)
+        return data
 
 
 Source = Union[Run, ClientDirectory]
@@ -279,6 +299,30 @@ def _first_rows(
     for record in tf.data.TFRecordDataset(shard).take(1).as_numpy_iterator():
         return row_block.decode(record, schema).take(slice(0, count))
     raise errors.PfrecError(f"{shard}: no rows; convert the raw data again")
+
+
+def _own_vocabularies(agreed: schema_lib.Schema) -> "frozenset[str]":
+    return frozenset(f.name for f in agreed.categorical if f.encoding == "local_vocabulary")
+
+
+def _held(
+    data: Optional[dataset_lib.Dataset],
+    scenario: str,
+    schema: schema_lib.Schema,
+    network: mmoe.MMoE,
+    first: "Callable[[], mmoe.MMoE]",
+) -> "dict[str, np.ndarray]":
+    """See `TrainedModel.held`; where the rows are gone, of the tables and those that training
+    began with.
+    """
+    if data is not None:
+        return held_ids.of_rows(data.shards(scenario, "train"), schema)
+
+    def tables(of: mmoe.MMoE) -> "dict[str, np.ndarray]":
+        layers = zip(schema.categorical, of.embeddings)
+        return {f.name: own.table.numpy() for f, own in layers if f.policy == "private"}
+
+    return held_ids.of_tables(tables(network), tables(first()))
 
 
 def _random_rows(schema: schema_lib.Schema, count: int) -> row_block.Rows:

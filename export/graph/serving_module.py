@@ -46,7 +46,9 @@ class ServingModule(tf.Module):
         super().__init__(name="serving")
         schema = served.schema
         tables = {
-            f.name: _vocabulary_table(f) for f in schema.categorical if f.encoding == "vocabulary"
+            f.name: _vocabulary_table(f)
+            for f in schema.categorical
+            if f.encoding == "vocabulary" and f.vocabulary
         }
         named = {
             name: tf.TensorSpec(served.shape(name), dtype, name=name)
@@ -224,6 +226,8 @@ def _text_ids(
     """Ids, int64 of the same shape, of raw values that are text."""
     if feature.encoding == "hash":
         return tf.strings.to_hash_bucket_fast(values, feature.cardinality)
+    if not feature.vocabulary:
+        return tf.fill(tf.shape(values), tf.constant(feature.cardinality, tf.int64))
     return tables[feature.name].lookup(values)
 
 

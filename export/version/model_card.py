@@ -58,8 +58,8 @@ def text(
         f"{made['embedding_dtype']}.",
         "- An id out of range, and a word outside a vocabulary, counts as unknown. A number that "
         "is NaN or infinite becomes its default.",
-        "- The warm-up requests in this directory hold features of real rows, without labels: "
-        "share the directory as you would those.",
+        "- The warm-up requests in this directory are random rows. The tables tell which ids of "
+        "private features enough training rows held: give the directory to those who may know.",
         "",
         "## Inputs",
         "",

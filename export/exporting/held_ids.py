@@ -1,0 +1,54 @@
+"""How many training rows hold each id of a private feature."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import row_block
+
+
+def of_rows(shards: "Sequence[str]", schema: schema_lib.Schema) -> "dict[str, np.ndarray]":
+    """How many rows of some shards hold each id of the private features.
+
+    Returns:
+      by feature, int64 [cardinality + 1], the last of the unknown id.
+    """
+    counts = {
+        feature.name: np.zeros(feature.cardinality + 1, np.int64)
+        for feature in schema.categorical
+        if feature.policy == "private"
+    }
+    for shard in shards:
+        for record in tf.data.TFRecordDataset(shard).as_numpy_iterator():
+            ids = row_block.decode(record, schema).categorical
+            for feature, place in zip(schema.categorical, schema.id_places):
+                if feature.name in counts:
+                    found, rows = np.unique(_once_a_row(ids[:, place]), return_counts=True)
+                    counts[feature.name][found] += rows
+    return counts
+
+
+def _once_a_row(ids: np.ndarray) -> np.ndarray:
+    """The ids of lists [rows, values], each once for every row that holds it."""
+    ordered = np.sort(ids, axis=1)
+    first = np.ones(ordered.shape, bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return ordered[first & (ordered != schema_lib.NO_VALUE)]
+
+
+def of_tables(
+    tables: "Mapping[str, np.ndarray]", first: "Mapping[str, np.ndarray]"
+) -> "dict[str, np.ndarray]":
+    """What can be said of `of_rows` where the rows are gone: 0 for ids whose row of a table is as
+    training began with it, and more than any bound for the others.
+
+    Args:
+      tables, first: by private feature, now and at the start of the training.
+    """
+    most = np.iinfo(np.int64).max
+    return {
+        name: np.where((table == first[name]).all(axis=1), 0, most)
+        for name, table in tables.items()
+    }
