@@ -21,6 +21,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tests.integration import commands
 from tff_process.commands import certificates
+from tff_process.runtime import sandbox
 from tff_process.silos import directory as silo_directory
 
 HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
@@ -35,6 +36,7 @@ HAS_NAMESPACES = not subprocess.run(
     stderr=subprocess.DEVNULL,
     check=False,
 ).returncode
+HAS_SANDBOX = sandbox.permitted()
 needs_tunnel = pytest.mark.skipif(
     not HAS_TUNNEL, reason="stunnel or openssl is not installed (Debian: stunnel4, openssl)"
 )

@@ -184,6 +184,7 @@ def test_the_ledger_holds_what_left_and_agrees_with_the_manifest(trained, agreem
     assert left.count(ledger.TRAINING) == 1
     manifest = json.loads((run / "privacy_manifest.json").read_text())
     assert ledger.differences(entries, manifest) == []
+    assert {entry["to"] for entry in entries if entry["what"] != ledger.TRAINING} == {"127.0.0.1"}
     report = next(entry for entry in entries if entry["what"] == labels.REPORT)
     uploads = {item["what"]: item["bytes"] for item in manifest["uploads"]}
     assert {name: size for name, _, size in report["leaves"]} == {
@@ -201,6 +202,7 @@ def test_the_ledger_holds_what_left_and_agrees_with_the_manifest(trained, agreem
     )
     assert "the chain is whole" in out
     assert "what left is what" in out
+    assert "answers to 127.0.0.1" in out
 
 
 def test_what_was_not_agreed_is_refused_in_one_line_and_noted(trained, agreements):

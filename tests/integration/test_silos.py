@@ -70,6 +70,11 @@ def trained(
             assert not silo_machines.HAS_NAMESPACES or commands.network(worker) != commands.network(
                 "self"
             )
+            # What only a process in a sandbox has, in any network.
+            if silo_machines.HAS_SANDBOX:
+                status = pathlib.Path(f"/proc/{worker}/status").read_text()
+                assert "NoNewPrivs:\t1" in status
+                assert b"PATH=" not in pathlib.Path(f"/proc/{worker}/environ").read_bytes()
         addresses = [silo.address for silo in silos.values()]
         for address in addresses:
             assert connects(address)

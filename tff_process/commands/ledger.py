@@ -3,6 +3,7 @@
 pfrec-ledger --client_dir=/srv/pfrec/nl --manifest=privacy_manifest.json
 """
 
+import collections
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ def _main(argv: "list[str]") -> None:
     if f.entries:
         for entry in entries:
             print(_line(entry))
-    print("\n".join(table(entries)))
+    print("\n".join([*table(entries), *receivers(entries)]))
     print(f"{len(entries)} entries, the chain is whole; the last one's hash is {last}")
     if f.manifest is not None:
         manifest = files.read_json(
@@ -80,6 +81,14 @@ def table(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":
     return lines
 
 
+def receivers(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":
+    """To whom how many answers went, as text; those of a pfrec that did not note it are left
+    out.
+    """
+    counts = collections.Counter(entry["to"] for entry in entries if "to" in entry)
+    return [f"{times} answers to {to}" for to, times in counts.items()]
+
+
 def _line(entry: "Mapping[str, Any]") -> str:
     leaves = entry["leaves"]
     names = ", ".join(name for name, _, _ in leaves[:3]) + (
@@ -87,7 +96,7 @@ def _line(entry: "Mapping[str, Any]") -> str:
     )
     return (
         f"{entry['number']:>6} {entry['time']} {entry['what']:<16} {entry['message_bytes']:>10} "
-        f"bytes {entry['sha256'][:12]} {names}"
+        f"bytes {entry['sha256'][:12]} to {entry.get('to', 'unknown')}: {names}"
     )
 
 

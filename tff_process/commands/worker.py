@@ -130,6 +130,12 @@ def _main(argv: "list[str]") -> None:
             f"{bound}",
             flush=True,
         )
+        if service.unconfined:
+            print(
+                "note: TFF's worker has no sandbox and reaches every file that this user may read: "
+                f"{service.unconfined}; keep keys and other files from this user",
+                flush=True,
+            )
         service.run()
     lock.release()
     print("ended", flush=True)

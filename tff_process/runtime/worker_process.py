@@ -19,6 +19,7 @@ import portpicker
 from pfrec import child, errors
 from tff_process import heap
 from tff_process.runtime import logs
+from tff_process.runtime import sandbox as sandbox_lib
 
 _START_SECONDS = 60.0
 CHANNEL_OPTIONS = (
@@ -44,6 +45,7 @@ class WorkerProcess:
       port: to listen on; None picks a free one.
       directory: the worker's working directory, to which the paths in computations are relative;
         None for our own.
+      sandbox: what it is limited to; None for all that our user may do, in our environment.
 
     Attributes:
       log, port: as given or chosen.
@@ -60,13 +62,17 @@ class WorkerProcess:
         *,
         port: Optional[int] = None,
         directory: Optional[pathlib.Path] = None,
+        sandbox: Optional[sandbox_lib.Sandbox] = None,
     ) -> None:
-        binary = _binary()
-        if binary is None:
-            raise errors.PfrecError(
-                "TFF's worker_binary is missing; tensorflow-federated is not installed whole, run "
-                "make setup"
-            )
+        binary = program()
+        end_with_parent = child.end_with_parent()
+
+        def prepare() -> None:
+            end_with_parent()
+            if sandbox is not None:
+                sandbox.enter()
+
+        given = os.environ if sandbox is None else sandbox_lib.environment(os.environ)
         concurrent = max_concurrent or len(os.sched_getaffinity(0))
         self.log, self.port = log, portpicker.pick_unused_port() if port is None else port
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,8 +87,8 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 cwd=directory,
-                env={**_environment(concurrent), **os.environ},
-                preexec_fn=child.end_with_parent(),
+                env={**_environment(concurrent), **given},
+                preexec_fn=prepare,
                 umask=0o077,  # What it writes are private states.
             )
         self.pid = self._process.pid
@@ -147,11 +153,21 @@ def _environment(concurrent: int) -> "dict[str, str]":
     }
 
 
-def _binary() -> Optional[pathlib.Path]:
+def program() -> pathlib.Path:
+    """The file of TFF's worker.
+
+    Raises:
+      PfrecError: where it is not there.
+    """
     found = importlib.util.find_spec("tensorflow_federated")
     place = (
         pathlib.Path(found.origin).parent / "data" / "worker_binary"
         if found and found.origin
         else None
     )
-    return place if place and place.is_file() else None
+    if place is None or not place.is_file():
+        raise errors.PfrecError(
+            "TFF's worker_binary is missing; tensorflow-federated is not installed whole, run "
+            "make setup"
+        )
+    return place

@@ -16,8 +16,8 @@ CLIENT/runs/ID/client_schema.json       its own vocabularies and statistics when
 CLIENT/runs/ID/keep.json                the versions that the training still needs; pfrec-worker
                                         removes the others
 CLIENT/runs/ID/refused/                 why the server refused an update
-CLIENT/client.json                      the last finished training, which pfrec-export --client_dir
-                                        exports
+CLIENT/runs/client.json                 the last finished training, which pfrec-export --client_dir
+                                        exports; CLIENT/client.json leads to it
 CLIENT/ledger.jsonl                     what left under an agreement, see `ledger`
 CLIENT/logs/                            of the worker, the tunnel and the gatekeeper
 """
@@ -154,8 +154,19 @@ def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = Non
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
             (directory / name).mkdir(mode=0o700, exist_ok=True)
+    _lead_to_runs(directory / CLIENT, directory / RUNS / CLIENT)
     files.write_json(directory / FACTS, told.to_json())
     return told
+
+
+def _lead_to_runs(path: pathlib.Path, target: pathlib.Path) -> None:
+    """Lets a file of the client directory be in `runs/`, where alone the worker writes."""
+    with files.readable_errors(path):
+        if path.is_symlink():
+            return
+        if path.exists():
+            path.replace(target)
+        path.symlink_to(target.relative_to(path.parent))
 
 
 def _make_secret(path: pathlib.Path) -> None:

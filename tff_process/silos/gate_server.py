@@ -81,13 +81,16 @@ def serve(
 
 
 def _handler(
-    name: str, method: Callable[[Any], Any], say: Callable[[str], None]
+    name: str, method: Callable[..., Any], say: Callable[[str], None]
 ) -> Callable[[bytes, Any], bytes]:
     kind = getattr(executor_pb2, f"{name}Request")
+    leaves = name == "Compute"
 
     def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            answer = method(kind.FromString(message))
+            request = kind.FromString(message)
+            # Of the eight, one lets something leave: the ledger says to whom.
+            answer = method(request, _port(context)) if leaves else method(request)
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except message_lib.DecodeError:
             code, said = grpc.StatusCode.INVALID_ARGUMENT, "a malformed message"
@@ -121,6 +124,12 @@ def _handler(
     return handle
 
 
+def _port(context: grpc.ServicerContext) -> int:
+    """The port of this machine that a call comes from; 0 where it comes by none."""
+    _, _, port = str(context.peer()).rpartition(":")
+    return int(port) if port.isdecimal() else 0
+
+
 class Gate:
     """A gatekeeper in front of a silo's worker, its ledger and its log.
 
@@ -128,6 +137,7 @@ class Gate:
       terms: what it enforces.
       worker_port: of the worker on this machine; one that is started again there is found again.
       directory: of the client.
+      whom: says who is at the other end of a connection from a port of this machine.
 
     Attributes:
       port: that a driver's connections are to be led to.
@@ -137,13 +147,17 @@ class Gate:
     """
 
     def __init__(
-        self, terms: gatekeeper_lib.Terms, worker_port: int, directory: pathlib.Path
+        self,
+        terms: gatekeeper_lib.Terms,
+        worker_port: int,
+        directory: pathlib.Path,
+        whom: Callable[[int], str],
     ) -> None:
         target = f"127.0.0.1:{worker_port}"
         self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         worker = executor_pb2_grpc.ExecutorGroupStub(self._channel)
         self._ledger = ledger.Ledger(directory / ledger.FILE)
-        gatekeeper = gatekeeper_lib.Gatekeeper(terms, worker, self._ledger)
+        gatekeeper = gatekeeper_lib.Gatekeeper(terms, worker, self._ledger, whom)
         say = log(directory / silo_directory.LOGS / "gatekeeper.log")
         self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)
 

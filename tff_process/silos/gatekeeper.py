@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Optional
 
 import grpc
@@ -87,6 +87,7 @@ class _Session:
     def __init__(self, name: str, executor: executor_pb2.ExecutorId) -> None:
         self.name, self.executor = name, executor
         self.functions: dict[str, executor_pb2.ValueRef] = {}
+        self.peers: dict[int, str] = {}
         self.lock = threading.Lock()
         self._held: dict[str, _Held] = {}
 
@@ -139,10 +140,18 @@ class Gatekeeper:
       terms: what it enforces.
       worker: a stub of TFF's worker.
       book: the silo's ledger.
+      whom: says who is at the other end of a connection from a port of this machine, for the
+        ledger.
     """
 
-    def __init__(self, terms: Terms, worker: Any, book: ledger.Ledger) -> None:
-        self._terms, self._worker, self._ledger = terms, worker, book
+    def __init__(
+        self,
+        terms: Terms,
+        worker: Any,
+        book: ledger.Ledger,
+        whom: Callable[[int], str] = lambda port: "",
+    ) -> None:
+        self._terms, self._worker, self._ledger, self._whom = terms, worker, book, whom
         self._lock = threading.Lock()
         self._session: Optional[_Session] = None
         own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
@@ -179,11 +188,17 @@ class Gatekeeper:
         if request.value.WhichOneof("value") == "computation":
             held = session.hold(_Held(self._named(request.value.computation), None))
             return executor_pb2.CreateValueResponse(value_ref=held)
-        taken = self._terms.receivable.receive(request.value)
+        value = request.value
+        taken = self._terms.receivable.receive(value)
         session.require_room(taken.bytes, _HELD_MESSAGES * self._terms.receivable.most_bytes)
-        made = self._worker.CreateValue(
-            executor_pb2.CreateValueRequest(executor=session.executor, value=taken.value)
-        )
+        if taken.value is value:
+            # It goes on as it is, which spares a copy of a model.
+            asked = request
+            asked.DiscardUnknownFields()
+            asked.executor.CopyFrom(session.executor)
+        else:
+            asked = executor_pb2.CreateValueRequest(executor=session.executor, value=taken.value)
+        made = self._worker.CreateValue(asked)
         held = session.hold(
             _Held(taken.label, made.value_ref, taken.bytes, taken.training, taken.work)
         )
@@ -261,8 +276,12 @@ class Gatekeeper:
         )
         return executor_pb2.CreateSelectionResponse(value_ref=held)
 
-    def compute(self, request: executor_pb2.ComputeRequest) -> bytes:
+    def compute(self, request: executor_pb2.ComputeRequest, port: int = 0) -> bytes:
         """Answers with a value that may leave, once it is in the ledger.
+
+        Args:
+          request: which value.
+          port: of this machine, which the call came from.
 
         Returns:
           the message, a `ComputeResponse`, as the bytes whose digest the ledger has.
@@ -274,7 +293,7 @@ class Gatekeeper:
             made = self._worker.Compute(
                 executor_pb2.ComputeRequest(executor=session.executor, value_ref=source.reference)
             )
-            return self._entered(source, made.value)
+            return self._entered(source, made, self._peer(session, port))
 
     def dispose(self, request: executor_pb2.DisposeRequest) -> executor_pb2.DisposeResponse:
         """Lets go of values of this connection."""
@@ -369,12 +388,19 @@ class Gatekeeper:
                 self._answered[label] -= 1
             raise
 
-    def _entered(self, source: _Held, value: executor_pb2.Value) -> bytes:
-        """The answer with a value, which is in the ledger now;
+    def _peer(self, session: _Session, port: int) -> str:
+        """Who is at the other end; asked once for each of a session's connections."""
+        if not session.peers.get(port):
+            session.peers[port] = self._whom(port)
+        return session.peers[port]
+
+    def _entered(self, source: _Held, made: executor_pb2.ComputeResponse, to: str) -> bytes:
+        """The worker's answer, which is in the ledger now;
         one that is not of the agreed type does not leave.
         """
+        made.DiscardUnknownFields()
         names = list(values.tensors(self._terms.answers[source.label]))
-        found = list(values.arrays(value))
+        found = list(values.arrays(made.value))
         if [(array.dtype, tuple(array.shape.dim)) for array in found] != [
             (spec.dtype, spec.shape) for _, spec in names
         ]:
@@ -383,7 +409,9 @@ class Gatekeeper:
             ledger.Leaf(name, tuple(array.shape.dim), values.payload_bytes(array, spec))
             for (name, spec), array in zip(names, found)
         ]
-        message = executor_pb2.ComputeResponse(value=value).SerializeToString()
-        further = {"work": list(source.work)} if source.label == labels.REPORT else {}
+        message = made.SerializeToString()
+        further: dict[str, Any] = {"to": to or "unknown"}
+        if source.label == labels.REPORT:
+            further["work"] = list(source.work)
         self._ledger.append(source.label, self._terms.agreement_digest, leaves, message, **further)
         return message

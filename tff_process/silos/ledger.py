@@ -23,6 +23,7 @@ FILE = "ledger.jsonl"
 # The beginning of one, which nothing leaves with; the other kinds are `labels.LEAVES`.
 TRAINING = "training"
 _FIRST = "0" * 64
+_sync = getattr(os, "fdatasync", os.fsync)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Ledger:
                 size = os.fstat(self._file.fileno()).st_size
                 try:
                     self._file.write(line)
-                    os.fsync(self._file.fileno())
+                    # The line and the file's length, without which it is not read.
+                    _sync(self._file.fileno())
                 except OSError:
                     os.ftruncate(
                         self._file.fileno(), size

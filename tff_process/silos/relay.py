@@ -10,6 +10,8 @@ from typing import Optional
 
 _CHUNK = 1 << 18
 MOST_CONNECTIONS = 100
+# Who connects speaks first; who says nothing for so long holds a place no longer.
+FIRST_SECONDS = 10.0
 
 
 class Relay:
@@ -22,6 +24,7 @@ class Relay:
 
     def __init__(self, listening: socket.socket, host: str, port: int) -> None:
         self._listening, self._host, self._port = listening, host, port
+        self._peers: dict[int, str] = {}
         self._loop = asyncio.new_event_loop()
         self._stop: Optional[asyncio.Event] = None
         self._ready = threading.Event()
@@ -33,6 +36,12 @@ class Relay:
         """Called with every piece that passes: the connection's number from 0, whether it comes
         from who connected, and the bytes.
         """
+
+    def peer(self, port: int) -> str:
+        """The address of who is led to the other port by a connection from this machine's `port`;
+        empty where there is none.
+        """
+        return self._peers.get(port, "")
 
     def stop(self) -> None:
         """Ends the connections and the thread."""
@@ -83,6 +92,8 @@ class Relay:
                 )
             except OSError:
                 return  # Who connected sees the connection closed, as from a worker that is not up.
+            own, peer = there_writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+            self._peers[own[1]] = str(peer[0])
             with contextlib.closing(there_writer):
                 both = [
                     asyncio.ensure_future(self._pass_on(number, True, reader, there_writer)),
@@ -94,12 +105,15 @@ class Relay:
                     for task in both:
                         task.cancel()
                     await asyncio.gather(*both, return_exceptions=True)
+                    self._peers.pop(own[1], None)
 
     async def _pass_on(
         self, number: int, outward: bool, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK):
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            first = FIRST_SECONDS if outward else None
+            while data := await asyncio.wait_for(reader.read(_CHUNK), first):
+                first = None
                 self.received(number, outward, data)
                 writer.write(data)
                 await writer.drain()

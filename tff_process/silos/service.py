@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Optional, Union
 
 from pfrec import errors
-from tff_process.runtime import logs, worker_process
+from tff_process.runtime import logs, sandbox, worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import relay, tunnel
 
@@ -35,6 +35,9 @@ class Service:
       say: takes a line on what happened.
       terms: what a gatekeeper in front of the worker enforces; None for no gatekeeper.
 
+    Attributes:
+      unconfined: why the worker has no sandbox; empty where it has one.
+
     Raises:
       PfrecError: where the worker or the tunnel does not start.
     """
@@ -54,13 +57,16 @@ class Service:
         self._schemas = silo_directory.KeptSchemas(directory)
         self._answered = time.monotonic()
         self._stop = threading.Event()
+        self.unconfined = ""
+        self._sandbox = self._limits()
         self._worker = self._start_worker()
         self._gate = None
+        self._transport: Union[tunnel.Tunnel, relay.Relay, None] = None
         try:
             if terms is not None:
                 from tff_process.silos import gate_server  # TensorFlow comes with it.
 
-                self._gate = gate_server.Gate(terms, self._port, directory)
+                self._gate = gate_server.Gate(terms, self._port, directory, self._whom)
             self._transport = self._start_transport()
         except BaseException:
             self._end()
@@ -88,13 +94,20 @@ class Service:
                     tidied = time.monotonic()
         finally:
             self._schemas.keep()
-            self._transport.stop()
+            if self._transport is not None:
+                self._transport.stop()
             self._end()
 
     def _end(self) -> None:
         if self._gate is not None:
             self._gate.stop()
         self._worker.stop()
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+    def _whom(self, port: int) -> str:
+        """Who is at the other end of a connection that comes from a port of this machine."""
+        return self._transport.peer(port) if self._transport is not None else ""
 
     def stop(self) -> None:
         """Makes `run` return; may be called by a signal's handler."""
@@ -104,9 +117,26 @@ class Service:
         self._say(f"{reason}; starting it again")
         self._worker = self._start_worker()
 
+    def _limits(self) -> Optional[sandbox.Sandbox]:
+        """What the worker reaches: it reads the data, the secret and what a driver is told, and
+        writes in `runs/` alone.
+        """
+        read = (silo_directory.DATA, silo_directory.SECRET, silo_directory.FACTS)
+        try:
+            return sandbox.Sandbox(
+                worker_process.program(),
+                [self._directory / name for name in read],
+                [self._directory / silo_directory.RUNS],
+            )
+        except sandbox.NotPermittedError as error:
+            self.unconfined = str(error)
+            return None
+
     def _start_worker(self) -> worker_process.WorkerProcess:
         log = self._directory / silo_directory.LOGS / "worker.log"
-        process = worker_process.WorkerProcess(log, port=self._port, directory=self._directory)
+        process = worker_process.WorkerProcess(
+            log, port=self._port, directory=self._directory, sandbox=self._sandbox
+        )
         deadline = time.monotonic() + _START_SECONDS
         while not greets(self._port, timeout=1.0):
             if not process.running or time.monotonic() > deadline:

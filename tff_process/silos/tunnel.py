@@ -8,10 +8,13 @@ Each end is handed a socket that listens already, by the protocol of systemd's s
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
+import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -26,6 +29,12 @@ AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
 _START_SECONDS = 60.0
 _HANDSHAKE_SECONDS = 10
+# What stunnel says of a connection, by its number in brackets.
+_SAID = re.compile(
+    r"LOG5\[(\d+)\]: (?:Service \[silo\] accepted connection from (?P<peer>.+):\d+"
+    r"|Certificate accepted at depth=0: (?P<certificate>.+)"
+    r"|Service \[silo\] connected remote server from .+:(?P<port>\d+))$"
+)
 # The protocol asks for the socket as descriptor 3 and for the process's own number, which is known
 # only in it.
 _HAND_OVER = (
@@ -71,6 +80,12 @@ class Credentials:
                 f"{directory!s}: a line break in a path is not possible here; choose another one"
             )
         return cls(directory)
+
+    @property
+    def authority(self) -> str:
+        """The SHA-256 of the authority's certificate."""
+        text = (self.directory / AUTHORITY).read_text(encoding="ascii")
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
 
     def options(self, peer: str, network: str) -> str:
         """What both ends' services have in common;
@@ -144,6 +159,7 @@ class Tunnel:
       listening: a socket that listens, which this end takes connections from.
       service: the options of stunnel's service.
       log: file that receives its messages, at its end.
+      credentials: by which this end takes others' certificates; None where nobody asks for peers.
 
     Attributes:
       pid: of the process.
@@ -152,7 +168,14 @@ class Tunnel:
       PfrecError: where stunnel is not installed or does not start; the message holds its reason.
     """
 
-    def __init__(self, listening: socket.socket, service: str, log: pathlib.Path) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        service: str,
+        log: pathlib.Path,
+        credentials: Optional[Credentials] = None,
+    ) -> None:
+        self._credentials = credentials
         stunnel = program()
         config = f"foreground = yes\nsyslog = no\npid =\n[silo]\n{service}"
         self._log, self._start = log, log.stat().st_size if log.exists() else 0
@@ -208,6 +231,7 @@ class Tunnel:
             # Who connects and shows no certificate holds a place for so many seconds and no longer.
             f"TIMEOUTbusy = {_HANDSHAKE_SECONDS}\n" + credentials.options(DRIVER_NAME, "l"),
             log,
+            credentials,
         )
 
     @classmethod
@@ -238,6 +262,16 @@ class Tunnel:
             stream.seek(self._start if self._start <= size else 0)
             return stream.read().decode(errors="replace")
 
+    def peer(self, port: int) -> str:
+        """Who is led to the other end by a connection from this machine's `port`: the address, and
+        the certificate; empty where stunnel's log does not say.
+        """
+        address, certificate = peer_in(self.messages(), port)
+        if not address or self._credentials is None:
+            return address
+        authority = self._credentials.authority[:16]
+        return f"{address}, certificate {certificate} of the authority {authority}"
+
     def reason(self) -> str:
         """Its last message of an error, without time and level; empty where there is none."""
         for line in reversed(self.messages().splitlines()):
@@ -257,3 +291,24 @@ class Tunnel:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def peer_in(messages: str, port: int) -> "tuple[str, str]":
+    """The address and the name in the certificate of who was last led on by a connection from
+    this machine's `port`, as stunnel says it; empty where it says nothing of it.
+    """
+    # Numbers of connections begin anew with stunnel, and ports come again.
+    said: dict[str, dict[str, str]] = {}
+    found = ("", "")
+    for line in messages.splitlines():
+        match = _SAID.search(line)
+        if match is None:
+            continue
+        told = {name: value for name, value in match.groupdict().items() if value is not None}
+        if "peer" in told:
+            said[match.group(1)] = {}
+        of = said.setdefault(match.group(1), {})
+        of.update(told)
+        if told.get("port") == str(port):
+            found = (of.get("peer", "unknown address"), of.get("certificate", "unknown"))
+    return found

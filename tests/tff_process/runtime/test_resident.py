@@ -41,9 +41,7 @@ def computations():
     return cache.ComputationCache()
 
 
-def resident_training(
-    dataset, algorithm, client_hosts, a_crew, computations, path, aggregations=2
-):
+def resident_training(dataset, algorithm, client_hosts, a_crew, computations, path, aggregations=2):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True, exist_ok=True)
     return resident.ResidentTraining(

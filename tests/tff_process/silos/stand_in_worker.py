@@ -249,4 +249,8 @@ def made(path, **changed):
     """A gatekeeper with a stand-in worker and a new ledger."""
     worker = StandInWorker()
     book = ledger.Ledger(path)
-    return gatekeeper_lib.Gatekeeper(terms(**changed), worker, book), worker, book
+    whom = {4711: "10.0.0.9"}
+    made = gatekeeper_lib.Gatekeeper(
+        terms(**changed), worker, book, lambda port: whom.get(port, "")
+    )
+    return made, worker, book

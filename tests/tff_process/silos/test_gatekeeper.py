@@ -55,6 +55,7 @@ def test_an_honest_round_passes_and_is_in_the_ledger(silo, driver):
         ["loss", [], 4],
     ]
     assert entry["work"] == [0, 5]
+    assert entry["to"] == "unknown"
     assert entry["message_bytes"] == executor_pb2.ComputeResponse(value=answer).ByteSize()
     assert ledger.read(book._path)[0] == book.entries
 
@@ -305,6 +306,16 @@ def test_work_is_what_was_agreed(driver, asked, match):
         driver.value(stand_in.work(**asked))
 
 
+def test_the_ledger_says_to_whom_it_was(silo, driver):
+    gatekeeper, worker, book = silo
+    result = driver.select(driver.train(), 1)
+    worker.answers = [stand_in.report()] * 3
+    asked = executor_pb2.ComputeRequest(executor=driver.executor, value_ref=result)
+    for port in (4711, 4712, 4711):
+        gatekeeper.compute(asked, port)
+    assert [entry["to"] for entry in book.entries] == ["10.0.0.9", "unknown", "10.0.0.9"]
+
+
 def test_two_grids_of_work_would_tell_a_single_batch(driver):
     driver.value(stand_in.work(0, 5))
     with refused("not one of its"):
@@ -397,7 +408,9 @@ def test_what_is_not_in_the_ledger_does_not_leave(silo, driver, monkeypatch):
     result = driver.select(driver.train(), 1)
     worker.answers = [stand_in.report()] * 2
     monkeypatch.setattr(
-        "os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        ledger,
+        "_sync",
+        lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(errors.PfrecError, match="No space left"):
         driver.fetch(result)
@@ -417,6 +430,9 @@ class AbortedError(Exception):
 
 
 class _Context:
+    def peer(self):
+        return "ipv4:127.0.0.1:4711"
+
     def abort(self, code, details):
         raise AbortedError(code, details)
 

@@ -74,7 +74,9 @@ def test_a_torn_last_line_is_told_and_taken_out(path):
 def test_a_full_disk_leaves_a_whole_chain(path, monkeypatch):
     book = ledger.Ledger(path)
     monkeypatch.setattr(
-        "os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        ledger,
+        "_sync",
+        lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(errors.PfrecError, match="No space left"):
         book.append(labels.REPORT, "a" * 64)

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import time
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_bytes_pass_both_ways_and_an_end_is_passed_on(ends):
             assert one.recv(100) == b"answer"
         assert one.recv(1) == b""
     assert made.passed == [(0, True, b"question"), (0, False, b"answer")]
+
+
+def test_who_is_at_the_other_end_of_a_connection(ends):
+    address, inside, made = ends
+    with socket.create_connection(address, 10) as one:
+        other, (_, port) = inside.accept()
+        with other:
+            one.sendall(b"question")
+            assert other.recv(100) == b"question"
+            assert made.peer(port) == "127.0.0.1"
+            assert made.peer(port + 1) == ""
+        assert one.recv(1) == b""
+    assert made.peer(port) == ""
 
 
 def test_a_large_transfer_is_whole(ends):
@@ -101,3 +115,31 @@ def test_connections_beyond_the_most_are_closed_at_once_and_room_comes_back(ends
                 inside.accept()[0].close()
                 return
     raise AssertionError("no room")
+
+
+def test_idle_connections_do_not_lock_anybody_out(ends, monkeypatch):
+    """More than the relay takes at once, and none of them says anything."""
+    monkeypatch.setattr(relay, "FIRST_SECONDS", 0.5)
+    address, inside, _ = ends
+    with contextlib.ExitStack() as stack:
+        for _ in range(relay.MOST_CONNECTIONS + 50):
+            stack.enter_context(socket.create_connection(address, 10))
+        assert _comes_through(address, inside, seconds=10)
+
+
+def _comes_through(address, inside, seconds):
+    """Whether somebody who tries again and again is led on in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(address, 10) as one:
+            one.settimeout(1)
+            one.sendall(b"question")
+            inside.settimeout(1)
+            while True:  # Those that ended are still in the queue, before it.
+                other, _ = inside.accept()
+                with other:
+                    other.settimeout(1)
+                    if other.recv(8) == b"question":
+                        return True
+        time.sleep(0.1)
+    return False

@@ -4,10 +4,12 @@ who has the right certificate gets through, and nobody else.
 
 import contextlib
 import pathlib
+import resource
 import shutil
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -95,6 +97,56 @@ def answer(silo, credentials, scenario, log):
 @silo_machines.needs_tunnel
 def test_the_driver_reaches_the_silo(made, silo, tmp_path):
     assert answer(silo, made / "ours" / "driver", "nl", tmp_path / "log")[0] == b"hello"
+
+
+SAID = """\
+2026.01.01 00:00:00 LOG5[ui]: Configuration successful
+2026.01.01 00:00:01 LOG5[0]: Service [silo] accepted connection from 10.0.0.9:50344
+2026.01.01 00:00:01 LOG5[1]: Service [silo] accepted connection from ::1:35016
+2026.01.01 00:00:01 LOG5[0]: Certificate accepted at depth=0: O=pfrec, CN=driver.pfrec
+2026.01.01 00:00:01 LOG5[1]: Certificate accepted at depth=0: O=pfrec, CN=other.pfrec
+2026.01.01 00:00:01 LOG5[0]: s_connect: connected 127.0.0.1:10000
+2026.01.01 00:00:01 LOG5[1]: Service [silo] connected remote server from 127.0.0.1:41300
+2026.01.01 00:00:01 LOG5[0]: Service [silo] connected remote server from 127.0.0.1:41206
+"""
+
+
+def test_stunnel_says_who_is_led_on():
+    assert tunnel.peer_in(SAID, 41206) == ("10.0.0.9", "O=pfrec, CN=driver.pfrec")
+    assert tunnel.peer_in(SAID, 41300) == ("::1", "O=pfrec, CN=other.pfrec")
+    assert tunnel.peer_in(SAID, 10000) == ("", "")
+    # Another process of stunnel counts from 0 again, and a port comes again.
+    later = SAID.replace("10.0.0.9", "10.0.0.8")
+    assert tunnel.peer_in(SAID + later, 41206)[0] == "10.0.0.8"
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+def test_the_silo_knows_who_it_leads_on(made, tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as worker,
+        worker_lib.listen("127.0.0.1", 0) as listening,
+    ):
+        worker.settimeout(10)
+        credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
+        log = tmp_path / "silo.log"
+        end = tunnel.Tunnel.of_silo(listening, credentials, worker.getsockname()[1], log)
+        context = ssl.create_default_context(cafile=made / "ours" / "driver" / tunnel.AUTHORITY)
+        context.check_hostname = False
+        party = made / "ours" / "driver"
+        context.load_cert_chain(party / tunnel.CERTIFICATE, party / tunnel.KEY)
+        with (
+            socket.create_connection(listening.getsockname(), 10) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            connection.sendall(b"hello")
+            led, (_, port) = worker.accept()
+            with led:
+                assert led.recv(5) == b"hello"
+                said = end.peer(port)
+        end.stop()
+    authority = tunnel.Credentials.read(party).authority[:16]
+    assert said == f"127.0.0.1, certificate O=pfrec, CN=driver.pfrec of the authority {authority}"
 
 
 @needs_openssl
@@ -217,3 +269,49 @@ def test_who_shows_no_certificate_holds_a_place_for_a_moment_only(made, tmp_path
                     assert connection.recv(1) == b""
         finally:
             end.stop()
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+def test_idle_connections_without_a_certificate_do_not_lock_the_driver_out(
+    made, tmp_path, monkeypatch
+):
+    """Two hundred of them, at a silo's end that may have 128 descriptors."""
+    monkeypatch.setattr(tunnel, "_HANDSHAKE_SECONDS", 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as worker,
+        worker_lib.listen("127.0.0.1", 0) as listening,
+        contextlib.ExitStack() as stack,
+    ):
+        credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+        try:
+            end = tunnel.Tunnel.of_silo(
+                listening, credentials, worker.getsockname()[1], tmp_path / "silo.log"
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        stack.callback(end.stop)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        party = made / "ours" / "driver"
+        context.load_cert_chain(party / tunnel.CERTIFICATE, party / tunnel.KEY)
+        for _ in range(200):
+            idle = stack.enter_context(socket.socket())
+            idle.setblocking(False)
+            idle.connect_ex(listening.getsockname())
+        worker.settimeout(1)
+        until, through = time.monotonic() + 60, False
+        while not through and time.monotonic() < until:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(listening.getsockname(), 2) as plain,
+                context.wrap_socket(plain) as connection,
+            ):
+                connection.sendall(b"hello")
+                led, _ = worker.accept()
+                with led:
+                    through = led.recv(5) == b"hello"
+        assert through
+        assert end.running

@@ -34,6 +34,26 @@ def test_every_aggregation_step_of_a_plan_is_allowed(round_steps, aggregations, 
             agreed.check(number * round_steps + first, last - first, round_steps, 0.1, 0)
 
 
+@given(st.integers(1, 40), st.integers(1, 100), st.integers(1, 3))
+def test_who_has_fewer_batches_than_there_are_aggregation_steps_is_asked_for_one_at_a_time(
+    round_steps, aggregations, rounds
+):
+    agreed = rules(
+        round_steps=round_steps,
+        epoch_steps=round_steps,
+        steps=round_steps // min(round_steps, aggregations),
+        rounds=rounds,
+    )
+    trained = 0
+    for number in range(rounds):
+        cuts = [part * round_steps // aggregations for part in range(aggregations + 1)]
+        for first, last in zip(cuts, cuts[1:]):
+            if last > first:
+                agreed.check(number * round_steps + first, last - first, round_steps, 0.1, 0)
+                trained += last - first
+    assert trained == rounds * round_steps
+
+
 @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50))
 def test_two_reports_never_overlap_in_part(first, steps, other_first, other_steps):
     agreed = rules(rounds=1)
