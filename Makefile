@@ -59,7 +59,7 @@ define INSTALL_LOCKED
   wait $$pip || { tail -n 5 "$$log" >&2; exit 1; }
 endef
 
-.PHONY: help setup demo test test-quick check lock clean
+.PHONY: help setup demo test test-quick check audit lock clean
 
 help:
 	@echo "make setup   make .venv with every package at its locked version" \
@@ -69,6 +69,7 @@ help:
 	@echo "make test    run all tests"
 	@echo "make test-quick  all but those that train, export or run whole commands"
 	@echo "make check   ruff, mypy and import-linter"
+	@echo "make audit   known advisories of the locked packages, by pip-audit (it asks PyPI)"
 	@echo "make lock    remake requirements.txt from requirements.in and overrides.txt" \
 	  "(LOCK_FLAGS=--upgrade takes newer versions)"
 	@echo "make clean   remove .venv, demo/ and caches"
@@ -141,6 +142,17 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pfrec tff_process export
 	$(BIN)/lint-imports
+
+# Not a part of check: it asks a service what is known, so it needs a network and its answer changes
+# without a change here. A package that it cannot ask about is a failure, not a pass.
+audit:
+	@if command -v pip-audit >/dev/null 2>&1; then \
+	  pip-audit --strict --progress-spinner off --require-hashes --disable-pip -r requirements.txt; \
+	else \
+	  echo "audit: pip-audit is not installed; install it outside .venv, as with" \
+	    "pipx install pip-audit, and run make audit again" >&2; \
+	  exit 1; \
+	fi
 
 # uv is fetched for this alone, into a directory that is removed again. Only a finished lock takes
 # the place of the old one.

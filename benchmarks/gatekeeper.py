@@ -5,8 +5,10 @@
 Two silos on loopback with an agreement and two without, the same rows in both, each a
 `pfrec-worker` of its own; rounds of the two are interleaved. The last line is JSON: `small` and
 `paper` are the median over rounds of time with gatekeepers over time without in the pair of rounds
-that ran one after the other, `growth_mb` is how much more memory a `pfrec-worker` with a gatekeeper
-has after all rounds than after the first, and `message_mb` the largest message.
+that ran one after the other, `small_processor` and `paper_processor` the same of the processor time
+of all rounds, of the driver and of the silos with all their processes, `growth_mb` is how much more
+memory a `pfrec-worker` with a gatekeeper has after all rounds than after the first, and
+`message_mb` the largest message.
 """
 
 import argparse
@@ -71,8 +73,20 @@ def memory(pid: int) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line) / 1_000
 
 
-def measure(name: str, quick: bool) -> "tuple[float, float, float]":
-    """The ratio of times, the growth of memory and the largest message, in MB."""
+def processor(pids: "list[int]") -> float:
+    """Processor seconds of this process, and of others with their children, so far."""
+    ticks, waiting = 0, list(pids)
+    while waiting:
+        place = pathlib.Path(f"/proc/{waiting.pop()}")
+        fields = place.joinpath("stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+        for listed in place.glob("task/*/children"):
+            waiting += [int(child) for child in listed.read_text(encoding="ascii").split()]
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(name: str, quick: bool) -> "dict[str, float]":
+    """What the last line says of a model."""
     repeats = 2 if quick else 15 if name == "small" else 8
     schema = resident_runs.schema(30, 16, 63, "shared")
     model, batch, rows = (
@@ -84,7 +98,8 @@ def measure(name: str, quick: bool) -> "tuple[float, float, float]":
         "pf_msmtrec", rounds=1_000, aggregations=2 if quick else 4, batch_size=batch, model=model
     )
     with resident_runs.directory() as path, contextlib.ExitStack() as stack:
-        sides, pids, message = [], [], 0.0
+        sides, message = [], 0.0
+        pids: list[list[int]] = []
         for side in ("with", "without"):
             directories, agreements = [], []
             for number in range(SILOS):
@@ -100,7 +115,7 @@ def measure(name: str, quick: bool) -> "tuple[float, float, float]":
                     files.write_json(agreements[-1], agreed.to_json())
                     message = sum(item["bytes"] for item in agreed.leaves["report"]) / 1e6
             workers, made = stack.enter_context(running(path, directories, agreements))
-            pids += made if side == "with" else []
+            pids.append(made)
             options = options_lib.Options(workers=workers)
             run = run_directory.RunDirectory.create(path / f"run_{side}", {})
             data = silo_training.survey(options, run.path)
@@ -109,18 +124,29 @@ def measure(name: str, quick: bool) -> "tuple[float, float, float]":
             sides.append(stack.enter_context(training))
         for side in sides:
             side.train_round(0)
-        before = [memory(pid) for pid in pids]
+        before = [memory(pid) for pid in pids[0]]
         times: list[list[float]] = [[], []]
+        worked = [0.0, 0.0]
         for number in range(1, repeats + 1):
             # Which of the two begins alternates.
             for place in (0, 1) if number % 2 else (1, 0):
-                start = time.perf_counter()
+                work, start = processor(pids[place]), time.perf_counter()
                 sides[place].train_round(number)
                 times[place].append(time.perf_counter() - start)
-        growth = max(memory(pid) - first for pid, first in zip(pids, before))
+                worked[place] += processor(pids[place]) - work
+        growth = max(memory(pid) - first for pid, first in zip(pids[0], before))
     medians = [statistics.median(of) for of in times]
-    print(f"{name}: round {medians[0]:.3f} s with, {medians[1]:.3f} s without", flush=True)
-    return statistics.median(a / b for a, b in zip(*times)), growth, message
+    print(
+        f"{name}: round {medians[0]:.3f} s with, {medians[1]:.3f} s without; processor "
+        f"{worked[0] / repeats:.3f} s with, {worked[1] / repeats:.3f} s without",
+        flush=True,
+    )
+    return {
+        name: round(statistics.median(a / b for a, b in zip(*times)), 3),
+        f"{name}_processor": round(worked[0] / worked[1], 3),
+        f"{name}_growth_mb": round(growth, 1),
+        f"{name}_message_mb": round(message, 2),
+    }
 
 
 def main() -> None:
@@ -133,9 +159,7 @@ def main() -> None:
     names = [arguments.only] if arguments.only else ["small", "paper"]
     result: dict[str, float] = {}
     for name in names:
-        ratio, growth, message = measure(name, arguments.quick)
-        result.update({name: round(ratio, 3), f"{name}_growth_mb": round(growth, 1)})
-        result[f"{name}_message_mb"] = round(message, 2)
+        result.update(measure(name, arguments.quick))
     print(json.dumps(result, sort_keys=True))
 
 
