@@ -127,3 +127,18 @@ def test_trainings_keep_the_schema_that_they_began_with(tmp_path):
     assert (tmp_path / "runs" / "new" / "client_schema.json").read_text() == "today's"
     # Nobody knows on which data it began.
     assert not (tmp_path / "runs" / "older" / "client_schema.json").exists()
+
+
+def test_the_finished_training_is_where_the_worker_writes(tmp_path):
+    """Also that of a pfrec that wrote it into the client directory itself."""
+    (tmp_path / silo_directory.RUNS).mkdir()
+    place = tmp_path / silo_directory.CLIENT
+    place.write_text("before")
+    for _ in range(2):
+        silo_directory._lead_to_runs(place, tmp_path / silo_directory.RUNS / silo_directory.CLIENT)
+        assert place.is_symlink()
+        assert place.read_text() == "before"
+    place.write_text("after")
+    assert (tmp_path / "runs" / "client.json").read_text() == "after"
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert (moved / "client.json").read_text() == "after"
