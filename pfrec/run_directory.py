@@ -107,6 +107,13 @@ class RunDirectory:
             self.config = {**self.config, **places}
             files.write_json(self.path / "config.json", self.config)
 
+    def extended_to(self, plan: Mapping[str, Any]) -> None:
+        """Notes a plan of more rounds; a finished run is none until they are trained."""
+        # First: a run must not be taken for finished at a best round that may be gone.
+        (self.path / "summary.json").unlink(missing_ok=True)
+        self.config = {**self.config, "plan": dict(plan)}
+        files.write_json(self.path / "config.json", self.config)
+
     @property
     def scenarios(self) -> "tuple[str, ...]":
         """The scenarios, in client order."""
@@ -282,7 +289,7 @@ class RunDirectory:
             )
         number = self.summary["best_round"] if round_number is None else round_number
         server, meta = checkpoint.load(self._server(number))
-        private = self._private(scenario, meta["versions"])
+        private = self.private_state(scenario, meta["versions"])
         shape = ModelConfig.from_json(self.config["model"])
         model = networks.build(
             self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios)
@@ -300,8 +307,16 @@ class RunDirectory:
             groups.assign(item, value, place=f"{self._server(number)}, scenario {scenario}")
         return networks.for_scenario(model, client)
 
-    def _private(self, scenario: str, versions: Mapping[str, int]) -> "dict[str, np.ndarray]":
-        """A client's private state of a round, which must be its own and of that version."""
+    def private_state(self, scenario: str, versions: Mapping[str, int]) -> "dict[str, np.ndarray]":
+        """A client's private state of a round, which must be its own and of that version.
+
+        Args:
+          scenario: the client's.
+          versions: by scenario, the version that belongs to the round.
+
+        Raises:
+          PfrecError: where it is missing, damaged, or another's.
+        """
         if scenario not in versions:
             raise errors.PfrecError(
                 f"{self.path}: the round names no state of scenario {scenario}; train again"
@@ -334,7 +349,7 @@ class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
         self._run, self._versions = run, versions
 
     def __getitem__(self, scenario: str) -> Mapping[str, np.ndarray]:
-        return self._run._private(scenario, self._versions)
+        return self._run.private_state(scenario, self._versions)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._versions)

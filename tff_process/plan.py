@@ -40,6 +40,7 @@ class Plan(settings_lib.Settings):
         count alike).
       init_from: a finished run whose common values the scenarios start from (see `joining`); empty
         for a start from `seed`.
+      continues: whether all of that run goes on instead, on later data (see `continuing`).
     """
 
     algorithm: "Union[str, base.Algorithm]"
@@ -106,6 +107,7 @@ class Plan(settings_lib.Settings):
     sharing: "tuple[tuple[str, str], ...]" = ()
     withhold: "tuple[str, ...]" = ()
     init_from: str = ""
+    continues: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +187,7 @@ class Plan(settings_lib.Settings):
             "sharing": [list(rule) for rule in self.sharing],
             "withhold": list(self.withhold),
             "init_from": self.init_from,
+            "continues": self.continues,
         }
 
     @classmethod

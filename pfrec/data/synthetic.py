@@ -19,6 +19,12 @@ Every f is a random function of its own choice of features with zero mean and un
 `_Function`). The biases b_s and c_s give a scenario about 10% clicks and 20% conversions among
 them, varied a little by scenario, so `ctcvr` has about 2%. Scenarios also differ in how features
 are distributed.
+
+Rows of a later week follow functions that have drifted, each by its own random walk:
+
+    f(week) = sqrt(1 - drift) * f(week - 1) + sqrt(drift) * a new function
+
+so a function keeps its variance, and has the correlation (1 - drift)^(weeks / 2) with what it was.
 """
 
 import dataclasses
@@ -63,6 +69,8 @@ def generate(
     seed: int = 0,
     shared: float = 0.5,
     conflict: float = 0.5,
+    week: int = 0,
+    drift: float = 0.0,
 ) -> pathlib.Path:
     """Writes a synthetic dataset directory. The same arguments give the same bytes.
 
@@ -79,6 +87,8 @@ def generate(
       shared: the part of the signal's variance that all scenarios share, 0 to 1.
       conflict: how much of the signal that conversions have in common with clicks is reversed, 0
         to 1.
+      week: of which week the rows are, from 0; each has rows of its own.
+      drift: the part of the signal's variance that is another after a week, 0 to 1.
 
     Returns:
       `output`.
@@ -86,9 +96,14 @@ def generate(
     Raises:
       PfrecError: where an argument is out of range or the output cannot be written.
     """
-    _check(scenarios, rows, seed, shared, conflict)
+    _check(scenarios, rows, seed, week)
+    for name, value in (("shared", shared), ("conflict", conflict), ("drift", drift)):
+        if not 0 <= value <= 1:
+            raise errors.PfrecError(f"synthetic data: {name} = {value} is not within 0 and 1")
     names = [f"S{i + 1}" for i in range(scenarios)]
     options = {"scenarios": scenarios, "rows": rows, "shared": shared, "conflict": conflict}
+    # Named where they say something, so that data without a week are what they always were.
+    options.update({"week": week, "drift": drift} if week else {})
     test_rows = min(TEST_ROWS, max(200, rows))
     with writer.DatasetWriter(
         output,
@@ -99,10 +114,10 @@ def generate(
         options=options,
     ) as dataset_writer:
         for i, name in enumerate(names):
-            scenario = Scenario.create(seed, i, shared, conflict)
+            scenario = Scenario.create(seed, i, shared, conflict, week, drift)
             size = round(rows * SMALLEST ** (i / max(scenarios - 1, 1)))
             for part, count in enumerate((size, test_rows)):
-                random = generator(seed, 2, i, part)
+                random = generator(seed, 2, i, part, *([week] if week else []))
                 searches = part << 40  # test has searches of its own
                 for start in range(0, count, _CHUNK):
                     drawn, _ = scenario.draw(
@@ -118,7 +133,7 @@ def generate(
     return output
 
 
-def _check(scenarios: int, rows: int, seed: int, shared: float, conflict: float) -> None:
+def _check(scenarios: int, rows: int, seed: int, week: int) -> None:
     if scenarios < 1:
         raise errors.PfrecError(f"--synthetic_scenarios={scenarios}: must be at least 1")
     if rows < 500:
@@ -128,9 +143,8 @@ def _check(scenarios: int, rows: int, seed: int, shared: float, conflict: float)
         )
     if seed < 0:
         raise errors.PfrecError(f"--seed={seed}: must not be negative for synthetic data")
-    for name, value in (("shared", shared), ("conflict", conflict)):
-        if not 0 <= value <= 1:
-            raise errors.PfrecError(f"synthetic data: {name} = {value} is not within 0 and 1")
+    if week < 0:
+        raise errors.PfrecError(f"--synthetic_week={week}: must not be negative")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,6 +284,38 @@ class _Function:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Drifted:
+    """A function after some weeks: `sum of parts[i] * functions[i](x)`, of unit variance."""
+
+    parts: "tuple[float, ...]"
+    functions: "tuple[_Function, ...]"
+
+    @classmethod
+    def create(
+        cls, key: "tuple[int, ...]", reference: Features, week: int, drift: float
+    ) -> "_Drifted":
+        """The function of a key after `week` weeks; it is what it was a week ago but for `drift`
+        of its variance, whichever week is asked for.
+        """
+        weeks = range(week + 1) if drift else range(1)
+        return cls(
+            tuple(
+                float((1.0 - drift) ** ((weeks[-1] - number) / 2) * np.sqrt(drift if number else 1))
+                for number in weeks
+            ),
+            tuple(
+                _Function.create(generator(*key, *([number] if number else [])), reference)
+                for number in weeks
+            ),
+        )
+
+    def __call__(self, features: Features) -> np.ndarray:
+        """float64 [rows]."""
+        values = [part * f(features) for part, f in zip(self.parts, self.functions) if part]
+        return sum(values[1:], values[0])
+
+
+@dataclasses.dataclass(frozen=True)
 class Scenario:
     """One scenario's features and labels.
 
@@ -283,20 +329,28 @@ class Scenario:
     """
 
     world: _World
-    functions: "tuple[tuple[_Function, _Function], ...]"
+    functions: "tuple[tuple[_Drifted, _Drifted], ...]"
     shared: float
     conflict: float
     click_bias: float = 0.0
     conversion_bias: float = 0.0
 
     @classmethod
-    def create(cls, seed: int, scenario: int, shared: float, conflict: float) -> "Scenario":
+    def create(
+        cls,
+        seed: int,
+        scenario: int,
+        shared: float,
+        conflict: float,
+        week: int = 0,
+        drift: float = 0.0,
+    ) -> "Scenario":
         """The scenario of number `scenario` (from 0); it does not depend on how many there are."""
         reference = _World.create(seed, None).draw(generator(seed, 1), _REFERENCE_ROWS)
         functions = tuple(
             (
-                _Function.create(generator(seed, 1, 0, part), reference),
-                _Function.create(generator(seed, 1, scenario + 1, part), reference),
+                _Drifted.create((seed, 1, 0, part), reference, week, drift),
+                _Drifted.create((seed, 1, scenario + 1, part), reference, week, drift),
             )
             for part in range(3)
         )

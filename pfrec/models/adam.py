@@ -1,8 +1,9 @@
 """Adam over variables whose state is plain tensors that a client can keep between rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 # Variables up to this many elements share one pair of moments: the kernel costs more to start than
@@ -42,11 +43,9 @@ class Adam:
         self._lazy = lazy
         self._variables = list(variables)
         self._settings = (learning_rate, beta_1, beta_2, epsilon)
-        small = [
-            i for i, v in enumerate(self._variables) if v.shape.num_elements() <= _JOINT_ELEMENTS
-        ]
-        self._small = small if len(small) > 1 else []
-        self._large = [i for i in range(len(self._variables)) if i not in self._small]
+        self._large, self._small = _large_and_small(
+            [v.shape.num_elements() for v in self._variables]
+        )
         self._moments = [_moments(self._variables[i].shape) for i in self._large]
         if self._small:
             self._sizes = [self._variables[i].shape.num_elements() for i in self._small]
@@ -122,6 +121,50 @@ class Adam:
             grad=gradient,
             use_locking=True,
         )
+
+
+def _large_and_small(sizes: "Sequence[int]") -> "tuple[list[int], list[int]]":
+    """Which variables have moments of their own, and which share a pair."""
+    small = [i for i, size in enumerate(sizes) if size <= _JOINT_ELEMENTS]
+    small = small if len(small) > 1 else []
+    return [i for i in range(len(sizes)) if i not in small], small
+
+
+Moments = Mapping[str, "tuple[np.ndarray, np.ndarray]"]
+
+
+def moments_of(
+    shapes: "Mapping[str, Sequence[int]]", slots: "Sequence[np.ndarray]"
+) -> "tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]":
+    """What the values of `Adam.slots` hold of each variable.
+
+    Args:
+      shapes: of the trained variables by name, in their order.
+      slots: values of the slots.
+
+    Returns:
+      m and v by the variable's name, in its shape; and the number of steps.
+    """
+    names = list(shapes)
+    sizes = [int(np.prod(shapes[name])) for name in names]
+    large, small = _large_and_small(sizes)
+    pairs = list(zip(slots[:-1:2], slots[1:-1:2]))
+    found = {names[i]: pair for i, pair in zip(large, pairs)}
+    if small:
+        ends = np.cumsum([sizes[i] for i in small])[:-1]
+        for i, m, v in zip(small, *(np.split(joint, ends) for joint in pairs[-1])):
+            found[names[i]] = (m.reshape(shapes[names[i]]), v.reshape(shapes[names[i]]))
+    return {name: found[name] for name in names}, slots[-1]
+
+
+def slots_of(moments: Moments, steps: np.ndarray) -> "list[np.ndarray]":
+    """The inverse of `moments_of`."""
+    pairs = list(moments.values())
+    large, small = _large_and_small([m.size for m, _ in pairs])
+    slots = [slot for i in large for slot in pairs[i]]
+    if small:
+        slots += [np.concatenate([pairs[i][part].ravel() for i in small]) for part in (0, 1)]
+    return [*slots, steps]
 
 
 def _moments(shape: "Sequence[int]") -> "tuple[tf.Variable, tf.Variable]":

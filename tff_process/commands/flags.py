@@ -5,14 +5,16 @@ algorithm, whose names begin with the algorithm's prefix.
 """
 
 import contextlib
+import dataclasses
 import os
+import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import command, errors, files
 from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
 from pfrec.models.config import ModelConfig
@@ -50,6 +52,16 @@ def define(*, silos: bool = False) -> None:
         "synthetic_shared",
         0.5,
         "Part of the signal of --data=synthetic that all scenarios share.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    flags.DEFINE_integer(
+        "synthetic_week", 0, "The week of --data=synthetic, with rows of its own.", lower_bound=0
+    )
+    flags.DEFINE_float(
+        "synthetic_drift",
+        0.0,
+        "Part of the signal of --data=synthetic that is another after each week.",
         lower_bound=0.0,
         upper_bound=1.0,
     )
@@ -227,8 +239,6 @@ def options() -> "options_lib.Options":
     Raises:
       PfrecError: where those of silos do not fit together.
     """
-    import pathlib
-
     from tff_process.runtime import options as options_lib
     from tff_process.silos import addresses, tunnel
 
@@ -276,6 +286,7 @@ def synthetic() -> "dict[str, Any]":
         "scenarios": f.synthetic_scenarios,
         "rows": f.synthetic_rows,
         "shared": f.synthetic_shared,
+        **({"week": f.synthetic_week, "drift": f.synthetic_drift} if f.synthetic_week else {}),
     }
 
 
@@ -308,6 +319,40 @@ def plan(
     )
     own = [(name, text) for name, text in settings if name != "preset"]
     return made.with_texts([*_preset(made, dict(settings)), *own])
+
+
+def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
+    """The plan by which a run goes on on other data: its own, but for what flags say.
+
+    Raises:
+      PfrecError: where there is no such run, or its algorithm or what it shares is to be another.
+    """
+    f = flags.FLAGS
+    remedy = "name the directory that pfrec-train wrote as --output"
+    config = files.read_json(run / "config.json", remedy=remedy)
+    if not isinstance(config, dict) or "plan" not in config:
+        raise errors.PfrecError(f"{run}: no run that can go on; {remedy}")
+    made = plan_lib.Plan.from_json(config["plan"])
+    if not f["algorithm"].using_default_value and f.algorithm != made.name:
+        raise errors.PfrecError(
+            f"--algorithm={f.algorithm}: {run} is of {made.name}, and goes on as such; leave the "
+            "flag out"
+        )
+    if f.sharing:
+        raise errors.PfrecError(f"--sharing: {run} goes on with what it shares; leave the flag out")
+    texts = _preset(made, {})
+    for settings in (plan_lib.Plan, ModelConfig, type(made.settings)):
+        for one in settings_lib.of(settings) if issubclass(settings, settings_lib.Settings) else ():
+            if not f[one.flag].using_default_value:
+                value = f[one.flag].value
+                texts.append((one.flag, ",".join(value) if one.many else str(value)))
+    return dataclasses.replace(
+        made.with_texts(texts),
+        seed=made.seed if f["seed"].using_default_value else f.seed,
+        withhold=tuple(sorted(set(f.withhold))) or made.withhold,
+        init_from=str(run.resolve()),
+        continues=True,
+    )
 
 
 def _given(settings: "type[settings_lib.Settings]") -> "dict[str, Any]":

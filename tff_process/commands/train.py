@@ -3,6 +3,7 @@
 pfrec-train --data=data --output=run
 pfrec-train --data=synthetic --synthetic_rows=4000 --algorithm=fedavg --rounds=3 --output=run
 pfrec-train --data=data --output=run --resume
+pfrec-train --data=next_week --init_from=run --rounds=5 --output=run_2
 """
 
 import contextlib
@@ -55,13 +56,21 @@ def main() -> None:
     flags.DEFINE_string(
         "init_from",
         None,
-        "A finished run: --new_scenario starts from what its scenarios have in common.",
+        "A finished run that goes on, all of it, on --data of later days, by its own flags but for "
+        "those given; with --new_scenario that one starts from what its scenarios have in common.",
     )
     flags.DEFINE_string(
         "new_scenario",
         None,
         "A scenario of --data that joins the run of --init_from: it trains alone, nothing of that "
         "run changes.",
+    )
+    flags.DEFINE_enum(
+        "changed_scenarios",
+        "refuse",
+        ["refuse", "follow"],
+        "Where --init_from has other scenarios than --data: refuse, or follow the data: those gone "
+        "are left, and new ones start from what the others have in common.",
     )
     command.run(_main, common=_COMMON, go_on="--resume")
 
@@ -76,11 +85,14 @@ def _main(argv: "list[str]") -> None:
     if not f.resume:
         files.require_empty(output, besides=[] if f.workers else [_SYNTHETIC_DATA])
     registry.check(f.algorithm)
-    if (f.init_from is None) != (f.new_scenario is None):
-        raise errors.PfrecError(
-            "--init_from and --new_scenario belong together; give both or neither"
-        )
-    plan = training_flags.plan(f.algorithm, f.seed)
+    if f.new_scenario is not None and f.init_from is None:
+        raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
+    continues = f.init_from is not None and f.new_scenario is None
+    plan = (
+        training_flags.continued_plan(pathlib.Path(f.init_from))
+        if continues
+        else training_flags.plan(f.algorithm, f.seed)
+    )
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `silo`.
@@ -112,6 +124,8 @@ def _main(argv: "list[str]") -> None:
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
+    if continues and not f.resume:
+        _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios)
     place = "silos" if options.workers else dataset.path
     print(
         f"training {plan.name} on {place} ({', '.join(dataset.scenarios)}) for "
@@ -127,6 +141,33 @@ def _main(argv: "list[str]") -> None:
     print(f"run: {output}")
     if outcome.summary["fault"]:
         raise errors.PfrecError(f"{output}: {outcome.summary['fault']}")
+
+
+def _check_scenarios(
+    run: pathlib.Path, dataset: "dataset_lib.Dataset", changed_scenarios: str
+) -> None:
+    """Says which scenarios are gone and which are new where a run goes on.
+
+    Raises:
+      PfrecError: where there are any, and the flag refuses them.
+    """
+    from pfrec import run_directory
+    from tff_process.training import continuing
+
+    gone, new = continuing.changed_scenarios(run_directory.open_run(run), dataset)
+    told = [
+        *([f"has no rows of {', '.join(gone)}"] if gone else []),
+        *([f"has new scenarios {', '.join(new)}"] if new else []),
+    ]
+    if not told:
+        return
+    words = f"{dataset.path}: {' and '.join(told)}, beside {run}"
+    if changed_scenarios == "refuse":
+        raise errors.PfrecError(
+            f"{words}; with --changed_scenarios=follow those gone are left, and new ones start "
+            "from what the others have in common"
+        )
+    print(f"WARNING: {words}", file=sys.stderr, flush=True)
 
 
 def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") -> bool:
@@ -172,7 +213,8 @@ def open_data(
         return opened
     if (synthetic_path / "dataset.json").exists():
         made = files.read_json(synthetic_path / "dataset.json", remedy="remove the directory")
-        found = {"seed": made["split_seed"], **{name: made["options"][name] for name in synthetic}}
+        found = {"seed": made["split_seed"], **made["options"]}
+        found.pop("conflict", None)  # No flag sets it.
         if found != {"seed": seed, **synthetic}:
             told = ", ".join(f"{name} {value}" for name, value in found.items())
             raise errors.PfrecError(

@@ -32,6 +32,8 @@ _VALUES: "dict[str, Any]" = {
     "aggregate_every": 1,
     "learning_rate": 1.0,
     "participation": 1.0,
+    "init_from": "",
+    "continues": False,
 }
 NAMED_PARTS = ("common", "personal", "template", "extra", "row_counts")
 
@@ -148,7 +150,7 @@ class Federation:
             self.tagged, self.algorithm.policy, self.algorithm.personal_kinds
         )
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
-        if plan.init_from:
+        if plan.init_from and not plan.continues:
             self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
             # A copy of a variable starts as the variable does.

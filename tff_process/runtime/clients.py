@@ -83,6 +83,8 @@ class Client:
       version: the aggregation step after which its accepted private state is; 0 before its first.
       written: the version that is in its directory, -1 for none; another than `version` within a
         round, and where it has not taken part yet.
+      given: whether it began with a state in its directory, version 0, in place of the model's
+        first values.
       private: that state in its worker; None where it is to be read from its directory.
     """
 
@@ -93,6 +95,7 @@ class Client:
     serves: np.ndarray
     version: int = 0
     written: int = -1
+    given: bool = False
     private: Optional[RemoteState] = None
 
     def version_path(self, version: int) -> str:
@@ -227,7 +230,8 @@ class ClientCalls:
         """
         host = client.handle.host
         there, generation = host.remote, host.generation
-        if version:
+        there_already = version > 0 or client.given
+        if there_already:
             directory = there.send(client.version_path(version), tff.TensorType(np.str_))
             read = there.call(self._compiled.read, directory)
             # Fetching the count waits for the read, so that damage shows here and not in a round.
@@ -236,7 +240,7 @@ class ClientCalls:
         else:
             private = host.kept("start", self, self._start)
         client.private, client.version = RemoteState(private, generation), version
-        if version:
+        if there_already:
             client.written = version
 
     def _start(self, there: remote.Remote) -> Any:

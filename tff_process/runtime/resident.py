@@ -241,6 +241,7 @@ class ResidentTraining(federation.Federation):
             "participations": list(self._participations),
             "versions": versions,
             "counted": self._counted,
+            "continued": any(client.given for client in self.clients),
         }
         return run_directory.RoundState(server, {}, meta)
 
@@ -277,7 +278,9 @@ class ResidentTraining(federation.Federation):
 
         for client in self.clients:
             version = versions[client.handle.scenario]
-            client.version, client.written, client.private = version, version or -1, None
+            client.given = saved.meta.get("continued", False)
+            written = version if version or client.given else -1
+            client.version, client.written, client.private = version, written, None
         self._each(range(len(self.clients)), load, "reading its state")
         for i, reason in sorted(damaged.items()):
             raise errors.PfrecError(

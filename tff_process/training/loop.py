@@ -26,7 +26,7 @@ from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
 from tff_process.training import callbacks as callbacks_lib
-from tff_process.training import runtimes, selection
+from tff_process.training import continuing, runtimes, selection
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ def train(
       dataset: on what; where the options name silos, what `silo_training.survey` found.
       output: the run directory: new or empty, or, with `resume`, one that a training with the same
         plan and data began.
-      resume: whether to continue after the last complete round.
+      resume: whether to continue after the last complete round; with more rounds in the plan than
+        before, a finished run is extended.
       options: how it is executed, which does not change what comes out.
       cache: keeps what is traced and compiled for a simulation;
         None where no other run is to use it.
@@ -121,11 +122,18 @@ def train(
     if not options.workers:
         precision.check(plan.precision)
         dataset.verify()
+    elif plan.continues:
+        raise errors.PfrecError(
+            f"--init_from={plan.init_from}: private states of silos stay in their runs there, and "
+            "are not carried over yet; train anew over silos"
+        )
     started = time.monotonic()
     with files.Lock(path):
         run = _run(path, plan, dataset, resume, options)
         hooks = (callbacks_lib.Progress(progress), *callbacks)
         with runtimes.start(plan, dataset, run, options, cache) as training:
+            if plan.continues and not run.rounds():
+                continuing.begin(run, training)
             summary = _loop(plan, dataset, run, training, options, hooks)
         summary["wall_seconds"] = round(time.monotonic() - started, 1)
         files.write_json(run.path / "summary.json", summary)
@@ -146,6 +154,8 @@ def _run(
     if resume and (path / "config.json").exists():
         run = check_same(path, plan, dataset, options)
     else:
+        if plan.continues:
+            continuing.check(plan, dataset)
         run = _begin(path, plan, dataset, options)
     run.remove_leftovers()
     counts = {name: _counts(dataset, name, bool(options.workers)) for name in dataset.scenarios}
@@ -161,8 +171,8 @@ def check_same(
     dataset: dataset_lib.Dataset,
     options: options_lib.Options = options_lib.Options(),
 ) -> run_directory.RunDirectory:
-    """The run in `output`, which must have been begun with this plan and these rows, wherever they
-    are now.
+    """The run in `output`, which must have been begun with this plan, or with one of fewer rounds,
+    and these rows, wherever they are now.
 
     Raises:
       PfrecError: where it was not, or where there is none.
@@ -170,7 +180,11 @@ def check_same(
     run = run_directory.RunDirectory.read(output)
     begun = f"{output}: was begun"
     remedy = "with the same flags and data, or choose another --output"
-    difference = plan_lib.first_difference(run.config["plan"], plan)
+    before = run.config["plan"]
+    more_rounds = plan.rounds > before.get("rounds", plan.rounds)
+    if more_rounds:
+        before = {**before, "rounds": plan.rounds}
+    difference = plan_lib.first_difference(before, plan)
     if difference:
         raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
     for key, value in _config(plan, dataset).items():
@@ -184,6 +198,8 @@ def check_same(
         raise errors.PfrecError(f"{begun} with another {key}; resume {remedy}")
     if not options.workers:
         run.moved_to(run_data.places(output, dataset.path))
+    if more_rounds:
+        run.extended_to(before)
     return run
 
 

@@ -41,6 +41,29 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     )
 
 
+def test_weeks_have_rows_of_their_own_and_drift_by_what_is_asked(tmp_path):
+    reference = synthetic._World.create(0, None).draw(np.random.default_rng(9), 20_000)
+
+    def clicks(week, drift):
+        scenario = synthetic.Scenario.create(0, 0, 0.5, 0.5, week, drift)
+        return scenario._logits(reference)[0]
+
+    first = clicks(0, 0.0)
+    np.testing.assert_array_equal(clicks(0, 0.3), first)
+    np.testing.assert_array_equal(clicks(3, 0.0), first)
+    for week, expected in ((1, 0.8**0.5), (2, 0.8)):
+        assert np.corrcoef(first, clicks(week, 0.2))[0, 1] == pytest.approx(expected, abs=0.05)
+    assert np.corrcoef(clicks(2, 0.2), clicks(3, 0.2))[0, 1] == pytest.approx(0.8**0.5, abs=0.05)
+    assert clicks(2, 0.2).std() == pytest.approx(first.std(), rel=0.1)
+    one, other = (
+        dataset.Dataset.open(
+            synthetic.generate(tmp_path / str(week), scenarios=1, rows=500, week=week, drift=0.2)
+        )
+        for week in (0, 1)
+    )
+    assert one.digests != other.digests
+
+
 def test_one_scenario_alone(tmp_path):
     data = dataset.Dataset.open(synthetic.generate(tmp_path / "data", scenarios=1, rows=500))
     assert data.rows("S1", "train") + data.rows("S1", "valid") == 500

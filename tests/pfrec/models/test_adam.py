@@ -1,6 +1,7 @@
 """Adam equals Keras's, and its first step is one that can be computed by hand."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pfrec.models import adam
@@ -81,3 +82,19 @@ def test_lazy_adam_by_row():
     np.testing.assert_allclose(lazy[1, 0], 0.9, rtol=1e-5)
     assert eager[1, 0] < 0.85
     np.testing.assert_allclose(sparse.slots[0][1, 0], 0.2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shapes", [{"a": (3, 2)}, {"a": (3, 2), "b": (2,), "c": (300, 300)}])
+def test_slots_are_told_apart_by_variable_and_put_together_again(shapes):
+    """A large variable has moments of its own, small ones share; in the order of the variables."""
+    optimizer = adam.Adam([tf.Variable(tf.zeros(shape)) for shape in shapes.values()])
+    rng = np.random.default_rng(0)
+    slots = [rng.normal(size=slot.shape).astype(np.float32) for slot in optimizer.slots]
+    moments, steps = adam.moments_of(shapes, slots)
+    assert {name: m.shape for name, (m, _) in moments.items()} == shapes
+    assert steps is slots[-1]
+    if len(shapes) == 3:
+        np.testing.assert_array_equal(moments["c"][1], slots[1])
+        np.testing.assert_array_equal(moments["b"][0], slots[2][6:])
+    for found, given in zip(adam.slots_of(moments, steps), slots):
+        np.testing.assert_array_equal(found, given)

@@ -3,7 +3,8 @@
 import pytest
 from absl import flags
 
-from pfrec import errors
+from pfrec import errors, files
+from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
 from tff_process.commands import presets
@@ -61,3 +62,24 @@ def test_presets_name_flags_and_values_that_there_are(given):
     given()
     for settings in presets.PRESETS.values():
         training_flags.plan("pf_msmtrec", 0, settings=list(settings.items()))
+
+
+def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
+    before = plan_lib.Plan("fedavg", rounds=7, seed=4, model=ModelConfig(experts=2), patience=3)
+    files.write_json(tmp_path / "config.json", {"plan": before.to_json()})
+    if "algorithm" not in flags.FLAGS:
+        flags.DEFINE_string("algorithm", "pf_msmtrec", "")
+        flags.DEFINE_integer("seed", 0, "")
+    given("--rounds=2", "--learning_rate=0.5")
+    made = training_flags.continued_plan(tmp_path)
+    assert (made.name, made.rounds, made.learning_rate, made.patience) == ("fedavg", 2, 0.5, 3)
+    assert (made.seed, made.model.experts) == (4, 2)
+    assert (made.init_from, made.continues) == (str(tmp_path.resolve()), True)
+    given("--algorithm=local")
+    with pytest.raises(errors.PfrecError, match="is of fedavg, and goes on as such"):
+        training_flags.continued_plan(tmp_path)
+    given("--sharing=gate/*=private")
+    with pytest.raises(errors.PfrecError, match="goes on with what it shares"):
+        training_flags.continued_plan(tmp_path)
+    with pytest.raises(errors.PfrecError, match="name the directory that pfrec-train wrote"):
+        training_flags.continued_plan(tmp_path / "none")
