@@ -53,8 +53,16 @@ def malformed(served: interface.Interface) -> "list[Malformed]":
         )
     other = np.ones(3, np.float32) if request[first].dtype != np.float32 else np.ones(3, np.int64)
     examples_of = [("an example with another type", {**request, first: other}, f"Key: {first}")]
-    single = next((name for name in request if name not in served.listed), None)
-    if single is not None:  # a list that an example lacks is empty
+    # A list that an example lacks is empty, a number has its default.
+    single = next(
+        (
+            name
+            for name, values in request.items()
+            if name not in served.listed and values.dtype != np.float32
+        ),
+        None,
+    )
+    if single is not None:
         lacking = {name: values for name, values in request.items() if name != single}
         examples_of.append(("an example without a feature", lacking, f"Feature: {single}"))
     for name, features, words in examples_of:

@@ -3,12 +3,13 @@
 pfrec-export --run=run --output=serving
 pfrec-export --client_dir=/srv/silo --output=serving
 pfrec-export --output=serving --rollback
+pfrec-export --output=serving --rollback --scenario=nl
 """
 
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 REPORT_FILE = "export_report.json"
 ROUTER = "router"
 _PARITY_ROWS = 256
-_COMMON = ("run", "client_dir", "output", "router", "keep", "rollback", "roll_forward")
+_CHAMPION_ROWS = 100_000  # of each scenario; they are stored in random order
+_COMMON = (
+    *("run", "client_dir", "output", "router", "keep", "champion_data", "force"),
+    *("rollback", "roll_forward", "scenario"),
+)
 
 
 def define_flags() -> None:
@@ -86,6 +91,26 @@ def define_flags() -> None:
         "Remove all but this many of each exported model's highest versions.",
         lower_bound=1,
     )
+    flags.DEFINE_string(
+        "champion_data",
+        None,
+        "A directory that pfrec-convert wrote, on whose test rows the new models are compared with "
+        "those that are served; the run's own test rows where not given.",
+    )
+    flags.DEFINE_bool(
+        "force", False, "Export even where what is served ranks better by more than chance."
+    )
+    flags.DEFINE_bool(
+        "canary",
+        False,
+        "Serve the new versions beside those served until now, under the labels canary and stable; "
+        "--roll_forward ends that with the new ones, --rollback with the old.",
+    )
+    flags.DEFINE_list(
+        "scenario",
+        [],
+        "With --rollback and --roll_forward: these scenarios alone; all where not given.",
+    )
     flags.DEFINE_bool(
         "rollback",
         False,
@@ -108,9 +133,13 @@ def export(
     options: "Optional[build.Options]" = None,
     router: bool = False,
     keep: Optional[int] = None,
+    champion_data: "Optional[Union[str, os.PathLike[str]]]" = None,
+    force: bool = False,
+    canary: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> "dict[str, Any]":
     """Exports every scenario of a source, all with one version number;
-    publishes none before all are verified.
+    publishes none before all are verified, and none where what is served ranks better.
 
         >>> import pfrec
         >>> report = pfrec.export("run", "serving")
@@ -128,16 +157,21 @@ def export(
       options: how to make the versions.
       router: whether to export a model for all scenarios too.
       keep: how many of each model's highest versions to keep; None for all.
+      champion_data: whose test rows the new models are compared with the served ones on; None for
+        the source's own.
+      force: whether to export models that rank worse than what is served.
+      canary: whether to serve the new versions beside those served until now, by label.
+      say: is told the table of the comparison.
 
     Returns:
       What was written, the content of export_report.json.
 
     Raises:
-      PfrecError: where the source cannot be read, a check fails or something cannot be written; no
-        version is left half-written.
+      PfrecError: where the source cannot be read, a check fails, a model ranks worse than the
+        served one, or something cannot be written; no version is left half-written.
     """
     from export.exporting import trained
-    from export.publishing import models_config, together
+    from export.publishing import models_config, publish, together
 
     serving = pathlib.Path(output)
     models_of: trained.Source
@@ -152,7 +186,66 @@ def export(
     models_config.read(serving)  # A damaged one is an error before the work, not after it.
     with files.Lock(serving):
         together.recover(serving)
-        return _export(models_of, serving, model_prefix, version, base_path, options, router, keep)
+        before = models_config.served(serving)
+        compared = _compare(models_of, serving, model_prefix, options, champion_data, force, say)
+        result = _export(models_of, serving, model_prefix, version, base_path, options, router)
+        result["champion"] = compared
+        stable = {e["model"]: before[e["model"]] for e in result["models"] if e["model"] in before}
+        if canary and stable:
+            models_config.add_canary(serving, stable, result["version"])
+        result["canary"] = stable if canary else {}
+        held = models_config.pinned(serving)
+        if keep is not None:
+            for entry in result["models"]:
+                entry["removed_versions"] = publish.retire(
+                    serving / entry["model"], keep, held.get(entry["model"], ())
+                )
+        files.write_json(serving / REPORT_FILE, result, public=True)
+        return result
+
+
+def _compare(
+    challengers: "trained.Source",
+    serving: pathlib.Path,
+    model_prefix: str,
+    options: "Optional[build.Options]",
+    champion_data: "Optional[Union[str, os.PathLike[str]]]",
+    force: bool,
+    say: Callable[[str], None],
+) -> "dict[str, Any]":
+    """Champion and challenger on the same rows.
+
+    Raises:
+      PfrecError: where the challenger is worse by more than chance and not forced.
+    """
+    from export.exporting import build, hidden_ids, trained
+    from export.scoring import champion
+    from pfrec.data.dataset import dataset as dataset_lib
+
+    names = {scenario: f"{model_prefix}{scenario}" for scenario in challengers.scenarios}
+    rows = {}
+    if any((serving / name).is_dir() for name in names.values()):
+        if champion_data is None:
+            found = {name: challengers.test_rows(name, _CHAMPION_ROWS) for name in names}
+            rows = {name: own for name, own in found.items() if own is not None}
+        else:
+            data = dataset_lib.Dataset.open(pathlib.Path(champion_data))
+            rows = {
+                name: trained.labelled(data, name, _CHAMPION_ROWS)
+                for name in names
+                if name in data.scenarios
+            }
+    least_rows = (options or build.Options()).least_rows
+
+    def challenger(scenario: str) -> trained.TrainedModel:
+        return hidden_ids.hide(challengers.trained(scenario, 1), least_rows)[0]
+
+    compared = champion.compare(serving, names, challenger, rows)
+    for text in (compared.table(), *(f"note: {note}" for note in compared.notes)):
+        if text:
+            say(text)
+    champion.require_not_worse(compared, force)
+    return compared.to_json()
 
 
 def _export(
@@ -163,7 +256,6 @@ def _export(
     base_path: Optional[str],
     options: "Optional[build.Options]",
     router: bool,
-    keep: Optional[int],
 ) -> "dict[str, Any]":
     """`export` into a directory that this process has locked."""
     from export.exporting import build, hidden_ids, trained
@@ -206,11 +298,6 @@ def _export(
     deployment.write(serving, base, next(iter(names.values())))
     models_config.write(serving, base)
     held = models_config.pinned(serving)
-    if keep is not None:
-        for entry in entries:
-            entry["removed_versions"] = publish.retire(
-                serving / entry["model"], keep, held.get(entry["model"], ())
-            )
     result = {
         "format_version": 1,
         "held_back": {
@@ -221,7 +308,6 @@ def _export(
         "models": entries,
         "version": number,
     }
-    files.write_json(serving / REPORT_FILE, result, public=True)
     return result
 
 
@@ -288,8 +374,10 @@ def _progress(work: "list[str]") -> "Iterator[str]":
         yield name
 
 
-def _switch(output: pathlib.Path, rollback: bool, version: Optional[int]) -> None:
-    """Rolls back or forward, and says to what."""
+def _switch(
+    output: pathlib.Path, rollback: bool, version: Optional[int], names: "list[str]"
+) -> None:
+    """Rolls some models, or all where none is named, back or forward, and says to what."""
     from export.publishing import models_config, together
 
     if not output.is_dir():
@@ -297,9 +385,9 @@ def _switch(output: pathlib.Path, rollback: bool, version: Optional[int]) -> Non
     with files.Lock(output):
         together.recover(output)
         if rollback:
-            found = models_config.roll_back(output, version)
+            found = models_config.roll_back(output, version, names)
         else:
-            found = models_config.roll_forward(output)
+            found = models_config.roll_forward(output, names)
     for name, number in sorted(found.items()):
         print(
             f"{name}: {'pinned to version' if rollback else 'highest version is served,'} {number}"
@@ -319,8 +407,13 @@ def _main(argv: "list[str]") -> None:
             "give one of --run, --client_dir, --rollback and --roll_forward; --help lists the flags"
         )
     if values.rollback or values.roll_forward:
-        _switch(output, values.rollback, values.version)
+        names = [f"{values.model_prefix}{scenario}" for scenario in values.scenario]
+        _switch(output, values.rollback, values.version, names)
         return
+    if values.scenario:
+        raise errors.PfrecError(
+            "--scenario goes with --rollback and --roll_forward; an export is of all scenarios"
+        )
     path = pathlib.Path(values[chosen[0]].value)
     if not path.is_dir():
         raise errors.PfrecError(f"{path}: no such directory; check --{chosen[0]}")
@@ -346,6 +439,10 @@ def _main(argv: "list[str]") -> None:
         options=build.Options(values.fold, values.embedding_dtype, values.least_rows),
         router=values.router,
         keep=values.keep,
+        champion_data=values.champion_data,
+        force=values.force,
+        canary=values.canary,
+        say=lambda text: print(text, flush=True),
     )
     print(table(result))
     for entry in result["models"]:
@@ -359,7 +456,12 @@ def _main(argv: "list[str]") -> None:
             "were never trained are exported as unknown: the rows that it was trained on are gone; "
             "their place may be named with --data"
         )
-    if result["held_back"]:
+    if result["canary"]:
+        print(
+            f"models.config serves version {result['version']} as canary beside stable "
+            + ", ".join(f"{name} {number}" for name, number in sorted(result["canary"].items()))
+        )
+    elif result["held_back"]:
         print(
             f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older "
             "version; --roll_forward ends that"

@@ -14,10 +14,11 @@ from export.checks import version as version_checks
 from export.exporting import trained
 from export.graph import folded_network, folding, router, serving_module
 from export.graph import requests as requests_lib
-from export.version import manifest, model_card, warmup
+from export.version import manifest, model_card, sample_request, warmup
 from pfrec import coarsening, errors
 
 _RANDOM_ROWS = 256
+_SAMPLE_ROWS = 2
 # Timed calls per batch size: many of the quick ones, whose times spread most.
 _REPEATS = {1: 100, 32: 50, 512: 10}
 
@@ -118,6 +119,7 @@ def write(
     )
     shown = requests_lib.random(served, max(warmup.SIZES), seed=2)
     warmup.write(directory, warmup.requests(name, served, shown))
+    sample_request.write(directory, requests_lib.random(served, _SAMPLE_ROWS, seed=3))
     expected = {task: values.tolist() for task, values in model.predict(shown).items()}
     whole = manifest.describe(
         model=name,

@@ -148,6 +148,25 @@ class RoutedModels:
         return found
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelledRows:
+    """Rows of a scenario with labels.
+
+    Attributes:
+      rows: encoded.
+      schema: by which; of the scenario's own client.
+    """
+
+    rows: row_block.Rows
+    schema: schema_lib.Schema
+
+
+def labelled(data: dataset_lib.Dataset, scenario: str, most: int) -> LabelledRows:
+    """Up to `most` test rows of a scenario."""
+    schema = data.client_schema(scenario)
+    return LabelledRows(_first_rows(data, scenario, schema, most, "test"), schema)
+
+
 Exportable = Union[TrainedModel, RoutedModels]
 
 
@@ -194,7 +213,9 @@ class Run:
           PfrecError: where its files are damaged.
         """
         schema = self._run.client_schema(scenario)
-        own = None if self._data is None else _first_rows(self._data, scenario, schema, rows)
+        own = (
+            None if self._data is None else _first_rows(self._data, scenario, schema, rows, "train")
+        )
         network, config = self._run.load_model(scenario), self._run.config
         held: Callable[[], Mapping[str, np.ndarray]] = dict
         if not str(config["algorithm"]).startswith("pooled_"):
@@ -212,6 +233,10 @@ class Run:
             metrics=self._run.summary.get("test", {}).get(scenario, {}),
             stand_in=own is None,
         )
+
+    def test_rows(self, scenario: str, most: int) -> Optional[LabelledRows]:
+        """Up to `most` of a scenario's test rows; None where they are not there any more."""
+        return None if self._data is None else labelled(self._data, scenario, most)
 
 
 class ClientDirectory:
@@ -261,7 +286,7 @@ class ClientDirectory:
                 )
             groups.assign(item, values[item.name], place=str(self._path))
         data = self._data()
-        own = None if data is None else _first_rows(data, scenario, self._schema, rows)
+        own = None if data is None else _first_rows(data, scenario, self._schema, rows, "train")
         first = functools.partial(mmoe.build, self._schema, record.model, record.seed)
         return TrainedModel(
             scenario=scenario,
@@ -274,6 +299,11 @@ class ClientDirectory:
             held=functools.partial(_held, data, scenario, self._schema, network, first),
             own_vocabularies=_own_vocabularies(record.schema),
         )
+
+    def test_rows(self, scenario: str, most: int) -> Optional[LabelledRows]:
+        """Up to `most` of its test rows; None where they are not there any more."""
+        data = self._data()
+        return None if data is None else labelled(data, scenario, most)
 
     def _data(self) -> Optional[dataset_lib.Dataset]:
         """Its data, where `data/` still holds those that it was trained on."""
@@ -292,13 +322,22 @@ Source = Union[Run, ClientDirectory]
 
 
 def _first_rows(
-    data: dataset_lib.Dataset, scenario: str, schema: schema_lib.Schema, count: int
+    data: dataset_lib.Dataset,
+    scenario: str,
+    schema: schema_lib.Schema,
+    count: int,
+    split: str,
 ) -> row_block.Rows:
-    """Up to `count` rows, the first ones of a scenario's first training shard."""
-    shard = data.shards(scenario, "train")[0]
-    for record in tf.data.TFRecordDataset(shard).take(1).as_numpy_iterator():
-        return row_block.decode(record, schema).take(slice(0, count))
-    raise errors.PfrecError(f"{shard}: no rows; convert the raw data again")
+    """Up to `count` rows, the first ones of a scenario's split."""
+    parts: list[row_block.Rows] = []
+    shards = data.shards(scenario, split)
+    for record in tf.data.TFRecordDataset(shards).as_numpy_iterator():
+        parts.append(row_block.decode(record, schema))
+        if sum(map(len, parts)) >= count:
+            break
+    if not parts:
+        raise errors.PfrecError(f"{shards[0]}: no rows; convert the raw data again")
+    return row_block.joined(parts).take(slice(0, count))
 
 
 def _own_vocabularies(agreed: schema_lib.Schema) -> "frozenset[str]":

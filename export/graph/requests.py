@@ -49,6 +49,44 @@ def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
     return request
 
 
+def with_hashed_texts(
+    request: Mapping[str, np.ndarray], given: row_block.Rows, schema: schema_lib.Schema
+) -> Request:
+    """A request of `from_rows` whose hashed features have texts that hash to the rows' ids.
+
+    Args:
+      request: that stands for the rows.
+      given: the rows.
+      schema: of them.
+    """
+    found = dict(request)
+    for feature, place in zip(schema.categorical, schema.id_places):
+        if feature.encoding != "hash":
+            continue
+        ids = given.categorical[:, place]
+        words = _preimages(np.unique(ids[ids != schema_lib.NO_VALUE]), feature.cardinality)
+        values = _each(ids, words.__getitem__)
+        found[feature.name] = values[:, 0] if feature.values == 1 else values
+    return found
+
+
+def _preimages(wanted: np.ndarray, buckets: int) -> "dict[int, bytes]":
+    """A text for each of some ids that hashes to it; an id that is no bucket gets any."""
+    found = {int(i): b"?" for i in wanted if not 0 <= i < buckets}
+    missing, start, step = set(wanted.tolist()) - set(found), 0, max(1 << 12, buckets)
+    while missing:
+        texts_ = np.char.mod("%d", np.arange(start, start + step))
+        with tf.device("/CPU:0"):
+            places = tf.strings.to_hash_bucket_fast(tf.constant(texts_), buckets).numpy()
+        own, first = np.unique(places, return_index=True)
+        for place, index in zip(own.tolist(), first.tolist()):
+            if place in missing:
+                found[place] = str(texts_[index]).encode()
+                missing.discard(place)
+        start += step
+    return found
+
+
 def random(served: interface.Interface, count: int, seed: int) -> Request:
     """Rows with scenarios and ids drawn evenly from all known ones and numbers from a standard
     normal distribution.
@@ -56,7 +94,9 @@ def random(served: interface.Interface, count: int, seed: int) -> Request:
     generator = np.random.default_rng(seed)
     schema = served.schema
     ids = [
-        generator.integers(0, feature.cardinality, (count, feature.values))
+        generator.integers(
+            0, len(feature.vocabulary) or feature.cardinality, (count, feature.values)
+        )
         for feature in schema.categorical
     ]
     for feature, own in zip(schema.categorical, ids):

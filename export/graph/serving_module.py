@@ -181,10 +181,11 @@ def _no_columns(features: Mapping[str, tf.Tensor], dtype: tf.DType) -> tf.Tensor
 def _in_example(dtype: str, listed: bool) -> Any:
     """How an input stands in a tf.Example.
 
-    A missing value is an error, as it is where tensors are named; a missing list is empty.
+    A missing list is empty, a missing number is NaN, which becomes the column's default; any other
+    missing value is an error, as all are where tensors are named.
     """
     if not listed:
-        return tf.io.FixedLenFeature([], dtype)
+        return tf.io.FixedLenFeature([], dtype, float("nan") if dtype == "float32" else None)
     return tf.io.FixedLenSequenceFeature(
         [],
         dtype,

@@ -38,6 +38,8 @@ def arguments(base_path: str) -> "list[str]":
         f"--model_config_file={base}/{models_config.FILE}",
         # A rollback is a change of that file.
         "--model_config_file_poll_wait_seconds=10",
+        # A label may name a version that is still being loaded when the server starts.
+        "--allow_version_labels_for_unavailable_models=true",
         "--file_system_poll_wait_seconds=5",
         "--enable_batching=true",
         f"--batching_parameters_file={base}/{BATCHING_FILE}",

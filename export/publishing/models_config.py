@@ -6,7 +6,7 @@ version policy; without one a server serves the highest version.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
@@ -16,6 +16,7 @@ from export.publishing import publish
 from pfrec import errors, files
 
 FILE = "models.config"
+STABLE, CANARY = "stable", "canary"
 
 
 def read(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
@@ -45,8 +46,8 @@ def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
     call it when all versions are in place.
 
     A model that is listed already keeps its settings, such as a version policy, but for its path.
-    There are no version labels: a label on a version that is not yet loaded stops a server at its
-    start.
+    There are no version labels unless `add_canary` is asked for them: a label on a version that is
+    not yet loaded stops a server at its start, unless it allows that.
 
     Args:
       serving: the directory.
@@ -84,6 +85,47 @@ def pinned(serving: pathlib.Path) -> "dict[str, list[int]]":
     return {name: list(versions) for name, versions in found.items() if versions}
 
 
+def served(serving: pathlib.Path) -> "dict[str, int]":
+    """The version that each model answers with where nobody asks for another: beside a canary the
+    stable one, else the pinned one, else the highest.
+
+    Raises:
+      PfrecError: where the file cannot be understood.
+    """
+    pins = pinned(serving)
+    found = {
+        name: max(pins.get(name) or publish.versions(serving / name))
+        for name in publish.models(serving)
+    }
+    for entry in read(serving).model_config_list.config:
+        if entry.name in found and STABLE in entry.version_labels:
+            found[entry.name] = entry.version_labels[STABLE]
+    return found
+
+
+def add_canary(serving: pathlib.Path, stable: Mapping[str, int], version: int) -> None:
+    """Serves a new version of some models beside the one served until now, both by label.
+
+    A client asks for `/v1/models/NAME/labels/canary`; one that names no label gets the highest
+    version. `roll_forward` ends it with the new version, `roll_back` with the stable one.
+
+    Args:
+      serving: the directory.
+      stable: the version of each model that was served until now.
+      version: the new one.
+
+    Raises:
+      PfrecError: where models.config cannot be written.
+    """
+    config = read(serving)
+    for entry in config.model_config_list.config:
+        if entry.name in stable:
+            entry.model_version_policy.specific.versions[:] = [stable[entry.name], version]
+            entry.version_labels[STABLE] = stable[entry.name]
+            entry.version_labels[CANARY] = version
+    _write(serving, config)
+
+
 def holding(serving: pathlib.Path) -> str:
     """The text of a models.config under which every model goes on with the versions that it is
     served with now, whatever else appears beside them; empty where there is none.
@@ -101,12 +143,15 @@ def holding(serving: pathlib.Path) -> str:
     return str(text_format.MessageToString(config))
 
 
-def roll_back(serving: pathlib.Path, version: Optional[int] = None) -> "dict[str, int]":
-    """Pins every model of the serving directory to an older version, all at once.
+def roll_back(
+    serving: pathlib.Path, version: Optional[int] = None, names: Sequence[str] = ()
+) -> "dict[str, int]":
+    """Pins models of the serving directory to an older version, all at once.
 
     Args:
       serving: the directory.
       version: to go to; None for the version before the one that is served now, model by model.
+      names: of the models; all where there are none.
 
     Returns:
       The version of each model.
@@ -117,17 +162,24 @@ def roll_back(serving: pathlib.Path, version: Optional[int] = None) -> "dict[str
     """
     return _pin(
         serving,
-        {name: _before(serving, name) if version is None else version for name in _listed(serving)},
+        {
+            name: _before(serving, name) if version is None else version
+            for name in _listed(serving, names)
+        },
     )
 
 
-def roll_forward(serving: pathlib.Path) -> "dict[str, int]":
-    """Ends every pin, so that each model is served at its highest version again, and returns these.
+def roll_forward(serving: pathlib.Path, names: Sequence[str] = ()) -> "dict[str, int]":
+    """Ends pins, so that models are served at their highest versions again, and returns these.
+
+    Args:
+      serving: the directory.
+      names: of the models; all where there are none.
 
     Raises:
       PfrecError: where there is no model, or models.config cannot be written.
     """
-    names = _listed(serving)
+    names = _listed(serving, names)
     config = read(serving)
     for entry in config.model_config_list.config:
         if entry.name in names:
@@ -156,8 +208,12 @@ def _pin(serving: pathlib.Path, wanted: Mapping[str, int]) -> "dict[str, int]":
 
 def _require_labels(serving: pathlib.Path, entry: Any, served: int) -> None:
     """Refuses what would leave a label on a version that is served no more: a server does not start
-    with one, and does not take the file up while it runs.
+    with one, and does not take the file up while it runs. The labels of `add_canary` go with what
+    they were for.
     """
+    for name in (STABLE, CANARY):
+        if name in entry.version_labels:
+            del entry.version_labels[name]
     stale = {name: number for name, number in entry.version_labels.items() if number != served}
     if stale:
         told = ", ".join(f"{name} ({number})" for name, number in sorted(stale.items()))
@@ -169,20 +225,28 @@ def _require_labels(serving: pathlib.Path, entry: Any, served: int) -> None:
 
 def _before(serving: pathlib.Path, name: str) -> int:
     have = publish.versions(serving / name)
-    served = max(pinned(serving).get(name, have))
-    older = [version for version in have if version < served]
+    now = max(pinned(serving).get(name, have))
+    older = [version for version in have if version < now]
     if not older:
         raise errors.PfrecError(
-            f"{serving / name}: has no version before {served}, which is served now; export "
-            "one first"
+            f"{serving / name}: has no version before {now}, which is served now; export one first"
         )
-    return older[-1]
+    stable = served(serving)[name]
+    return stable if stable < now else older[-1]
 
 
-def _listed(serving: pathlib.Path) -> "list[str]":
-    """Models of models.config that have a version in the serving directory."""
+def _listed(serving: pathlib.Path, wanted: Sequence[str] = ()) -> "list[str]":
+    """Models of models.config that have a version in the serving directory: those of some names, or
+    all where there are none.
+    """
     names = set(publish.models(serving))
     found = [entry.name for entry in read(serving).model_config_list.config if entry.name in names]
+    strange = [name for name in wanted if name not in found]
+    if found and strange:
+        raise errors.PfrecError(
+            f"{serving / FILE}: lists no model {', '.join(strange)}; it lists {', '.join(found)}"
+        )
+    found = [name for name in found if name in wanted] if wanted else found
     if not found:
         raise errors.PfrecError(
             f"{serving / FILE}: lists no model of this directory; name what pfrec-export wrote "

@@ -1,8 +1,8 @@
 """The models that score: of a run, of a silo's own directory, or versions that were exported."""
 
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Callable, Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, Callable, Optional, Protocol
 
 import numpy as np
 
@@ -92,63 +92,118 @@ class ServedModels:
     """
 
     def __init__(self, serving: pathlib.Path) -> None:
-        from export.publishing import models_config, publish
-        from export.version import manifest
-
-        pinned = models_config.pinned(serving)
-        self._directories: dict[str, pathlib.Path] = {}
-        self._served: dict[str, interface.Interface] = {}
-        for name in publish.models(serving):
-            version = max(pinned.get(name) or publish.versions(serving / name))
-            directory = serving / name / str(version)
-            value = manifest.read(directory)
-            scenario = value["scenario"]
-            if scenario is None:
+        self._versions: dict[str, Version] = {}
+        for directory in served_versions(serving).values():
+            version = Version(directory)
+            if version.scenario is None:
                 continue  # a router, whose scenarios have models of their own
-            if scenario in self._directories:
+            if version.scenario in self._versions:
+                other = self._versions[version.scenario].directory
                 raise errors.PfrecError(
-                    f"{directory}: {self._directories[scenario]} is a model of {scenario} too; "
-                    "move one elsewhere"
+                    f"{directory}: {other} is a model of {version.scenario} too; move one elsewhere"
                 )
-            changed = manifest.differences(directory, value)
-            if changed:
-                raise errors.PfrecError(f"{directory}: {'; '.join(changed)}; export it again")
-            self._directories[scenario] = directory
-            self._served[scenario] = manifest.served_by(value, place=str(directory))
-        if not self._directories:
+            self._versions[version.scenario] = version
+        if not self._versions:
             raise errors.PfrecError(
                 f"{serving}: holds no version of a scenario's model; name what pfrec-export wrote "
                 "as --serving"
             )
-        self.scenarios = tuple(sorted(self._directories))
-        self.schema = self._served[self.scenarios[0]].schema
+        self.scenarios = tuple(sorted(self._versions))
+        self.schema = self._versions[self.scenarios[0]].served.schema
 
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
+        version = self._versions[scenario]
+        version.load()
+        return version.predict
+
+
+def served_versions(
+    serving: pathlib.Path, names: "Optional[Collection[str]]" = None
+) -> "dict[str, pathlib.Path]":
+    """The directory of the version that a model server would serve, by the model's name.
+
+    Args:
+      serving: the serving directory.
+      names: of the models that are asked for; None for all.
+
+    Raises:
+      PfrecError: where models.config cannot be understood.
+    """
+    from export.publishing import models_config
+
+    return {
+        name: serving / name / str(version)
+        for name, version in models_config.served(serving).items()
+        if names is None or name in names
+    }
+
+
+class Version:
+    """One exported version, which is loaded when it is first asked.
+
+    Args:
+      directory: of the version.
+
+    Attributes:
+      directory: the same.
+      version: its number.
+      scenario: that it is a model of; None for a router.
+      served: what it takes and gives.
+
+    Raises:
+      PfrecError: where a file of it is missing or changed.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        from export.version import manifest
+
+        value = manifest.read(directory)
+        changed = manifest.differences(directory, value)
+        if changed:
+            raise errors.PfrecError(f"{directory}: {'; '.join(changed)}; export it again")
+        self.directory, self.version = directory, int(directory.name)
+        self.scenario: Optional[str] = value["scenario"]
+        self.served = manifest.served_by(value, place=str(directory))
+        self._session: Any = None
+
+    def load(self) -> None:
+        """Loads it, where that is not done yet.
+
+        Raises:
+          PfrecError: where it does not load, or holds what exports do not.
+        """
         from export.checks import c_library, saved_graph
 
-        directory, served = self._directories[scenario], self._served[scenario]
-        graph = saved_graph.read(directory, served)
+        if self._session is not None:
+            return
+        graph = saved_graph.read(self.directory, self.served)
         if graph.not_allowed:
             raise errors.PfrecError(
-                f"{directory}: holds what exports do not: {', '.join(graph.not_allowed)}; it is "
-                "not run; export it again"
+                f"{self.directory}: holds what exports do not: {', '.join(graph.not_allowed)}; it "
+                "is not run; export it again"
             )
-        names = graph.names[interface.SERVE]
+        self._names = graph.names[interface.SERVE]
         try:
-            session = c_library.Session(str(directory))
+            self._session = c_library.Session(str(self.directory))
         except c_library.CLibraryError as error:
-            raise errors.PfrecError(f"{directory}: does not load ({error})") from error
+            raise errors.PfrecError(f"{self.directory}: does not load ({error})") from error
 
-        def predict(request: requests.Request) -> "dict[str, np.ndarray]":
-            fed = {names.inputs[name]: values for name, values in request.items()}
-            try:
-                found = session.call(fed, list(names.outputs.values()))
-            except c_library.CLibraryError as error:
-                raise errors.PfrecError(f"{directory}: refused a batch ({error})") from error
-            return dict(zip(names.outputs, found))
+    def predict(self, request: requests.Request) -> "dict[str, np.ndarray]":
+        """From a request to probabilities, float32 [rows], by task.
 
-        return predict
+        Raises:
+          PfrecError: where it is refused.
+        """
+        from export.checks import c_library
+
+        self.load()
+        fed = {self._names.inputs[name]: values for name, values in request.items()}
+        try:
+            found = self._session.call(fed, list(self._names.outputs.values()))
+        except c_library.CLibraryError as error:
+            raise errors.PfrecError(f"{self.directory}: refused a batch ({error})") from error
+        return dict(zip(self._names.outputs, found))
 
 
 def mean(predictions: "list[Mapping[str, np.ndarray]]") -> "dict[str, np.ndarray]":

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from export import interface
+from export.version import manifest, sample_request
 from pfrec import files
 
 FILE = "assets.extra/model_card.md"
+_LISTED_WORDS = 20
 _COLUMNS = ("rows", "positives", "auc", "logloss", "ece")
 
 
@@ -58,6 +60,10 @@ def text(
         f"{made['embedding_dtype']}.",
         "- An id out of range, and a word outside a vocabulary, counts as unknown. A number that "
         "is NaN or infinite becomes its default.",
+        f"- {sample_request.FILE} is made of random values and can be sent as it is: `curl -d @{sample_request.NAME} "
+        f"http://HOST:8501/v1/models/{described['model']}:predict`. Every input must be there; a "
+        "number that is not known is sent as its default. `classify` and `regress` take the "
+        "default of a number that an example lacks.",
         "- The warm-up requests in this directory are random rows. The tables tell which ids of "
         "private features enough training rows held: give the directory to those who may know.",
         "",
@@ -104,11 +110,23 @@ def _values(feature: Any) -> str:
     elif feature.encoding == "hash":
         values = f"any text, hashed to {feature.cardinality} ids"
     else:
-        values = f"one of {feature.cardinality} words"
+        values = _words(feature)
     if feature.values == 1:
         return values
     filler = "-1" if feature.encoding == "identity" else "empty text"
     return f"a list; {values}; the first {feature.values} count, {filler} fills up"
+
+
+def _words(feature: Any) -> str:
+    """The words that the model learned, or where they are."""
+    known = feature.vocabulary
+    if len(known) > _LISTED_WORDS:
+        return (
+            f"one of {len(known):,} words: `vocabulary` of `{feature.name}` under "
+            f"`schema.categorical` in {pathlib.PurePath(manifest.FILE).name}"
+        )
+    listed = ", ".join(f"`{word}`".replace("|", "\\|") for word in known)
+    return f"one of {len(known)} words: {listed}" if known else "no word was learned"
 
 
 def _number(value: Any) -> str:

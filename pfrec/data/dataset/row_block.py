@@ -8,6 +8,7 @@ record's length. TFRecord adds a CRC to every record.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,6 +45,16 @@ class Rows:
             self.labels[index],
             None if self.group is None else self.group[index],
         )
+
+
+def joined(parts: "Sequence[Rows]") -> Rows:
+    """Some rows after each other; at least one part."""
+
+    def of(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    group = None if parts[0].group is None else of("group")
+    return Rows(of("categorical"), of("numerical"), of("labels"), group)
 
 
 def encode(rows: Rows) -> bytes:

@@ -4,11 +4,14 @@ No TensorFlow Serving runs here.
 """
 
 import concurrent.futures
+import json
 import pathlib
 import shutil
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from export.commands import running_server
 from export.exporting import build
 from export.graph import requests
 from export.publishing import models_config, publish
+from export.version import sample_request
 from pfrec import errors
 from tests.export import stand_in_server, tiny
 
@@ -80,6 +84,36 @@ def test_good_server_passes(server: stand_in_server.Running, model: str) -> None
     assert ("an unknown scenario" in made[3].detail) == (model == "router")
     assert "null for 101" in made[7].detail
     assert "3.0 for 101" in made[7].detail
+
+
+@pytest.mark.parametrize("model", ["NL", "router"])
+def test_the_sample_request_can_be_sent_as_it_is(
+    server: stand_in_server.Running, model: str
+) -> None:
+    directory = server.models._serving / model / "1"
+    body = (directory / sample_request.FILE).read_bytes()
+    answer = _post(server.rest, model, "predict", body)
+    assert [set(row) for row in answer["predictions"]] == [{"click", "buy"}] * 2
+
+
+def test_a_number_that_an_example_lacks_has_its_default(server: stand_in_server.Running) -> None:
+    directory = server.models._serving / "NL" / "1"
+    rows = json.loads((directory / sample_request.FILE).read_bytes())["instances"]
+    lacking = [{name: v for name, v in row.items() if name not in ("price", "age")} for row in rows]
+    default = [{**row, "price": 0.5, "age": -1.0} for row in lacking]
+    bodies = [
+        json.dumps({"signature_name": "classify", "examples": examples}).encode()
+        for examples in (lacking, default, rows)
+    ]
+    answers = [_post(server.rest, "NL", "classify", body) for body in bodies]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def _post(rest: str, model: str, method: str, body: bytes) -> "dict[str, Any]":
+    """What `curl -d` of a body gets."""
+    url = f"http://{rest}/v1/models/{model}:{method}"
+    with urllib.request.urlopen(url, body, timeout=30) as answer:
+        return json.load(answer)
 
 
 def test_server_with_another_model_fails(

@@ -29,6 +29,9 @@ class _Run:
         del rows
         return tiny.model(seed=self.scenarios.index(scenario), scenario=scenario)
 
+    def test_rows(self, scenario: str, most: int) -> None:
+        del scenario, most
+
 
 @pytest.fixture
 def run() -> Any:
@@ -121,12 +124,28 @@ def test_one_number_and_old_versions_go(
     assert (result["held_back"], _names(tmp_path / "ES")) == ({}, ["8", "9"])
 
 
+def test_a_canary_and_what_it_is_compared_with_are_kept(
+    run: Any, tmp_path: pathlib.Path, quick_build: None
+) -> None:
+    for _ in range(2):
+        export.export(run, tmp_path)
+    result = export.export(run, tmp_path, canary=True, keep=1)
+    assert result["canary"] == {"NL": 2, "ES": 2}
+    assert models_config.served(tmp_path) == {"NL": 2, "ES": 2}
+    assert _names(tmp_path / "NL") == ["2", "3"]
+    assert result["champion"]["notes"][0].startswith("NL: no rows to compare with")
+    models_config.roll_forward(tmp_path)
+    assert export.export(run, tmp_path)["canary"] == {}
+
+
 def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
     for _ in range(2):
         export.export(run, tmp_path)
     done = _command("export.commands.export", f"--output={tmp_path}", "--rollback")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "ES: pinned to version 1")
     assert models_config.pinned(tmp_path) == {"ES": [1], "NL": [1]}
+    models_config.roll_forward(tmp_path, ["ES"])
+    assert models_config.pinned(tmp_path) == {"NL": [1]}
     done = _command("export.commands.export", f"--output={tmp_path}", "--roll_forward")
     assert done.stdout.splitlines()[0] == "ES: highest version is served, 2"
     assert models_config.pinned(tmp_path) == {}
@@ -197,6 +216,11 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
             "export.commands.verify",
             ["--model=.", "--rest_endpoint=nowhere"],
             "--rest_endpoint=nowhere: not HOST:PORT",
+        ),
+        (
+            "export.commands.export",
+            ["--run=.", "--output=x", "--scenario=NL"],
+            "--scenario goes with --rollback and --roll_forward",
         ),
         ("export.commands.export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
         (

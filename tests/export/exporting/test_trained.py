@@ -75,6 +75,7 @@ def test_silo_exports_its_own_model(
     card = (tmp_path / "serving/nl/1/assets.extra/model_card.md").read_text()
     assert "scenario `nl`" in card
     assert "| user | int64 | 0 to 11 |" in card
+    assert "curl -d @sample_request.json http://HOST:8501/v1/models/nl:predict" in card
 
 
 def test_rows_may_be_absent(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:

@@ -23,6 +23,27 @@ def _config(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
     return text_format.Parse((serving / "models.config").read_text(), config)
 
 
+def test_a_canary_is_served_beside_the_stable_version_until_either_wins(
+    tmp_path: pathlib.Path,
+) -> None:
+    for version in (1, 2, 3):
+        _publish(tmp_path, "NL", "ES", version=version)
+    models_config.write(tmp_path, "/models")
+    assert models_config.served(tmp_path) == {"ES": 3, "NL": 3}
+    models_config.add_canary(tmp_path, {"NL": 1}, 3)
+    entry = {e.name: e for e in _config(tmp_path).model_config_list.config}["NL"]
+    assert list(entry.model_version_policy.specific.versions) == [1, 3]
+    assert dict(entry.version_labels) == {"stable": 1, "canary": 3}
+    assert models_config.served(tmp_path) == {"ES": 3, "NL": 1}
+    assert models_config.roll_back(tmp_path, names=["NL"]) == {"NL": 1}
+    assert models_config.pinned(tmp_path) == {"NL": [1]}
+    models_config.add_canary(tmp_path, {"NL": 1}, 3)
+    assert models_config.roll_forward(tmp_path)["NL"] == 3
+    entry = {e.name: e for e in _config(tmp_path).model_config_list.config}["NL"]
+    assert not entry.version_labels
+    assert not entry.HasField("model_version_policy")
+
+
 def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Path) -> None:
     _publish(tmp_path, "NL", "ES")
     models_config.write(tmp_path, "/models/")

@@ -1,0 +1,108 @@
+"""What is served and what is about to be, on the same rows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from export import interface
+from export.exporting import trained
+from export.graph import requests
+from export.publishing import models_config
+from export.scoring import champion
+from pfrec import errors
+from pfrec.data.dataset import row_block
+from tests.export import tiny
+
+NAMES = {"NL": "NL"}
+
+
+def rows_that_follow(model, count=600):
+    """Rows of the tiny model's features whose clicks are what it says."""
+    rng = np.random.default_rng(4)
+    base = tiny.rows(count)
+    sure = {task: (p - p.mean()) * 8 for task, p in model.predict(asked(base)).items()}
+    click = rng.random(count) < 1 / (1 + np.exp(-sure["click"]))
+    buy = np.where(click, rng.random(count) < 0.5, row_block.UNOBSERVED)
+    labels = np.stack([click, buy], axis=1).astype(np.uint8)
+    return trained.LabelledRows(dataclasses.replace(base, labels=labels), tiny.SCHEMA)
+
+
+def asked(rows):
+    return requests.with_hashed_texts(requests.from_rows(rows, tiny.SCHEMA), rows, tiny.SCHEMA)
+
+
+def challenger(seed):
+    """Makes the tiny model of a seed for any scenario."""
+    return lambda scenario: tiny.model(seed=seed, scenario=scenario)
+
+
+def test_texts_of_hashed_features_hash_to_the_rows_ids():
+    rows = tiny.rows(40)
+    known = [
+        place
+        for f, place in zip(tiny.SCHEMA.categorical, tiny.SCHEMA.id_places)
+        if f.encoding == "hash"
+    ]
+    ids, _ = requests.reference_ids(asked(rows), tiny.SCHEMA)
+    for place in known:
+        np.testing.assert_array_equal(ids[:, place], rows.categorical[:, place])
+
+
+@pytest.fixture
+def serving(copy, tmp_path):
+    copy()  # the tiny model of seed 0 as version 1
+    models_config.write(tmp_path, str(tmp_path))
+    return tmp_path
+
+
+def test_a_worse_challenger_is_refused_unless_forced(serving):
+    rows = {"NL": rows_that_follow(tiny.model())}
+    found = champion.compare(serving, NAMES, challenger(seed=50), rows)
+    click, buy = found.cells
+    assert (click.task, click.version, click.found.rows) == ("click", 1, 600)
+    assert click.worse
+    assert click.high < 0
+    assert not buy.worse  # a coin's toss
+    assert buy.found.rows == rows["NL"].rows.labels[:, 0].sum()
+    assert found.worse == ["NL click"]
+    assert "WORSE" in found.table()
+    assert found.to_json()["cells"][0]["worse"]
+    with pytest.raises(errors.PfrecError, match="worse than what is served in NL click"):
+        champion.require_not_worse(found, force=False)
+    champion.require_not_worse(found, force=True)
+
+
+def test_the_served_model_against_itself_and_a_better_one_pass(serving):
+    rows = {"NL": rows_that_follow(tiny.model())}
+    same = champion.compare(serving, NAMES, challenger(seed=0), rows)
+    # A float32 of the graph may break a tie of the trained model's.
+    assert abs(same.cells[0].found.difference) < 1e-3
+    champion.require_not_worse(same, force=False)
+    better = {"NL": rows_that_follow(tiny.model(seed=50))}
+    found = champion.compare(serving, NAMES, challenger(seed=50), better)
+    assert found.cells[0].low > 0
+    champion.require_not_worse(found, force=False)
+
+
+def test_a_first_export_has_no_champion_and_gone_rows_are_said(serving, tmp_path):
+    assert champion.compare(tmp_path / "new", NAMES, challenger(0), {}) == champion.Comparison()
+    (note,) = champion.compare(serving, NAMES, challenger(0), {}).notes
+    assert note == "NL: no rows to compare with; name some with --champion_data"
+
+
+def test_models_of_other_inputs_are_not_compared():
+    fewer = dataclasses.replace(tiny.SCHEMA, numerical=tiny.SCHEMA.numerical[:1])
+    other = champion._other_inputs(tiny.SERVED, interface.Interface(fewer))
+    assert other == "takes other inputs (age)"
+    assert champion._other_inputs(tiny.SERVED, tiny.SERVED) == ""
+
+
+def test_the_pinned_version_is_the_champion(serving, copy):
+    copy("NL/2")
+    rows = {"NL": rows_that_follow(tiny.model(), 200)}
+    assert champion.compare(serving, NAMES, challenger(0), rows).cells[0].version == 2
+    models_config.roll_back(serving, names=["NL"])
+    assert champion.compare(serving, NAMES, challenger(0), rows).cells[0].version == 1
+    with pytest.raises(errors.PfrecError, match="lists no model FR; it lists NL"):
+        models_config.roll_back(serving, names=["FR"])
