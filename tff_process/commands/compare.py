@@ -2,10 +2,12 @@
 
 pfrec-compare --data=data --algorithms=local,fedavg,pf_msmtrec --seeds=3 --output=comparison
 pfrec-compare --data=data --tune='learning_rate=0.003|0.01|0.03' --output=comparison
+pfrec-compare --data=data --tune=learning_rate=0.001..0.1 --tune='mu=0.25|0.5' --output=comparison
 
 Runs that are finished are not repeated, interrupted ones continue: give the same line again.
 """
 
+import dataclasses
 import logging
 import pathlib
 from typing import TYPE_CHECKING, Any, Optional
@@ -28,6 +30,8 @@ _COMMON = (
     "seeds",
     "rounds",
     "tune",
+    "tune_points",
+    "tune_halving",
     "output",
     "learning_rate",
     "synthetic_scenarios",
@@ -35,6 +39,8 @@ _COMMON = (
     "synthetic_seed",
 )
 
+
+_DEFAULT_POINTS = 8  # as `tuning` has it, which imports NumPy
 
 _log = logging.getLogger(__name__)
 
@@ -57,11 +63,27 @@ def main() -> None:
     flags.DEFINE_integer(
         "synthetic_seed", 0, "Of --data=synthetic: another seed makes another world.", lower_bound=0
     )
-    flags.DEFINE_string(
+    flags.DEFINE_multi_string(
         "tune",
-        "",
+        [],
         "FLAG=VALUE|VALUE..., as learning_rate=0.001|0.003: every entry tries each value on seed 0 "
-        "and keeps the one that is best on valid.",
+        "and keeps the one that is best on valid. Or FLAG=LOW..HIGH, as learning_rate=0.001..0.1, "
+        "or several flags: every entry tries --tune_points of them. Repeatable.",
+    )
+    flags.DEFINE_integer(
+        "tune_points",
+        0,
+        "How many Sobol points of the flags of --tune every entry tries, a power of two; 0 takes "
+        f"all values of one flag, and {_DEFAULT_POINTS} points otherwise.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "tune_halving",
+        0,
+        "Successive halving: all points are trained for a few rounds, and one in so many goes on "
+        "to so many times the rounds, until the last have had --rounds; 0 trains all of them "
+        "whole.",
+        lower_bound=0,
     )
     flags.DEFINE_float(
         "target_auc",
@@ -105,7 +127,13 @@ def _main(argv: "list[str]") -> None:
     def plan(entry: entries.Entry, seed: int) -> "plan_lib.Plan":
         return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
 
-    computations = cache.ComputationCache()
+    given: dict[str, Any] = {
+        "options": training_flags.options(),
+        "cache": cache.ComputationCache(),
+        "progress": lambda entry, plan: train.progress(
+            plan.rounds, f"{entry.name} seed {plan.seed} "
+        ),
+    }
 
     def run(chosen: "Sequence[entries.Entry]", seeds: int) -> "list[runs.Cell]":
         return runs.compare(
@@ -113,41 +141,60 @@ def _main(argv: "list[str]") -> None:
             [(entry, plan(entry, seed)) for entry in chosen for seed in range(seeds)],
             dataset,
             output,
-            options=training_flags.options(),
-            cache=computations,
-            progress=lambda entry, plan: train.progress(
-                plan.rounds, f"{entry.name} seed {plan.seed} "
-            ),
+            **given,
         )
 
     if "metrics" in f.withhold:
         raise errors.PfrecError(
             "--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train"
         )
-    tuned = tuning.Tuning.parse(f.tune) if f.tune else None
+    if f.tune_halving == 1:
+        raise errors.PfrecError("--tune_halving=1: one in one is no choice; give 2 or more, or 0")
+    tuned = tuning.Tuning.parse(*f.tune, points=f.tune_points) if f.tune else None
     candidates = tuned.candidates if tuned else lambda entry: [entry]
-    if tuned and not any(map(tuned.concerns, asked)):
-        raise errors.PfrecError(f"--tune={f.tune}: {tuned.flag} is no flag of a training of these")
+    if tuned:
+        tuned.require_concerned(asked)
+
+    def search(entry: entries.Entry) -> "list[tuning.Tried]":
+        """Every candidate of an entry, the best of those that had all rounds first."""
+        ranked = [tuning.Tried(candidate, 0, 0.0) for candidate in candidates(entry)]
+        dropped: list[tuning.Tried] = []
+        for number, rounds in tuning.rungs(len(ranked), plan(entry, 0).rounds, f.tune_halving):
+            dropped, left = ranked[number:] + dropped, ranked[:number]
+            asked_for = [
+                (one.candidate, dataclasses.replace(plan(one.candidate, 0), rounds=rounds))
+                for one in left
+            ]
+            found = runs.scores(asked_for, dataset, output, **given)
+            ranked = tuning.best_first(
+                [tuning.Tried(one.candidate, rounds, score) for one, score in zip(left, found)]
+            )
+        return ranked + dropped
+
     for entry in asked:
         for candidate in candidates(entry):
             plan(candidate, 0)  # before hours of training: what cannot be trained is told at once
     chosen: list[entries.Entry] = []
     cells: list[runs.Cell] = []
-    tried: dict[str, list[runs.Cell]] = {}
+    tried: dict[str, list[tuning.Tried]] = {}
     for entry in asked:
         if tuned:
-            tried[entry.name] = run(candidates(entry), 1)
-        chosen.append(tuning.choose(tried[entry.name]) if tuned else entry)
-        note = tuning.edge_note(tuned, chosen[-1]) if tuned else ""
+            tried[entry.name] = search(entry)
+        chosen.append(tried[entry.name][0].candidate if tuned else entry)
+        note = tuned.edge_note(chosen[-1]) if tuned else ""
         if note:
             _log.warning("%s", note)
         cells += run(chosen[-1:], f.seeds)
     plans = {entry.name: plan(entry, 0) for entry in chosen}
     rows = standings.standings(cells)
     target: Optional[float] = f.target_auc or standings.target_auc(cells, rows)
-    text = report.markdown(cells, dataset, target, f.tune)
+    table = tuning.table(tried, chosen)
+    sentence = tuned.sentence(f.tune_halving) if tuned else ""
+    text = report.markdown(cells, dataset, target, sentence, table)
     files.write_csv(output / "results.csv", runs.HEADER, runs.long_rows(cells))
     files.write_bytes(output / "results.md", text.encode())
+    if tuned:
+        files.write_csv(output / "tuning.csv", tuning.HEADER, table)
     files.write_json(
         output / "results.json",
         {**report.to_json(cells, plans, dataset, target), "tuning": tuning.to_json(tried)},

@@ -89,17 +89,12 @@ def markdown(
     dataset: dataset_lib.Dataset,
     target: Optional[float],
     tuned: str = "",
+    tried: "Sequence[tuple[str, str, int, float, str]]" = (),
 ) -> str:
-    """The content of results.md; arguments: see `to_json`, and `tuned`,
-    what all entries were tuned by.
+    """The content of results.md; arguments: see `to_json`, and `tuned`, a sentence of what all
+    entries were tuned by, and `tried`, the rows of `tuning.table`.
     """
-    given = "No knob was tuned on these runs"
-    if tuned:
-        flag, _, values = tuned.partition("=")
-        given = (
-            f"Each chose its {flag} among {', '.join(values.split('|'))} by `valid` of the "
-            "first seed"
-        )
+    given = tuned or "No knob was tuned on these runs"
     rows = standings.standings(cells)
     seeds = sorted({cell.seed for cell in cells})
     lines = [
@@ -121,8 +116,20 @@ def markdown(
         *_smallest(cells, rows, dataset),
         "",
         *_by_scenario(cells, rows, dataset),
+        *_tried(tried),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tried(rows: "Sequence[tuple[str, str, int, float, str]]") -> "list[str]":
+    if not rows:
+        return []
+    lines = ["", "What was tried, on the first seed:", ""]
+    lines += ["| entry | with | rounds | valid AUC | |", "| --- | --- | --- | --- | --- |"]
+    return [
+        *lines,
+        *(f"| {name} | {own} | {n} | {score:.4f} | {c} |" for name, own, n, score, c in rows),
+    ]
 
 
 def _main_table(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]") -> "list[str]":

@@ -108,6 +108,61 @@ def compare(
     return cells
 
 
+def scores(
+    planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]",
+    dataset: dataset_lib.Dataset,
+    output: pathlib.Path,
+    *,
+    options: options_lib.Options = options_lib.Options(),
+    cache: "Optional[cache_lib.ComputationCache]" = None,
+    progress: (
+        "Callable[[entries_lib.Entry, plan_lib.Plan], "
+        "contextlib.AbstractContextManager[loop.Progress]]"
+    ),
+) -> "list[float]":
+    """`selection.score` of the best of the plans' rounds, each trained as far as it is not yet:
+    a run of more rounds counts by its first ones, and one of fewer is extended.
+
+    Returns:
+      the scores, in the order of the plans; -1 for a training that is of no use.
+
+    Raises:
+      PfrecError: where a run there was made by another plan or on other data.
+    """
+    found, cache = [], cache or cache_lib.ComputationCache()
+    for entry, plan in planned:
+        run = run_path(output, entry, plan.seed)
+        valid, ended = _known(run, plan, dataset)
+        if not ended:
+            with progress(entry, plan) as report:
+                loop.train(
+                    plan, dataset, run, resume=True, options=options, cache=cache, progress=report
+                )
+            valid, _ = _known(run, plan, dataset)
+        numbers = [score for score in valid[: plan.rounds] if score == score]
+        found.append(max(numbers, default=-1.0))
+    return found
+
+
+def _known(
+    run: pathlib.Path, plan: plan_lib.Plan, dataset: dataset_lib.Dataset
+) -> "tuple[tuple[float, ...], bool]":
+    """The scores of a run's rounds, none where it is of no use, and whether it has had as many as a
+    plan asks for.
+    """
+    if not (run / "config.json").exists():
+        return (), False
+    remedy = f"remove {run} to train it again"
+    rounds = files.read_json(run / "config.json", remedy=remedy)["plan"]["rounds"]
+    if rounds > plan.rounds:
+        loop.check_same(run, dataclasses.replace(plan, rounds=rounds), dataset)
+    valid = _valid_scores(run / "metrics.csv") if (run / "metrics.csv").exists() else ()
+    if not (run / "summary.json").exists():
+        return valid, rounds > plan.rounds and len(valid) >= plan.rounds
+    fault = files.read_json(run / "summary.json", remedy=remedy).get("fault")
+    return (() if fault else valid), rounds >= plan.rounds
+
+
 def run_path(output: _Path, entry: entries_lib.Entry, seed: int) -> _Path:
     """Where a cell's run directory is."""
     return output / "runs" / entry.directory / f"seed_{seed}"

@@ -1,15 +1,113 @@
-"""An equal tuning budget for all entries of a comparison: the same values of one flag, each tried
-on the first seed, the best on valid kept.
+"""An equal tuning budget for all entries of a comparison: as many points of the same space, each
+tried on the first seed, the best on valid kept.
+
+A space of one flag with its values is tried value by value. Any other, of several flags or of
+ranges, is tried at points of a scrambled Sobol sequence, which covers it evenly in every flag and
+every pair of flags, whatever few of them matter. With successive halving all points are trained for
+a few rounds, and only the better part of them goes on, several times, until the last few have had
+all rounds.
+
+References:
+  Sobol, "On the distribution of points in a cube and the approximate evaluation of integrals",
+  1967; Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012; Jamieson
+  and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS
+  2016 (successive halving).
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pfrec import errors
+from pfrec import settings as settings_lib
+from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
-from tff_process.comparison import runs
+
+DEFAULT_POINTS = 8
+HEADER = ("entry", "with", "rounds", "valid_auc", "chosen")
+_LOG_FROM = 10.0  # ranges of a power of ten and more are tried by their logarithm
+_EDGE = 0.05  # of a range, on either side
+_HOW = "learning_rate=0.001|0.003, or a range, as learning_rate=0.001..0.1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimension:
+    """One flag of a space.
+
+    Attributes:
+      flag: of a training.
+      values: the texts that are tried; empty for a range.
+      low, high: the bounds of a range.
+    """
+
+    flag: str
+    values: "tuple[str, ...]" = ()
+    low: float = 0.0
+    high: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Dimension":
+        """The inverse of `FLAG=VALUE|VALUE...` and of `FLAG=LOW..HIGH`.
+
+        Raises:
+          PfrecError: where it is neither, or a value stands twice.
+        """
+        flag, equals, given = text.partition("=")
+        low, dots, high = given.partition("..")
+        if flag and dots:
+            try:
+                bounds = float(low), float(high)
+            except ValueError:
+                bounds = (1.0, 0.0)
+            if bounds[0] < bounds[1] and all(map(math.isfinite, bounds)):
+                return cls(flag, (), *bounds)
+        values = tuple(given.split("|"))
+        if not flag or not equals or dots or not all(values) or len(set(values)) != len(values):
+            raise errors.PfrecError(
+                f"--tune={text}: give a flag and its values, each once, as {_HOW}"
+            )
+        return cls(flag, values)
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether a range is tried by its logarithm."""
+        return self.low > 0.0 and self.high / self.low >= _LOG_FROM
+
+    def text(self, place: float, kind: type) -> str:
+        """The value at a place from 0 to 1; `kind` is the flag's type."""
+        if self.values:
+            return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
+        if kind is int:  # all whole numbers alike
+            low, high = math.log(self.low) if self.logarithmic else self.low, self.high + 1.0
+            high = math.log(high) if self.logarithmic else high
+            value = low + place * (high - low)
+            return str(min(int(math.exp(value) if self.logarithmic else value), int(self.high)))
+        if self.logarithmic:
+            return f"{self.low * (self.high / self.low) ** place:.3g}"
+        return f"{self.low + place * (self.high - self.low):.3g}"
+
+    def at_edge(self, text: str) -> bool:
+        """Whether a value lies at the edge of those tried, so that a better one may lie beyond.
+
+        Values that are no numbers have no edges, and two of them or fewer have nothing but edges.
+        """
+        try:
+            value, numbers = float(text), sorted(map(float, self.values))
+        except ValueError:
+            return False
+        if self.values:
+            return len(numbers) > 2 and value in (numbers[0], numbers[-1])
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = math.log(low), math.log(high), math.log(max(value, low))
+        return not low + _EDGE * (high - low) < value < high - _EDGE * (high - low)
+
+    def __str__(self) -> str:
+        if self.values:
+            return f"{self.flag} among {', '.join(self.values)}"
+        return f"{self.flag} from {self.low:g} to {self.high:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,70 +115,173 @@ class Tuning:
     """What is tried.
 
     Attributes:
-      flag: a flag of a training.
-      values: its texts.
+      dimensions: the flags.
+      points: how many points each entry tries; 0 for all values of one flag.
     """
 
-    flag: str
-    values: "tuple[str, ...]"
+    dimensions: "tuple[Dimension, ...]"
+    points: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> "Tuning":
-        """The inverse of `FLAG=VALUE|VALUE...`.
+    def parse(cls, *texts: str, points: int = 0) -> "Tuning":
+        """The tuning by some texts of `Dimension.parse`.
+
+        Args:
+          texts: one for each flag.
+          points: a power of two; 0 for all values of one flag, else `DEFAULT_POINTS`.
 
         Raises:
-          PfrecError: where it is none, or a value stands twice.
+          PfrecError: where a text or the number does not fit, or a flag stands twice.
         """
-        flag, equals, values = text.partition("=")
-        found = tuple(values.split("|"))
-        if not flag or not equals or not all(found) or len(set(found)) != len(found):
+        found = tuple(map(Dimension.parse, texts))
+        flags = [one.flag for one in found]
+        if len(set(flags)) != len(flags):
+            raise errors.PfrecError(f"--tune: {', '.join(flags)}: give each flag once")
+        if points & (points - 1):
+            lower = 1 << (points.bit_length() - 1)
             raise errors.PfrecError(
-                f"--tune={text}: give a flag and its values, each once, as "
-                "learning_rate=0.001|0.003"
+                f"--tune_points={points}: Sobol points are even for powers of two; take {lower} "
+                f"or {2 * lower}"
             )
-        return cls(flag, found)
+        if not points and (len(found) > 1 or not found[0].values):
+            points = DEFAULT_POINTS
+        return cls(found, points)
 
     def candidates(self, entry: entries_lib.Entry) -> "list[entries_lib.Entry]":
-        """What stands for an entry while it is tuned: the entry alone where it has a value of the
-        flag of its own, or where the flag is another algorithm's.
+        """What stands for an entry while it is tuned, each once: the entry alone where it has
+        values of its own of all flags, or where they are other algorithms'.
         """
-        if self.flag in dict(entry.settings) or not self.concerns(entry):
+        own = [one for one in self.dimensions if self._tunes(one, entry)]
+        if not own:
             return [entry]
-        return [entry.with_setting(self.flag, value) for value in self.values]
+        if not self.points:
+            return [entry.with_setting(own[0].flag, value) for value in own[0].values]
+        kinds = [_kind(entry, one.flag) for one in own]
+        found = []
+        for point in _sobol(len(own), self.points):
+            candidate = entry
+            for one, place, kind in zip(own, point, kinds):
+                candidate = candidate.with_setting(one.flag, one.text(place, kind))
+            found.append(candidate)
+        return list(dict.fromkeys(found))
 
-    def concerns(self, entry: entries_lib.Entry) -> bool:
-        """Whether the flag is one of an entry's training."""
-        return self.flag in plan_lib.setting_names(plan_lib.Plan(entry.algorithm))
+    def _tunes(self, one: Dimension, entry: entries_lib.Entry) -> bool:
+        return one.flag not in dict(entry.settings) and one.flag in _flags(entry)
+
+    def require_concerned(self, asked: "Sequence[entries_lib.Entry]") -> None:
+        """Checks that each flag is one of a training of some entry.
+
+        Raises:
+          PfrecError: where one is not.
+        """
+        for one in self.dimensions:
+            if not any(one.flag in _flags(entry) for entry in asked):
+                raise errors.PfrecError(
+                    f"--tune={one.flag}: {one.flag} is no flag of a training of these"
+                )
+
+    def edge_note(self, chosen: entries_lib.Entry) -> str:
+        """What to say where a value that an entry chose is at the edge of those tried; else
+        nothing.
+        """
+        own = dict(chosen.settings)
+        edges = [
+            f"{one.flag} is at the edge of those tried, {own[one.flag]}"
+            for one in self.dimensions
+            if one.flag in own and one.at_edge(own[one.flag])
+        ]
+        told = " and the best ".join(edges)
+        return told and f"{chosen.name}: the best {told}; a better one may lie beyond"
+
+    def sentence(self, halving: int) -> str:
+        """What was tried, in words."""
+        what = " and ".join(map(str, self.dimensions))
+        points = f", at {self.points} Sobol points," if self.points else ""
+        halved = f", of which one in {halving} went on after each rung" if halving else ""
+        return f"Each chose its {what}{points} by `valid` of the first seed{halved}"
 
 
-def choose(cells: "Sequence[runs.Cell]") -> entries_lib.Entry:
-    """The candidate that is best on `valid`, the first of equals; one that trained nothing, or
-    whose every prediction is NaN, is the worst.
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """A candidate that was tried.
+
+    Attributes:
+      candidate: which.
+      rounds: that it was trained at most.
+      score: `selection.score` of its best round; -1 where it is of no use.
     """
-    return max(cells, key=lambda c: -1.0 if c.summary.get("fault") else c.best_valid).entry
+
+    candidate: entries_lib.Entry
+    rounds: int
+    score: float
 
 
-def edge_note(tuning: Tuning, chosen: entries_lib.Entry) -> str:
-    """What to say where the value that an entry chose lies at the edge of those tried, so that a
-    better one may lie beyond; else nothing.
+def best_first(tried: "Sequence[Tried]") -> "list[Tried]":
+    """The better ones first, of equals the earlier."""
+    return sorted(tried, key=lambda one: -one.score)
 
-    Values that are no numbers have no edges, and two of them or fewer have nothing but edges.
+
+def rungs(candidates: int, rounds: int, halving: int) -> "list[tuple[int, int]]":
+    """The rungs of successive halving: how many candidates are trained to how many rounds.
+
+    Args:
+      candidates: at the start.
+      rounds: of a whole training.
+      halving: one in so many goes on to the next rung, of so many times the rounds; 0 for no
+        halving.
     """
-    try:
-        values = {float(text): text for text in tuning.values}
-        value = float(dict(chosen.settings)[tuning.flag])
-    except (KeyError, ValueError):
-        return ""
-    if len(values) < 3 or value not in values or min(values) < value < max(values):
-        return ""
-    return (
-        f"{chosen.name}: the best {tuning.flag} is at the edge of those tried, {values[value]}; "
-        "a better one may lie beyond"
-    )
+    if not halving:
+        return [(candidates, rounds)]
+    last = min(int(math.log(candidates, halving) + 1e-9), int(math.log(rounds, halving) + 1e-9))
+    return [
+        (math.ceil(candidates / halving**rung), math.ceil(rounds / halving ** (last - rung)))
+        for rung in range(last + 1)
+    ]
 
 
-def to_json(tried: "Mapping[str, Sequence[runs.Cell]]") -> "dict[str, Any]":
+def _flags(entry: entries_lib.Entry) -> "set[str]":
+    return plan_lib.setting_names(plan_lib.Plan(entry.algorithm))
+
+
+def _kind(entry: entries_lib.Entry, flag: str) -> type:
+    """The type of a flag's values."""
+    own = plan_lib.Plan(entry.algorithm).settings
+    classes = [plan_lib.Plan, ModelConfig, *([type(own)] if own else [])]
+    found = [one for c in classes for one in settings_lib.of(c) if flag in (one.flag, one.alias)]
+    return found[0].kind
+
+
+def _sobol(dimensions: int, points: int) -> "Sequence[Sequence[float]]":
+    """Points of a scrambled Sobol sequence in the unit cube; the same every time."""
+    from scipy.stats import qmc
+
+    sampler = qmc.Sobol(dimensions, scramble=True, seed=0)
+    return list(sampler.random_base2(points.bit_length() - 1).tolist())
+
+
+def to_json(tried: "Mapping[str, Sequence[Tried]]") -> "dict[str, Any]":
     """What each entry came to on `valid` with each candidate."""
     return {
-        name: {cell.entry.name: cell.best_valid for cell in cells} for name, cells in tried.items()
+        name: {one.candidate.name: one.score for one in several} for name, several in tried.items()
     }
+
+
+def table(
+    tried: "Mapping[str, Sequence[Tried]]", chosen: "Sequence[entries_lib.Entry]"
+) -> "list[tuple[str, str, int, float, str]]":
+    """Rows of what was tried, for each entry the best first: entry, what it was given, rounds,
+    score, and whether it was chosen.
+    """
+    names = {entry.name for entry in chosen}
+    return [
+        (
+            name,
+            one.candidate.name[len(name) :].lstrip(":"),
+            one.rounds,
+            one.score,
+            "chosen" if one.candidate.name in names else "",
+        )
+        for name, several in tried.items()
+        # Scores after fewer rounds are no rivals of those after all.
+        for one in sorted(several, key=lambda one: (-one.rounds, -one.score))
+    ]

@@ -3,7 +3,7 @@
 import pytest
 
 from pfrec import errors
-from tff_process.comparison import entries, runs, tuning
+from tff_process.comparison import entries, tuning
 
 RATES = tuning.Tuning.parse("learning_rate=0.001|0.01")
 
@@ -26,18 +26,30 @@ def test_an_entry_that_the_flag_does_not_concern_stands_alone():
     assert weights.candidates(entry) == [entry]
 
 
-def test_valid_chooses_and_test_does_not():
+def test_the_better_on_valid_is_chosen_and_of_equals_the_first():
     low, high = RATES.candidates(entries.Entry.parse("fedbn"))
-    cells = [
-        runs.Cell(low, 0, {"best_round": 2, "mean_auc": 0.5}, valid=(0.6, 0.8)),
-        runs.Cell(high, 0, {"best_round": 1, "mean_auc": 0.9}, valid=(0.7, 0.6)),
+    tried = [tuning.Tried(low, 2, 0.7), tuning.Tried(high, 2, 0.8)]
+    assert [one.candidate for one in tuning.best_first(tried)] == [high, low]
+    equal = [tuning.Tried(low, 2, 0.7), tuning.Tried(high, 2, 0.7)]
+    assert tuning.best_first(equal) == equal
+    assert tuning.to_json({"fedbn": tried}) == {"fedbn": {low.name: 0.7, high.name: 0.8}}
+    assert tuning.table({"fedbn": tried}, [high]) == [
+        ("fedbn", "learning_rate=0.01", 2, 0.8, "chosen"),
+        ("fedbn", "learning_rate=0.001", 2, 0.7, ""),
     ]
-    assert tuning.choose(cells) == low
-    assert tuning.to_json({"fedbn": cells}) == {"fedbn": {low.name: 0.8, high.name: 0.7}}
 
 
 @pytest.mark.parametrize(
-    "text", ["learning_rate", "=1|2", "learning_rate=", "learning_rate=1|", "learning_rate=1|1"]
+    "text",
+    [
+        "learning_rate",
+        "=1|2",
+        "learning_rate=",
+        "learning_rate=1|",
+        "learning_rate=1|1",
+        "mu=2..1",
+        "mu=a..b",
+    ],
 )
 def test_what_cannot_be_tuned_by_is_refused(text):
     with pytest.raises(errors.PfrecError, match="give a flag and its values"):
@@ -47,12 +59,66 @@ def test_what_cannot_be_tuned_by_is_refused(text):
 def test_the_edge_of_what_was_tried_is_told():
     three = tuning.Tuning.parse("learning_rate=0.003|0.01|0.03")
     low, middle, high = three.candidates(entries.Entry.parse("fedbn"))
-    assert tuning.edge_note(three, middle) == ""
+    assert three.edge_note(middle) == ""
     for entry, value in ((low, "0.003"), (high, "0.03")):
-        assert f"the best learning_rate is at the edge of those tried, {value}" in tuning.edge_note(
-            three, entry
-        )
+        told = f"the best learning_rate is at the edge of those tried, {value}; a better one"
+        assert told in three.edge_note(entry)
     words = tuning.Tuning.parse("coordination=mean|none|pcgrad")
-    assert tuning.edge_note(words, words.candidates(entries.Entry.parse("pf_msmtrec"))[0]) == ""
-    assert tuning.edge_note(RATES, RATES.candidates(entries.Entry.parse("fedbn"))[0]) == ""
-    assert tuning.edge_note(three, entries.Entry.parse("fedbn:learning_rate=0.1")) == ""
+    assert words.edge_note(words.candidates(entries.Entry.parse("pf_msmtrec"))[0]) == ""
+    assert RATES.edge_note(RATES.candidates(entries.Entry.parse("fedbn"))[0]) == ""
+    assert three.edge_note(entries.Entry.parse("fedbn:learning_rate=0.1")) == ""
+    span = tuning.Tuning.parse("learning_rate=0.001..0.1")
+    assert span.edge_note(entries.Entry.parse("fedbn:learning_rate=0.011")) == ""
+    for value in ("0.0011", "0.0965"):
+        assert value in span.edge_note(entries.Entry.parse(f"fedbn:learning_rate={value}"))
+
+
+def test_several_flags_are_tried_at_as_many_points_by_every_entry():
+    space = tuning.Tuning.parse("learning_rate=0.001..0.1", "mu=0.25|0.5|1", points=16)
+    found = space.candidates(entries.Entry.parse("pf_msmtrec"))
+    assert found == space.candidates(entries.Entry.parse("pf_msmtrec"))
+    assert len(found) == 16
+    rates = [float(dict(entry.settings)["learning_rate"]) for entry in found]
+    assert min(rates) >= 0.001
+    assert max(rates) <= 0.1
+    # By its logarithm: as many below a hundredth as above.
+    assert sum(rate < 0.01 for rate in rates) == 8
+    values = [dict(entry.settings)["mu"] for entry in found]
+    assert {values.count(value) for value in ("0.25", "0.5", "1")} <= {5, 6}
+    # Of an algorithm without the second flag the first alone is tried, as often.
+    other = space.candidates(entries.Entry.parse("fedbn"))
+    assert len(other) == 16
+    assert all(len(entry.settings) == 1 for entry in other)
+    both = tuning.Tuning.parse("learning_rate=0.1|1", "batch_size=32|64")
+    assert both.points == tuning.DEFAULT_POINTS
+    assert len(both.candidates(entries.Entry.parse("local"))) == 4  # each once
+
+
+def test_whole_numbers_are_drawn_alike():
+    of = tuning.Dimension.parse("experts=1..4")
+    assert [of.text(place, int) for place in (0.0, 0.24, 0.26, 0.99, 1.0)] == list("11244")
+    assert not of.logarithmic
+    assert tuning.Dimension.parse("experts=2..32").text(1.0, int) == "32"
+
+
+def test_budgets_that_do_not_fit_are_refused():
+    with pytest.raises(errors.PfrecError, match="take 4 or 8"):
+        tuning.Tuning.parse("mu=0..1", points=6)
+    with pytest.raises(errors.PfrecError, match="give each flag once"):
+        tuning.Tuning.parse("mu=0..1", "mu=0.5|1")
+    with pytest.raises(errors.PfrecError, match="mu is no flag of a training of these"):
+        tuning.Tuning.parse("mu=0..1").require_concerned([entries.Entry.parse("fedbn")])
+
+
+@pytest.mark.parametrize(
+    ("candidates", "rounds", "halving", "expected"),
+    [
+        (8, 20, 0, [(8, 20)]),
+        (8, 20, 2, [(8, 3), (4, 5), (2, 10), (1, 20)]),
+        (9, 9, 3, [(9, 1), (3, 3), (1, 9)]),
+        (8, 2, 2, [(8, 1), (4, 2)]),
+        (1, 20, 2, [(1, 20)]),
+    ],
+)
+def test_rungs_of_successive_halving(candidates, rounds, halving, expected):
+    assert tuning.rungs(candidates, rounds, halving) == expected

@@ -1,0 +1,73 @@
+"""Runs of a search are extended, not repeated, and count by the rounds that are asked for."""
+
+import contextlib
+
+import pytest
+
+from pfrec import files, run_directory
+from tff_process import plan as plan_lib
+from tff_process.comparison import entries, runs
+from tff_process.training import loop
+
+VALID = (0.6, 0.5, 0.8, 0.7)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Stands for trainings that come to the scores of VALID; what was asked for."""
+    asked = []
+
+    def train(plan, dataset, run, *, resume, **others):
+        assert resume
+        asked.append(plan.rounds)
+        config = {"plan": plan.to_json()}
+        files.write_json(run / "config.json", config)
+        rows = [
+            (number, "nl", "valid", "ctr", metric, value)
+            for number, auc in enumerate(VALID[: plan.rounds], 1)
+            for metric, value in (("auc", auc), ("rows", 100), ("positives", 50), ("logloss", 0.5))
+        ]
+        files.write_csv(run / "metrics.csv", run_directory.METRICS_HEADER, rows)
+        files.write_json(run / "summary.json", {"fault": ""})
+
+    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(loop, "check_same", lambda run, plan, dataset: None)
+    return asked
+
+
+def scores(path, rounds):
+    entry = entries.Entry.parse("local")
+    plan = plan_lib.Plan("local", rounds=rounds)
+    (found,) = runs.scores(
+        [(entry, plan)],
+        None,
+        path,
+        progress=lambda entry, plan: contextlib.nullcontext(lambda number, score: None),
+    )
+    return found
+
+
+def test_a_run_is_extended_and_counts_by_its_first_rounds(trained, tmp_path):
+    assert scores(tmp_path, 2) == pytest.approx(0.6)
+    assert scores(tmp_path, 4) == pytest.approx(0.8)
+    # The search is begun again: nothing is trained, and the first rung decides as it did.
+    assert scores(tmp_path, 2) == pytest.approx(0.6)
+    assert scores(tmp_path, 4) == pytest.approx(0.8)
+    assert trained == [2, 4]
+
+
+def test_a_run_that_was_killed_while_it_was_extended_counts_by_what_it_has(trained, tmp_path):
+    scores(tmp_path, 4)
+    run = runs.run_path(tmp_path, entries.Entry.parse("local"), 0)
+    (run / "summary.json").unlink()
+    assert scores(tmp_path, 2) == pytest.approx(0.6)
+    assert trained == [4]
+    assert scores(tmp_path, 4) == pytest.approx(0.8)
+    assert trained == [4, 4]
+
+
+def test_a_training_of_no_use_is_the_last(trained, tmp_path):
+    scores(tmp_path, 2)
+    run = runs.run_path(tmp_path, entries.Entry.parse("local"), 0)
+    files.write_json(run / "summary.json", {"fault": "every prediction is NaN"})
+    assert scores(tmp_path, 2) == -1.0
