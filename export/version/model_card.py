@@ -60,10 +60,10 @@ def text(
         f"{made['embedding_dtype']}.",
         "- An id out of range, and a word outside a vocabulary, counts as unknown. A number that "
         "is NaN or infinite becomes its default.",
-        f"- {sample_request.FILE} is made of random values and can be sent as it is: `curl -d @{sample_request.NAME} "
-        f"http://HOST:8501/v1/models/{described['model']}:predict`. Every input must be there; a "
-        "number that is not known is sent as its default. `classify` and `regress` take the "
-        "default of a number that an example lacks.",
+        f"- {sample_request.FILE} is made of random values and can be sent as it is: `curl -d "
+        f"@{sample_request.NAME} http://HOST:8501/v1/models/{described['model']}:predict`. Every "
+        "input must be there; a number that is not known is sent as its default. `classify` and "
+        "`regress` take the default of a number that an example lacks.",
         "- The warm-up requests in this directory are random rows. The tables tell which ids of "
         "private features enough training rows held: give the directory to those who may know.",
         "",

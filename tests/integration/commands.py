@@ -26,7 +26,13 @@ _MODULES = {
     "pfrec-certificates": "tff_process.commands.certificates",
     "pfrec-ledger": "tff_process.commands.ledger",
     "pfrec-agreement": "tff_process.commands.agreement",
+    "pfrec-diagnose": "tff_process.commands.diagnose",
 }
+
+
+def module(command: str) -> str:
+    """The module of a command."""
+    return _MODULES[command]
 
 
 def start(command: str, *arguments: object) -> "subprocess.Popen[str]":
