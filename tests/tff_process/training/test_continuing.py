@@ -15,6 +15,7 @@ from pfrec.data.dataset import row_block, writer
 from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tff_process import plan as plan_lib
+from tff_process.commands import train
 from tff_process.runtime import options
 from tff_process.training import continuing, loop
 
@@ -203,11 +204,17 @@ def test_a_run_that_was_killed_goes_on_from_its_own_round_0(finished, later, gon
     assert made["test"] == gone_on.summary["test"]
 
 
-def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_template(finished, tmp_path):
+def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_template(
+    finished, tmp_path, capsys
+):
     data = write(
         tmp_path / "data", {"de": (0.0, 1.0), "nl": OLD["nl"]}, WORDS[:10], FILMS, 12, seed=80
     )
     assert continuing.changed_scenarios(finished, data) == (["es"], ["de"])
+    with pytest.raises(errors.PfrecError, match="has no rows of es and has new scenarios de"):
+        train._check_scenarios(finished.path, data, "refuse")
+    train._check_scenarios(finished.path, data, "follow")
+    assert "WARNING" in capsys.readouterr().err
     loop.train(going_on(finished), data, tmp_path / "run")
     made = run_directory.open_run(tmp_path / "run")
     assert list(made.summary["test"]) == ["de", "nl"]
