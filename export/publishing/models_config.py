@@ -98,7 +98,7 @@ def served(serving: pathlib.Path) -> "dict[str, int]":
         for name in publish.models(serving)
     }
     for entry in read(serving).model_config_list.config:
-        if entry.name in found and STABLE in entry.version_labels:
+        if entry.name in found and _has_canary(entry):
             found[entry.name] = entry.version_labels[STABLE]
     return found
 
@@ -211,8 +211,8 @@ def _require_labels(serving: pathlib.Path, entry: Any, served: int) -> None:
     with one, and does not take the file up while it runs. The labels of `add_canary` go with what
     they were for.
     """
-    for name in (STABLE, CANARY):
-        if name in entry.version_labels:
+    if _has_canary(entry):
+        for name in (STABLE, CANARY):
             del entry.version_labels[name]
     stale = {name: number for name, number in entry.version_labels.items() if number != served}
     if stale:
@@ -221,6 +221,10 @@ def _require_labels(serving: pathlib.Path, entry: Any, served: int) -> None:
             f"{serving / FILE}: the labels {told} of {entry.name} name versions that would be "
             f"served no more, and a server refuses that; remove them, or let them name {served}"
         )
+
+
+def _has_canary(entry: Any) -> bool:
+    return STABLE in entry.version_labels and CANARY in entry.version_labels
 
 
 def _before(serving: pathlib.Path, name: str) -> int:
