@@ -14,7 +14,7 @@ SITES = {"de": 0.4, "fr": 0.3, "nl": 0.2, "be": 0.1}
 DEVICES = ["phone", "tablet", "desktop"]
 
 
-def week(number: int, rows: int = 6000) -> pd.DataFrame:
+def week(number: int, rows: int = 12_000) -> pd.DataFrame:
     """Rows of a week: tastes drift, and each week has users and items that are new."""
     random, world = np.random.default_rng(number), np.random.default_rng(0)
     site = random.choice(list(SITES), rows, p=list(SITES.values()))
@@ -27,7 +27,7 @@ def week(number: int, rows: int = 6000) -> pd.DataFrame:
     place = np.array(list(SITES)).searchsorted(site, sorter=np.argsort(list(SITES)))
     logit = 0.8 * taste[place, item] + 0.5 * mood - price / 20 - 0.3 * (device == 0)
     click = random.random(rows) < 1 / (1 + np.exp(1.0 - logit))
-    buy = click & (random.random(rows) < 1 / (1 + np.exp(1.0 + price / 30 - 0.5 * mood)))
+    buy = click & (random.random(rows) < 1 / (1 + np.exp(0.5 + price / 30 - taste[place, item])))
     return pd.DataFrame(
         {
             "day": pd.Timestamp("2026-03-02") + pd.to_timedelta(7 * number - 7, unit="D"),

@@ -60,9 +60,9 @@ def test_the_tutorial_runs_from_its_first_command_to_its_last(tmp_path: pathlib.
     assert all(0.3 < cell["challenger_auc"] < 1.0 for cell in cells)
     with (tmp_path / "scores.csv").open(newline="") as stream:
         scores = list(csv.DictReader(stream))
-    assert len(scores) == 6000
+    assert len(scores) == 12_000
     assert {"user", "item", "scenario", "p_click", "p_buy"} <= set(scores[0])
     # The first week's model knows the users of both weeks: they are no mean over all.
-    assert len({row["p_click"] for row in scores}) > 3000
+    assert len({row["p_click"] for row in scores}) > 6000
     assert (tmp_path / "run_2" / "diagnostics" / "conflict_share.svg").exists()
     assert (tmp_path / "run_2" / "report.html").exists()

@@ -217,9 +217,8 @@ class _Carrying:
         if scenario not in self._before.scenarios:
             return {name: self._newcomers(name, v, server) for name, v in fresh.items()}
         old = self._old.clients[scenario]
-        meaning = _Meaning(
-            self._before.client_schema(scenario), self._dataset.client_schema(scenario)
-        )
+        schema = self._dataset.client_schema(scenario)
+        meaning = _Meaning(self._before.client_schema(scenario), schema)
         found = {}
         for name, value in fresh.items():
             spec, kept = self._variable(name), old.get(name)
@@ -231,10 +230,11 @@ class _Carrying:
                 found[name] = meaning.carried(spec, kept, value, self._place) if spec else kept
         for prefix, names in self._optimizers.items():
             found.update(self._slots(prefix, names, old, meaning))
-        told = {name: row_maps.counted(rows) for name, rows in meaning.maps.items()}
-        new = ", ".join(f"{count} of {name}" for name, (_, count) in told.items() if count)
-        if new:
-            _log.info("%s: rows of tables that are fresh: %s", scenario, new)
+        for feature in schema.categorical:
+            new = row_maps.new_words(feature, meaning.maps[feature.name])
+            if new:
+                known = len(feature.vocabulary)
+                _log.info("%s: %d of %d words of %s are new", scenario, new, known, feature.name)
         return found
 
     def _newcomers(

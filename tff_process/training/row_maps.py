@@ -53,7 +53,6 @@ def taken(value: np.ndarray, fresh: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.where((rows == FRESH)[:, np.newaxis], fresh, value[rows]).astype(fresh.dtype)
 
 
-def counted(rows: np.ndarray) -> "tuple[int, int]":
-    """How many known ids keep a row, and how many rows are fresh."""
-    known = rows[:-1]
-    return int((known != FRESH).sum()), int((known == FRESH).sum())
+def new_words(feature: schema_lib.Categorical, rows: np.ndarray) -> int:
+    """How many words of a feature's new vocabulary have no row yet."""
+    return int((rows[: len(feature.vocabulary)] == FRESH).sum())

@@ -19,6 +19,7 @@ def test_ids_of_a_vocabulary_are_matched_by_their_text(encoding):
     old = feature(4, encoding, ("a", "b", "c"))
     new = feature(6, encoding, ("c", "z", "a", "y"))
     assert row_maps.of_feature(old, new).tolist() == [2, FRESH, 0, FRESH, FRESH, FRESH, 4]
+    assert row_maps.new_words(new, row_maps.of_feature(old, new)) == 2
 
 
 @pytest.mark.parametrize(("before", "now"), [(3, 5), (5, 3)])
@@ -33,4 +34,3 @@ def test_the_new_table_has_old_rows_and_fresh_ones():
     fresh = np.array([[-1.0], [-2.0], [-3.0], [0.0]], np.float32)
     rows = np.array([1, FRESH, 0, 2])
     assert row_maps.taken(old, fresh, rows).ravel().tolist() == [2.0, -2.0, 1.0, 9.0]
-    assert row_maps.counted(rows) == (2, 1)
