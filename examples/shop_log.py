@@ -18,11 +18,12 @@ def week(number: int, rows: int = 12_000) -> pd.DataFrame:
     """Rows of a week: tastes drift, and each week has users and items that are new."""
     random, world = np.random.default_rng(number), np.random.default_rng(0)
     site = random.choice(list(SITES), rows, p=list(SITES.values()))
-    user, item = random.integers(0, 300, rows) + 40 * number, random.integers(0, 60, rows)
+    user = random.integers(0, 300, rows) + 40 * number
+    item = random.integers(0, 60, rows) + 5 * number
     price = random.gamma(2.0, 10.0, rows).round(2)
     device = random.choice(len(DEVICES), rows, p=[0.6, 0.1, 0.3])
-    taste = world.normal(size=(len(SITES), 60)) + world.normal(size=60)
-    taste += 0.5 * number * np.random.default_rng(99).normal(size=60)
+    taste = world.normal(size=(len(SITES), 100)) + world.normal(size=100)
+    taste += 0.5 * number * np.random.default_rng(99).normal(size=100)
     mood = world.normal(size=1000)[user]
     place = np.array(list(SITES)).searchsorted(site, sorter=np.argsort(list(SITES)))
     logit = 0.8 * taste[place, item] + 0.5 * mood - price / 20 - 0.3 * (device == 0)
@@ -33,7 +34,7 @@ def week(number: int, rows: int = 12_000) -> pd.DataFrame:
             "day": pd.Timestamp("2026-03-02") + pd.to_timedelta(7 * number - 7, unit="D"),
             "site": site,
             "user": [f"u{n}" for n in user],
-            "item": [f"item {n + 5 * number}" for n in item],
+            "item": [f"item {n}" for n in item],
             "device": np.array(DEVICES)[device],
             "price": price,
             "click": click.astype(int),
