@@ -30,7 +30,13 @@ class ModelConfig(settings.Settings):
     batch_norm: bool = setting(
         True, "whether hidden layers of experts and towers are batch normalised"
     )
+    tower_batch_norm: bool = setting(True, "whether those of towers are, where --batch_norm is on")
     template: str = setting(
         "none", "composition of the parameter template", choices=("none", "additive", "hadamard")
     )
     rank: int = setting(4, "rank of the template's task components", low=1)
+
+    @property
+    def normalised_towers(self) -> bool:
+        """Whether hidden layers of towers are batch normalised."""
+        return self.batch_norm and self.tower_batch_norm

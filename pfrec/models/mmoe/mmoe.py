@@ -341,7 +341,7 @@ class MMoE(tf.keras.Model):
                 task,
                 config.tower_units,
                 t,
-                config.batch_norm,
+                config.normalised_towers,
                 config.dropout,
                 next_seed(),
                 name=f"tower_{task}",

@@ -126,7 +126,7 @@ class PooledModel(tf.keras.Model):
             task,
             config.tower_units,
             number,
-            config.batch_norm,
+            config.normalised_towers,
             config.dropout,
             self.next_seed(),
             name=f"tower_{task}",

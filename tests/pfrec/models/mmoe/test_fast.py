@@ -135,6 +135,7 @@ def assert_equal_steps(schema, config, rows, tolerance=1e-5, graph=False):
         tower_units=st.lists(st.integers(1, 9), max_size=2).map(tuple),
         dropout=st.sampled_from([0.0, 0.2, 0.5]),
         batch_norm=st.booleans(),
+        tower_batch_norm=st.booleans(),
         template=st.sampled_from(["none", "additive", "hadamard"]),
         rank=st.integers(1, 3),
     ),
