@@ -3,7 +3,6 @@ silo's log.
 """
 
 import concurrent.futures
-import gc
 import logging
 import logging.handlers
 import pathlib
@@ -161,10 +160,6 @@ class Gate:
         gatekeeper = gatekeeper_lib.Gatekeeper(terms, worker, self._ledger, whom)
         say = log(directory / silo_directory.LOGS / "gatekeeper.log")
         self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)
-        # TensorFlow and what was traced are a million objects that stay. Each look of the collector
-        # at all of them costs more than many calls.
-        gc.collect()
-        gc.freeze()
 
     def stop(self) -> None:
         """Ends all calls; what was not answered does not leave."""
