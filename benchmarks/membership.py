@@ -1,6 +1,6 @@
 """What tells a server, or who holds an exported model, that a row or an id was trained on.
 
-    python benchmarks/membership.py [--data=DATA] [--rounds=8] [--quick]
+    python benchmarks/membership.py [--data=DATA] [--rounds=8] [--dp_epsilon=8] [--quick]
 
 Trains `pf_msmtrec` and attacks it without knowing more than what leaves, or than what is exported:
 
@@ -8,12 +8,15 @@ Trains `pf_msmtrec` and attacks it without knowing more than what leaves, or tha
   against test rows. `loss_of_rare_ids`: the same among rows with an id of a shared table that the
   training rows hold at most three times.
 - `moved`: an id of a shared table is in a scenario's training rows if the scenario's updates moved
-  its row.
+  its row; `moved_far`: the more, the farther they moved it.
 - `trained_ids`: an id of a private table is in a scenario's training rows if its row in the trained
   model is not what the run's seed began with; `trained_rare_ids`: the same among ids that fewer
   rows hold than `pfrec-export --least_rows=8` leaves their row.
 - `exported_ids`, `exported_rare_ids`: the same in the exported model, if its row is not that of the
   unknown id.
+
+With `--dp_epsilon` the model that is attacked is the released one, without a home model; it has no
+private tables.
 
 Each is the AUC of the attack, the mean over scenarios: 0.5 is chance, 1 certainty; where scenarios
 have no such ids it is left out. `auc_trained` and `auc_exported` are the mean test AUC of both
@@ -72,10 +75,17 @@ def main() -> None:
     )
     parser.add_argument("--data", type=pathlib.Path, help="a dataset; generated where not given")
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--dp_epsilon", type=float, default=0.0)
     parser.add_argument("--quick", action="store_true", help="two rounds on few generated rows")
     arguments = parser.parse_args()
     rounds = 2 if arguments.quick else arguments.rounds
-    plan = plan_lib.Plan("pf_msmtrec", rounds=rounds, model=ModelConfig(experts=2))
+    plan = plan_lib.Plan(
+        "pf_msmtrec",
+        rounds=rounds,
+        model=ModelConfig(experts=2),
+        dp_epsilon=arguments.dp_epsilon,
+        dp_home_epochs=0.0,
+    )
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.data or pathlib.Path(folder) / "data"
@@ -127,7 +137,8 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
             rare |= counts[ids] <= _RARE
             moved = np.any([step.moved[name] for step in steps], axis=0)
             add("moved", moved.astype(float), counts > 0)
-        elif feature.encoding != "local_vocabulary":
+            add("moved_far", np.sum([step.size[name] for step in steps], axis=0), counts > 0)
+        elif feature.encoding != "local_vocabulary" and tables[name].any():
             few = counts < build.Options.least_rows
             for kind, table, other in (
                 ("trained", tables[name], first[name]),

@@ -10,6 +10,7 @@ from pfrec.models.config import ModelConfig
 from pfrec.settings import setting
 from tff_process.algorithms import base, registry
 from tff_process.algorithms import robust as robust_lib
+from tff_process.privacy import soundness
 
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
@@ -37,7 +38,7 @@ class Plan(settings_lib.Settings):
       sharing: rules that go over the algorithm's sharing policy.
       withhold: what clients do not say: `loss` of their training, `metrics` (the last round is then
         the chosen one, and nothing is known of it on test), `row_counts` (ids of shared tables then
-        count alike).
+        count alike). With `dp_epsilon` all three.
       init_from: a finished run whose common values the scenarios start from (see `joining`); empty
         for a start from `seed`.
       continues: whether all of that run goes on instead, on later data (see `continuing`).
@@ -101,6 +102,24 @@ class Plan(settings_lib.Settings):
         "norm, each coordinate within the range of the middle ones, or their median",
         choices=robust_lib.CHOICES,
     )
+    dp_epsilon: float = setting(
+        0.0,
+        "differential privacy of every training row in what leaves: the epsilon that a run may "
+        "spend in each scenario; 0 is none (docs/differential_privacy.md)",
+        low=0.0,
+    )
+    dp_delta: float = setting(
+        0.0, "delta that goes with it; 0 is 1 / rows^1.1 of each scenario", low=0.0, below=1.0
+    )
+    dp_clip: float = setting(
+        1.0, "the norm that the gradient of a row is clipped to for it", above=0.0
+    )
+    dp_home_epochs: float = setting(
+        3.0,
+        "passes over its own rows by which a client makes its home model, without noise, of what "
+        "it received at the end; 0 serves what was received",
+        low=0.0,
+    )
     seed: int = 0
     model: ModelConfig = ModelConfig()
     settings: Optional[settings_lib.Settings] = None
@@ -116,6 +135,11 @@ class Plan(settings_lib.Settings):
         for name in self.withhold:
             if name not in WITHHELD:
                 raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
+        if self.dp_epsilon:
+            soundness.check_plan(self)
+            # Nothing is said but what noise is in, and no layer reads two rows at once.
+            object.__setattr__(self, "withhold", WITHHELD)
+            object.__setattr__(self, "model", dataclasses.replace(self.model, batch_norm=False))
         if isinstance(self.algorithm, str):
             default = registry.default_settings(self.algorithm)
             if self.settings is None:
@@ -142,6 +166,14 @@ class Plan(settings_lib.Settings):
         return dataclasses.replace(
             self, batch_size=next((size for size in (256, 128, 64) if size <= bearable), 32)
         )
+
+    def rounds_of(self, round_steps: int) -> int:
+        """How many rounds there are at most, where the client with most rows trains so many batches
+        in a round.
+        """
+        if not self.max_steps:
+            return self.rounds
+        return min(self.rounds, -(-self.max_steps // round_steps))
 
     @property
     def name(self) -> str:

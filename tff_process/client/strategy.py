@@ -19,6 +19,8 @@ from pfrec import lazy
 from tff_process.client import variables
 
 with lazy.imports():
+    import tensorflow as tf
+
     from tff_process.client import work as work_lib
 
 
@@ -43,6 +45,16 @@ class Strategy:
     """Plain training: nothing is kept but the private variables and the moments of one
     optimizer.
     """
+
+    # Further int64 scalars of a client's work that the driver sends.
+    asked: tuple[str, ...] = ()
+
+    def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
+        """What of the client's own stands in the `work` of `train` besides; `secret` is int64 [2]
+        and must not be told.
+        """
+        del client_id, secret
+        return {}
 
     def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         """The names of the variables that each optimizer trains, by the prefix of its slots, which

@@ -273,15 +273,19 @@ def for_each_batch(
 
 @_plain
 def loss_and_gradients(
-    model: ClientModel, settings: TrainingSettings, batch: Any, anchors: Values
+    model: ClientModel,
+    settings: TrainingSettings,
+    batch: Any,
+    anchors: Values,
+    training: bool = True,
 ) -> "tuple[tf.Tensor, dict[str, tf.Tensor]]":
     """The loss of a batch, and the gradients of the loss with its proximal term by the names of the
-    trained variables.
+    trained variables; with `training` by the batch's own statistics and with dropout.
     """
     with precision.products(settings.precision):
         with tf.GradientTape() as tape:
             with first_layer.expected_rows(settings.batch_size):
-                loss = model.ranker.compute_loss(batch, training=True)
+                loss = model.ranker.compute_loss(batch, training=training)
             objective = loss
             for name, anchor in anchors.items():
                 distance = model.variables[name] - anchor

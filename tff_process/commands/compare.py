@@ -173,7 +173,12 @@ def _main(argv: "list[str]") -> None:
 
     for entry in asked:
         for candidate in candidates(entry):
-            plan(candidate, 0)  # before hours of training: what cannot be trained is told at once
+            # Before hours of training: what cannot be trained is told at once.
+            if plan(candidate, 0).dp_epsilon:
+                raise errors.PfrecError(
+                    "--dp_epsilon: metrics do not leave, and a comparison is one of metrics; train "
+                    "with pfrec-train and measure with pfrec-evaluate where the rows are"
+                )
     chosen: list[entries.Entry] = []
     cells: list[runs.Cell] = []
     tried: dict[str, list[tuning.Tried]] = {}

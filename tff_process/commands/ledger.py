@@ -78,6 +78,24 @@ def table(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":
         f"{agreement[:12]:<14} {what:<16} {times:>6} {size:>12}  {first:<25} {last}"
         for (agreement, what), (times, size, first, last) in sums.items()
     ]
+    return [*lines, *privacy_spent(entries)]
+
+
+def privacy_spent(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":
+    """What reports have spent of differential privacy, by agreement and together, as text: budgets
+    of several agreements on the same rows add up.
+    """
+    spent = {e["agreement"]: e for e in entries if "epsilon_spent" in e}
+    lines = [
+        f"{agreement[:12]}: epsilon {entry['epsilon_spent']:.3f} spent at delta "
+        f"{entry['delta']:.3g}"
+        for agreement, entry in spent.items()
+    ]
+    if len(spent) > 1:
+        epsilon, delta = (
+            sum(entry[name] for entry in spent.values()) for name in ("epsilon_spent", "delta")
+        )
+        lines.append(f"together: epsilon {epsilon:.3f} at delta {delta:.3g}")
     return lines
 
 

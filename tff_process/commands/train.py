@@ -264,6 +264,10 @@ def table(summary: "dict[str, Any]") -> str:
     mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"
     if summary.get("nan"):
         mean = f"undefined (predictions are NaN: {', '.join(summary['nan'])})"
+    for scenario, spent in summary.get("differential_privacy", {}).items():
+        lines.append(
+            f"{scenario}: epsilon {spent['epsilon_spent']:.3f} spent at delta {spent['delta']:.3g}"
+        )
     lines.append(
         f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
         f"{summary['rounds']}"

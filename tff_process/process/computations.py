@@ -134,7 +134,7 @@ def trace(spec: ProcessSpec) -> Computations:
         shards=shards_type,
         **{
             name: tff.TensorType(np.int64)
-            for name in ("seed", "first_step", "steps", "epoch_steps")
+            for name in ("seed", "first_step", "steps", "epoch_steps", *algorithm.client.asked)
         },
         learning_rate=tff.TensorType(
             np.float32
@@ -187,6 +187,7 @@ def trace(spec: ProcessSpec) -> Computations:
     def train(shared: Any, personal: Any, client: Any) -> Any:
         work = OD(client["work"].items())
         work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
+        work.update(algorithm.client.own_work(client["client_id"], client["secret"]))
         done = algorithm.client.train(
             new_model(client["work"]["learning_rate"]),
             layout,

@@ -5,17 +5,22 @@ import dataclasses
 import pathlib
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from pfrec import coarsening, errors, groups
+import pfrec
+from pfrec import coarsening, errors, files, groups
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging, base, registry, robust
 from tff_process.client import variables, work
+from tff_process.privacy import charges as charges_lib
+from tff_process.privacy import client as private_client
+from tff_process.privacy import mechanism as mechanism_lib
+from tff_process.privacy import soundness
 from tff_process.process import computations, joining
 
 OD = collections.OrderedDict
@@ -117,6 +122,8 @@ class Federation:
         trained and aggregated by `train_aggregation_step` (`aggregations_of_a_round`); one where
         nothing is shared.
       round_steps: the most batches that a client trains in a round.
+      mechanism: how what leaves is made differentially private; None where it is not.
+      charges: what of its budgets is spent; None where there are none, or before they are opened.
       graph_key: all that the run's graphs depend on.
     """
 
@@ -134,7 +141,9 @@ class Federation:
             robust.applied(algorithm, plan.robust),
             policy=algorithm.policy.override(dict(plan.sharing)),
         )
-        self.algorithm: base.Algorithm = averaging.averaged(algorithm, plan.average_over)
+        self.algorithm: base.Algorithm = (
+            algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
+        )
         for feature in dataset.schema.categorical:
             if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(
                 f"embedding/{feature.name}"
@@ -150,6 +159,9 @@ class Federation:
             self.tagged, self.algorithm.policy, self.algorithm.personal_kinds
         )
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        self.round_steps = max(steps)
+        self.mechanism = self._make_private(steps) if plan.dp_epsilon else None
+        self.charges: Optional[charges_lib.Charges] = None
         if plan.init_from and not plan.continues:
             self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
@@ -162,13 +174,54 @@ class Federation:
             self._initial.setdefault(item.name, first)
         self._participations: list[int] = [0] * len(dataset.scenarios)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
-        self.round_steps = max(steps)
         self.graph_key: Hashable = (
             dataclasses.replace(plan, **_VALUES),
+            self.mechanism,
             epochs,  # an algorithm may hold it
             dataset.schema,
             len(dataset.scenarios),
         )
+
+    def _make_private(self, steps: "Sequence[int]") -> mechanism_lib.Mechanism:
+        """Gives clients the released model beside the one that they serve; returns its mechanism.
+
+        Args:
+          steps: each client's batches in a round.
+
+        Raises:
+          PfrecError: where the algorithm cannot be made private.
+        """
+        plan, dataset = self.plan, self.dataset
+        soundness.check_algorithm(self.algorithm, len(self.layout.uploaded))
+        rounds = plan.rounds_of(self.round_steps)
+        mechanism = mechanism_lib.of(
+            plan.dp_epsilon,
+            plan.dp_delta,
+            plan.dp_clip,
+            plan.batch_size,
+            [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios],
+            [rounds * own for own in steps],
+        )
+        # All that decides how a step is computed and is in no value of it.
+        graph = {**dataclasses.replace(plan, **_VALUES).to_json(), "init_from": ""}
+        context = files.json_text([pfrec.__version__, graph, dataset.schema.to_json()])
+        client = private_client.PrivateTraining(
+            mechanism, dataset.schema, plan.average_over, context
+        )
+        self.algorithm = dataclasses.replace(self.algorithm, client=client)
+        # Tables that the released model does not read add nothing at first.
+        for spec in self.layout.joined(variables.PRIVATE):
+            if spec.kind == "embedding":
+                self._initial[spec.name] = np.zeros(spec.shape, np.float32)
+        return mechanism
+
+    def open_charges(self, path: pathlib.Path) -> None:
+        """Charges what leaves from here on to the budgets, in a file; nothing where there are
+        none.
+        """
+        if self.mechanism is not None:
+            budgets = dict(zip(self.dataset.scenarios, self.mechanism.budgets))
+            self.charges = charges_lib.Charges(path, budgets)
 
     def train_round(self, round_number: int) -> RoundReport:
         """Trains round `round_number` (from 0): its aggregation steps in turn."""
@@ -259,15 +312,28 @@ class Federation:
         first, last = (at * steps // self.aggregation_steps for at in (part, part + 1))
         return rounds * steps + first, last - first
 
-    def _work(self, client: int) -> "OD[str, Any]":
+    def _is_last(self, client: int, number: int) -> bool:
+        """Whether a client takes part in no aggregation step after `number`."""
+        end = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
+        return not any(client in self.participants(later) for later in range(number + 1, end))
+
+    def _work(self, client: int, number: int = 0) -> "OD[str, Any]":
+        """What a client is asked to do in aggregation step `number`."""
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)
+        asked: OD[str, Any] = OD()
+        if private_client.HOME_STEPS in self.algorithm.client.asked:
+            home = round(self.plan.dp_home_epochs * epoch_steps)
+            asked[private_client.HOME_STEPS] = np.int64(
+                home if self._is_last(client, number) else 0
+            )
         return OD(
             shards=self._shards(client, "train"),
             seed=np.int64(self.plan.seed),
             first_step=np.int64(first_step),
             steps=np.int64(steps),
             epoch_steps=np.int64(epoch_steps),
+            **asked,
             learning_rate=np.float32(self.plan.learning_rate),
         )
 

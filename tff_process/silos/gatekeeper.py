@@ -8,6 +8,7 @@ Nothing that comes from the driver reaches the worker but checked numbers and th
 
 import contextlib
 import dataclasses
+import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any, Optional
 import grpc
 from tensorflow_federated.proto.v0 import executor_pb2
 
+from tff_process.privacy import mechanism
 from tff_process.runtime import remote
 from tff_process.silos import labels, ledger, values
 from tff_process.silos import receivable as receivable_lib
@@ -48,6 +50,7 @@ class Terms:
       computations: the silo's own, by the names of `labels.CALLS`; of what is not here none is run.
       answers: the types of what leaves, by label.
       limits: how often.
+      budget: of differential privacy, that reports spend; None where there is none.
     """
 
     plan_digest: str
@@ -56,6 +59,7 @@ class Terms:
     computations: "Mapping[str, executor_pb2.Value]"
     answers: "Mapping[str, values.Spec]"
     limits: Limits
+    budget: Optional[mechanism.Budget] = None
 
 
 class GoneError(Exception):
@@ -413,5 +417,34 @@ class Gatekeeper:
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
             further["work"] = list(source.work)
-        self._ledger.append(source.label, self._terms.agreement_digest, leaves, message, **further)
+        with self._charged(source, message, further):
+            self._ledger.append(
+                source.label, self._terms.agreement_digest, leaves, message, **further
+            )
         return message
+
+    @contextlib.contextmanager
+    def _charged(self, source: _Held, message: bytes, further: "dict[str, Any]") -> Iterator[None]:
+        """Charges a report to the budget while its entry is made, which says what is spent with it;
+        one that left before, to the byte, tells nothing new.
+        """
+        budget = self._terms.budget
+        if budget is None or source.label != labels.REPORT:
+            yield
+            return
+        with self._lock:
+            left = {
+                entry["sha256"]: entry["work"][1]
+                for entry in self._ledger.entries
+                if entry["agreement"] == self._terms.agreement_digest
+                and entry["what"] == labels.REPORT
+            }
+            left[hashlib.sha256(message).hexdigest()] = source.work[1]
+            steps = sum(left.values())
+            if steps > budget.steps:
+                raise labels.RefusedError(
+                    f"a report that would pass epsilon {budget.epsilon:g}: "
+                    f"the {budget.steps} steps that it is for have left"
+                )
+            further.update(epsilon_spent=round(budget.spent(steps), 4), delta=budget.delta)
+            yield

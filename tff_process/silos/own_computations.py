@@ -64,6 +64,7 @@ class OwnComputations:
         """How much a driver may ask for, with at least some rows and steps behind each report."""
         plan = self._federation.plan
         round_steps, epoch_steps = self._federation._steps(0)
+        home = round(plan.dp_home_epochs * epoch_steps) if plan.dp_epsilon else None
         return work_rules.WorkRules(
             plan.rounds,
             round_steps,
@@ -73,6 +74,7 @@ class OwnComputations:
             steps,
             plan.learning_rate,
             plan.seed,
+            home,
         )
 
     def bounds(self, trainings: int, rows: int, aggregation_steps: int = 0) -> agreement_lib.Bounds:
@@ -162,7 +164,7 @@ class OwnComputations:
             )
         compiled, traced = clients.Compiled.of(self._traced), self._traced
         received_writer = state_files.received_writer(traced.shared_type, traced.personal_type)
-        answers = self._answers()
+        answers, mechanism = self._answers(), self._federation.mechanism
         own = [
             compiled.train,
             *([compiled.evaluate] if labels.METRICS in answers else []),
@@ -205,6 +207,7 @@ class OwnComputations:
             },
             answers=answers,
             limits=gatekeeper_lib.Limits(limits, bounds.trainings),
+            budget=None if mechanism is None else mechanism.budgets[0],
         )
 
     def _answers(self) -> "dict[str, values.Spec]":

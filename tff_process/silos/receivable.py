@@ -161,6 +161,8 @@ class Receivable:
             "steps": Tensor(INT64, ()),
             "epoch_steps": Tensor(INT64, ()),
         }
+        if self.work.home_steps is not None:
+            whole["home_steps"] = Tensor(INT64, ())
         check(
             value,
             {"shards": Tensor(STRING, (None,)), **whole, "learning_rate": Tensor(FLOAT, ())},
@@ -170,6 +172,10 @@ class Receivable:
         if self._shards(parts["shards"], size).label != labels.TRAINING_SHARDS:
             raise labels.RefusedError("work on other rows than those of training")
         number = {name: integer(parts[name]) for name in whole}
+        if not 0 <= number.get("home_steps", 0) <= (self.work.home_steps or 0):
+            raise labels.RefusedError(
+                f"a home model of {number['home_steps']} steps; the plan has {self.work.home_steps}"
+            )
         (rate,) = numbers(parts["learning_rate"].array)
         self.work.check(
             number["first_step"],

@@ -3,6 +3,7 @@ of the amounts that a driver asks for.
 """
 
 import dataclasses
+from typing import Optional
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class WorkRules:
       rows: behind a report, at least.
       steps: behind a report, at least.
       learning_rate, seed: of the plan.
+      home_steps: the most that a home model may be asked to train; None where there is none.
     """
 
     rounds: int
@@ -34,6 +36,7 @@ class WorkRules:
     steps: int
     learning_rate: float
     seed: int
+    home_steps: Optional[int] = None
 
     def __post_init__(self) -> None:
         self._grids = set(range(1, max(1, self.round_steps // self.steps) + 1))

@@ -135,6 +135,8 @@ def train(
             if plan.continues and not run.rounds():
                 continuing.begin(run, training)
             summary = _loop(plan, dataset, run, training, options, hooks)
+            if plan.dp_epsilon:
+                summary["differential_privacy"] = training.charges.to_json()
         summary["wall_seconds"] = round(time.monotonic() - started, 1)
         files.write_json(run.path / "summary.json", summary)
         run_page.write(run.path)
@@ -182,6 +184,11 @@ def check_same(
     remedy = "with the same flags and data, or choose another --output"
     before = run.config["plan"]
     more_rounds = plan.rounds > before.get("rounds", plan.rounds)
+    if more_rounds and plan.dp_epsilon:
+        raise errors.PfrecError(
+            f"{begun} with {before['rounds']} rounds, which its noise was made for: more of them would "
+            f"pass --dp_epsilon={plan.dp_epsilon:g}; resume {remedy}"
+        )
     if more_rounds:
         before = {**before, "rounds": plan.rounds}
     difference = plan_lib.first_difference(before, plan)
@@ -266,7 +273,7 @@ def _loop(
     stopping = callbacks_lib.EarlyStopping(plan.patience)
     for hook in (*writers, stopping, *hooks):
         hook.before_training(done=done, best_round=best.round)
-    rounds = _rounds(plan, training)
+    rounds = plan.rounds_of(training.round_steps)
     ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
     for number in range(done + 1, rounds + 1):
         if ended:
@@ -320,13 +327,6 @@ def _loop(
     if not summary["fault"]:
         training.finish(best.round, summary["test"])
     return summary
-
-
-def _rounds(plan: plan_lib.Plan, training: Training) -> int:
-    """How many rounds there are at most."""
-    if not plan.max_steps:
-        return plan.rounds
-    return min(plan.rounds, -(-plan.max_steps // training.round_steps))
 
 
 def _fault(summary: "Mapping[str, Any]") -> str:

@@ -94,7 +94,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         for spec in training.algorithm.anchors(layout)
     ]
     download_bytes = sum(item["bytes"] for item in downloads)
-    return {
+    manifest = {
         "algorithm": training.algorithm.name,
         "groups": table,
         "uploads": uploads,
@@ -111,6 +111,35 @@ def of(training: federation.Federation) -> "dict[str, Any]":
             {"what": item.name, "shape": list(item.shape), "bytes": _bytes(item.shape)}
             for item in training.algorithm.client.kept(layout)
         ],
+    }
+    if training.mechanism is not None:
+        manifest["differential_privacy"] = differential_privacy(training)
+    return manifest
+
+
+def differential_privacy(training: federation.Federation) -> "dict[str, Any]":
+    """What a training's noise guarantees of each scenario's training rows, and what of that is
+    spent.
+    """
+    mechanism = training.mechanism
+    assert mechanism is not None
+    spent = {} if training.charges is None else training.charges.to_json()
+    return {
+        "protects": "one training row that is there or not, in all that leaves its scenario",
+        "takes_as_known": "training rows to two digits, and which tasks have labels",
+        "mechanism": "Gaussian noise on clipped sums over Poisson sampled rows",
+        "clip": mechanism.clip,
+        "scenarios": {
+            scenario: {
+                "epsilon": budget.epsilon,
+                "delta": budget.delta,
+                "noise_multiplier": budget.noise,
+                "sampling_rate": budget.rate,
+                "steps": budget.steps,
+                **spent.get(scenario, {}),
+            }
+            for scenario, budget in zip(training.dataset.scenarios, mechanism.budgets)
+        },
     }
 
 

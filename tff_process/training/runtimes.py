@@ -6,9 +6,10 @@ from typing import Any, Callable, Optional
 
 import tensorflow_federated as tff
 
-from pfrec import run_directory
+from pfrec import errors, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
+from tff_process.privacy import charges
 from tff_process.process import federation, reference
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
@@ -42,9 +43,18 @@ def start(
     if plan.pooled:
         yield pooled.PooledTraining(plan, dataset)
         return
+    if plan.dp_epsilon and options.runtime == options_lib.REFERENCE:
+        raise errors.PfrecError(
+            "--dp_epsilon and --runtime=reference: does not see single answers, which are charged; "
+            "take --runtime=resident"
+        )
+    manifest = run.path / "privacy_manifest.json"
     with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
-        privacy_manifest.write(run.path / "privacy_manifest.json", training)
+        training.open_charges(run.path / charges.FILE)
+        privacy_manifest.write(manifest, training)
         yield training
+        if training.charges is not None:
+            privacy_manifest.write(manifest, training)
 
 
 @contextlib.contextmanager

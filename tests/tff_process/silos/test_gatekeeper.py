@@ -2,6 +2,7 @@
 and only checked values reach the worker.
 """
 
+import dataclasses
 import random
 
 import grpc
@@ -13,6 +14,8 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from pfrec import errors
 from tests.tff_process.silos import stand_in_worker as stand_in
+from tff_process.commands import ledger as ledger_command
+from tff_process.privacy import mechanism
 from tff_process.runtime import remote
 from tff_process.silos import gate_server, labels, ledger
 from tff_process.silos import gatekeeper as gatekeeper_lib
@@ -558,3 +561,56 @@ def test_the_log_is_bounded_and_of_single_lines(tmp_path):
     for _ in range(40):
         say("x" * 100_000)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200_000
+
+
+def test_reports_spend_the_budget_and_none_passes_it(tmp_path):
+    (budget,) = mechanism.of(2.0, 1e-4, 1.0, 10, [100], [10]).budgets
+    gate, worker, book = stand_in.made(tmp_path / "ledger.jsonl", budget=budget)
+    driver = stand_in.Driver(gate)
+
+    def ask(value):
+        worker.answers = [stand_in.report(value)]
+        driver.fetch(driver.select(driver.train(), 1))
+        return book.entries[-1]["epsilon_spent"]
+
+    first = ask(0.25)
+    assert first == pytest.approx(budget.spent(5), abs=1e-4)
+    # The same bytes again tell nothing new; another answer to the same work does.
+    assert ask(0.25) == first
+    assert first < ask(0.5) <= 2.0
+    with refused("would pass epsilon 2"):
+        ask(0.75)
+    entries = len(book.entries)
+    assert ask(0.5) == book.entries[entries - 1]["epsilon_spent"]
+    # A gatekeeper that is started again knows what was spent.
+    again = gatekeeper_lib.Gatekeeper(gate._terms, worker, book)
+    worker.answers = [stand_in.report(0.75)]
+    other = stand_in.Driver(again)
+    with refused("would pass"):
+        other.fetch(other.select(other.train(), 1))
+    (told,) = ledger_command.privacy_spent(book.entries)
+    assert told.startswith("bbbbbbbbbbbb: epsilon ")
+    assert told.endswith(" spent at delta 0.0001")
+    assert float(told.split()[2]) == pytest.approx(budget.spent(10), abs=1e-3)
+
+
+def test_what_a_home_model_may_be_asked():
+    def driver(most):
+        rules = dataclasses.replace(stand_in.terms().receivable.work, home_steps=most)
+        return dataclasses.replace(stand_in.terms().receivable, work=rules)
+
+    def asked(steps):
+        made = stand_in.work()
+        rate = made.struct.element.pop()
+        made.struct.element.add(name="home_steps", value=stand_in.tensor(steps, np.int64))
+        made.struct.element.append(rate)
+        return made
+
+    assert driver(60).receive(asked(60)).label == labels.WORK
+    for steps in (61, -1):
+        with refused("a home model of"):
+            driver(60).receive(asked(steps))
+    with refused(labels.WORK):
+        driver(None).receive(asked(0))
+    with refused(labels.WORK):
+        driver(60).receive(stand_in.work())

@@ -1,0 +1,196 @@
+"""A client's answer: repeated by a replay alone, and none of the home model's business."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from tff_process import plan as plan_lib
+from tff_process.client import work as work_lib
+from tff_process.privacy import client as client_lib
+from tff_process.process import federation
+
+SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
+SECRET = np.array([5, 17], np.int64)
+ITEM = "embedding/item/embedding_item/table"
+USER = "embedding/user/embedding_user/table"
+
+
+class Client:
+    """One client of an algorithm, called eagerly."""
+
+    def __init__(self, algorithm, dataset):
+        self.dataset = dataset
+        plan = plan_lib.Plan(
+            algorithm, rounds=4, aggregations=1, batch_size=50, dp_epsilon=4.0, model=SHAPE
+        )
+        self.made = federation.Federation(plan, dataset)
+        self.layout, self.strategy = self.made.layout, self.made.algorithm.client
+        self.model = work_lib.ClientModel(
+            lambda: mmoe.build(dataset.schema, plan.model, 0),
+            dataset.schema,
+            0.05,
+            self.strategy.optimizers(self.layout),
+        )
+        initial = self.made._initial
+        # Traced once for all calls.
+        self._call = tf.function(self._train)
+        self.incoming = {spec.name: initial[spec.name] for spec in self.layout.uploaded}
+        self.private = {
+            **{s.name: initial[s.name] for s in self.layout.joined("private")},
+            **{item.name: initial[item.name] for item in self.strategy.kept(self.layout)},
+            **{name: np.zeros(slot.shape, np.float32) for name, slot in self.model.slots.items()},
+        }
+
+    def train(self, *, incoming=None, private=None, secret=SECRET, scenario="nl", **numbers):
+        told = {"seed": 1, "first_step": 0, "steps": 2, "epoch_steps": 6, "home_steps": 0}
+        work = {
+            "shards": tf.constant(self.dataset.shards(scenario, "train")),
+            "learning_rate": tf.constant(0.05),
+            **{k: tf.constant(v, tf.int64) for k, v in {**told, **numbers}.items()},
+            **self.strategy.own_work(tf.constant(0), tf.constant(secret)),
+        }
+        given = [
+            {name: tf.constant(value) for name, value in values.items()}
+            for values in (incoming or self.incoming, private or self.private)
+        ]
+        upload, state, said = self._call(*given, work)
+        return (
+            {name: value.numpy() for name, value in upload.items()},
+            {name: value.numpy() for name, value in state.items()},
+            {name: float(value) for name, value in said.items()},
+        )
+
+    def _train(self, incoming, private, work):
+        done = self.strategy.train(
+            self.model, self.layout, work_lib.TrainingSettings(50), incoming, {}, private, work
+        )
+        return done.upload, done.private, {"examples": done.examples, "loss": done.loss}
+
+
+@pytest.fixture(scope="module")
+def fedavg(dataset):
+    return Client("fedavg", dataset)
+
+
+@pytest.fixture(scope="module")
+def fedper(dataset):
+    return Client("fedper", dataset)
+
+
+@pytest.fixture(scope="module")
+def first(fedavg):
+    return fedavg.train()
+
+
+def bytes_of(values):
+    return {name: value.tobytes() for name, value in values.items()}
+
+
+def test_a_replay_gives_the_same_bytes(fedavg, first):
+    again = fedavg.train()
+    assert bytes_of(again[0]) == bytes_of(first[0])
+    assert bytes_of(again[1]) == bytes_of(first[1])
+
+
+def noise_of(upload):
+    """The row of an id that no row holds: what moves it is noise alone."""
+    return upload[ITEM][-1]
+
+
+@pytest.mark.parametrize("changed", ["received", "rows", "secret", "step", "released state"])
+def test_any_other_question_draws_other_noise(fedavg, first, changed):
+    other = {}
+    if changed == "received":
+        values = {name: value.copy() for name, value in fedavg.incoming.items()}
+        name = "tower/ctr/tower_ctr/logit/bias"
+        values[name] = values[name] + np.float32(1e-6)
+        other["incoming"] = values
+    elif changed == "rows":
+        other["scenario"] = "es"
+    elif changed == "secret":
+        other["secret"] = SECRET + 1
+    elif changed == "step":
+        other["first_step"] = 2
+    else:
+        slot = next(n for n in fedavg.private if n.startswith(client_lib.RELEASED_OPTIMIZER))
+        other["private"] = {**fedavg.private, slot: fedavg.private[slot] + np.float32(1e-6)}
+    upload, _, _ = fedavg.train(**other)
+    assert np.all(np.abs(noise_of(upload) - noise_of(first[0])) > 1e-4)
+
+
+@pytest.mark.parametrize("made", ["fedavg", "fedper"])
+def test_the_home_model_never_feeds_back(made, request):
+    """Whatever the home model and its optimizer hold, and however long it trains, what leaves and
+    what the next answer depends on stay the same to the bit.
+    """
+    client = request.getfixturevalue(made)
+    upload, state, _ = client.train()
+    random = np.random.default_rng(0)
+
+    def own(name):
+        return name.startswith((client_lib.RELEASED, client_lib.RELEASED_OPTIMIZER))
+
+    planted = {
+        name: value if own(name) else (value + random.normal(5, 3, value.shape)).astype(value.dtype)
+        for name, value in client.private.items()
+    }
+    other_upload, other_state, _ = client.train(private=planted, home_steps=7)
+    assert bytes_of(other_upload) == bytes_of(upload)
+    kept = [name for name in state if own(name)]
+    assert kept
+    for name in kept:
+        np.testing.assert_array_equal(other_state[name], state[name])
+    assert not np.array_equal(other_state[ITEM], state[ITEM])
+
+
+def test_what_is_released_depends_on_its_own_private_part(fedper):
+    tower = f"{client_lib.RELEASED}tower/ctr/tower_ctr/logit/kernel"
+    assert tower in fedper.private
+    upload, state, _ = fedper.train()
+    assert not np.array_equal(state[tower], fedper.private[tower])
+    planted = {**fedper.private, tower: fedper.private[tower] + np.float32(1.0)}
+    changed, _, _ = fedper.train(private=planted)
+    assert not np.array_equal(changed[ITEM], upload[ITEM])
+
+
+def test_private_tables_are_absent_from_what_is_released(fedavg, first):
+    released = fedavg.strategy.released(fedavg.layout)
+    assert USER not in released
+    assert fedavg.strategy.absent(fedavg.layout) == {"user"}
+    assert not [name for name in fedavg.private if name.startswith(client_lib.RELEASED)]
+    upload, state, _ = first
+    np.testing.assert_array_equal(state[USER], 0.0)
+    # The kernel's rows that read the absent table stay; all else moves.
+    kernel = "expert/0/shared/expert_0/dense_0/kernel"
+    change = upload[kernel] - fedavg.incoming[kernel]
+    np.testing.assert_array_equal(change[: SHAPE.embedding_dim], 0.0)
+    assert np.all(change[SHAPE.embedding_dim :] != 0.0)
+    for name in released:
+        assert np.any(upload[name] != fedavg.incoming[name]), name
+
+
+def test_the_home_model_starts_from_what_was_received(fedavg, first):
+    _, state, _ = first
+    for name, value in fedavg.incoming.items():
+        np.testing.assert_array_equal(state[name], value)
+    trained = fedavg.train(home_steps=12)[1]
+    assert np.any(trained[USER] != 0.0)
+    assert np.any(trained[ITEM] != fedavg.incoming[ITEM])
+
+
+def test_nothing_is_said_but_what_was_asked(fedavg, first):
+    _, _, done = first
+    assert done["loss"] == 0.0
+    assert done["examples"] == 2 * 50
+    few = fedavg.train(scenario="fr")[2]
+    assert few["examples"] == 2 * 50
+
+
+def test_noise_is_as_large_as_the_budget_says(fedavg):
+    own = fedavg.strategy.own_work(tf.constant(1), tf.constant(SECRET))
+    budget = fedavg.made.mechanism.budgets[1]
+    assert float(own["deviation"]) == pytest.approx(budget.noise * fedavg.made.plan.dp_clip)
+    assert float(own["rate"]) == budget.rate
+    assert float(own["batch"]) == budget.batch

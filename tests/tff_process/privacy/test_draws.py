@@ -1,0 +1,83 @@
+"""Samples are Poisson's, noise is Gaussian, and keys follow from everything."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from tff_process.privacy import draws
+
+SECRET = tf.constant([12345, -987], tf.int64)
+
+
+def parts(**changed):
+    base = {
+        "context": tf.constant("plan"),
+        "step": tf.constant(3, tf.int64),
+        "values": tf.constant([[1.0, 2.0], [3.0, 4.0]]),
+    }
+    return list({**base, **changed}.values())
+
+
+def test_a_key_is_repeated_by_a_replay_alone():
+    first = draws.key(SECRET, parts()).numpy()
+    np.testing.assert_array_equal(first, draws.key(SECRET, parts()).numpy())
+    others = [
+        draws.key(SECRET + tf.constant([0, 1], tf.int64), parts()),
+        draws.key(SECRET, parts(context=tf.constant("plan2"))),
+        draws.key(SECRET, parts(step=tf.constant(4, tf.int64))),
+        draws.key(
+            SECRET,
+            parts(
+                values=tf.constant([[1.0, 2.0], [3.0, np.nextafter(4.0, 5.0, dtype=np.float32)]])
+            ),
+        ),
+        draws.key(SECRET, []),
+    ]
+    keys = {tuple(other.numpy()) for other in others} | {tuple(first)}
+    assert len(keys) == 6
+    # Both halves follow from all of it.
+    assert len({pair[0] for pair in keys}) == len({pair[1] for pair in keys}) == 6
+
+
+def test_a_sample_holds_each_row_by_itself_with_the_rate():
+    rows, rate, count = 400, 0.05, 3000
+    key = draws.key(SECRET, [])
+
+    @tf.function
+    def sample(number):
+        chosen = draws.poisson_sample(
+            draws.folded(key, number), tf.constant(rows), tf.constant(rate, tf.float64)
+        )
+        return tf.scatter_nd(chosen[:, tf.newaxis], tf.ones_like(chosen), [rows])
+
+    held = np.stack([sample(tf.constant(i, tf.int64)).numpy() for i in range(count)])
+    sizes = held.sum(axis=1)
+    # Sizes are binomial: no fixed batch, and no shuffled epoch.
+    assert sizes.mean() == pytest.approx(rows * rate, abs=4 * np.sqrt(rows * rate / count))
+    assert sizes.var() == pytest.approx(rows * rate * (1 - rate), rel=0.15)
+    edges = [0, 13, 16, 18, 20, 22, 25, 28, rows]
+    observed = np.histogram(sizes, bins=edges)[0]
+    expected = np.diff(stats.binom.cdf(np.array(edges) - 1, rows, rate))
+    expected[-1] += stats.binom.pmf(rows, rows, rate)
+    assert stats.chisquare(observed, expected / expected.sum() * count).pvalue > 1e-3
+    # Rows are alike, and neither neighbours nor steps depend on each other.
+    each = held.mean(axis=0)
+    assert stats.chisquare(each * count, np.full(rows, each.mean() * count)).pvalue > 1e-3
+    for pairs in (held[:, 1:] * held[:, :-1], held[1:] * held[:-1]):
+        assert pairs.mean() == pytest.approx(rate**2, abs=5 * rate / np.sqrt(pairs.size))
+
+
+def test_samples_of_rates_zero_and_one():
+    key = draws.key(SECRET, [])
+    assert draws.poisson_sample(key, tf.constant(50), tf.constant(0.0, tf.float64)).shape == [0]
+    whole = draws.poisson_sample(key, tf.constant(50), tf.constant(1.0, tf.float64))
+    np.testing.assert_array_equal(whole, np.arange(50))
+
+
+def test_noise_is_gaussian_of_its_deviation_and_of_each_number_another():
+    key = draws.key(SECRET, [])
+    drawn = [draws.noise(draws.folded(key, n), [40_000], tf.constant(2.5)).numpy() for n in (1, 2)]
+    for one in drawn:
+        assert stats.kstest(one / 2.5, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(*drawn)[0, 1]) < 5 / 200

@@ -1,0 +1,60 @@
+"""What noise would not cover is refused, with the reason."""
+
+import dataclasses
+
+import pytest
+
+from pfrec import errors
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.algorithms import registry
+from tff_process.privacy import soundness
+
+SOUND = {
+    "fedadam",
+    "fedamp",
+    "fedavg",
+    "fedbn",
+    "fedhca2",
+    "fedper",
+    "fedprox",
+    "fedyogi",
+    "pf_msmtrec",
+}
+
+
+@pytest.mark.parametrize("name", sorted(registry.FEDERATED))
+def test_algorithms_whose_clients_train_once_for_what_they_send(name, schema):
+    algorithm = registry.find(name).build(schema)
+    uploads = 0 if name == "local" else 3
+    if name in SOUND:
+        soundness.check_algorithm(algorithm, uploads)
+        return
+    reason = "nothing that is trained leaves" if name == "local" else "noise in what they send"
+    with pytest.raises(errors.PfrecError, match=reason):
+        soundness.check_algorithm(algorithm, uploads)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lazy_adam": True}, "which rows of a table move"),
+        ({"model": ModelConfig(dropout=0.1)}, "--dropout"),
+        ({"model": ModelConfig(template="additive")}, "without noise"),
+        ({"algorithm": "pooled_mmoe"}, "--algorithm"),
+    ],
+)
+def test_settings_that_do_not_go_with_it(changed, message):
+    given = {"algorithm": "fedavg", **changed}
+    plan_lib.Plan(**given)
+    with pytest.raises(errors.PfrecError, match=message):
+        plan_lib.Plan(**given, dp_epsilon=3.0)
+
+
+def test_it_says_nothing_else_and_normalises_no_batch():
+    plan = plan_lib.Plan("pf_msmtrec", dp_epsilon=3.0)
+    assert set(plan.withhold) == {"loss", "metrics", "row_counts"}
+    assert not plan.model.batch_norm
+    assert plan_lib.Plan.from_json(plan.to_json()) == plan
+    without = dataclasses.replace(plan, dp_epsilon=0.0, model=ModelConfig(), withhold=())
+    assert without == plan_lib.Plan("pf_msmtrec")

@@ -1,0 +1,78 @@
+"""A run under a budget: what it says, what it serves, what it has spent, and that a kill costs
+nothing.
+"""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from pfrec import errors, evaluation, groups
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.privacy import charges
+from tff_process.runtime import options
+from tff_process.training import loop
+
+SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
+PLAN = plan_lib.Plan(
+    "pf_msmtrec", rounds=2, aggregations=2, batch_size=50, model=SHAPE, dp_epsilon=4.0
+)
+
+
+@pytest.fixture(scope="module")
+def two(dataset):
+    return dataclasses.replace(dataset, scenarios=("nl", "es"))
+
+
+@pytest.fixture(scope="module")
+def run(two, tmp_path_factory):
+    return loop.train(PLAN, two, tmp_path_factory.mktemp("runs") / "run").run
+
+
+def values(run, scenario):
+    return {item.name: item.variable.numpy() for item in groups.tag(run.load_model(scenario))}
+
+
+def test_it_says_what_it_has_spent_and_nothing_else(run):
+    manifest = json.loads((run.path / "privacy_manifest.json").read_text(encoding="utf-8"))
+    told = manifest["differential_privacy"]["scenarios"]
+    assert set(told) == {"nl", "es"}
+    for scenario in told.values():
+        assert 3.8 < scenario["epsilon_spent"] <= scenario["epsilon"] == 4.0
+        assert scenario["steps_spent"] == scenario["steps"]
+    assert told["es"]["noise_multiplier"] > told["nl"]["noise_multiplier"]
+    assert "metrics" not in {item["what"] for item in manifest["uploads"]}
+    assert manifest["uploads_once"] == []
+    assert len((run.path / charges.FILE).read_text(encoding="utf-8").splitlines()) == 2 * 2 * 2
+    assert run.summary["mean_auc"] is None
+    assert run.summary["differential_privacy"]["nl"]["epsilon_spent"] <= 4.0
+    assert not (run.path / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
+
+
+def test_it_serves_the_home_model_of_the_last_round(run):
+    assert run.summary["best_round"] == 2
+    found = evaluation.evaluate(run.path, split="test")
+    assert all(0.0 < cell["auc"] < 1.0 for tasks in found.values() for cell in tasks.values())
+    for scenario in run.scenarios:
+        assert np.any(values(run, scenario)["embedding/user/embedding_user/table"] != 0.0)
+
+
+def test_a_run_that_was_killed_spends_nothing_twice(run, two, tmp_path):
+    killed = tmp_path / "run"
+    shutil.copytree(run.path, killed)
+    (killed / "summary.json").unlink()
+    shutil.rmtree(killed / "server" / "round_00002")
+    again = loop.train(PLAN, two, killed, resume=True).run
+    assert (killed / charges.FILE).read_bytes() == (run.path / charges.FILE).read_bytes()
+    for scenario in run.scenarios:
+        expected = values(run, scenario)
+        for name, value in values(again, scenario).items():
+            np.testing.assert_array_equal(value, expected[name])
+
+
+def test_the_reference_runtime_is_refused(two, tmp_path):
+    with pytest.raises(errors.PfrecError, match="--runtime=resident"):
+        loop.train(PLAN, two, tmp_path / "run", options=options.Options(runtime="reference"))

@@ -1,0 +1,258 @@
+"""A client whose uploads are differentially private, and whose own model has no noise.
+
+The released model is trained by DP-SGD: Poisson sampled rows, gradients clipped row by row over all
+variables that what is sent depends on, Gaussian noise, a fixed divisor, then Adam, which sees
+noised sums alone. Private tables are absent from it, and so are columns that were normalised by the
+client's own statistics, which every row has a part in. Its private part, as towers that an
+algorithm keeps at home, is clipped and noised like the rest and stands under `released/` in the
+private state.
+
+The home model stands under the variables' own names: what is evaluated, saved and exported. It is
+the average over the last aggregations (`averaging`) of what was received and of the released
+model's private part, and at the end, where the driver asks for it once, that trained by plain steps
+on all rows and groups. Nothing of it is read by the released model, so that it costs no privacy.
+
+References:
+  Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1.
+"""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import pipeline, windows
+from tff_process.algorithms import averaging
+from tff_process.client import strategy, variables
+from tff_process.client import work as work_lib
+from tff_process.privacy import clipping, draws
+from tff_process.privacy import mechanism as mechanism_lib
+
+RELEASED = "released/"
+RELEASED_OPTIMIZER = f"{variables.OPTIMIZER}/released"
+HOME_STEPS = "home_steps"
+_ALL_BLOCKS = 1 << 40
+
+_plain = tf.autograph.experimental.do_not_convert
+
+
+class PrivateTraining(strategy.Strategy):
+    """Plain training, made private.
+
+    Args:
+      mechanism: of the run.
+      schema: of the rows.
+      share: of the aggregations that the home model is an average over, `averaging`.
+      context: a text that is another one wherever a step would be computed otherwise: of the plan.
+    """
+
+    asked = (HOME_STEPS,)
+
+    def __init__(
+        self,
+        mechanism: mechanism_lib.Mechanism,
+        schema: schema_lib.Schema,
+        share: float,
+        context: str,
+    ) -> None:
+        self._mechanism, self._schema = mechanism, schema
+        self._share, self._context = share, context
+
+    def released(self, layout: variables.ModelVariables) -> "list[str]":
+        """The trained variables of the released model."""
+        return [spec.name for spec in layout.specs if spec.trainable and not _at_home(spec)]
+
+    def absent(self, layout: variables.ModelVariables) -> "frozenset[str]":
+        """The features that the released model does not read."""
+        tables = {spec.member for spec in layout.specs if _at_home(spec)}
+        own = {column.name for column in self._schema.numerical if column.normalise != "none"}
+        return frozenset(tables | own)
+
+    def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
+        trained = [spec.name for spec in layout.specs if spec.trainable]
+        return {variables.OPTIMIZER: trained, RELEASED_OPTIMIZER: self.released(layout)}
+
+    def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
+        return [
+            *strategy.personal_copies(layout),
+            *strategy.second_copies(self._released_private(layout), RELEASED),
+            strategy.Kept(averaging.COUNT, ()),
+        ]
+
+    def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
+        # A silo traces its own computation, in which it is the only client, whatever its number.
+        budgets = self._mechanism.budgets
+        number = client_id if len(budgets) > 1 else tf.zeros([], tf.int32)
+
+        def of(values: "list[float]", kind: Any) -> tf.Tensor:
+            return tf.gather(tf.constant(values, kind), number)
+
+        return {
+            "secret": secret,
+            "rate": of([budget.rate for budget in budgets], tf.float64),
+            "deviation": of([b.noise * self._mechanism.clip for b in budgets], tf.float32),
+            "batch": of([float(budget.batch) for budget in budgets], tf.float32),
+        }
+
+    def train(
+        self,
+        model: work_lib.ClientModel,
+        layout: variables.ModelVariables,
+        settings: work_lib.TrainingSettings,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.ClientRound:
+        anchors = work_lib.anchors_of(layout, settings, incoming, template)
+        kept = [spec.name for spec in self._released_private(layout)]
+        number = private[averaging.COUNT] + 1.0
+
+        @tf.function
+        def loop() -> Any:
+            model.load(strategy.of_optimizers(private))
+            model.load(incoming)
+            model.load(strategy.under(private, RELEASED))
+            model.load(agreed_scales(layout))
+            self._release(model, layout, settings, work, anchors, incoming, template, private)
+            upload, released = model.upload(layout), model.read(kept)
+            model.load(strategy.of_variables(model, private))
+            portion = averaging.part(number, self._share)
+            model.load(averaging.towards(private, {**incoming, **released}, portion))
+            finish_home(model, settings, work)
+            state = {
+                **model.private_state(layout),
+                **model.upload(layout),
+                **strategy.prefixed(released, RELEASED),
+                averaging.COUNT: number,
+            }
+            return state, upload
+
+        state, upload = loop()
+        # What the server asked for, not what was drawn; and no loss.
+        examples = tf.cast(work["steps"], tf.float32) * work["batch"]
+        return work_lib.ClientRound(state, upload, examples, tf.constant(0.0))
+
+    def _released_private(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+        released = set(self.released(layout))
+        return [spec for spec in layout.joined(variables.PRIVATE) if spec.name in released]
+
+    def _release(
+        self,
+        model: work_lib.ClientModel,
+        layout: variables.ModelVariables,
+        settings: work_lib.TrainingSettings,
+        work: work_lib.Values,
+        anchors: work_lib.Values,
+        incoming: work_lib.Values,
+        template: work_lib.Values,
+        private: work_lib.Values,
+    ) -> None:
+        """The private steps of the released model, from where it stands; for use inside a
+        `tf.function`.
+        """
+        records = tf.data.TFRecordDataset(work["shards"]).batch(_ALL_BLOCKS)
+        blocks = windows.lean(records).get_single_element()
+        rows = pipeline.decode_blocks(blocks, model.schema)
+        own = {
+            name: value
+            for name, value in sorted(private.items())
+            if name.startswith((RELEASED, RELEASED_OPTIMIZER))
+        }
+        numbers = ("rate", "deviation", "batch", "seed", "first_step", "steps", "learning_rate")
+        told = [tf.constant(self._context), tf.strings.reduce_join(blocks)]
+        told += [work[name] for name in numbers]
+        told += [value for part in (incoming, template, own) for value in part.values()]
+        key = draws.key(work["secret"], told)
+        names, absent = self.released(layout), self.absent(layout)
+
+        @_plain
+        def step(number: tf.Tensor) -> None:
+            sums = noised_sums(
+                model,
+                names,
+                rows,
+                draws.folded(key, number),
+                work["rate"],
+                work["deviation"],
+                self._mechanism.clip,
+                absent,
+            )
+            gradients = {name: value / work["batch"] for name, value in sums.items()}
+            # The pull depends on what was noised already.
+            for name, anchor in anchors.items():
+                gradients[name] += settings.proximal * (model.variables[name] - anchor)
+            model.apply(gradients, RELEASED_OPTIMIZER)
+
+        for number in tf.range(work["steps"]):
+            step(number)
+
+
+def agreed_scales(layout: variables.ModelVariables) -> "dict[str, tf.Tensor]":
+    """The statistics by which numbers are normalised, 0 and 1: nobody's rows decide them."""
+    return {
+        spec.name: (tf.ones if spec.name.endswith("moving_variance") else tf.zeros)(spec.shape)
+        for spec in layout.specs
+        if not spec.trainable
+    }
+
+
+@_plain
+def noised_sums(
+    model: work_lib.ClientModel,
+    names: Sequence[str],
+    rows: work_lib.Values,
+    seed: tf.Tensor,
+    rate: tf.Tensor,
+    deviation: tf.Tensor,
+    clip: float,
+    absent: "frozenset[str]" = frozenset(),
+) -> "dict[str, tf.Tensor]":
+    """One step's answer about rows, which is all that is ever learned from them: sums of clipped
+    gradients over a Poisson sample, with Gaussian noise.
+
+    Args:
+      model: where it stands.
+      names: the variables, which must be all that gradients are clipped over.
+      rows: features and labels of all rows.
+      seed: int64 [2], of the step.
+      rate: the probability that a row is in the sample, float64.
+      deviation: of the noise, float32.
+      clip: of a row's whole gradient.
+      absent: features that are not read.
+    """
+    chosen = draws.poisson_sample(draws.folded(seed, 0), tf.shape(rows["labels"])[0], rate)
+    batch = {name: tf.gather(value, chosen) for name, value in rows.items()}
+    found = clipping.clipped_sums(model.network, batch, clip, absent)
+
+    def noised(place: int, name: str) -> tf.Tensor:
+        def draw(shape: Any) -> tf.Tensor:
+            return draws.noise(draws.folded(seed, place), shape, deviation)
+
+        return clipping.noised(found, model.variables[name], draw)
+
+    return {name: noised(place, name) for place, name in enumerate(names, 1)}
+
+
+def finish_home(
+    model: work_lib.ClientModel, settings: work_lib.TrainingSettings, work: work_lib.Values
+) -> None:
+    """Plain steps on all groups, as many as the work asks for; for use inside a `tf.function`."""
+
+    @_plain
+    def step(batch: Any, state: Any) -> Any:
+        # Numbers are scaled as in the released model, which knows no batch's statistics.
+        loss, gradients = work_lib.loss_and_gradients(model, settings, batch, {}, training=False)
+        model.apply(gradients)
+        return loss, state
+
+    home = collections.OrderedDict(work)
+    home.update(first_step=tf.zeros([], tf.int64), steps=work[HOME_STEPS])
+    work_lib.for_each_batch(model, settings, home, step, ())
+
+
+def _at_home(spec: variables.VariableSpec) -> bool:
+    """Whether a variable is no part of the released model: a private table."""
+    return spec.kind == "embedding" and spec.join == variables.PRIVATE

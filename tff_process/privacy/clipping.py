@@ -1,0 +1,95 @@
+"""The sum of rows' gradients, each clipped as a whole: one row more or less changes it by at most
+the clip.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from pfrec.data.dataset import row_block
+from pfrec.models.mmoe import per_example
+
+
+@dataclasses.dataclass(frozen=True)
+class Clipped:
+    """What a batch came to.
+
+    Attributes:
+      sums: by variable (`tf.Variable.ref`), the sum of clipped gradients.
+      moved: by variable, which of its rows can have a gradient, bool; None for all.
+      norms: float32 [rows], of each row's gradient before it was clipped; not finite for a row that
+        is left out.
+    """
+
+    sums: "dict[Any, tf.Tensor]"
+    moved: "dict[Any, Any]"
+    norms: tf.Tensor
+
+
+@tf.autograph.experimental.do_not_convert
+def clipped_sums(
+    network: Any, batch: Mapping[str, tf.Tensor], clip: float, absent: "Collection[str]" = ()
+) -> Clipped:
+    """The sum over a batch's rows of `g * min(1, clip / |g|)`, with g the gradient of the row's
+    loss at all variables together.
+
+    A row's loss is the sum of the cross-entropies of its observed labels: it is divided by nothing
+    that other rows decide. A row whose gradient is not finite counts as if it were not there.
+
+    Args:
+      network, absent: see `per_example.forward`.
+      batch: features and `labels` of any number of rows.
+      clip: C.
+    """
+    with tf.GradientTape() as tape:
+        logits, pieces = per_example.forward(network, batch, absent)
+        loss = tf.reduce_sum(row_losses(logits, batch["labels"]))
+    upstream = tape.gradient(
+        loss, [p.output for p in pieces], unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    squares = tf.add_n([piece.squared_norms(own) for piece, own in zip(pieces, upstream)])
+    norms = tf.sqrt(squares)
+    counted = tf.math.is_finite(norms)
+    factor = (clip / tf.maximum(norms, clip))[:, tf.newaxis]
+    sums: dict[Any, tf.Tensor] = {}
+    moved: dict[Any, Any] = {}
+    for piece, own in zip(pieces, upstream):
+        scaled = tf.where(counted[:, tf.newaxis], own * factor, 0.0)
+        for variable, total in piece.sums(scaled, counted):
+            sums[variable.ref()] = total
+            moved[variable.ref()] = piece.moved(variable)
+    return Clipped(sums, moved, norms)
+
+
+def row_losses(logits: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
+    """Each row's loss, float32 [rows].
+
+    Args:
+      logits: by task, in the order of the label columns.
+      labels: uint8 [rows, tasks].
+    """
+    total = tf.zeros(tf.shape(labels)[:1])
+    for number, logit in enumerate(logits.values()):
+        own = labels[:, number]
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits(
+            tf.cast(tf.equal(own, 1), tf.float32), logit
+        )
+        total += tf.where(tf.not_equal(own, row_block.UNOBSERVED), entropy, 0.0)
+    return total
+
+
+def noised(found: Clipped, variable: Any, draw: "Callable[[Any], tf.Tensor]") -> tf.Tensor:
+    """The sum of clipped gradients at a variable with noise wherever a row could change it.
+
+    Args:
+      found: of a batch.
+      variable: which one.
+      draw: `shape -> noise`.
+    """
+    reference = variable.ref()
+    noise, moved = draw(variable.shape), found.moved[reference]
+    if moved is not None:
+        noise *= tf.constant(moved[:, None], noise.dtype)
+    return found.sums[reference] + noise

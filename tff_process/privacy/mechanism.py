@@ -1,0 +1,81 @@
+"""The noise, the sampling and the budget of each scenario of a run, as data."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tff_process.privacy import accounting
+
+# Delta is 1 / rows to this power where nobody says: well below what telling one row would be.
+_DELTA_POWER = 1.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How one scenario's rows are protected.
+
+    Attributes:
+      epsilon, delta: the guarantee: what all planned steps cost together is at most this.
+      rows: training rows, to the two digits that are taken as known.
+      batch: rows of a batch in the mean, which sums are divided by.
+      steps: that are planned.
+      noise: standard deviation of the noise of a step over the clip.
+    """
+
+    epsilon: float
+    delta: float
+    rows: int
+    batch: int
+    steps: int
+    noise: float
+
+    @property
+    def rate(self) -> float:
+        """The probability that a row is in a batch."""
+        return self.batch / self.rows
+
+    def spent(self, steps: int) -> float:
+        """Epsilon of the first `steps` steps."""
+        return accounting.epsilon(self.rate, self.noise, steps, self.delta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mechanism:
+    """How a run protects rows.
+
+    Attributes:
+      clip: the norm that a row's gradient is clipped to.
+      budgets: of each client, in order.
+    """
+
+    clip: float
+    budgets: "tuple[Budget, ...]"
+
+
+def of(
+    epsilon: float,
+    delta: float,
+    clip: float,
+    batch_size: int,
+    rows: "Sequence[int]",
+    steps: "Sequence[int]",
+) -> Mechanism:
+    """The mechanism whose noise is calibrated to the steps of a whole run.
+
+    Args:
+      epsilon: that each scenario may spend.
+      delta: with it; 0 for `1 / rows^1.1`.
+      clip: see `Mechanism`.
+      batch_size: rows of a batch; where a scenario has fewer, all of them.
+      rows: each client's training rows, to two digits.
+      steps: each client's steps in the run.
+
+    Raises:
+      PfrecError: where no noise is enough for the budget.
+    """
+
+    def budget(count: int, planned: int) -> Budget:
+        batch, own = min(batch_size, count), delta or float(count) ** -_DELTA_POWER
+        noise = accounting.noise_for(epsilon, batch / count, planned, own)
+        return Budget(epsilon, own, count, batch, planned, noise)
+
+    return Mechanism(clip, tuple(budget(*pair) for pair in zip(rows, steps)))

@@ -1,0 +1,62 @@
+"""What would make the guarantee untrue, and so is refused."""
+
+from typing import Any
+
+from pfrec import errors
+from tff_process.algorithms import base
+from tff_process.client import strategy
+
+
+def check_plan(plan: Any) -> None:
+    """Checks the settings of a plan with a budget.
+
+    Args:
+      plan: a `plan.Plan`.
+
+    Raises:
+      PfrecError: where one does not go with differential privacy; the message says why.
+    """
+    reasons = {
+        "lazy_adam": (plan.lazy_adam, "which rows of a table move would tell who is in a batch"),
+        "dropout": (plan.model.dropout > 0.0, "is not offered; noise does what it is for"),
+        "template": (
+            plan.model.template != "none",
+            "task components train on the same rows without noise",
+        ),
+        "init_from": (
+            plan.continues,
+            "what the finished run spent of the same rows is in another run's budget",
+        ),
+        "algorithm": (
+            plan.pooled,
+            f"{plan.name} trains where all rows are, so that nothing leaves a scenario but rows",
+        ),
+    }
+    for name, (unsound, why) in reasons.items():
+        if unsound:
+            raise errors.PfrecError(f"--dp_epsilon and --{name}: {why}; leave one of them out")
+
+
+def check_algorithm(algorithm: base.Algorithm, uploads: int) -> None:
+    """Checks that what an algorithm's clients send depends on their rows through one training
+    alone, which is what noise is put into.
+
+    Args:
+      algorithm: which one.
+      uploads: how many variables leave.
+
+    Raises:
+      PfrecError: where it does not.
+    """
+    if not uploads:
+        raise errors.PfrecError(
+            f"--dp_epsilon with {algorithm.name}: nothing that is trained leaves, so there is "
+            "nothing to protect; leave --dp_epsilon out"
+        )
+    if type(algorithm.client) is not strategy.Strategy:
+        raise errors.PfrecError(
+            f"--dp_epsilon with {algorithm.name}: its clients train more than what they send, on "
+            "the same rows, and noise in what they send would not cover that "
+            f"({type(algorithm.client).__name__}). The home model of fedavg, fedprox or pf_msmtrec "
+            "takes its place: choose one of these"
+        )
