@@ -14,7 +14,7 @@ from tff_process.privacy import soundness
 
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
-_BATCHES = 20
+_BATCHES, _NOISED_BATCHES = 20, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,16 +155,20 @@ class Plan(settings_lib.Settings):
         which the mean scenario has at least 20 batches.
 
         With fewer batches an epoch is too few steps, and aggregation has nothing to aggregate
-        often; smaller ones cost time.
+        often; smaller ones cost time. With `dp_epsilon` the largest up to 8,192 of which it has at
+        least 4, since noise does not grow with a batch as the sum over its rows does.
 
         Args:
           rows: each scenario's training rows.
         """
         if self.batch_size:
             return self
-        bearable = sum(rows) / len(rows) / _BATCHES
+        mean = sum(rows) / len(rows)
+        sizes, bearable = (256, 128, 64), mean / _BATCHES
+        if self.dp_epsilon:
+            sizes, bearable = tuple(2**power for power in range(13, 5, -1)), mean / _NOISED_BATCHES
         return dataclasses.replace(
-            self, batch_size=next((size for size in (256, 128, 64) if size <= bearable), 32)
+            self, batch_size=next((size for size in sizes if size <= bearable), 32)
         )
 
     def rounds_of(self, round_steps: int) -> int:

@@ -17,6 +17,7 @@ References:
 """
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ class PrivateTraining(strategy.Strategy):
         budgets = self._mechanism.budgets
         number = client_id if len(budgets) > 1 else tf.zeros([], tf.int32)
 
-        def of(values: "list[float]", kind: Any) -> tf.Tensor:
+        def of(values: "Sequence[float]", kind: Any) -> tf.Tensor:
             return tf.gather(tf.constant(values, kind), number)
 
         return {
@@ -94,6 +95,7 @@ class PrivateTraining(strategy.Strategy):
             "rate": of([budget.rate for budget in budgets], tf.float64),
             "deviation": of([b.noise * self._mechanism.clip for b in budgets], tf.float32),
             "batch": of([float(budget.batch) for budget in budgets], tf.float32),
+            "home_epoch_steps": of([budget.home_epoch_steps for budget in budgets], tf.int64),
         }
 
     def train(
@@ -121,7 +123,8 @@ class PrivateTraining(strategy.Strategy):
             model.load(strategy.of_variables(model, private))
             portion = averaging.part(number, self._share)
             model.load(averaging.towards(private, {**incoming, **released}, portion))
-            finish_home(model, settings, work)
+            home = dataclasses.replace(settings, batch_size=self._mechanism.budgets[0].home_batch)
+            finish_home(model, home, work)
             state = {
                 **model.private_state(layout),
                 **model.upload(layout),
@@ -249,7 +252,11 @@ def finish_home(
         return loss, state
 
     home = collections.OrderedDict(work)
-    home.update(first_step=tf.zeros([], tf.int64), steps=work[HOME_STEPS])
+    home.update(
+        first_step=tf.zeros([], tf.int64),
+        steps=work[HOME_STEPS],
+        epoch_steps=work["home_epoch_steps"],
+    )
     work_lib.for_each_batch(model, settings, home, step, ())
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from tff_process.privacy import accounting
 
+# Noise wants large batches; a model without it is trained on these.
+_HOME_ROWS = 256
 # Delta is 1 / rows to this power where nobody says: well below what telling one row would be.
 _DELTA_POWER = 1.1
 
@@ -19,6 +21,7 @@ class Budget:
       batch: rows of a batch in the mean, which sums are divided by.
       steps: that are planned.
       noise: standard deviation of the noise of a step over the clip.
+      home_batch: rows of a batch of the home model.
     """
 
     epsilon: float
@@ -27,11 +30,21 @@ class Budget:
     batch: int
     steps: int
     noise: float
+    home_batch: int
 
     @property
     def rate(self) -> float:
         """The probability that a row is in a batch."""
         return self.batch / self.rows
+
+    @property
+    def home_epoch_steps(self) -> int:
+        """Batches of the home model in an epoch."""
+        return max(1, self.rows // self.home_batch)
+
+    def home_steps(self, epochs: float) -> int:
+        """Batches of the home model in so many epochs."""
+        return round(epochs * self.home_epoch_steps)
 
     def spent(self, steps: int) -> float:
         """Epsilon of the first `steps` steps."""
@@ -76,6 +89,6 @@ def of(
     def budget(count: int, planned: int) -> Budget:
         batch, own = min(batch_size, count), delta or float(count) ** -_DELTA_POWER
         noise = accounting.noise_for(epsilon, batch / count, planned, own)
-        return Budget(epsilon, own, count, batch, planned, noise)
+        return Budget(epsilon, own, count, batch, planned, noise, min(batch_size, _HOME_ROWS))
 
     return Mechanism(clip, tuple(budget(*pair) for pair in zip(rows, steps)))

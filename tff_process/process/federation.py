@@ -323,7 +323,8 @@ class Federation:
         _, epoch_steps = self._steps(client)
         asked: OD[str, Any] = OD()
         if private_client.HOME_STEPS in self.algorithm.client.asked:
-            home = round(self.plan.dp_home_epochs * epoch_steps)
+            assert self.mechanism is not None
+            home = self.mechanism.budgets[client].home_steps(self.plan.dp_home_epochs)
             asked[private_client.HOME_STEPS] = np.int64(
                 home if self._is_last(client, number) else 0
             )

@@ -64,7 +64,8 @@ class OwnComputations:
         """How much a driver may ask for, with at least some rows and steps behind each report."""
         plan = self._federation.plan
         round_steps, epoch_steps = self._federation._steps(0)
-        home = round(plan.dp_home_epochs * epoch_steps) if plan.dp_epsilon else None
+        mechanism = self._federation.mechanism
+        home = None if mechanism is None else mechanism.budgets[0].home_steps(plan.dp_home_epochs)
         return work_rules.WorkRules(
             plan.rounds,
             round_steps,

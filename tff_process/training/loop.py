@@ -186,8 +186,8 @@ def check_same(
     more_rounds = plan.rounds > before.get("rounds", plan.rounds)
     if more_rounds and plan.dp_epsilon:
         raise errors.PfrecError(
-            f"{begun} with {before['rounds']} rounds, which its noise was made for: more of them would "
-            f"pass --dp_epsilon={plan.dp_epsilon:g}; resume {remedy}"
+            f"{begun} with {before['rounds']} rounds, which its noise was made for: more of them "
+            f"would pass --dp_epsilon={plan.dp_epsilon:g}; resume {remedy}"
         )
     if more_rounds:
         before = {**before, "rounds": plan.rounds}

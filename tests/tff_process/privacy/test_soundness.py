@@ -58,3 +58,11 @@ def test_it_says_nothing_else_and_normalises_no_batch():
     assert plan_lib.Plan.from_json(plan.to_json()) == plan
     without = dataclasses.replace(plan, dp_epsilon=0.0, model=ModelConfig(), withhold=())
     assert without == plan_lib.Plan("pf_msmtrec")
+
+
+def test_batches_are_large():
+    plan = plan_lib.Plan("fedavg", dp_epsilon=3.0)
+    assert plan.fitting([17_000, 16_000]).batch_size == 4096
+    assert plan.fitting([10**6]).batch_size == 8192
+    assert plan.fitting([100]).batch_size == 32
+    assert plan_lib.Plan("fedavg").fitting([17_000, 16_000]).batch_size == 256

@@ -76,3 +76,8 @@ def test_a_run_that_was_killed_spends_nothing_twice(run, two, tmp_path):
 def test_the_reference_runtime_is_refused(two, tmp_path):
     with pytest.raises(errors.PfrecError, match="--runtime=resident"):
         loop.train(PLAN, two, tmp_path / "run", options=options.Options(runtime="reference"))
+
+
+def test_more_rounds_than_noise_was_made_for_are_refused(run, two):
+    with pytest.raises(errors.PfrecError, match="more of them would pass"):
+        loop.train(dataclasses.replace(PLAN, rounds=3), two, run.path, resume=True)
