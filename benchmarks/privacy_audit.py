@@ -1,7 +1,7 @@
 """Plants a row and guesses from the noised sums whether it is there: epsilon as an attack finds it.
 
-    python benchmarks/privacy_audit.py [--epsilon=3] [--rows=4000] [--batch=200] [--steps=40]
-        [--runs=2000]
+    python benchmarks/privacy_audit.py [--epsilon=3] [--rows=800] [--batch=200] [--steps=8]
+        [--runs=1500]
 
 The attacker knows all but the noise and the sample: every other row (there is none, which is the
 worst case), the model, and the gradient of the planted row. It sees each step's noised sum, which
@@ -121,10 +121,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epsilon", type=float, default=3.0)
-    parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--rows", type=int, default=800)
     parser.add_argument("--batch", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--runs", type=int, default=1500)
     given = parser.parse_args()
     (budget,) = mechanism.of(
         given.epsilon, 1e-5, 1.0, given.batch, [given.rows], [given.steps]

@@ -78,7 +78,8 @@ class Plan(settings_lib.Settings):
     )
     batch_size: int = setting(
         0,
-        "rows of a batch; 0 takes 32 to 256, so that the mean scenario has 20 batches of them",
+        "rows of a batch; 0 takes 32 to 256, so that the mean scenario has 20 batches of them, and "
+        "with --dp_epsilon up to 8,192, so that it has 4",
         low=0,
     )
     learning_rate: float = setting(2e-2, "step size of Adam", above=0.0)
