@@ -15,14 +15,7 @@ import tensorflow as tf
 from export import interface
 from export.exporting import held_ids
 from export.graph import requests as requests_lib
-from pfrec import (
-    checkpoint,
-    client_directory,
-    errors,
-    groups,
-    run_data,
-    run_directory,
-)
+from pfrec import client_model, errors, run_data, run_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
@@ -254,12 +247,8 @@ class ClientDirectory:
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        self._path, self._record = path, client_directory.ClientRecord.read(path)
-        self.scenarios: tuple[str, ...] = (self._record.scenario,)
-        # What the client knows of its own columns the server never saw, so client.json does not
-        # hold it.
-        own = path / client_directory.RUNS / self._record.run
-        self._schema = run_data.read_client_schema(own, self._record.schema)
+        self._client = client_model.ClientModel(path)
+        self.scenarios: tuple[str, ...] = (self._client.record.scenario,)
 
     def trained(self, scenario: str, rows: int) -> TrainedModel:
         """The silo's model, with up to `rows` of its training rows.
@@ -267,55 +256,26 @@ class ClientDirectory:
         Raises:
           PfrecError: where a part is missing or damaged.
         """
-        record = self._record
-        places = record.private_path(self._path), record.shared_path(self._path)
-        (private, owner), (shared, _) = map(checkpoint.load, places)
-        # None: of a pfrec that did not say whose it is.
-        if owner not in (None, checkpoint.owner(record.run, places[0].name)):
-            raise errors.PfrecError(
-                f"{places[0]}: is the state of another client, version or training ({owner}); "
-                "train again"
-            )
-        network = mmoe.build(self._schema, record.model, record.seed)
-        for item in groups.tag(network):
-            values = private if item.name in private else shared
-            if item.name not in values:
-                raise errors.PfrecError(
-                    f"{self._path}: {item.name} is in neither {places[0].name} nor "
-                    f"shared/{places[1].name}; train again"
-                )
-            groups.assign(item, values[item.name], place=str(self._path))
-        data = self._data()
-        own = None if data is None else _first_rows(data, scenario, self._schema, rows, "train")
-        first = functools.partial(mmoe.build, self._schema, record.model, record.seed)
+        client, data = self._client, self._client.own_data()
+        own = None if data is None else _first_rows(data, scenario, client.schema, rows, "train")
+        record, network = client.record, client.load()
+        first = functools.partial(mmoe.build, client.schema, record.model, record.seed)
         return TrainedModel(
             scenario=scenario,
             network=network,
-            schema=self._schema,
-            rows=_random_rows(self._schema, rows) if own is None else own,
+            schema=client.schema,
+            rows=_random_rows(client.schema, rows) if own is None else own,
             stand_in=own is None,
             run={"id": record.run, "round": record.round},
             metrics=record.test,
-            held=functools.partial(_held, data, scenario, self._schema, network, first),
+            held=functools.partial(_held, data, scenario, client.schema, network, first),
             own_vocabularies=_own_vocabularies(record.schema),
         )
 
     def test_rows(self, scenario: str, most: int) -> Optional[LabelledRows]:
         """Up to `most` of its test rows; None where they are not there any more."""
-        data = self._data()
+        data = self._client.own_data()
         return None if data is None else labelled(data, scenario, most)
-
-    def _data(self) -> Optional[dataset_lib.Dataset]:
-        """Its data, where `data/` still holds those that it was trained on."""
-        (scenario,) = self.scenarios
-        try:
-            data = dataset_lib.Dataset.open(self._path / client_directory.DATA)
-            secret = (self._path / "secret").read_bytes()
-        except (errors.PfrecError, OSError):
-            return None
-        if self._record.data != run_data.keyed(data.digests.get(scenario, ""), secret):
-            return None
-        return data
 
 
 Source = Union[Run, ClientDirectory]

@@ -1,6 +1,6 @@
 """The parts of a run's page that say how its scenarios help one another, and what matters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from pfrec.report import figures, markup, signals
@@ -32,7 +32,7 @@ def importance(run: RunFiles) -> Markup:
     ]
     features = list(found["features"])
     values = [
-        [found["scenarios"][scenario][task].get(feature) for scenario, task in columns]
+        [_mean(found["scenarios"][scenario][task].get(feature)) for scenario, task in columns]
         for feature in features
     ]
     known = [[value for value in row if value is not None] for row in values]
@@ -53,6 +53,10 @@ def importance(run: RunFiles) -> Markup:
         "without the feature; features that say the same share what they are worth."
     )
     return markup.section("What matters", chart, note=note)
+
+
+def _mean(value: Optional[Mapping[str, float]]) -> Optional[float]:
+    return None if value is None else value["mean"]
 
 
 def _events(run: RunFiles) -> Optional[Markup]:

@@ -10,6 +10,7 @@ from pfrec import errors, files
 from pfrec.report import signals
 
 TIMES, COUNTS = "times.csv", "counts.json"
+TIMES_HEADER = ("round", "seconds", "traced")
 _REMEDY = "train the run again"
 
 # By scenario, split, task and metric: rounds with values.
@@ -59,7 +60,7 @@ class RunFiles:
         )
         if not isinstance(config, dict) or not {"scenarios", "schema", "plan"} <= set(config):
             raise errors.PfrecError(f"{path / 'config.json'}: is not a run's; {_REMEDY}")
-        seconds, traced = _times(path / TIMES)
+        seconds, traced = read_times(path / TIMES)
         return cls(
             path,
             config,
@@ -122,7 +123,13 @@ def read_metrics(path: pathlib.Path) -> Metrics:
     return found
 
 
-def _times(path: pathlib.Path) -> "tuple[dict[int, float], frozenset[int]]":
+def read_times(path: pathlib.Path) -> "tuple[dict[int, float], frozenset[int]]":
+    """The content of a times.csv: the seconds of each round, and those in which computations were
+    traced; empty where there is none.
+
+    Raises:
+      PfrecError: where it cannot be read.
+    """
     rows = [row for row in read_rows(path) if row.get("traced")]
     seconds = {int(row["round"]): float(row["seconds"]) for row in rows}
     return seconds, frozenset(int(row["round"]) for row in rows if row["traced"] == "1")

@@ -2,8 +2,8 @@
 
 RUN/diagnostics/round_00007.json holds what the algorithm and the guard rails said of the last
 aggregation of round 7, by names as `gram/GROUP`: inner products of the clients' updates;
-`applied/GROUP`: the weight of each client's values (columns) in what each client gets back (rows),
-its own included.
+`attention/GROUP`: the weight of each client's values (columns) in what the aggregation offers each
+(rows); `own_weight/GROUP`: that of a client's own values beside the offer.
 """
 
 import itertools
@@ -92,12 +92,22 @@ def distances(by_round: Rounds, scenarios: Sequence[str]) -> "dict[str, dict[int
 
 
 def applied(value: Mapping[str, Any], clients: int) -> "dict[str, list[list[float]]]":
-    """By group, the weight of each scenario's values (columns) in what each gets back (rows)."""
-    return {
-        group: matrix
-        for group, matrix in sorted(of_kind(value, "applied").items())
-        if len(matrix) == clients
-    }
+    """By group, the weight of each scenario's values (columns) in what each gets back (rows), its
+    own included.
+
+    Formula: `v[k] * (k == j) + (1 - v[k]) * a[k, j]`, with the attention a and the own weight v;
+    rows sum to 1. Left out where a run's pfrec did not note v.
+    """
+    found: dict[str, list[list[float]]] = {}
+    own_weights = of_kind(value, "own_weight")
+    for group, attention in sorted(of_kind(value, "attention").items()):
+        own = own_weights.get(group)
+        if own is not None and len(attention) == len(own) == clients:
+            found[group] = [
+                [own[k] * (k == j) + (1.0 - own[k]) * a for j, a in enumerate(row)]
+                for k, row in enumerate(attention)
+            ]
+    return found
 
 
 def events(by_round: Rounds) -> "list[tuple[int, str, str]]":

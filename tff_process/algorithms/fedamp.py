@@ -114,7 +114,9 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
                 personal[spec.name] = tf.where(
                     mix.broadcast_like(reports.present, before), mixed, before
                 )
-            diagnostics = {"attention/all": xi}
+            # Its weights hold a client's own already: nothing stands beside them.
+            own = tf.zeros(tf.shape(xi)[:1], tf.float64)
+            diagnostics = {"attention/all": xi, "own_weight/all": own}
         template = collections.OrderedDict(
             (name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items()
         )

@@ -147,6 +147,15 @@ def from_aggregation(mu: float, examples: tf.Tensor, prior: float) -> float | tf
     return 1.0 - (1.0 - mu) * mix.own_weight(examples, prior) if prior else mu
 
 
+def own_weight(taken: float | tf.Tensor, members: tf.Tensor) -> tf.Tensor:
+    """v of the formula, float64 [clients], for the diagnostics: the weight of a client's own values
+    beside what the aggregation offers it; 1 for those that take no part.
+    """
+    portion = tf.cast(taken, tf.float64) if tf.is_tensor(taken) else taken
+    own = 1.0 - portion * tf.ones(tf.shape(members), tf.float64)
+    return tf.where(tf.cast(members, tf.bool), own, tf.ones_like(own))
+
+
 def aggregate(
     settings: Settings,
     layout: variables.ModelVariables,
@@ -193,6 +202,7 @@ def aggregate(
             )
         diagnostics[f"gram/{group}"] = gram
         diagnostics[f"attention/{group}"] = weights
+        diagnostics[f"own_weight/{group}"] = own_weight(taken, members)
         diagnostics[f"conflict_share/{group}"] = conflict.conflict_share(gram, members)
 
     for group, specs in layout.personal_groups("expert").items():

@@ -1,80 +1,232 @@
-"""pfrec-diagnose: draws what a run's rounds say of how its scenarios help one another.
+"""pfrec-diagnose: draws how a run's scenarios help one another, and what its models go by.
 
 pfrec-diagnose --run=run
+pfrec-diagnose --run=run --importance
+pfrec-diagnose --client_dir=silo --importance     # on a silo's own machine
 
 A round costs nothing for it: the figures of aggregation are in RUN/diagnostics already. How gates
-are used is computed here from the saved models of every kept round on the scenarios' own valid
-rows: it tells of private gates and rows, so no client sends it, and it needs the client directories
-and the data, which a simulation has; of a run over silos the rest is drawn.
+are used, how calibrated predictions are and what features are worth is computed here from the saved
+models on the scenarios' own rows: it tells of private values and rows, so no client sends it, and
+it needs the client directories and the data, which a simulation has. Of a run over silos the rest
+is drawn, and each silo computes its own part, of which it may hand the summary on.
 """
 
-import math
+import dataclasses
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from absl import flags
 
-from pfrec import command
+from pfrec import command, errors
 
 if TYPE_CHECKING:
     from pfrec import run_directory
+    from pfrec.data import schema as schema_lib
+    from pfrec.data.dataset import dataset as dataset_lib
+    from tff_process.comparison.pictures import GateUse
+
+_SHOWN = 5  # features of a scenario and task
 
 
-# By scenario and task, a weight for each expert.
-GateUse = dict[str, dict[str, list[float]]]
+@dataclasses.dataclass(frozen=True)
+class Importance:
+    """How permutation importance is measured.
+
+    Attributes:
+      rows: of each scenario's valid rows at most so many.
+      repeats: permutations of each feature.
+      seed: of the permutations.
+    """
+
+    rows: int = 10_000
+    repeats: int = 3
+    seed: int = 0
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point of `pfrec-diagnose`."""
+    default = Importance()
+    flags.DEFINE_string("run", None, "A finished run directory, as pfrec-train wrote it.")
     flags.DEFINE_string(
-        "run", None, "A finished run directory, as pfrec-train wrote it.", required=True
+        "client_dir",
+        None,
+        "In place of --run: the directory of a silo whose training is finished; only what needs "
+        "its model and its rows is computed, and written to DIR/diagnostics.",
     )
+    flags.DEFINE_bool(
+        "importance",
+        False,
+        "Also measure what each feature is worth to each task of each scenario: AUC on valid rows "
+        "with the feature's values shuffled among them.",
+    )
+    flags.DEFINE_integer(
+        "importance_rows",
+        default.rows,
+        "Valid rows of a scenario that --importance takes at most.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "importance_repeats", default.repeats, "How often each feature is shuffled.", lower_bound=1
+    )
+    flags.DEFINE_integer("seed", default.seed, "Of the shuffles.", lower_bound=0)
     command.run(_main)
 
 
 def _main(argv: "list[str]") -> None:
     del argv
-    command.require_run(pathlib.Path(flags.FLAGS.run))
-    from pfrec import run_directory
+    f = flags.FLAGS
+    if (f.run is None) == (f.client_dir is None):
+        raise errors.PfrecError("give --run or --client_dir, one of them; --help says more")
+    asked = Importance(f.importance_rows, f.importance_repeats, f.seed) if f.importance else None
+    if f.client_dir is not None:
+        path = pathlib.Path(f.client_dir)
+        remedy = "name the directory of a silo whose training is finished as --client_dir"
+        command.require_file(path / "client.json", remedy)
+        written = inspect_client(path, asked)
+    else:
+        path = pathlib.Path(f.run)
+        command.require_run(path)
+        from pfrec import run_directory
 
-    for path in draw(run_directory.open_run(pathlib.Path(flags.FLAGS.run), with_models=False)):
-        print(f"wrote {path}")
+        run = run_directory.open_run(path, with_models=False)
+        if f.importance and run.config["data"] is None:
+            raise errors.PfrecError(
+                f"{path}: --importance needs models and rows, which are in the silos; run "
+                "pfrec-diagnose --client_dir on each silo's machine"
+            )
+        written = draw(run, asked)
+    if asked:
+        from pfrec import files
+
+        place = path / "diagnostics" / "importance.json"
+        print("\n".join(_told(files.read_json(place, remedy="run it again"))))
+    for name in written:
+        print(f"wrote {name}")
 
 
-def draw(run: "run_directory.RunDirectory") -> "list[pathlib.Path]":
-    """Writes RUN/diagnostics/gate_use.json and the charts that the run has figures for.
+def draw(
+    run: "run_directory.RunDirectory", importance: Optional[Importance] = None
+) -> "list[pathlib.Path]":
+    """Writes what is computed of a run's models, the charts that the run has figures for, and its
+    page.
 
     Returns:
       the files.
 
     Raises:
-      PfrecError: where a file of the run is damaged.
+      PfrecError: where a file of the run is damaged, or its data are gone.
     """
-    from pfrec import files
+    from pfrec.report import run_page, signals
+    from tff_process.comparison import pictures
 
-    gates = (
-        {number: gate_use(run, number) for number in run.rounds()}
-        if run.config["data"] is not None
-        else {}
+    best = run.summary["best_round"]
+    computed: dict[str, Any] = {}
+    drawn = pictures.of_rounds(run.scenarios, best, signals.rounds(run.path))
+    if run.config["data"] is not None:
+        gates = {number: gate_use(run, number) for number in run.rounds()}
+        drawn.update(pictures.of_gates(best, gates))
+        computed = _inspected(
+            run.scenarios, run.load_model, run.dataset, run.schema, best, importance
+        )
+        if any(gates.values()):
+            computed["gate_use.json"] = gates
+    return [*_write(run.path, drawn, computed), run_page.write(run.path)]
+
+
+def inspect_client(
+    path: pathlib.Path, importance: Optional[Importance] = None
+) -> "list[pathlib.Path]":
+    """Writes what a silo's model does on the silo's own rows; for the silo's machine.
+
+    Returns:
+      the files.
+
+    Raises:
+      PfrecError: where a file is damaged, or the rows are not those that it was trained on.
+    """
+    from pfrec import client_model
+
+    client = client_model.ClientModel(path)
+    data = client.own_data()
+    if data is None:
+        raise errors.PfrecError(
+            f"{path}: its data are gone, or others than it was trained on; put them back"
+        )
+    computed = _inspected(
+        [client.record.scenario],
+        lambda scenario: client.load(),
+        data,
+        client.schema,
+        client.record.round,
+        importance,
     )
-    content = {name: chart.encode() for name, chart in _charts(run, rounds(run), gates).items()}
-    if any(gates.values()):
-        content["gate_use.json"] = files.json_text(gates).encode()
-    for name, text in content.items():
-        files.write_bytes(run.path / "diagnostics" / name, text)
-    return [run.path / "diagnostics" / name for name in sorted(content)]
+    return _write(path, {}, computed)
 
 
-def rounds(run: "run_directory.RunDirectory") -> "dict[int, dict[str, Any]]":
-    """What was saved of each round, by its number."""
+def _write(
+    path: pathlib.Path, drawn: "Mapping[str, str]", computed: "Mapping[str, Any]"
+) -> "list[pathlib.Path]":
     from pfrec import files
 
-    paths = sorted((run.path / "diagnostics").glob("round_*.json"))
-    return {
-        int(path.stem[len("round_") :]): files.read_json(path, remedy="train the run again")
-        for path in paths
+    content = {name: chart.encode() for name, chart in drawn.items()}
+    content.update((name, files.json_text(value).encode()) for name, value in computed.items())
+    for name, text in content.items():
+        files.write_bytes(path / "diagnostics" / name, text)
+    return [path / "diagnostics" / name for name in sorted(content)]
+
+
+def _inspected(
+    scenarios: Iterable[str],
+    load: "Callable[[str], Any]",
+    dataset: "dataset_lib.Dataset",
+    schema: "schema_lib.Schema",
+    best: int,
+    importance: Optional[Importance],
+) -> "dict[str, Any]":
+    """What models of the best round do on their scenarios' own rows, by file."""
+    from pfrec import inspection
+
+    calibrations, worth = {}, {}
+    for scenario in scenarios:
+        predict = inspection.predictor(load(scenario), schema)
+        rows = inspection.read_rows(dataset.shards(scenario, "test"), schema)
+        calibrations[scenario] = inspection.calibration(
+            rows.labels, predict(rows), [task.name for task in schema.tasks]
+        )
+        if importance:
+            valid = dataset.shards(scenario, "valid")
+            worth[scenario] = inspection.importance(
+                predict,
+                inspection.read_rows(valid, schema, importance.rows),
+                schema,
+                repeats=importance.repeats,
+                seed=importance.seed,
+            )
+    found: dict[str, Any] = {
+        "calibration.json": {"split": "test", "round": best, "scenarios": calibrations}
     }
+    if importance:
+        found["importance.json"] = {
+            **dataclasses.asdict(importance),
+            "split": "valid",
+            "round": best,
+            "features": [feature.name for feature in inspection.features(schema)],
+            "scenarios": worth,
+        }
+    return found
+
+
+def _told(found: "Mapping[str, Any]") -> "list[str]":
+    """The features that matter most, a line for each scenario and task."""
+    lines = [f"AUC on valid that is lost without a feature, the first {_SHOWN}:"]
+    for scenario, tasks in found["scenarios"].items():
+        for task, features in tasks.items():
+            known = {name: value["mean"] for name, value in features.items() if value}
+            best = sorted(known, key=lambda name: -known[name])[:_SHOWN]
+            told = ", ".join(f"{name} {known[name]:.4f}" for name in best)
+            lines.append(f"  {scenario} {task}: {told or 'rows of one class'}")
+    return lines
 
 
 def gate_use(run: "run_directory.RunDirectory", round_number: int) -> "GateUse":
@@ -87,7 +239,7 @@ def gate_use(run: "run_directory.RunDirectory", round_number: int) -> "GateUse":
     from pfrec.data.dataset import pipeline
     from pfrec.models.mmoe import mmoe
 
-    found: GateUse = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for scenario in run.scenarios:
         model = run.load_model(scenario, round_number)
         if not isinstance(model, mmoe.MMoE):
@@ -102,109 +254,6 @@ def gate_use(run: "run_directory.RunDirectory", round_number: int) -> "GateUse":
                 totals[task] += np.sum(gate(x), axis=0, dtype=np.float64)
         found[scenario] = {task: (total / max(1, rows)).tolist() for task, total in totals.items()}
     return found
-
-
-def effective_experts(weights: "Sequence[float]") -> float:
-    """How many experts a gate uses: the exponential of the entropy of its mean weights, 1 for a
-    single expert, their number for all alike.
-    """
-    return math.exp(-sum(weight * math.log(weight) for weight in weights if weight > 0))
-
-
-def _charts(
-    run: "run_directory.RunDirectory",
-    by_round: "dict[int, dict[str, Any]]",
-    gates: "dict[int, GateUse]",
-) -> "dict[str, str]":
-    from tff_process.comparison import charts
-
-    drawn = {}
-    conflicts = _lines(by_round, "conflict_share")
-    if conflicts:
-        drawn["conflict_share.svg"] = charts.lines(
-            "Pairs of scenarios whose updates conflict", "round", "share of pairs", conflicts
-        )
-    distances = _distances(run, by_round)
-    if distances:
-        drawn["template_distance.svg"] = charts.lines(
-            "Distance of each scenario's personal values from the template",
-            "round",
-            "root of summed squares",
-            distances,
-        )
-    best = by_round.get(run.summary["best_round"], {})
-    for name, matrix in best.items():
-        kind, _, group = name.partition("/")
-        if kind == "attention" and len(matrix) == len(run.scenarios):
-            title = (
-                f"{group}: how much each scenario (row) takes from which, round "
-                f"{run.summary['best_round']}"
-            )
-            drawn[f"attention_{group.replace('/', '_')}.svg"] = charts.grid(
-                title, run.scenarios, run.scenarios, matrix
-            )
-    use = gates.get(run.summary["best_round"])
-    if use:
-        labels = [f"{scenario}, {task}" for scenario, tasks in use.items() for task in tasks]
-        values: list[list[Optional[float]]] = [
-            list(weights) for tasks in use.values() for weights in tasks.values()
-        ]
-        experts = [f"expert {number}" for number in range(len(values[0]))]
-        title = (
-            "Mean weight of each expert in the gates, valid rows, round "
-            f"{run.summary['best_round']}"
-        )
-        drawn["gate_use.svg"] = charts.grid(title, labels, experts, values)
-        lines = [
-            charts.Line(
-                f"{scenario}, {task}",
-                [
-                    (float(number), effective_experts(found[scenario][task]))
-                    for number, found in sorted(gates.items())
-                ],
-            )
-            for scenario, tasks in use.items()
-            for task in tasks
-        ]
-        title = "Experts that each gate uses: exponential of the entropy of its mean weights"
-        drawn["effective_experts.svg"] = charts.lines(
-            title, "round (those that were kept)", "experts", lines
-        )
-    return drawn
-
-
-def _lines(by_round: "dict[int, dict[str, Any]]", kind: str) -> "list[Any]":
-    """A line for each group of which each round has one number."""
-    from tff_process.comparison import charts
-
-    points: dict[str, list[tuple[float, float]]] = {}
-    for number, value in sorted(by_round.items()):
-        for name, share in value.items():
-            if name.startswith(f"{kind}/"):
-                points.setdefault(name[len(kind) + 1 :], []).append((float(number), float(share)))
-    return [charts.Line(group, line) for group, line in sorted(points.items())]
-
-
-def _distances(
-    run: "run_directory.RunDirectory", by_round: "dict[int, dict[str, Any]]"
-) -> "list[Any]":
-    """A line for each scenario: its distance over all groups together."""
-    from tff_process.comparison import charts
-
-    lines = []
-    for client, scenario in enumerate(run.scenarios):
-        points = []
-        for number, value in sorted(by_round.items()):
-            squares = [
-                found[client] ** 2
-                for name, found in value.items()
-                if name.startswith("template_distance/")
-            ]
-            if squares:
-                points.append((float(number), sum(squares) ** 0.5))
-        if points:
-            lines.append(charts.Line(scenario, points))
-    return lines
 
 
 if __name__ == "__main__":

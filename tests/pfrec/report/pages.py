@@ -107,7 +107,8 @@ def write_run(
     for number in range(1, rounds + 1):
         value = {
             "gram/expert/0": gram,
-            "applied/expert/0": [[1 / count] * count] * count,
+            "attention/expert/0": [[1 / count] * count] * count,
+            "own_weight/expert/0": [0.5] * count,
             "conflict_share/expert/0": 1.0,
             "template_distance/expert/0": [3.0] * count,
             "refused": {scenarios[0]: "too large"} if number == 2 else {},

@@ -75,6 +75,20 @@ def test_distances_go_over_all_groups():
     assert signals.distances(rounds, ["x", "y"]) == {"x": {2: 5.0}, "y": {2: 1.0}}
 
 
+def test_what_is_applied_has_the_own_part_in_it():
+    """A quarter of the own values, and three quarters of what is offered."""
+    value = {
+        "attention/a": [[0.2, 0.8], [0.0, 1.0]],
+        "own_weight/a": [0.25, 1.0],
+        "attention/b": [[1.0, 0.0], [0.0, 1.0]],
+        "own_weight/embedding/x": [0.5, 0.5],
+    }
+    assert signals.applied(value, 2) == {
+        "a": [[pytest.approx(0.4), pytest.approx(0.6)], [0.0, 1.0]]
+    }
+    assert signals.applied(value, 3) == {}
+
+
 def test_events_of_the_guard_rails():
     rounds = {1: {"skipped": {"x": "away"}, "applied": False}, 2: {"clipped": {"y": 0.5}}}
     assert signals.events(rounds) == [

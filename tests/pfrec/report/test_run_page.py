@@ -67,6 +67,10 @@ def test_twenty_scenarios_of_three_tasks_are_lines_and_panels(tmp_path):
     assert "the 40 of 190 pairs that conflict most" in page.text
 
 
+def worth(mean):
+    return {"mean": mean, "deviation": 0.001}
+
+
 def test_what_diagnose_computed_is_drawn(tmp_path):
     run = pages.write_run(tmp_path / "run")
     parts = [{"rows": 10, "positives": 1, "predicted": 0.2}]
@@ -77,7 +81,7 @@ def test_what_diagnose_computed_is_drawn(tmp_path):
         "round": 2,
         "repeats": 3,
         "features": ["price", pages.EVIL],
-        "scenarios": {"nl": {"ctr": {"price": 0.0123, pages.EVIL: 0.0456}}},
+        "scenarios": {"nl": {"ctr": {"price": worth(0.0123), pages.EVIL: worth(0.0456)}}},
     }
     pages.put(run / "diagnostics" / "importance.json", found)
     pages.put(run / "diagnostics" / "gate_use.json", {"2": {"nl": {"ctr": [0.25, 0.75]}}})

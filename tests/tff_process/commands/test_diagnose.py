@@ -9,9 +9,12 @@ import tensorflow as tf
 
 from pfrec import errors, run_directory
 from pfrec.data.dataset import pipeline
+from pfrec.report import signals
+from tests.pfrec.report import pages
 from tff_process.algorithms import base
 from tff_process.client import variables
 from tff_process.commands import diagnose
+from tff_process.comparison import pictures
 
 
 def test_distances_from_the_template_by_hand():
@@ -42,7 +45,7 @@ def run(two_scenarios_run, tmp_path_factory):
 
 
 def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
-    found = diagnose.rounds(run)
+    found = signals.rounds(run.path)
     assert sorted(found) == [1, 2]
     groups = {
         "expert/0/shared",
@@ -58,7 +61,7 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
             ("conflict_share", groups),
             ("attention", groups),
             ("gram", groups),
-            ("own_weight", {"embedding/item"}),
+            ("own_weight", groups | {"embedding/item"}),
             ("template_distance", groups | {"embedding/item"}),
         ):
             assert {
@@ -67,6 +70,9 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
     names = {path.name for path in diagnose.draw(run)}
     assert {
         "conflict_share.svg",
+        "conflict_pairs.svg",
+        "calibration.json",
+        "report.html",
         "template_distance.svg",
         "gate_use.svg",
         "effective_experts.svg",
@@ -74,7 +80,7 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
     } <= names
     assert {f"attention_{group.replace('/', '_')}.svg" for group in groups} <= names
     # Drawing again finds the same rounds.
-    assert diagnose.rounds(run) == found
+    assert signals.rounds(run.path) == found
 
 
 def test_of_a_run_over_silos_all_but_the_gates_is_drawn(two_scenarios_run, tmp_path):
@@ -115,6 +121,39 @@ def test_gate_use_is_the_mean_over_valid_rows(run, dataset):
 
 
 def test_effective_experts_by_hand():
-    assert diagnose.effective_experts([1.0, 0.0]) == 1.0
-    assert diagnose.effective_experts([0.25] * 4) == pytest.approx(4.0)
-    assert diagnose.effective_experts([0.5, 0.5, 0.0]) == pytest.approx(2.0)
+    assert pictures.effective_experts([1.0, 0.0]) == 1.0
+    assert pictures.effective_experts([0.25] * 4) == pytest.approx(4.0)
+    assert pictures.effective_experts([0.5, 0.5, 0.0]) == pytest.approx(2.0)
+
+
+def test_importance_and_calibration_are_of_the_scenarios_own_rows(run, dataset):
+    """The click follows the item and the price; nothing follows the age."""
+    asked = diagnose.Importance(rows=80, repeats=5, seed=1)
+    written = diagnose.draw(run, asked)
+    importance, calibration = (
+        json.loads((run.path / "diagnostics" / f"{name}.json").read_text())
+        for name in ("importance", "calibration")
+    )
+    assert importance["features"] == ["user", "item", "price", "age"]
+    assert set(importance["scenarios"]) == set(calibration["scenarios"]) == {"nl", "es"}
+    for task in ("ctr", "cvr"):
+        assert set(importance["scenarios"]["nl"][task]) == set(importance["features"])
+    # All rows of test, in ten parts, with their positives.
+    for scenario in ("nl", "es"):
+        parts = calibration["scenarios"][scenario]["ctr"]
+        assert [part["rows"] for part in parts] == [8] * 10
+        assert sum(part["positives"] for part in parts) == dataset.positives(
+            scenario, "test", "ctr"
+        )
+    before = [path.read_bytes() for path in written if path.suffix == ".json"]
+    again = diagnose.draw(run, asked)
+    assert [path.read_bytes() for path in again if path.suffix == ".json"] == before
+    page = pages.check_alone((run.path / "report.html").read_text(encoding="utf-8"))
+    assert "AUC lost where the feature is shuffled" in page.text
+    assert "in ten parts of equal size" in page.text
+
+
+def test_the_features_that_matter_most_are_said():
+    values = {"a": {"mean": 0.1}, "b": {"mean": 0.2}, "c": None}
+    told = diagnose._told({"scenarios": {"nl": {"ctr": values, "cvr": {"a": None}}}})
+    assert told[1:] == ["  nl ctr: b 0.2000, a 0.1000", "  nl cvr: rows of one class"]
