@@ -59,7 +59,7 @@ define INSTALL_LOCKED
   wait $$pip || { tail -n 5 "$$log" >&2; exit 1; }
 endef
 
-.PHONY: help setup demo test test-quick check audit lock clean
+.PHONY: help setup demo test test-quick check audit docs lock clean
 
 help:
 	@echo "make setup   make .venv with every package at its locked version" \
@@ -70,6 +70,7 @@ help:
 	@echo "make test-quick  all but those that train, export or run whole commands"
 	@echo "make check   ruff, mypy and import-linter"
 	@echo "make audit   known advisories of the locked packages, by pip-audit (it asks PyPI)"
+	@echo "make docs    the API reference, made from docstrings, into build/docs"
 	@echo "make lock    remake requirements.txt from requirements.in and overrides.txt" \
 	  "(LOCK_FLAGS=--upgrade takes newer versions)"
 	@echo "make clean   remove .venv, demo/ and caches"
@@ -153,6 +154,10 @@ audit:
 	    "pipx install pip-audit, and run make audit again" >&2; \
 	  exit 1; \
 	fi
+
+# What pdoc warns of, as an annotation that names nothing, is an error.
+docs: setup
+	$(BIN)/python docs/build_api.py build/docs
 
 # uv is fetched for this alone, into a directory that is removed again. Only a finished lock takes
 # the place of the old one.

@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import collections
+from typing import TYPE_CHECKING
 
 from pfrec import lazy, sharing
 from pfrec.data import schema as schema_lib
@@ -20,6 +21,9 @@ from tff_process.client import variables
 
 with lazy.imports():
     from tff_process.aggregation import mix
+
+if TYPE_CHECKING:
+    import tensorflow as tf  # noqa: F401  (`base.Values` names it, for readers of annotations)
 
 
 def average(
