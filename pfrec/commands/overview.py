@@ -19,7 +19,7 @@ COMMANDS = {
     "compare": ("tff_process.commands.compare", "many algorithms on the same splits and seeds"),
     "diagnose": (
         "tff_process.commands.diagnose",
-        "draws a run's conflicts, attention and gate use",
+        "draws a run's conflicts, attention and gates, what features are worth",
     ),
     "export": ("export.commands.export", "one verified SavedModel for each scenario"),
     "predict": ("export.commands.predict", "scores rows of files with a run's or exported models"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tff_process import plan as plan_lib
-    from tff_process.comparison import entries, runs
+    from tff_process.comparison import charts, entries, runs
 
 _COMMON = (
     "data",
@@ -107,7 +107,7 @@ def _main(argv: "list[str]") -> None:
     private_network.enter_if_permitted()
     from pfrec import files
     from pfrec.report import comparison_page
-    from tff_process.commands import train
+    from tff_process.commands import progress, train
     from tff_process.comparison import entries, report, runs, standings, tuning
     from tff_process.runtime import cache
 
@@ -130,8 +130,8 @@ def _main(argv: "list[str]") -> None:
     given: dict[str, Any] = {
         "options": training_flags.options(),
         "cache": cache.ComputationCache(),
-        "progress": lambda entry, plan: train.progress(
-            plan.rounds, f"{entry.name} seed {plan.seed} "
+        "progress": lambda entry, plan: progress.reporting(
+            plan, count.label(entry.name, plan.seed)
         ),
     }
 
@@ -171,6 +171,8 @@ def _main(argv: "list[str]") -> None:
             )
         return ranked + dropped
 
+    total = sum(len(candidates(entry)) + f.seeds - 1 for entry in asked)
+    count = progress.Counter(total, len(list(output.glob("runs/*/seed_*/summary.json"))))
     for entry in asked:
         for candidate in candidates(entry):
             # Before hours of training: what cannot be trained is told at once.
@@ -227,26 +229,26 @@ def _charts(cells: "Sequence[runs.Cell]", rows: "Sequence[Any]") -> "dict[str, s
     drawn = {
         "results.svg": charts.dots(
             "Test AUC by algorithm",
-            "mean test AUC, with its deviation over seeds; red: pooled",
+            "mean test AUC, with its deviation over seeds",
             auc,
+            ["rows stay where they are", "pooled"],
         )
     }
     talking = [row for row in rows if standings.communicates(cells, row)]
     if talking:
-        curves = [
-            charts.Line(
-                row.entry,
-                [
-                    (n * row.round_bytes / 1e6, v)
-                    for n, v in enumerate(standings.curve(cells, row.entry), 1)
-                ],
-            )
-            for row in talking
-        ]
+        curves = [_curve(row, standings.spread_curve(cells, row.entry)) for row in talking]
         drawn["communication.svg"] = charts.lines(
             "AUC against communication", "MB, all clients, both ways", "valid AUC", curves
         )
     return drawn
+
+
+def _curve(row: "Any", valid: "dict[str, list[float]]") -> "charts.Line":
+    """What an entry reached, by what it had sent until then."""
+    from tff_process.comparison import charts
+
+    points = [(n * row.round_bytes / 1e6, value) for n, value in enumerate(valid["mean"], 1)]
+    return charts.Line(row.entry, points, valid["deviation"])
 
 
 if __name__ == "__main__":

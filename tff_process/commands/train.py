@@ -6,7 +6,8 @@ pfrec-train --data=data --output=run --resume
 pfrec-train --data=next_week --init_from=run --rounds=5 --output=run_2
 """
 
-import contextlib
+import importlib.util
+import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,10 @@ from tff_process.commands import flags as training_flags
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pfrec.data.dataset import dataset as dataset_lib
-    from tff_process.training import loop
+    from tff_process.training import callbacks
 
 _SYNTHETIC_DATA = "data"  # as `run_directory` has it, which imports TensorFlow
 _COMMON = (
@@ -72,6 +73,17 @@ def main() -> None:
         "Where --init_from has other scenarios than --data: refuse, or follow the data: those gone "
         "are left, and new ones start from what the others have in common.",
     )
+    flags.DEFINE_bool(
+        "tensorboard",
+        False,
+        "Write RUN/tensorboard: scalars by scenario and task, and the plan as hyperparameters.",
+    )
+    flags.DEFINE_string(
+        "mlflow",
+        None,
+        "Log the training to this experiment of MLflow, where that is installed; where to, "
+        "MLFLOW_TRACKING_URI says.",
+    )
     command.run(_main, common=_COMMON, go_on="--resume")
 
 
@@ -87,6 +99,8 @@ def _main(argv: "list[str]") -> None:
     registry.check(f.algorithm)
     if f.new_scenario is not None and f.init_from is None:
         raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
+    if f.mlflow:
+        _require_mlflow(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
     plan = (
         training_flags.continued_plan(pathlib.Path(f.init_from))
@@ -105,6 +119,7 @@ def _main(argv: "list[str]") -> None:
     options = training_flags.options()
     from pfrec import run_directory
     from pfrec.report import run_page
+    from tff_process.commands import progress
     from tff_process.silos import training as silo_training
     from tff_process.training import loop
 
@@ -132,9 +147,15 @@ def _main(argv: "list[str]") -> None:
         f"{plan.rounds} rounds",
         flush=True,
     )
-    with progress(plan.rounds) as report:
+    with progress.reporting(plan) as shown:
         outcome = loop.train(
-            plan, dataset, output, resume=f.resume, options=options, progress=report
+            plan,
+            dataset,
+            output,
+            resume=f.resume,
+            options=options,
+            progress=shown,
+            callbacks=_watchers(plan, dataset, output),
         )
     print(table(outcome.summary))
     print(f"page: {output / run_page.NAME}")
@@ -195,6 +216,37 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
     return True
 
 
+def _require_mlflow(simulated: bool) -> None:
+    """Checks that MLflow can be told of a training, before TensorFlow is imported.
+
+    Raises:
+      PfrecError: where it is not installed, or its server is out of reach.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise errors.PfrecError("--mlflow: MLflow is not installed; pip install 'mlflow-skinny<3'")
+    place = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if simulated and place.startswith(("http:", "https:")):
+        raise errors.PfrecError(
+            f"--mlflow: MLFLOW_TRACKING_URI={place} is out of reach, as a simulation enters a "
+            "network of its own; let it be a directory, which `mlflow server` serves as well"
+        )
+
+
+def _watchers(
+    plan: plan_lib.Plan, dataset: "dataset_lib.Dataset", output: pathlib.Path
+) -> "list[callbacks.Callback]":
+    """Who else is told of the training."""
+    from tff_process.training import watching
+
+    f = flags.FLAGS
+    told: list[callbacks.Callback] = []
+    if f.tensorboard:
+        told.append(watching.TensorBoard(plan, dataset, output / watching.TENSORBOARD))
+    if f.mlflow:
+        told.append(watching.MLflow(plan, dataset, f.mlflow, output.resolve().name))
+    return told
+
+
 def open_data(
     data: str, synthetic_path: pathlib.Path, synthetic: "Mapping[str, Any]", seed: int
 ) -> "dataset_lib.Dataset":
@@ -226,27 +278,6 @@ def open_data(
 
         synthetic_lib.generate(synthetic_path, **synthetic, seed=seed)
     return dataset_lib.Dataset.open(synthetic_path)
-
-
-@contextlib.contextmanager
-def progress(rounds: int, label: str = "") -> "Iterator[loop.Progress]":
-    """Reports rounds: a bar on a terminal, plain lines when piped; at the end of the context a bar
-    is closed, however many rounds there were.
-    """
-    if not sys.stderr.isatty():
-        yield lambda number, score: print(
-            f"{label}round {number}/{rounds}: valid AUC {score:.4f}", flush=True
-        )
-        return
-    import tqdm
-
-    with tqdm.tqdm(total=rounds, desc=label or "rounds", unit="round") as bar:
-
-        def update(number: int, score: float) -> None:
-            bar.update(number - bar.n)
-            bar.set_postfix(valid_auc=f"{score:.4f}")
-
-        yield update
 
 
 def table(summary: "dict[str, Any]") -> str:

@@ -13,7 +13,9 @@ import numpy as np
 from pfrec import files, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.report import run_files
 from tff_process.process import federation
+from tff_process.training import pace
 
 
 class Callback:
@@ -63,6 +65,28 @@ class Progress(Callback):
 
     def after_round(self, *, number: int, score: float, **others: Any) -> None:  # type: ignore[override]
         self.tell(number, score)
+
+
+class Times(Callback):
+    """Writes times.csv: the seconds of each round, and whether computations were traced in it.
+
+    Args:
+      run: where to.
+    """
+
+    def __init__(self, run: run_directory.RunDirectory) -> None:
+        self._path = run.path / run_files.TIMES
+        self._pace = pace.Pace()
+
+    def before_training(self, *, done: int, **others: Any) -> None:  # type: ignore[override]
+        seconds, traced = run_files.read_times(self._path)
+        known = [(n, s, int(n in traced)) for n, s in sorted(seconds.items()) if n <= done]
+        files.write_csv(self._path, run_files.TIMES_HEADER, known)
+        self._pace.begin()
+
+    def after_round(self, *, number: int, **others: Any) -> None:  # type: ignore[override]
+        seconds = round(self._pace.ended(number), 3)
+        files.append_csv(self._path, [(number, seconds, int(self._pace.traced(number)))])
 
 
 @dataclasses.dataclass

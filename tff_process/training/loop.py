@@ -78,7 +78,8 @@ class Outcome:
     summary: "dict[str, Any]"
 
 
-Progress = Callable[[int, float], None]
+# A callback, or a function of each round's number and `selection.score`.
+Progress = Union[callbacks_lib.Callback, Callable[[int, float], None]]
 
 
 def train(
@@ -110,7 +111,8 @@ def train(
       options: how it is executed, which does not change what comes out.
       cache: keeps what is traced and compiled for a simulation;
         None where no other run is to use it.
-      progress: called after each round with its number and its `selection.score`.
+      progress: shows each round, before the callbacks: one itself, or a function of the round's
+        number and its `selection.score`.
       callbacks: hooks around the rounds, called in order when a round is complete.
 
     Raises:
@@ -130,7 +132,12 @@ def train(
     started = time.monotonic()
     with files.Lock(path):
         run = _run(path, plan, dataset, resume, options)
-        hooks = (callbacks_lib.Progress(progress), *callbacks)
+        shown = (
+            progress
+            if isinstance(progress, callbacks_lib.Callback)
+            else callbacks_lib.Progress(progress)
+        )
+        hooks = (callbacks_lib.Times(run), shown, *callbacks)
         with runtimes.start(plan, dataset, run, options, cache) as training:
             if plan.continues and not run.rounds():
                 continuing.begin(run, training)

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 
-from pfrec import files, run_data
+import pytest
+
+from pfrec import errors, files, run_data
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.commands import train
@@ -47,3 +49,16 @@ def test_the_command_imports_nothing_with_threads() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_mlflow_that_cannot_be_told_is_said_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(errors.PfrecError, match="pip install 'mlflow-skinny<3'"):
+        train._require_mlflow(simulated=True)
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    with pytest.raises(errors.PfrecError, match="a network of its own"):
+        train._require_mlflow(simulated=True)
+    train._require_mlflow(simulated=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
+    train._require_mlflow(simulated=True)

@@ -1,0 +1,98 @@
+"""The traced round is in no mean, and what is left follows from the others."""
+
+import types
+
+import pytest
+
+from tff_process import plan as plan_lib
+from tff_process.commands import progress
+from tff_process.training import pace
+
+
+class Clock:
+    """Says times in turn."""
+
+    def __init__(self, *times: float) -> None:
+        self._times = list(times)
+
+    def __call__(self) -> float:
+        return self._times.pop(0)
+
+
+def test_the_traced_round_is_in_no_mean():
+    measured = pace.Pace(Clock(0.0, 10.0, 50.0, 52.0, 56.0))
+    measured.begin()
+    assert measured.mean is None
+    assert [measured.ended(number) for number in (7, 8, 9)] == [40.0, 2.0, 4.0]
+    assert measured.traced(7)
+    assert not measured.traced(8)
+    assert measured.mean == 3.0
+    assert measured.elapsed == 46.0
+
+
+def report(*losses: float) -> types.SimpleNamespace:
+    return types.SimpleNamespace(loss=dict(enumerate(losses)))
+
+
+def test_each_round_says_loss_time_and_what_is_left():
+    told: list[tuple[int, int, str]] = []
+    shown = progress.Progress(
+        plan_lib.Plan("fedavg", rounds=10),
+        lambda complete, number, text: told.append((complete, number, text)),
+        pace.Pace(Clock(0.0, 0.0, 30.0, 32.0, 36.0)),
+    )
+    shown.before_training(done=0, best_round=0)
+    for number in (1, 2, 3):
+        shown.after_round(number=number, best_round=1, score=0.5, report=report(0.5, 0.25))
+    assert told == [
+        (0, 1, "tracing computations, once"),
+        (
+            1,
+            1,
+            "valid AUC 0.5000, loss 0.3750, 30 s elapsed, with tracing, which is no measure of the "
+            "rest",
+        ),
+        (2, 2, "valid AUC 0.5000, loss 0.3750, 32 s elapsed, 2.0 s a round, 16 s left"),
+        # Seven rounds of three seconds.
+        (3, 3, "valid AUC 0.5000, loss 0.3750, 36 s elapsed, 3.0 s a round, 21 s left"),
+    ]
+
+
+def test_what_is_withheld_is_not_told_and_patience_makes_it_at_most():
+    told: list[str] = []
+    shown = progress.Progress(
+        plan_lib.Plan("fedavg", rounds=3, patience=1, withhold=("loss",)),
+        lambda complete, number, text: told.append(text),
+        pace.Pace(Clock(0.0, 0.0, 1.0, 2.0)),
+    )
+    shown.before_training(done=0, best_round=0)
+    for number in (1, 2):
+        shown.after_round(number=number, best_round=1, score=0.5, report=report(0.0))
+    assert told[-1] == "valid AUC 0.5000, 2.0 s elapsed, 1.0 s a round, at most 1.0 s left"
+
+
+def test_lines_when_piped(capsys):
+    plan = plan_lib.Plan("fedavg", rounds=4)
+    with progress.reporting(plan, "run 3 of 30, fedavg seed 1: ") as shown:
+        shown.before_training(done=1, best_round=1)
+        shown.after_round(number=2, best_round=1, score=0.61, report=report(0.5))
+    said = capsys.readouterr().out.splitlines()
+    start = "run 3 of 30, fedavg seed 1: round 2/4: "
+    assert said[0] == f"{start}tracing computations, once"
+    assert said[1].startswith(f"{start}valid AUC 0.6100, loss 0.5000, ")
+    assert len(said) == 2
+
+
+def test_runs_are_numbered_as_they_are_met(tmp_path):
+    count = progress.Counter(5, done=1)
+    assert count.label("a", 0) == "run 2 of 5, a seed 0: "
+    assert count.label("a", 1) == "run 3 of 5, a seed 1: "
+    assert count.label("a", 0) == "run 2 of 5, a seed 0: "
+    assert progress.Counter(1, done=4).label("a", 0) == "run 1 of 1, a seed 0: "
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(3.21, "3.2 s"), (119.0, "119 s"), (150.0, "2 min"), (7300.0, "2.0 h")]
+)
+def test_durations(seconds, told):
+    assert pace.duration(seconds) == told

@@ -1,0 +1,102 @@
+"""What a training shows of itself as it goes: a bar on a terminal, a line a round when piped."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from tff_process import plan as plan_lib
+from tff_process.training import callbacks, pace
+
+if TYPE_CHECKING:
+    import tqdm
+
+    from tff_process.process import federation
+
+
+class Progress(callbacks.Callback):
+    """Tells each round: its score and loss, the time since the first began and the time left.
+
+    Args:
+      plan: of the training.
+      write: shows how many rounds are complete, and of a round its number and a text.
+      measured: how long rounds take.
+    """
+
+    def __init__(
+        self,
+        plan: plan_lib.Plan,
+        write: Callable[[int, int, str], None],
+        measured: Optional[pace.Pace] = None,
+    ) -> None:
+        self._plan, self._write = plan, write
+        self._pace = measured or pace.Pace()
+
+    def before_training(self, *, done: int, **others: Any) -> None:  # type: ignore[override]
+        self._pace.begin()
+        self._write(done, done + 1, "tracing computations, once")
+
+    def after_round(  # type: ignore[override]
+        self, *, number: int, score: float, report: "federation.RoundReport", **others: Any
+    ) -> None:
+        self._pace.ended(number)
+        parts = [f"valid AUC {score:.4f}"]
+        if report.loss and plan_lib.LOSS not in self._plan.withhold:
+            parts.append(f"loss {sum(report.loss.values()) / len(report.loss):.4f}")
+        parts.append(f"{pace.duration(self._pace.elapsed)} elapsed")
+        mean = self._pace.mean
+        if mean is None:
+            parts.append("with tracing, which is no measure of the rest")
+        else:
+            most = "at most " if self._plan.patience or self._plan.max_steps else ""
+            left = (self._plan.rounds - number) * mean
+            parts.append(f"{pace.duration(mean)} a round, {most}{pace.duration(left)} left")
+        self._write(number, number, ", ".join(parts))
+
+
+@contextlib.contextmanager
+def reporting(plan: plan_lib.Plan, label: str = "") -> "Iterator[callbacks.Callback]":
+    """A callback that shows a training's rounds; at the end of the context a bar is closed, however
+    many rounds there were.
+
+    Args:
+      plan: of the training.
+      label: what stands before a round, as which of several runs it is.
+    """
+    if not sys.stderr.isatty():
+        yield Progress(
+            plan,
+            lambda complete, number, text: print(
+                f"{label}round {number}/{plan.rounds}: {text}", flush=True
+            ),
+        )
+        return
+    import tqdm
+
+    # Its own estimate would take the traced round for one like the others.
+    form = "{desc}{n_fmt}/{total_fmt} |{bar}| {postfix}"
+    with tqdm.tqdm(total=plan.rounds, desc=label or "round ", bar_format=form) as bar:
+        yield Progress(plan, lambda complete, number, text: _advance(bar, complete, text))
+
+
+def _advance(bar: "tqdm.tqdm", complete: int, text: str) -> None:
+    bar.update(complete - bar.n)
+    bar.set_postfix_str(text)
+
+
+class Counter:
+    """Numbers the runs of a comparison as they are begun.
+
+    Args:
+      total: how many there are.
+      done: how many were finished before.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total, self._done = total, done
+        self._numbers: dict[tuple[str, int], int] = {}
+
+    def label(self, entry: str, seed: int) -> str:
+        """What stands before a round of a run."""
+        number = self._done + self._numbers.setdefault((entry, seed), len(self._numbers) + 1)
+        return f"run {min(number, self._total)} of {self._total}, {entry} seed {seed}: "
