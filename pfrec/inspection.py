@@ -207,4 +207,4 @@ def _permuted(rows: row_block.Rows, feature: Feature, order: np.ndarray) -> row_
 
 
 def _told(value: float) -> float:
-    return round(value, coarsening.METRIC_DECIMALS)
+    return round(value, coarsening.METRIC_DECIMALS) + 0.0  # no -0

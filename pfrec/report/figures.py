@@ -105,7 +105,7 @@ def calibration(title: str, rows: Sequence[Line], high: float) -> Markup:
     place = _Places(0.0, high, 0.0, high)
     kept = [_finite(row) for row in rows]
     drawn = [
-        *_frame(place, "predicted", whole=False),
+        *_frame(place, "", whole=False),
         tag(
             "line",
             x1=place.x(0),

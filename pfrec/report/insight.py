@@ -8,6 +8,7 @@ from pfrec.report.markup import Markup, tag
 from pfrec.report.run_files import RunFiles
 
 _MOST_PAIRS = 40
+_FIRST_FEATURES = 25
 # Shades of the largest matrix of a page; beyond it a number more tells nobody anything.
 _MOST_ROUNDS = 60
 
@@ -38,21 +39,30 @@ def importance(run: RunFiles) -> Markup:
     known = [[value for value in row if value is not None] for row in values]
     means = [sum(row) / len(row) if row else 0.0 for row in known]
     order = sorted(range(len(features)), key=lambda number: -means[number])
-    chart = figures.matrix(
-        "AUC lost where the feature is shuffled",
-        [features[number] for number in order],
-        [f"{scenario} {task}" for scenario, task in columns],
-        [values[number] for number in order],
-        row_axis="features, those that matter most first",
-        column_axis="scenario and task",
-        form=".4f",
-    )
+    first, rest = order[:_FIRST_FEATURES], order[_FIRST_FEATURES:]
+
+    def chart(numbers: "list[int]") -> Markup:
+        return figures.matrix(
+            "AUC lost where the feature is shuffled",
+            [features[number] for number in numbers],
+            [f"{scenario} {task}" for scenario, task in columns],
+            [values[number] for number in numbers],
+            row_axis="features, those that matter most first",
+            column_axis="scenario and task",
+            form=".3f",
+        )
+
     note = (
         f"Rows of {found['split']} at round {found['round']}, mean of {found['repeats']} shuffles: "
         "how much lower AUC is where each row has another row's value. Near 0, the model does "
         "without the feature; features that say the same share what they are worth."
     )
-    return markup.section("What matters", chart, note=note)
+    return markup.section(
+        "What matters",
+        chart(first),
+        markup.folded(f"{len(rest)} more features", chart(rest)) if rest else None,
+        note=note,
+    )
 
 
 def _mean(value: Optional[Mapping[str, float]]) -> Optional[float]:

@@ -104,8 +104,8 @@ def calibration(run: RunFiles) -> Markup:
             panels.append(figures.calibration(scenario, lines, largest * 1.05))
     note = (
         f"Rows of {found['split']} at round {found['round']}, in ten parts of equal size by "
-        "prediction: each dot is a part's observed rate over its mean prediction. On the dashed "
-        "line they agree."
+        "prediction: each dot is a part's observed rate (up) over its mean prediction (across). On "
+        "the dashed line they agree."
     )
     return markup.section(
         "Calibration", figures.legend(run.tasks), figures.panels(panels), note=note

@@ -87,8 +87,8 @@ def test_what_diagnose_computed_is_drawn(tmp_path):
     pages.put(run / "diagnostics" / "gate_use.json", {"2": {"nl": {"ctr": [0.25, 0.75]}}})
     page = made(run)
     assert "ctr: 0.2, 0.1" in page.text
-    assert "price, nl ctr: 0.0123" in page.text
-    assert page.text.index("0.0456") < page.text.index("0.0123")  # what matters most first
+    assert "price, nl ctr: 0.012" in page.text
+    assert page.text.index("0.046") < page.text.index("0.012")  # what matters most first
     assert "nl ctr, expert 1: 0.75" in page.text
     assert "pfrec-diagnose" not in page.text
 
