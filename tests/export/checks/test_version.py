@@ -15,7 +15,7 @@ from export import interface
 from export.checks import answers, saved_graph
 from export.checks import version as version_checks
 from export.graph import requests, serving_module
-from export.version import manifest, model_card, warmup
+from export.version import manifest, model_card, sample_request, warmup
 from pfrec import errors, files
 from tests.export import tiny
 
@@ -26,6 +26,7 @@ FILES = (
     "fingerprint.pb",
     warmup.FILE,
     model_card.FILE,
+    sample_request.FILE,
     manifest.FILE,
 )
 
