@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Optional
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
@@ -74,8 +75,15 @@ class Interface:
         """
         return frozenset(feature.name for feature in self.schema.categorical if feature.values > 1)
 
-    def shape(self, name: str) -> "list[None]":
-        """The shape of an input: [rows], or of a list [rows, values]."""
+    @property
+    def vectors(self) -> "dict[str, int]":
+        """The inputs of shape [rows, numbers], by name how many numbers each row has."""
+        return {c.name: c.values for c in self.schema.numerical if c.values > 1}
+
+    def shape(self, name: str) -> "list[Optional[int]]":
+        """The shape of an input: [rows], of a list [rows, values], of a vector [rows, numbers]."""
+        if name in self.vectors:
+            return [None, self.vectors[name]]
         return [None, None] if name in self.listed else [None]
 
     def inputs(self) -> "dict[str, str]":

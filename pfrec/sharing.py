@@ -80,8 +80,14 @@ class SharingPolicy:
 
 
 def feature_rules(schema: schema_lib.Schema) -> "tuple[tuple[str, str], ...]":
-    """The rules that the schema gives its embedding tables."""
-    return tuple((f"embedding/{feature.name}", feature.policy) for feature in schema.categorical)
+    """The rules that the schema gives its embedding tables, and what attends over their lists."""
+    tables = ((f"embedding/{f.name}", f.policy) for f in schema.categorical if not f.table)
+    lists = (
+        (f"attention/{f.name}", f.policy)
+        for f in schema.categorical
+        if f.pooling == schema_lib.ATTENTION
+    )
+    return (*tables, *lists)
 
 
 def parse(text: str, flag: str) -> "tuple[str, str]":

@@ -311,6 +311,8 @@ def _array(name: str, values: Sequence[Any], kind: "Optional[_Input]") -> np.nda
 
 def _lists(name: str, lists: Sequence[Any], dtype: Optional[str]) -> np.ndarray:
     """Lists of any lengths as an array [rows, values], filled up with what stands for no value."""
+    if dtype == "float32" and len({len(v) for v in lists if isinstance(v, _SEQUENCES)}) > 1:
+        raise errors.PfrecError(f"input {name!r}: takes vectors of one length; mend the shorter")
     for place, values in enumerate(lists):
         if not isinstance(values, _SEQUENCES):
             raise errors.PfrecError(

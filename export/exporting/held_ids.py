@@ -10,23 +10,25 @@ from pfrec.data.dataset import row_block
 
 
 def of_rows(shards: "Sequence[str]", schema: schema_lib.Schema) -> "dict[str, np.ndarray]":
-    """How many rows of some shards hold each id of the private features.
+    """How many rows of some shards hold each id of the private tables.
 
     Returns:
-      by feature, int64 [cardinality + 1], the last of the unknown id.
+      by the feature that a table belongs to, int64 [cardinality + 1], the last of the unknown id.
     """
     counts = {
         feature.name: np.zeros(feature.cardinality + 1, np.int64)
         for feature in schema.categorical
-        if feature.policy == "private"
+        if feature.policy == "private" and not feature.table
     }
+    columns: dict[str, list[int]] = {}
+    for feature, place in zip(schema.categorical, schema.id_places):
+        columns.setdefault(feature.owner, []).extend(range(schema.id_columns)[place])
     for shard in shards:
         for record in tf.data.TFRecordDataset(shard).as_numpy_iterator():
             ids = row_block.decode(record, schema).categorical
-            for feature, place in zip(schema.categorical, schema.id_places):
-                if feature.name in counts:
-                    found, rows = np.unique(_once_a_row(ids[:, place]), return_counts=True)
-                    counts[feature.name][found] += rows
+            for name, count in counts.items():
+                found, rows = np.unique(_once_a_row(ids[:, columns[name]]), return_counts=True)
+                count[found] += rows
     return counts
 
 

@@ -35,28 +35,32 @@ def hide(model: trained.TrainedModel, least: int) -> "tuple[trained.TrainedModel
     if not held or not isinstance(model.network, mmoe.MMoE):
         return model, {}
     schema, features, kept_of = model.schema, [], {}
-    categorical = model.rows.categorical.copy()
-    for layer, feature, place in zip(
-        model.network.embeddings, schema.categorical, schema.id_places
-    ):
+    changed: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for layer, feature in zip(model.network.embeddings, schema.categorical):
         if feature.name in held:
             kept = np.flatnonzero(held[feature.name][: feature.cardinality] >= least)
+            vocabulary, places = feature.vocabulary, kept
             if feature.name in model.own_vocabularies:
                 words = sorted((feature.vocabulary[i], i) for i in kept.tolist())
                 kept = np.array([number for _, number in words], np.int64)
-                feature = dataclasses.replace(feature, vocabulary=tuple(word for word, _ in words))
+                vocabulary = tuple(word for word, _ in words)
                 places = np.arange(len(kept))
-            else:
-                places = kept
             table = layer.table.numpy()
             now = np.repeat(table[-1:], len(table), axis=0)
             now[places] = table[kept]
             layer.table.assign(now)
             new_ids = np.full(len(table), feature.cardinality, np.int32)
             new_ids[kept] = places
+            changed[feature.name] = vocabulary, new_ids
+            kept_of[feature.name] = len(kept)
+    # Features that read another's table have its words and ids.
+    categorical = model.rows.categorical.copy()
+    for feature, place in zip(schema.categorical, schema.id_places):
+        if feature.owner in changed:
+            vocabulary, new_ids = changed[feature.owner]
+            feature = dataclasses.replace(feature, vocabulary=vocabulary)
             own = categorical[:, place]
             categorical[:, place] = np.where(own == schema_lib.NO_VALUE, own, new_ids[own])
-            kept_of[feature.name] = len(kept)
         features.append(feature)
     return (
         dataclasses.replace(

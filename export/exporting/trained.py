@@ -319,7 +319,9 @@ def _held(
 
     def tables(of: mmoe.MMoE) -> "dict[str, np.ndarray]":
         layers = zip(schema.categorical, of.embeddings)
-        return {f.name: own.table.numpy() for f, own in layers if f.policy == "private"}
+        return {
+            f.name: own.table.numpy() for f, own in layers if f.policy == "private" and not f.table
+        }
 
     return held_ids.of_tables(tables(network), tables(first()))
 

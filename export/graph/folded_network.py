@@ -34,10 +34,11 @@ class FoldedNetwork(tf.Module):
         super().__init__(name="folded")
         self.folded = folded
         self.made: list[tf.Variable] = []
-        self._lookups = [
-            (position, self._make(f"embedding_{position}", table))
-            for position, table in folded.lookups
-        ]
+        tables: dict[int, Any] = {}
+        for position, table in folded.lookups:
+            if id(table) not in tables:
+                tables[id(table)] = self._make(f"embedding_{position}", table)
+        self._lookups = [(position, tables[id(table)]) for position, table in folded.lookups]
         self._scale = self._make("numbers/scale", folded.scale)
         self._offset = self._make("numbers/offset", folded.offset)
         self._projection = (

@@ -64,7 +64,8 @@ class Folded:
     Attributes:
       folded: positions of the features that are in the tables; none of them is of lists.
       offsets: of each of them, the row where its ids begin.
-      lookups: position and embedding table of each other feature, in order.
+      lookups: position and embedding table of each other feature, in order; features that share a
+        table have the same array.
       places: the columns of each feature among the ids.
       scale, offset: of the numbers' normalisation, float32 [numbers]; None without numbers.
       projection: of the normalised numbers, where it could not be folded to advantage.
@@ -88,10 +89,10 @@ class Folded:
 
 
 def can_fold(network: tf.Module) -> bool:
-    """Whether `fold` knows what this network computes: an MMoE itself,
-    not one that was derived from it.
+    """Whether `fold` knows what this network computes: an MMoE itself, not one that was derived
+    from it, and none with attention, which is not linear in the ids.
     """
-    return type(network) is mmoe.MMoE
+    return type(network) is mmoe.MMoE and not network.attention
 
 
 def fold(
@@ -140,11 +141,15 @@ def fold(
     tasks = tuple(network.towers)
     variants = len(tasks) if network.config.template != "none" else 1
     gates = [network.gates[task].dense for task in tasks]
+    # A table that several features read is kept once.
+    owners = {id(layer): tables[f] for f, layer in reversed(list(enumerate(network.embeddings)))}
+    tables = [owners[id(layer)] for layer in network.embeddings]
     half = np.float16 if embedding_dtype == "float16" else np.float32
+    narrow = {id(table): table.astype(half) for table in tables}
     return Folded(
         folded=folded,
         offsets=tuple(int(n) for n in np.cumsum([0, *sizes])[: len(sizes)]),
-        lookups=tuple((position, tables[position].astype(half)) for position in kept),
+        lookups=tuple((position, narrow[id(tables[position])]) for position in kept),
         places=places,
         scale=scale,
         offset=offset,

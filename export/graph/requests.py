@@ -2,7 +2,8 @@
 
 A request is a dict with one array [rows] per feature: int64 for identity encoding, an object array
 of bytes for hash and vocabulary encoding, float32 for a numerical feature. Where a feature's rows
-hold lists it is [rows, values], filled up with -1 or empty text. A request to a router also has the
+hold lists it is [rows, values], filled up with -1 or empty text; a vector is float32 [rows,
+numbers]. A request to a router also has the
 scenario of each row, as bytes.
 """
 
@@ -42,10 +43,11 @@ def from_rows(given: row_block.Rows, schema: schema_lib.Schema) -> Request:
                 ),
             )
         request[feature.name] = values[:, 0] if feature.values == 1 else values
-    for i, column in enumerate(schema.numerical):
-        request[column.name] = (
-            given.numerical[:, i] * np.float64(column.scale) + column.shift
-        ).astype(np.float32)
+    for column, place in zip(schema.numerical, schema.number_places):
+        raw = (given.numerical[:, place] * np.float64(column.scale) + column.shift).astype(
+            np.float32
+        )
+        request[column.name] = raw[:, 0] if column.values == 1 else raw
     return request
 
 
@@ -109,7 +111,7 @@ def random(served: interface.Interface, count: int, seed: int) -> Request:
             categorical=np.concatenate([np.zeros((count, 0), np.int32), *ids], axis=1).astype(
                 np.int32
             ),
-            numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
+            numerical=generator.standard_normal((count, schema.number_columns)).astype(np.float32),
             labels=np.zeros((count, len(schema.tasks)), np.uint8),
         ),
         schema,
@@ -156,7 +158,10 @@ def hostile(served: interface.Interface) -> Request:
             values if feature.values == 1 else np.stack([values] * (feature.values + 1), axis=1)
         )
     for column in served.schema.numerical:
-        request[column.name] = np.array([np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0], np.float32)
+        numbers = np.array([np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0], np.float32)
+        request[column.name] = (
+            numbers if column.values == 1 else np.stack([numbers] * column.values, axis=1)
+        )
     return _with_scenarios(request, served, np.arange(6) % max(1, len(served.scenarios)))
 
 
@@ -192,9 +197,12 @@ def examples(request: Mapping[str, np.ndarray]) -> np.ndarray:
         example = tf.train.Example()
         for name, values in request.items():
             feature = example.features.feature[name]
-            own = (
-                values[row : row + 1] if values.ndim == 1 else values[row][~_filler(values[row])]
-            ).tolist()
+            if values.ndim == 1:
+                own = values[row : row + 1].tolist()
+            elif values.dtype == np.float32:
+                own = values[row].tolist()
+            else:
+                own = values[row][~_filler(values[row])].tolist()
             if values.dtype == object:
                 feature.bytes_list.value.extend(own)
             elif values.dtype == np.int64:
@@ -212,14 +220,15 @@ def reference_ids(
     """Encodes a request outside any exported graph: the reference that an export is held against.
 
     Returns:
-      Ids, int32 [rows, `schema.id_columns`], and numbers, float32 [rows, numerical features].
+      Ids, int32 [rows, `schema.id_columns`], and numbers, float32 [rows,
+      `schema.number_columns`].
     """
     count = rows(request)
     ids = np.full((count, schema.id_columns), schema_lib.NO_VALUE, np.int32)
     for feature, place in zip(schema.categorical, schema.id_places):
         values = request[feature.name].reshape(count, -1)
         if feature.values > 1:
-            values = _first_values(values, feature.values)
+            values = _counted(values, feature)
         if feature.encoding == "identity":
             known = (values >= 0) & (values < feature.cardinality)
             found = np.where(known, values, feature.cardinality)
@@ -239,11 +248,11 @@ def reference_ids(
         if feature.values > 1:
             found = np.where(_filler(values), schema_lib.NO_VALUE, found)
         ids[:, place.start : place.start + values.shape[1]] = found
-    numbers = np.zeros((count, len(schema.numerical)), np.float32)
-    for i, column in enumerate(schema.numerical):
-        values = request[column.name]
+    numbers = np.zeros((count, schema.number_columns), np.float32)
+    for column, place in zip(schema.numerical, schema.number_places):
+        values = request[column.name].reshape(count, -1)
         raw = np.where(np.isfinite(values), values, np.float32(column.default))
-        numbers[:, i] = (raw.astype(np.float64) - column.shift) / column.scale
+        numbers[:, place] = (raw.astype(np.float64) - column.shift) / column.scale
     return ids, numbers
 
 
@@ -256,13 +265,14 @@ def _each(ids: np.ndarray, text: Callable[[int], bytes]) -> np.ndarray:
     ).reshape(ids.shape)
 
 
-def _first_values(lists: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` values of each list, without blanks around texts, filled up at the end."""
-    nothing = _no_value(lists)
+def _counted(lists: np.ndarray, feature: schema_lib.Categorical) -> np.ndarray:
+    """The values of each list that count, without blanks around texts, filled up at the end."""
+    nothing, count = _no_value(lists), feature.values
+    kept = slice(-count, None) if feature.keep == schema_lib.LAST else slice(count)
     found = np.full((len(lists), count), nothing, lists.dtype)
     for row, values in zip(found, lists.tolist()):
         own = [value.strip(b" \t\n\v\f\r") if lists.dtype == object else value for value in values]
-        own = [value for value in own if value != nothing][:count]
+        own = [value for value in own if value != nothing][kept]
         row[: len(own)] = own
     return found
 

@@ -4,7 +4,7 @@ and no variable that serving does not read.
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +15,8 @@ from pfrec.data import schema as schema_lib
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LENGTHS_DIFFER = (
-    "every feature must be a list of single values (rank 1) or, where its rows hold lists, of "
-    "lists (rank 2), all of one length; names, "
+    "every feature must be a list of single values (rank 1) or, where its rows hold lists or "
+    "vectors, of those (rank 2), all of one length; names, "
     "ranks and sizes:"
 )
 
@@ -48,7 +48,7 @@ class ServingModule(tf.Module):
         tables = {
             f.name: _vocabulary_table(f)
             for f in schema.categorical
-            if f.encoding == "vocabulary" and f.vocabulary
+            if f.encoding == "vocabulary" and f.vocabulary and not f.table
         }
         named = {
             name: tf.TensorSpec(served.shape(name), dtype, name=name)
@@ -56,12 +56,13 @@ class ServingModule(tf.Module):
         }
         serialized = tf.TensorSpec([None], tf.string, name=interface.EXAMPLES)
         layout = {
-            name: _in_example(dtype, name in served.listed)
+            name: _in_example(dtype, name in served.listed, served.vectors.get(name))
             for name, dtype in served.inputs().items()
         }
+        wide = {**dict.fromkeys(served.listed), **served.vectors}
 
         def serve(inputs: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
-            features = _checked(inputs, served.listed)
+            features = _checked(inputs, wide)
             encoded = encode(features, schema, tables)
             if served.scenarios:
                 encoded[interface.SCENARIO] = features[interface.SCENARIO]
@@ -69,7 +70,7 @@ class ServingModule(tf.Module):
             return {task: tf.reshape(tf.sigmoid(logits[task]), [-1]) for task in served.tasks()}
 
         def parsed(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
-            checked = _checked({interface.EXAMPLES: inputs}, frozenset())
+            checked = _checked({interface.EXAMPLES: inputs}, {})
             return serve(tf.io.parse_example(checked[interface.EXAMPLES], layout))
 
         def classify(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
@@ -122,12 +123,13 @@ def encode(
     normalises is normalised with the client's shift and scale, in float64 as in training.
 
     Args:
-      features: each [rows], or [rows, values] where its rows hold lists.
+      features: each [rows], or [rows, values] where its rows hold lists or vectors.
       schema: of the features.
       tables: from word to id, for features with a vocabulary.
 
     Returns:
-      `categorical` int32 [rows, `schema.id_columns`] and `numerical` float32 [rows, features].
+      `categorical` int32 [rows, `schema.id_columns`] and `numerical` float32 [rows,
+      `schema.number_columns`].
     """
     # Operations on all columns at once: at a batch of one row, a call's time is that of starting
     # its operations.
@@ -162,12 +164,20 @@ def encode(
         categorical = tf.gather(categorical, np.argsort(columns), axis=1)
     numerical = _no_columns(features, tf.float32)
     if schema.numerical:
-        numerical = tf.stack([features[column.name] for column in schema.numerical], axis=1)
-        defaults = tf.constant([column.default for column in schema.numerical], tf.float32)
+        if schema.number_columns == len(schema.numerical):
+            numerical = tf.stack([features[column.name] for column in schema.numerical], axis=1)
+        else:
+            numerical = tf.concat(
+                [tf.reshape(features[c.name], [-1, c.values]) for c in schema.numerical], axis=1
+            )
+        sizes = [column.values for column in schema.numerical]
+        defaults = tf.constant(np.repeat([c.default for c in schema.numerical], sizes), tf.float32)
         numerical = tf.where(tf.math.is_finite(numerical), numerical, defaults)
         if any(column.normalise != "none" for column in schema.numerical):
             shift, scale = (
-                tf.constant([getattr(c, name) for c in schema.numerical], tf.float64)
+                tf.constant(
+                    np.repeat([getattr(c, name) for c in schema.numerical], sizes), tf.float64
+                )
                 for name in ("shift", "scale")
             )
             numerical = tf.cast((tf.cast(numerical, tf.float64) - shift) / scale, tf.float32)
@@ -178,14 +188,16 @@ def _no_columns(features: Mapping[str, tf.Tensor], dtype: tf.DType) -> tf.Tensor
     return tf.zeros([tf.shape(next(iter(features.values())))[0], 0], dtype)
 
 
-def _in_example(dtype: str, listed: bool) -> Any:
+def _in_example(dtype: str, listed: bool, numbers: Optional[int]) -> Any:
     """How an input stands in a tf.Example.
 
     A missing list is empty, a missing number is NaN, which becomes the column's default; any other
     missing value is an error, as all are where tensors are named.
     """
     if not listed:
-        return tf.io.FixedLenFeature([], dtype, float("nan") if dtype == "float32" else None)
+        shape = [] if numbers is None else [numbers]
+        missing = np.full(shape, np.nan, np.float32) if dtype == "float32" else None
+        return tf.io.FixedLenFeature(shape, dtype, missing)
     return tf.io.FixedLenSequenceFeature(
         [],
         dtype,
@@ -199,8 +211,8 @@ def _list_ids(
     feature: schema_lib.Categorical,
     tables: Mapping[str, tf.lookup.StaticHashTable],
 ) -> tf.Tensor:
-    """Ids, int32 [rows, feature.values], of lists [rows, any width]: of the first values, wherever
-    fillers stand, as in a conversion.
+    """Ids, int32 [rows, feature.values], of lists [rows, any width]: of the first values, or the
+    last, wherever fillers stand, as in a conversion.
     """
     if feature.encoding == "identity":
         known = tf.not_equal(values, schema_lib.NO_VALUE)
@@ -210,6 +222,10 @@ def _list_ids(
         known = tf.not_equal(values, "")
         ids = _text_ids(values, feature, tables)
     ids = tf.where(known, tf.cast(ids, tf.int32), schema_lib.NO_VALUE)
+    if feature.keep == schema_lib.LAST:
+        fillers_first = tf.argsort(tf.cast(known, tf.int32), stable=True)
+        ids = tf.gather(ids, fillers_first, batch_dims=1)[:, -feature.values :]
+        known = tf.not_equal(ids, schema_lib.NO_VALUE)
     fillers_last = tf.argsort(tf.cast(known, tf.int32), direction="DESCENDING", stable=True)
     ids = tf.gather(ids, fillers_last, batch_dims=1)[:, : feature.values]
     missing = feature.values - tf.shape(ids)[1]
@@ -229,7 +245,7 @@ def _text_ids(
         return tf.strings.to_hash_bucket_fast(values, feature.cardinality)
     if not feature.vocabulary:
         return tf.fill(tf.shape(values), tf.constant(feature.cardinality, tf.int64))
-    return tables[feature.name].lookup(values)
+    return tables[feature.owner].lookup(values)
 
 
 def set_methods(directory: pathlib.Path, methods: Mapping[str, str]) -> None:
@@ -302,9 +318,15 @@ def checkpoint_variables(directory: pathlib.Path) -> "dict[str, list[int]]":
     return {name: list(shape) for name, shape in listed if name != _OBJECT_GRAPH}
 
 
-def _checked(inputs: Mapping[str, tf.Tensor], listed: "frozenset[str]") -> "dict[str, tf.Tensor]":
+def _checked(
+    inputs: Mapping[str, tf.Tensor], wide: "Mapping[str, Optional[int]]"
+) -> "dict[str, tf.Tensor]":
     """The inputs, after a check of their shapes when the graph runs:
     a server does not check what a REST request holds.
+
+    Args:
+      inputs: the inputs.
+      wide: those of rank 2, with their width where it is fixed.
     """
     # The signature says which rank, so the graph optimiser would decide the check beforehand. A
     # placeholder without shape hides it.
@@ -321,14 +343,18 @@ def _checked(inputs: Mapping[str, tf.Tensor], listed: "frozenset[str]") -> "dict
     shapes = [found[name] for name in hidden]
     ranks = tf.stack([tf.size(shape) for shape in shapes])
     sizes = tf.concat(
-        [shape[:1] if name in listed else shape for name, shape in zip(hidden, shapes)], axis=0
+        [shape[:1] if name in wide else shape for name, shape in zip(hidden, shapes)], axis=0
     )
-    wanted = [2 if name in listed else 1 for name in hidden]
+    wanted = [2 if name in wide else 1 for name in hidden]
     # `tf.equal`, not `==`: where TensorFlow was first imported below absl's app.run, `==` compares
     # objects while a function is traced.
     fine = tf.reduce_all(tf.equal(ranks, wanted)) & tf.equal(
         tf.reduce_min(sizes), tf.reduce_max(sizes)
     )
+    widths = [(shape[1:2], wide.get(name)) for name, shape in zip(hidden, shapes)]
+    for found_width, width in widths:
+        if width is not None:
+            fine &= tf.reduce_all(tf.equal(found_width, width))
     check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
     with tf.control_dependencies([check]):
         return dict(zip(inputs, tf.identity_n(list(inputs.values()))))

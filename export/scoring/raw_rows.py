@@ -44,7 +44,10 @@ class Wanted:
 
     def kinds(self) -> "dict[str, str]":
         """The columns to read, and how each is read of text."""
-        kinds = {column.raw: csv_stream.NUMBER for column in self.schema.numerical}
+        kinds = {
+            column.raw: csv_stream.NUMBER if column.values == 1 else csv_stream.TEXT
+            for column in self.schema.numerical
+        }
         for feature in self.schema.categorical:
             single = feature.encoding == "identity" and feature.values == 1
             kinds[feature.raw] = csv_stream.NUMBER if single else csv_stream.TEXT
@@ -120,8 +123,9 @@ def good(chunk: source.RawChunk, wanted: Wanted) -> source.RawChunk:
         for feature in wanted.schema.categorical
         if feature.encoding == "identity" and feature.values == 1
     ]
-    numbers = [*singles, *(column.raw for column in wanted.schema.numerical)]
-    return encoding.only_numbers(chunk, numbers)
+    numbers = [*singles, *(c.raw for c in wanted.schema.numerical if c.values == 1)]
+    vectors = [column for column in wanted.schema.numerical if column.values > 1]
+    return encoding.only_numbers(chunk, numbers, vectors)
 
 
 def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
@@ -141,7 +145,11 @@ def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
             found[feature.name] = _bytes(texts)
     for column in wanted.schema.numerical:
         with np.errstate(over="ignore"):  # beyond float32: infinite, hence the default
-            found[column.name] = encoding.numbers(chunk, column.raw).astype(np.float32)
+            found[column.name] = (
+                encoding.numbers(chunk, column.raw)
+                if column.values == 1
+                else encoding.vectors(chunk, column)
+            ).astype(np.float32)
     return found
 
 

@@ -78,10 +78,15 @@ def text(
             "an error |"
         )
     lines += [
-        f"| {f.name} | {'int64' if f.encoding == 'identity' else 'string'} | {_values(f)} |"
+        f"| {f.name} | {'int64' if f.encoding == 'identity' else 'string'} | "
+        f"{_values(f)}{_column(f)} |"
         for f in served.schema.categorical
     ]
-    lines += [f"| {c.name} | float32 | default {c.default:g} |" for c in served.schema.numerical]
+    lines += [
+        f"| {c.name} | float32 | "
+        f"{f'{c.values} numbers; ' if c.values > 1 else ''}default {c.default:g}{_column(c)} |"
+        for c in served.schema.numerical
+    ]
     lines += ["", "## Outputs", "", "| task | label | given |", "| --- | --- | --- |"]
     lines += [
         f"| {task.name} | {task.column} | {task.given or 'all rows'} |"
@@ -104,6 +109,11 @@ def text(
     return "\n".join(lines) + "\n"
 
 
+def _column(feature: Any) -> str:
+    """What an input is called in the raw data, where its name differs."""
+    return f"; raw column `{feature.raw}`" if feature.raw != feature.name else ""
+
+
 def _values(feature: Any) -> str:
     if feature.encoding == "identity":
         values = f"0 to {feature.cardinality - 1}"
@@ -114,7 +124,7 @@ def _values(feature: Any) -> str:
     if feature.values == 1:
         return values
     filler = "-1" if feature.encoding == "identity" else "empty text"
-    return f"a list; {values}; the first {feature.values} count, {filler} fills up"
+    return f"a list; {values}; the {feature.keep} {feature.values} count, {filler} fills up"
 
 
 def _words(feature: Any) -> str:

@@ -11,11 +11,15 @@ import pathlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags
 
 from pfrec import command, errors, files
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 _SECONDS_BETWEEN_LINES = 10.0
 _COMMON = (
@@ -108,9 +112,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "scenarios", [], "Scenarios to keep, by value or name; empty for the format's own choice."
     )
-    flags.DEFINE_integer(
-        "min_rows", 0, "Scenarios with fewer rows are left out (csv, parquet).", lower_bound=0
-    )
+    flags.DEFINE_integer("min_rows", 0, "Scenarios with fewer rows are left out.", lower_bound=0)
     flags.DEFINE_list(
         "tasks",
         [],
@@ -134,7 +136,7 @@ def define_flags() -> None:
 
 def convert(
     source_format: str,
-    input_path: "Union[str, os.PathLike[str]]",
+    input_path: "Union[str, os.PathLike[str], pd.DataFrame, pa.Table]",
     output: "Union[str, os.PathLike[str]]",
     *,
     schema_path: "Union[str, os.PathLike[str], None]" = None,
@@ -180,10 +182,11 @@ def convert(
         []
 
     Args:
-      source_format: a name in `pfrec.data.converters.FORMATS`.
-      input_path: the raw file or folder.
+      source_format: a name in `pfrec.data.converters.FORMATS`, or `table`.
+      input_path: the raw file or folder; of `table` a pandas DataFrame, whose index is not read, or
+        a `pyarrow.Table`.
       output: the dataset directory; must not exist or be empty.
-      schema_path: TOML schema, for `csv` and `parquet`.
+      schema_path: TOML schema, for `csv`, `parquet` and `table`.
       split_seed: seed of the split, and of the sampling of users.
       missing_numerical: `reject` or `impute`.
       on_bad_row: `stop`, `skip` or `quarantine`.
@@ -192,7 +195,7 @@ def convert(
       scenarios: scenarios to keep; empty for the format's own choice.
       tasks: tasks to keep; empty for the format's own choice.
       min_count: how often an id must occur to get a place of its own.
-      min_rows: scenarios with fewer rows are left out, for `csv` and `parquet`.
+      min_rows: scenarios with fewer rows are left out.
       layout: what goes over [file] of the schema, for `csv`: fields of a `csv_stream.Dialect`.
       append: the dataset whose further rows these are, for `csv` and `parquet`: they are read by
         its schema, vocabularies and statistics. It stays as it is.
@@ -209,10 +212,17 @@ def convert(
     from pfrec.data import converters
     from pfrec.data.conversion import appending
     from pfrec.data.conversion import run as conversion
+    from pfrec.data.converters import table as table_lib
     from pfrec.data.dataset import dataset
     from pfrec.data.reading import source
 
-    raw, target = pathlib.Path(input_path), pathlib.Path(output)
+    target = pathlib.Path(output)
+    given = isinstance(input_path, (str, os.PathLike))
+    if given == (source_format == table_lib.FORMAT):
+        raise errors.PfrecError(
+            f"convert: the format {source_format!r} takes "
+            + ("a DataFrame or an Arrow table" if given else "a path; pass 'table' for tables")
+        )
     files.require_empty(target)
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
@@ -258,9 +268,10 @@ def convert(
     )
 
     def open_source(scratch: pathlib.Path) -> source.Source:
-        return converters.open_source(
-            source_format, raw, dataclasses.replace(settings, scratch=scratch)
-        )
+        own = dataclasses.replace(settings, scratch=scratch)
+        if isinstance(input_path, (str, os.PathLike)):
+            return converters.open_source(source_format, pathlib.Path(input_path), own)
+        return table_lib.open_source(input_path, own)
 
     with RowProgress("converting") as progress:
         return conversion.run(open_source, source_format, target, options, progress.add, before)

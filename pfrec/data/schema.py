@@ -16,8 +16,11 @@ ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
 NORMALISATIONS = ("none", "standard", "minmax")
 _OPTIONAL = (
     *("min_count", "values", "separator", "normalise", "shift", "scale"),
+    *("table", "keep", "pooling"),
     *("column", "positive", "negative", "unobserved", "positive_from", "missing"),
 )
+FIRST, LAST = "first", "last"
+MEAN, ATTENTION = "mean", "attention"
 MISSING_LABELS = ("bad", "unobserved", "0")
 
 
@@ -42,6 +45,11 @@ class Categorical:
         the first N count; its embedding is the mean of theirs, and zero where the list is empty.
       separator: what stands between the values of a list in text; empty where values is 1.
       column: the raw column; empty where it is called as the feature.
+      table: the feature whose embedding table it reads too, with whose encoding, cardinality and
+        policy; empty for a table of its own.
+      keep: which values of a longer list count: the `first` or the `last` N.
+      pooling: how a list's embedding is made of its values': their `mean`, or `attention`, a mean
+        weighted by how each fits the row's value of the feature `table`.
     """
 
     name: str
@@ -53,11 +61,19 @@ class Categorical:
     values: int = 1
     separator: str = ""
     column: str = ""
+    table: str = ""
+    keep: str = FIRST
+    pooling: str = MEAN
 
     @property
     def raw(self) -> str:
         """The raw column."""
         return self.column or self.name
+
+    @property
+    def owner(self) -> str:
+        """The feature that its table, and what its ids mean, belong to."""
+        return self.table or self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +91,9 @@ class Numerical:
       shift: what is subtracted from a raw value (client's schema only).
       scale: what the difference is divided by (client's schema only).
       column: the raw column; empty where it is called as the feature.
+      values: how many numbers a row has. Above 1 the column holds vectors of exactly so many, which
+        the model's batch normalisation alone normalises.
+      separator: what stands between the numbers of a vector in text; empty where values is 1.
     """
 
     name: str
@@ -83,6 +102,8 @@ class Numerical:
     shift: float = 0.0
     scale: float = 1.0
     column: str = ""
+    values: int = 1
+    separator: str = ""
 
     @property
     def raw(self) -> str:
@@ -135,12 +156,15 @@ class Schema:
       numerical: numerical columns, in model order.
       tasks: tasks, in model order.
       group: the column whose values group the rows for grouped AUC, or None.
+      weight: the column of numbers that rows' losses are multiplied by, or None; metrics count all
+        rows alike.
     """
 
     categorical: tuple[Categorical, ...]
     numerical: tuple[Numerical, ...]
     tasks: tuple[Task, ...]
     group: Optional[str] = None
+    weight: Optional[str] = None
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -196,6 +220,17 @@ class Schema:
                     f"schema: {column.name}: normalise {column.normalise!r} is not one of "
                     f"{', '.join(NORMALISATIONS)}"
                 )
+            if column.values < 1 or (column.values > 1) != bool(column.separator):
+                raise errors.PfrecError(
+                    f"schema: {column.name}: values = {column.values} and separator = "
+                    f"{column.separator!r}: give 1 and none for a single number, more and a "
+                    "separator for a vector"
+                )
+            if column.values > 1 and column.normalise != "none":
+                raise errors.PfrecError(
+                    f"schema: {column.name}: normalise does not go with a vector, which the model "
+                    "normalises; remove it"
+                )
         known = {task.name for task in self.tasks}
         for task in self.tasks:
             if task.given is not None and (task.given not in known or task.given == task.name):
@@ -204,6 +239,38 @@ class Schema:
                 )
             _check_labels(task)
         self._check_circles()
+        self._check_tables()
+
+    def _check_tables(self) -> None:
+        features = {feature.name: feature for feature in self.categorical}
+        alike = ("cardinality", "policy", "encoding", "vocabulary", "min_count")
+        for feature in self.categorical:
+            place, owner = f"schema: {feature.name}", features.get(feature.table)
+            if feature.table and (owner is None or owner.table or owner is feature):
+                raise errors.PfrecError(
+                    f"{place}: table = {feature.table!r} is no other categorical feature with a "
+                    "table of its own"
+                )
+            if owner is not None:
+                for name in alike:
+                    if getattr(feature, name) != getattr(owner, name):
+                        raise errors.PfrecError(
+                            f"{place}: {name} is not that of {owner.name}, whose table it reads"
+                        )
+            if feature.keep not in (FIRST, LAST) or feature.pooling not in (MEAN, ATTENTION):
+                raise errors.PfrecError(
+                    f"{place}: keep = {feature.keep!r} is {FIRST} or {LAST}, pooling = "
+                    f"{feature.pooling!r} is {MEAN} or {ATTENTION}"
+                )
+            if (feature.keep, feature.pooling) != (FIRST, MEAN) and feature.values == 1:
+                raise errors.PfrecError(
+                    f"{place}: keep and pooling go with a list; say with values how many of its "
+                    "values count at most"
+                )
+            if feature.pooling == ATTENTION and (owner is None or owner.values > 1):
+                raise errors.PfrecError(
+                    f"{place}: attention needs a target: name a feature of one value as table"
+                )
 
     def _check_circles(self) -> None:
         given = {task.name: task.given for task in self.tasks}
@@ -234,15 +301,27 @@ class Schema:
         )
 
     @property
+    def number_columns(self) -> int:
+        """How many numbers a row has: one per numerical feature, or as many as its vector."""
+        return sum(column.values for column in self.numerical)
+
+    @property
+    def number_places(self) -> tuple[slice, ...]:
+        """Where the numbers of each numerical feature stand among those of a row."""
+        ends = list(itertools.accumulate(column.values for column in self.numerical))
+        return tuple(slice(end - column.values, end) for column, end in zip(self.numerical, ends))
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row in a row block: int32 ids, float32 numbers, uint8 labels,
-        an int64 group.
+        an int64 group, a float32 weight.
         """
         return (
             4 * self.id_columns
-            + 4 * len(self.numerical)
+            + 4 * self.number_columns
             + len(self.tasks)
             + 8 * (self.group is not None)
+            + 4 * (self.weight is not None)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -258,6 +337,8 @@ class Schema:
             for name in _OPTIONAL:
                 if name in entry and getattr(known, name) == getattr(type(known), name, None):
                     del entry[name]
+        if self.weight is None:
+            del value["weight"]
         return value
 
     @property
@@ -289,6 +370,7 @@ class Schema:
                 numerical=tuple(Numerical(**n) for n in value["numerical"]),
                 tasks=tuple(Task(**_with_tuples(t)) for t in value["tasks"]),
                 group=value["group"],
+                weight=value.get("weight"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise errors.PfrecError(

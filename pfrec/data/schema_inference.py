@@ -405,12 +405,11 @@ def _warnings(
         return [f"is always {next(iter(column.counted))!r}; left out"]
     if column in when:
         return ["holds times, which new rows exceed: no feature as it is, but [split] can use it"]
-    if column.longest and not column.capped and column.numbers and not column.whole:
+    if _is_vector(column):
         return [
-            f"holds lists of {column.longest} numbers: a vector, which no feature can be; left out"
+            f"holds lists of up to {column.longest} numbers: a vector, if every row has so many; "
+            "left out"
         ]
-    if column.longest and column.capped and column.numbers:
-        return ["holds lists of numbers that rarely repeat: a vector? left out"]
     if column_names.is_label(column.name) and (column.binary or _is_rating(column)):
         return ["is called and looks like a label; left out: it is no feature of another label"]
     if column_names.is_label(column.name) and column.numbers and column.distinct <= _MAX_WORDS:
@@ -430,8 +429,16 @@ def _warnings(
     return found
 
 
+def _is_vector(column: _Column) -> bool:
+    """Whether its lists are of numbers that are no ids."""
+    return bool(column.longest and column.numbers and (column.capped or not column.whole))
+
+
 def _feature(column: _Column) -> list[str]:
     """The TOML table of a column, with comments."""
+    if _is_vector(column):
+        called = f"name = {_quoted(column.name)}"
+        return ["[[numerical]]", called, f"values = {column.longest}  # exactly, in every row"]
     separator = _separator(column)
     if separator and not column.longest:
         column = _cut(column, separator)

@@ -1,11 +1,28 @@
 """Embedding tables, one per categorical feature."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
 from pfrec.models import roles
+
+
+def layers(
+    schema: schema_lib.Schema, dim: int, scale: float, next_seed: Callable[[], int]
+) -> "list[FeatureEmbedding]":
+    """The embedding of each categorical feature, in order; one that reads another's table is the
+    same layer.
+    """
+    made: dict[str, FeatureEmbedding] = {}
+    for f in schema.categorical:
+        seed = next_seed()
+        if not f.table:
+            made[f.name] = FeatureEmbedding(
+                f.name, f.cardinality, dim, scale, seed, name=f"embedding_{f.name}"
+            )
+    return [made[f.owner] for f in schema.categorical]
 
 
 def ids_by_feature(ids: tf.Tensor, schema: schema_lib.Schema) -> "list[tf.Tensor]":

@@ -46,7 +46,7 @@ def build(
     model = POOLED[algorithm]()(schema, config, seed, scenarios)
     inputs = {
         "categorical": tf.zeros([1, schema.id_columns], tf.int32),
-        "numerical": tf.zeros([1, len(schema.numerical)], tf.float32),
+        "numerical": tf.zeros([1, schema.number_columns], tf.float32),
         pooled.SCENARIO: tf.zeros([1], tf.int32),
     }
     model(inputs, training=False)

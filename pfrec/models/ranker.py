@@ -15,7 +15,8 @@ class MultiTaskRanker(tfrs.Model):
 
     Formula: the loss is the sum over tasks of the mean binary cross-entropy over the rows whose
       label is observed; a task with no
-    observed row in a batch adds nothing.
+    observed row in a batch adds nothing. Where rows have weights, each multiplies the loss of its
+    row, and the mean still divides by the number of rows.
 
     Args:
       network: maps a batch's features to `{task: logits [rows]}`, as `mmoe.MMoE`.
@@ -42,7 +43,7 @@ class MultiTaskRanker(tfrs.Model):
 
         Args:
           inputs: the network's inputs and `labels`, uint8 [rows, tasks], `row_block.UNOBSERVED`
-            where a label is not observed.
+            where a label is not observed; where rows are weighted, `weight`, float32 [rows].
           training: whether batch statistics and dropout are those of training.
 
         Returns:
@@ -57,6 +58,8 @@ class MultiTaskRanker(tfrs.Model):
             # Keras divides by all rows: the weight makes that a division by the observed ones.
             # (`tf.equal`, not `==`: inside a TFF computation that is Python identity.)
             weight = observed * rows / tf.maximum(tf.reduce_sum(observed), 1.0)
+            if "weight" in inputs:
+                weight *= inputs["weight"]
             target = tf.cast(tf.equal(labels, 1), tf.float32)[:, tf.newaxis]
             total += ranking(
                 target,

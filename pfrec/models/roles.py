@@ -9,7 +9,7 @@ class Role:
     """The declared role of a layer.
 
     Attributes:
-      kind: `embedding`, `numeric`, `expert`, `expert_task`, `gate` or `tower`.
+      kind: `embedding`, `attention`, `numeric`, `expert`, `expert_task`, `gate` or `tower`.
       group: the variable group, as `expert/0/shared`.
       member: what tells this group from others of its kind: a feature, an expert's number or a
         task.
@@ -23,6 +23,11 @@ class Role:
 def embedding(feature: str) -> Role:
     """The embedding table of a categorical feature."""
     return Role("embedding", f"embedding/{feature}", feature)
+
+
+def attention(feature: str) -> Role:
+    """The attention of a categorical feature over its lists."""
+    return Role("attention", f"attention/{feature}", feature)
 
 
 def numeric() -> Role:

@@ -66,10 +66,10 @@ class Network(tf.keras.Model):
         self(
             {
                 "categorical": tf.zeros([1, schema.id_columns], tf.int32),
-                "numerical": tf.zeros([1, len(schema.numerical)]),
+                "numerical": tf.zeros([1, schema.number_columns]),
             }
         )
-        self.norm.moving_mean.assign(tf.range(float(len(schema.numerical))))
+        self.norm.moving_mean.assign(tf.range(float(schema.number_columns)))
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         parts = []
@@ -99,7 +99,7 @@ def rows(count: int = 12, schema: schema_lib.Schema = SCHEMA) -> row_block.Rows:
         categorical=np.concatenate(ids, axis=1).astype(np.int32)
         if ids
         else np.zeros((count, 0), np.int32),
-        numerical=generator.standard_normal((count, len(schema.numerical))).astype(np.float32),
+        numerical=generator.standard_normal((count, schema.number_columns)).astype(np.float32),
         labels=np.zeros((count, len(schema.tasks)), np.uint8),
     )
 

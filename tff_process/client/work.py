@@ -319,13 +319,18 @@ def count_ids(
     Returns:
       by the table's name, float32 [ids].
     """
-    places = dict(zip((feature.name for feature in schema.categorical), schema.id_places))
+    columns: dict[str, list[int]] = {}
+    for feature, place in zip(schema.categorical, schema.id_places):
+        columns.setdefault(feature.owner, []).extend(range(schema.id_columns)[place])
     counted = [spec for spec in layout.specs if spec.counts_rows]
 
     @_plain
     def occurrences(records: tf.Tensor) -> "tuple[tf.Tensor, ...]":
         ids = pipeline.decode_blocks(records, schema)["categorical"]
-        return tuple(_occurrences(ids[:, places[spec.member]], spec.shape[0]) for spec in counted)
+        return tuple(
+            _occurrences(tf.gather(ids, columns[spec.member], axis=1), spec.shape[0])
+            for spec in counted
+        )
 
     @tf.function
     def count() -> "tuple[tf.Tensor, ...]":

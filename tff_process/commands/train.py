@@ -262,6 +262,9 @@ def open_data(
         opened = dataset_lib.Dataset.open(pathlib.Path(data))
         for warning in opened.warnings:
             print(f"WARNING: {warning}", file=sys.stderr, flush=True)
+        if opened.schema.weight is not None:
+            weighted = f"{opened.schema.weight!r} multiplies the losses of training rows"
+            print(f"note: {weighted}; metrics count all rows alike", file=sys.stderr, flush=True)
         return opened
     if (synthetic_path / "dataset.json").exists():
         made = files.read_json(synthetic_path / "dataset.json", remedy="remove the directory")

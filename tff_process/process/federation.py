@@ -145,6 +145,8 @@ class Federation:
             algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
         )
         for feature in dataset.schema.categorical:
+            if feature.table:
+                continue  # its ids are those of another
             if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(
                 f"embedding/{feature.name}"
             ):

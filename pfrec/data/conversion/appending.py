@@ -162,15 +162,15 @@ class Before:
             if not len(part):
                 continue
             for feature, place in zip(schema.categorical, schema.id_places):
-                if feature.encoding == "vocabulary":
+                if feature.encoding == "vocabulary" and not feature.table:
                     words[feature.name].add(encoding.all_values(part, feature))
                 elif feature.encoding == "identity":
                     found = int(encoded.rows.categorical[:, place].max())
-                    largest[feature.name] = max(largest[feature.name], found)
+                    largest[feature.owner] = max(largest[feature.owner], found)
         return dataclasses.replace(
             schema,
             categorical=tuple(
-                self._grown(f, words[f.name], largest[f.name]) for f in schema.categorical
+                self._grown(f, words[f.owner], largest[f.owner]) for f in schema.categorical
             ),
         )
 

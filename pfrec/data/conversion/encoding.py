@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -133,12 +133,15 @@ def encode_good(
             else _id_lists(chunk, feature, checks, beyond)
         )
         categorical[:, place] = ids
-    numerical = np.empty((len(chunk), len(schema.numerical)), np.float32)
+    numerical = np.empty((len(chunk), schema.number_columns), np.float32)
     missing = {}
-    for i, column in enumerate(schema.numerical):
-        numerical[:, i], missing[column.name] = _finite(chunk, column, missing_numerical, checks)
+    for column, place in zip(schema.numerical, schema.number_places):
+        numerical[:, place], missing[column.name] = _finite(
+            chunk, column, missing_numerical, checks
+        )
     group = None if schema.group is None else _groups(chunk, schema.group, checks)
-    rows = row_block.Rows(categorical, numerical, _labels(chunk, schema, checks), group)
+    weight = None if schema.weight is None else _weights(chunk, schema.weight, checks)
+    rows = row_block.Rows(categorical, numerical, _labels(chunk, schema, checks), group, weight)
     good = ~checks.bad
     counts = {name: int((mask & good).sum()) for name, mask in missing.items() if mask is not None}
     imputed = {name: count for name, count in counts.items() if count}
@@ -162,13 +165,19 @@ def numbers_or_nan(chunk: source.RawChunk, column: str) -> np.ndarray:
     return _numbers(chunk, column, _Checks(chunk))
 
 
-def only_numbers(chunk: source.RawChunk, columns: Sequence[str]) -> source.RawChunk:
+def only_numbers(
+    chunk: source.RawChunk,
+    columns: Sequence[str],
+    vector_columns: Sequence[schema_lib.Numerical] = (),
+) -> source.RawChunk:
     """The chunk without the rows that have something other than a number, or nothing, in one of
-    `columns`; those become faults.
+    `columns`, or other than a vector in one of `vector_columns`; those become faults.
     """
     checks = _Checks(chunk)
     for column in columns:
         _numbers(chunk, column, checks)
+    for described in vector_columns:
+        vectors(chunk, described, checks)
     if not checks.bad.any():
         return chunk
     return dataclasses.replace(
@@ -230,7 +239,7 @@ def _require_columns(chunk: source.RawChunk, schema: schema_lib.Schema) -> None:
         column.raw for column in schema.numerical
     ]
     wanted += [task.column for task in schema.tasks]
-    wanted += [] if schema.group is None else [schema.group]
+    wanted += [name for name in (schema.group, schema.weight) if name is not None]
     for name in wanted:
         if name not in chunk.columns:
             raise errors.PfrecError(
@@ -247,7 +256,14 @@ def value_lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> colu
     return _as_text(
         chunk,
         feature.raw,
-        lambda values: column_text.lists(values, feature.separator, feature.values),
+        lambda values: column_text.lists(
+            values,
+            feature.separator,
+            feature.values,
+            feature.keep == schema_lib.LAST,
+            # Of a vocabulary that itself tells 17.0 from 17 the words are taken as they are.
+            any(column_text.POINTED.fullmatch(word) for word in feature.vocabulary),
+        ),
     )
 
 
@@ -354,11 +370,14 @@ def _as_text(chunk: source.RawChunk, column: str, read: Callable[[Any], Any]) ->
 def _finite(
     chunk: source.RawChunk, column: schema_lib.Numerical, missing: str, checks: _Checks
 ) -> "tuple[np.ndarray, np.ndarray | None]":
-    """A numerical column as float32 [rows], and where values were imputed,
+    """A numerical column as float32 [rows, values], and where values were imputed,
     bool [rows] (None: nowhere).
     """
     with np.errstate(over="ignore"):
-        raw = _numbers(chunk, column.raw, checks)
+        if column.values > 1:
+            raw = vectors(chunk, column, checks)
+        else:
+            raw = _numbers(chunk, column.raw, checks)[:, np.newaxis]
         values = (
             raw.astype(np.float32)
             if column.normalise == "none"
@@ -375,17 +394,68 @@ def _finite(
             else f"the column's default {column.default:g}"
         )
         remedy = f"mend it, or pass --missing_numerical=impute to put {stand_in} there"
-        empty = np.isnan(values)
+        empty = np.isnan(values).any(axis=1)
         checks.require(
             ~empty, column.raw, "number_missing", lambda _: f"the value is empty or NaN; {remedy}"
         )
         checks.require(
-            good | empty,
+            good.all(axis=1) | empty,
             column.raw,
             "number_infinite",
             lambda _: f"the value is infinite as a 32-bit float; {remedy}",
         )
-    return np.where(good, values, np.float32(default)), ~good
+    return np.where(good, values, np.float32(default)), ~good.all(axis=1)
+
+
+def vectors(
+    chunk: source.RawChunk, column: schema_lib.Numerical, checks: "Optional[_Checks]" = None
+) -> np.ndarray:
+    """A column of vectors, float64 [rows, values]; NaN where a row has none or a number is missing.
+
+    Raises:
+      PfrecError: where the column's type has no vectors; without `checks`, where a value is none or
+        has another length.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    stop = checks is None
+    checks = _Checks(chunk) if checks is None else checks
+    found = _as_text(
+        chunk, column.raw, lambda values: column_text.number_lists(values, column.separator)
+    )
+    sizes = compute.fill_null(compute.list_value_length(found), 0).to_numpy(zero_copy_only=False)
+    whole = sizes == column.values
+    checks.require(
+        whole | (sizes == 0),
+        column.raw,
+        "vector_length",
+        lambda i: f"{sizes[i]} numbers where {column.values} belong; mend the row, or values",
+    )
+    rows = np.flatnonzero(whole)
+    flat = compute.list_flatten(found.filter(pa.array(whole)))
+    inside = np.repeat(rows, column.values)
+    own = source.RawChunk(chunk.file, chunk.rows[inside], {column.raw: flat}, chunk.trace)
+    numbers_ = _numbers(own, column.raw, _Elements(checks, inside, len(chunk)))
+    values = np.full((len(chunk), column.values), np.nan)
+    values[rows] = numbers_.reshape(-1, column.values)
+    if stop:
+        bad_rows.BadRows("stop").add(checks.faults)
+    return values
+
+
+def _weights(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:
+    """The weights of rows, float32 [rows]."""
+    with np.errstate(over="ignore"):
+        values = _numbers(chunk, column, checks).astype(np.float32)
+    good = np.isfinite(values) & (values >= 0)
+    checks.require(
+        good,
+        column,
+        "weight",
+        lambda i: f"the weight is {values[i]:g}; it must be a number from 0 on",
+    )
+    return np.where(good, values, np.float32(1))
 
 
 def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) -> np.ndarray:

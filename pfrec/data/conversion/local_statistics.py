@@ -143,7 +143,7 @@ def client_schemas(
     start = start or {}
     opened = open_schema(schema)
     raw = {column.name: column.raw for column in schema.numerical}
-    local = [f for f in schema.categorical if f.encoding == "local_vocabulary"]
+    local = [f for f in schema.categorical if f.encoding == "local_vocabulary" and not f.table]
     scaled = [column for column in schema.numerical if column.normalise != "none"]
     vocabularies: dict[str, dict[str, Vocabulary]] = {}
     moments: dict[str, dict[str, _Moments]] = {}
@@ -163,7 +163,7 @@ def client_schemas(
     def feature_of(scenario: str, f: schema_lib.Categorical) -> schema_lib.Categorical:
         if f.encoding != "local_vocabulary":
             return f
-        counted = vocabularies.get(scenario, {}).get(f.name, nothing)
+        counted = vocabularies.get(scenario, {}).get(f.owner, nothing)
         known: tuple[str, ...] = ()
         if scenario in start:
             known = _called(start[scenario].categorical, f.name).vocabulary

@@ -5,6 +5,7 @@ and remembers now and then how far it came.
 import collections
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import shutil
@@ -25,7 +26,7 @@ from pfrec.data.conversion import (
     watch,
     work_directory,
 )
-from pfrec.data.dataset import writer
+from pfrec.data.dataset import row_block, writer
 from pfrec.data.reading import ahead, bad_rows, source
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -145,15 +146,17 @@ def run(
                     state.update(tally=None if tally is None else tally.state())
                     files.write_json(work / work_directory.STATE_FILE, state)
 
-                with contextlib.closing(_remaining(raw, state)) as chunks:
-                    for scenario, split, chunk in chunks:
-                        _convert(
-                            *(scenario, split, chunk, raw, clients, options),
-                            *(bad, imputed, target, watched, tally),
-                        )
-                        progress(len(chunk))
-                        if chunk.resume is not None and time.monotonic() >= next_checkpoint:
-                            checkpoint(chunk.resume, False)
+                encode = functools.partial(
+                    _encoded, raw=raw, clients=clients, options=options, before=before
+                )
+                with contextlib.ExitStack() as stack:
+                    chunks = stack.enter_context(contextlib.closing(_remaining(raw, state)))
+                    encoded = stack.enter_context(contextlib.closing(ahead.mapped(encode, chunks)))
+                    for done in encoded:
+                        _write(done, bad, imputed, target, watched, tally)
+                        progress(done.rows)
+                        if done.resume is not None and time.monotonic() >= next_checkpoint:
+                            checkpoint(done.resume, False)
                             next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
                 if state["position"] is not None or options.resume:
                     checkpoint(state["position"], True)
@@ -207,43 +210,64 @@ def _remaining(raw: source.Source, state: Mapping[str, Any]) -> Generator[source
         yield from ahead.ahead(survey.chosen(raw, state["position"], state["survey"]))
 
 
-def _convert(
-    scenario: Optional[str],
-    split: Optional[str],
-    chunk: source.RawChunk,
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Encoded rows of a scenario.
+
+    Attributes:
+      scenario: its name.
+      split: of all rows, where the source names it.
+      rows: the rows.
+      places: the split of each, int8 [rows].
+      schema: that they were encoded by.
+      prints: `watch.fingerprints`, where rows are watched.
+    """
+
+    scenario: str
+    split: Optional[str]
+    rows: row_block.Rows
+    places: np.ndarray
+    schema: schema_lib.Schema
+    prints: Optional[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """What became of a chunk."""
+
+    rows: int
+    resume: Optional[Any]
+    faults: "tuple[bad_rows.Faults, ...]"
+    imputed: "collections.Counter[str]"
+    parts: "tuple[_Part, ...]"
+
+
+def _encoded(
+    piece: source.Chunk,
     raw: source.Source,
     clients: Mapping[str, schema_lib.Schema],
     options: Options,
-    bad: bad_rows.BadRows,
-    imputed: "collections.Counter[str]",
-    target: writer.DatasetWriter,
-    watched: Optional[watch.Watch],
-    tally: Optional[appending.Tally],
-) -> None:
-    """Encodes a chunk and hands its rows to the writer."""
+    before: Optional[appending.Before],
+) -> _Done:
+    """Encodes a chunk; a function of it alone, so that threads may do it in any order."""
+    scenario, split, chunk = piece
+    imputed: collections.Counter[str] = collections.Counter()
     if not len(chunk):
-        bad.add(chunk.faults)
-        return
-    if scenario is None and (clients or tally is not None):
+        return _Done(0, chunk.resume, chunk.faults, imputed, ())
+    if scenario is None and (clients or before is not None):
         parts: list[tuple[Optional[str], source.RawChunk]] = list(_by_scenario(chunk))
     else:
         parts = [(scenario, chunk)]
-    faults = list(chunk.faults)
-    done: list[tuple[Optional[str], source.RawChunk, encoding.Encoded]] = []
+    faults, done = list(chunk.faults), []
     for name, part in parts:
         schema = raw.schema if name is None else clients.get(name, raw.schema)
         encoded = encoding.encode_good(
             part,
             schema,
             missing_numerical=options.missing_numerical,
-            beyond="bad" if tally is None else "unknown",
+            beyond="bad" if before is None else "unknown",
         )
-        if tally is not None and name is not None:
-            tally.add(name, encoded.rows, schema)
         faults += encoded.faults
-        done.append((name, part, encoded))
-    bad.add(faults)
-    for name, part, encoded in done:
         imputed.update(encoded.imputed)
         all_good = encoded.good.all()
         numbers = part.rows if all_good else part.rows[encoded.good]
@@ -251,9 +275,9 @@ def _convert(
             rows = encoded.rows if index is None else encoded.rows.take(index)
             assert found is not None
             if split is not None:
-                target.add(found, split, rows)
-                if watched is not None:
-                    watched.add(found, rows, np.full(len(rows), splits.SPLITS.index(split)))
+                places = np.full(len(rows), splits.SPLITS.index(split), np.int8)
+                prints = watch.fingerprints(found, rows) if raw.survey else None
+                done.append(_Part(found, split, rows, places, schema, prints))
                 continue
             own = numbers if index is None else numbers[index]
             if part.places is None:
@@ -261,10 +285,32 @@ def _convert(
             else:
                 places = part.places[encoded.good]
                 places = places if index is None else places[index]
-            for place, split_name in enumerate(splits.SPLITS):
-                target.add(found, split_name, rows.take(places == place))
-            if watched is not None:
-                watched.add(found, rows, places)
+            prints = watch.fingerprints(found, rows) if raw.survey else None
+            done.append(_Part(found, None, rows, places, schema, prints))
+    return _Done(len(chunk), chunk.resume, tuple(faults), imputed, tuple(done))
+
+
+def _write(
+    done: _Done,
+    bad: bad_rows.BadRows,
+    imputed: "collections.Counter[str]",
+    target: writer.DatasetWriter,
+    watched: Optional[watch.Watch],
+    tally: Optional[appending.Tally],
+) -> None:
+    """Hands the rows of a chunk to the writer, and counts them."""
+    bad.add(done.faults)
+    imputed.update(done.imputed)
+    for part in done.parts:
+        if tally is not None:
+            tally.add(part.scenario, part.rows, part.schema)
+        if watched is not None and part.prints is not None:
+            watched.add(part.rows, part.places, part.prints)
+        if part.split is not None:
+            target.add(part.scenario, part.split, part.rows)
+            continue
+        for place, split in enumerate(splits.SPLITS):
+            target.add(part.scenario, split, part.rows.take(part.places == place))
 
 
 def _codes(

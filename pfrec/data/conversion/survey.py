@@ -5,6 +5,7 @@ What makes a conversion impossible shows here, before the work.
 """
 
 import collections
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
@@ -41,9 +42,11 @@ def take(
     Raises:
       PfrecError: where a scenario that is wanted is not there, or one has no rows of a split.
     """
-    if raw.survey is None and min_rows:
-        raise errors.PfrecError("--min_rows: is for csv and parquet; choose with --scenarios")
-    if raw.survey is None:
+    look = raw.survey
+    if look is None and min_rows:
+        # Rows must be counted before the work: a public format has all of them read for that.
+        look = functools.partial(raw.chunks, None)
+    if look is None:
         everyone = None if raw.scenarios is None else list(raw.scenarios)
         nothing: dict[str, Any] = {"names": everyone, "values": {}, "notes": [], "starts": None}
         if raw.chose or not scenarios:
@@ -53,12 +56,12 @@ def take(
             _wanted(scenarios, known)
         return {**nothing, "kept": list(scenarios), "names": list(scenarios)}
     if raw.splitter is not None and raw.splitter.open:
-        for _, _, chunk in raw.survey():
+        for _, _, chunk in look():
             if len(chunk):
                 raw.splitter.see(chunk)
         raw.splitter.close()
     counts: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros(3, np.int64))
-    for scenario, split, chunk in raw.survey():
+    for scenario, split, chunk in look():
         if raw.splitter is not None:
             chunk = raw.splitter.place(chunk)
         if not len(chunk):

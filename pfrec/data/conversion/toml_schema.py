@@ -1,6 +1,7 @@
 """Reads the TOML schema that describes a user's own CSV files.
 
 group = "search_id"          # optional: the column that groups rows for grouped AUC
+weight = "importance"        # optional: a column of numbers from 0 on: they multiply rows' losses
 
 [scenario]
 column = "site"              # leave out where each file is a scenario, named by its stem
@@ -27,10 +28,24 @@ vocabulary = ["Comedy", "Drama", "Horror"]
 values = 5                   # the most values that count; default 1: the cell is one value
 separator = "|"              # the default where values is above 1
 
+[[categorical]]
+name = "history"             # the items that a user saw before
+table = "item_id"            # reads that feature's table, with its encoding and cardinality
+values = 20
+keep = "last"                # which values of a longer list count; default: "first"
+pooling = "attention"        # by how each value fits the row's item_id; default: "mean"
+                             # optional, instead of a column: the item_id of the user's earlier rows
+history = {user = "user_id", time = "ts", where = "click"}   # where: rows of that label alone
+
 [[numerical]]
 name = "price"
 default = 0.0                # stands in for missing values under --missing_numerical=impute
 normalise = "standard"       # or "minmax", or "none" (default), by each client's own training rows
+
+[[numerical]]
+name = "image"               # a vector in one cell, as "0.5|-1.25|3"; Parquet may hold lists proper
+values = 3                   # how many numbers it has, exactly
+separator = "|"              # the default where values is above 1
 
 [[task]]
 name = "cvr"
@@ -81,7 +96,7 @@ from typing import Any, Optional, TypeVar
 from pfrec import errors
 from pfrec.data import names
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import splitting
+from pfrec.data.conversion import history, splitting
 from pfrec.data.reading import csv_stream, times, words
 
 DEFAULT_SPLIT = {"valid": 0.1, "test": 0.2}
@@ -89,7 +104,7 @@ MAX_CARDINALITY = 2**31 - 2  # ids and the unknown id are int32
 MAX_VALUES = 1024  # every row has room for all of them
 
 _LABEL_WORDS = ("positive", "negative", "unobserved")
-_TABLES = ("group", "scenario", "categorical", "numerical", "task", "split", "file")
+_TABLES = ("group", "scenario", "categorical", "numerical", "task", "split", "file", "weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +119,7 @@ class TomlSchema:
       dialect: how text files are laid out.
       aliases: from a spelling of a scenario to the one meant.
       rule: which split a row goes to; None for parts of all rows at random.
+      histories: the columns of lists that are made from the log.
     """
 
     schema: schema_lib.Schema
@@ -112,6 +128,7 @@ class TomlSchema:
     dialect: csv_stream.Dialect = csv_stream.CSV
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rule: Optional[splitting.Rule] = None
+    histories: tuple[history.Rule, ...] = ()
 
 
 def record(described: TomlSchema) -> dict[str, Any]:
@@ -123,6 +140,7 @@ def record(described: TomlSchema) -> dict[str, Any]:
         "fractions": list(described.fractions),
         "dialect": dataclasses.asdict(described.dialect),
         "rule": rule,
+        "histories": [dataclasses.asdict(one) for one in described.histories],
     }
 
 
@@ -142,6 +160,7 @@ def of_record(schema: schema_lib.Schema, told: Any, place: str) -> TomlSchema:
             csv_stream.Dialect(**_tuples(told["dialect"])),
             {str(k): str(v) for k, v in told["aliases"].items()},
             None if rule is None else splitting.Rule(**_tuples(rule)),
+            tuple(history.Rule(**one) for one in told.get("histories", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise errors.PfrecError(
@@ -210,23 +229,29 @@ def parse(value: Mapping[str, Any]) -> TomlSchema:
     split = _table(value, "split")
     rule = _rule(split)
     categorical = [_categorical(entry, place) for entry, place in _entries(value, "categorical")]
+    categorical = [_with_owner(f, categorical) if f.table else f for f in categorical]
     numerical = [_numerical(entry, place) for entry, place in _entries(value, "numerical")]
     tasks = [_task(entry, place) for entry, place in _entries(value, "task")]
     called = [f.name for f in categorical] + [c.name for c in numerical] + [t.name for t in tasks]
     made = names.internal_names(called)
     schema = schema_lib.Schema(
-        categorical=tuple(_named(feature, made) for feature in categorical),
+        categorical=tuple(
+            dataclasses.replace(_named(f, made), table=made.get(f.table, f.table))
+            for f in categorical
+        ),
         numerical=tuple(_named(column, made) for column in numerical),
         tasks=tuple(
             dataclasses.replace(t, name=made[t.name], given=t.given and made.get(t.given, t.given))
             for t in tasks
         ),
         group=_get(value, "group", str, "top level", None),
+        weight=_get(value, "weight", str, "top level", None),
     )
     dialect = _dialect(_table(value, "file"))
     column = _get(scenario, "column", str, "[scenario]", None)
     fractions = _fractions(split)
-    return TomlSchema(schema, column, fractions, dialect, dict(aliases), rule)
+    histories = _histories(value, schema, made)
+    return TomlSchema(schema, column, fractions, dialect, dict(aliases), rule, histories)
 
 
 _Feature = TypeVar("_Feature", schema_lib.Categorical, schema_lib.Numerical)
@@ -352,10 +377,18 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
             "values",
             "separator",
             "column",
+            "table",
+            "keep",
+            "pooling",
+            "history",
         ),
         place,
     )
     name = _get(entry, "name", str, place)
+    if "history" in entry and "table" not in entry:
+        raise errors.PfrecError(f"{place}: history lists the values of a feature; name it as table")
+    if "table" in entry:
+        return _sharing(entry, name, place)
     vocabulary = tuple(_get(entry, "vocabulary", list, place, []))
     for word in vocabulary:
         if not isinstance(word, str):
@@ -385,9 +418,7 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         )
     if min_count < 1:
         raise errors.PfrecError(f"{place}: min_count = {min_count} is below 1")
-    values = _get(entry, "values", int, place, 1)
-    if not 1 <= values <= MAX_VALUES:
-        raise errors.PfrecError(f"{place}: values = {values} is not within 1 to {MAX_VALUES}")
+    values = _values(entry, place)
     separator = _get(entry, "separator", str, place, "|" if values > 1 else "")
     if separator and values == 1:
         raise errors.PfrecError(
@@ -415,14 +446,94 @@ def _categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical
         values,
         separator,
         _get(entry, "column", str, place, ""),
+        keep=_get(entry, "keep", str, place, schema_lib.FIRST),
+        pooling=_get(entry, "pooling", str, place, schema_lib.MEAN),
+    )
+
+
+def _keep(entry: Mapping[str, Any]) -> str:
+    """Which values count where nothing is said: of a history the last ones."""
+    return schema_lib.LAST if "history" in entry else schema_lib.FIRST
+
+
+def _sharing(entry: Mapping[str, Any], name: str, place: str) -> schema_lib.Categorical:
+    """A feature that reads another's table; `_with_owner` fills in what is the other's."""
+    for key in ("cardinality", "vocabulary", "encoding", "policy", "min_count"):
+        if key in entry:
+            raise errors.PfrecError(
+                f"{place}: {key} is that of {entry['table']!r}, whose table it reads; leave it out"
+            )
+    values = _values(entry, place)
+    if "history" in entry and values == 1:
+        raise errors.PfrecError(f"{place}: no key 'values'; say how many values a history has")
+    return schema_lib.Categorical(
+        name,
+        1,
+        values=values,
+        separator=_get(entry, "separator", str, place, "|" if values > 1 else ""),
+        column=_get(entry, "column", str, place, ""),
+        table=_get(entry, "table", str, place),
+        keep=_get(entry, "keep", str, place, _keep(entry)),
+        pooling=_get(entry, "pooling", str, place, schema_lib.MEAN),
+    )
+
+
+def _histories(
+    value: Mapping[str, Any], schema: schema_lib.Schema, made: Mapping[str, str]
+) -> "tuple[history.Rule, ...]":
+    """The columns that are made from the log."""
+    found = []
+    features = {feature.name: feature for feature in schema.categorical}
+    for entry, place in _entries(value, "categorical"):
+        if "history" not in entry:
+            continue
+        told = _get(entry, "history", dict, place)
+        _known_keys(told, ("user", "time", "where"), f"{place}: history")
+        feature = features[made[entry["name"]]]
+        where = _get(told, "where", str, f"{place}: history", "")
+        if where and where not in made:
+            raise errors.PfrecError(f"{place}: history: where = {where!r} is no task")
+        found.append(
+            history.Rule(
+                feature.raw,
+                features[feature.table].raw,
+                _get(told, "user", str, f"{place}: history"),
+                _get(told, "time", str, f"{place}: history"),
+                made[where] if where else "",
+                feature.values,
+            )
+        )
+    return tuple(found)
+
+
+def _with_owner(
+    feature: schema_lib.Categorical, features: "list[schema_lib.Categorical]"
+) -> schema_lib.Categorical:
+    owner = next((f for f in features if f.name == feature.table and not f.table), None)
+    if owner is None:
+        # What is wrong with the table's name is told by the schema.
+        return feature
+    return dataclasses.replace(
+        feature,
+        cardinality=owner.cardinality,
+        policy=owner.policy,
+        encoding=owner.encoding,
+        vocabulary=owner.vocabulary,
+        min_count=owner.min_count,
     )
 
 
 def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
-    _known_keys(entry, ("name", "default", "normalise", "column"), place)
+    _known_keys(entry, ("name", "default", "normalise", "column", "values", "separator"), place)
     name = _get(entry, "name", str, place)
     raw = _get(entry, "column", str, place, "")
     normalise = _get(entry, "normalise", str, place, "none")
+    values = _values(entry, place)
+    separator = _get(entry, "separator", str, place, "|" if values > 1 else "")
+    if values > 1 and normalise != "none":
+        raise errors.PfrecError(
+            f"{place}: normalise does not go with a vector, which the model normalises; remove it"
+        )
     if normalise != "none":
         if "default" in entry:
             raise errors.PfrecError(
@@ -433,7 +544,15 @@ def _numerical(entry: Mapping[str, Any], place: str) -> schema_lib.Numerical:
     default = float(_get(entry, "default", (int, float), place, 0.0))
     if not abs(default) < 3.4e38:
         raise errors.PfrecError(f"{place}: default = {default} is not a finite 32-bit float")
-    return schema_lib.Numerical(name, default, column=raw)
+    return schema_lib.Numerical(name, default, column=raw, values=values, separator=separator)
+
+
+def _values(entry: Mapping[str, Any], place: str) -> int:
+    """How many values a row has."""
+    values = _get(entry, "values", int, place, 1)
+    if not 1 <= values <= MAX_VALUES:
+        raise errors.PfrecError(f"{place}: values = {values} is not within 1 to {MAX_VALUES}")
+    return int(values)
 
 
 def _task(entry: Mapping[str, Any], place: str) -> schema_lib.Task:
@@ -501,6 +620,8 @@ def _get(
         return default
     value = table[key]
     if not isinstance(value, kind) or isinstance(value, bool) or value == "":
-        kinds = {str: "text in quotes", int: "a whole number", list: "a list"}.get(kind, "a number")
+        kinds = {dict: "a table", str: "text in quotes", int: "a whole number", list: "a list"}.get(
+            kind, "a number"
+        )
         raise errors.PfrecError(f"{place}: {key} = {value!r} must be {kinds}")
     return value

@@ -27,7 +27,7 @@ class Watch:
         """Starts, or goes on from what `state` returned."""
         self._schema = schema
         state = state or {}
-        zeros = [0.0] * len(schema.numerical)
+        zeros = [0.0] * schema.number_columns
         self._count = int(state.get("count", 0))
         self._sum = np.array(state.get("sum", zeros))
         self._squares = np.array(state.get("squares", zeros))
@@ -39,8 +39,10 @@ class Watch:
         kept = state.get("prints", ["", "", ""])
         self._prints = [np.frombuffer(bytes.fromhex(text), np.uint64) for text in kept]
 
-    def add(self, scenario: str, rows: row_block.Rows, places: np.ndarray) -> None:
-        """Takes in rows of a scenario; `places` says the split of each."""
+    def add(self, rows: row_block.Rows, places: np.ndarray, prints: np.ndarray) -> None:
+        """Takes in rows of a scenario; `places` says the split of each, `prints` are their
+        `fingerprints`.
+        """
         numbers = rows.numerical.astype(np.float64)
         self._count += len(rows)
         self._sum += numbers.sum(axis=0)
@@ -51,7 +53,6 @@ class Watch:
                 ids = rows.categorical[:, place]
                 self._values[i] += int((ids != schema_lib.NO_VALUE).sum())
                 self._unknown[i] += int((ids == feature.cardinality).sum())
-        prints = _fingerprints(scenario, rows)
         for split in range(len(splits.SPLITS)):
             own = _sampled(prints[places == split], self._shift)
             self._prints[split] = np.concatenate([self._prints[split], own])
@@ -75,9 +76,11 @@ class Watch:
     def warnings(self) -> "list[str]":
         """A line for each feature that training should not read as it is."""
         found = []
-        for i, column in enumerate(self._schema.numerical):
-            if column.normalise != "none" or not self._count:
+        for column, place in zip(self._schema.numerical, self._schema.number_places):
+            # The many numbers of a vector are alike, and the model normalises each.
+            if column.normalise != "none" or not self._count or column.values > 1:
                 continue
+            i = place.start
             mean = self._sum[i] / self._count
             deviation = np.sqrt(max(self._squares[i] / self._count - mean**2, 0.0))
             if self._largest[i] > _LARGE or 0 < _FAR * deviation < abs(mean):
@@ -119,11 +122,13 @@ def _sampled(prints: np.ndarray, shift: int) -> np.ndarray:
     return prints[prints >> np.uint64(64 - shift) == 0] if shift else prints
 
 
-def _fingerprints(scenario: str, rows: row_block.Rows) -> np.ndarray:
+def fingerprints(scenario: str, rows: row_block.Rows) -> np.ndarray:
     """uint64 [rows], equal for equal rows of a scenario."""
     found = np.full(len(rows), zlib.crc32(scenario.encode()), np.uint64)
     columns = [*rows.categorical.T, *np.ascontiguousarray(rows.numerical).view(np.int32).T]
     columns += [*rows.labels.T, *([] if rows.group is None else [rows.group])]
+    if rows.weight is not None:
+        columns.append(np.ascontiguousarray(rows.weight).view(np.int32))
     for column in columns:
         found = splits.splitmix64(found ^ column.astype(np.int64).view(np.uint64))
     return found

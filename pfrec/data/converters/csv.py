@@ -9,16 +9,13 @@ follows from its number in its file, unless the schema says otherwise.
 import dataclasses
 import functools
 import pathlib
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from pfrec import errors
 from pfrec.data import splits
-from pfrec.data.conversion import encoding, splitting, toml_schema
+from pfrec.data.conversion import encoding, history, splitting, toml_schema
 from pfrec.data.reading import column_text, csv_stream, dialects, folder, source
-
-_POINTED = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
@@ -82,6 +79,14 @@ class OwnFiles:
         """
         self._described, self._inputs, self._seed = described, inputs, seed
         self.kinds = csv_stream.column_kinds(described.schema)
+        self._histories = [
+            history.History(rule, described.schema.tasks) for rule in described.histories
+        ]
+        for rule in described.histories:
+            del self.kinds[rule.column]
+            for name in (rule.user, rule.time):
+                self.kinds.setdefault(name, csv_stream.TEXT)
+        self._made = not self._histories
         self._light = [described.schema.tasks[0].column]
         if described.scenario_column is not None:
             self.kinds[described.scenario_column] = csv_stream.TEXT
@@ -96,11 +101,11 @@ class OwnFiles:
         self._texts = {
             feature.raw
             for feature in described.schema.categorical
-            if not any(_POINTED.fullmatch(word) for word in feature.vocabulary or ())
+            if not any(column_text.POINTED.fullmatch(word) for word in feature.vocabulary or ())
         }
         if described.schema.group is not None:
             self._texts.add(described.schema.group)
-        self._texts = {name for name in self._texts if self.kinds[name] == csv_stream.TEXT}
+        self._texts = {name for name in self._texts if self.kinds.get(name) == csv_stream.TEXT}
         self._scenarios = [described.aliases.get(e.parts[-1], e.parts[-1]) for e in inputs]
         if described.scenario_column is None:
             keys = list(zip(self._scenarios, self._splits))
@@ -142,7 +147,7 @@ class OwnFiles:
         return source.Source(
             described.schema,
             self._fractions(),
-            functools.partial(self._chunks, read, list(self.kinds)),
+            functools.partial(self._with_histories, read),
             tuple(dict.fromkeys(self._scenarios)) if per_file else None,
             tuple(notes),
             tuple(dict.fromkeys(e.file.path for e in self._inputs)) if on_disk else (),
@@ -155,6 +160,22 @@ class OwnFiles:
         if self._rule is None or self._rule.kind == splitting.FILES:
             return None
         return splitting.Splitter(self._rule, self._seed, self._described.fractions)
+
+    def _with_histories(self, read: Any, resume: Optional[Any]) -> Iterator[source.Chunk]:
+        """The chunks with the columns that are made from the log; that is read once before."""
+        if not self._made:
+            needed = [name for made in self._histories for name in made.columns()]
+            needed += [name for name in self._light if name not in needed]
+            for scenario, _, chunk in self._chunks(read, list(dict.fromkeys(needed)), None):
+                for made in self._histories if len(chunk) else ():
+                    made.see(chunk, scenario)
+            for made in self._histories:
+                made.close()
+            self._made = True
+        for scenario, split, chunk in self._chunks(read, list(self.kinds), resume):
+            for made in self._histories:
+                chunk = made.attached(chunk, scenario)
+            yield scenario, split, chunk
 
     def _chunks(
         self, read: Any, columns: Sequence[str], resume: Optional[Any]

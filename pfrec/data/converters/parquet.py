@@ -60,9 +60,7 @@ def batches(
                 row += len(batch)
                 if first < len(batch):
                     part = batch.slice(first)
-                    yield _chunk(
-                        file, dict(zip(part.schema.names, part.columns)), row - len(part), row
-                    )
+                    yield _chunk(file, flat(part), row - len(part), row)
     except (pa.ArrowException, OSError) as error:
         raise errors.PfrecError(
             f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); "
@@ -84,6 +82,16 @@ def _chunk(
     )
 
 
+def flat(batch: Any) -> "dict[str, Any]":
+    """The columns of a record batch; the fields of a struct are columns called `struct.field`."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([batch])
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    return {name: table.column(name).combine_chunks() for name in table.column_names}
+
+
 def _open(file: pathlib.Path) -> Any:
     import pyarrow as pa
     from pyarrow import parquet
@@ -97,12 +105,17 @@ def _open(file: pathlib.Path) -> Any:
 
 
 def column_names(file: pathlib.Path) -> list[str]:
-    """The columns of a file.
+    """The columns of a file; the fields of a struct are columns called `struct.field`.
 
     Raises:
       PfrecError: where it is missing or damaged.
     """
-    return list(_open(file).schema_arrow.names)
+    import pyarrow as pa
+
+    table = _open(file).schema_arrow.empty_table()
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    return list(table.column_names)
 
 
 def _require_columns(file: pathlib.Path, wanted: Sequence[str]) -> None:

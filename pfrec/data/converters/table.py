@@ -38,14 +38,29 @@ def convert_table(
     Raises:
       PfrecError: where the table or the schema does not fit, or the output cannot be written.
     """
-    import pyarrow as pa
-
     if isinstance(schema, pathlib.Path):
         described = toml_schema.read(schema)
     elif isinstance(schema, str):
         described = toml_schema.read_text(schema, place="schema")
     else:
         described = toml_schema.parse(schema)
+    opened = _opened(table, described, name, options.split_seed)
+    return run.run(lambda _: opened, FORMAT, output, options, lambda _: None)
+
+
+def open_source(table: Any, settings: source.Settings) -> source.Source:
+    """Opens a table; it is the scenario `table` where the schema names no column.
+
+    Raises:
+      PfrecError: where the schema is missing or wrong, or the table does not fit it.
+    """
+    settings.refuse(FORMAT, "sample_users", "tasks", "min_count")
+    return _opened(table, csv.read_schema(settings, FORMAT), FORMAT, settings.seed)
+
+
+def _opened(table: Any, described: toml_schema.TomlSchema, name: str, seed: int) -> source.Source:
+    import pyarrow as pa
+
     if not isinstance(table, pa.Table):
         try:
             table = pa.Table.from_pandas(table, preserve_index=False)
@@ -54,8 +69,10 @@ def convert_table(
             raise errors.PfrecError(
                 f"{name}: neither an Arrow table nor a DataFrame of columns of one type ({reason})"
             ) from error
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
     where = raw_file.RawFile(pathlib.Path(name))
-    own = csv.OwnFiles(described, [folder.Input(where, {}, (name,))], options.split_seed)
+    own = csv.OwnFiles(described, [folder.Input(where, {}, (name,))], seed)
     missing = [column for column in own.kinds if column not in table.column_names]
     if missing:
         raise errors.PfrecError(
@@ -71,8 +88,7 @@ def convert_table(
             yield _chunk(name, part, first)
             first += len(part)
 
-    opened = own.opened(read, [], on_disk=False)
-    return run.run(lambda _: opened, FORMAT, output, options, lambda _: None)
+    return own.opened(read, [], on_disk=False)
 
 
 def _chunk(name: str, part: Any, first: int) -> source.RawChunk:

@@ -31,8 +31,9 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
       schema: of the rows.
 
     Returns:
-      `categorical` int32 [rows, `schema.id_columns`], `numerical` float32 [rows, features],
-      `labels` uint8 [rows, tasks], `group` int64 [rows] (only where the schema has a group column).
+      `categorical` int32 [rows, `schema.id_columns`], `numerical` float32 [rows,
+      `schema.number_columns`], `labels` uint8 [rows, tasks], and where the schema has such a column
+      `group` int64 [rows] and `weight` float32 [rows].
     """
     rows = tf.strings.length(records) // schema.row_bytes
     offset = tf.zeros_like(rows)
@@ -48,11 +49,13 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
 
     decoded = {
         "categorical": section(tf.int32, schema.id_columns),
-        "numerical": section(tf.float32, len(schema.numerical)),
+        "numerical": section(tf.float32, schema.number_columns),
         "labels": section(tf.uint8, len(schema.tasks)),
     }
     if schema.group is not None:
         decoded["group"] = section(tf.int64, 1)[:, 0]
+    if schema.weight is not None:
+        decoded["weight"] = section(tf.float32, 1)[:, 0]
     return decoded
 
 

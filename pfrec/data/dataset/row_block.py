@@ -2,9 +2,10 @@
 
 A record holds some rows in columnar bytes, little-endian, section by section: categorical ids
 (int32, rows x ids; a list has a place for each value that it may have, -1 where it ended before),
-numbers (float32, rows x features), labels (uint8, rows x tasks; 255 where a label is not observed),
-and, where the schema has a group column, groups (int64, rows). The number of rows follows from the
-record's length. TFRecord adds a CRC to every record.
+numbers (float32, rows x numbers; a vector has a place for each of its own), labels (uint8, rows x
+tasks; 255 where a label is not observed), and, where the schema has such a column, groups (int64,
+rows) and weights (float32, rows). The number of rows follows from the record's length. TFRecord
+adds a CRC to every record.
 """
 
 import dataclasses
@@ -24,15 +25,17 @@ class Rows:
 
     Attributes:
       categorical: ids, int32 [rows, `schema.id_columns`].
-      numerical: float32 [rows, numerical features].
+      numerical: float32 [rows, `schema.number_columns`].
       labels: uint8 [rows, tasks]; 0, 1, or `UNOBSERVED`.
       group: int64 [rows], or None where the schema has no group column.
+      weight: float32 [rows], or None where the schema has no weight column.
     """
 
     categorical: np.ndarray
     numerical: np.ndarray
     labels: np.ndarray
     group: "np.ndarray | None" = None
+    weight: "np.ndarray | None" = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +47,7 @@ class Rows:
             self.numerical[index],
             self.labels[index],
             None if self.group is None else self.group[index],
+            None if self.weight is None else self.weight[index],
         )
 
 
@@ -54,7 +58,8 @@ def joined(parts: "Sequence[Rows]") -> Rows:
         return np.concatenate([getattr(part, name) for part in parts])
 
     group = None if parts[0].group is None else of("group")
-    return Rows(of("categorical"), of("numerical"), of("labels"), group)
+    weight = None if parts[0].weight is None else of("weight")
+    return Rows(of("categorical"), of("numerical"), of("labels"), group, weight)
 
 
 def encode(rows: Rows) -> bytes:
@@ -66,6 +71,8 @@ def encode(rows: Rows) -> bytes:
     ]
     if rows.group is not None:
         sections.append(np.ascontiguousarray(rows.group, "<i8"))
+    if rows.weight is not None:
+        sections.append(np.ascontiguousarray(rows.weight, "<f4"))
     return b"".join(section.tobytes() for section in sections)
 
 
@@ -90,7 +97,8 @@ def decode(record: bytes, schema: schema_lib.Schema) -> Rows:
 
     return Rows(
         categorical=section("<i4", schema.id_columns),
-        numerical=section("<f4", len(schema.numerical)),
+        numerical=section("<f4", schema.number_columns),
         labels=section("u1", len(schema.tasks)),
         group=section("<i8", 1)[:, 0] if schema.group is not None else None,
+        weight=section("<f4", 1)[:, 0] if schema.weight is not None else None,
     )

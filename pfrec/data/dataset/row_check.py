@@ -105,7 +105,14 @@ def _strange(rows: row_block.Rows, schema: schema_lib.Schema) -> str:
             return f"{feature.name} has the id {ids[bad][0]}, of {feature.cardinality}"
     if not np.isfinite(rows.numerical).all():
         column = np.flatnonzero(~np.isfinite(rows.numerical).all(axis=0))[0]
-        return f"{schema.numerical[column].name} holds a value that is not finite"
+        name = next(
+            c.name
+            for c, place in zip(schema.numerical, schema.number_places)
+            if column < place.stop
+        )
+        return f"{name} holds a value that is not finite"
+    if rows.weight is not None and not (np.isfinite(rows.weight) & (rows.weight >= 0)).all():
+        return "a weight is negative or not finite"
     bad = (rows.labels > 1) & (rows.labels != row_block.UNOBSERVED)
     if bad.any():
         row, column = np.argwhere(bad)[0]

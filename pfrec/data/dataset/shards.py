@@ -242,4 +242,7 @@ def join(parts: "Sequence[row_block.Rows]") -> row_block.Rows:
         None
         if parts[0].group is None
         else np.concatenate([part.group for part in parts if part.group is not None]),
+        None
+        if parts[0].weight is None
+        else np.concatenate([part.weight for part in parts if part.weight is not None]),
     )

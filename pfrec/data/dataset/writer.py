@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any, Optional
 
 from pfrec import errors, files
@@ -17,6 +18,8 @@ SCHEMA_FILE = "schema.json"
 # What only the scenario's own client knows of the schema: vocabularies and statistics of private
 # features. Never leaves it.
 CLIENT_SCHEMA_FILE = "client_schema.json"
+# Shuffling a shard takes the memory of some blocks.
+_FINISHED_AT_ONCE = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,14 +145,22 @@ class DatasetWriter:
                     self._open(scenario, split, state)
                 yield self
                 self.require_rows()
-                finished = {
-                    key: shard.finish(len(self._kept[key].shards) if key in self._kept else 0)
-                    for key, shard in self._shards.items()
-                }
+                finished = self._finished()
             finally:
                 for shard in self._shards.values():
                     shard.close()
             self._describe(finished)
+
+    def _finished(
+        self,
+    ) -> "dict[tuple[str, str], Sequence[tuple[pathlib.Path, pathlib.Path]]]":
+        """Ends all shards, two at a time: each is a file of its own."""
+
+        def finish(key: "tuple[str, str]") -> "Sequence[tuple[pathlib.Path, pathlib.Path]]":
+            return self._shards[key].finish(len(self._kept[key].shards) if key in self._kept else 0)
+
+        with futures.ThreadPoolExecutor(_FINISHED_AT_ONCE) as pool:
+            return dict(zip(self._shards, pool.map(finish, self._shards)))
 
     def _open(
         self, scenario: str, split: str, state: Optional[Mapping[str, Any]]
@@ -208,6 +219,7 @@ class DatasetWriter:
         tasks = [task.name for task in self._schema.tasks]
         counts: dict[str, dict[str, Any]] = {}
         entries = {}
+        described: dict[str, pathlib.Path] = {}
         for scenario in self._names():
             directory = self._directory / scenario
             directory.mkdir(exist_ok=True)
@@ -236,10 +248,12 @@ class DatasetWriter:
                 }
                 written += finished.get(key, ())
             for path, final in written:
-                entries[f"{scenario}/{final.name}"] = {
-                    "bytes": path.stat().st_size,
-                    "sha256": files.sha256(path),
-                }
+                described[f"{scenario}/{final.name}"] = path
+        with futures.ThreadPoolExecutor(_FINISHED_AT_ONCE) as pool:
+            for (name, path), digest in zip(
+                described.items(), pool.map(files.sha256, described.values())
+            ):
+                entries[name] = {"bytes": path.stat().st_size, "sha256": digest}
         # Last: until here a conversion that is killed can go on from its last checkpoint.
         for key, shard in self._shards.items():
             shard.rename(finished[key])

@@ -1,13 +1,16 @@
-"""Runs an iterator in a thread, a little ahead of who reads it:
-one parses while the other encodes and writes.
+"""Runs an iterator, or a function of its items, in threads a little ahead of who reads it: one
+parses, another encodes, and a third writes.
 """
 
+import collections
 import queue
 import threading
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from concurrent import futures
+from typing import Any, Optional, TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 ITEMS_AHEAD = 2
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -52,3 +55,29 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     finally:
         stopped.set()
         thread.join()
+
+
+def mapped(
+    function: "Callable[[S], T]", items: "Iterator[S]", workers: int = 2
+) -> Generator[T, None, None]:
+    """Yields `function` of each item, in their order; `workers` threads compute some ahead.
+
+    What `items` or the function raise is raised here, after the results before it.
+    """
+    pending: collections.deque[futures.Future[T]] = collections.deque()
+    failed: Optional[BaseException] = None
+    with futures.ThreadPoolExecutor(workers, "encoding") as pool:
+        while True:
+            try:
+                pending.append(pool.submit(function, next(items)))
+            except StopIteration:
+                break
+            except BaseException as error:
+                failed = error
+                break
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    if failed is not None:
+        raise failed

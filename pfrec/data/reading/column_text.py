@@ -1,6 +1,7 @@
 """Columns of any kind as Arrow arrays, as text, as hashes and as lists of values."""
 
 import dataclasses
+import re
 from typing import Any, Optional
 
 import numpy as np
@@ -9,6 +10,8 @@ from pfrec.data.reading import words
 
 # Above this, float64 no longer tells neighbouring integers apart.
 _LARGEST_EXACT = 2.0**53
+# A whole number in text that is written with a point.
+POINTED = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +39,22 @@ def holds_lists(values: Any) -> bool:
     )
 
 
-def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
+def lists(
+    values: Any,
+    separator: str,
+    limit: Optional[int] = None,
+    last: bool = False,
+    as_it_is: bool = False,
+) -> Lists:
     """A column of lists, or of text that `separator` cuts into values; ASCII blanks around a value
     and empty values do not count.
 
     Args:
       values: the column.
       separator: between the values of a text.
-      limit: how many values of a row are kept: the first ones; None for all.
+      limit: how many values of a row are kept; None for all.
+      last: whether these are the last ones, not the first.
+      as_it_is: whether whole numbers in text keep their point, see `canonical`.
 
     Raises:
       ArrowInvalid, ArrowNotImplementedError: where its type, or that of its lists' values, has no
@@ -55,14 +66,39 @@ def lists(values: Any, separator: str, limit: Optional[int] = None) -> Lists:
     values = arrow(values)
     found = values if holds_lists(values) else split(of(values), separator)
     flat = compute.ascii_trim_whitespace(of(compute.list_flatten(found)))
+    flat = flat if as_it_is else canonical(flat)
     rows = compute.list_parent_indices(found).to_numpy(zero_copy_only=False).astype(np.int64)
     filled = compute.not_equal(flat, "").to_numpy(zero_copy_only=False)
     flat, rows = flat.filter(pa.array(filled)), rows[filled]
     places = np.arange(len(rows)) - np.searchsorted(rows, rows)
     if limit is None:
         return Lists(flat, rows, places)
-    kept = places < limit
+    if last:
+        sizes = np.bincount(rows, minlength=1)
+        places = places - np.maximum(sizes[rows] - limit, 0)
+    kept = (places >= 0) & (places < limit)
     return Lists(flat.filter(pa.array(kept)), rows[kept], places[kept])
+
+
+def number_lists(values: Any, separator: str) -> Any:
+    """A column of vectors as an Arrow list array: of numbers, or of text that stands for some; an
+    empty text is null.
+
+    Raises:
+      ArrowInvalid, ArrowNotImplementedError: where its type has none.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    values = arrow(values)
+    if holds_lists(values):
+        kind = values.type.value_type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            return compute.cast(values, pa.list_(pa.string()))
+        return values
+    text = compute.utf8_trim_whitespace(of(values))
+    text = compute.if_else(compute.is_in(text, value_set=pa.array(["", "[]"])), None, text)
+    return split(text, separator)
 
 
 def split(text: Any, separator: str) -> Any:

@@ -82,7 +82,9 @@ def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
 
     A column with a part of both kinds is text.
     """
-    kinds = {feature.raw: NUMBER for feature in schema.numerical}
+    kinds = {c.raw: NUMBER if c.values == 1 else TEXT for c in schema.numerical}
+    if schema.weight is not None:
+        kinds[schema.weight] = NUMBER
     kinds.update((task.column, TEXT) for task in schema.tasks)
     for feature in schema.categorical:
         kinds[feature.raw] = (

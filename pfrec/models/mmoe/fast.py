@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from pfrec.models import attention
 from pfrec.models.mmoe import first_layer, fused
 from pfrec.models.precision import matmul
 
@@ -91,6 +92,7 @@ def _first_layer(
         outputs,
         first_layer.rows_of(ids, training),
         model.schema.id_places,
+        attention.pooled(model.attention, model.embeddings, ids, model.schema),
     )
 
 

@@ -21,7 +21,7 @@ W; q @ W]`.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -113,6 +113,7 @@ class FirstLayer:
       rows: to expect, for the choice.
       places: the columns of each feature among the ids, more than one where its rows hold lists;
         None for one column each.
+      given: embeddings of features that are not linear in their ids, [rows, dim], by place.
 
     Raises (when the graph runs):
       InvalidArgumentError: where an id lies outside its table.
@@ -127,7 +128,9 @@ class FirstLayer:
         outputs: int,
         rows: int,
         places: Optional[Sequence[slice]] = None,
+        given: "Optional[Mapping[int, tf.Tensor]]" = None,
     ) -> None:
+        given = given or {}
         places = places or [slice(f, f + 1) for f in range(len(tables))]
         # What the columns of the input are multiplied with, of the kernel's parts by feature.
         self._rows: list[Callable[[Parts], tf.Tensor]] = []
@@ -138,8 +141,8 @@ class FirstLayer:
             ids = _checked(ids, tables, places)
         listed = [place.stop - place.start > 1 for place in places]
         ways = [
-            way(int(t.shape[0]), int(t.shape[1]), outputs, rows, several)
-            for t, several in zip(tables, listed)
+            LOOK_UP if f in given else way(int(t.shape[0]), int(t.shape[1]), outputs, rows, several)
+            for f, (t, several) in enumerate(zip(tables, listed))
         ]
         projected = [f for f, name in enumerate(ways) if name == PROJECT and not listed[f]]
         if projected:
@@ -180,7 +183,12 @@ class FirstLayer:
                     tf.gather(ids, columns, axis=1) if len(joint) < ids.shape[1] else ids,
                 )
             )
-        variable += [embedding.look_up(tables[f], embedding.ids_at(ids, places[f])) for f in alone]
+        variable += [
+            given[f]
+            if f in given
+            else embedding.look_up(tables[f], embedding.ids_at(ids, places[f]))
+            for f in alone
+        ]
         if (
             numbers is not None
             and projection is not None

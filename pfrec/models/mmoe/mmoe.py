@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
-from pfrec.models import dropout, embedding, roles
+from pfrec.models import attention, dropout, embedding, roles
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import fast, template
 
@@ -264,8 +264,8 @@ class MMoE(tf.keras.Model):
 
     Call arguments:
       inputs: `categorical`, int32 [rows, `schema.id_columns`], ids in 0 to cardinality, -1 where a
-        list has no further value; `numerical`, float32 [rows, numerical features]; in training with
-        dropout also `dropout_seed`, int64 [2].
+        list has no further value; `numerical`, float32 [rows, `schema.number_columns`]; in training
+        with dropout also `dropout_seed`, int64 [2].
       training: whether batch statistics and dropout are those of training.
 
     Returns:
@@ -295,7 +295,7 @@ class MMoE(tf.keras.Model):
         tasks = [task.name for task in schema.tasks]
         seeds = iter(
             np.random.SeedSequence(seed).generate_state(
-                len(schema.categorical) + config.experts + 2 * len(tasks) + 1
+                2 * len(schema.categorical) + config.experts + 2 * len(tasks) + 1
             )
         )
 
@@ -303,17 +303,9 @@ class MMoE(tf.keras.Model):
             # Room above for the layers that count on from their seed.
             return int(next(seeds) >> 2)
 
-        self.embeddings = [
-            embedding.FeatureEmbedding(
-                f.name,
-                f.cardinality,
-                config.embedding_dim,
-                config.embedding_scale,
-                next_seed(),
-                name=f"embedding_{f.name}",
-            )
-            for f in schema.categorical
-        ]
+        self.embeddings = embedding.layers(
+            schema, config.embedding_dim, config.embedding_scale, next_seed
+        )
         self.numeric = (
             NumericProjection(config.numeric_dim, next_seed(), name="numeric")
             if schema.numerical
@@ -348,6 +340,8 @@ class MMoE(tf.keras.Model):
             )
             for t, task in enumerate(tasks)
         }
+        # Last, so that the other layers start as they do without.
+        self.attention = attention.layers(schema, next_seed)
 
     def call(
         self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
@@ -385,12 +379,9 @@ class MMoE(tf.keras.Model):
         """The input of experts and gates: embeddings and projected numbers side by side,
         float32 [rows, width].
         """
-        parts = [
-            layer(ids)
-            for layer, ids in zip(
-                self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema)
-            )
-        ]
+        parts = attention.looked_up(
+            self.embeddings, self.attention, inputs["categorical"], self.schema
+        )
         if self.numeric is not None:
             parts.append(self.numeric(inputs["numerical"], training=training))
         return tf.concat(parts, axis=1)
@@ -414,7 +405,7 @@ def build(schema: schema_lib.Schema, config: ModelConfig, seed: int = 0) -> MMoE
     model(
         {
             "categorical": tf.zeros([1, schema.id_columns], tf.int32),
-            "numerical": tf.zeros([1, len(schema.numerical)], tf.float32),
+            "numerical": tf.zeros([1, schema.number_columns], tf.float32),
         },
         training=False,
     )

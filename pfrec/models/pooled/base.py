@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
-from pfrec.models import embedding, ranker, roles
+from pfrec.models import attention, embedding, ranker, roles
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 
@@ -53,22 +53,15 @@ class PooledModel(tf.keras.Model):
         self.schema, self.config, self.seed, self.scenarios = schema, config, seed, scenarios
         self.tasks = [task.name for task in schema.tasks]
         self._seeds = np.random.SeedSequence(seed)
-        self.embeddings = [
-            embedding.FeatureEmbedding(
-                f.name,
-                f.cardinality,
-                config.embedding_dim,
-                config.embedding_scale,
-                self.next_seed(),
-                name=f"embedding_{f.name}",
-            )
-            for f in schema.categorical
-        ]
+        self.embeddings = embedding.layers(
+            schema, config.embedding_dim, config.embedding_scale, self.next_seed
+        )
         self.numeric = (
             mmoe.NumericProjection(config.numeric_dim, self.next_seed(), name="numeric")
             if schema.numerical
             else None
         )
+        self.attention = attention.layers(schema, self.next_seed)
 
     def next_seed(self) -> int:
         """A seed for one more layer, with room above for layers that count on from it."""
@@ -77,7 +70,7 @@ class PooledModel(tf.keras.Model):
     @property
     def width(self) -> int:
         """Columns of `features`."""
-        numbers = len(self.schema.numerical)
+        numbers = self.schema.number_columns
         return self.config.embedding_dim * len(self.embeddings) + (
             self.config.numeric_dim or numbers if numbers else 0
         )
@@ -86,12 +79,9 @@ class PooledModel(tf.keras.Model):
         self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None
     ) -> "list[tf.Tensor]":
         """The features one by one: each embedding, then the projected numbers."""
-        parts = [
-            layer(ids)
-            for layer, ids in zip(
-                self.embeddings, embedding.ids_by_feature(inputs["categorical"], self.schema)
-            )
-        ]
+        parts = attention.looked_up(
+            self.embeddings, self.attention, inputs["categorical"], self.schema
+        )
         if self.numeric is not None:
             parts.append(self.numeric(inputs["numerical"], training=training))
         return parts

@@ -51,6 +51,8 @@ class ESMMRanker(ranker.MultiTaskRanker):
                 positive, -log_p, tf.where(negative, -tf.math.log(-tf.math.expm1(log_p)), 0.0)
             )
             known = tf.cast(positive | negative, tf.float32)
+            if "weight" in inputs:
+                losses *= inputs["weight"]
             total += tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(known), 1.0)
         return total
 

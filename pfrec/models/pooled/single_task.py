@@ -21,7 +21,7 @@ class SingleTask(pooled.PooledModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Each network has its own.
-        self.embeddings, self.numeric = [], None
+        self.embeddings, self.numeric, self.attention = [], None, {}
         copies = self.config.experts / len(self.tasks)
         self.networks = {}
         for task in self.schema.tasks:

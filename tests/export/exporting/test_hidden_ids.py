@@ -175,3 +175,37 @@ def test_where_rows_are_gone_what_was_never_trained_is_hidden():
     found = held_ids.of_tables(now, first)["user"]
     assert (found[[0, 2, 3]] == 0).all()
     assert found[1] > 10**9
+
+
+def test_readers_of_one_table_are_hidden_together(tmp_path: pathlib.Path) -> None:
+    """Rows count that hold an id under either reader; words and ids stay those of the table."""
+    words = ("york", "delft", "rare")
+    town = schema_lib.Categorical("town", 5, encoding="vocabulary", vocabulary=words)
+    been = dataclasses.replace(town, name="been", values=2, separator="|", table="town")
+    schema = dataclasses.replace(SCHEMA, categorical=(town, been))
+    # york stands in 4 rows and in the lists of 5 others; delft in 8 rows; rare in one.
+    own = [0] * 4 + [1] * 8 + [2]
+    lists = [[NONE, NONE]] * 4 + [[0, 1]] * 5 + [[1, NONE]] * 3 + [[2, 1]]
+    rows = row_block.Rows(
+        np.column_stack([own, lists]).astype(np.int32),
+        np.zeros((13, 0), np.float32),
+        np.ones((13, 1), np.uint8),
+    )
+    path = tmp_path / "train-00000.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(row_block.encode(rows))
+    held = held_ids.of_rows([str(path)], schema)
+    assert {name: counts.tolist() for name, counts in held.items()} == {"town": [9, 9, 1, 0, 0, 0]}
+    network = mmoe.build(schema, CONFIG, seed=0)
+    before = np.random.default_rng(0).normal(size=[6, 4]).astype(np.float32)
+    network.embeddings[0].table.assign(before)
+    model = trained.TrainedModel(
+        *("nl", network, schema, rows, {"id": "abc", "round": 1}),
+        held=lambda: held,
+        own_vocabularies=frozenset(["town", "been"]),
+    )
+    hidden, kept = hidden_ids.hide(model, 8)
+    assert kept == {"town": 2}
+    assert [f.vocabulary for f in hidden.schema.categorical] == [("delft", "york")] * 2
+    np.testing.assert_array_equal(network.embeddings[0].table.numpy(), before[[1, 0, 5, 5, 5, 5]])
+    assert hidden.rows.categorical[[0, 4, 12]].tolist() == [[1, NONE, NONE], [0, 1, 0], [5, 5, 0]]

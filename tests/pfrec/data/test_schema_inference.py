@@ -206,8 +206,9 @@ def test_lists_proper_in_parquet(tmp_path):
 
 
 def test_a_type_that_is_no_feature_is_named(tmp_path):
-    parquet.write_table(pa.table({"where": [{"x": 1}], "click": [1]}), tmp_path / "log.parquet")
-    with pytest.raises(errors.PfrecError, match="column 'where' holds struct"):
+    where = pa.array([[("x", 1)]], pa.map_(pa.string(), pa.int64()))
+    parquet.write_table(pa.table({"where": where, "click": [1]}), tmp_path / "log.parquet")
+    with pytest.raises(errors.PfrecError, match="column 'where' holds map"):
         schema_inference.infer("parquet", tmp_path / "log.parquet")
 
 

@@ -16,3 +16,5 @@ def test_the_example_is_a_schema():
     assert {feature.values for feature in described.schema.categorical} == {1, 3}
     assert described.dialect.nulls == ("\\N",)
     assert described.schema.local
+    assert described.schema.weight == "importance"
+    assert [column.values for column in described.schema.numerical] == [1, 1, 4]

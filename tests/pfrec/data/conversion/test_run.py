@@ -46,13 +46,13 @@ conversion.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 csv_stream.BLOCK_BYTES = 1500
 shards.BLOCKS_PER_SHARD = 2
 left = [int(sys.argv[2])]
-one_chunk = conversion._convert
+one_chunk = conversion._write
 def counted(*arguments):
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     one_chunk(*arguments)
-conversion._convert = counted
+conversion._write = counted
 folder = pathlib.Path(sys.argv[1])
 options = dict({options!r}, resume=True, on_bad_row="quarantine")
 convert.convert({format!r}, folder / "raw", folder / "data", **options)
@@ -260,3 +260,20 @@ def test_a_process_killed_from_outside_can_be_resumed(tmp_path):
             )
             for key, values in expected.items():
                 np.testing.assert_array_equal(found[key], values)
+
+
+def test_the_files_do_not_depend_on_how_many_threads_encode(tmp_path, monkeypatch):
+    _raw(tmp_path)
+    monkeypatch.setattr(csv_stream, "BLOCK_BYTES", 2000)  # some tens of chunks
+    options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip"}
+    mapped, found = conversion.ahead.mapped, []
+    for workers in (1, 2, 5):
+        monkeypatch.setattr(
+            conversion.ahead,
+            "mapped",
+            lambda function, items, workers=workers: mapped(function, items, workers),
+        )
+        output = tmp_path / f"data{workers}"
+        convert.convert("csv", tmp_path / "raw", output, **options)
+        found.append({p.relative_to(output): p.read_bytes() for p in output.rglob("*.*")})
+    assert found[0] == found[1] == found[2]

@@ -68,3 +68,31 @@ def test_reading_really_runs_beside_the_reader():
     assert given.wait(20)
     taken.set()
     assert list(chunks) == [2]
+
+
+def test_mapped_keeps_the_order_whatever_takes_how_long():
+    def slow(number):
+        time.sleep(0.02 * (number % 3 == 0))
+        return number * number
+
+    assert list(ahead.mapped(slow, iter(range(20)))) == [n * n for n in range(20)]
+
+
+def test_what_a_mapped_item_raises_comes_after_the_results_before_it():
+    def fails(number):
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    def items():
+        yield from range(3)
+        raise KeyError("three")
+
+    found = []
+    with pytest.raises(ValueError, match="five"):
+        found.extend(n for n in _collecting(ahead.mapped(fails, iter(range(9))), found))
+    assert found == [0, 1, 2, 3, 4]
+    found.clear()
+    with pytest.raises(KeyError, match="three"):
+        found.extend(n for n in _collecting(ahead.mapped(fails, items()), found))
+    assert found == [0, 1, 2]

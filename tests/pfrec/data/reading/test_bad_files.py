@@ -307,7 +307,7 @@ _BAD_TABLES = [
     (
         "a structure where text belongs",
         {"word": [{"a": 1}] * _ROWS},
-        "column 'word' holds struct<.*> where text or numbers belong",
+        r"no column 'word'; columns found: .*word\.a",
     ),
     (
         "a list where a group belongs",
