@@ -43,14 +43,14 @@ class Feature:
 
 
 def features(schema: schema_lib.Schema) -> "list[Feature]":
-    """All features of a schema; a list of values is one."""
+    """All features of a schema; a list of values, or a vector, is one."""
     found, start = [], 0
     for one in schema.categorical:
         found.append(Feature(one.name, slice(start, start + one.values), True))
         start += one.values
     numbers = [
-        Feature(one.name, slice(place, place + 1), False)
-        for place, one in enumerate(schema.numerical)
+        Feature(one.name, place, False)
+        for one, place in zip(schema.numerical, schema.number_places)
     ]
     return found + numbers
 
@@ -62,7 +62,7 @@ def predictor(network: tf.keras.Model, schema: schema_lib.Schema) -> Predict:
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, schema.id_columns], tf.int32),
-            tf.TensorSpec([None, len(schema.numerical)], tf.float32),
+            tf.TensorSpec([None, schema.number_columns], tf.float32),
         ]
     )
     @tf.autograph.experimental.do_not_convert
