@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 import pfrec
-from pfrec import checkpoint, client_directory, errors, files, groups, run_data
+from pfrec import cells, checkpoint, client_directory, errors, files, groups, run_data
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models import networks
@@ -269,6 +269,11 @@ class RunDirectory:
             self.path / "summary.json",
             remedy="the run is not finished, continue it with pfrec-train --resume",
         )
+
+    def served(self, scenario: str) -> "tuple[str, ...]":
+        """The tasks that a scenario of a finished run serves."""
+        told = self.summary.get("test", {}).get(scenario, {})
+        return tuple(t.name for t in self.schema.tasks if cells.served(told.get(t.name, {})))
 
     # Models ---------------------------------------------------------------------------------------
 

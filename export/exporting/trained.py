@@ -16,6 +16,7 @@ from export import interface
 from export.exporting import held_ids
 from export.graph import requests as requests_lib
 from pfrec import (
+    cells,
     checkpoint,
     client_directory,
     errors,
@@ -40,7 +41,7 @@ class TrainedModel:
       scenario: which it was trained for.
       network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}`
         to `{task: logits [rows]}`.
-      schema: of the features and tasks.
+      schema: of the features and of the tasks that the scenario serves.
       rows: some rows of its data.
       run: `id` (of the training's configuration) and `round`.
       metrics: of the scenario's test rows, by task; empty where they are not known.
@@ -100,6 +101,12 @@ class RoutedModels:
         first = self.models[0]
         for other in self.models[1:]:
             if other.schema != first.schema:
+                if other.schema.tasks != first.schema.tasks:
+                    raise errors.PfrecError(
+                        f"--router: {first.scenario} and {other.scenario} serve different tasks "
+                        f"({_names(first.schema)}; {_names(other.schema)}), and a router gives "
+                        "the same of all; leave the flag out"
+                    )
                 raise errors.PfrecError(
                     f"--router: {first.scenario} and {other.scenario} encode their features "
                     "differently (local vocabularies or "
@@ -167,6 +174,10 @@ def labelled(data: dataset_lib.Dataset, scenario: str, most: int) -> LabelledRow
     return LabelledRows(_first_rows(data, scenario, schema, most, "test"), schema)
 
 
+def _names(schema: schema_lib.Schema) -> str:
+    return ", ".join(task.name for task in schema.tasks)
+
+
 Exportable = Union[TrainedModel, RoutedModels]
 
 
@@ -212,16 +223,17 @@ class Run:
         Raises:
           PfrecError: where its files are damaged.
         """
-        schema = self._run.client_schema(scenario)
-        own = (
-            None if self._data is None else _first_rows(self._data, scenario, schema, rows, "train")
-        )
+        whole = self._run.client_schema(scenario)
+        schema = whole.of_tasks(self._run.served(scenario))
+        own = None
+        if self._data is not None:
+            own = _of_tasks(_first_rows(self._data, scenario, whole, rows, "train"), whole, schema)
         network, config = self._run.load_model(scenario), self._run.config
         held: Callable[[], Mapping[str, np.ndarray]] = dict
         if not str(config["algorithm"]).startswith("pooled_"):
             shape = ModelConfig.from_json(config["model"])
-            first = functools.partial(mmoe.build, schema, shape, config["seed"])
-            held = functools.partial(_held, self._data, scenario, schema, network, first)
+            first = functools.partial(mmoe.build, whole, shape, config["seed"])
+            held = functools.partial(_held, self._data, scenario, whole, network, first)
         return TrainedModel(
             scenario=scenario,
             network=network,
@@ -277,6 +289,9 @@ class ClientDirectory:
                 "train again"
             )
         network = mmoe.build(self._schema, record.model, record.seed)
+        schema = self._schema.of_tasks(
+            [t.name for t in self._schema.tasks if cells.served(record.test.get(t.name, {}))]
+        )
         for item in groups.tag(network):
             values = private if item.name in private else shared
             if item.name not in values:
@@ -286,13 +301,16 @@ class ClientDirectory:
                 )
             groups.assign(item, values[item.name], place=str(self._path))
         data = self._data()
-        own = None if data is None else _first_rows(data, scenario, self._schema, rows, "train")
+        own = None
+        if data is not None:
+            found = _first_rows(data, scenario, self._schema, rows, "train")
+            own = _of_tasks(found, self._schema, schema)
         first = functools.partial(mmoe.build, self._schema, record.model, record.seed)
         return TrainedModel(
             scenario=scenario,
             network=network,
-            schema=self._schema,
-            rows=_random_rows(self._schema, rows) if own is None else own,
+            schema=schema,
+            rows=_random_rows(schema, rows) if own is None else own,
             stand_in=own is None,
             run={"id": record.run, "round": record.round},
             metrics=record.test,
@@ -338,6 +356,15 @@ def _first_rows(
     if not parts:
         raise errors.PfrecError(f"{shards[0]}: no rows; convert the raw data again")
     return row_block.joined(parts).take(slice(0, count))
+
+
+def _of_tasks(
+    rows: row_block.Rows, whole: schema_lib.Schema, served: schema_lib.Schema
+) -> row_block.Rows:
+    """The rows with the labels of the tasks that are served alone."""
+    names = [task.name for task in whole.tasks]
+    places = [names.index(task.name) for task in served.tasks]
+    return dataclasses.replace(rows, labels=rows.labels[:, places])
 
 
 def _own_vocabularies(agreed: schema_lib.Schema) -> "frozenset[str]":

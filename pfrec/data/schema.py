@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from pfrec import errors, files
@@ -259,6 +259,11 @@ class Schema:
                 if name in entry and getattr(known, name) == getattr(type(known), name, None):
                     del entry[name]
         return value
+
+    def of_tasks(self, names: "Sequence[str]") -> "Schema":
+        """The schema with some of its tasks alone, in its order."""
+        tasks = tuple(task for task in self.tasks if task.name in names)
+        return self if tasks == self.tasks else dataclasses.replace(self, tasks=tasks)
 
     @property
     def local(self) -> bool:

@@ -118,6 +118,7 @@ def _main(argv: "list[str]") -> None:
     dataset = train.open_data(
         f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed
     )
+    dataset = training_flags.chosen(dataset)
     print(
         f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), "
         f"{f.rounds} rounds",

@@ -124,6 +124,7 @@ def _main(argv: "list[str]") -> None:
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
+    dataset = training_flags.chosen(dataset)
     if continues and not f.resume:
         _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios)
     place = "silos" if options.workers else dataset.path
@@ -184,9 +185,15 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
         return False
     from pfrec import run_data
     from pfrec.data.dataset import dataset as dataset_lib
+    from pfrec.data.dataset import trainable
 
-    if place and run_data.changed(config, dataset_lib.Dataset.open(place)):
-        return False  # The long way, which says of which scenarios the rows are others.
+    if place:
+        opened = dataset_lib.Dataset.open(place)
+        if run_data.changed(config, opened):
+            return False  # The long way, which says of which scenarios the rows are others.
+        asked = trainable.chosen(opened, flags.FLAGS.skip_scenarios, flags.FLAGS.min_rows)
+        if flags.FLAGS.new_scenario is None and list(asked.scenarios) != config.get("scenarios"):
+            return False
     summary = files.read_json(output / "summary.json", remedy="train the run again")
     if summary.get("fault"):
         raise errors.PfrecError(f"{output}: {summary['fault']}")

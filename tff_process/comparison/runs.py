@@ -232,6 +232,8 @@ def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any
 
         for scenario, tasks in summary["test"].items():
             for task, values in tasks.items():
+                if not cells_lib.served(values):
+                    continue
                 nan = cells_lib.predicts_nan(values)
                 rows += [(name, seed, scenario, task, m, of(values[m], nan)) for m in _METRICS]
         whole = {

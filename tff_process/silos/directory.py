@@ -35,7 +35,7 @@ from pfrec import client_directory, coarsening, errors, files, run_data
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import writer
+from pfrec.data.dataset import trainable, writer
 
 DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
@@ -123,6 +123,7 @@ def facts(directory: pathlib.Path) -> Facts:
             f"convert its rows alone into {data.path}"
         )
     data.verify()
+    trainable.require(data)
     (scenario,) = data.scenarios
     _make_secret(directory / SECRET)
     return Facts(
