@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import cells, command, errors, files
+from pfrec import cells, command, errors, files, run_records
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
@@ -177,7 +177,7 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
     """
     if not (output / "summary.json").exists() or not (output / "config.json").exists():
         return False
-    config = files.read_json(output / "config.json", remedy="choose another --output")
+    config = run_records.read_config(output)
     place = output / _SYNTHETIC_DATA if data == "synthetic" else data and pathlib.Path(data)
     if config.get("data") != (str(place.resolve()) if place else None):
         return False
@@ -194,7 +194,7 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
         asked = trainable.chosen(opened, flags.FLAGS.skip_scenarios, flags.FLAGS.min_rows)
         if flags.FLAGS.new_scenario is None and list(asked.scenarios) != config.get("scenarios"):
             return False
-    summary = files.read_json(output / "summary.json", remedy="train the run again")
+    summary = run_records.read_summary(output)
     if summary.get("fault"):
         raise errors.PfrecError(f"{output}: {summary['fault']}")
     print(table(summary))
