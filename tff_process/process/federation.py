@@ -16,7 +16,7 @@ from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging, base, registry, robust
 from tff_process.client import variables, work
-from tff_process.process import computations, joining
+from tff_process.process import computations, joining, plan_values
 
 OD = collections.OrderedDict
 
@@ -31,6 +31,13 @@ _VALUES: "dict[str, Any]" = {
     "aggregations": 1,
     "aggregate_every": 1,
     "learning_rate": 1.0,
+    "schedule": plan_lib.CONSTANT,
+    "warmup": 0.0,
+    "schedule_end": 0.0,
+    "schedule_factor": 1.0,
+    "schedule_parts": 1,
+    "task_weights": "",
+    "positive_weights": "",
     "participation": 1.0,
     "init_from": "",
     "continues": False,
@@ -101,6 +108,16 @@ def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
     return min(wanted, statistics.median_low(steps))
 
 
+def rounds_of(plan: plan_lib.Plan, round_steps: int) -> int:
+    """How many rounds there are at most.
+
+    Args:
+      plan: with what is asked for.
+      round_steps: batches of a round, of the client with most of them.
+    """
+    return min(plan.rounds, -(-plan.max_steps // round_steps)) if plan.max_steps else plan.rounds
+
+
 class Federation:
     """What every runtime knows of a run: who takes part when, with which work,
     and the model's variables.
@@ -125,6 +142,7 @@ class Federation:
         rows = [dataset.rows(scenario, "train") for scenario in dataset.scenarios]
         plan = plan.fitting([coarsening.row_count(count) for count in rows])
         self.plan, self.dataset = plan, dataset
+        self._tasks = tuple(task.name for task in dataset.schema.tasks)
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
         aggregations = aggregations_of_a_round(plan, steps)
         epochs, algorithm = plan.local_epochs / aggregations, plan.algorithm
@@ -259,7 +277,11 @@ class Federation:
         first, last = (at * steps // self.aggregation_steps for at in (part, part + 1))
         return rounds * steps + first, last - first
 
-    def _work(self, client: int) -> "OD[str, Any]":
+    def _work(self, client: int, number: int) -> "OD[str, Any]":
+        """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""
+        scenario, tasks = self.dataset.scenarios[client], self._tasks
+        total = rounds_of(self.plan, self.round_steps) * self.aggregation_steps
+        weights = (plan_values.task_weights, plan_values.positive_weights)
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)
         return OD(
@@ -268,7 +290,9 @@ class Federation:
             first_step=np.int64(first_step),
             steps=np.int64(steps),
             epoch_steps=np.int64(epoch_steps),
-            learning_rate=np.float32(self.plan.learning_rate),
+            learning_rate=np.float32(plan_values.learning_rate(self.plan, number, total)),
+            task_weights=np.array(weights[0](self.plan, scenario, tasks), np.float32),
+            positive_weights=np.array(weights[1](self.plan, scenario, tasks), np.float32),
         )
 
     def _steps(self, client: int) -> "tuple[int, int]":

@@ -51,7 +51,7 @@ class FederatedTraining(federation.Federation):
                 client_id=np.int32(i),
                 private=self._private[i],
                 secret=pipeline.simulated_secret(self.plan.seed, i),
-                work=self._work(i),
+                work=self._work(i, number),
                 serves=self._serves(i),
             )
             for i in self.working(number)

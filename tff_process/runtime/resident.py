@@ -127,7 +127,7 @@ class ResidentTraining(federation.Federation):
         self._count_ids()
         version, ends_round = number + 1, (number + 1) % self.aggregation_steps == 0
         present = self.working(number)
-        works = {i: self._work(i) for i in present}
+        works = {i: self._work(i, number) for i in present}
         write_as = version if ends_round else None
         done, skipped = self._each(
             present,

@@ -21,7 +21,7 @@ from pfrec.models import precision
 from pfrec.report import run_files, run_page
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
-from tff_process.process import federation
+from tff_process.process import federation, plan_values
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
@@ -123,6 +123,7 @@ def train(
     path = pathlib.Path(output)
     # Of silos' rows each silo alone knows the classes, and looks at them itself.
     trainable.require(dataset, classes=not options.workers)
+    plan_values.require_known(plan, dataset.scenarios, [task.name for task in dataset.schema.tasks])
     if not options.workers:
         precision.check(plan.precision)
         dataset.verify()
@@ -270,7 +271,7 @@ def _loop(
     stopping = callbacks_lib.EarlyStopping(plan.patience)
     for hook in (*writers, stopping, *hooks):
         hook.before_training(done=done, best_round=best.round)
-    rounds = _rounds(plan, training)
+    rounds = federation.rounds_of(plan, training.round_steps)
     ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
     for number in range(done + 1, rounds + 1):
         if ended:
@@ -324,13 +325,6 @@ def _loop(
     if not summary["fault"]:
         training.finish(best.round, summary["test"])
     return summary
-
-
-def _rounds(plan: plan_lib.Plan, training: Training) -> int:
-    """How many rounds there are at most."""
-    if not plan.max_steps:
-        return plan.rounds
-    return min(plan.rounds, -(-plan.max_steps // training.round_steps))
 
 
 def _fault(summary: "Mapping[str, Any]") -> str:
