@@ -188,8 +188,21 @@ class RunDirectory:
         meta[_STATES] = {
             name: checkpoint.fingerprint(place) for name, place in places.items() if place.is_dir()
         }
+        self._sync(places[name] for name in meta[_STATES])
         checkpoint.save(self._server(round_number), state.server, meta)
         self._metas[round_number] = meta
+
+    def _sync(self, states: "Iterable[pathlib.Path]") -> None:
+        """Makes clients' states survive a power cut before a round names them: their own
+        computations write them by operations of TensorFlow, which sync nothing.
+        """
+        with files.readable_errors(self.path):
+            above = set()
+            for place in states:
+                files.sync_tree(place)
+                above |= {place.parent, place.parent.parent, self.path}
+            for directory in above:
+                files.sync(directory)
 
     def load(self, round_number: int) -> RoundState:
         """Reads a complete round; a client's part of it only when it is looked up.

@@ -20,7 +20,7 @@ from tff_process.commands import flags as training_flags
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pfrec.data.dataset import dataset as dataset_lib
     from tff_process.training import loop
@@ -100,7 +100,8 @@ def _main(argv: "list[str]") -> None:
     made = output / _SYNTHETIC_DATA
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
         open_data(f.data, made, training_flags.synthetic(), f.seed)  # Of these flags, or refused.
-    if f.resume and _is_finished(output, plan, f.data):
+    left_out = None if f.new_scenario else (f.skip_scenarios, f.min_rows)
+    if f.resume and _is_finished(output, plan, f.data, left_out):
         return
     options = training_flags.options()
     from pfrec import run_directory
@@ -171,9 +172,19 @@ def _check_scenarios(
     print(f"WARNING: {words}", file=sys.stderr, flush=True)
 
 
-def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") -> bool:
+def _is_finished(
+    output: pathlib.Path,
+    plan: plan_lib.Plan,
+    data: "str | None",
+    left_out: "tuple[Sequence[str], int] | None" = ((), 0),
+) -> bool:
     """Whether the run in `output` was made by this plan on these data and is finished, which is
     then told; False also where that takes more than reading it.
+
+    Args:
+      output, plan, data: what was asked for.
+      left_out: the scenarios of the data to skip and the training rows that the others have at
+        least; None where the run is of one scenario.
     """
     if not (output / "summary.json").exists() or not (output / "config.json").exists():
         return False
@@ -191,9 +202,10 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
         opened = dataset_lib.Dataset.open(place)
         if run_data.changed(config, opened):
             return False  # The long way, which says of which scenarios the rows are others.
-        asked = trainable.chosen(opened, flags.FLAGS.skip_scenarios, flags.FLAGS.min_rows)
-        if flags.FLAGS.new_scenario is None and list(asked.scenarios) != config.get("scenarios"):
-            return False
+        if left_out is not None:
+            asked = trainable.chosen(opened, *left_out)
+            if list(asked.scenarios) != config["scenarios"]:
+                return False
     summary = run_records.read_summary(output)
     if summary.get("fault"):
         raise errors.PfrecError(f"{output}: {summary['fault']}")
@@ -256,7 +268,7 @@ def progress(rounds: int, label: str = "") -> "Iterator[loop.Progress]":
         yield update
 
 
-def table(summary: "dict[str, Any]") -> str:
+def table(summary: "Mapping[str, Any]") -> str:
     """The test metrics as text."""
     lines = [
         f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} "

@@ -236,6 +236,21 @@ class KeptSchemas:
                 files.write_bytes(path, self._text)
 
 
+def sync_training(directory: pathlib.Path, training: str) -> None:
+    """Makes what a training wrote survive a power cut, before a driver is told that it is written.
+
+    Raises:
+      PfrecError: where it cannot be.
+    """
+    with files.readable_errors(directory):
+        if (directory / RUNS / training).is_dir():
+            files.sync_tree(directory / RUNS / training)
+            files.sync(directory / RUNS)
+        if (directory / CLIENT).exists():
+            files.sync(directory / CLIENT)
+        files.sync(directory)
+
+
 def kept(versions: Sequence[int]) -> str:
     """The content of keep.json."""
     return files.json_text({"keep": sorted(set(versions))})

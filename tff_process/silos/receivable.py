@@ -185,7 +185,8 @@ class Receivable:
             number["seed"],
         )
         self.work.check_weights(
-            numbers(parts["task_weights"].array), numbers(parts["positive_weights"].array)
+            numbers(parts["task_weights"].array).tolist(),
+            numbers(parts["positive_weights"].array).tolist(),
         )
         made = executor_pb2.Value()
         for element in value.struct.element:

@@ -102,7 +102,7 @@ class WorkRules:
             ("task weights", task_weights, self.task_weights),
             ("weights of positive rows", positive_weights, self.positive_weights),
         ):
-            if not np.array_equal(np.float32(asked), np.float32(agreed)):
+            if not np.array_equal(np.asarray(asked, np.float32), np.asarray(agreed, np.float32)):
                 raise labels.RefusedError(f"other {what} than agreed")
 
     def narrow(self, first_step: int, steps: int) -> bool:

@@ -87,7 +87,8 @@ class OwnFiles:
         self.kinds = csv_stream.column_kinds(described.schema)
         tasks = described.schema.tasks
         needed = {task.column for task in tasks if task.missing != "unobserved"}
-        features = {f.raw for f in (*described.schema.categorical, *described.schema.numerical)}
+        features = {feature.raw for feature in described.schema.categorical}
+        features |= {column.raw for column in described.schema.numerical}
         self.may_lack = {task.column for task in tasks} - needed - features
         self._lacking: dict[str, set[str]] = {}
         self._light = [described.schema.tasks[0].column]

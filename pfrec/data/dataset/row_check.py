@@ -110,12 +110,12 @@ def _strange(rows: row_block.Rows, schema: schema_lib.Schema) -> str:
     if bad.any():
         row, column = np.argwhere(bad)[0]
         return f"{schema.tasks[column].name} has the label {rows.labels[row, column]}"
-    places = {task.name: place for place, task in enumerate(schema.tasks)}
-    for place, task in enumerate(schema.tasks):
+    labels = {task.name: rows.labels[:, number] for number, task in enumerate(schema.tasks)}
+    for task in schema.tasks:
         if task.given is None:
             continue
-        defined = rows.labels[:, places[task.given]] == 1
-        if (~defined & (rows.labels[:, place] != row_block.UNOBSERVED)).any():
+        undefined = labels[task.given] != 1
+        if (undefined & (labels[task.name] != row_block.UNOBSERVED)).any():
             return f"{task.name} is observed where {task.given}, which it is given, is not 1"
     return ""
 
