@@ -74,7 +74,7 @@ class Fields:
     def integers(self, name: str, least: int = 0, most: int = _LARGEST) -> "tuple[int, ...]":
         """An entry that is a list of whole numbers from `least` to `most`."""
         value = self._get(name)
-        if not isinstance(value, list):
+        if not isinstance(value, (list, tuple)):
             raise self._fault(f"{name} is {_told(value)}, not a list of whole numbers")
         own = Fields({str(i): item for i, item in enumerate(value)}, self._at(name), self._remedy)
         return tuple(own.integer(key, least, most) for key in own.names())
@@ -82,7 +82,7 @@ class Fields:
     def each(self, name: str) -> "list[Fields]":
         """An entry that is a list of objects."""
         value = self._get(name)
-        if not isinstance(value, list):
+        if not isinstance(value, (list, tuple)):
             raise self._fault(f"{name} is {_told(value)}, not a list")
         return [
             Fields(item, f"{self._at(name)}[{i}]", self._remedy) for i, item in enumerate(value)
@@ -91,7 +91,7 @@ class Fields:
     def texts(self, name: str, *, distinct: bool = True) -> "tuple[str, ...]":
         """An entry that is a list of texts, none of them twice where they are to be distinct."""
         value = self._get(name)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
             raise self._fault(f"{name} is {_told(value)}, not a list of texts")
         if distinct and len(set(value)) != len(value):
             raise self._fault(f"{name} holds an entry twice")

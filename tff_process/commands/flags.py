@@ -144,13 +144,20 @@ def define_own(arguments: "Sequence[str]") -> None:
     if not names:
         return
     if not any(text.startswith(("--workers", "-workers")) for text in arguments):
-        private_network.enter_if_permitted()
+        read, write = _paths(arguments, "data"), _paths(arguments, "output")
+        private_network.enter_if_permitted(read, write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `command.run` has it, which comes later
     for name in names:
         with contextlib.suppress(errors.PfrecError):
             settings = registry.default_settings(name)
             if settings is not None:
                 define_settings(type(settings))
+
+
+def _paths(arguments: "Sequence[str]", flag: str) -> "list[pathlib.Path]":
+    """What a flag of the command line names, before flags are parsed."""
+    starts = (f"--{flag}=", f"-{flag}=")
+    return [pathlib.Path(text.partition("=")[2]) for text in arguments if text.startswith(starts)]
 
 
 _NAMING = ("--algorithm=", "-algorithm=", "--algorithms=", "-algorithms=")

@@ -96,7 +96,8 @@ def _main(argv: "list[str]") -> None:
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `silo`.
-        private_network.enter_if_permitted()
+        data = [pathlib.Path(f.data)] if f.data and f.data != "synthetic" else []
+        private_network.enter_if_permitted(data, [output])
     made = output / _SYNTHETIC_DATA
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
         open_data(f.data, made, training_flags.synthetic(), f.seed)  # Of these flags, or refused.
