@@ -80,6 +80,7 @@ class RunDirectory:
     def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
         self.path, self.config = path, config
         self._metas: dict[int, Mapping[str, Any]] = {}
+        self._synced: set[pathlib.Path] = set()
 
     @classmethod
     def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
@@ -198,9 +199,10 @@ class RunDirectory:
         """
         with files.readable_errors(self.path):
             above = set()
-            for place in states:
+            for place in set(states) - self._synced:
                 files.sync_tree(place)
                 above |= {place.parent, place.parent.parent, self.path}
+                self._synced.add(place)
             for directory in above:
                 files.sync(directory)
 
