@@ -177,6 +177,14 @@ class Plan(settings_lib.Settings):
             self, batch_size=next((size for size in (256, 128, 64) if size <= bearable), 32)
         )
 
+    def rounds_of(self, round_steps: int) -> int:
+        """How many rounds there are at most, where the client with most rows trains so many batches
+        in a round.
+        """
+        if not self.max_steps:
+            return self.rounds
+        return min(self.rounds, -(-self.max_steps // round_steps))
+
     @property
     def name(self) -> str:
         """The algorithm's name."""

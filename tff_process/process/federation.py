@@ -108,16 +108,6 @@ def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
     return min(wanted, statistics.median_low(steps))
 
 
-def rounds_of(plan: plan_lib.Plan, round_steps: int) -> int:
-    """How many rounds there are at most.
-
-    Args:
-      plan: with what is asked for.
-      round_steps: batches of a round, of the client with most of them.
-    """
-    return min(plan.rounds, -(-plan.max_steps // round_steps)) if plan.max_steps else plan.rounds
-
-
 class Federation:
     """What every runtime knows of a run: who takes part when, with which work,
     and the model's variables.
@@ -280,7 +270,7 @@ class Federation:
     def _work(self, client: int, number: int) -> "OD[str, Any]":
         """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""
         scenario, tasks = self.dataset.scenarios[client], self._tasks
-        total = rounds_of(self.plan, self.round_steps) * self.aggregation_steps
+        total = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
         weights = (plan_values.task_weights, plan_values.positive_weights)
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)

@@ -271,7 +271,7 @@ def _loop(
     stopping = callbacks_lib.EarlyStopping(plan.patience)
     for hook in (*writers, stopping, *hooks):
         hook.before_training(done=done, best_round=best.round)
-    rounds = federation.rounds_of(plan, training.round_steps)
+    rounds = plan.rounds_of(training.round_steps)
     ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
     for number in range(done + 1, rounds + 1):
         if ended:

@@ -95,7 +95,7 @@ class PooledTraining:
                 epoch_steps=self._epoch_steps,
                 scenarios=tf.constant(self._scenario_of_shard),
             )
-            total = federation.rounds_of(self.plan, self.round_steps) * self._parts
+            total = self.plan.rounds_of(self.round_steps) * self._parts
             done = round_number * self._parts + part
             rate = plan_values.learning_rate(self.plan, done, total)
             self._optimizer.learning_rate.assign(rate)
