@@ -74,9 +74,9 @@ class OwnComputations:
             steps,
             plan.learning_rate,
             plan.seed,
-            plan_values.task_weights(plan, self._facts.scenario, tasks),
-            plan_values.positive_weights(plan, self._facts.scenario, tasks),
-            plan.schedule != plan_lib.CONSTANT or plan.warmup > 0,
+            task_weights=plan_values.task_weights(plan, self._facts.scenario, tasks),
+            positive_weights=plan_values.positive_weights(plan, self._facts.scenario, tasks),
+            scheduled=plan.schedule != plan_lib.CONSTANT or plan.warmup > 0,
         )
 
     def bounds(self, trainings: int, rows: int, aggregation_steps: int = 0) -> agreement_lib.Bounds:

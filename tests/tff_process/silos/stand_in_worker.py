@@ -152,7 +152,9 @@ def terms(**changed):
         first_values={"user": FLOATS},
         serves=(1.0, 1.0),
         shards=SHARDS,
-        work=work_rules.WorkRules(2, 20, 20, 16, 64, 4, 0.5, 3, (1.0, 1.0), (1.0, 1.0)),
+        work=work_rules.WorkRules(
+            2, 20, 20, 16, 64, 4, 0.5, 3, task_weights=(1.0, 1.0), positive_weights=(1.0, 1.0)
+        ),
         client={"scenario": "nl", "seed": 3},
     )
     own = {name: named(f"own {name}") for name in labels.CALLS}
