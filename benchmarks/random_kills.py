@@ -54,7 +54,7 @@ class Job:
 
     Attributes:
       name: of it.
-      line: the command line that begins, and the one that goes on, for an output.
+      line, go_on: the command line that begins, and the one that goes on, for an output.
       result: what an output came to, comparable.
       prepare: makes what the output holds before.
     """
@@ -92,13 +92,17 @@ def jobs(directory: pathlib.Path) -> "list[Job]":
         where = (f"--run={run}", f"--input={raw}", f"--output={output / 'scores.csv'}")
         return module("export.commands.predict", *where, "--scenario_column=site")
 
+    # What appears whole is there or not: nothing is left to do where it is.
+    nothing = module("pfrec.commands.overview")
+
     def predict_again(output: pathlib.Path) -> "list[str]":
-        # A file that is there is whole.
-        done = (output / "scores.csv").exists()
-        return module("pfrec.commands.overview") if done else predict(output)
+        return nothing if (output / "scores.csv").exists() else predict(output)
+
+    def convert_again(output: pathlib.Path) -> "list[str]":
+        return nothing if (output / "dataset.json").exists() else convert(output, "--resume")
 
     return [
-        Job("convert", convert, lambda output: convert(output, "--resume"), _files),
+        Job("convert", convert, convert_again, _files),
         Job("train", train, lambda output: train(output, "--resume"), _run),
         Job("compare", compare, compare, _comparison),
         Job("export", export, export, _serving),
@@ -271,9 +275,7 @@ def run(
         number = generator.choice((signal.SIGKILL, signal.SIGTERM))
         output, mark = directory / f"{job.name}_{instant}", f"{job.name}-{instant}"
         ended = kill(job, output, after, number, mark)
-        line = job.line(output) if not output.exists() else job.go_on(output)
-        if not (ended and job.name == "convert"):
-            finish(line, f"{mark}-again", 60.0 + 5 * seconds[job.name])
+        finish(job.go_on(output), f"{mark}-again", 60.0 + 5 * seconds[job.name])
         assert job.result(output) == expected, f"{output}: differs, killed after {after:.2f} s"
         rest = [str(p) for p in directory.rglob(".tmp-*")]
         assert not rest, f"{output}: left {', '.join(rest)}, killed after {after:.2f} s"
