@@ -264,7 +264,8 @@ def _by_scenario(
 def _why(cells: "Sequence[runs.Cell]", row: standings.Standing, scenario: str, task: str) -> str:
     """Why a scenario and task has no AUC."""
     own = next(cell for cell in cells if cell.entry.name == row.entry)
-    return cells_lib.text(own.summary["test"][scenario][task], "auc")
+    served = cells_lib.served(own.summary["test"][scenario][task])
+    return cells_lib.ONE_CLASS if served else cells_lib.NOT_SERVED
 
 
 def _mean(values: "Sequence[float]", otherwise: str = cells_lib.ONE_CLASS) -> "tuple[str, str]":
