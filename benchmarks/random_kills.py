@@ -142,8 +142,12 @@ def _serving(output: pathlib.Path) -> object:
     for model in sorted(path for path in output.iterdir() if path.is_dir()):
         versions = sorted(int(path.name) for path in model.iterdir() if path.name.isdecimal())
         numbers.add(tuple(versions))
-        manifest = _json(model / str(versions[-1]) / "manifest.json", "sha256", "files", "version")
-        found[model.name] = manifest
+        version = model / str(versions[-1])
+        # TensorFlow writes a graph's nodes in no fixed order, so not its file.
+        found[model.name] = (
+            _json(version / "assets.extra" / "pfrec_manifest.json", "sha256", "files"),
+            _files(version / "variables"),
+        )
     assert len(numbers) == 1, f"models of different versions: {sorted(numbers)}"
     return found
 
