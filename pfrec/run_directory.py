@@ -235,9 +235,9 @@ class RunDirectory:
             for scenario in states.names():
                 states.text(scenario)
                 versions.integer(scenario)
-        for name, least in (("best_round", 1), ("changed_rounds", 0)):
+        for name in ("best_round", "changed_rounds"):
             if name in told:
-                told.integer(name, least)
+                told.integer(name)
 
     def _require_own(self, scenario: str, meta: "Mapping[str, Any]") -> None:
         """Checks that a client's state is the one that belongs to a round, and not that of another

@@ -77,7 +77,7 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), _DAMAGED)
     told.text("algorithm")
     told.integer("rounds", 1, _MOST_ROUNDS)
-    told.integer("best_round", 1, _MOST_ROUNDS)
+    told.integer("best_round", 0, _MOST_ROUNDS)
     told.number("mean_auc", 0.0, 1.0, none=True)
     if "nan" in told:
         told.texts("nan")

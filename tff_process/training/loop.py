@@ -188,6 +188,11 @@ def check_same(
     before = run.config["plan"]
     more_rounds = plan.rounds > before.get("rounds", plan.rounds)
     if more_rounds:
+        if plan.schedule != plan_lib.CONSTANT or plan.warmup:
+            raise errors.PfrecError(
+                f"{output}: was begun with {before['rounds']} rounds, over which its step sizes "
+                "follow a schedule; with more it would be another training: choose another --output"
+            )
         before = {**before, "rounds": plan.rounds}
     difference = plan_lib.first_difference(before, plan)
     if difference:
