@@ -82,7 +82,7 @@ def record(
 
         def applied(reports):
             for client, report in reports.items():
-                work, before = training._work(client), training._received(client)
+                work, before = training._work(client, 0), training._received(client)
                 change = {
                     spec.name: report["values"][spec.name] - before[spec.name]
                     for spec in training.layout.specs

@@ -80,7 +80,7 @@ class PlainLoop:
 
     def aggregation_step(self) -> None:
         for client in range(CLIENTS):
-            work = {name: tf.constant(value) for name, value in self._made._work(client).items()}
+            work = {name: tf.constant(value) for name, value in self._made._work(client, 0).items()}
             self._private[client], loss = self._train(self._private[client], work)
             loss.numpy()
 

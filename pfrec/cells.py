@@ -1,17 +1,31 @@
 """What is said of the metrics of a scenario and task, in the same words everywhere.
 
-A metric may have no value for four reasons that ask for different remedies, and a NaN alone does
+A metric may have no value for five reasons that ask for different remedies, and a NaN alone does
 not tell them apart. This module does, and needs no TensorFlow.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 NAN, ONE_CLASS, NO_ROWS, UNKNOWN, INFINITE = "NaN", "one class", "no rows", "unknown", "inf"
+NOT_SERVED = "not served"
+
+# The entry of a cell that is False where the scenario has no labels of the task to train on.
+SERVED = "served"
 
 # A metric's value by its name in `metrics.METRICS`; None or NaN where it has none.
 Cell = Mapping[str, Optional[float]]
+
+
+def served(cell: Mapping[str, object]) -> bool:
+    """Whether the scenario serves the task; where a cell does not say, it does."""
+    return cell.get(SERVED) is not False
+
+
+def not_served(metrics: "Sequence[str]") -> "dict[str, Optional[float]]":
+    """The cell of a task that a scenario does not serve."""
+    return {**dict.fromkeys(metrics), "rows": 0, "positives": 0, SERVED: False}
 
 
 def has_value(value: Optional[float]) -> bool:
@@ -30,6 +44,8 @@ def predicts_nan(cell: Cell) -> bool:
 
 def text(cell: Cell, metric: str, form: str = ".4f") -> str:
     """A metric as a number, or why it is none."""
+    if not served(cell):
+        return NOT_SERVED
     value = cell[metric]
     if value is not None and math.isfinite(value):
         return format(value, form)

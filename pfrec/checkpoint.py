@@ -11,7 +11,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from pfrec import errors, files
+from pfrec import errors, files, json_fields
 
 PREFIX = "state"
 META = "meta.json"
@@ -70,6 +70,21 @@ def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
         ) from error
 
 
+def fingerprint(directory: pathlib.Path) -> str:
+    """A digest of a checkpoint by its index, which holds a checksum of every tensor.
+
+    Raises:
+      PfrecError: where there is none.
+    """
+    path = directory / f"{PREFIX}.index"
+    if not path.is_file():
+        raise errors.PfrecError(
+            f"{directory}: holds no whole checkpoint; remove it to use the one before"
+        )
+    with files.readable_errors(path):
+        return files.sha256(path)
+
+
 def load_meta(directory: pathlib.Path) -> Any:
     """The meta of a directory that `save` wrote.
 
@@ -83,7 +98,11 @@ def _described(directory: pathlib.Path) -> Any:
     value = files.read_json(
         directory / META, remedy="the checkpoint is not whole, remove it to use the one before"
     )
-    if not isinstance(value, dict) or not {"names", "meta"} <= set(value):
+    told = json_fields.Fields(
+        value, str(directory / META), f"remove {directory} to use the one before"
+    )
+    told.texts("names")
+    if "meta" not in told:
         raise errors.PfrecError(
             f"{directory / META}: not the description of a checkpoint; remove {directory} to use "
             "the one before"

@@ -22,12 +22,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pfrec import errors, files
+from pfrec import errors, files, json_fields, names, run_records
 from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 
 DATA, RUNS, CLIENT = "data", "runs", "client.json"
 FORMAT_VERSION = 2
+# As `tff_process.silos.training.identity` names a training.
+_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"version_(\d{5,})")
 
 
@@ -113,22 +115,25 @@ class ClientRecord:
                 f"{place}: format version {version}, this pfrec reads {FORMAT_VERSION}; use "
                 "the pfrec that wrote it"
             )
-        try:
-            return cls(
-                scenario=str(value["scenario"]),
-                schema=schema_lib.Schema.from_json(value["schema"], place=str(place)),
-                model=ModelConfig.from_json(value["model"]),
-                seed=int(value["seed"]),
-                run=str(value["run"]),
-                round=int(value["round"]),
-                private_version=int(value["private_version"]),
-                test=value.get("test", {}),
-                data=str(value.get("data", "")),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise errors.PfrecError(
-                f"{place}: not a client directory's ({error!r}); train again"
-            ) from error
+        told = json_fields.Fields(value, str(place), "it is damaged or was edited: train again")
+        if not _RUN.fullmatch(told.text("run")):
+            raise errors.PfrecError(f"{place}: run is no training's name; train again")
+        metrics = told.fields("test") if "test" in told else None
+        if metrics is not None:
+            run_records.check_metrics(metrics)
+        with json_fields.within(f"{place}: model", "train again"):
+            model = ModelConfig.from_json(told.fields("model").value)
+        return cls(
+            scenario=names.require(told.text("scenario"), place=str(place)),
+            schema=schema_lib.Schema.from_json(told.fields("schema").value, place=str(place)),
+            model=model,
+            seed=told.integer("seed", 0, 1 << 63),
+            run=told.text("run"),
+            round=told.integer("round"),
+            private_version=told.integer("private_version"),
+            test={} if metrics is None else metrics.value,
+            data=told.text("data") if "data" in told else "",
+        )
 
     def private_path(self, directory: pathlib.Path) -> pathlib.Path:
         """Where its private state is."""

@@ -34,7 +34,8 @@ def evaluate(
         None for the rows that the run was trained on.
 
     Returns:
-      By scenario, task and metric (`metrics.METRICS`); None where a metric is not defined.
+      By scenario, task and metric (`metrics.METRICS`); None where a metric is not defined, and of a
+      task that the scenario does not serve all of them, with `served` False.
 
     Raises:
       PfrecError: where the run or the data cannot be read, or do not fit each other.
@@ -46,8 +47,11 @@ def evaluate(
     for scenario in [name for name in opened.scenarios if name in dataset.scenarios]:
         evaluator = Evaluator(opened.load_model(scenario), opened.schema)
         values = evaluator(tf.constant(dataset.shards(scenario, split))).numpy()
+        served = opened.served(scenario)
         found[scenario] = {
             task.name: cells.plain(dict(zip(metrics.METRICS, row)))
+            if task.name in served
+            else cells.not_served(metrics.METRICS)
             for task, row in zip(opened.schema.tasks, values.tolist())
         }
     return found

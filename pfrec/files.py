@@ -106,6 +106,14 @@ def sync_tree(directory: pathlib.Path) -> None:
     sync(directory)
 
 
+def make_directory(path: pathlib.Path) -> None:
+    """Makes a directory and those above it that are missing, so that they survive a power cut."""
+    missing = [place for place in (path, *path.absolute().parents) if not place.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync(place.absolute().parent)
+
+
 def write_bytes(path: pathlib.Path, content: bytes, *, public: bool = False) -> None:
     """Writes a file under a temporary name and makes it visible by rename.
 
@@ -118,7 +126,7 @@ def write_bytes(path: pathlib.Path, content: bytes, *, public: bool = False) -> 
       PfrecError: where the file cannot be written; nothing is left behind.
     """
     with readable_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -218,7 +226,7 @@ def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pa
     if not replace:
         require_empty(path)
     with readable_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
         try:
             yield temporary

@@ -2,7 +2,9 @@
 there is one error that names the file and the entry, and never a traceback further on.
 """
 
-from collections.abc import Mapping
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
 from pfrec import errors
@@ -47,10 +49,49 @@ class Fields:
             )
         return value
 
+    def number(
+        self,
+        name: str,
+        least: "Optional[float]" = None,
+        most: "Optional[float]" = None,
+        *,
+        none: bool = False,
+    ) -> "Optional[float]":
+        """An entry that is a finite number from `least` to `most`, or with `none` nothing."""
+        value = self._get(name)
+        if value is None and none:
+            return None
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if good and isinstance(value, int) and abs(value) > _LARGEST:
+            good = False
+        if good and not math.isfinite(value):
+            good = False
+        if not good or (least is not None and value < least) or (most is not None and value > most):
+            bounds = f" from {least}" * (least is not None) + f" to {most}" * (most is not None)
+            raise self._fault(f"{name} is {_told(value)}, not a number{bounds}")
+        return float(value)
+
+    def integers(self, name: str, least: int = 0, most: int = _LARGEST) -> "tuple[int, ...]":
+        """An entry that is a list of whole numbers from `least` to `most`."""
+        value = self._get(name)
+        if not isinstance(value, (list, tuple)):
+            raise self._fault(f"{name} is {_told(value)}, not a list of whole numbers")
+        own = Fields({str(i): item for i, item in enumerate(value)}, self._at(name), self._remedy)
+        return tuple(own.integer(key, least, most) for key in own.names())
+
+    def each(self, name: str) -> "list[Fields]":
+        """An entry that is a list of objects."""
+        value = self._get(name)
+        if not isinstance(value, (list, tuple)):
+            raise self._fault(f"{name} is {_told(value)}, not a list")
+        return [
+            Fields(item, f"{self._at(name)}[{i}]", self._remedy) for i, item in enumerate(value)
+        ]
+
     def texts(self, name: str, *, distinct: bool = True) -> "tuple[str, ...]":
         """An entry that is a list of texts, none of them twice where they are to be distinct."""
         value = self._get(name)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
             raise self._fault(f"{name} is {_told(value)}, not a list of texts")
         if distinct and len(set(value)) != len(value):
             raise self._fault(f"{name} holds an entry twice")
@@ -58,7 +99,7 @@ class Fields:
 
     def fields(self, name: str) -> "Fields":
         """An entry that is an object."""
-        return Fields(self._get(name), f"{self._place}: {name}", self._remedy)
+        return Fields(self._get(name), self._at(name), self._remedy)
 
     def plain(self, name: str, default: Optional[Any] = None) -> Any:
         """An entry of any kind."""
@@ -68,6 +109,14 @@ class Fields:
         """Of all entries."""
         return tuple(self._value)
 
+    @property
+    def value(self) -> "Mapping[str, Any]":
+        """What was read."""
+        return self._value
+
+    def _at(self, name: str) -> str:
+        return f"{self._place}: {name}"
+
     def _get(self, name: str) -> Any:
         if name not in self._value:
             raise self._fault(f"has no {name}")
@@ -75,6 +124,19 @@ class Fields:
 
     def _fault(self, what: str) -> errors.PfrecError:
         return errors.PfrecError(f"{self._place}: {what}; {self._remedy}")
+
+
+@contextlib.contextmanager
+def within(place: str, remedy: str) -> "Iterator[None]":
+    """Names the file and the remedy in an error about a part of it.
+
+    Raises:
+      PfrecError: where the body does.
+    """
+    try:
+        yield
+    except errors.PfrecError as error:
+        raise errors.PfrecError(f"{place}: {error}; {remedy}") from error
 
 
 def _told(value: Any) -> str:

@@ -25,15 +25,28 @@ import numpy as np
 import tensorflow as tf
 
 import pfrec
-from pfrec import checkpoint, client_directory, errors, files, groups, run_data
+from pfrec import (
+    cells,
+    checkpoint,
+    client_directory,
+    errors,
+    files,
+    groups,
+    json_fields,
+    run_data,
+    run_records,
+)
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = run_records.FORMAT_VERSION
 SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthetic made for it
 METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
+
+# Of a round's meta: by scenario, the fingerprint of the client's state that belongs to it.
+_STATES = "states"
 
 MetricRow = tuple[int, str, str, str, str, float]
 
@@ -67,6 +80,7 @@ class RunDirectory:
     def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
         self.path, self.config = path, config
         self._metas: dict[int, Mapping[str, Any]] = {}
+        self._synced: set[pathlib.Path] = set()
 
     @classmethod
     def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
@@ -88,18 +102,9 @@ class RunDirectory:
         """Reads a run's config.json.
 
         Raises:
-          PfrecError: where there is no run, or one of another format version.
+          PfrecError: where there is no run, it is damaged, or of another format version.
         """
-        config = files.read_json(
-            path / "config.json", remedy="name the directory that pfrec-train wrote as --output"
-        )
-        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
-            found = config.get("format_version") if isinstance(config, dict) else None
-            raise errors.PfrecError(
-                f"{path}: run directory of format version {found}, this pfrec reads "
-                f"{FORMAT_VERSION}; train again or use the pfrec that wrote it"
-            )
-        return cls(path, config)
+        return cls(path, run_records.read_config(path))
 
     def moved_to(self, places: Mapping[str, str]) -> None:
         """Notes where the data are now, `run_data.places`."""
@@ -179,8 +184,27 @@ class RunDirectory:
             place = self._client(scenario, round_number)
             checkpoint.save(place, values, checkpoint.owner(scenario, place.name))
         meta = {"versions": dict.fromkeys(self.scenarios, round_number), **state.meta}
+        places = {name: self._client(name, meta["versions"][name]) for name in self.scenarios}
+        # Of silos' clients nothing is here.
+        meta[_STATES] = {
+            name: checkpoint.fingerprint(place) for name, place in places.items() if place.is_dir()
+        }
+        self._sync(places[name] for name in meta[_STATES])
         checkpoint.save(self._server(round_number), state.server, meta)
         self._metas[round_number] = meta
+
+    def _sync(self, states: "Iterable[pathlib.Path]") -> None:
+        """Makes clients' states survive a power cut before a round names them: their own
+        computations write them by operations of TensorFlow, which sync nothing.
+        """
+        with files.readable_errors(self.path):
+            above = set()
+            for place in set(states) - self._synced:
+                files.sync_tree(place)
+                above |= {place.parent, place.parent.parent, self.path}
+                self._synced.add(place)
+            for directory in above:
+                files.sync(directory)
 
     def load(self, round_number: int) -> RoundState:
         """Reads a complete round; a client's part of it only when it is looked up.
@@ -189,8 +213,46 @@ class RunDirectory:
           PfrecError: where a part of it is missing or damaged.
         """
         server, meta = checkpoint.load(self._server(round_number))
+        self._check_meta(round_number, meta)
+        for scenario in meta.get(_STATES, {}):
+            self._require_own(scenario, meta)
         self._metas[round_number] = meta
         return RoundState(server, _ClientFiles(self, meta["versions"]), meta)
+
+    def _check_meta(self, round_number: int, meta: Any) -> None:
+        """Checks what a round says of itself, as far as this class reads it.
+
+        Raises:
+          PfrecError: where it is something else.
+        """
+        place = self._server(round_number)
+        told = json_fields.Fields(meta, str(place), f"remove {place} to use the one before")
+        versions = told.fields("versions")
+        for scenario in self.scenarios:
+            versions.integer(scenario)
+        if _STATES in told:
+            states = told.fields(_STATES)
+            for scenario in states.names():
+                states.text(scenario)
+                versions.integer(scenario)
+        for name in ("best_round", "changed_rounds"):
+            if name in told:
+                told.integer(name)
+
+    def _require_own(self, scenario: str, meta: "Mapping[str, Any]") -> None:
+        """Checks that a client's state is the one that belongs to a round, and not that of another
+        run of the same scenario and version.
+
+        Raises:
+          PfrecError: where it is another, or missing.
+        """
+        place = self._client(scenario, meta["versions"][scenario])
+        known = meta.get(_STATES, {}).get(scenario)
+        if known is not None and checkpoint.fingerprint(place) != known:
+            raise errors.PfrecError(
+                f"{place}: is not the state that belongs to this run's round; put the run's own "
+                "back, or remove it to use the one before"
+            )
 
     def remove_leftovers(self) -> None:
         """Removes what a kill left half-written;
@@ -216,7 +278,9 @@ class RunDirectory:
           PfrecError: where it is missing or damaged.
         """
         if round_number not in self._metas:
-            self._metas[round_number] = checkpoint.load_meta(self._server(round_number))
+            meta = checkpoint.load_meta(self._server(round_number))
+            self._check_meta(round_number, meta)
+            self._metas[round_number] = meta
         return self._metas[round_number]
 
     def keep_only(self, rounds: Iterable[int]) -> None:
@@ -263,12 +327,14 @@ class RunDirectory:
         """The content of summary.json.
 
         Raises:
-          PfrecError: where the run is not finished.
+          PfrecError: where the run is not finished, or the file is damaged.
         """
-        return files.read_json(
-            self.path / "summary.json",
-            remedy="the run is not finished, continue it with pfrec-train --resume",
-        )
+        return run_records.read_summary(self.path)
+
+    def served(self, scenario: str) -> "tuple[str, ...]":
+        """The tasks that a scenario of a finished run serves."""
+        told = self.summary.get("test", {}).get(scenario, {})
+        return tuple(t.name for t in self.schema.tasks if cells.served(told.get(t.name, {})))
 
     # Models ---------------------------------------------------------------------------------------
 
@@ -289,6 +355,8 @@ class RunDirectory:
             )
         number = self.summary["best_round"] if round_number is None else round_number
         server, meta = checkpoint.load(self._server(number))
+        self._check_meta(number, meta)
+        self._require_own(scenario, meta)
         private = self.private_state(scenario, meta["versions"])
         shape = ModelConfig.from_json(self.config["model"])
         model = networks.build(

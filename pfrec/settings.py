@@ -103,7 +103,9 @@ class Setting:
         """The inverse of `parse`."""
         if self.many:
             return ",".join(map(str, value))
-        return f"{value:g}" if self.kind is float else str(value).lower()
+        if self.kind is float:
+            return f"{value:g}"
+        return str(value).lower() if self.kind is bool else str(value)
 
     def converted(self, value: Any) -> Any:
         """A value as JSON or a caller gives it: lists are tuples, whole numbers may be others."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
-from pfrec import errors
+from pfrec import errors, loss_weights
 from pfrec import settings as settings_lib
 from pfrec.models.config import ModelConfig
 from pfrec.settings import setting
@@ -15,6 +15,8 @@ from tff_process.privacy import soundness
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
 _BATCHES, _NOISED_BATCHES = 20, 4
+CONSTANT, COSINE, STEP = "constant", "cosine", "step"
+SCHEDULES = (CONSTANT, COSINE, STEP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,36 @@ class Plan(settings_lib.Settings):
         low=0,
     )
     learning_rate: float = setting(2e-2, "step size of Adam", above=0.0)
+    schedule: str = setting(
+        CONSTANT,
+        "how the step size changes over the training after --warmup: constant, cosine down to "
+        "--schedule_end of it, or step: times --schedule_factor from one of --schedule_parts equal "
+        "parts to the next",
+        choices=SCHEDULES,
+    )
+    warmup: float = setting(
+        0.0,
+        "share of the training over which the step size rises to --learning_rate",
+        low=0.0,
+        below=1.0,
+    )
+    schedule_end: float = setting(
+        0.0, "of a cosine schedule, what the step size goes down to", low=0.0, high=1.0
+    )
+    schedule_factor: float = setting(
+        0.3, "of a step schedule, what the step size is multiplied by", above=0.0, high=1.0
+    )
+    schedule_parts: int = setting(3, "of a step schedule, how many step sizes there are", low=1)
+    task_weights: str = setting(
+        "",
+        "what the loss of a task is multiplied by, 1 where not named: TASK=WEIGHT or "
+        "SCENARIO/TASK=WEIGHT, several between commas or blanks",
+    )
+    positive_weights: str = setting(
+        "",
+        "how often a positive row counts in the loss of its task, written as --task_weights; "
+        "probabilities are then of classes so balanced",
+    )
     lazy_adam: bool = setting(
         False,
         "federated clients leave rows of large tables as they are in steps whose batch did not "
@@ -133,6 +165,8 @@ class Plan(settings_lib.Settings):
         super().__post_init__()
         if self.seed < 0:
             raise errors.PfrecError(f"seed is {self.seed}; it must not be negative")
+        loss_weights.parse(self.task_weights, "task_weights")
+        loss_weights.parse(self.positive_weights, "positive_weights")
         for name in self.withhold:
             if name not in WITHHELD:
                 raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")

@@ -397,6 +397,7 @@ def _switch(
 
 def _main(argv: "list[str]") -> None:
     del argv
+    command.unwind_when_terminated()
     values = flags.FLAGS
     output = pathlib.Path(values.output)
     chosen = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import cells, command, errors
 
 if TYPE_CHECKING:
     from export.scoring import models as models_lib
@@ -154,10 +154,11 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
 
 def _table(totals: "score.Totals") -> "list[str]":
     """Rows and mean probabilities by scenario, as aligned text."""
-    names = list(next(iter(totals.sums.values()), {}))
+    names = list(dict.fromkeys(name for sums in totals.sums.values() for name in sums))
     lines = [["scenario", "rows", *(f"mean {name}" for name in names)]]
     for scenario, count in sorted(totals.rows.items()):
-        means = [f"{totals.sums[scenario][name] / count:.4f}" for name in names]
+        sums = totals.sums[scenario]
+        means = [f"{sums[n] / count:.4f}" if n in sums else cells.NOT_SERVED for n in names]
         lines.append([scenario, f"{count:,}", *means])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return [

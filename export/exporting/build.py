@@ -165,7 +165,9 @@ def _network(model: trained.TrainedModel, options: Options) -> "tuple[Any, dict[
         )
     if not foldable:
         return model.network, {"embedding_dtype": "float32", "folded": False, "tables": []}
-    folded = folding.fold(model.network, embedding_dtype=options.embedding_dtype)
+    folded = folding.fold(
+        model.network, embedding_dtype=options.embedding_dtype, served=model.served.tasks()
+    )
     if options.embedding_dtype != "float32":
         for position, table in folded.lookups:
             model.network.embeddings[position].table.assign(tf.constant(table.astype(np.float32)))

@@ -15,7 +15,7 @@ import tensorflow as tf
 from export import interface
 from export.exporting import held_ids
 from export.graph import requests as requests_lib
-from pfrec import client_model, errors, run_data, run_directory
+from pfrec import cells, client_model, errors, run_data, run_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
@@ -33,7 +33,7 @@ class TrainedModel:
       scenario: which it was trained for.
       network: maps `{"categorical": int32 [rows, features], "numerical": float32 [rows, features]}`
         to `{task: logits [rows]}`.
-      schema: of the features and tasks.
+      schema: of the features and of the tasks that the scenario serves.
       rows: some rows of its data.
       run: `id` (of the training's configuration) and `round`.
       metrics: of the scenario's test rows, by task; empty where they are not known.
@@ -93,6 +93,12 @@ class RoutedModels:
         first = self.models[0]
         for other in self.models[1:]:
             if other.schema != first.schema:
+                if other.schema.tasks != first.schema.tasks:
+                    raise errors.PfrecError(
+                        f"--router: {first.scenario} and {other.scenario} serve different tasks "
+                        f"({_names(first.schema)}; {_names(other.schema)}), and a router gives "
+                        "the same of all; leave the flag out"
+                    )
                 raise errors.PfrecError(
                     f"--router: {first.scenario} and {other.scenario} encode their features "
                     "differently (local vocabularies or "
@@ -160,6 +166,10 @@ def labelled(data: dataset_lib.Dataset, scenario: str, most: int) -> LabelledRow
     return LabelledRows(_first_rows(data, scenario, schema, most, "test"), schema)
 
 
+def _names(schema: schema_lib.Schema) -> str:
+    return ", ".join(task.name for task in schema.tasks)
+
+
 Exportable = Union[TrainedModel, RoutedModels]
 
 
@@ -205,16 +215,17 @@ class Run:
         Raises:
           PfrecError: where its files are damaged.
         """
-        schema = self._run.client_schema(scenario)
-        own = (
-            None if self._data is None else _first_rows(self._data, scenario, schema, rows, "train")
-        )
+        whole = self._run.client_schema(scenario)
+        schema = whole.of_tasks(self._run.served(scenario))
+        own = None
+        if self._data is not None:
+            own = _of_tasks(_first_rows(self._data, scenario, whole, rows, "train"), whole, schema)
         network, config = self._run.load_model(scenario), self._run.config
         held: Callable[[], Mapping[str, np.ndarray]] = dict
         if not str(config["algorithm"]).startswith("pooled_"):
             shape = ModelConfig.from_json(config["model"])
-            first = functools.partial(mmoe.build, schema, shape, config["seed"])
-            held = functools.partial(_held, self._data, scenario, schema, network, first)
+            first = functools.partial(mmoe.build, whole, shape, config["seed"])
+            held = functools.partial(_held, self._data, scenario, whole, network, first)
         return TrainedModel(
             scenario=scenario,
             network=network,
@@ -257,14 +268,20 @@ class ClientDirectory:
           PfrecError: where a part is missing or damaged.
         """
         client, data = self._client, self._client.own_data()
-        own = None if data is None else _first_rows(data, scenario, client.schema, rows, "train")
         record, network = client.record, client.load()
+        schema = client.schema.of_tasks(
+            [t.name for t in client.schema.tasks if cells.served(record.test.get(t.name, {}))]
+        )
+        own = None
+        if data is not None:
+            found = _first_rows(data, scenario, client.schema, rows, "train")
+            own = _of_tasks(found, client.schema, schema)
         first = functools.partial(mmoe.build, client.schema, record.model, record.seed)
         return TrainedModel(
             scenario=scenario,
             network=network,
-            schema=client.schema,
-            rows=_random_rows(client.schema, rows) if own is None else own,
+            schema=schema,
+            rows=_random_rows(schema, rows) if own is None else own,
             stand_in=own is None,
             run={"id": record.run, "round": record.round},
             metrics=record.test,
@@ -298,6 +315,15 @@ def _first_rows(
     if not parts:
         raise errors.PfrecError(f"{shards[0]}: no rows; convert the raw data again")
     return row_block.joined(parts).take(slice(0, count))
+
+
+def _of_tasks(
+    rows: row_block.Rows, whole: schema_lib.Schema, served: schema_lib.Schema
+) -> row_block.Rows:
+    """The rows with the labels of the tasks that are served alone."""
+    names = [task.name for task in whole.tasks]
+    places = [names.index(task.name) for task in served.tasks]
+    return dataclasses.replace(rows, labels=rows.labels[:, places])
 
 
 def _own_vocabularies(agreed: schema_lib.Schema) -> "frozenset[str]":

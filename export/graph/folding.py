@@ -96,7 +96,11 @@ def can_fold(network: tf.Module) -> bool:
 
 
 def fold(
-    network: mmoe.MMoE, *, embedding_dtype: str = "float32", table_rows: int = TABLE_ROWS
+    network: mmoe.MMoE,
+    *,
+    embedding_dtype: str = "float32",
+    table_rows: int = TABLE_ROWS,
+    served: "Optional[Sequence[str]]" = None,
 ) -> Folded:
     """Folds a trained network.
 
@@ -104,6 +108,7 @@ def fold(
       network: with all its variables made.
       embedding_dtype: `float16` halves the embedding tables that are kept.
       table_rows: the most rows, the unknown id's included, of a feature that becomes a table.
+      served: the tasks that it is to answer; None for all.
     """
     tables = [_array(layer.table) for layer in network.embeddings]
     places = network.schema.id_places
@@ -138,8 +143,10 @@ def fold(
             _float32(bias),
         )
 
-    tasks = tuple(network.towers)
-    variants = len(tasks) if network.config.template != "none" else 1
+    everything = tuple(network.towers)
+    tasks = tuple(task for task in everything if served is None or task in served)
+    own = network.config.template != "none"
+    variants = [everything.index(task) for task in tasks] if own else [0]
     gates = [network.gates[task].dense for task in tasks]
     # A table that several features read is kept once.
     owners = {id(layer): tables[f] for f, layer in reversed(list(enumerate(network.embeddings)))}
@@ -155,8 +162,7 @@ def fold(
         offset=offset,
         projection=projection,
         experts=tuple(
-            tuple(_expert(expert, task, first) for expert in network.experts)
-            for task in range(variants)
+            tuple(_expert(expert, task, first) for expert in network.experts) for task in variants
         ),
         gates=first(
             np.concatenate([_array(dense.kernel) for dense in gates], axis=1),

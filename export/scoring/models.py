@@ -1,5 +1,6 @@
 """The models that score: of a run, of a silo's own directory, or versions that were exported."""
 
+import dataclasses
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any, Callable, Optional, Protocol
@@ -19,7 +20,8 @@ class Models(Protocol):
 
     Attributes:
       scenarios: that have one.
-      schema: whose features and tasks all of them have; encodings may differ.
+      schema: whose features all of them have, with the tasks of all of them; encodings may
+        differ, and a scenario need not serve every task.
     """
 
     scenarios: "tuple[str, ...]"
@@ -53,7 +55,8 @@ class RunModels:
 
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
-        return _in_memory(self._run.load_model(scenario), self._run.client_schema(scenario))
+        schema = self._run.client_schema(scenario).of_tasks(self._run.served(scenario))
+        return _in_memory(self._run.load_model(scenario), schema)
 
 
 class ClientModels:
@@ -109,7 +112,9 @@ class ServedModels:
                 "as --serving"
             )
         self.scenarios = tuple(sorted(self._versions))
-        self.schema = self._versions[self.scenarios[0]].served.schema
+        schemas = [self._versions[name].served.schema for name in self.scenarios]
+        tasks = {task.name: task for schema in schemas for task in schema.tasks}
+        self.schema = dataclasses.replace(schemas[0], tasks=tuple(tasks.values()))
 
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
@@ -207,13 +212,12 @@ class Version:
 
 
 def mean(predictions: "list[Mapping[str, np.ndarray]]") -> "dict[str, np.ndarray]":
-    """The mean of what several models say of the same rows, by task."""
-    return {
-        task: np.mean([one[task] for one in predictions], axis=0, dtype=np.float64).astype(
-            np.float32
-        )
-        for task in predictions[0]
-    }
+    """The mean of what several models say of the same rows, by task, of those that serve it."""
+    found = {}
+    for task in dict.fromkeys(task for one in predictions for task in one):
+        told = [one[task] for one in predictions if task in one]
+        found[task] = np.mean(told, axis=0, dtype=np.float64).astype(np.float32)
+    return found
 
 
 def _in_memory(network: Any, schema: schema_lib.Schema) -> Predict:
@@ -223,7 +227,8 @@ def _in_memory(network: Any, schema: schema_lib.Schema) -> Predict:
     from export.graph import folded_network, folding, serving_module
 
     if folding.can_fold(network):
-        network = folded_network.FoldedNetwork(folding.fold(network))
+        folded = folding.fold(network, served=[task.name for task in schema.tasks])
+        network = folded_network.FoldedNetwork(folded)
     module = serving_module.ServingModule(network, interface.Interface(schema))
 
     def predict(request: requests.Request) -> "dict[str, np.ndarray]":

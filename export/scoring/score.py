@@ -143,7 +143,9 @@ def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> 
     names = raw_rows.scenarios(chunk, wanted)
     encoded = names.dictionary_encode()
     places = encoded.indices.to_numpy(zero_copy_only=False)
-    predicted = {task.name: np.empty(len(chunk), np.float32) for task in loaded.schema.tasks}
+    # NaN remains where a scenario does not serve a task; the file holds nothing there.
+    predicted = {task.name: np.full(len(chunk), np.nan, np.float32) for task in loaded.schema.tasks}
+    lacking = np.zeros(len(chunk), bool)
     counted: dict[str, np.ndarray] = {}
     for number, scenario in enumerate(encoded.dictionary.to_pylist()):
         rows = counted[scenario] = np.flatnonzero(places == number)
@@ -156,16 +158,23 @@ def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> 
                 return chunk.origin(int(chunk.rows[first])).place(wanted.scenario_column)
 
             own = requests.take(request, part)
-            for task, values in loaded.predict(scenario, own, place).items():
+            said = loaded.predict(scenario, own, place)
+            lacking[part] = len(said) < len(predicted)
+            for task, values in said.items():
                 predicted[task][part] = values
     found = table.probabilities(loaded.schema, predicted)
     columns = {name: chunk.columns[name] for name in wanted.carried}
     columns["scenario"] = names
-    columns.update({name: pa.array(values) for name, values in found.items()})
+    empty = {name: lacking & np.isnan(values) for name, values in found.items()}
+    columns.update({name: pa.array(found[name], mask=empty[name]) for name in found})
     totals = {
         scenario: (
             len(rows),
-            {name: float(np.sum(values[rows], dtype=np.float64)) for name, values in found.items()},
+            {
+                name: float(np.sum(values[rows], dtype=np.float64))
+                for name, values in found.items()
+                if not empty[name][rows].any()
+            },
         )
         for scenario, rows in counted.items()
     }

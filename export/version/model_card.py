@@ -8,7 +8,7 @@ from typing import Any
 
 from export import interface
 from export.version import manifest, sample_request
-from pfrec import files
+from pfrec import cells, files
 
 FILE = "assets.extra/model_card.md"
 _LISTED_WORDS = 20
@@ -102,10 +102,9 @@ def text(
         lines.append("| --- " * (2 + len(_COLUMNS)) + "|")
         for scenario, tasks in sorted(metrics.items()):
             for task, cell in sorted(tasks.items()):
-                lines.append(
-                    f"| {scenario} | {task} | "
-                    f"{' | '.join(_number(cell.get(name)) for name in _COLUMNS)} |"
-                )
+                known = [_number(cell.get(name)) for name in _COLUMNS]
+                told = known if cells.served(cell) else [cells.NOT_SERVED] * len(_COLUMNS)
+                lines.append(f"| {scenario} | {task} | {' | '.join(told)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from absl import flags
 
-from pfrec import command, files
+from pfrec import command, files, run_records
 
 
 def main() -> None:
@@ -39,13 +39,13 @@ def status(run: pathlib.Path, now: float) -> str:
     Raises:
       PfrecError: where its config.json is missing or damaged.
     """
-    config = files.read_json(run / "config.json", remedy="check --run")
+    config = run_records.read_config(run)
     place = config.get("data") or "its silos"
     lines = [f"{run}: {config['algorithm']} on {place} ({', '.join(config['scenarios'])})"]
     rounds = _rounds(run)
     wanted = config["plan"]["rounds"]
     if (run / "summary.json").exists():
-        summary = files.read_json(run / "summary.json", remedy="train the run again")
+        summary = run_records.read_summary(run)
         mean = summary["mean_auc"]
         told = "undefined" if mean is None else f"{mean:.4f}"
         lines.append(f"finished: mean test AUC {told} at round {summary['best_round']}")

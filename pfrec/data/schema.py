@@ -3,10 +3,10 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import errors, files
+from pfrec import errors, files, json_fields
 
 FORMAT_VERSION = 1
 # Stands where a list has no further value.
@@ -21,6 +21,10 @@ _OPTIONAL = (
 )
 FIRST, LAST = "first", "last"
 MEAN, ATTENTION = "mean", "attention"
+# Of the JSON form, by type; the rest is text.
+_LISTS = ("vocabulary", "positive", "negative", "unobserved")
+_COUNTS = {"cardinality": (1 << 31) - 2, "min_count": 1 << 53, "values": 1 << 16}
+_NUMBERS, _NUMBERS_OR_NONE = ("shift", "scale"), ("default", "positive_from")
 MISSING_LABELS = ("bad", "unobserved", "0")
 
 
@@ -341,6 +345,11 @@ class Schema:
             del value["weight"]
         return value
 
+    def of_tasks(self, names: "Sequence[str]") -> "Schema":
+        """The schema with some of its tasks alone, in its order."""
+        tasks = tuple(task for task in self.tasks if task.name in names)
+        return self if tasks == self.tasks else dataclasses.replace(self, tasks=tasks)
+
     @property
     def local(self) -> bool:
         """Whether something of it is computed by each client for itself."""
@@ -355,24 +364,26 @@ class Schema:
         Raises:
           PfrecError: where the value is of another version or has missing or unknown keys.
         """
-        version = value.get("format_version")
+        version = value.get("format_version") if isinstance(value, Mapping) else None
         if version != FORMAT_VERSION:
             raise errors.PfrecError(
                 f"{place}: format version {version}, this pfrec reads {FORMAT_VERSION}; convert "
                 "the raw data again"
             )
+        told = json_fields.Fields(value, f"{place}: schema", "convert the raw data again")
+        parts = {
+            name: [_typed(entry) for entry in told.each(name)]
+            for name in ("categorical", "numerical", "tasks")
+        }
         try:
             return cls(
-                categorical=tuple(
-                    Categorical(**{**c, "vocabulary": tuple(c.get("vocabulary", ()))})
-                    for c in value["categorical"]
-                ),
-                numerical=tuple(Numerical(**n) for n in value["numerical"]),
-                tasks=tuple(Task(**_with_tuples(t)) for t in value["tasks"]),
-                group=value["group"],
-                weight=value.get("weight"),
+                categorical=tuple(Categorical(**entry) for entry in parts["categorical"]),
+                numerical=tuple(Numerical(**entry) for entry in parts["numerical"]),
+                tasks=tuple(Task(**entry) for entry in parts["tasks"]),
+                group=None if told.plain("group") is None else told.text("group"),
+                weight=told.text("weight") if "weight" in told.names() else None,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except TypeError as error:
             raise errors.PfrecError(
                 f"{place}: not a pfrec schema ({error}); convert the raw data again"
             ) from error
@@ -412,6 +423,22 @@ def _check_labels(task: Task) -> None:
             )
 
 
-def _with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of the JSON form with its lists as tuples."""
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()}
+def _typed(entry: json_fields.Fields) -> dict[str, Any]:
+    """The fields of a feature or task as its JSON form holds them; unknown ones as they are.
+
+    Raises:
+      PfrecError: where one is of another type or out of range.
+    """
+    found: dict[str, Any] = {}
+    for name in entry.names():
+        if name in _LISTS:
+            found[name] = entry.texts(name, distinct=False)
+        elif name in _COUNTS:
+            found[name] = entry.integer(name, 1, _COUNTS[name])
+        elif name in _NUMBERS or name in _NUMBERS_OR_NONE:
+            found[name] = entry.number(name, none=name in _NUMBERS_OR_NONE)
+        elif name == "given" and entry.plain(name) is None:
+            found[name] = None
+        else:
+            found[name] = entry.text(name)
+    return found

@@ -8,15 +8,34 @@ import tensorflow_recommenders as tfrs
 
 from pfrec.data.dataset import row_block
 
+TASK_WEIGHTS, POSITIVE_WEIGHTS = "task_weights", "positive_weights"
+
+
+def row_weights(inputs: Mapping[str, tf.Tensor], task: int, labels: tf.Tensor) -> tf.Tensor:
+    """What the loss of each row is multiplied by, float32 [rows] or of a shape that is broadcast to
+    it.
+
+    Args:
+      inputs: of `MultiTaskRanker.compute_loss`.
+      task: the number of the task.
+      labels: [rows], 1 where a row is positive.
+    """
+    weight = inputs.get("weight", tf.constant(1.0))
+    if TASK_WEIGHTS in inputs:
+        weight *= inputs[TASK_WEIGHTS][..., task]
+    if POSITIVE_WEIGHTS in inputs:
+        own = inputs[POSITIVE_WEIGHTS][..., task]
+        weight *= tf.where(tf.equal(labels, 1), own, 1.0)
+    return weight
+
 
 class MultiTaskRanker(tfrs.Model):
     """A network with one `tfrs.tasks.Ranking` per task; the same class serves pooled,
     local and federated training.
 
     Formula: the loss is the sum over tasks of the mean binary cross-entropy over the rows whose
-      label is observed; a task with no
-    observed row in a batch adds nothing. Where rows have weights, each multiplies the loss of its
-    row, and the mean still divides by the number of rows.
+      label is observed, each row and task times its weight where there are weights (the mean
+      still divides by the number of rows); a task with no observed row in a batch adds nothing.
 
     Args:
       network: maps a batch's features to `{task: logits [rows]}`, as `mmoe.MMoE`.
@@ -43,7 +62,9 @@ class MultiTaskRanker(tfrs.Model):
 
         Args:
           inputs: the network's inputs and `labels`, uint8 [rows, tasks], `row_block.UNOBSERVED`
-            where a label is not observed; where rows are weighted, `weight`, float32 [rows].
+            where a label is not observed; where there are any, `weight`, float32 [rows], and
+            `task_weights` and `positive_weights`, float32 [tasks] or [rows, tasks]: what a row's
+            loss is multiplied by, a task's, and a positive row's besides.
           training: whether batch statistics and dropout are those of training.
 
         Returns:
@@ -58,8 +79,7 @@ class MultiTaskRanker(tfrs.Model):
             # Keras divides by all rows: the weight makes that a division by the observed ones.
             # (`tf.equal`, not `==`: inside a TFF computation that is Python identity.)
             weight = observed * rows / tf.maximum(tf.reduce_sum(observed), 1.0)
-            if "weight" in inputs:
-                weight *= inputs["weight"]
+            weight *= row_weights(inputs, number, labels)
             target = tf.cast(tf.equal(labels, 1), tf.float32)[:, tf.newaxis]
             total += ranking(
                 target,

@@ -73,6 +73,29 @@ def test_evaluating_afresh_gives_the_same_numbers(run: pathlib.Path) -> None:
             assert cell["rows"] - cell["positives"] == coarsening.row_count(negatives)
 
 
+def test_a_terminated_export_leaves_nothing(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Neither a child nor a folder of feature rows, while its C library is asked."""
+    process = commands.start("pfrec-export", f"--run={run}", f"--output={tmp_path}")
+    until = time.monotonic() + 200
+    while not list(tmp_path.rglob(".tmp-requests-*")) and time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.rglob(".tmp-*"))
+    lines = [path.read_bytes() for path in _command_lines()]
+    assert not [line for line in lines if os.fsencode(tmp_path) in line]
+
+
+def _command_lines() -> "list[pathlib.Path]":
+    return [
+        entry / "cmdline"
+        for entry in pathlib.Path("/proc").iterdir()
+        if entry.name.isdecimal() and (entry / "cmdline").exists()
+    ]
+
+
 def test_export_and_verify(
     run: pathlib.Path, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
 ) -> None:

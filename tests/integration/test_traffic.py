@@ -203,6 +203,8 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
                 "steps",
                 "epoch_steps",
                 "learning_rate",
+                "task_weights",
+                "positive_weights",
             }
             found["work"] += 1
         elif len(arrays) == 1 and "" in arrays:

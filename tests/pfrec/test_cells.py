@@ -29,3 +29,11 @@ def test_what_a_json_file_cannot_hold_is_none():
     found = cells.plain({"auc": NAN, "logloss": float("inf"), "rows": 4.0, "positives": NAN})
     assert found == {"auc": None, "logloss": None, "rows": 4, "positives": None}
     assert isinstance(found["rows"], int)
+
+
+def test_a_task_that_a_scenario_does_not_serve_has_its_own_word():
+    cell = cells.not_served(["auc", "logloss", "rows", "positives"])
+    assert (cells.text(cell, "auc"), cells.text(cell, "rows")) == ("not served", "not served")
+    assert not cells.served(cell)
+    assert not cells.predicts_nan(cell)
+    assert cells.served({"auc": None, "rows": 0})

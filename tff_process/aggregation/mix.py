@@ -66,6 +66,23 @@ def combine(matrix: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(result, matrix.shape[:1].concatenate(values.shape[1:]))
 
 
+def among(weights: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
+    """Rows of weights over clients, with those of other than `members` spread over these.
+
+    Args:
+      weights: [K, N], rows that add up to 1.
+      members: bool [N].
+
+    Returns:
+      [K, N]; the weights as they are where all are members of what they give weight to, and where
+      a row gives weight to no member.
+    """
+    kept = weights * tf.cast(members, weights.dtype)
+    sums = tf.reduce_sum(kept, axis=1, keepdims=True)
+    whole = tf.reduce_all(tf.equal(kept, weights), axis=1, keepdims=True)
+    return tf.where(whole | tf.equal(sums, 0), weights, tf.math.divide_no_nan(kept, sums))
+
+
 def personalise(
     local: tf.Tensor, attended: tf.Tensor, mu: "Union[float, tf.Tensor]", present: tf.Tensor
 ) -> tf.Tensor:

@@ -19,11 +19,16 @@ from tff_process.client import strategy, variables
 with lazy.imports():
     import tensorflow as tf
 
+    from tff_process.aggregation import mix
+
 TEMPLATE, RECEIVED = variables.TEMPLATE, variables.RECEIVED
 # Where a state's parts are averages (`averaging`), its extra holds what training goes on from under
 # this prefix.
 TRAINED = "trained/"
 TRAINED_PARTS = ("common", "personal", "template")
+# Kinds of groups of which each belongs to one task: a client without labels of the task leaves them
+# as they are, and takes no part in their aggregation.
+TASK_KINDS = ("tower", "gate", "expert_task")
 
 Values = Mapping[str, "tf.Tensor"]
 Diagnostics = Mapping[str, "tf.Tensor"]
@@ -68,6 +73,30 @@ class ClientReports:
     examples: tf.Tensor
     serves: tf.Tensor
     present: tf.Tensor
+
+    def taking_part(self, spec: variables.VariableSpec, tasks: tuple[str, ...]) -> tf.Tensor:
+        """The clients present whose values of a variable say something, bool [clients]: of what
+        belongs to a task, those that have labels of it.
+        """
+        if spec.kind not in TASK_KINDS:
+            return self.present
+        return self.present & (self.serves[:, tasks.index(spec.member)] > 0)
+
+    def mean(
+        self,
+        spec: variables.VariableSpec,
+        tasks: tuple[str, ...],
+        values: tf.Tensor,
+        previous: tf.Tensor,
+    ) -> tf.Tensor:
+        """The mean of a variable's values [clients, ...] over the clients that take part, weighted
+        by their rows; `previous` [...] where none does.
+        """
+        if spec.kind not in TASK_KINDS:
+            return mix.weighted_mean(values, self.examples)
+        weights = self.examples * tf.cast(self.taking_part(spec, tasks), self.examples.dtype)
+        mean = mix.weighted_mean(values, weights)
+        return tf.where(tf.reduce_any(weights > 0), mean, previous)
 
 
 def no_extra(layout: variables.ModelVariables, clients: int) -> Values:
@@ -144,6 +173,23 @@ def initial_state(
         return state
     return dataclasses.replace(
         state, extra=collections.OrderedDict((*state.extra.items(), *trained_copies(state).items()))
+    )
+
+
+def consensus(
+    layout: variables.ModelVariables,
+    tasks: tuple[str, ...],
+    state: ServerState,
+    reports: ClientReports,
+    personal: Values,
+) -> collections.OrderedDict[str, tf.Tensor]:
+    """G after an aggregation: the mean of the personal values [clients, ...] over the clients that
+    take part, weighted by their rows, by name.
+    """
+    specs = {spec.name: spec for spec in layout.joined(variables.PERSONAL)}
+    return collections.OrderedDict(
+        (name, reports.mean(specs[name], tasks, value, state.template[name]))
+        for name, value in personal.items()
     )
 
 

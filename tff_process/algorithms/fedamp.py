@@ -95,7 +95,6 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
         state: base.ServerState,
         reports: base.ClientReports,
     ) -> tuple[base.ServerState, base.Diagnostics]:
-        del tasks
         specs = layout.joined(variables.PERSONAL)
         personal, diagnostics = collections.OrderedDict(state.personal), {}
         if specs:
@@ -109,18 +108,15 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
             )
             xi = weights(settings, gram, reports.present)
             for spec in specs:
-                mixed = mix.combine(xi, reports.values[spec.name])
+                members = reports.taking_part(spec, tasks)
+                mixed = mix.combine(mix.among(xi, members), reports.values[spec.name])
                 before = state.personal[spec.name]
-                personal[spec.name] = tf.where(
-                    mix.broadcast_like(reports.present, before), mixed, before
-                )
+                personal[spec.name] = tf.where(mix.broadcast_like(members, before), mixed, before)
             # Its weights hold a client's own already: nothing stands beside them.
             own = tf.zeros(tf.shape(xi)[:1], tf.float64)
             diagnostics = {"attention/all": xi, "own_weight/all": own}
-        template = collections.OrderedDict(
-            (name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items()
-        )
-        common = fedavg.average(layout, state.common, reports)
+        template = base.consensus(layout, tasks, state, reports, personal)
+        common = fedavg.average(layout, tasks, state.common, reports)
         return base.ServerState(
             state.round + 1, common, personal, template, state.extra
         ), diagnostics

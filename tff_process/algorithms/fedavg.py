@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def average(
-    layout: variables.ModelVariables, common: base.Values, reports: base.ClientReports
+    layout: variables.ModelVariables,
+    tasks: tuple[str, ...],
+    common: base.Values,
+    reports: base.ClientReports,
 ) -> base.Values:
     """The next values of the common variables."""
     joined = collections.OrderedDict()
@@ -37,7 +40,9 @@ def average(
                 reports.values[spec.name], reports.seen[spec.name], common[spec.name]
             )
         else:
-            joined[spec.name] = mix.weighted_mean(reports.values[spec.name], reports.examples)
+            joined[spec.name] = reports.mean(
+                spec, tasks, reports.values[spec.name], common[spec.name]
+            )
     return joined
 
 
@@ -48,8 +53,7 @@ def aggregate(
     reports: base.ClientReports,
 ) -> tuple[base.ServerState, base.Diagnostics]:
     """FedAvg's `Algorithm.aggregate`."""
-    del tasks
-    common = average(layout, state.common, reports)
+    common = average(layout, tasks, state.common, reports)
     return base.ServerState(
         state.round + 1, common, state.personal, state.template, state.extra
     ), collections.OrderedDict()

@@ -178,10 +178,7 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
             )
         for layer, leaves in decoders(layout).items():
             owners = next(iter(leaves.values()))
-            serving = [
-                reports.present & (reports.serves[:, tasks.index(spec.member)] > 0)
-                for spec in owners
-            ]
+            serving = [reports.taking_part(spec, tasks) for spec in owners]
             members = tf.concat(serving, axis=0)
             stacked = [tf.concat([delta(spec) for spec in own], axis=0) for own in leaves.values()]
             before = [
@@ -196,10 +193,8 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
                     own, tf.split(attended, len(own)), weights, serving
                 ):
                     move(spec, along, weight, here)
-        template = collections.OrderedDict(
-            (name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items()
-        )
-        common = fedavg.average(layout, state.common, reports)
+        template = base.consensus(layout, tasks, state, reports, personal)
+        common = fedavg.average(layout, tasks, state.common, reports)
         return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics
 
     return base.Algorithm(

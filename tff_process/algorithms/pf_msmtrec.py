@@ -209,14 +209,11 @@ def aggregate(
         join(group, specs, reports.present, settings.mu, coordinate=True)
     for kind, mu in (("tower", settings.tower_mu), ("gate", settings.gate_mu)):
         for group, specs in layout.personal_groups(kind).items():
-            serving = reports.present & (reports.serves[:, tasks.index(specs[0].member)] > 0)
-            join(group, specs, serving, mu, coordinate=False)
+            join(group, specs, reports.taking_part(specs[0], tasks), mu, coordinate=False)
     for group, specs in layout.personal_groups("numeric").items():
         join(group, specs, reports.present, settings.numeric_mu, coordinate=False)
     personal = mix.interpolate(state.personal, personal, settings.server_step)
-    template = collections.OrderedDict(
-        (name, mix.weighted_mean(value, reports.examples)) for name, value in personal.items()
-    )
+    template = base.consensus(layout, tasks, state, reports, personal)
     for group, (spec,) in layout.personal_groups("embedding").items():
         seen, trained, previous = (
             reports.seen[spec.name],
@@ -231,7 +228,7 @@ def aggregate(
             tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1)
         )
     common = mix.interpolate(
-        state.common, fedavg.average(layout, state.common, reports), settings.server_step
+        state.common, fedavg.average(layout, tasks, state.common, reports), settings.server_step
     )
     return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
 

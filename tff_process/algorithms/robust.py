@@ -63,7 +63,7 @@ def applied(algorithm: base.Algorithm, how: str) -> base.Algorithm:
         state: base.ServerState,
         reports: base.ClientReports,
     ) -> tuple[base.ServerState, base.Diagnostics]:
-        values = limited(how, variables, state, reports)
+        values = limited(how, variables, tasks, state, reports)
         return algorithm.aggregate(
             variables, tasks, state, dataclasses.replace(reports, values=values)
         )
@@ -74,17 +74,19 @@ def applied(algorithm: base.Algorithm, how: str) -> base.Algorithm:
 def limited(
     how: str,
     variables: variables_lib.ModelVariables,
+    tasks: tuple[str, ...],
     state: base.ServerState,
     reports: base.ClientReports,
 ) -> base.Values:
     """The clients' values, [clients, ...] by name, with their updates limited; see the module."""
-    places = present.indices(reports.present)
-    enough = tf.size(places) >= _FEWEST
     groups: dict[str, list[variables_lib.VariableSpec]] = {}
     for spec in variables.uploaded:
         groups.setdefault(spec.group, []).append(spec)
     found: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
     for specs in groups.values():
+        members = reports.taking_part(specs[0], tasks)
+        places = present.indices(members)
+        enough = tf.size(places) >= _FEWEST
         before = [
             state.personal[s.name] if s.name in state.personal else state.common[s.name]
             for s in specs
@@ -97,7 +99,7 @@ def limited(
         for spec, old, delta in zip(specs, before, small):
             value = reports.values[spec.name]
             found[spec.name] = tf.where(
-                enough & mix.broadcast_like(present.mask(reports.present), value),
+                enough & mix.broadcast_like(present.mask(members), value),
                 old + delta,
                 value,
             )

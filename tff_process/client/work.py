@@ -23,6 +23,8 @@ TEMPLATE, RECEIVED, OPTIMIZER = variables.TEMPLATE, variables.RECEIVED, variable
 
 Values = Mapping[str, tf.Tensor]
 
+_WEIGHTS = (ranker.TASK_WEIGHTS, ranker.POSITIVE_WEIGHTS)
+
 # Autograph rewrites what it meets, Keras included, which takes longer than tracing it. Only the
 # loops over batches need it.
 _plain = tf.autograph.experimental.do_not_convert
@@ -175,7 +177,9 @@ def train(
         variables of `Algorithm.anchors`.
       private: the client's private state.
       work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars
-        (see `pipeline.epoch_batches`). The seed is the client's own, `pipeline.order_seed`.
+        (see `pipeline.epoch_batches`); `task_weights` and `positive_weights` float32 [tasks] where
+        there are any (see `ranker.MultiTaskRanker`). The seed is the client's own,
+        `pipeline.order_seed`.
     """
     anchors = anchors_of(layout, settings, incoming, template)
 
@@ -259,6 +263,7 @@ def for_each_batch(
             size, whole = window.batches(settings.batch_size, number, passed)
             for place in tf.range(tf.maximum(begin - passed, 0), tf.minimum(end - passed, whole)):
                 batch = window.batch(place, size)
+                batch.update({name: work[name] for name in _WEIGHTS if name in work})
                 batch["dropout_seed"] = pipeline.dropout_seed(seed, start + passed + place)
                 loss, state = step(batch, state)
                 examples += tf.cast(counted(size), tf.float32)

@@ -104,7 +104,8 @@ def _main(argv: "list[str]") -> None:
         )
     command.require_data(f.data)
     # as pfrec-train does for its simulations, before NumPy is imported
-    private_network.enter_if_permitted()
+    data = [pathlib.Path(f.data)] if f.data != "synthetic" else []
+    private_network.enter_if_permitted(data, [pathlib.Path(f.output)])
     from pfrec import files
     from pfrec.report import comparison_page
     from tff_process.commands import progress, train
@@ -118,6 +119,7 @@ def _main(argv: "list[str]") -> None:
     dataset = train.open_data(
         f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed
     )
+    dataset = training_flags.chosen(dataset)
     print(
         f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), "
         f"{f.rounds} rounds",

@@ -24,6 +24,7 @@ from tff_process.commands import presets
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
+    from pfrec.data.dataset import dataset as dataset_lib
     from tff_process.runtime import options as options_lib
 
 
@@ -64,6 +65,10 @@ def define(*, silos: bool = False) -> None:
         "Part of the signal of --data=synthetic that is another after each week.",
         lower_bound=0.0,
         upper_bound=1.0,
+    )
+    flags.DEFINE_list("skip_scenarios", [], "Scenarios of --data to leave out, by name.")
+    flags.DEFINE_integer(
+        "min_rows", 0, "Scenarios of --data with fewer training rows are left out.", lower_bound=0
     )
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
     define_plan()
@@ -139,13 +144,20 @@ def define_own(arguments: "Sequence[str]") -> None:
     if not names:
         return
     if not any(text.startswith(("--workers", "-workers")) for text in arguments):
-        private_network.enter_if_permitted()
+        read, write = _paths(arguments, "data"), _paths(arguments, "output")
+        private_network.enter_if_permitted(read, write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `command.run` has it, which comes later
     for name in names:
         with contextlib.suppress(errors.PfrecError):
             settings = registry.default_settings(name)
             if settings is not None:
                 define_settings(type(settings))
+
+
+def _paths(arguments: "Sequence[str]", flag: str) -> "list[pathlib.Path]":
+    """What a flag of the command line names, before flags are parsed."""
+    starts = (f"--{flag}=", f"-{flag}=")
+    return [pathlib.Path(text.partition("=")[2]) for text in arguments if text.startswith(starts)]
 
 
 _NAMING = ("--algorithm=", "-algorithm=", "--algorithms=", "-algorithms=")
@@ -260,6 +272,10 @@ def options() -> "options_lib.Options":
             "silo_timeout": f.silo_timeout,
         }
         tunnel.to_silos(silos["workers"], silos["tls"])
+        if f.skip_scenarios or f.min_rows:
+            raise errors.PfrecError(
+                "--skip_scenarios and --min_rows: are of --data; leave silos out of --workers"
+            )
     elif "workers" in f and not f.data:
         raise errors.PfrecError(
             "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; "
@@ -277,6 +293,27 @@ def options() -> "options_lib.Options":
         keep_rounds=f.keep_rounds,
         **silos,
     )
+
+
+def chosen(dataset: "dataset_lib.Dataset") -> "dataset_lib.Dataset":
+    """The scenarios of a dataset that the flags ask to train on; what a user should know of them is
+    told.
+
+    Raises:
+      PfrecError: where none is left.
+    """
+    from pfrec.data.dataset import trainable
+
+    f = flags.FLAGS
+    classes = not ("workers" in f and f.workers)  # Each silo knows its own.
+    kept = trainable.chosen(dataset, f.skip_scenarios, f.min_rows)
+    left_out = [name for name in dataset.scenarios if name not in kept.scenarios]
+    if left_out:
+        print(f"left out: {', '.join(left_out)}", flush=True)
+    trainable.require(kept, classes=classes)
+    for note in trainable.notes(kept, classes=classes):
+        print(f"WARNING: {note}", file=sys.stderr, flush=True)
+    return kept
 
 
 def synthetic() -> "dict[str, Any]":

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import cells, command, errors, files
+from pfrec import cells, command, errors, files, run_records
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pfrec.data.dataset import dataset as dataset_lib
     from tff_process.training import callbacks
@@ -110,11 +110,13 @@ def _main(argv: "list[str]") -> None:
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `silo`.
-        private_network.enter_if_permitted()
+        data = [pathlib.Path(f.data)] if f.data and f.data != "synthetic" else []
+        private_network.enter_if_permitted(data, [output])
     made = output / _SYNTHETIC_DATA
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
         open_data(f.data, made, training_flags.synthetic(), f.seed)  # Of these flags, or refused.
-    if f.resume and _is_finished(output, plan, f.data):
+    left_out = None if f.new_scenario else (f.skip_scenarios, f.min_rows)
+    if f.resume and _is_finished(output, plan, f.data, left_out):
         return
     options = training_flags.options()
     from pfrec import run_directory
@@ -139,6 +141,7 @@ def _main(argv: "list[str]") -> None:
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
+    dataset = training_flags.chosen(dataset)
     if continues and not f.resume:
         _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios)
     place = "silos" if options.workers else dataset.path
@@ -191,13 +194,23 @@ def _check_scenarios(
     print(f"WARNING: {words}", file=sys.stderr, flush=True)
 
 
-def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") -> bool:
+def _is_finished(
+    output: pathlib.Path,
+    plan: plan_lib.Plan,
+    data: "str | None",
+    left_out: "tuple[Sequence[str], int] | None" = ((), 0),
+) -> bool:
     """Whether the run in `output` was made by this plan on these data and is finished, which is
     then told; False also where that takes more than reading it.
+
+    Args:
+      output, plan, data: what was asked for.
+      left_out: the scenarios of the data to skip and the training rows that the others have at
+        least; None where the run is of one scenario.
     """
     if not (output / "summary.json").exists() or not (output / "config.json").exists():
         return False
-    config = files.read_json(output / "config.json", remedy="choose another --output")
+    config = run_records.read_config(output)
     place = output / _SYNTHETIC_DATA if data == "synthetic" else data and pathlib.Path(data)
     if config.get("data") != (str(place.resolve()) if place else None):
         return False
@@ -205,10 +218,17 @@ def _is_finished(output: pathlib.Path, plan: plan_lib.Plan, data: "str | None") 
         return False
     from pfrec import run_data
     from pfrec.data.dataset import dataset as dataset_lib
+    from pfrec.data.dataset import trainable
 
-    if place and run_data.changed(config, dataset_lib.Dataset.open(place)):
-        return False  # The long way, which says of which scenarios the rows are others.
-    summary = files.read_json(output / "summary.json", remedy="train the run again")
+    if place:
+        opened = dataset_lib.Dataset.open(place)
+        if run_data.changed(config, opened):
+            return False  # The long way, which says of which scenarios the rows are others.
+        if left_out is not None:
+            asked = trainable.chosen(opened, *left_out)
+            if list(asked.scenarios) != config["scenarios"]:
+                return False
+    summary = run_records.read_summary(output)
     if summary.get("fault"):
         raise errors.PfrecError(f"{output}: {summary['fault']}")
     print(table(summary))
@@ -283,7 +303,7 @@ def open_data(
     return dataset_lib.Dataset.open(synthetic_path)
 
 
-def table(summary: "dict[str, Any]") -> str:
+def table(summary: "Mapping[str, Any]") -> str:
     """The test metrics as text."""
     lines = [
         f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} "

@@ -253,15 +253,24 @@ def _by_scenario(
                 for cell in cells
                 if cell.entry.name == row.entry
             ]
-            mean, deviation = _mean([auc for auc in found if auc is not None])
+            mean, deviation = _mean(
+                [auc for auc in found if auc is not None], _why(cells, row, scenario, task)
+            )
             texts.append(mean if deviation == "-" else f"{mean} ± {deviation}")
         lines.append(f"| {row.entry} | " + " | ".join(texts) + " |")
     return lines
 
 
-def _mean(values: "Sequence[float]") -> "tuple[str, str]":
+def _why(cells: "Sequence[runs.Cell]", row: standings.Standing, scenario: str, task: str) -> str:
+    """Why a scenario and task has no AUC."""
+    own = next(cell for cell in cells if cell.entry.name == row.entry)
+    served = cells_lib.served(own.summary["test"][scenario][task])
+    return cells_lib.ONE_CLASS if served else cells_lib.NOT_SERVED
+
+
+def _mean(values: "Sequence[float]", otherwise: str = cells_lib.ONE_CLASS) -> "tuple[str, str]":
     if not values:
-        return "one class", "-"
+        return otherwise, "-"
     if np.isnan(values).any():
         return cells_lib.NAN, "-"
     return f"{np.mean(values):.4f}", f"{np.std(values, ddof=1):.4f}" if len(values) > 1 else "-"

@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional, TypeVar
 import numpy as np
 
 from pfrec import cells as cells_lib
-from pfrec import communication, errors, files, metrics
+from pfrec import communication, errors, files, metrics, run_records
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
@@ -180,7 +180,7 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
       PfrecError: where a file is missing or damaged.
     """
     remedy = f"remove {run} to train it again"
-    summary = files.read_json(run / "summary.json", remedy=remedy)
+    summary = run_records.read_summary(run, remedy)
     valid = _valid_scores(run / "metrics.csv")
     path = run / "privacy_manifest.json"
     if not path.exists():
@@ -232,6 +232,8 @@ def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any
 
         for scenario, tasks in summary["test"].items():
             for task, values in tasks.items():
+                if not cells_lib.served(values):
+                    continue
                 nan = cells_lib.predicts_nan(values)
                 rows += [(name, seed, scenario, task, m, of(values[m], nan)) for m in _METRICS]
         whole = {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pfrec import errors
+from pfrec.data import schema as schema_lib
 from tff_process.algorithms import base
 from tff_process.client import strategy
 
@@ -23,6 +24,14 @@ def check_plan(plan: Any) -> None:
             plan.model.template != "none",
             "task components train on the same rows without noise",
         ),
+        "task_weights": (
+            bool(plan.task_weights),
+            "a row's gradient is clipped, whatever its weight",
+        ),
+        "positive_weights": (
+            bool(plan.positive_weights),
+            "a row's gradient is clipped, whatever its weight",
+        ),
         "init_from": (
             plan.continues,
             "what the finished run spent of the same rows is in another run's budget",
@@ -35,6 +44,27 @@ def check_plan(plan: Any) -> None:
     for name, (unsound, why) in reasons.items():
         if unsound:
             raise errors.PfrecError(f"--dp_epsilon and --{name}: {why}; leave one of them out")
+
+
+def check_schema(schema: schema_lib.Schema) -> None:
+    """Checks that the pieces of `per_example` are all that the model of a schema is made of.
+
+    Raises:
+      PfrecError: where rows have weights, two features share a table, or a list is pooled by
+        attention.
+    """
+    if schema.weight is not None:
+        raise errors.PfrecError(
+            f"--dp_epsilon: rows have weights ({schema.weight}), and a row's gradient is clipped, "
+            "whatever its weight; convert without, or leave --dp_epsilon out"
+        )
+    for feature in schema.categorical:
+        if feature.table or feature.pooling == schema_lib.ATTENTION:
+            raise errors.PfrecError(
+                f"--dp_epsilon: {feature.name} reads the table of {feature.owner}, and the norm of "
+                "a row's gradient is known for tables that one feature reads; leave the feature or "
+                "--dp_epsilon out"
+            )
 
 
 def check_algorithm(algorithm: base.Algorithm, uploads: int) -> None:

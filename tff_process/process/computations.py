@@ -139,6 +139,9 @@ def trace(spec: ProcessSpec) -> Computations:
         learning_rate=tff.TensorType(
             np.float32
         ),  # a value, so that a comparison that tunes it traces its graphs once
+        **dict.fromkeys(
+            ("task_weights", "positive_weights"), tff.TensorType(np.float32, [len(tasks)])
+        ),
     )
     serves_type = tff.TensorType(np.float32, [len(tasks)])
     client_type = tff.to_type(

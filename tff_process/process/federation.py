@@ -21,7 +21,7 @@ from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
-from tff_process.process import computations, joining
+from tff_process.process import computations, joining, plan_values
 
 OD = collections.OrderedDict
 
@@ -36,6 +36,13 @@ _VALUES: "dict[str, Any]" = {
     "aggregations": 1,
     "aggregate_every": 1,
     "learning_rate": 1.0,
+    "schedule": plan_lib.CONSTANT,
+    "warmup": 0.0,
+    "schedule_end": 0.0,
+    "schedule_factor": 1.0,
+    "schedule_parts": 1,
+    "task_weights": "",
+    "positive_weights": "",
     "participation": 1.0,
     "init_from": "",
     "continues": False,
@@ -132,6 +139,7 @@ class Federation:
         rows = [dataset.rows(scenario, "train") for scenario in dataset.scenarios]
         plan = plan.fitting([coarsening.row_count(count) for count in rows])
         self.plan, self.dataset = plan, dataset
+        self._tasks = tuple(task.name for task in dataset.schema.tasks)
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
         aggregations = aggregations_of_a_round(plan, steps)
         epochs, algorithm = plan.local_epochs / aggregations, plan.algorithm
@@ -194,6 +202,7 @@ class Federation:
           PfrecError: where the algorithm cannot be made private.
         """
         plan, dataset = self.plan, self.dataset
+        soundness.check_schema(self.dataset.schema)
         soundness.check_algorithm(self.algorithm, len(self.layout.uploaded))
         rounds = plan.rounds_of(self.round_steps)
         mechanism = mechanism_lib.of(
@@ -319,8 +328,11 @@ class Federation:
         end = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
         return not any(client in self.participants(later) for later in range(number + 1, end))
 
-    def _work(self, client: int, number: int = 0) -> "OD[str, Any]":
-        """What a client is asked to do in aggregation step `number`."""
+    def _work(self, client: int, number: int) -> "OD[str, Any]":
+        """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""
+        scenario, tasks = self.dataset.scenarios[client], self._tasks
+        total = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
+        weights = (plan_values.task_weights, plan_values.positive_weights)
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)
         asked: OD[str, Any] = OD()
@@ -337,7 +349,9 @@ class Federation:
             steps=np.int64(steps),
             epoch_steps=np.int64(epoch_steps),
             **asked,
-            learning_rate=np.float32(self.plan.learning_rate),
+            learning_rate=np.float32(plan_values.learning_rate(self.plan, number, total)),
+            task_weights=np.array(weights[0](self.plan, scenario, tasks), np.float32),
+            positive_weights=np.array(weights[1](self.plan, scenario, tasks), np.float32),
         )
 
     def _steps(self, client: int) -> "tuple[int, int]":

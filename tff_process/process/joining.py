@@ -66,7 +66,7 @@ def only(dataset: dataset_lib.Dataset, scenario: str) -> dataset_lib.Dataset:
             f"--new_scenario={scenario}: {dataset.path} has no such scenario; it has "
             f"{', '.join(dataset.scenarios)}"
         )
-    return dataclasses.replace(dataset, scenarios=(scenario,))
+    return dataset.only([scenario])
 
 
 def first_values(

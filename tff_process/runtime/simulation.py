@@ -13,7 +13,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import executor as executor_lib
-from tff_process.runtime import guard, hosts, resident
+from tff_process.runtime import guard, hosts, private_network, resident
 from tff_process.runtime import options as options_lib
 
 # A client's graph, its session and TensorFlow's buffers, besides values, gradients and the
@@ -34,6 +34,7 @@ def resident_training(
     Raises:
       PfrecError: where a worker does not start or a client directory cannot be made.
     """
+    private_network.warn_if_open()
     concurrent = options.max_concurrent_clients or default_concurrency(
         len(dataset.scenarios), _model_bytes(dataset, plan)
     )

@@ -24,18 +24,17 @@ CLIENT/logs/                            of the worker, the tunnel and the gateke
 
 import dataclasses
 import fcntl
-import json
 import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import client_directory, coarsening, errors, files, run_data
+from pfrec import client_directory, coarsening, errors, files, json_fields, names, run_data
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import writer
+from pfrec.data.dataset import trainable, writer
 
 DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
@@ -94,20 +93,21 @@ class Facts:
                 f"{place}: facts of format version {version}, this pfrec reads {FORMAT_VERSION}; "
                 "use the same pfrec there"
             )
-        try:
-            return cls(
-                scenario=str(value["scenario"]),
-                schema=schema_lib.Schema.from_json(value["schema"], place=place),
-                train_rows=int(value["train_rows"]),
-                tasks=tuple(value["tasks"]),
-                shards={split: tuple(value["shards"][split]) for split in splits.SPLITS},
-                agreed=value.get("agreed"),
-                data=str(value.get("data", "")),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise errors.PfrecError(
-                f"{place}: not a silo's facts ({error!r}); use the same pfrec there"
-            ) from error
+        told = json_fields.Fields(value, place, "not a silo's facts: use the same pfrec there")
+        schema = schema_lib.Schema.from_json(told.fields("schema").value, place=place)
+        known, tasks = [task.name for task in schema.tasks], told.texts("tasks")
+        if not set(tasks) <= set(known):
+            raise errors.PfrecError(f"{place}: names tasks that its schema does not have")
+        shards = told.fields("shards")
+        return cls(
+            scenario=names.require(told.text("scenario"), place=place),
+            schema=schema,
+            train_rows=told.integer("train_rows", 1),
+            tasks=tasks,
+            shards={split: shards.texts(split) for split in splits.SPLITS},
+            agreed=None if told.plain("agreed") is None else told.fields("agreed").value,
+            data=told.text("data") if "data" in told else "",
+        )
 
 
 def facts(directory: pathlib.Path) -> Facts:
@@ -123,6 +123,7 @@ def facts(directory: pathlib.Path) -> Facts:
             f"convert its rows alone into {data.path}"
         )
     data.verify()
+    trainable.require(data)
     (scenario,) = data.scenarios
     _make_secret(directory / SECRET)
     return Facts(
@@ -235,6 +236,21 @@ class KeptSchemas:
                 files.write_bytes(path, self._text)
 
 
+def sync_training(directory: pathlib.Path, training: str) -> None:
+    """Makes what a training wrote survive a power cut, before a driver is told that it is written.
+
+    Raises:
+      PfrecError: where it cannot be.
+    """
+    with files.readable_errors(directory):
+        if (directory / RUNS / training).is_dir():
+            files.sync_tree(directory / RUNS / training)
+            files.sync(directory / RUNS)
+        if (directory / CLIENT).exists():
+            files.sync(directory / CLIENT)
+        files.sync(directory)
+
+
 def kept(versions: Sequence[int]) -> str:
     """The content of keep.json."""
     return files.json_text({"keep": sorted(set(versions))})
@@ -249,8 +265,12 @@ def remove_old(directory: pathlib.Path) -> None:
     """
     for path in directory.glob(f"{RUNS}/*/{KEEP}"):
         try:
-            keep = {int(number) for number in json.loads(path.read_text(encoding="utf-8"))["keep"]}
-        except (OSError, ValueError, KeyError, TypeError):
+            told = files.read_json(path, remedy="it is written anew after the next round")
+            keep = set(json_fields.Fields(told, str(path), "written anew").integers("keep"))
+        except errors.PfrecError:
+            continue
+        # What is to be kept is there, or the note is not of this training.
+        if keep and not (path.parent / client_directory.version_name(max(keep))).is_dir():
             continue
         for old in path.parent.iterdir():
             version = client_directory.version_of(old.name)

@@ -157,7 +157,13 @@ class Gate:
         self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         worker = executor_pb2_grpc.ExecutorGroupStub(self._channel)
         self._ledger = ledger.Ledger(directory / ledger.FILE)
-        gatekeeper = gatekeeper_lib.Gatekeeper(terms, worker, self._ledger, whom)
+        gatekeeper = gatekeeper_lib.Gatekeeper(
+            terms,
+            worker,
+            self._ledger,
+            whom,
+            lambda training: silo_directory.sync_training(directory, training),
+        )
         say = log(directory / silo_directory.LOGS / "gatekeeper.log")
         self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)
 

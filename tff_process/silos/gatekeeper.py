@@ -146,6 +146,8 @@ class Gatekeeper:
       book: the silo's ledger.
       whom: says who is at the other end of a connection from a port of this machine, for the
         ledger.
+      written: called with a training's name before a driver is told that something of it is
+        written, to make that survive a power cut.
     """
 
     def __init__(
@@ -154,8 +156,10 @@ class Gatekeeper:
         worker: Any,
         book: ledger.Ledger,
         whom: Callable[[int], str] = lambda port: "",
+        written: Callable[[str], None] = lambda training: None,
     ) -> None:
         self._terms, self._worker, self._ledger, self._whom = terms, worker, book, whom
+        self._written = written
         self._lock = threading.Lock()
         self._session: Optional[_Session] = None
         own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
@@ -297,6 +301,8 @@ class Gatekeeper:
             made = self._worker.Compute(
                 executor_pb2.ComputeRequest(executor=session.executor, value_ref=source.reference)
             )
+            if source.label == labels.ACKNOWLEDGEMENT and source.training:
+                self._written(source.training)
             return self._entered(source, made, self._peer(session, port))
 
     def dispose(self, request: executor_pb2.DisposeRequest) -> executor_pb2.DisposeResponse:

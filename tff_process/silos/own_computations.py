@@ -11,7 +11,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
-from tff_process.process import computations, federation
+from tff_process.process import computations, federation, plan_values
 from tff_process.runtime import clients, remote, state_files
 from tff_process.silos import agreement as agreement_lib
 from tff_process.silos import directory, labels, receivable, training, values, work_rules
@@ -63,6 +63,7 @@ class OwnComputations:
     def work(self, rows: int = 1, steps: int = 1) -> work_rules.WorkRules:
         """How much a driver may ask for, with at least some rows and steps behind each report."""
         plan = self._federation.plan
+        tasks = [task.name for task in self._facts.schema.tasks]
         round_steps, epoch_steps = self._federation._steps(0)
         mechanism = self._federation.mechanism
         home = None if mechanism is None else mechanism.budgets[0].home_steps(plan.dp_home_epochs)
@@ -76,6 +77,9 @@ class OwnComputations:
             plan.learning_rate,
             plan.seed,
             home,
+            task_weights=plan_values.task_weights(plan, self._facts.scenario, tasks),
+            positive_weights=plan_values.positive_weights(plan, self._facts.scenario, tasks),
+            scheduled=plan.schedule != plan_lib.CONSTANT or plan.warmup > 0,
         )
 
     def bounds(self, trainings: int, rows: int, aggregation_steps: int = 0) -> agreement_lib.Bounds:

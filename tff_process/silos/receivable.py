@@ -165,7 +165,13 @@ class Receivable:
             whole["home_steps"] = Tensor(INT64, ())
         check(
             value,
-            {"shards": Tensor(STRING, (None,)), **whole, "learning_rate": Tensor(FLOAT, ())},
+            {
+                "shards": Tensor(STRING, (None,)),
+                **whole,
+                "learning_rate": Tensor(FLOAT, ()),
+                "task_weights": Tensor(FLOAT, (len(self.serves),)),
+                "positive_weights": Tensor(FLOAT, (len(self.serves),)),
+            },
             labels.WORK,
         )
         parts = {element.name: element.value for element in value.struct.element}
@@ -183,6 +189,10 @@ class Receivable:
             number["epoch_steps"],
             float(rate),
             number["seed"],
+        )
+        self.work.check_weights(
+            numbers(parts["task_weights"].array).tolist(),
+            numbers(parts["positive_weights"].array).tolist(),
         )
         made = executor_pb2.Value()
         for element in value.struct.element:

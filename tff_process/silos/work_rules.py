@@ -3,6 +3,7 @@ of the amounts that a driver asks for.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -24,8 +25,10 @@ class WorkRules:
       batch_size: rows of a batch.
       rows: behind a report, at least.
       steps: behind a report, at least.
-      learning_rate, seed: of the plan.
+      learning_rate, seed: of the plan; a schedule keeps the rate at or below the plan's.
       home_steps: the most that a home model may be asked to train; None where there is none.
+      task_weights, positive_weights: of the plan for this silo, by task.
+      scheduled: whether the rate follows a schedule.
     """
 
     rounds: int
@@ -37,6 +40,9 @@ class WorkRules:
     learning_rate: float
     seed: int
     home_steps: Optional[int] = None
+    task_weights: "tuple[float, ...]" = ()
+    positive_weights: "tuple[float, ...]" = ()
+    scheduled: bool = False
 
     def __post_init__(self) -> None:
         self._grids = set(range(1, max(1, self.round_steps // self.steps) + 1))
@@ -57,9 +63,12 @@ class WorkRules:
             raise labels.RefusedError(
                 f"an epoch has {self.epoch_steps} steps here, not {epoch_steps}"
             )
-        if np.float32(learning_rate) != np.float32(self.learning_rate):
+        asked, agreed = np.float32(learning_rate), np.float32(self.learning_rate)
+        fits = 0.0 <= asked <= agreed if self.scheduled else asked == agreed
+        if not fits:
+            most = " at most" * self.scheduled
             raise labels.RefusedError(
-                f"the learning rate agreed is {self.learning_rate:g}, not {learning_rate:g}"
+                f"the learning rate agreed is{most} {self.learning_rate:g}, not {learning_rate:g}"
             )
         if seed != self.seed:
             raise labels.RefusedError(f"the seed agreed is {self.seed}, not {seed}")
@@ -83,6 +92,21 @@ class WorkRules:
                 f"work of steps {offset} to {offset + steps} of a round's {self.round_steps}: not "
                 "one of its aggregation steps"
             )
+
+    def check_weights(
+        self, task_weights: "Sequence[float]", positive_weights: "Sequence[float]"
+    ) -> None:
+        """Checks the weights of the loss that a driver asks for.
+
+        Raises:
+          RefusedError: where they are others than agreed.
+        """
+        for what, asked, agreed in (
+            ("task weights", task_weights, self.task_weights),
+            ("weights of positive rows", positive_weights, self.positive_weights),
+        ):
+            if not np.array_equal(np.asarray(asked, np.float32), np.asarray(agreed, np.float32)):
+                raise labels.RefusedError(f"other {what} than agreed")
 
     def narrow(self, first_step: int, steps: int) -> bool:
         """Keeps to the grids that some work is on; without one nothing changes and it is False."""

@@ -13,6 +13,7 @@ import numpy as np
 from pfrec import files, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import trainable
 from pfrec.report import run_files
 from tff_process.process import federation
 from tff_process.training import pace
@@ -149,11 +150,12 @@ class Diagnostics(Callback):
 def metric_rows(
     round_number: int, dataset: dataset_lib.Dataset, split: str, values: np.ndarray
 ) -> "list[run_directory.MetricRow]":
-    """The rows of metrics.csv of a split."""
+    """The rows of metrics.csv of a split; none of tasks that a scenario does not serve."""
     return [
         (round_number, scenario, split, task.name, metric, float(values[s, t, m]))
         for s, scenario in enumerate(dataset.scenarios)
         for t, task in enumerate(dataset.schema.tasks)
         for m, metric in enumerate(metrics_lib.METRICS)
         if not (metric == "gauc" and dataset.schema.group is None)
+        and trainable.serves(dataset, scenario, task.name)
     ]

@@ -16,11 +16,12 @@ import numpy as np
 from pfrec import cells, errors, files, run_data, run_directory
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import trainable
 from pfrec.models import precision
 from pfrec.report import run_files, run_page
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
-from tff_process.process import federation
+from tff_process.process import federation, plan_values
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
@@ -116,11 +117,15 @@ def train(
       callbacks: hooks around the rounds, called in order when a round is complete.
 
     Raises:
-      PfrecError: for bad data, a directory that does not fit, or no space left.
+      PfrecError: for bad data, scenarios that nothing can be learned from
+        (`trainable.require`), a directory that does not fit, or no space left.
     """
     if isinstance(plan.algorithm, str):
         registry.check(plan.algorithm)
     path = pathlib.Path(output)
+    # Of silos' rows each silo alone knows the classes, and looks at them itself.
+    trainable.require(dataset, classes=not options.workers)
+    plan_values.require_known(plan, dataset.scenarios, [task.name for task in dataset.schema.tasks])
     if not options.workers:
         precision.check(plan.precision)
         dataset.verify()
@@ -197,6 +202,11 @@ def check_same(
             f"would pass --dp_epsilon={plan.dp_epsilon:g}; resume {remedy}"
         )
     if more_rounds:
+        if plan.schedule != plan_lib.CONSTANT or plan.warmup:
+            raise errors.PfrecError(
+                f"{output}: was begun with {before['rounds']} rounds, over which its step sizes "
+                "follow a schedule; with more it would be another training: choose another --output"
+            )
         before = {**before, "rounds": plan.rounds}
     difference = plan_lib.first_difference(before, plan)
     if difference:
@@ -286,7 +296,7 @@ def _loop(
         if ended:
             break
         report = training.train_round(number - 1)
-        values = training.evaluate("valid") if measured else _unknown(dataset)
+        values = _measured(dataset, training.evaluate("valid")) if measured else _unknown(dataset)
         score = selection.score(values)
         nan = _nan(dataset, values)
         if nan:
@@ -325,7 +335,7 @@ def _loop(
             budget,
         )
     training.restore(run.load(best.round))
-    values = training.evaluate("test") if measured else _unknown(dataset)
+    values = _measured(dataset, training.evaluate("test")) if measured else _unknown(dataset)
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
     run.append_metrics(rows)
     summary = _summary(plan, dataset, best.round, values)
@@ -426,6 +436,16 @@ def mean_metric(values: np.ndarray, metric: str) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
+def _measured(dataset: dataset_lib.Dataset, values: np.ndarray) -> np.ndarray:
+    """Metrics, without those of tasks that a scenario does not serve: nobody trained them there."""
+    served = [
+        [trainable.serves(dataset, scenario, task.name) for task in dataset.schema.tasks]
+        for scenario in dataset.scenarios
+    ]
+    nothing = [0.0 if name in ("rows", "positives") else np.nan for name in metrics_lib.METRICS]
+    return np.where(np.array(served)[:, :, np.newaxis], values, nothing)
+
+
 def _unknown(dataset: dataset_lib.Dataset) -> np.ndarray:
     """Metrics of which nothing is known."""
     return np.full(
@@ -439,8 +459,10 @@ def _summary(
     test: dict[str, Any] = {}
     for s, scenario in enumerate(dataset.scenarios):
         for t, task in enumerate(dataset.schema.tasks):
-            cell = dict(zip(metrics_lib.METRICS, values[s, t].tolist()))
-            test.setdefault(scenario, {})[task.name] = cells.plain(cell)
+            cell = cells.plain(dict(zip(metrics_lib.METRICS, values[s, t].tolist())))
+            if not trainable.serves(dataset, scenario, task.name):
+                cell = cells.not_served(metrics_lib.METRICS)
+            test.setdefault(scenario, {})[task.name] = cell
     mean_auc = mean_metric(values, "auc")
     return {
         "algorithm": plan.name,

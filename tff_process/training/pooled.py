@@ -16,7 +16,7 @@ from pfrec.models import networks, ranker
 from pfrec.models.pooled import base as pooled
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging
-from tff_process.process import federation
+from tff_process.process import federation, plan_values
 
 
 class PooledTraining:
@@ -84,7 +84,7 @@ class PooledTraining:
         ends = [part * self.round_steps // self._parts for part in range(self._parts + 1)]
         losses = []
         self._load(self._trained)
-        for first, last in zip(ends, ends[1:]):
+        for part, (first, last) in enumerate(zip(ends, ends[1:])):
             batches = pipeline.training_batches(
                 tf.constant(self._shards),
                 self.dataset.schema,
@@ -95,10 +95,35 @@ class PooledTraining:
                 epoch_steps=self._epoch_steps,
                 scenarios=tf.constant(self._scenario_of_shard),
             )
-            history = self._ranker.fit(batches, epochs=1, verbose=0)
+            total = self.plan.rounds_of(self.round_steps) * self._parts
+            done = round_number * self._parts + part
+            rate = plan_values.learning_rate(self.plan, done, total)
+            self._optimizer.learning_rate.assign(rate)
+            history = self._ranker.fit(self._weighted(batches), epochs=1, verbose=0)
             losses.append((last - first) * float(np.mean(history.history["total_loss"])))
             self._average()
         return federation.RoundReport({"pooled": sum(losses) / self.round_steps}, {})
+
+    def _weighted(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """The batches with the weights of the loss, where the plan has any."""
+        plan, tasks = self.plan, [task.name for task in self.dataset.schema.tasks]
+        found = {
+            ranker.TASK_WEIGHTS: (plan.task_weights, plan_values.task_weights),
+            ranker.POSITIVE_WEIGHTS: (plan.positive_weights, plan_values.positive_weights),
+        }
+        tables = {
+            name: tf.constant([of(plan, s, tasks) for s in self.dataset.scenarios], tf.float32)
+            for name, (text, of) in found.items()
+            if text
+        }
+        if not tables:
+            return batches
+
+        def add(batch: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+            own = batch[pooled.SCENARIO]
+            return {**batch, **{n: tf.gather(table, own) for n, table in tables.items()}}
+
+        return batches.map(add)
 
     def _values(self) -> "dict[str, np.ndarray]":
         return {name: variable.numpy() for name, variable in self._variables.items()}

@@ -13,7 +13,7 @@ from tff_process.privacy import charges
 from tff_process.process import federation, reference
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
-from tff_process.runtime import reference_context, simulation
+from tff_process.runtime import private_network, reference_context, simulation
 from tff_process.silos import training as silo_training
 from tff_process.training import pooled, privacy_manifest
 
@@ -66,6 +66,7 @@ def _reference(
     cache: "Optional[cache_lib.ComputationCache]",
 ) -> "Iterator[federation.Federation]":
     del cache  # it traces for its own context
+    private_network.warn_if_open()
     log = run.path / "logs" / "worker.log"
     with reference_context.Worker(log, options.max_concurrent_clients) as running:
         with tff.framework.get_context_stack().install(running.context()):

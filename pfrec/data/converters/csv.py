@@ -30,10 +30,11 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     own = OwnFiles(described, inputs, settings.seed)
     files: list[dialects.File] = []
     for entry in inputs:
-        wanted = [name for name in own.kinds if name not in entry.keys]
+        wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
         numbers = [name for name in wanted if own.kinds[name] == csv_stream.NUMBER]
         file, dialect = dialects.settled(entry.file, described.dialect, wanted, numbers)
         csv_stream.require_columns(file, wanted, dialect)
+        own.has(entry, csv_stream.header(file, dialect))
         files.append((file, dialect))
     notes += dialects.notes(files, described.dialect)
 
@@ -67,6 +68,8 @@ class OwnFiles:
 
     Attributes:
       kinds: the columns to read, and how (`csv_stream.column_kinds`).
+      may_lack: label columns that a file need not have: where an empty label is an unobserved one,
+        so is that of a file without the column, as of a scenario that does not serve the task.
     """
 
     def __init__(
@@ -87,6 +90,12 @@ class OwnFiles:
             for name in (rule.user, rule.time):
                 self.kinds.setdefault(name, csv_stream.TEXT)
         self._made = not self._histories
+        tasks = described.schema.tasks
+        needed = {task.column for task in tasks if task.missing != "unobserved"}
+        features = {feature.raw for feature in described.schema.categorical}
+        features |= {column.raw for column in described.schema.numerical}
+        self.may_lack = {task.column for task in tasks} - needed - features
+        self._lacking: dict[str, set[str]] = {}
         self._light = [described.schema.tasks[0].column]
         if described.scenario_column is not None:
             self.kinds[described.scenario_column] = csv_stream.TEXT
@@ -115,6 +124,11 @@ class OwnFiles:
                         f"{entry.file}: another file names the scenario {scenario!r} too; rename "
                         "one or name a scenario column"
                     )
+
+    def has(self, entry: folder.Input, columns: Sequence[str]) -> None:
+        """Says which columns a file has."""
+        lacking = self.may_lack.difference(columns, entry.keys)
+        self._lacking[str(entry.file)] = lacking
 
     def _split(self, entry: folder.Input) -> Optional[str]:
         """The split that a file's folders or its name tell, where the schema says that they do.
@@ -181,7 +195,11 @@ class OwnFiles:
         self, read: Any, columns: Sequence[str], resume: Optional[Any]
     ) -> Iterator[source.Chunk]:
         for number, start in source.units_after(len(self._inputs), resume):
-            keys = {k: v for k, v in self._inputs[number].keys.items() if k in columns}
+            entry = self._inputs[number]
+            keys = {k: v for k, v in entry.keys.items() if k in columns}
+            keys.update(
+                dict.fromkeys(self._lacking.get(str(entry.file), set()).intersection(columns))
+            )
             for chunk in read(number, [name for name in columns if name not in keys], start):
                 chunk = self._prepared(source.in_unit(chunk, number), keys)
                 split = self._splits[number]

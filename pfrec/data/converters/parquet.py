@@ -29,7 +29,9 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     inputs, notes = folder.find(path, folder.PARQUET_ENDINGS, "Parquet")
     own = csv.OwnFiles(described, inputs, settings.seed)
     for entry in inputs:
-        _require_columns(entry.file.path, [name for name in own.kinds if name not in entry.keys])
+        own.has(entry, column_names(entry.file.path))
+        wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
+        _require_columns(entry.file.path, wanted)
 
     def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
         return batches(inputs[number].file.path, columns, start or 0)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from pfrec import errors, files, json_fields, names
@@ -118,6 +118,12 @@ class Dataset:
             values,
             warnings,
             {scenario: _digest(scenario, entries) for scenario in scenarios},
+        )
+
+    def only(self, scenarios: "Sequence[str]") -> "Dataset":
+        """The dataset with some of its scenarios alone, in its order."""
+        return dataclasses.replace(
+            self, scenarios=tuple(name for name in self.scenarios if name in scenarios)
         )
 
     def rows(self, scenario: str, split: str) -> int:

@@ -117,6 +117,13 @@ def _strange(rows: row_block.Rows, schema: schema_lib.Schema) -> str:
     if bad.any():
         row, column = np.argwhere(bad)[0]
         return f"{schema.tasks[column].name} has the label {rows.labels[row, column]}"
+    labels = {task.name: rows.labels[:, number] for number, task in enumerate(schema.tasks)}
+    for task in schema.tasks:
+        if task.given is None:
+            continue
+        undefined = labels[task.given] != 1
+        if (undefined & (labels[task.name] != row_block.UNOBSERVED)).any():
+            return f"{task.name} is observed where {task.given}, which it is given, is not 1"
     return ""
 
 

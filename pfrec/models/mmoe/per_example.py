@@ -183,7 +183,13 @@ def _features(
         parts.append(add(LookUp.of(layer.table, ids)) if there else tf.zeros([rows, layer.dim]))
         read.append(np.full(layer.dim, there))
     if model.numeric is not None:
-        known = np.array([column.name not in absent for column in model.schema.numerical])
+        known = np.array(
+            [
+                column.name not in absent
+                for column in model.schema.numerical
+                for _ in range(column.values)
+            ]
+        )
         numbers = fused.normalise(inputs["numerical"], model.numeric.normalise, training=False)
         # Not a product: what an absent column holds may be no number.
         numbers = tf.where(known[np.newaxis], numbers, 0.0)

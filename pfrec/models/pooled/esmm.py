@@ -41,7 +41,7 @@ class ESMMRanker(ranker.MultiTaskRanker):
             zip(self.ranking, tf.unstack(inputs["labels"], num=len(self.ranking), axis=1))
         )
         total = tf.constant(0.0)
-        for task in self.ranking:
+        for number, task in enumerate(self.ranking):
             path = [task, *chain.ancestors(schema, task)]
             ones = tf.stack([tf.equal(columns[name], 1) for name in path])
             zeros = tf.stack([tf.equal(columns[name], 0) for name in path])
@@ -50,9 +50,8 @@ class ESMMRanker(ranker.MultiTaskRanker):
             losses = tf.where(
                 positive, -log_p, tf.where(negative, -tf.math.log(-tf.math.expm1(log_p)), 0.0)
             )
+            losses *= ranker.row_weights(inputs, number, tf.cast(positive, tf.uint8))
             known = tf.cast(positive | negative, tf.float32)
-            if "weight" in inputs:
-                losses *= inputs["weight"]
             total += tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(known), 1.0)
         return total
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Any, Callable
 
 import pytest
@@ -42,9 +43,15 @@ def _names(directory: pathlib.Path) -> "list[str]":
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_export_then_verify(run: Any, tmp_path: pathlib.Path) -> None:
+def test_export_then_verify(
+    run: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's temporary directory, which may be full, is not what an export writes to."""
     serving = tmp_path / "serving"
-    result = export.export(run, serving, model_prefix="shop_")
+    with monkeypatch.context() as patched:
+        patched.setenv("TMPDIR", "/proc")
+        patched.setattr(tempfile, "tempdir", "/proc")  # Where nobody can make a file.
+        result = export.export(run, serving, model_prefix="shop_")
     written = [
         "batching_parameters.txt",
         "docker-compose.yaml",

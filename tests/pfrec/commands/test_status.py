@@ -5,11 +5,13 @@ import pathlib
 
 from pfrec import files
 from pfrec.commands import status
+from tests import run_records
 
 
 def _begun(run: pathlib.Path) -> None:
     config = {"algorithm": "fedavg", "scenarios": ["fr", "nl"], "data": "/data"}
-    files.write_json(run / "config.json", {**config, "plan": {"rounds": 10}})
+    plan = {"algorithm": "fedavg", "rounds": 10}
+    run_records.write(run, {**config, "plan": plan})
 
 
 def _completed(run: pathlib.Path, number: int, when: float) -> None:
@@ -58,5 +60,5 @@ def test_the_last_metrics_are_shown(tmp_path: pathlib.Path) -> None:
 
 def test_a_finished_run(tmp_path: pathlib.Path) -> None:
     _begun(tmp_path)
-    files.write_json(tmp_path / "summary.json", {"mean_auc": 0.75, "best_round": 8})
+    run_records.write(tmp_path, summary={"mean_auc": 0.75, "best_round": 8})
     assert "finished: mean test AUC 0.7500 at round 8" in status.status(tmp_path, 0.0)

@@ -138,3 +138,11 @@ def test_static_shapes_survive_a_graph() -> None:
 @pytest.mark.parametrize(("count", "expected"), [(0.0, 0.0), (1000.0, 0.5), (3000.0, 0.75)])
 def test_as_many_rows_as_the_prior_is_worth_weigh_half(count: float, expected: float) -> None:
     assert float(mix.own_weight(tf.constant([count]), 1000.0)[0]) == expected
+
+
+def test_weights_of_others_than_members_are_spread_over_these():
+    weights = tf.constant([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
+    members = tf.constant([True, False, True])
+    found = mix.among(weights, members)
+    np.testing.assert_allclose(found, [[2 / 3, 0.0, 1 / 3], [0.0, 1.0, 0.0]], rtol=1e-6)
+    np.testing.assert_array_equal(mix.among(weights, tf.constant([True] * 3)), weights)

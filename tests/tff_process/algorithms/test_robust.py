@@ -42,7 +42,7 @@ def limited(how, deltas, present=None, kind="expert", join="personal"):
     shape = dataclasses.replace(specs(kind, join).specs[0], shape=deltas.shape[1:])
     made = variables_lib.ModelVariables((shape,))
     assert width == shape.shape[-1]
-    return robust.limited(how, made, state, reports)["w"].numpy() - 1.0
+    return robust.limited(how, made, ("ctr",), state, reports)["w"].numpy() - 1.0
 
 
 @pytest.mark.parametrize("join", ["personal", "common"])
@@ -143,3 +143,20 @@ def test_an_algorithm_is_given_limited_values(schema):
     )
     after, _ = algorithm.aggregate(made, ("ctr",), state, reports)
     np.testing.assert_allclose(after.common["w"], [3.5], rtol=1e-6)
+
+
+def test_who_does_not_serve_a_task_says_nothing_of_its_tower():
+    """Of updates 1, 3, 2 and an untouched 0 the median is 2, not 1.5."""
+    made = variables_lib.ModelVariables(
+        (variables_lib.VariableSpec("w", "tower", "tower/ctr", "ctr", (1,), True, "common"),)
+    )
+    state = base.ServerState(tf.constant(0), OD(w=tf.ones([1])), OD(), OD(), OD())
+    reports = base.ClientReports(
+        OD(w=tf.constant([[2.0], [4.0], [3.0], [1.0]])),
+        OD(),
+        tf.ones([4]),
+        tf.constant([[1.0], [1.0], [1.0], [0.0]]),
+        tf.constant([True] * 4),
+    )
+    found = robust.limited("median", made, ("ctr",), state, reports)["w"]
+    np.testing.assert_allclose(found[:, 0], [3.0, 3.0, 3.0, 1.0], rtol=1e-6)

@@ -222,3 +222,25 @@ def test_fedhca2_decoders_attend_over_the_decoders_of_all_tasks():
     np.testing.assert_allclose(
         np.asarray(state.personal[other.name])[:, 0], [expected(-1.0), 7.0], rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "serves", "wanted"),
+    [
+        ("tower", [[1.0], [1.0]], 1.75),  # (1 * 1 + 3 * 2) / 4
+        ("tower", [[1.0], [0.0]], 1.0),  # the second never had a label
+        ("gate", [[0.0], [1.0]], 2.0),
+        ("tower", [[0.0], [0.0]], 9.0),  # as it was
+        ("expert", [[1.0], [0.0]], 1.75),  # of no task
+    ],
+)
+def test_the_mean_of_a_task_is_over_those_that_serve_it(kind, serves, wanted):
+    layout = variables.ModelVariables((spec("w", kind, "g", "ctr", (1,), variables.COMMON),))
+    algorithm = fedavg.fedavg(SCHEMA)
+    state, _ = algorithm.aggregate(
+        layout,
+        ("ctr",),
+        state_of(algorithm, layout, 2, {"w": [9.0]}),
+        updates_of({"w": [[1.0], [2.0]]}, (1.0, 3.0), serves=serves),
+    )
+    np.testing.assert_allclose(state.common["w"], [wanted], rtol=1e-6)

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from pfrec import errors, files, run_data
+from pfrec import errors, run_data
 from pfrec.data.dataset import dataset as dataset_lib
+from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.commands import train
 
@@ -17,9 +18,9 @@ def _finished(output: pathlib.Path, plan: plan_lib.Plan, data: dataset_lib.Datas
     cell = {"rows": 5, "positives": 2, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
     digests = {name: data.digests.get(name) for name in data.scenarios}
     config = {"plan": plan.to_json(), "data": str(data.path.resolve()), run_data.DIGESTS: digests}
-    files.write_json(output / "config.json", config)
-    summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 3}
-    files.write_json(output / "summary.json", summary)
+    config["scenarios"] = list(data.scenarios)
+    summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75}
+    run_records.write(output, config, summary)
 
 
 def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(
@@ -36,6 +37,8 @@ def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(
     assert not train._is_finished(run, plan_lib.Plan("fedavg", rounds=4), data)
     assert not train._is_finished(run, plan, "synthetic")
     assert not train._is_finished(run, plan, None)
+    assert not train._is_finished(run, plan, data, (["fr"], 0))
+    assert not train._is_finished(run, plan, data, ((), 200))
     shutil.copytree(dataset.path, run / "data")
     _finished(run, plan, dataset_lib.Dataset.open(run / "data"))
     assert train._is_finished(run, plan, "synthetic")

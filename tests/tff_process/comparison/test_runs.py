@@ -7,6 +7,7 @@ import math
 import pytest
 
 from pfrec import errors
+from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries, intervals, report, runs, standings
 
@@ -259,7 +260,7 @@ def test_a_run_is_scored_by_round_from_its_metrics(tmp_path):
             f"{number},es,valid,cvr,positives,0",
         ]
     (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
-    (tmp_path / "summary.json").write_text('{"best_round": 2, "mean_auc": 0.5}')
+    run_records.write(tmp_path, summary={"best_round": 2, "mean_auc": 0.5})
     cell = runs.read(tmp_path, entries.Entry.parse("local"), plan_lib.Plan("local"), 2)
     assert cell.valid == pytest.approx((0.8, 0.85))
     assert cell.best_valid == pytest.approx(0.85)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from pfrec import errors
+from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
@@ -66,3 +67,33 @@ def test_batches_are_large():
     assert plan.fitting([10**6]).batch_size == 8192
     assert plan.fitting([100]).batch_size == 32
     assert plan_lib.Plan("fedavg").fitting([17_000, 16_000]).batch_size == 256
+
+
+def test_settings_that_a_clipped_gradient_does_not_know():
+    for name in ("task_weights", "positive_weights"):
+        with pytest.raises(errors.PfrecError, match=f"--{name}: a row's gradient is clipped"):
+            plan_lib.Plan("fedavg", dp_epsilon=3.0, **{name: "click=2"})
+
+
+@pytest.mark.parametrize(
+    ("feature", "weight", "message"),
+    [
+        ({"table": "item"}, None, "last reads the table of item"),
+        ({"table": "item", "pooling": "attention"}, None, "last reads the table of item"),
+        ({}, "importance", "rows have weights"),
+    ],
+)
+def test_features_whose_gradients_norm_is_not_known(feature, weight, message):
+    made = schema_lib.Schema(
+        categorical=(
+            schema_lib.Categorical("item", 9, values=1),
+            schema_lib.Categorical("last", 9, values=4, separator="|", **feature),
+        ),
+        numerical=(),
+        tasks=(schema_lib.Task("click", "click"),),
+        weight=weight,
+    )
+    with pytest.raises(errors.PfrecError, match=message):
+        soundness.check_schema(made)
+    plain = dataclasses.replace(made, categorical=made.categorical[:1], weight=None)
+    soundness.check_schema(plain)

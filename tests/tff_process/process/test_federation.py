@@ -29,7 +29,7 @@ def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_ep
         expected = 0
         for _ in range(2):
             for number in range(made.aggregation_steps):
-                work = made._work(client)
+                work = made._work(client, 0)
                 assert work["first_step"] == expected
                 assert (work["steps"] >= 1) == (client in made.working(number))
                 assert work["steps"] >= 1 or steps < made.aggregation_steps
@@ -182,3 +182,20 @@ def test_the_batch_fits_the_rows_that_silos_would_say(dataset, monkeypatch):
     """1,289 rows are said to be 1,200: by 1,289 a batch would hold 64 rows."""
     monkeypatch.setattr(type(dataset), "rows", lambda self, scenario, split: 1_289)
     assert federation(dataset, batch_size=0).plan.batch_size == 32
+
+
+def test_the_rate_and_the_weights_reach_clients_as_values(dataset):
+    """Of 2 rounds of 4 aggregation steps; the cosine's halves and quarters."""
+    made = federation(
+        dataset, rounds=2, learning_rate=0.8, schedule="cosine", task_weights="nl/cvr=2"
+    )
+    assert made.aggregation_steps == 4
+    assert made._work(0, 0)["learning_rate"] == pytest.approx(0.8)
+    assert made._work(1, 4)["learning_rate"] == pytest.approx(0.4)
+    weights = {
+        scenario: made._work(client, 0)["task_weights"].tolist()
+        for client, scenario in enumerate(dataset.scenarios)
+    }
+    assert weights == {"es": [1.0, 1.0], "fr": [1.0, 1.0], "nl": [1.0, 2.0]}
+    assert made._work(0, 0)["positive_weights"].tolist() == [1.0, 1.0]
+    assert made.graph_key == federation(dataset, rounds=2).graph_key

@@ -93,6 +93,8 @@ def client(dataset, number, private):
         steps=np.int64(1),
         epoch_steps=np.int64(1),
         learning_rate=np.float32(0.1),
+        task_weights=np.ones([1], np.float32),
+        positive_weights=np.ones([1], np.float32),
     )
     secret = pipeline.simulated_secret(0, number)
     return OD(
@@ -244,7 +246,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
             template = {
                 spec.name: start.template[spec.name] for spec in made.algorithm.anchors(layout)
             }
-            work = made._work(i)
+            work = made._work(i, 0)
             work["seed"] = pipeline.order_seed(pipeline.simulated_secret(0, i), work["seed"])
             done[i] = made.algorithm.client.train(
                 model, layout, settings, incoming, template, private[i], work

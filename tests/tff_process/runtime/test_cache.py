@@ -17,7 +17,10 @@ BASE = plan_lib.Plan("pf_msmtrec", aggregations=2, batch_size=40, model=SMALL)
 PLANS = {
     "as it is": {},
     "one aggregation": {"aggregations": 1},
-    "values": {"learning_rate": 3e-3, "seed": 1, "participation": 0.67},
+    "values": {
+        **{"learning_rate": 3e-3, "seed": 1, "participation": 0.67, "schedule": "cosine"},
+        **{"warmup": 0.2, "task_weights": "cvr=2,nl/ctr=0.5", "positive_weights": "cvr=3"},
+    },
 }
 ORDER = ("as it is", "one aggregation", "values", "as it is")
 
@@ -57,6 +60,8 @@ def test_runs_that_share_a_cache_come_to_what_they_come_to_alone(
 def test_what_a_graph_holds_is_in_its_key(dataset):
     """Every field of a plan but those that no graph holds."""
     values = {"seed", "rounds", "patience", "max_steps", "learning_rate", "participation"}
+    values |= {"schedule", "warmup", "schedule_end", "schedule_factor", "schedule_parts"}
+    values |= {"task_weights", "positive_weights"}
     # `aggregate_every` moves `aggregations` where rounds are long.
     values |= {"aggregate_every", "init_from", "continues"}
     others = {

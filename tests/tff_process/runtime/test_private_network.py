@@ -3,6 +3,7 @@ and in no other way.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -69,3 +70,54 @@ def test_without_namespaces_the_worker_refuses_unless_a_port_is_firewalled(monke
     ):
         worker.isolate(None)
     assert worker.isolate(7123) == 7123
+
+
+# As root in an ordinary container: all of root's rights but that to namespaces.
+_BARE = ["setpriv", "--bounding-set=-sys_admin"]
+ENTERING = """
+import pathlib, sys
+from tff_process.runtime import private_network
+private_network.enter_if_permitted([pathlib.Path(sys.argv[1])], [pathlib.Path(sys.argv[2])])
+print(private_network.closed())
+(pathlib.Path(sys.argv[2]) / "x").write_text("x")
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
+)
+@pytest.mark.parametrize("others", ["none", "read", "write"])
+def test_root_does_not_lose_the_right_to_others_files(others, tmp_path):
+    """In a namespace of one user it would: then it stays outside and says what is open."""
+    places = {name: tmp_path / name for name in ("read", "write")}
+    for place in places.values():
+        place.mkdir(mode=0o700)
+    (places["read"] / "dataset.json").write_text("{}")
+    (places["read"] / "dataset.json").chmod(0o600)
+    if others != "none":
+        for path in (places[others], *places[others].iterdir()):
+            os.chown(path, 12345, 12345)
+    done = subprocess.run(
+        [*_BARE, sys.executable, "-c", ENTERING, str(places["read"]), str(places["write"])],
+        capture_output=True,
+        text=True,
+    )
+    if "does not permit a network namespace" in done.stderr:
+        pytest.skip("this system does not permit user namespaces")
+    assert done.returncode == 0, done.stderr
+    assert (places["write"] / "x").exists()
+    if others == "none":
+        assert (done.stdout, done.stderr) == ("True\n", "")
+        return
+    assert done.stdout == "False\n"
+    assert f"would no longer reach {places[others]}" in done.stderr
+    assert "listens on every interface" in done.stderr
+
+
+def test_what_is_open_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(private_network, "_warned", [])
+    monkeypatch.setattr(private_network, "closed", lambda: False)
+    private_network.warn_if_open("not permitted")
+    private_network.warn_if_open()
+    assert len(caplog.records) == 1
+    assert caplog.text.count("not permitted; TFF's worker listens on every interface") == 1

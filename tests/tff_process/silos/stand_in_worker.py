@@ -109,7 +109,11 @@ def work(first_step=0, steps=5, **other):
         for name in ("seed", "first_step", "steps", "epoch_steps")
     }
     shards = tensor(np.array(other.get("shards", SHARDS["train"]), object), np.str_)
-    return struct(shards=shards, **numbers, learning_rate=tensor(other.get("learning_rate", 0.5)))
+    weights = {
+        name: tensor(other.get(name, np.ones(2))) for name in ("task_weights", "positive_weights")
+    }
+    rate = tensor(other.get("learning_rate", 0.5))
+    return struct(shards=shards, **numbers, learning_rate=rate, **weights)
 
 
 def shared(value=1.0):
@@ -148,7 +152,9 @@ def terms(**changed):
         first_values={"user": FLOATS},
         serves=(1.0, 1.0),
         shards=SHARDS,
-        work=work_rules.WorkRules(2, 20, 20, 16, 64, 4, 0.5, 3),
+        work=work_rules.WorkRules(
+            2, 20, 20, 16, 64, 4, 0.5, 3, task_weights=(1.0, 1.0), positive_weights=(1.0, 1.0)
+        ),
         client={"scenario": "nl", "seed": 3},
     )
     own = {name: named(f"own {name}") for name in labels.CALLS}

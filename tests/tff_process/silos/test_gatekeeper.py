@@ -302,6 +302,8 @@ def test_evaluation_is_of_valid_and_test_and_counting_of_train(driver):
         ({"epoch_steps": 1}, "an epoch has 20"),
         ({"learning_rate": 1e6}, "learning rate"),
         ({"seed": 4}, "seed agreed is 3"),
+        ({"task_weights": [2.0, 1.0]}, "other task weights than agreed"),
+        ({"positive_weights": [1.0, 9.0]}, "other weights of positive rows than agreed"),
     ],
 )
 def test_work_is_what_was_agreed(driver, asked, match):

@@ -84,3 +84,13 @@ def test_a_restart_goes_on_with_the_grid_that_its_ledger_tells():
         agreed.check(0, 10, 10, 0.1, 0)
     assert not agreed.narrow(0, 10)
     agreed.check(5, 5, 10, 0.1, 0)
+
+
+def test_a_schedule_stays_below_the_rate_agreed():
+    agreed = rules(scheduled=True)
+    agreed.check(0, 10, 10, 0.03, 0)
+    agreed.check(0, 10, 10, 0.1, 0)
+    with pytest.raises(labels.RefusedError, match=r"agreed is at most 0.1, not 0.2"):
+        agreed.check(0, 10, 10, 0.2, 0)
+    with pytest.raises(labels.RefusedError, match=r"agreed is 0.1, not 0.03"):
+        rules().check(0, 10, 10, 0.03, 0)

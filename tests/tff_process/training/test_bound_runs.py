@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from export.exporting import trained
-from pfrec import errors, run_directory
+from export.exporting import build, trained
+from pfrec import errors, evaluation, groups, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import writer
+from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tff_process import plan
@@ -125,3 +126,51 @@ def test_a_run_whose_every_update_was_refused_says_so(dataset, tmp_path):
     assert "nothing was trained" in made.summary["fault"]
     assert "the update of nl was refused" in made.summary["fault"]
     assert "not finite" in made.summary["fault"]
+
+
+@pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg"])
+def test_a_scenario_without_a_task_has_no_part_in_it(schema, tmp_path, algorithm):
+    with writer.DatasetWriter(
+        tmp_path / "data", schema, source_format="test", split_seed=0
+    ) as target:
+        for number, scenario in enumerate(("es", "fr", "nl")):
+            for offset, split in enumerate(("train", "valid", "test")):
+                rows = random_rows(schema, 60, 10 * number + offset)
+                if scenario == "fr":
+                    rows.labels[:, 1] = 255
+                target.add(scenario, split, rows)
+    data = dataset_lib.Dataset.open(tmp_path / "data")
+    settings = dataclasses.replace(PLAN, algorithm=algorithm, settings=None, rounds=1)
+    summary = loop.train(settings, data, tmp_path / "run").summary
+    assert summary["test"]["fr"]["cvr"] == {
+        **dict.fromkeys(("auc", "gauc", "logloss", "ece")),
+        **{"rows": 0, "positives": 0, "served": False},
+    }
+    assert summary["test"]["nl"]["cvr"]["rows"] > 0
+    told = (tmp_path / "run" / "metrics.csv").read_text()
+    assert ",fr,test,cvr," not in told
+    assert ",fr,test,ctr," in told
+    assert ",nl,test,cvr," in told
+    exported = trained.Run(tmp_path / "run")
+    model = exported.trained("fr", 8)
+    assert model.served.tasks() == ["ctr"]
+    assert list(model.predict(model.requests())) == ["ctr"]
+    assert model.rows.labels.shape == (8, 1)
+    with pytest.raises(errors.PfrecError, match="nl and fr serve different tasks"):
+        trained.RoutedModels((exported.trained("nl", 8), model))
+    build.build(model, "fr", tmp_path / "served")
+    assert evaluation.evaluate(tmp_path / "run")["fr"]["cvr"]["served"] is False
+    run = run_directory.open_run(tmp_path / "run")
+    server = run.load(1).server
+    where = "personal" if algorithm == "pf_msmtrec" else "common"
+    towers = [name for name in server if name.startswith(f"{where}/tower/cvr")]
+    assert towers
+    if algorithm == "pf_msmtrec":
+        first = {item.name: item.variable.numpy() for item in groups.tag(_network(run))}
+        for name in towers:
+            np.testing.assert_array_equal(server[name][1], first[name.partition("/")[2]])
+            assert not np.array_equal(server[name][0], server[name][1])
+
+
+def _network(run):
+    return networks.build("pf_msmtrec", run.schema, SHAPE, run.config["seed"], 3)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pfrec import errors, metrics, run_directory
+from tests import run_records
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
 from tff_process.process import federation
@@ -215,3 +216,10 @@ def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset
         run(run_directory.RunDirectory.create(tmp_path / "run", {"scenarios": []}), kill)
     made = run(run_directory.RunDirectory.read(tmp_path / "run"), lambda number, score: None)
     assert "the update of nl was refused: too large" in made["fault"]
+
+
+def test_a_training_whose_step_sizes_follow_its_rounds_is_not_extended(dataset, tmp_path):
+    begun = plan.Plan("fedavg", rounds=2, schedule="cosine")
+    run_records.write(tmp_path, {"plan": begun.to_json()})
+    with pytest.raises(errors.PfrecError, match="begun with 2 rounds, over which its step sizes"):
+        loop.check_same(tmp_path, dataclasses.replace(begun, rounds=3), dataset)

@@ -400,3 +400,35 @@ def test_unknown_values_and_raw_numbers_are_warned_of(tmp_path):
     assert data.warnings[0].startswith("'ts' enters the model as raw numbers of large size")
     assert data.warnings[1].startswith("'search': 83% of its values are not in its vocabulary")
     assert notes == [f"WARNING: {line}" for line in data.warnings]
+
+
+def test_a_scenario_without_the_column_of_a_label_does_not_serve_the_task(tmp_path):
+    """Where an empty label is an unobserved one; otherwise the column is missing."""
+    schema = """
+[[categorical]]
+name = "item"
+encoding = "hash"
+cardinality = 97
+[[task]]
+name = "click"
+[[task]]
+name = "part"
+positive = ["train"]
+given = "click"
+missing = "unobserved"
+[split]
+valid = 0.2
+test = 0.2
+"""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for scenario, names in (("nl", _NAMES), ("fr", [n for n in _NAMES if n != "part"])):
+        kept = [_NAMES.index(name) for name in names]
+        lines = [names, *([row[i] for i in kept] for row in _rows())]
+        (raw / f"{scenario}.csv").write_text("".join(",".join(line) + "\n" for line in lines))
+    with pytest.raises(errors.PfrecError, match=r"fr.csv: no column 'part'"):
+        _convert(tmp_path, schema=schema.replace('missing = "unobserved"', ""))
+    data, _ = _convert(tmp_path, schema=schema)
+    assert data.observed("fr", "train", "part") == 0
+    assert data.observed("fr", "train", "click") == data.rows("fr", "train")
+    assert data.observed("nl", "train", "part") > 0

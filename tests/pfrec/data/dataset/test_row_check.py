@@ -10,7 +10,7 @@ import pytest
 
 from pfrec import errors, files
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block
+from pfrec.data.dataset import row_block, row_check
 from tests.conftest import random_rows
 
 FILE = "nl/train-00000-of-00001.tfrecord"
@@ -120,3 +120,13 @@ def test_counts_must_be_those_of_the_rows(copy):
     edited(copy, lambda v: v["counts"]["nl"]["train"]["positives"].update(ctr=1))
     with pytest.raises(errors.PfrecError, match="says other counts of nl train"):
         dataset_lib.Dataset.open(pathlib.Path(copy)).verify()
+
+
+def test_a_label_that_is_observed_where_its_condition_is_not(schema, tmp_path):
+    rows = random_rows(schema, 30, 1)
+    row = int(np.flatnonzero(rows.labels[:, 0] == 0)[0])
+    rows.labels[row, 1] = 0
+    path = tmp_path / "x.tfrecord"
+    path.write_bytes(record(row_block.encode(rows)))
+    with pytest.raises(errors.PfrecError, match="cvr is observed where ctr, which it is given"):
+        row_check.check(path, schema, row_check.Tally.empty(schema))

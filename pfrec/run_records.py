@@ -1,0 +1,107 @@
+"""What a run says of itself in config.json and summary.json, read in one place by all who ask,
+without TensorFlow: what is not of the type or in the range that belongs there is one error.
+"""
+
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from pfrec import errors, files, json_fields, names
+from pfrec.data import schema as schema_lib
+from pfrec.models.config import ModelConfig
+
+CONFIG, SUMMARY = "config.json", "summary.json"
+FORMAT_VERSION = 2
+_IDENTITY = re.compile(r"[0-9a-f]{16}")
+_MOST_ROUNDS = 1 << 31
+_DAMAGED = "it is damaged or was edited: train again"
+
+
+def read_config(run: pathlib.Path) -> "Mapping[str, Any]":
+    """The content of a run's config.json; its plan is an object, and no more is known of it here.
+
+    Raises:
+      PfrecError: where there is no run, it is of another format version, or an entry is not what
+        belongs there.
+    """
+    place = run / CONFIG
+    value = files.read_json(place, remedy="name the directory that pfrec-train wrote as --output")
+    found = value.get("format_version") if isinstance(value, dict) else None
+    if found != FORMAT_VERSION:
+        raise errors.PfrecError(
+            f"{run}: run directory of format version {found!r}, this pfrec reads "
+            f"{FORMAT_VERSION}; train again or use the pfrec that wrote it"
+        )
+    told = json_fields.Fields(value, str(place), _DAMAGED)
+    if not told.texts("scenarios"):
+        raise errors.PfrecError(f"{place}: names no scenario; {_DAMAGED}")
+    for name in told.texts("scenarios"):
+        names.require(name, place=str(place))
+    told.text("algorithm")
+    told.integer("seed", 0, 1 << 63)
+    plan = told.fields("plan")
+    plan.integer("rounds", 1, _MOST_ROUNDS)
+    plan.text("algorithm")
+    with json_fields.within(f"{place}: model", _DAMAGED):
+        ModelConfig.from_json(told.fields("model").value)
+    schema_lib.Schema.from_json(told.fields("schema").value, place=str(place))
+    if told.plain("data") is not None:
+        told.text("data")
+    elif "data" not in told:
+        raise errors.PfrecError(f"{place}: has no data; {_DAMAGED}")
+    if "data_from_run" in told:
+        told.text("data_from_run")
+    if "data_digests" in told:
+        digests = told.fields("data_digests")
+        for name in digests.names():
+            if digests.plain(name) is not None:
+                digests.text(name)
+    if "id" in told and not _IDENTITY.fullmatch(told.text("id")):
+        raise errors.PfrecError(f"{place}: id is no run's; {_DAMAGED}")
+    return told.value
+
+
+def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
+    """The content of a finished run's summary.json.
+
+    Args:
+      run: its directory.
+      remedy: what to do where there is none, as a clause.
+
+    Raises:
+      PfrecError: where the run is not finished, or an entry is not what belongs there.
+    """
+    place = run / SUMMARY
+    remedy = remedy or "the run is not finished, continue it with pfrec-train --resume"
+    told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), _DAMAGED)
+    told.text("algorithm")
+    told.integer("rounds", 1, _MOST_ROUNDS)
+    told.integer("best_round", 0, _MOST_ROUNDS)
+    told.number("mean_auc", 0.0, 1.0, none=True)
+    if "nan" in told:
+        told.texts("nan")
+    for name in ("fault", "unchanged_because"):
+        if name in told:
+            told.text(name)
+    for name in ("wall_seconds", "changed_rounds"):
+        if name in told:
+            told.number(name, 0.0)
+    test = told.fields("test")
+    for scenario in test.names():
+        check_metrics(test.fields(scenario))
+    return told.value
+
+
+def check_metrics(tasks: json_fields.Fields) -> None:
+    """Checks a scenario's metrics by task: numbers or nothing, and whether it serves the task.
+
+    Raises:
+      PfrecError: where they are something else.
+    """
+    for task in tasks.names():
+        cell = tasks.fields(task)
+        for name in cell.names():
+            value: Optional[Any] = cell.plain(name)
+            if not isinstance(value, bool):
+                cell.number(name, 0.0, none=True)
