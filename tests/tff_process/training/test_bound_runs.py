@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_the_state_of_another_client_is_not_taken(dataset, tmp_path):
     shutil.copytree(clients / "es" / "version_00002", clients / "nl" / "version_00002")
     run = run_directory.open_run(tmp_path / "run")
     run.load_model("es", 2)
-    with pytest.raises(errors.PfrecError, match="is the state of another client"):
+    with pytest.raises(errors.PfrecError, match="is not the state that belongs to this"):
         run.load_model("nl", 2)
 
 
@@ -174,3 +175,18 @@ def test_a_scenario_without_a_task_has_no_part_in_it(schema, tmp_path, algorithm
 
 def _network(run):
     return networks.build("pf_msmtrec", run.schema, SHAPE, run.config["seed"], 3)
+
+
+def test_the_state_of_another_run_of_the_same_scenario_and_version_is_not_taken(dataset, tmp_path):
+    for name, seed in (("run", 0), ("other", 1)):
+        settings = dataclasses.replace(PLAN, rounds=1, seed=seed)
+        loop.train(settings, dataset, tmp_path / name)
+    place = pathlib.PurePath("clients", "nl", "version_00001")
+    shutil.rmtree(tmp_path / "run" / place)
+    shutil.copytree(tmp_path / "other" / place, tmp_path / "run" / place)
+    run = run_directory.open_run(tmp_path / "run")
+    with pytest.raises(errors.PfrecError, match="nl/version_00001: is not the state that belongs"):
+        run.load_model("nl")
+    with pytest.raises(errors.PfrecError, match="nl/version_00001: is not the state that belongs"):
+        run.load(1)
+    assert run.load_model("fr") is not None
