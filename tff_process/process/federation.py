@@ -125,6 +125,8 @@ class Federation:
       mechanism: how what leaves is made differentially private; None where it is not.
       charges: what of its budgets is spent; None where there are none, or before they are opened.
       graph_key: all that the run's graphs depend on.
+      graph_record: the same as plain data; None for an algorithm that is not the project's own, of
+        which a name says too little.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -183,6 +185,14 @@ class Federation:
             dataset.schema,
             len(dataset.scenarios),
         )
+        self.graph_record: Optional[Mapping[str, Any]] = None
+        if isinstance(plan.algorithm, str) and registry.is_own(plan.algorithm):
+            self.graph_record = {
+                "plan": {**plan.to_json(), **_VALUES},
+                "epochs": epochs,
+                "schema": dataset.schema.to_json(),
+                "clients": len(dataset.scenarios),
+            }
 
     def _make_private(self, steps: "Sequence[int]") -> mechanism_lib.Mechanism:
         """Gives clients the released model beside the one that they serve; returns its mechanism.
