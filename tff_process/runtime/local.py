@@ -2,8 +2,8 @@
 
 import collections
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +27,7 @@ class LocalFunction:
     def __init__(self, computation: tff.Computation) -> None:
         self._computation = computation
         self._lock = threading.Lock()
-        self._call: Any = None
+        self._call: Optional[Callable[..., list[Any]]] = None
 
     def __call__(self, *arguments: Any) -> Any:
         """Calls it.
@@ -40,15 +40,16 @@ class LocalFunction:
         """
         with self._lock:
             if self._call is None:
-                self._prepare()
+                self._call = self._prepared()
+            call = self._call
         values = [
             leaf
             for argument, kind in zip(arguments, self._kinds)
             for leaf in _leaves(argument, kind)
         ]
-        return _structure(iter(self._call(*values)), self._computation.type_signature.result)
+        return _structure(iter(call(*values)), self._computation.type_signature.result)
 
-    def _prepare(self) -> None:
+    def _prepared(self) -> "Callable[..., list[Any]]":
         whole: computation_pb2.Computation = tff.framework.serialize_computation(self._computation)
         parameter = self._computation.type_signature.parameter
         self._kinds = [kind for _, kind in tff.structure.to_elements(parameter)]
@@ -68,7 +69,7 @@ class LocalFunction:
             passed, computed = dict(zip(given, values)), iter(made(*values))
             return [passed[name] if name in passed else next(computed) for name in wanted]
 
-        self._call = call
+        return call
 
 
 def _tensors(binding: Any) -> "list[str]":
