@@ -15,6 +15,7 @@ from tff_process.runtime import cache, resident
 SMALL = ModelConfig(
     embedding_dim=2, numeric_dim=2, experts=1, expert_units=(3,), tower_units=(2,), dropout=0.1
 )
+WITHOUT_DROPOUT = dataclasses.replace(SMALL, dropout=0.0)
 BASE = plan_lib.Plan("pf_msmtrec", aggregations=2, batch_size=40, model=SMALL)
 # What lies between two aggregations, which PF-MSMTrec's graph holds, and all that no graph holds.
 PLANS = {
@@ -83,6 +84,14 @@ def test_a_users_own_algorithm_is_not_kept(dataset):
     assert federation.Federation(plan, dataset).graph_record is None
 
 
+def test_a_private_training_is_not_kept(dataset):
+    """Its noise is a constant of its graphs."""
+    plan = dataclasses.replace(BASE, dp_epsilon=4.0, model=WITHOUT_DROPOUT)
+    private = federation.Federation(plan, dataset)
+    assert private.mechanism is not None
+    assert private.graph_record is None
+
+
 def test_what_a_graph_holds_is_in_its_key(dataset):
     """Every field of a plan but those that no graph holds."""
     values = {"seed", "rounds", "patience", "max_steps", "learning_rate", "participation"}
@@ -101,13 +110,17 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "robust": "norm",
         "sharing": (("gate/*", "private"),),
         "withhold": ("loss",),
+        "dp_epsilon": 4.0,
+        "dp_delta": 1e-6,
+        "dp_clip": 2.0,
+        "dp_home_epochs": 2.0,
     }
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
     made = federation.Federation(BASE, dataset)
     for name, value in others.items():
-        reset = {"settings": None} if name == "algorithm" else {}
+        reset = {"algorithm": {"settings": None}, "dp_epsilon": {"model": WITHOUT_DROPOUT}}
         changed = federation.Federation(
-            dataclasses.replace(BASE, **{**reset, name: value}), dataset
+            dataclasses.replace(BASE, **{**reset.get(name, {}), name: value}), dataset
         )
         for key in ("graph_key", "graph_record"):
             same = getattr(changed, key) == getattr(made, key)
