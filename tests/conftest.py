@@ -1,9 +1,17 @@
 """Shared small data and settings."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PFREC_CACHE" not in os.environ:
+    # What one test, worker of pytest or command traced serves the others, and nothing that was
+    # traced before serves any.
+    os.environ["PFREC_CACHE"] = tempfile.mkdtemp(prefix="pfrec-tests-")
+    atexit.register(shutil.rmtree, os.environ["PFREC_CACHE"], ignore_errors=True)
 
 import numpy as np
 import pytest

@@ -28,6 +28,7 @@ so a function keeps its variance, and has the correlation (1 - drift)^(weeks / 2
 """
 
 import dataclasses
+import functools
 import pathlib
 from typing import Optional
 
@@ -264,7 +265,7 @@ class _Function:
         parts = raw._parts(reference)
         unit = dataclasses.replace(raw, mean=parts.mean(axis=1), deviation=parts.std(axis=1))
         # Brackets are nearly uncorrelated, not quite: the rest of the way to unit variance.
-        return dataclasses.replace(unit, deviation=unit.deviation * unit(reference).std())
+        return dataclasses.replace(unit, deviation=unit.deviation * unit._joined(parts).std())
 
     def _parts(self, features: Features) -> np.ndarray:
         """The three brackets, float64 [3, rows]."""
@@ -279,7 +280,10 @@ class _Function:
 
     def __call__(self, features: Features) -> np.ndarray:
         """float64 [rows]."""
-        standard = (self._parts(features) - self.mean[:, None]) / self.deviation[:, None]
+        return self._joined(self._parts(features))
+
+    def _joined(self, parts: np.ndarray) -> np.ndarray:
+        standard = (parts - self.mean[:, None]) / self.deviation[:, None]
         return np.sqrt([0.45, 0.2, 0.35]) @ standard
 
 
@@ -315,6 +319,17 @@ class _Drifted:
         return sum(values[1:], values[0])
 
 
+@functools.lru_cache(maxsize=1)
+def _common(seed: int, week: int, drift: float) -> "tuple[Features, tuple[_Drifted, ...]]":
+    """Rows of the common world, and the common functions of p, q and r: the same for every
+    scenario of a seed and a week.
+    """
+    reference = _World.create(seed, None).draw(generator(seed, 1), _REFERENCE_ROWS)
+    return reference, tuple(
+        _Drifted.create((seed, 1, 0, part), reference, week, drift) for part in range(3)
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Scenario:
     """One scenario's features and labels.
@@ -346,13 +361,13 @@ class Scenario:
         drift: float = 0.0,
     ) -> "Scenario":
         """The scenario of number `scenario` (from 0); it does not depend on how many there are."""
-        reference = _World.create(seed, None).draw(generator(seed, 1), _REFERENCE_ROWS)
+        reference, common = _common(seed, week, drift)
         functions = tuple(
             (
-                _Drifted.create((seed, 1, 0, part), reference, week, drift),
+                shared_by_all,
                 _Drifted.create((seed, 1, scenario + 1, part), reference, week, drift),
             )
-            for part in range(3)
+            for part, shared_by_all in enumerate(common)
         )
         raw = cls(_World.create(seed, scenario), functions, shared, conflict)
         random = generator(seed, 3, scenario)

@@ -93,6 +93,14 @@ def is_pooled(name: str) -> bool:
     return name.startswith("pooled_")
 
 
+def is_own(name: str) -> bool:
+    """Whether a federated algorithm is one of this package's: what it does then follows from its
+    name, its settings and the package's code.
+    """
+    found = FEDERATED.get(name)
+    return found is not None and found.make.__module__.startswith(f"{__package__}.")
+
+
 def split(entry: str) -> tuple[str, list[str]]:
     """The algorithm of `NAME:...` or `MODULE:NAME:...`, and what stands behind its further colons.
 

@@ -1,7 +1,10 @@
-"""What a client and the server compute, traced once for every runtime, and the types between."""
+"""What a client and the server compute, each traced once and where it is needed,
+and the types between.
+"""
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
@@ -48,17 +51,27 @@ class ProcessSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Body:
+    """What is traced: a function of tensors, and the types of its parameters."""
+
+    function: Callable[..., Any]
+    parameters: "tuple[Any, ...]"
+
+    def trace(self) -> tff.Computation:
+        """The function as a graph."""
+        return tff.tensorflow.computation(*self.parameters)(self.function)
+
+
+@dataclasses.dataclass(frozen=True)
 class Computations:
     """The computations that a process is composed of, and their types:
     what every runtime shares, however it connects them.
 
+    A computation is traced when it is first asked for, which takes seconds; from one thread at a
+    time, see `keras_in_tff`.
+
     Attributes:
-      train: `(shared, personal, client) -> (private, report)`, one client's round.
-      count_client: `shards -> row counts`, by table, see `work_lib.count_ids`.
-      evaluate_client: `(shared, personal, client) -> float64 [tasks, metrics]`.
-      aggregate: `(state, collected) -> (state, report of the round)`, at the server.
-      aggregate_values: the same as a function of tensors, for a runtime whose server needs no
-        worker.
+      bodies: of the computations, by name.
       state_type, shared_type, personal_type, client_type, evaluation_client_type, private_type,
         counts_type, report_type, collected_type: of the values that pass between them.
       initial_state: the server's state before the first round, of the model's initial values by
@@ -68,11 +81,7 @@ class Computations:
       averages: whether what is served is not what is trained from.
     """
 
-    train: tff.Computation
-    count_client: tff.Computation
-    evaluate_client: tff.Computation
-    aggregate: tff.Computation
-    aggregate_values: Callable[[Any, Any], Any]
+    bodies: "Mapping[str, Body]"
     state_type: tff.StructType
     shared_type: tff.StructType
     personal_type: tff.StructType
@@ -88,13 +97,33 @@ class Computations:
     client_count: int
     averages: bool
 
+    @functools.cached_property
+    def train(self) -> tff.Computation:
+        """`(shared, personal, client) -> (private, report)`, one client's round."""
+        return self.bodies["train"].trace()
+
+    @functools.cached_property
+    def count_client(self) -> tff.Computation:
+        """`shards -> row counts`, by table, see `work_lib.count_ids`."""
+        return self.bodies["count_client"].trace()
+
+    @functools.cached_property
+    def evaluate_client(self) -> tff.Computation:
+        """`(shared, personal, client) -> float64 [tasks, metrics]`."""
+        return self.bodies["evaluate_client"].trace()
+
+    @functools.cached_property
+    def aggregate(self) -> tff.Computation:
+        """`(state, collected) -> (state, report of the round)`, at the server."""
+        return self.bodies["aggregate"].trace()
+
 
 def _types(specs: "list[variables.VariableSpec]", *leading: int) -> "OD[str, tff.TensorType]":
     return OD((s.name, tff.TensorType(np.float32, [*leading, *s.shape])) for s in specs)
 
 
 def trace(spec: ProcessSpec) -> Computations:
-    """Traces the computations of an algorithm, each once."""
+    """The computations of an algorithm, none of them traced yet."""
     algorithm, layout, schema = spec.algorithm, spec.layout, spec.schema
     settings, client_count = spec.settings, spec.client_count
     tasks = tuple(task.name for task in schema.tasks)
@@ -186,7 +215,6 @@ def trace(spec: ProcessSpec) -> Computations:
     def incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
         return OD((*shared["common"].items(), *personal["values"].items()))
 
-    @tff.tensorflow.computation(shared_type, personal_type, client_type)
     def train(shared: Any, personal: Any, client: Any) -> Any:
         work = OD(client["work"].items())
         work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
@@ -209,11 +237,9 @@ def trace(spec: ProcessSpec) -> Computations:
             report=report,
         )
 
-    @tff.tensorflow.computation(shards_type)
     def count_client(shards: tf.Tensor) -> Any:
         return work_lib.count_ids(layout, schema, shards)
 
-    @tff.tensorflow.computation(shared_type, personal_type, evaluation_client_type)
     def evaluate_client(shared: Any, personal: Any, client: Any) -> Any:
         values = work_lib.evaluate(
             new_model(), incoming(shared, personal), client["private"], client["shards"]
@@ -222,7 +248,7 @@ def trace(spec: ProcessSpec) -> Computations:
 
     collected_type = collecting.collected_type(report_type, client_count)
 
-    def aggregate_values(state: Any, collected: Any) -> Any:
+    def aggregate(state: Any, collected: Any) -> Any:
         report = collected["value"]
         trained_from = training_values(state)
         before = {**trained_from["common"], **trained_from["personal"]}
@@ -253,16 +279,15 @@ def trace(spec: ProcessSpec) -> Computations:
         )
         return _state_struct(new_state, state["row_counts"]), round_report
 
-    @tff.tensorflow.computation(state_type, collected_type)
-    def aggregate(state: Any, collected: Any) -> Any:
-        return aggregate_values(state, collected)
-
     return Computations(
-        train=train,
-        count_client=count_client,
-        evaluate_client=evaluate_client,
-        aggregate=aggregate,
-        aggregate_values=aggregate_values,
+        bodies={
+            "train": Body(train, (shared_type, personal_type, client_type)),
+            "count_client": Body(count_client, (shards_type,)),
+            "evaluate_client": Body(
+                evaluate_client, (shared_type, personal_type, evaluation_client_type)
+            ),
+            "aggregate": Body(aggregate, (state_type, collected_type)),
+        },
         state_type=state_type,
         shared_type=shared_type,
         personal_type=personal_type,

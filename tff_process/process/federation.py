@@ -132,6 +132,9 @@ class Federation:
       mechanism: how what leaves is made differentially private; None where it is not.
       charges: what of its budgets is spent; None where there are none, or before they are opened.
       graph_key: all that the run's graphs depend on.
+      graph_record: the same as plain data, for what outlives the process; None for an algorithm
+        that is not the project's own, of which a name says too little, and for a private training,
+        whose noise is a constant of its graphs.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -191,6 +194,15 @@ class Federation:
             dataset.schema,
             len(dataset.scenarios),
         )
+        self.graph_record: Optional[Mapping[str, Any]] = None
+        own = isinstance(plan.algorithm, str) and registry.is_own(plan.algorithm)
+        if own and self.mechanism is None:
+            self.graph_record = {
+                "plan": {**plan.to_json(), **_VALUES},
+                "epochs": epochs,
+                "schema": dataset.schema.to_json(),
+                "clients": len(dataset.scenarios),
+            }
 
     def _make_private(self, steps: "Sequence[int]") -> mechanism_lib.Mechanism:
         """Gives clients the released model beside the one that they serve; returns its mechanism.

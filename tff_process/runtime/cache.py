@@ -1,28 +1,95 @@
-"""What was traced and compiled for one run, kept for the next one that needs the same."""
+"""What was traced and compiled, kept for whatever needs the same later: in memory for the runs of
+this process, in the user's cache directory for other processes.
+"""
 
 import dataclasses
-from collections.abc import Callable, Hashable
-from typing import Optional
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Optional
 
+import pfrec
+from pfrec import store
+from tff_process.process import computations
 from tff_process.runtime import clients
+
+_DIRECTORY = "computations"
+# What makes graphs, or decides on how they are optimised.
+_PACKAGES = ("tensorflow", "keras", "tensorflow-federated", "numpy")
+_ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 
 
 @dataclasses.dataclass
 class ComputationCache:
-    """Keeps the computations of the last run: a comparison goes through the seeds of one algorithm,
-    or through algorithms that have nothing in common. Whoever wants them kept hands one in.
-    """
+    """Keeps the computations of the runs of one process. Whoever wants them kept hands one in."""
 
-    _key: Optional[Hashable] = None
-    _compiled: Optional[clients.Compiled] = None
+    _compiled: "dict[Hashable, clients.Compiled]" = dataclasses.field(default_factory=dict)
 
     def get(self, key: Hashable, make: "Callable[[], clients.Compiled]") -> clients.Compiled:
         """What was made for a key.
 
         Args:
           key: all that the graphs depend on, see `Federation.graph_key`.
-          make: called where the last key was another one.
+          make: called where nothing was made for the key yet.
         """
-        if self._compiled is None or self._key != key:
-            self._key, self._compiled = key, make()
-        return self._compiled
+        if key not in self._compiled:
+            self._compiled[key] = make()
+        return self._compiled[key]
+
+
+def compiled(
+    traced: computations.Computations, record: "Optional[Mapping[str, Any]]"
+) -> clients.Compiled:
+    """The computations, compiled: here, or by an earlier process of this user that needed the same.
+
+    Args:
+      traced: what to trace and compile where it is not kept.
+      record: all that the graphs depend on as plain data, see `Federation.graph_record`; None where
+        they depend on more than that can say, so that nothing may be kept.
+    """
+    place = store.of_user(_DIRECTORY)
+    if record is None or place is None:
+        return clients.Compiled.of(traced)
+    key = hashlib.sha256(json.dumps([_maker(), record], sort_keys=True).encode()).hexdigest()
+    parts = place.load(key)
+    if parts is not None and set(parts) == set(clients.FUNCTIONS):
+        return clients.Compiled.restored(traced, parts)
+    made = clients.Compiled.of(traced)
+    place.save(key, made.serialised())
+    return made
+
+
+@functools.lru_cache(maxsize=1)
+def _maker() -> "list[Any]":
+    """What traced and compiled, as plain data: our own code, the packages under it, the processor
+    that constants were folded on.
+    """
+    root = pathlib.Path(pfrec.__file__).parent.parent
+    code = hashlib.sha256()
+    for package in ("pfrec", "tff_process"):
+        for path in sorted((root / package).rglob("*.py")):
+            code.update(f"{path.relative_to(root)}\n".encode())
+            code.update(hashlib.sha256(path.read_bytes()).digest())
+    return [
+        code.hexdigest(),
+        [importlib.metadata.version(name) for name in _PACKAGES],
+        list(sys.version_info[:3]),
+        [os.environ.get(name, "") for name in _ENVIRONMENT],
+        [platform.machine(), _processor(), len(os.sched_getaffinity(0))],
+    ]
+
+
+def _processor() -> "list[str]":
+    """What /proc/cpuinfo says of the processor's make and instructions."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    first = text.split("\n\n", 1)[0].splitlines()
+    return [line for line in first if line.startswith(("vendor_id", "model name", "flags"))]

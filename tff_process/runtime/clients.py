@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import computation_pb2
 
 from pfrec import client_directory, files
 from tff_process.process import computations
 from tff_process.runtime import executor, remote, server, state_files
 
 OD = collections.OrderedDict
+FUNCTIONS = ("train", "count", "evaluate", "aggregate", "write", "read", "start", "note")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Compiled:
 
     Attributes:
       train, evaluate: see `computations.Computations`.
-      aggregate: `Computations.aggregate_values` as a graph of the driver's own.
+      aggregate: `Computations.aggregate`, which the driver runs itself; None where it is another's.
       count: `Computations.count_client`.
       write, read, start, note: see `state_files`.
       traced: their types.
@@ -33,7 +34,7 @@ class Compiled:
     train: remote.Function
     count: remote.Function
     evaluate: remote.Function
-    aggregate: Callable[[Any, Any], Any]
+    aggregate: Optional[remote.Function]
     write: remote.Function
     read: remote.Function
     start: remote.Function
@@ -41,19 +42,51 @@ class Compiled:
     traced: computations.Computations
 
     @classmethod
-    def of(cls, traced: computations.Computations) -> "Compiled":
-        """Compiles for TFF's native runtime."""
+    def of(cls, traced: computations.Computations, *, server: bool = True) -> "Compiled":
+        """Compiles for TFF's native runtime.
+
+        Args:
+          traced: what is traced here.
+          server: whether the server's part is needed.
+        """
         private = traced.private_type
         return cls(
             train=remote.Function.of("train", traced.train),
             count=remote.Function.of("count", traced.count_client),
             evaluate=remote.Function.of("evaluate", traced.evaluate_client),
-            aggregate=tf.function(traced.aggregate_values),
+            aggregate=remote.Function.of("aggregate", traced.aggregate) if server else None,
             write=remote.Function.of("write", state_files.writer(private)),
             read=remote.Function.of("read", state_files.reader(private)),
             start=remote.Function.of("start", state_files.starter(private)),
             note=remote.Function.of("note", state_files.noter()),
             traced=traced,
+        )
+
+    def serialised(self) -> "dict[str, bytes]":
+        """The computations by name, each in TFF's own form; for `restored`."""
+        return {
+            name: tff.framework.serialize_computation(
+                getattr(self, name).computation
+            ).SerializeToString()
+            for name in FUNCTIONS
+        }
+
+    @classmethod
+    def restored(
+        cls, traced: computations.Computations, parts: "Mapping[str, bytes]"
+    ) -> "Compiled":
+        """What `serialised` was given, of computations that were traced elsewhere."""
+        return cls(
+            traced=traced,
+            **{
+                name: remote.Function(
+                    name,
+                    tff.framework.deserialize_computation(
+                        computation_pb2.Computation.FromString(parts[name])
+                    ),
+                )
+                for name in FUNCTIONS
+            },
         )
 
 

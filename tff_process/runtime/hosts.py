@@ -54,6 +54,13 @@ class Host(abc.ABC):
                 found = self._kept[key] = (version, make(self.remote))
             return found[1]
 
+    def begin(self) -> None:  # noqa: B027
+        """Starts what `up` then waits for, where it is ours to start; from the main thread.
+
+        Raises:
+          PfrecError: where the program is not there.
+        """
+
     def up(self) -> None:
         """Starts or reaches the worker; from the main thread.
 
@@ -105,10 +112,16 @@ class LocalHost(Host):
         """Of the process; None where there is none."""
         return None if self._process is None else self._process.pid
 
+    def begin(self) -> None:
+        if self._process is None:
+            self._process = worker_process.WorkerProcess(self._log, self._max_concurrent)
+
     def _connect(self) -> remote_lib.Remote:
         # A port may be taken between the moment it is found free and the worker's start.
         for attempt in range(3):
-            process = self._process = worker_process.WorkerProcess(self._log, self._max_concurrent)
+            self.begin()
+            process = self._process
+            assert process is not None
             remote = remote_lib.Remote(process.target, self._deadline)
             try:
                 process.wait_until_ready(remote.channel)

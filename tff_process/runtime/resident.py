@@ -22,7 +22,7 @@ from tff_process.process import computations, federation
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
-from tff_process.runtime import guard, hosts, remote
+from tff_process.runtime import guard, hosts, local, remote
 from tff_process.runtime import server as server_lib
 
 OD = collections.OrderedDict
@@ -62,8 +62,9 @@ class ResidentTraining(federation.Federation):
         self._counted = not self.counts_ids
         compiled = (cache or cache_lib.ComputationCache()).get(self.graph_key, self._compile)
         self._traced = compiled.traced
+        assert compiled.aggregate is not None
         self.server: server_lib.Server = server_lib.Server(
-            compiled.traced, compiled.aggregate, self._initial
+            compiled.traced, local.LocalFunction(compiled.aggregate.computation), self._initial
         )
         self._calls: clients_lib.ClientCalls = clients_lib.ClientCalls(compiled, self._initial)
         self.clients: list[clients_lib.Client] = [
@@ -84,7 +85,7 @@ class ResidentTraining(federation.Federation):
         )
 
     def _compile(self) -> clients_lib.Compiled:
-        return clients_lib.Compiled.of(computations.trace(self.process_spec()))
+        return cache_lib.compiled(computations.trace(self.process_spec()), self.graph_record)
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0),

@@ -22,7 +22,7 @@ class Server:
 
     Args:
       traced: the types of what passes.
-      aggregate: `Computations.aggregate_values`, as a `tf.function`.
+      aggregate: `Computations.aggregate`, from arrays to arrays.
       initial: the model's initial values by name.
 
     Attributes:
@@ -74,11 +74,9 @@ class Server:
           `diagnostics`.
         """
         collected = stack(reports, self._traced.report_type, self._traced.client_count)
-        new_state, report = self._aggregate(
-            *tf.nest.map_structure(tf.convert_to_tensor, (self.state, collected))
-        )
-        self.set_state(_arrays(new_state))
-        return _arrays(report)
+        new_state, report = self._aggregate(self.state, collected)
+        self.set_state(new_state)
+        return report
 
 
 def _arrays(value: Any) -> Any:

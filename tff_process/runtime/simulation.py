@@ -55,8 +55,8 @@ def resident_training(
     executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
     try:
         for host in workers:
-            host.up()
-        yield resident.ResidentTraining(
+            host.begin()  # They come up while graphs are traced.
+        training = resident.ResidentTraining(
             plan,
             dataset,
             [workers[number % count] for number in range(len(dataset.scenarios))],
@@ -65,6 +65,9 @@ def resident_training(
             guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
             cache,
         )
+        for host in workers:
+            host.up()
+        yield training
     finally:
         for host in workers:
             host.down()

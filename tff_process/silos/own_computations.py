@@ -167,7 +167,7 @@ class OwnComputations:
                 f"and a whole round has {work.rows_behind(work.round_steps)} in {work.round_steps} "
                 "here; agree to less"
             )
-        compiled, traced = clients.Compiled.of(self._traced), self._traced
+        compiled, traced = clients.Compiled.of(self._traced, server=False), self._traced
         received_writer = state_files.received_writer(traced.shared_type, traced.personal_type)
         answers, mechanism = self._answers(), self._federation.mechanism
         own = [

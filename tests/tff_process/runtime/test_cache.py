@@ -3,15 +3,19 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
+from pfrec import store
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
+from tff_process.process import computations as computations_lib
 from tff_process.process import federation
 from tff_process.runtime import cache, resident
 
 SMALL = ModelConfig(
     embedding_dim=2, numeric_dim=2, experts=1, expert_units=(3,), tower_units=(2,), dropout=0.1
 )
+WITHOUT_DROPOUT = dataclasses.replace(SMALL, dropout=0.0)
 BASE = plan_lib.Plan("pf_msmtrec", aggregations=2, batch_size=40, model=SMALL)
 # What lies between two aggregations, which PF-MSMTrec's graph holds, and all that no graph holds.
 PLANS = {
@@ -57,6 +61,40 @@ def test_runs_that_share_a_cache_come_to_what_they_come_to_alone(
             np.testing.assert_array_equal(found[part], value, err_msg=f"{name}: {part}")
 
 
+def test_what_another_process_kept_comes_to_the_same(
+    dataset, workers, a_crew, tmp_path, monkeypatch
+):
+    kept = tmp_path / "cache"
+    found = {}
+    for name, place in {"traced": "", "kept": str(kept), "restored": str(kept)}.items():
+        monkeypatch.setenv(store.VARIABLE, place)
+        if name == "restored":
+            # Nothing is traced any more.
+            monkeypatch.setattr(computations_lib.Body, "trace", None)
+        found[name] = outcome({}, dataset, workers, a_crew, None, tmp_path / name)
+    assert len(list((kept / "computations").iterdir())) == 1
+    for name in ("kept", "restored"):
+        for part, value in found["traced"].items():
+            np.testing.assert_array_equal(found[name][part], value, err_msg=f"{name}: {part}")
+    with pytest.raises(TypeError):  # What is not kept is traced.
+        outcome({"batch_size": 50}, dataset, workers, a_crew, None, tmp_path / "other")
+
+
+def test_a_users_own_algorithm_is_not_kept(dataset):
+    own = federation.Federation(BASE, dataset).algorithm
+    assert federation.Federation(BASE, dataset).graph_record is not None
+    plan = dataclasses.replace(BASE, algorithm=own, settings=None)
+    assert federation.Federation(plan, dataset).graph_record is None
+
+
+def test_a_private_training_is_not_kept(dataset):
+    """Its noise is a constant of its graphs."""
+    plan = dataclasses.replace(BASE, dp_epsilon=4.0, model=WITHOUT_DROPOUT)
+    private = federation.Federation(plan, dataset)
+    assert private.mechanism is not None
+    assert private.graph_record is None
+
+
 def test_what_a_graph_holds_is_in_its_key(dataset):
     """Every field of a plan but those that no graph holds."""
     values = {"seed", "rounds", "patience", "max_steps", "learning_rate", "participation"}
@@ -77,11 +115,21 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "robust": "norm",
         "sharing": (("gate/*", "private"),),
         "withhold": ("loss",),
+        "dp_epsilon": 4.0,
+        "dp_delta": 1e-6,
+        "dp_clip": 2.0,
+        "dp_home_epochs": 2.0,
     }
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
-    key = federation.Federation(BASE, dataset).graph_key
+    made = federation.Federation(BASE, dataset)
     for name, value in others.items():
-        reset = {"settings": None} if name == "algorithm" else {}
-        changed = dataclasses.replace(BASE, **{**reset, name: value})
-        same = federation.Federation(changed, dataset).graph_key == key
-        assert same == (getattr(BASE, name) == value), name
+        reset = {"algorithm": {"settings": None}, "dp_epsilon": {"model": WITHOUT_DROPOUT}}
+        changed = federation.Federation(
+            dataclasses.replace(BASE, **{**reset.get(name, {}), name: value}), dataset
+        )
+        for key in ("graph_key", "graph_record"):
+            same = getattr(changed, key) == getattr(made, key)
+            assert same == (getattr(BASE, name) == value), (name, key)
+    other_values = dataclasses.replace(BASE, seed=1, rounds=7, learning_rate=0.5)
+    for key in ("graph_key", "graph_record"):
+        assert getattr(federation.Federation(other_values, dataset), key) == getattr(made, key)
