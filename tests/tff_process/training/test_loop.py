@@ -58,7 +58,7 @@ def summary(path, dataset, script, progress=lambda number, score: None, more=(),
     asked = plan.Plan("local", **settings)
     opened = path.exists()
     run = (
-        run_directory.RunDirectory.read(path)
+        run_directory.RunDirectory(path, {"scenarios": []})
         if opened
         else run_directory.RunDirectory.create(path, {"scenarios": []})
     )
@@ -135,7 +135,9 @@ def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(datas
 
 def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
     begun = plan.Plan("pf_msmtrec", rounds=3)
-    run_directory.RunDirectory.create(tmp_path / "run", loop._config(begun, dataset))
+    run_directory.RunDirectory.create(
+        tmp_path / "run", {**loop._config(begun, dataset), "data": None}
+    )
     assert loop.check_same(tmp_path / "run", begun, dataset).config["seed"] == 0
     for changed, message in (
         ({"learning_rate": 0.1}, "another plan: learning_rate was 0.02 and is 0.1; resume with"),
