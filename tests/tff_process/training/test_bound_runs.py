@@ -110,7 +110,8 @@ def test_a_resumed_run_goes_back_behind_the_state_of_another_client(dataset, tmp
     shutil.rmtree(clients / "nl" / "version_00002")
     shutil.copytree(clients / "nl" / "version_00001", clients / "nl" / "version_00002")
     loop.train(PLAN, dataset, tmp_path / "run", resume=True)
-    assert "round 2 cannot be used (client nl: version 2 of its state" in caplog.text
+    assert "round 2 cannot be used" in caplog.text
+    assert "nl/version_00002: is not the state that belongs to this run's round" in caplog.text
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == whole
 
 

@@ -58,7 +58,7 @@ def summary(path, dataset, script, progress=lambda number, score: None, more=(),
     asked = plan.Plan("local", **settings)
     opened = path.exists()
     run = (
-        run_directory.RunDirectory.read(path)
+        run_directory.RunDirectory(path, {"scenarios": []})
         if opened
         else run_directory.RunDirectory.create(path, {"scenarios": []})
     )
@@ -123,7 +123,7 @@ def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_p
 def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(dataset, tmp_path):
     """A run of an older pfrec: its state has no score."""
     summary(tmp_path / "run", dataset, [0.6, 0.7], rounds=2)
-    opened = run_directory.RunDirectory.read(tmp_path / "run")
+    opened = run_directory.RunDirectory(tmp_path / "run", {"scenarios": []})
     state = opened.load(2)
     meta = {key: value for key, value in state.meta.items() if key != "best_score"}
     opened.commit(2, run_directory.RoundState(state.server, {}, meta))
@@ -135,7 +135,9 @@ def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(datas
 
 def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
     begun = plan.Plan("pf_msmtrec", rounds=3)
-    run_directory.RunDirectory.create(tmp_path / "run", loop._config(begun, dataset))
+    run_directory.RunDirectory.create(
+        tmp_path / "run", {**loop._config(begun, dataset), "data": None}
+    )
     assert loop.check_same(tmp_path / "run", begun, dataset).config["seed"] == 0
     for changed, message in (
         ({"learning_rate": 0.1}, "another plan: learning_rate was 0.02 and is 0.1; resume with"),
@@ -170,7 +172,7 @@ def test_a_users_callbacks_are_told_of_complete_rounds_and_may_end_the_training(
     made, seen = summary(tmp_path / "run", dataset, script, more=(recorder,), rounds=4)
     assert recorder.seen == [("before", 0), (1, 1, 0.6), (2, 2, 0.7), (3, 2, 0.5)]
     assert (made["best_round"], seen) == (2, [1, 2, 3])
-    assert run_directory.RunDirectory.read(tmp_path / "run").rounds() == [2, 3]
+    assert run_directory.RunDirectory(tmp_path / "run", {"scenarios": []}).rounds() == [2, 3]
 
 
 def test_a_callback_that_overrides_nothing_changes_nothing(dataset, tmp_path):
@@ -214,7 +216,9 @@ def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset
 
     with pytest.raises(KilledError):
         run(run_directory.RunDirectory.create(tmp_path / "run", {"scenarios": []}), kill)
-    made = run(run_directory.RunDirectory.read(tmp_path / "run"), lambda number, score: None)
+    made = run(
+        run_directory.RunDirectory(tmp_path / "run", {"scenarios": []}), lambda number, score: None
+    )
     assert "the update of nl was refused: too large" in made["fault"]
 
 
