@@ -97,7 +97,7 @@ def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
     assert "not an empty directory" in commands.fail(
         "pfrec-train", *arguments, "--synthetic_rows=600"
     )
-    assert "rows 600, shared 0.5; give the same flags" in commands.fail(
+    assert "rows 600, scenarios 2, shared 0.5; give the same flags" in commands.fail(
         "pfrec-train", *arguments, "--synthetic_rows=700", "--resume"
     )
 
@@ -116,7 +116,7 @@ def test_a_comparison_is_of_one_synthetic_world(tmp_path: pathlib.Path) -> None:
     assert json.loads((output / "runs" / "data" / "dataset.json").read_text())["split_seed"] == 3
     told = commands.fail("pfrec-compare", *arguments, "--synthetic_seed=4")
     assert (
-        "synthetic data of seed 3, scenarios 2, rows 600, shared 0.5; give the same flags" in told
+        "synthetic data of seed 3, rows 600, scenarios 2, shared 0.5; give the same flags" in told
     )
 
 
