@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
@@ -189,16 +190,34 @@ def _parse_flags(argv: "list[str]") -> "list[str]":
         raise AssertionError from error
 
 
+class _TerminatedError(SystemExit):
+    """SIGTERM came; of a class of our own, as those of Python are not weakly referenced."""
+
+
 def unwind_when_terminated() -> None:
     """Lets SIGTERM end this process as an error does, so that what it holds is removed: folders of
     feature rows, versions that are half built.
+
+    Python drops an exception that is raised while an object is finalised. It is raised again each
+    second until one is on its way.
     """
+    raised: Optional[weakref.ref[_TerminatedError]] = None
 
     def leave(number: int, frame: object) -> None:
-        del frame
-        sys.exit(128 + number)
+        nonlocal raised
+        del number, frame
+        if raised is not None and raised() is not None:
+            return
+        error = _TerminatedError(128 + signal.SIGTERM)
+        raised = weakref.ref(error)
+        signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+        try:
+            raise error
+        finally:
+            del error  # Its traceback holds this frame: with a name for it here it would stay.
 
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGALRM, leave)
 
 
 def _interrupted(go_on: Optional[str]) -> str:

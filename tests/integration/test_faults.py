@@ -226,7 +226,9 @@ def test_a_client_that_returns_nan_is_refused_by_name_and_told(eight, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(StoppedError):
         train(eight, run, stop)
-    meta = files.read_json(run / "server" / f"round_{FAULT:05d}" / "meta.json", remedy="")["meta"]
+    place = run / "server" / f"round_{FAULT:05d}" / "meta.json"
+    whole = files.read_json(place, remedy="")
+    meta = whole["meta"]
     number = participants(FAULT)[0]
     directory = (
         run / "clients" / SCENARIOS[number] / f"version_{meta['versions'][SCENARIOS[number]]:05d}"
@@ -235,6 +237,9 @@ def test_a_client_that_returns_nan_is_refused_by_name_and_told(eight, tmp_path):
     checkpoint.save(
         directory, {name: np.full_like(value, np.nan) for name, value in values.items()}, owner
     )
+    # As if it had been so when the round was written: another state is refused by its digest.
+    meta["states"][SCENARIOS[number]] = checkpoint.fingerprint(directory)
+    files.write_json(place, whole)
     train(eight, run)
     diagnostics = json.loads((run / "diagnostics" / f"round_{FAULT + 1:05d}.json").read_text())
     assert list(diagnostics["refused"]) == [SCENARIOS[number]]

@@ -100,7 +100,8 @@ def test_a_run_over_silos_equals_the_simulation_bit_for_bit(
     for number in (2, 3):
         server, meta = checkpoint.load(run / "server" / f"round_{number:05d}")
         expected, expected_meta = checkpoint.load(simulated / "server" / f"round_{number:05d}")
-        assert meta == expected_meta
+        # A driver sees no silo's private state, of which a simulation's round tells the digest.
+        assert meta == {**expected_meta, "states": {}}
         assert set(server) == set(expected)
         for name, value in expected.items():
             np.testing.assert_array_equal(server[name], value, err_msg=name)

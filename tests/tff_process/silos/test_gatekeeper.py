@@ -602,10 +602,11 @@ def test_what_a_home_model_may_be_asked():
         return dataclasses.replace(stand_in.terms().receivable, work=rules)
 
     def asked(steps):
-        made = stand_in.work()
-        rate = made.struct.element.pop()
-        made.struct.element.add(name="home_steps", value=stand_in.tensor(steps, np.int64))
-        made.struct.element.append(rate)
+        made, given = executor_pb2.Value(), stand_in.work()
+        for element in given.struct.element:
+            made.struct.element.append(element)
+            if element.name == "epoch_steps":
+                made.struct.element.add(name="home_steps", value=stand_in.tensor(steps, np.int64))
         return made
 
     assert driver(60).receive(asked(60)).label == labels.WORK

@@ -1,0 +1,54 @@
+"""How a command ends."""
+
+import subprocess
+import sys
+
+# SIGTERM comes while an object is finalised, where Python drops what is raised.
+_SWALLOWED = """
+import os, signal, time
+from pfrec import command
+
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+command.unwind_when_terminated()
+try:
+    held = Held()
+    del held
+    time.sleep(60)
+finally:
+    print("unwound")
+"""
+
+_UNWINDING = """
+import os, signal, time
+from pfrec import command
+
+command.unwind_when_terminated()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+finally:
+    time.sleep(1.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("unwound")
+"""
+
+
+def _run(program):
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def test_a_termination_that_python_dropped_comes_again():
+    done = _run(_SWALLOWED)
+    assert (done.returncode, done.stdout) == (143, "unwound\n")
+    assert "Exception ignored" in done.stderr
+
+
+def test_what_removes_the_rest_is_not_interrupted():
+    done = _run(_UNWINDING)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "unwound\n", "")
