@@ -95,7 +95,8 @@ def ending(path, client=None):
 def assert_same(path, expected, client=None):
     metrics, meta, tensors = ending(path, client)
     assert metrics == expected[0]
-    assert meta == expected[1]
+    # A driver of silos sees none of their states, of which a simulation's round tells the digests.
+    assert meta == (expected[1] if client is None else {**expected[1], "states": {}})
     for owner, values in expected[2].items():
         assert set(tensors[owner]) == set(values)
         for name, value in values.items():
