@@ -24,6 +24,10 @@ from tff_process.training import loop, selection
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
 _Path = TypeVar("_Path", bound=pathlib.PurePath)
 _METRICS = ("auc", "gauc", "logloss", "ece")
+# What shows a run while it trains.
+Progress = Callable[
+    [entries_lib.Entry, plan_lib.Plan], "contextlib.AbstractContextManager[loop.Progress]"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +80,7 @@ def compare(
     *,
     options: options_lib.Options = options_lib.Options(),
     cache: "Optional[cache_lib.ComputationCache]" = None,
-    progress: (
-        "Callable[[entries_lib.Entry, plan_lib.Plan], "
-        "contextlib.AbstractContextManager[loop.Progress]]"
-    ),
+    progress: Progress,
 ) -> "list[Cell]":
     """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`;
     an interrupted one continues.
@@ -94,14 +95,11 @@ def compare(
     Raises:
       PfrecError: where a run there was made by another plan or on other data.
     """
-    cells, cache = [], cache or cache_lib.ComputationCache()
+    train, cells = _trainer(dataset, options, cache, progress), []
     for entry, plan in planned:
         run = run_path(output, entry, plan.seed)
         if not (run / "summary.json").exists():
-            with progress(entry, plan) as report:
-                loop.train(
-                    plan, dataset, run, resume=True, options=options, cache=cache, progress=report
-                )
+            train(entry, plan, run)
         else:
             loop.check_same(run, plan, dataset)
         cells.append(read(run, entry, plan, len(dataset.scenarios)))
@@ -115,10 +113,7 @@ def scores(
     *,
     options: options_lib.Options = options_lib.Options(),
     cache: "Optional[cache_lib.ComputationCache]" = None,
-    progress: (
-        "Callable[[entries_lib.Entry, plan_lib.Plan], "
-        "contextlib.AbstractContextManager[loop.Progress]]"
-    ),
+    progress: Progress,
 ) -> "list[float]":
     """`selection.score` of the best of the plans' rounds, each trained as far as it is not yet:
     a run of more rounds counts by its first ones, and one of fewer is extended.
@@ -129,19 +124,34 @@ def scores(
     Raises:
       PfrecError: where a run there was made by another plan or on other data.
     """
-    found, cache = [], cache or cache_lib.ComputationCache()
+    train, found = _trainer(dataset, options, cache, progress), []
     for entry, plan in planned:
         run = run_path(output, entry, plan.seed)
         valid, ended = _known(run, plan, dataset)
         if not ended:
-            with progress(entry, plan) as report:
-                loop.train(
-                    plan, dataset, run, resume=True, options=options, cache=cache, progress=report
-                )
+            train(entry, plan, run)
             valid, _ = _known(run, plan, dataset)
         numbers = [score for score in valid[: plan.rounds] if score == score]
         found.append(max(numbers, default=-1.0))
     return found
+
+
+def _trainer(
+    dataset: dataset_lib.Dataset,
+    options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]",
+    progress: Progress,
+) -> "Callable[[entries_lib.Entry, plan_lib.Plan, pathlib.Path], None]":
+    """Trains a plan into a run directory, or goes on there; all that it trains share a cache."""
+    shared = cache or cache_lib.ComputationCache()
+
+    def train(entry: entries_lib.Entry, plan: plan_lib.Plan, run: pathlib.Path) -> None:
+        with progress(entry, plan) as report:
+            loop.train(
+                plan, dataset, run, resume=True, options=options, cache=shared, progress=report
+            )
+
+    return train
 
 
 def _known(

@@ -214,7 +214,7 @@ class Federation:
           PfrecError: where the algorithm cannot be made private.
         """
         plan, dataset = self.plan, self.dataset
-        soundness.check_schema(self.dataset.schema)
+        soundness.check_schema(dataset.schema)
         soundness.check_algorithm(self.algorithm, len(self.layout.uploaded))
         rounds = plan.rounds_of(self.round_steps)
         mechanism = mechanism_lib.of(
@@ -344,7 +344,6 @@ class Federation:
         """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""
         scenario, tasks = self.dataset.scenarios[client], self._tasks
         total = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
-        weights = (plan_values.task_weights, plan_values.positive_weights)
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)
         asked: OD[str, Any] = OD()
@@ -362,8 +361,10 @@ class Federation:
             epoch_steps=np.int64(epoch_steps),
             **asked,
             learning_rate=np.float32(plan_values.learning_rate(self.plan, number, total)),
-            task_weights=np.array(weights[0](self.plan, scenario, tasks), np.float32),
-            positive_weights=np.array(weights[1](self.plan, scenario, tasks), np.float32),
+            task_weights=np.array(plan_values.task_weights(self.plan, scenario, tasks), np.float32),
+            positive_weights=np.array(
+                plan_values.positive_weights(self.plan, scenario, tasks), np.float32
+            ),
         )
 
     def _steps(self, client: int) -> "tuple[int, int]":
