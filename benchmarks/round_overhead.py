@@ -67,9 +67,10 @@ class PlainLoop:
             autograph=False,
         )
         def train(private, work):  # type: ignore[no-untyped-def]
-            done = work_lib.train(
-                model, made.layout, settings, self._incoming, self._incoming, private, work
+            inputs = work_lib.ClientInputs(
+                made.layout, settings, self._incoming, self._incoming, private, work
             )
+            done = work_lib.train(model, inputs)
             return dict(done.private), done.loss
 
         self._train = train

@@ -62,7 +62,8 @@ def curve(
             "epoch_steps": tf.constant(epoch_steps, tf.int64),
             "shards": shards["train"],
         }
-        done = work_lib.train(model, layout, settings, {}, {}, state, work)
+        inputs = work_lib.ClientInputs(layout, settings, {}, {}, state, work)
+        done = work_lib.train(model, inputs)
         return dict(done.private), done.loss
 
     @tf.function(autograph=False)

@@ -66,15 +66,9 @@ class Mixture(strategy.Strategy):
         ]
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        layout, settings, private = inputs.layout, inputs.settings, inputs.private
         trained = [spec.name for spec in layout.specs if spec.trainable]
         statistics = [spec.name for spec in layout.specs if not spec.trainable]
         private_names = [spec.name for spec in layout.joined(variables.PRIVATE)]
@@ -114,17 +108,16 @@ class Mixture(strategy.Strategy):
                 own_statistics,
             )
 
-        @tf.function
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
-            model.load(incoming)
+            model.load(inputs.incoming)
             model.load(strategy.under(private, GLOBAL))
             start = (
                 private[ALPHA],
                 tuple(before[name] for name in trained),
                 tuple(private[name] for name in statistics),
             )
-            done = work_lib.for_each_batch(model, settings, work, step, start)
+            done = work_lib.for_each_batch(model, settings, inputs.work, step, start)
             alpha, v, own_statistics = done.state
             upload, w = model.upload(layout), model.read(trained)
             state = {
@@ -137,7 +130,7 @@ class Mixture(strategy.Strategy):
             }
             return state, upload, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("apfl")

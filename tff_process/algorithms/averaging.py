@@ -83,15 +83,9 @@ class Averaged(strategy.Strategy):
         ]
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        private = inputs.private
         trained = strategy.under(private, TRAINED)
         served = {name: private[name] for name in trained}
         rest = {
@@ -99,9 +93,7 @@ class Averaged(strategy.Strategy):
             for name, value in private.items()
             if name not in served and not name.startswith(TRAINED) and name != COUNT
         }
-        done = self._inner.train(
-            model, layout, settings, incoming, template, {**rest, **trained}, work
-        )
+        done = self._inner.train(model, dataclasses.replace(inputs, private={**rest, **trained}))
         new = {name: done.private[name] for name in trained}
         number = private[COUNT] + 1.0
         state = {

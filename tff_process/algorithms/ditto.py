@@ -23,8 +23,6 @@ from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
 
 with lazy.imports():
-    import tensorflow as tf
-
     from tff_process.client import work as work_lib
 
 GLOBAL = "global/"
@@ -60,27 +58,20 @@ class TwoModels(strategy.Strategy):
         return [*strategy.personal_copies(layout), *private]
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        layout, private, work = inputs.layout, inputs.private, inputs.work
         pulled = dataclasses.replace(
-            settings, proximal=self._settings.weight, anchor=variables.RECEIVED
+            inputs.settings, proximal=self._settings.weight, anchor=variables.RECEIVED
         )
-        anchors = work_lib.anchors_of(layout, pulled, incoming, template)
+        anchors = inputs.anchors(pulled)
         private_names = [spec.name for spec in layout.joined(variables.PRIVATE)]
 
-        @tf.function
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
-            model.load(incoming)
+            model.load(inputs.incoming)
             model.load(strategy.under(private, GLOBAL))
-            done = work_lib.train_steps(model, settings, work, {})
+            done = work_lib.train_steps(model, inputs.settings, work, {})
             upload, global_private = model.upload(layout), model.read(private_names)
             model.load(strategy.of_variables(model, private))
             work_lib.train_steps(model, pulled, work, anchors, PERSONAL_OPTIMIZER)
@@ -91,7 +82,7 @@ class TwoModels(strategy.Strategy):
             }
             return state, upload, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("ditto")

@@ -70,15 +70,10 @@ class AdaptiveMerge(strategy.Strategy):
         return [*strategy.personal_copies(layout), *weights]
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        layout, settings, work = inputs.layout, inputs.settings, inputs.work
+        incoming, private = inputs.incoming, inputs.private
         own = self._settings
         steps = tf.cast(tf.math.ceil(own.share * tf.cast(work["steps"], tf.float64)), tf.int64)
         some = {**work, "steps": steps}
@@ -103,7 +98,6 @@ class AdaptiveMerge(strategy.Strategy):
             ]
             return loss, tuple(tf.clip_by_value(w, 0.0, 1.0) for w in moved)
 
-        @tf.function
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
             model.load(at_client)
@@ -124,7 +118,7 @@ class AdaptiveMerge(strategy.Strategy):
             }
             return state, upload, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("fedala")

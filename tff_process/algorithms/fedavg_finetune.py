@@ -31,20 +31,13 @@ class KeepTrained(strategy.Strategy):
         return strategy.personal_copies(layout)
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
-        shared = {spec.name for spec in layout.uploaded}
+        shared = {spec.name for spec in inputs.layout.uploaded}
         plain = collections.OrderedDict(
-            (name, value) for name, value in private.items() if name not in shared
+            (name, value) for name, value in inputs.private.items() if name not in shared
         )
-        done = work_lib.train(model, layout, settings, incoming, template, plain, work)
+        done = work_lib.train(model, dataclasses.replace(inputs, private=plain))
         return dataclasses.replace(done, private={**done.private, **done.upload})
 
 

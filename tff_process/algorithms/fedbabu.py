@@ -28,8 +28,6 @@ from tff_process.algorithms import base, fedper, registry
 from tff_process.client import strategy, variables
 
 with lazy.imports():
-    import tensorflow as tf
-
     from tff_process.client import work as work_lib
 
 HEAD, BODY = f"{variables.OPTIMIZER}/head", f"{variables.OPTIMIZER}/body"
@@ -68,28 +66,21 @@ class FixedHead(strategy.Strategy):
         return strategy.second_copies(head(layout), FIXED)
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        layout, private, work = inputs.layout, inputs.private, inputs.work
         first, own = strategy.under(private, FIXED), [spec.name for spec in head(layout)]
         kept = {name: value for name, value in private.items() if not name.startswith(FIXED)}
 
-        @tf.function
         def loop() -> Any:
-            model.load(incoming)
+            model.load(inputs.incoming)
             model.load(kept)
             model.load(first)
-            done = work_lib.train_steps(model, settings, work, {}, BODY)
+            done = work_lib.train_steps(model, inputs.settings, work, {}, BODY)
             upload, body = model.upload(layout), model.private_state(layout)
             model.load({name: private[name] for name in own})
             for _ in range(self._settings.head_passes):
-                work_lib.train_steps(model, settings, work, {}, HEAD)
+                work_lib.train_steps(model, inputs.settings, work, {}, HEAD)
             fitted = {name: value for name, value in model.slots.items() if name.startswith(HEAD)}
             state = {
                 **body,
@@ -99,7 +90,7 @@ class FixedHead(strategy.Strategy):
             }
             return state, upload, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("fedbabu")

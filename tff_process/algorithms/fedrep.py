@@ -27,8 +27,6 @@ from tff_process.algorithms import base, fedper, registry
 from tff_process.client import strategy, variables
 
 with lazy.imports():
-    import tensorflow as tf
-
     from tff_process.client import work as work_lib
 
 HEAD, BODY = f"{variables.OPTIMIZER}/head", f"{variables.OPTIMIZER}/body"
@@ -55,26 +53,20 @@ class HeadThenBody(strategy.Strategy):
         return {HEAD: head, BODY: [spec.name for spec in trained if spec.name not in head]}
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        settings, work = inputs.settings, inputs.work
 
-        @tf.function
         def loop() -> Any:
-            model.load(incoming)
-            model.load(private)
+            model.load(inputs.incoming)
+            model.load(inputs.private)
             for _ in range(self._settings.head_passes):
                 work_lib.train_steps(model, settings, work, {}, HEAD)
             done = work_lib.train_steps(model, settings, work, {}, BODY)
-            return model.private_state(layout), model.upload(layout), done.examples, done.loss
+            private, upload = model.private_state(inputs.layout), model.upload(inputs.layout)
+            return private, upload, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("fedrep")

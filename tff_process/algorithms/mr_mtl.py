@@ -27,8 +27,6 @@ from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, variables
 
 with lazy.imports():
-    import tensorflow as tf
-
     from tff_process.client import work as work_lib
 
 
@@ -51,28 +49,20 @@ class MeanRegularised(strategy.Strategy):
         return strategy.personal_copies(layout)
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
         pulled = dataclasses.replace(
-            settings, proximal=self._settings.weight, anchor=variables.RECEIVED
+            inputs.settings, proximal=self._settings.weight, anchor=variables.RECEIVED
         )
-        anchors = work_lib.anchors_of(layout, pulled, incoming, template)
+        layout, anchors = inputs.layout, inputs.anchors(pulled)
 
-        @tf.function
         def loop() -> Any:
-            model.load(private)
-            done = work_lib.train_steps(model, pulled, work, anchors)
+            model.load(inputs.private)
+            done = work_lib.train_steps(model, pulled, inputs.work, anchors)
             own = model.upload(layout)
             return {**model.private_state(layout), **own}, own, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("mr_mtl")

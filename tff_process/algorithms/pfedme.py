@@ -62,17 +62,11 @@ class MoreauEnvelope(strategy.Strategy):
         return strategy.personal_copies(layout)
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
+        layout, incoming, private = inputs.layout, inputs.incoming, inputs.private
         own = self._settings
-        pulled = dataclasses.replace(settings, proximal=own.weight)
+        pulled = dataclasses.replace(inputs.settings, proximal=own.weight)
         names = [spec.name for spec in layout.uploaded if spec.trainable]
 
         @tf.autograph.experimental.do_not_convert
@@ -88,20 +82,23 @@ class MoreauEnvelope(strategy.Strategy):
                 (1.0 - own.outer) * old + own.outer * theta[name] for name, old in zip(names, w)
             )
 
-        @tf.function
         def loop() -> Any:
             model.load(strategy.of_variables(model, private))
             model.load(strategy.of_optimizers(private))
             model.load(incoming)
             done = work_lib.for_each_batch(
-                model, settings, work, step, tuple(incoming[name] for name in names)
+                model,
+                inputs.settings,
+                inputs.work,
+                step,
+                tuple(incoming[name] for name in names),
             )
             theta = model.upload(layout)
             # Statistics have no gradient; theta's are the client's.
             upload = collections.OrderedDict({**theta, **dict(zip(names, done.state))})
             return {**model.private_state(layout), **theta}, upload, done.examples, done.loss
 
-        return work_lib.ClientRound(*loop())
+        return work_lib.in_graph(loop)
 
 
 @registry.register("pfedme")

@@ -68,17 +68,15 @@ class Strategy:
         return ()
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
-        """One round; arguments and result: see `work_lib.train`."""
-        return work_lib.train(model, layout, settings, incoming, template, private, work)
+        """One round of local training: trains `model` from what it is given.
+
+        A strategy's own loads `inputs.private` and `inputs.incoming` into the model, trains it by
+        `work_lib.train_steps` or `work_lib.for_each_batch` within `work_lib.in_graph`, and returns
+        a private state of the same names.
+        """
+        return work_lib.train(model, inputs)
 
 
 def personal_copies(layout: variables.ModelVariables) -> list[Kept]:

@@ -140,6 +140,48 @@ class ClientModel:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClientInputs:
+    """What a client has, and what it was sent, at the beginning of a round.
+
+    Attributes:
+      layout: what of the model's variables leaves.
+      settings: how to train.
+      incoming: the client's values of the shared variables, by name.
+      consensus: what of G, the server's consensus, the client's values are pulled towards, by name:
+        of the variables of `Algorithm.anchors`.
+      private: the client's private state, by name.
+      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars
+        (see `pipeline.epoch_batches`); `task_weights` and `positive_weights` float32 [tasks] where
+        there are any (see `ranker.MultiTaskRanker`). The seed is the client's own,
+        `pipeline.order_seed`.
+    """
+
+    layout: variables.ModelVariables
+    settings: TrainingSettings
+    incoming: Values
+    consensus: Values
+    private: Values
+    work: Values
+
+    def anchors(self, settings: Optional[TrainingSettings] = None) -> Values:
+        """What each pulled variable is pulled towards, by name; with other settings than the
+        round's, by those.
+        """
+        settings = settings or self.settings
+        if not settings.proximal:
+            return {}
+        if settings.anchor == TEMPLATE:
+            return {
+                spec.name: self.consensus[spec.name]
+                for spec in self.layout.specs
+                if spec.name in self.consensus
+            }
+        return {
+            spec.name: self.incoming[spec.name] for spec in self.layout.uploaded if spec.trainable
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class ClientRound:
     """What a round of training returns.
 
@@ -157,40 +199,31 @@ class ClientRound:
     loss: Any
 
 
-def train(
-    model: ClientModel,
-    layout: variables.ModelVariables,
-    settings: TrainingSettings,
-    incoming: Values,
-    template: Values,
-    private: Values,
-    work: Values,
-) -> ClientRound:
+def train(model: ClientModel, inputs: ClientInputs) -> ClientRound:
     """One round of local training.
 
     Args:
       model: the variables to work in.
-      layout: what of them leaves.
-      settings: how to train.
-      incoming: the client's values of the shared variables.
-      template: what of G, the server's consensus, the client's values are pulled towards: of the
-        variables of `Algorithm.anchors`.
-      private: the client's private state.
-      work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars
-        (see `pipeline.epoch_batches`); `task_weights` and `positive_weights` float32 [tasks] where
-        there are any (see `ranker.MultiTaskRanker`). The seed is the client's own,
-        `pipeline.order_seed`.
+      inputs: what the client has and was sent.
     """
-    anchors = anchors_of(layout, settings, incoming, template)
+    layout, anchors = inputs.layout, inputs.anchors()
 
-    @tf.function
     def loop() -> Any:
-        model.load(incoming)
-        model.load(private)
-        done = train_steps(model, settings, work, anchors)
+        model.load(inputs.incoming)
+        model.load(inputs.private)
+        done = train_steps(model, inputs.settings, inputs.work, anchors)
         return model.private_state(layout), model.upload(layout), done.examples, done.loss
 
-    return ClientRound(*loop())
+    return in_graph(loop)
+
+
+def in_graph(loop: Callable[[], Any]) -> ClientRound:
+    """A round whose loops over batches are loops of a graph.
+
+    Args:
+      loop: trains, and returns the fields of a `ClientRound`.
+    """
+    return ClientRound(*tf.function(loop)())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +271,7 @@ def for_each_batch(
     for use inside a `tf.function`.
 
     Args:
-      model, settings, work: see `train`.
+      model, settings, work: see `train` and `ClientInputs`.
       step: called with each batch.
       state: what the first step is given, a tuple of tensors.
     """
@@ -297,17 +330,6 @@ def loss_and_gradients(
                 objective += 0.5 * settings.proximal * tf.reduce_sum(tf.square(distance))
         gradients = tape.gradient(objective, [model.variables[name] for name in model.trained])
     return loss, dict(zip(model.trained, gradients))
-
-
-def anchors_of(
-    layout: variables.ModelVariables, settings: TrainingSettings, incoming: Values, template: Values
-) -> Values:
-    """What each pulled variable is pulled towards, by name."""
-    if not settings.proximal:
-        return {}
-    if settings.anchor == TEMPLATE:
-        return {spec.name: template[spec.name] for spec in layout.specs if spec.name in template}
-    return {spec.name: incoming[spec.name] for spec in layout.uploaded if spec.trainable}
 
 
 def count_ids(

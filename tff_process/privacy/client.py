@@ -99,32 +99,26 @@ class PrivateTraining(strategy.Strategy):
         }
 
     def train(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-        work: work_lib.Values,
+        self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
-        anchors = work_lib.anchors_of(layout, settings, incoming, template)
+        layout, private = inputs.layout, inputs.private
         kept = [spec.name for spec in self._released_private(layout)]
         number = private[averaging.COUNT] + 1.0
 
-        @tf.function
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
-            model.load(incoming)
+            model.load(inputs.incoming)
             model.load(strategy.under(private, RELEASED))
             model.load(agreed_scales(layout))
-            self._release(model, layout, settings, work, anchors, incoming, template, private)
+            self._release(model, inputs)
             upload, released = model.upload(layout), model.read(kept)
             model.load(strategy.of_variables(model, private))
             portion = averaging.part(number, self._share)
-            model.load(averaging.towards(private, {**incoming, **released}, portion))
-            home = dataclasses.replace(settings, batch_size=self._mechanism.budgets[0].home_batch)
-            finish_home(model, home, work)
+            model.load(averaging.towards(private, {**inputs.incoming, **released}, portion))
+            home = dataclasses.replace(
+                inputs.settings, batch_size=self._mechanism.budgets[0].home_batch
+            )
+            finish_home(model, home, inputs.work)
             state = {
                 **model.private_state(layout),
                 **model.upload(layout),
@@ -135,41 +129,34 @@ class PrivateTraining(strategy.Strategy):
 
         state, upload = loop()
         # What the server asked for, not what was drawn; and no loss.
-        examples = tf.cast(work["steps"], tf.float32) * work["batch"]
+        examples = tf.cast(inputs.work["steps"], tf.float32) * inputs.work["batch"]
         return work_lib.ClientRound(state, upload, examples, tf.constant(0.0))
 
     def _released_private(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         released = set(self.released(layout))
         return [spec for spec in layout.joined(variables.PRIVATE) if spec.name in released]
 
-    def _release(
-        self,
-        model: work_lib.ClientModel,
-        layout: variables.ModelVariables,
-        settings: work_lib.TrainingSettings,
-        work: work_lib.Values,
-        anchors: work_lib.Values,
-        incoming: work_lib.Values,
-        template: work_lib.Values,
-        private: work_lib.Values,
-    ) -> None:
+    def _release(self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs) -> None:
         """The private steps of the released model, from where it stands; for use inside a
         `tf.function`.
         """
+        work, anchors = inputs.work, inputs.anchors()
         records = tf.data.TFRecordDataset(work["shards"]).batch(_ALL_BLOCKS)
         blocks = windows.lean(records).get_single_element()
         rows = pipeline.decode_blocks(blocks, model.schema)
         own = {
             name: value
-            for name, value in sorted(private.items())
+            for name, value in sorted(inputs.private.items())
             if name.startswith((RELEASED, RELEASED_OPTIMIZER))
         }
         numbers = ("rate", "deviation", "batch", "seed", "first_step", "steps", "learning_rate")
         told = [tf.constant(self._context), tf.strings.reduce_join(blocks)]
         told += [work[name] for name in numbers]
-        told += [value for part in (incoming, template, own) for value in part.values()]
+        told += [
+            value for part in (inputs.incoming, inputs.consensus, own) for value in part.values()
+        ]
         key = draws.key(work["secret"], told)
-        names, absent = self.released(layout), self.absent(layout)
+        names, absent = self.released(inputs.layout), self.absent(inputs.layout)
 
         @_plain
         def step(number: tf.Tensor) -> None:
@@ -186,7 +173,7 @@ class PrivateTraining(strategy.Strategy):
             gradients = {name: value / work["batch"] for name, value in sums.items()}
             # The pull depends on what was noised already.
             for name, anchor in anchors.items():
-                gradients[name] += settings.proximal * (model.variables[name] - anchor)
+                gradients[name] += inputs.settings.proximal * (model.variables[name] - anchor)
             model.apply(gradients, RELEASED_OPTIMIZER)
 
         for number in tf.range(work["steps"]):

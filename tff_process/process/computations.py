@@ -221,12 +221,14 @@ def trace(spec: ProcessSpec) -> Computations:
         work.update(algorithm.client.own_work(client["client_id"], client["secret"]))
         done = algorithm.client.train(
             new_model(client["work"]["learning_rate"]),
-            layout,
-            settings,
-            incoming(shared, personal),
-            shared["template"],
-            client["private"],
-            work,
+            work_lib.ClientInputs(
+                layout,
+                settings,
+                incoming(shared, personal),
+                shared["template"],
+                client["private"],
+                work,
+            ),
         )
         loss = tf.zeros_like(done.loss) if spec.withhold_loss else coarsening.loss(done.loss)
         report = OD(values=done.upload, examples=done.examples, serves=client["serves"], loss=loss)

@@ -98,7 +98,8 @@ def test_without_a_share_nothing_is_kept_beside():
 class Doubling(strategy.Strategy):
     """Doubles its private value."""
 
-    def train(self, model, layout, settings, incoming, template, private, work):
+    def train(self, model, inputs):
+        private = inputs.private
         return work_lib.ClientRound(
             {"v": 2.0 * private["v"], "optimizer/0": private["optimizer/0"]}, {}, 1.0, 0.0
         )
@@ -121,7 +122,8 @@ def test_client_averages_what_never_leaves_it():
         "optimizer/0": tf.constant(9.0),
     }
     for _ in range(3):
-        private = client.train(None, layout, None, {}, {}, private, {}).private
+        inputs = work_lib.ClientInputs(layout, work_lib.TrainingSettings(), {}, {}, private, {})
+        private = client.train(None, inputs).private
     # 2, 4 and 8.
     assert float(private["v"]) == pytest.approx(14 / 3)
     assert float(private["trained/v"]) == 8.0

@@ -68,7 +68,7 @@ def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(sche
     algorithm, layout = layout_of("fedprox", schema)
     settings = work.TrainingSettings(proximal=algorithm.proximal, anchor=algorithm.anchor)
     incoming = {spec.name: tf.zeros(spec.shape) for spec in layout.uploaded}
-    anchors = work.anchors_of(layout, settings, incoming, {})
+    anchors = work.ClientInputs(layout, settings, incoming, {}, {}, {}).anchors()
     assert set(anchors) == {s.name for s in layout.uploaded if not s.name.endswith(STATISTICS)}
     assert all(anchors[name] is incoming[name] for name in anchors)
 
@@ -77,10 +77,11 @@ def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
     settings = pf_msmtrec.Settings(proximal=0.1)
     algorithm, layout = layout_of("pf_msmtrec", schema, settings=settings)
     assert (algorithm.anchor, algorithm.proximal) == (base.TEMPLATE, 0.1)
-    template = {spec.name: tf.zeros(spec.shape) for spec in algorithm.anchors(layout)}
-    anchors = work.anchors_of(layout, work.TrainingSettings(proximal=0.1), {}, template)
+    consensus = {spec.name: tf.zeros(spec.shape) for spec in algorithm.anchors(layout)}
+    inputs = work.ClientInputs(layout, work.TrainingSettings(proximal=0.1), {}, consensus, {}, {})
+    anchors = inputs.anchors()
     assert set(anchors) == {s.name for s in layout.joined(variables.PERSONAL) if s.kind == "expert"}
-    assert work.anchors_of(layout, work.TrainingSettings(), {}, template) == {}
+    assert inputs.anchors(work.TrainingSettings()) == {}
 
 
 @pytest.mark.parametrize("name", sorted(registry.FEDERATED))
@@ -106,7 +107,8 @@ def trained(dataset, settings):
     start = {name: tf.constant(variable.numpy()) for name, variable in model.variables.items()}
     private = dict(model.private_state(layout))
     incoming = {spec.name: start[spec.name] for spec in layout.uploaded}
-    done = work.train(model, layout, settings, incoming, {}, private, work_of(dataset))
+    inputs = work.ClientInputs(layout, settings, incoming, {}, private, work_of(dataset))
+    done = work.train(model, inputs)
     return done.upload, incoming
 
 

@@ -115,9 +115,8 @@ class Client:
 
     def round(self, incoming):
         work = work_of(self._dataset, self._scenario, self._steps, self.rounds * self._steps)
-        done = self.algorithm.client.train(
-            self.model, self.layout, self.settings, incoming, {}, self.private, work
-        )
+        inputs = work_lib.ClientInputs(self.layout, self.settings, incoming, {}, self.private, work)
+        done = self.algorithm.client.train(self.model, inputs)
         assert set(done.private) == set(self.private)
         self.private, self.rounds = done.private, self.rounds + 1
         return done

@@ -27,7 +27,8 @@ def after_rounds(dataset, lengths):
         numbers = {"seed": 1, "first_step": first, "steps": steps, "epoch_steps": EPOCH_STEPS}
         work = {name: tf.constant(value, tf.int64) for name, value in numbers.items()}
         work["shards"] = tf.constant(dataset.shards("nl", "train"))
-        done = work_lib.train(model, layout, work_lib.TrainingSettings(16), {}, {}, state, work)
+        inputs = work_lib.ClientInputs(layout, work_lib.TrainingSettings(16), {}, {}, state, work)
+        done = work_lib.train(model, inputs)
         state, first, rows = done.private, first + steps, rows + float(done.examples)
     return state, rows
 

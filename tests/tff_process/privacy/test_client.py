@@ -63,9 +63,10 @@ class Client:
         )
 
     def _train(self, incoming, private, work):
-        done = self.strategy.train(
-            self.model, self.layout, work_lib.TrainingSettings(50), incoming, {}, private, work
+        inputs = work_lib.ClientInputs(
+            self.layout, work_lib.TrainingSettings(50), incoming, {}, private, work
         )
+        done = self.strategy.train(self.model, inputs)
         return done.upload, done.private, {"examples": done.examples, "loss": done.loss}
 
 

@@ -248,9 +248,8 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
             }
             work = made._work(i, 0)
             work["seed"] = pipeline.order_seed(pipeline.simulated_secret(0, i), work["seed"])
-            done[i] = made.algorithm.client.train(
-                model, layout, settings, incoming, template, private[i], work
-            )
+            inputs = work_lib.ClientInputs(layout, settings, incoming, template, private[i], work)
+            done[i] = made.algorithm.client.train(model, inputs)
             private[i] = done[i].private
 
         def stack(pick, done=done):
