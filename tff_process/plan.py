@@ -291,8 +291,10 @@ def setting_names(plan: Plan) -> "set[str]":
 def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
     """What differs first between the record of a plan (`to_json`) and a plan; empty where nothing.
 
-    Settings that the record does not hold, being older than they are, had their defaults.
+    Settings that the record does not hold, being older than they are, had their defaults, or what
+    their class says of such records.
     """
     own = type(plan.settings)().to_json() if plan.settings else None
-    defaults = {**Plan(plan.algorithm).to_json(), "settings": own}
+    model = ModelConfig.from_json({}).to_json()
+    defaults = {**Plan(plan.algorithm).to_json(), "settings": own, "model": model}
     return settings_lib.first_difference(before, plan.to_json(), defaults)

@@ -1,6 +1,8 @@
 """The shape of a model, as data."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from pfrec import settings
 from pfrec.settings import setting
@@ -33,10 +35,10 @@ class ModelConfig(settings.Settings):
     dropout: float = setting(
         0.0, "rate after every hidden layer of experts and towers", low=0.0, below=1.0
     )
-    batch_norm: bool = setting(
-        True, "whether hidden layers of experts and towers are batch normalised"
+    batch_norm: bool = setting(True, "whether hidden layers of experts are batch normalised")
+    tower_batch_norm: bool = setting(
+        False, "whether those of towers are too, where --batch_norm is on"
     )
-    tower_batch_norm: bool = setting(True, "whether those of towers are, where --batch_norm is on")
     template: str = setting(
         "none", "composition of the parameter template", choices=("none", "additive", "hadamard")
     )
@@ -46,3 +48,10 @@ class ModelConfig(settings.Settings):
     def normalised_towers(self) -> bool:
         """Whether hidden layers of towers are batch normalised."""
         return self.batch_norm and self.tower_batch_norm
+
+    @classmethod
+    def from_json(cls, value: "Mapping[str, Any]") -> "ModelConfig":
+        """The inverse of `to_json`; a record from before `tower_batch_norm` came is of a model
+        whose towers are normalised. See `settings.Settings.from_json`.
+        """
+        return super().from_json({"tower_batch_norm": True, **value})

@@ -100,6 +100,19 @@ def test_a_record_from_before_a_setting_came_is_of_the_same_plan():
     assert plan.first_difference(record, other) == "settings.table_prior was 2000.0 and is 1.0"
 
 
+def test_a_record_from_before_tower_batch_norm_has_normalised_towers():
+    made = plan.Plan("fedbn", model=ModelConfig(tower_batch_norm=True))
+    record = json.loads(json.dumps(made.to_json()))
+    del record["model"]["tower_batch_norm"]
+    assert plan.Plan.from_json(record).model.normalised_towers
+    assert plan.first_difference(record, made) == ""
+    difference = plan.first_difference(record, plan.Plan("fedbn"))
+    assert difference == "model.tower_batch_norm was True and is False"
+    del record["model"]
+    assert plan.Plan.from_json(record).model.normalised_towers
+    assert not plan.Plan("fedbn").model.normalised_towers
+
+
 def test_a_plan_may_hold_an_algorithm_itself(schema):
     own = fedavg.fedavg(schema)
     made = plan.Plan(own, rounds=1)

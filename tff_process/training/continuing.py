@@ -28,6 +28,7 @@ from pfrec import errors, run_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models import adam
+from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging
 from tff_process.client import variables
@@ -55,7 +56,7 @@ def check(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         )
     for name, before, now in (
         ("algorithm", run.config["algorithm"], plan.name),
-        ("model", run.config["model"], plan.model.to_json()),
+        ("model", ModelConfig.from_json(run.config["model"]).to_json(), plan.model.to_json()),
         ("sharing", run.config["plan"].get("sharing", []), plan.to_json()["sharing"]),
     ):
         difference = dataset_lib.first_difference(before, now, name)

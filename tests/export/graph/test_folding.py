@@ -28,6 +28,8 @@ def _trained(schema: schema_lib.Schema, config: ModelConfig, seed: int = 0) -> m
     generator = np.random.default_rng(seed)
     for variable in network.variables:
         values = generator.normal(0, 1, variable.shape)
+        if "logit" in variable.name and not network.config.normalised_towers:
+            values *= 0.1  # Logits of hundreds are none that float32 tells to 1e-5.
         if "variance" in variable.name:
             values = np.exp(values)
         variable.assign(values.astype(np.float32))
@@ -112,6 +114,7 @@ def _sigmoid(logits: tf.Tensor) -> np.ndarray:
     [
         {},
         {"batch_norm": False},
+        {"tower_batch_norm": True},
         {"numeric_dim": 0},
         {"numeric_dim": 1},
         {"expert_units": (8,), "tower_units": ()},

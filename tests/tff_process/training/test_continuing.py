@@ -250,6 +250,19 @@ def test_what_cannot_go_on_is_named(finished, later, dataset, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_a_record_from_before_tower_batch_norm_goes_on_as_what_it_was(finished, later, tmp_path):
+    run = tmp_path / "old"
+    shutil.copytree(finished.path, run)
+    config = json.loads((run / "config.json").read_text())
+    del config["model"]["tower_batch_norm"]
+    files.write_json(run / "config.json", config)
+    old = dataclasses.replace(SHAPE, tower_batch_norm=True)
+    again = run_directory.open_run(run)
+    continuing.check(going_on(again, model=old), later)
+    with pytest.raises(errors.PfrecError, match=r"model\.tower_batch_norm is True"):
+        continuing.check(going_on(again), later)
+
+
 def test_a_finished_run_is_extended_as_if_it_had_been_as_long_at_once(dataset, tmp_path):
     three = dataclasses.replace(PLAN, rounds=3)
     whole = loop.train(three, dataset, tmp_path / "whole").summary
