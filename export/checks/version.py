@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -30,10 +30,18 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All checks of a version directory."""
+    """All checks of a version directory.
+
+    Attributes:
+      directory: of the version.
+      checks: in order.
+      latency_ms: median milliseconds of a repeated call of `serving_default` through the C library
+        here, by batch size; empty where none was repeated.
+    """
 
     directory: pathlib.Path
     checks: "tuple[Check, ...]"
+    latency_ms: "Mapping[int, float]" = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -75,7 +83,9 @@ class Checklist:
 
 
 def verify(
-    version: "Union[str, os.PathLike[str]]", cases: Sequence[answers_lib.Case] = ()
+    version: "Union[str, os.PathLike[str]]",
+    cases: Sequence[answers_lib.Case] = (),
+    repeats: "Optional[Mapping[int, int]]" = None,
 ) -> Report:
     """Checks one version.
 
@@ -90,6 +100,7 @@ def verify(
     Args:
       version: its directory.
       cases: what the trained model answers, where that is known; the first one holds real rows.
+      repeats: how often a request of one of `BATCH_SIZES` is made again, to be timed.
 
     Returns:
       The checks in order. Nothing is raised for a damaged version: that is a check that failed.
@@ -99,6 +110,7 @@ def verify(
     if held is None or made.passed("files", lambda: _files(directory, held[0])) is None:
         return Report(directory, tuple(made.checks))
     value, served = held
+    latency: dict[int, float] = {}
     graph = made.passed(
         "graph", lambda: ("saved_model.pb can be read", saved_graph.read(directory, served))
     )
@@ -112,8 +124,10 @@ def verify(
             made.passed("signatures", lambda: _signatures(served, graph)) is not None
             and runs is not None
         ):
-            _answers(made, directory, value, served, graph, replays or [], cases)
-    return Report(directory, tuple(made.checks))
+            latency = _answers(
+                made, directory, value, served, graph, replays or [], cases, repeats or {}
+            )
+    return Report(directory, tuple(made.checks), latency)
 
 
 def _answers(
@@ -124,8 +138,13 @@ def _answers(
     graph: saved_graph.SavedGraph,
     replays: "list[warmup.Replay]",
     cases: Sequence[answers_lib.Case],
-) -> None:
-    """The checks that need the model loaded; all their calls are made in one process."""
+    repeats: Mapping[int, int],
+) -> "dict[int, float]":
+    """The checks that need the model loaded; all their calls are made in one process.
+
+    Returns:
+      `Report.latency_ms`.
+    """
     requests = [requests_lib.random(served, rows, seed=rows) for rows in BATCH_SIZES]
     hostile = [requests_lib.hostile(served)]
     examples: list[tuple[str, Mapping[str, np.ndarray]]] = [
@@ -144,8 +163,12 @@ def _answers(
         "parity": [(interface.SERVE, case.request) for case in cases],
     }
     calls = [
-        c_library.Call(graph.names[name], inputs)
-        for group in groups.values()
+        c_library.Call(
+            graph.names[name],
+            inputs,
+            repeats.get(requests_lib.rows(inputs), 0) if of == "sizes" else 0,
+        )
+        for of, group in groups.items()
         for name, inputs in group
     ]
     answers = made.passed(
@@ -156,7 +179,7 @@ def _answers(
         ),
     )
     if answers is None:
-        return
+        return {}
     waiting = iter(answers)
     given = {name: [next(waiting) for _ in group] for name, group in groups.items()}
     made.passed("batch sizes", lambda: answers_lib.probabilities(requests, given["sizes"]))
@@ -179,6 +202,11 @@ def _answers(
     if cases:
         made.passed("parity", lambda: answers_lib.parity(cases, given["parity"], tolerance(value)))
         made.passed("ranking", lambda: answers_lib.ranking(cases[0], given["parity"][0]))
+    return {
+        rows: round(1e3 * float(np.median(answer.seconds)), 3)
+        for rows, answer in zip(BATCH_SIZES, given["sizes"])
+        if answer.seconds
+    }
 
 
 def tolerance(value: Mapping[str, Any]) -> float:

@@ -7,9 +7,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from export import interface
 from export.checks import answers as answers_lib
-from export.checks import c_library, saved_graph
 from export.checks import version as version_checks
 from export.exporting import trained
 from export.graph import folded_network, folding, router, serving_module
@@ -77,11 +75,10 @@ def build(
         requests_lib.mixed(served, real, _RANDOM_ROWS, seed=1),
         requests_lib.hostile(served),
     )
-    report = version_checks.verify(
-        directory, [answers_lib.Case(request, model.predict(request)) for request in requests]
-    )
+    cases = [answers_lib.Case(request, model.predict(request)) for request in requests]
+    report = version_checks.verify(directory, cases, _REPEATS)
     report.require()
-    return Built(report, made, latency(directory, served))
+    return Built(report, made, {str(rows): ms for rows, ms in report.latency_ms.items()})
 
 
 def write(
@@ -135,22 +132,6 @@ def write(
     )
     manifest.write(directory, whole)
     return made
-
-
-def latency(directory: pathlib.Path, served: interface.Interface) -> "dict[str, float]":
-    """Median milliseconds of a call of `serving_default` through the C library in a fresh process,
-    by batch size.
-    """
-    names = saved_graph.read(directory, served).names[interface.SERVE]
-    calls = [
-        c_library.Call(names, requests_lib.random(served, rows, seed=rows), count)
-        for rows, count in _REPEATS.items()
-    ]
-    answers = c_library.run(directory, calls)
-    return {
-        str(rows): round(1e3 * float(np.median(answer.seconds)), 3)
-        for rows, answer in zip(_REPEATS, answers)
-    }
 
 
 def _network(model: trained.TrainedModel, options: Options) -> "tuple[Any, dict[str, Any]]":

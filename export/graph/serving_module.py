@@ -69,9 +69,17 @@ class ServingModule(tf.Module):
             logits = network(encoded, training=False)
             return {task: tf.reshape(tf.sigmoid(logits[task]), [-1]) for task in served.tasks()}
 
-        def parsed(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
+        def function(body: Any, spec: Any) -> Any:
+            return tf.function(body, input_signature=[spec], autograph=False)
+
+        # Each is traced once, and called by the signatures that go on from it.
+        of_features = function(serve, named)
+
+        def parse(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
             checked = _checked({interface.EXAMPLES: inputs}, {})
-            return serve(tf.io.parse_example(checked[interface.EXAMPLES], layout))
+            return of_features(tf.io.parse_example(checked[interface.EXAMPLES], layout))
+
+        parsed = function(parse, serialized)
 
         def classify(inputs: tf.Tensor) -> "dict[str, tf.Tensor]":
             given = parsed(inputs)
@@ -84,17 +92,11 @@ class ServingModule(tf.Module):
         def regression(task: str) -> Any:
             return lambda inputs: {interface.REGRESSED: parsed(inputs)[task]}
 
-        def concrete(function: Any, spec: Any) -> Any:
-            return tf.function(
-                function, input_signature=[spec], autograph=False
-            ).get_concrete_function()
-
-        self.functions = {
-            interface.SERVE: concrete(serve, named),
-            interface.CLASSIFY: concrete(classify, serialized),
-        }
-        for name, task in served.regressions().items():
-            self.functions[name] = concrete(regression(task), serialized)
+        bodies = {interface.CLASSIFY: classify}
+        bodies.update({name: regression(task) for name, task in served.regressions().items()})
+        self.functions = {interface.SERVE: of_features.get_concrete_function()}
+        for name, body in bodies.items():
+            self.functions[name] = function(body, serialized).get_concrete_function()
         captured = {id(v): v for function in self.functions.values() for v in function.variables}
         own = {id(variable) for variable in network.variables}
         foreign = [variable.name for variable in captured.values() if id(variable) not in own]
@@ -351,10 +353,9 @@ def _checked(
     fine = tf.reduce_all(tf.equal(ranks, wanted)) & tf.equal(
         tf.reduce_min(sizes), tf.reduce_max(sizes)
     )
-    widths = [(shape[1:2], wide.get(name)) for name, shape in zip(hidden, shapes)]
-    for found_width, width in widths:
-        if width is not None:
-            fine &= tf.reduce_all(tf.equal(found_width, width))
+    for name, shape in zip(hidden, shapes):
+        if wide.get(name) is not None:
+            fine &= tf.reduce_all(tf.equal(shape[1:2], wide[name]))
     check = tf.debugging.Assert(fine, [_LENGTHS_DIFFER, list(hidden), ranks, sizes], summarize=-1)
     with tf.control_dependencies([check]):
         return dict(zip(inputs, tf.identity_n(list(inputs.values()))))
