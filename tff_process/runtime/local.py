@@ -8,6 +8,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.core.protobuf import config_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
 OD = collections.OrderedDict
@@ -62,7 +63,12 @@ class LocalFunction:
         settings.graph_options.optimizer_options.opt_level = -1
         session = tf.compat.v1.Session(graph=graph, config=settings)
         given, wanted = _tensors(whole.tensorflow.parameter), _tensors(whole.tensorflow.result)
-        made = session.make_callable([name for name in wanted if name not in given], given)
+        # `make_callable` looks up every name and checks every shape in each call, which takes
+        # longer than the aggregation of a small model; Keras's graph functions call like this.
+        options = config_pb2.CallableOptions(
+            feed=given, fetch=[name for name in wanted if name not in given]
+        )
+        made = session._make_callable_from_options(options)
 
         def call(*values: Any) -> "list[Any]":
             # A session does not hand back what it was given.

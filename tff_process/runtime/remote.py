@@ -16,9 +16,10 @@ import grpc
 import numpy as np
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
+from tensorflow_federated.python.core.impl.executors import remote_executor
 
 from pfrec import errors
-from tff_process.runtime import worker_process
+from tff_process.runtime import exchange, worker_process
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
@@ -150,7 +151,7 @@ class _Stub(tff.framework.RemoteExecutorGrpcStub):
 
 class _Executor(tff.framework.RemoteExecutor):
     """References may be dropped by several threads at once,
-    and by garbage collection within one that is dropping.
+    and by garbage collection within one that is dropping. Values pass by `exchange`.
     """
 
     def __init__(self, stub: Any) -> None:
@@ -160,6 +161,19 @@ class _Executor(tff.framework.RemoteExecutor):
     def _dispose(self, *arguments: Any) -> None:
         with self._lock:
             super()._dispose(*arguments)
+
+    async def create_value(self, value: Any, type_spec: Any = None) -> Any:
+        if isinstance(type_spec, tff.FunctionType):
+            return await super().create_value(value, type_spec)
+        request = executor_pb2.CreateValueRequest(
+            executor=self._executor_id, value=exchange.to_value(value, type_spec)
+        )
+        reference = self._stub.create_value(request).value_ref
+        return remote_executor.RemoteValue(reference, type_spec, self)
+
+    async def _compute(self, value_ref: executor_pb2.ValueRef, type_spec: tff.Type) -> Any:
+        request = executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=value_ref)
+        return exchange.from_value(self._stub.compute(request).value, type_spec)
 
 
 class Remote:
@@ -267,7 +281,7 @@ class Remote:
         """The value of a reference; structures come as ordered dicts, or lists where they have no
         names. Waits for the computation.
         """
-        return _plain(self._run(reference.compute), reference.type_signature)
+        return self._run(reference.compute)
 
     def _run(self, start: Any) -> Any:
         return self._try(lambda: _finish(start()))
@@ -321,17 +335,6 @@ def _finish(work: "Coroutine[Any, Any, Any]") -> Any:
     except StopIteration as done:
         return done.value
     raise RuntimeError("the executor waits for something else than its worker")
-
-
-def _plain(value: Any, kind: tff.Type) -> Any:
-    # The worker returns structures without names.
-    if not isinstance(kind, tff.StructType):
-        return value
-    inner = [
-        _plain(element, of) for element, (_, of) in zip(value, tff.structure.to_elements(kind))
-    ]
-    names = tff.structure.name_list(kind)
-    return inner if inner and not names else collections.OrderedDict(zip(names, inner))
 
 
 def readable(details: str) -> str:
