@@ -172,26 +172,43 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
     )
 
 
-def test_compare_tunes_all_entries_alike(
+def test_compare_searches_for_all_entries_alike(
     dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
 ) -> None:
+    """Of four Sobol points of two flags two go on after a round."""
     output = tmp_path / "compare"
     arguments = (
         f"--data={dataset.path}",
         f"--output={output}",
-        "--rounds=1",
-        "--seeds=2",
+        "--rounds=2",
+        "--seeds=1",
         *commands.SMALL,
     )
-    tune = "--tune=learning_rate=0.000001|0.01"
-    out = commands.succeed("pfrec-compare", *arguments, "--algorithms=local,pooled_mmoe", tune)
-    assert "Each chose its learning_rate among 0.000001, 0.01" in out
+    search = (
+        "--tune=learning_rate=0.000001..0.01",
+        "--tune=batch_size=25|50",
+        "--tune_points=4",
+        "--tune_halving=2",
+        "--tensorboard",
+    )
+    given = ("pfrec-compare", *arguments, "--algorithms=local,pooled_mmoe", *search)
+    out = commands.succeed(*given)
+    assert "run 1 of 8, " in out
     made = _json(output / "results.json")
     assert set(made["tuning"]) == {"local", "pooled_mmoe"}  # type: ignore[call-overload]
-    for name, tried in made["tuning"].items():  # type: ignore[attr-defined]
-        assert set(tried) == {f"{name}:learning_rate=0.000001", f"{name}:learning_rate=0.01"}
-        chosen = max(tried, key=tried.get)
-        assert made["entries"][chosen]["seeds"] == [0, 1]  # type: ignore[index]
+    with (output / "tuning.csv").open(newline="") as stream:
+        tried = list(csv.DictReader(stream))
+    for name in ("local", "pooled_mmoe"):
+        own = [row for row in tried if row["entry"] == name]
+        assert [int(row["rounds"]) for row in own] == [2, 2, 1, 1]
+        assert [row["chosen"] for row in own] == ["chosen", "", "", ""]
+        chosen = f"{name}:{own[0]['with']}"
+        assert made["entries"][chosen]["seeds"] == [0]  # type: ignore[index]
+    # Of every run, those that were dropped too.
+    assert len({path.parent for path in output.glob("runs/*/seed_0/tensorboard/events*")}) == 8
+    again = commands.succeed(*given)
+    assert "round 1/" not in again, "what was trained is not trained again"
+    assert _json(output / "results.json") == made
     for algorithm, message in [
         ("local:learning_rat=1", "learning_rat is no flag of a training"),
         ("local:output=x", "output is no flag of a training"),

@@ -16,6 +16,7 @@ from absl import flags
 
 from pfrec import command, errors
 from tff_process.commands import flags as training_flags
+from tff_process.commands import watchers
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def main() -> None:
         "largest that all reach.",
         lower_bound=0.0,
     )
+    watchers.define("DIR/runs/ENTRY/seed_N/tensorboard of every run")
     command.run(_main, common=_COMMON, go_on="")
 
 
@@ -103,6 +105,7 @@ def _main(argv: "list[str]") -> None:
             f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one"
         )
     command.require_data(f.data)
+    watchers.require(simulated=True)
     # as pfrec-train does for its simulations, before NumPy is imported
     data = [pathlib.Path(f.data)] if f.data != "synthetic" else []
     private_network.enter_if_permitted(data, [pathlib.Path(f.output)])
@@ -134,6 +137,9 @@ def _main(argv: "list[str]") -> None:
         "cache": cache.ComputationCache(),
         "progress": lambda entry, plan: progress.reporting(
             plan, count.label(entry.name, plan.seed)
+        ),
+        "callbacks": lambda entry, plan, run: watchers.of_run(
+            plan, dataset, run, f"{entry.name} seed {plan.seed}"
         ),
     }
 

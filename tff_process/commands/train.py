@@ -6,8 +6,6 @@ pfrec-train --data=data --output=run --resume
 pfrec-train --data=next_week --init_from=run --rounds=5 --output=run_2
 """
 
-import importlib.util
-import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,13 +16,13 @@ from pfrec import cells, command, errors, files, run_records
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
+from tff_process.commands import watchers
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pfrec.data.dataset import dataset as dataset_lib
-    from tff_process.training import callbacks
 
 _SYNTHETIC_DATA = "data"  # as `run_directory` has it, which imports TensorFlow
 _COMMON = (
@@ -73,17 +71,7 @@ def main() -> None:
         "Where --init_from has other scenarios than --data: refuse, or follow the data: those gone "
         "are left, and new ones start from what the others have in common.",
     )
-    flags.DEFINE_bool(
-        "tensorboard",
-        False,
-        "Write RUN/tensorboard: scalars by scenario and task, and the plan as hyperparameters.",
-    )
-    flags.DEFINE_string(
-        "mlflow",
-        None,
-        "Log the training to this experiment of MLflow, where that is installed; where to, "
-        "MLFLOW_TRACKING_URI says.",
-    )
+    watchers.define("RUN/tensorboard")
     command.run(_main, common=_COMMON, go_on="--resume")
 
 
@@ -99,8 +87,7 @@ def _main(argv: "list[str]") -> None:
     registry.check(f.algorithm)
     if f.new_scenario is not None and f.init_from is None:
         raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
-    if f.mlflow:
-        _require_mlflow(simulated=not f.workers)
+    watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
     plan = (
         training_flags.continued_plan(pathlib.Path(f.init_from))
@@ -158,7 +145,7 @@ def _main(argv: "list[str]") -> None:
             resume=f.resume,
             options=options,
             progress=shown,
-            callbacks=_watchers(plan, dataset, output),
+            callbacks=watchers.of_run(plan, dataset, output, output.resolve().name),
         )
     print(table(outcome.summary))
     print(f"page: {output / run_page.NAME}")
@@ -234,37 +221,6 @@ def _is_finished(
     print(table(summary))
     print(f"run: {output}, finished: there is nothing to resume")
     return True
-
-
-def _require_mlflow(simulated: bool) -> None:
-    """Checks that MLflow can be told of a training, before TensorFlow is imported.
-
-    Raises:
-      PfrecError: where it is not installed, or its server is out of reach.
-    """
-    if importlib.util.find_spec("mlflow") is None:
-        raise errors.PfrecError("--mlflow: MLflow is not installed; pip install 'mlflow-skinny<3'")
-    place = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if simulated and place.startswith(("http:", "https:")):
-        raise errors.PfrecError(
-            f"--mlflow: MLFLOW_TRACKING_URI={place} is out of reach, as a simulation enters a "
-            "network of its own; let it be a directory, which `mlflow server` serves as well"
-        )
-
-
-def _watchers(
-    plan: plan_lib.Plan, dataset: "dataset_lib.Dataset", output: pathlib.Path
-) -> "list[callbacks.Callback]":
-    """Who else is told of the training."""
-    from tff_process.training import watching
-
-    f = flags.FLAGS
-    told: list[callbacks.Callback] = []
-    if f.tensorboard:
-        told.append(watching.TensorBoard(plan, dataset, output / watching.TENSORBOARD))
-    if f.mlflow:
-        told.append(watching.MLflow(plan, dataset, f.mlflow, output.resolve().name))
-    return told
 
 
 def open_data(

@@ -19,6 +19,7 @@ from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
+from tff_process.training import callbacks as callbacks_lib
 from tff_process.training import loop, selection
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
@@ -28,6 +29,16 @@ _METRICS = ("auc", "gauc", "logloss", "ece")
 Progress = Callable[
     [entries_lib.Entry, plan_lib.Plan], "contextlib.AbstractContextManager[loop.Progress]"
 ]
+# Who is told of a run that trains in a directory.
+Callbacks = Callable[
+    [entries_lib.Entry, plan_lib.Plan, pathlib.Path], "Sequence[callbacks_lib.Callback]"
+]
+
+
+def _nobody(
+    entry: entries_lib.Entry, plan: plan_lib.Plan, run: pathlib.Path
+) -> "Sequence[callbacks_lib.Callback]":
+    return ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +92,7 @@ def compare(
     options: options_lib.Options = options_lib.Options(),
     cache: "Optional[cache_lib.ComputationCache]" = None,
     progress: Progress,
+    callbacks: Callbacks = _nobody,
 ) -> "list[Cell]":
     """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`;
     an interrupted one continues.
@@ -95,7 +107,7 @@ def compare(
     Raises:
       PfrecError: where a run there was made by another plan or on other data.
     """
-    train, cells = _trainer(dataset, options, cache, progress), []
+    train, cells = _trainer(dataset, options, cache, progress, callbacks), []
     for entry, plan in planned:
         run = run_path(output, entry, plan.seed)
         if not (run / "summary.json").exists():
@@ -114,6 +126,7 @@ def scores(
     options: options_lib.Options = options_lib.Options(),
     cache: "Optional[cache_lib.ComputationCache]" = None,
     progress: Progress,
+    callbacks: Callbacks = _nobody,
 ) -> "list[float]":
     """`selection.score` of the best of the plans' rounds, each trained as far as it is not yet:
     a run of more rounds counts by its first ones, and one of fewer is extended.
@@ -124,7 +137,7 @@ def scores(
     Raises:
       PfrecError: where a run there was made by another plan or on other data.
     """
-    train, found = _trainer(dataset, options, cache, progress), []
+    train, found = _trainer(dataset, options, cache, progress, callbacks), []
     for entry, plan in planned:
         run = run_path(output, entry, plan.seed)
         valid, ended = _known(run, plan, dataset)
@@ -141,6 +154,7 @@ def _trainer(
     options: options_lib.Options,
     cache: "Optional[cache_lib.ComputationCache]",
     progress: Progress,
+    callbacks: Callbacks,
 ) -> "Callable[[entries_lib.Entry, plan_lib.Plan, pathlib.Path], None]":
     """Trains a plan into a run directory, or goes on there; all that it trains share a cache."""
     shared = cache or cache_lib.ComputationCache()
@@ -148,7 +162,14 @@ def _trainer(
     def train(entry: entries_lib.Entry, plan: plan_lib.Plan, run: pathlib.Path) -> None:
         with progress(entry, plan) as report:
             loop.train(
-                plan, dataset, run, resume=True, options=options, cache=shared, progress=report
+                plan,
+                dataset,
+                run,
+                resume=True,
+                options=options,
+                cache=shared,
+                progress=report,
+                callbacks=callbacks(entry, plan, run),
             )
 
     return train

@@ -5,9 +5,7 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
-from pfrec import errors, run_data
+from pfrec import run_data
 from pfrec.data.dataset import dataset as dataset_lib
 from tests import run_records
 from tff_process import plan as plan_lib
@@ -52,16 +50,3 @@ def test_the_command_imports_nothing_with_threads() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
-
-
-def test_mlflow_that_cannot_be_told_is_said_at_once(monkeypatch) -> None:
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(errors.PfrecError, match="pip install 'mlflow-skinny<3'"):
-        train._require_mlflow(simulated=True)
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
-    with pytest.raises(errors.PfrecError, match="a network of its own"):
-        train._require_mlflow(simulated=True)
-    train._require_mlflow(simulated=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
-    train._require_mlflow(simulated=True)

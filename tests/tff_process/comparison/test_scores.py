@@ -20,6 +20,8 @@ def trained(monkeypatch):
     def train(plan, dataset, run, *, resume, **others):
         assert resume
         asked.append(plan.rounds)
+        for told in others["callbacks"]:
+            told.append((run, plan.rounds))
         config = {"plan": plan.to_json()}
         files.write_json(run / "config.json", config)
         rows = [
@@ -71,3 +73,24 @@ def test_a_training_of_no_use_is_the_last(trained, tmp_path):
     run = runs.run_path(tmp_path, entries.Entry.parse("local"), 0)
     files.write_json(run / "summary.json", {"fault": "every prediction is NaN"})
     assert scores(tmp_path, 2) == -1.0
+
+
+def test_who_watches_a_run_is_told_of_its_training_alone(trained, tmp_path):
+    """Each run has its own, and one that is finished needs none."""
+    entry, plan = entries.Entry.parse("local"), plan_lib.Plan("local", rounds=2)
+    made, told = [], []
+
+    def watchers(entry, plan, run):
+        made.append(entry.name)
+        return [told]
+
+    for _ in range(2):
+        runs.scores(
+            [(entry, plan)],
+            None,
+            tmp_path,
+            progress=lambda entry, plan: contextlib.nullcontext(lambda number, score: None),
+            callbacks=watchers,
+        )
+    assert told == [(runs.run_path(tmp_path, entry, 0), 2)]
+    assert made == ["local"]
