@@ -173,7 +173,7 @@ def _curves(comparison: Comparison) -> Markup:
     return markup.section(
         "Curves",
         figures.legend(comparison.entries) if whole or panels else None,
-        _large(figures.lines("all, as rounds are chosen", whole)) if whole else None,
+        figures.lines("all, as rounds are chosen", whole, large=True) if whole else None,
         tag("h3", "AUC on valid by scenario and task") if panels else None,
         tag("p", less, class_="note") if panels and less else None,
         figures.panels(panels) if panels else None,
@@ -250,11 +250,12 @@ def _communication(comparison: Comparison) -> Markup:
     if not rows:
         return Markup("")
     header = ["entry", "a round", "rounds to the target", "in all to the target", "what leaves"]
-    chart = figures.lines("valid AUC by MB, all sites, both ways", lines, axis="MB", whole=False)
+    title = "valid AUC by MB, all sites, both ways"
+    chart = figures.lines(title, lines, axis="MB", whole=False, large=True)
     return markup.section(
         "Communication",
         markup.table(header, rows, label="communication"),
-        _large(chart) if lines else None,
+        chart if lines else None,
         note=f"The target is a valid AUC of {target:.4f}." if target else "",
     )
 
@@ -296,10 +297,6 @@ def _runs(comparison: Comparison) -> Markup:
     return markup.section(
         "Runs", markup.table(["entry", "pages"], rows, words=True) if rows else None
     )
-
-
-def _large(chart: Markup) -> Markup:
-    return tag("div", chart, class_="large")
 
 
 def _is_pooled(entry: Mapping[str, Any]) -> bool:

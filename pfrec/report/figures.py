@@ -10,9 +10,10 @@ from pfrec.report.markup import Markup, tag
 
 _COLOURS = 8
 _DASHES = (None, "5 3", "1.5 2.5")
-_WIDTH, _HEIGHT = 280, 150
+_SMALL, _LARGE = (280, 150), (400, 210)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 8, 22
 _LONGEST_NAME = 34
+_CHARACTER = 6.3  # of a text of 11 pixels, about
 
 Point = tuple[float, float]
 
@@ -40,6 +41,17 @@ def short(name: str, longest: int = _LONGEST_NAME) -> str:
         return name
     tail = (longest - 1) // 2
     return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
+
+
+def distinct(names: Sequence[str], longest: int) -> "list[str]":
+    """Names as `short` makes them, each as much longer as it takes for all that differ to be told
+    apart.
+    """
+    for length in range(longest, max(map(len, names), default=0)):
+        made = [short(name, length) for name in names]
+        if len(set(made)) == len(set(names)):
+            return made
+    return list(names)
 
 
 def legend(names: Sequence[str]) -> Markup:
@@ -70,6 +82,7 @@ def lines(
     whole: bool = True,
     low: Optional[float] = None,
     high: Optional[float] = None,
+    large: bool = False,
 ) -> Markup:
     """A panel with lines over a common axis.
 
@@ -80,6 +93,7 @@ def lines(
       mark: where a vertical line stands.
       whole: whether the axis counts things, so that ticks are whole numbers.
       low, high: the ends of both axes; those of the lines where not given.
+      large: whether it stands alone.
     """
     kept = [_finite(row) for row in rows]
     points = [point for row in kept for point in row.points]
@@ -90,19 +104,20 @@ def lines(
     xs = [x for x, _ in points]
     x0, x1 = _ends(xs, low, high, 0.5)
     y0, y1 = _ends(ys, low, high, max(abs(ys[0]) * 1e-3, 1e-4))
-    place = _Places(x0, x1, y0, y1)
+    place = _Places(x0, x1, y0, y1, *(_LARGE if large else _SMALL))
     drawn = [
         *_frame(place, axis, whole),
         _vertical(place, mark) if mark is not None and x0 <= mark <= x1 else None,
         *(_band(place, row) for row in kept if row.spread),
         *(_line(place, row) for row in kept),
     ]
-    return _panel(title, _svg(_WIDTH, _HEIGHT, title, drawn))
+    panel = _panel(title, _svg(place.width, place.height, title, drawn))
+    return tag("div", panel, class_="large") if large else panel
 
 
 def calibration(title: str, rows: Sequence[Line], high: float) -> Markup:
     """Observed rates over predicted ones, from 0 to `high`; the diagonal is where they agree."""
-    place = _Places(0.0, high, 0.0, high)
+    place = _Places(0.0, high, 0.0, high, *_SMALL)
     kept = [_finite(row) for row in rows]
     drawn = [
         *_frame(place, "", whole=False),
@@ -117,7 +132,7 @@ def calibration(title: str, rows: Sequence[Line], high: float) -> Markup:
         ),
         *(_line(place, row, dots=True) for row in kept),
     ]
-    return _panel(title, _svg(_WIDTH, _HEIGHT, title, drawn))
+    return _panel(title, _svg(place.width, place.height, title, drawn))
 
 
 def matrix(
@@ -148,18 +163,20 @@ def matrix(
     most = largest or max(known, default=0.0) or 1.0
     told = len(columns) <= 8
     wide, high = (44, 20) if told else (16, 16)
-    names = [short(name, 26) for name in rows]
-    left = 10 + 6.3 * max((len(name) for name in names), default=0)
-    labels = [short(name, 16) for name in columns]
-    upright = max((len(label) for label in labels), default=0) * 6.3 > wide
-    top = 16 + (6.3 * max(map(len, labels), default=0) if upright else 0)
+    names = distinct(rows, 26)
+    left = 10 + _CHARACTER * max((len(name) for name in names), default=0)
+    labels = distinct(columns, 16)
+    longest = max((len(label) for label in labels), default=0) * _CHARACTER + 4
+    # Of crowded numbers some stand for all; names stand upright.
+    every = math.ceil(longest / wide) if all(label.isdecimal() for label in labels) else 1
+    upright = every == 1 and longest > wide
+    top = 16 + (_CHARACTER * max(map(len, labels), default=0) if upright else 0)
     cells: list[Markup] = []
     for c, label in enumerate(labels):
         x = left + (c + 0.5) * wide
         turn = f"rotate(-90 {x + 4:.1f} {top - 4:.1f})" if upright else None
         anchor = "start" if upright else "middle"
-        shown = not upright or wide >= 12
-        if shown:
+        if c % every == 0:
             at = x + 4 if upright else x
             cells.append(_text(at, top - 4, label, anchor, transform=turn))
     for r, name in enumerate(names):
@@ -227,30 +244,30 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
         None,
         1e-3,
     )
-    names = [short(row.name) for row in kept]
-    left, span, high = 12 + 6.3 * max(map(len, names)), 360, 22
-    bottom = 6 + high * len(kept)
+    span, high = 350, 34
+    bottom = 4 + high * len(kept)
 
     def across(value: float) -> float:
-        return round(left + 8 + (span - 16) * (value - first) / (last - first), 1)
+        return round(22 + (span - 44) * (value - first) / (last - first), 1)
 
     drawn: list[Markup] = []
     for value in ticks(first, last):
         x = across(value)
         drawn.append(tag("line", x1=x, y1=4, x2=x, y2=bottom, stroke="var(--rule)"))
         drawn.append(_text(x, bottom + 14, f"{value:.4g}", "middle"))
-    for place, (row, name, width) in enumerate(zip(kept, names, widths)):
-        y = 6 + high * (place + 0.5)
-        drawn.append(_text(left, y + 4, name, "end", style="fill:var(--text)"))
-        ends = across(row.value - width), across(row.value + width)
+    for place, (row, width) in enumerate(zip(kept, widths)):
+        # Its name stands above it, so that a narrow page holds both.
+        y = 4 + high * place
+        name = short(row.name, 46)
+        drawn.append(_text(2, y + 11, name, "start", style="fill:var(--text)"))
         colour = _colour(row.style)
-        drawn.append(tag("line", x1=ends[0], y1=y, x2=ends[1], y2=y, stroke=colour))
+        ends = across(row.value - width), across(row.value + width)
+        drawn.append(tag("line", x1=ends[0], y1=y + 22, x2=ends[1], y2=y + 22, stroke=colour))
         told = f"{row.name}: {row.value:.4f}" + (f" ± {width:.4f}" if width else "")
         point = tag("title", told)
-        drawn.append(tag("circle", point, cx=across(row.value), cy=y, r=4, fill=colour))
-    chart = _svg(left + span + 20, bottom + 20, title, drawn, fixed=True)
-    scroll = tag("div", chart, class_="scroll wide", tabindex=0, role="region", aria_label=title)
-    return _panel(title, scroll)
+        drawn.append(tag("circle", point, cx=across(row.value), cy=y + 22, r=4, fill=colour))
+    chart = _svg(span, bottom + 20, title, drawn)
+    return tag("div", _panel(title, chart), class_="narrow")
 
 
 def panels(*figures: markup.Content) -> Markup:
@@ -258,19 +275,25 @@ def panels(*figures: markup.Content) -> Markup:
     return tag("div", *figures, class_="panels")
 
 
+def matrices(*figures: markup.Content) -> Markup:
+    """Figures beside each other, each as wide as it is."""
+    return tag("div", *figures, class_="matrices")
+
+
 class _Places:
     """Where values stand in a panel."""
 
-    def __init__(self, x0: float, x1: float, y0: float, y1: float) -> None:
+    def __init__(self, x0: float, x1: float, y0: float, y1: float, width: int, height: int) -> None:
         self.x0, self.x1, self.y0, self.y1 = x0, x1, y0, y1
+        self.width, self.height = width, height
 
     def x(self, value: float) -> float:
         part = (value - self.x0) / (self.x1 - self.x0)
-        return round(_LEFT + part * (_WIDTH - _LEFT - _RIGHT), 1)
+        return round(_LEFT + part * (self.width - _LEFT - _RIGHT), 1)
 
     def y(self, value: float) -> float:
         part = (value - self.y0) / (self.y1 - self.y0)
-        return round(_HEIGHT - _BOTTOM - part * (_HEIGHT - _TOP - _BOTTOM), 1)
+        return round(self.height - _BOTTOM - part * (self.height - _TOP - _BOTTOM), 1)
 
 
 def _finite(row: Line) -> Line:
@@ -305,14 +328,16 @@ def _frame(place: _Places, axis: str, whole: bool) -> "list[Markup]":
     drawn = []
     for value in ticks(place.y0, place.y1):
         y = place.y(value)
-        drawn.append(tag("line", x1=_LEFT, y1=y, x2=_WIDTH - _RIGHT, y2=y, stroke="var(--rule)"))
+        drawn.append(
+            tag("line", x1=_LEFT, y1=y, x2=place.width - _RIGHT, y2=y, stroke="var(--rule)")
+        )
         drawn.append(_text(_LEFT - 4, y + 4, f"{value:.4g}", "end"))
-    base = _HEIGHT - _BOTTOM
+    base = place.height - _BOTTOM
     for value in ticks(place.x0, place.x1, whole=whole):
         x = place.x(value)
         drawn.append(tag("line", x1=x, y1=base, x2=x, y2=base + 3, stroke="var(--dim)"))
-        drawn.append(_text(x, _HEIGHT - 7, f"{value:.4g}", "middle"))
-    drawn.append(_text(2, _HEIGHT - 7, axis, "start"))
+        drawn.append(_text(x, place.height - 7, f"{value:.4g}", "middle"))
+    drawn.append(_text(2, place.height - 7, axis, "start"))
     return drawn
 
 
@@ -360,7 +385,7 @@ def _vertical(place: _Places, mark: float) -> Markup:
         x1=x,
         y1=_TOP,
         x2=x,
-        y2=_HEIGHT - _BOTTOM,
+        y2=place.height - _BOTTOM,
         stroke="var(--dim)",
         stroke_dasharray="2 3",
     )

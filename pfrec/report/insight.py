@@ -147,8 +147,8 @@ def _applied(run: RunFiles) -> Optional[Markup]:
     return markup.joined(
         tag("h3", "What each scenario takes from which"),
         tag("p", note, class_="note"),
-        figures.panels(drawn[:1]),
-        markup.folded(f"{len(drawn) - 1} more groups", figures.panels(drawn[1:]))
+        figures.matrices(drawn[:1]),
+        markup.folded(f"{len(drawn) - 1} more groups", figures.matrices(drawn[1:]))
         if drawn[1:]
         else None,
     )
@@ -158,11 +158,11 @@ def _distances(run: RunFiles) -> Optional[Markup]:
     found = signals.distances(run.rounds, run.scenarios)
     if not found:
         return None
-    drawn = figures.lines("root of summed squares", series(found), mark=run.best_round)
+    drawn = figures.lines("root of summed squares", series(found), mark=run.best_round, large=True)
     return markup.joined(
         tag("h3", "Distance of personal values from what is common"),
         figures.legend(list(found)),
-        figures.panels(drawn),
+        drawn,
     )
 
 

@@ -136,7 +136,7 @@ h3{font-size:.95rem;margin:1rem 0 .3rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(135px,1fr));gap:.6rem}
 .card{background:var(--panel);border:1px solid var(--rule);border-radius:8px;padding:.5rem .7rem}
 .card b{display:block;font-size:1.2rem;overflow-wrap:anywhere}
-.card span{color:var(--dim);font-size:.85rem}
+.card span{color:var(--dim);font-size:.85rem;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}
@@ -147,13 +147,16 @@ tbody th{font-weight:400;text-align:left}
 text-align:left}
 .words td{white-space:normal;min-width:6em}
 tbody th:first-child{position:sticky;left:0;background:var(--page)}
-.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(215px,100%),1fr));gap:.6rem}
+.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(270px,100%),1fr));gap:.6rem}
+.matrices{display:flex;flex-wrap:wrap;gap:.6rem}.matrices figure{max-width:100%}
+figure+figure{margin-top:.6rem}.panels figure,.matrices figure{margin-top:0}
 figure{margin:0;background:var(--panel);border:1px solid var(--rule);border-radius:8px;
 padding:.4rem .5rem;min-width:0}
 figcaption{font-size:.85rem;overflow-wrap:anywhere}
 svg{display:block;max-width:100%}
 .wide svg{max-width:none}
-.large{max-width:600px}
+.large{max-width:560px}.narrow{max-width:440px}
+.narrow+.scroll{margin-top:.8rem}
 svg text{fill:var(--dim);font-size:11px}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem;margin:.3rem 0 .6rem}
 .legend span{display:inline-flex;align-items:center;gap:.35rem;overflow-wrap:anywhere}

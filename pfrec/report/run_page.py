@@ -55,7 +55,7 @@ def _head(run: RunFiles) -> Markup:
         ]
     cards += [
         results.card(len(run.scenarios), "scenarios"),
-        results.card(", ".join(run.tasks), "tasks"),
+        results.card(len(run.tasks), f"tasks: {', '.join(run.tasks)}"),
     ]
     return markup.joined(tag("div", cards, class_="cards"), _warnings(run))
 

@@ -112,3 +112,20 @@ def test_units():
         "2.5 h",
     ]
     assert results.rate(1, 0) == "-"
+
+
+def test_names_are_as_long_as_it_takes_to_tell_them_apart():
+    assert figures.distinct(["a", "bc"], 5) == ["a", "bc"]
+    names = [f"market_{n}_of_some_country" for n in (10, 11)]
+    assert figures.distinct(names, 9) == [figures.short(name, 18) for name in names]
+    assert figures.short(names[0], 17) == figures.short(names[1], 17)
+    assert figures.distinct(["same_name", "same_name"], 5) == ["sa…me", "sa…me"]
+
+
+def test_of_crowded_numbers_some_stand_for_all_and_names_stand_upright():
+    rounds = [str(number) for number in range(1, 31)]
+    page = pages.Page(figures.matrix("t", ["r"], rounds, [[0.5] * 30]))
+    assert "1 3 5 7" in " ".join(page.text.split())
+    assert not any(name == "transform" for _, name, _ in page.attributes)
+    named = pages.Page(figures.matrix("t", ["r"], ["north", "south"] * 5, [[0.5] * 10]))
+    assert sum(name == "transform" for _, name, _ in named.attributes) == 10
