@@ -127,7 +127,7 @@ class PrivateTraining(strategy.Strategy):
             }
             return state, upload
 
-        state, upload = loop()
+        state, upload = tf.function(loop)()
         # What the server asked for, not what was drawn; and no loss.
         examples = tf.cast(inputs.work["steps"], tf.float32) * inputs.work["batch"]
         return work_lib.ClientRound(state, upload, examples, tf.constant(0.0))
