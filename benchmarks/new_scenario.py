@@ -1,4 +1,4 @@
-"""A new scenario with few rows: from the template of the others against training alone.
+"""A new scenario with few rows: from the consensus of the others against training alone.
 
 `--quick` for a smoke run.
 

@@ -47,6 +47,11 @@ METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
 
 # Of a round's meta: by scenario, the fingerprint of the client's state that belongs to it.
 _STATES = "states"
+# What a run of an earlier pfrec calls a part of the server's state.
+_FORMER_PARTS = {
+    "template/": "consensus/",
+    "extra/trained/template/": "extra/trained/consensus/",
+}
 
 MetricRow = tuple[int, str, str, str, str, float]
 
@@ -56,7 +61,7 @@ class RoundState:
     """All that is kept of a round.
 
     Attributes:
-      server: the server's tensors, named `common/NAME`, `personal/NAME`, `template/NAME`,
+      server: the server's tensors, named `common/NAME`, `personal/NAME`, `consensus/NAME`,
         `extra/NAME`.
       clients: for each scenario, its private tensors by name; empty where the clients write their
         own.
@@ -217,7 +222,8 @@ class RunDirectory:
         for scenario in meta.get(_STATES, {}):
             self._require_own(scenario, meta)
         self._metas[round_number] = meta
-        return RoundState(server, _ClientFiles(self, meta["versions"]), meta)
+        named = {_present_name(name): value for name, value in server.items()}
+        return RoundState(named, _ClientFiles(self, meta["versions"]), meta)
 
     def _check_meta(self, round_number: int, meta: Any) -> None:
         """Checks what a round says of itself, as far as this class reads it.
@@ -424,6 +430,14 @@ class _ClientFiles(Mapping[str, Mapping[str, np.ndarray]]):
 
     def __len__(self) -> int:
         return len(self._versions)
+
+
+def _present_name(name: str) -> str:
+    """What a tensor of the server is called now."""
+    for former, present in _FORMER_PARTS.items():
+        if name.startswith(former):
+            return present + name[len(former) :]
+    return name
 
 
 def _remove_others(parent: pathlib.Path, prefix: str, kept: "set[str]") -> None:

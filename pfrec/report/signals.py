@@ -16,6 +16,8 @@ from pfrec import files
 
 Rounds = Mapping[int, Mapping[str, Any]]
 
+_FORMER_DISTANCE = "template_distance"  # what a run of an earlier pfrec calls it
+
 
 def rounds(run: pathlib.Path) -> "dict[int, dict[str, Any]]":
     """What was saved of each round, by its number.
@@ -85,7 +87,8 @@ def distances(by_round: Rounds, scenarios: Sequence[str]) -> "dict[str, dict[int
     found: dict[str, dict[int, float]] = {}
     for client, scenario in enumerate(scenarios):
         for number, value in sorted(by_round.items()):
-            squares = [own[client] ** 2 for own in of_kind(value, "template_distance").values()]
+            told = of_kind(value, "consensus_distance") or of_kind(value, _FORMER_DISTANCE)
+            squares = [own[client] ** 2 for own in told.values()]
             if squares:
                 found.setdefault(scenario, {})[number] = math.fsum(squares) ** 0.5
     return found

@@ -193,7 +193,7 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
         arrays = dict(wire_capture.leaves(value))
         size = sum(map(wire_capture.payload_bytes, arrays.values()))
         parts = {name.split("/")[0] for name in arrays}
-        if parts <= {"common", "template"} or parts == {"client_id", "values"}:
+        if parts <= {"common", "consensus"} or parts == {"client_id", "values"}:
             found["from the server"] += size
         elif "shards" in parts:
             assert parts == {

@@ -21,11 +21,11 @@ with lazy.imports():
 
     from tff_process.aggregation import mix
 
-TEMPLATE, RECEIVED = variables.TEMPLATE, variables.RECEIVED
+CONSENSUS, RECEIVED = variables.CONSENSUS, variables.RECEIVED
 # Where a state's parts are averages (`averaging`), its extra holds what training goes on from under
 # this prefix.
 TRAINED = "trained/"
-TRAINED_PARTS = ("common", "personal", "template")
+TRAINED_PARTS = ("common", "personal", "consensus")
 # Kinds of groups of which each belongs to one task: a client without labels of the task leaves them
 # as they are, and takes no part in their aggregation.
 TASK_KINDS = ("tower", "gate", "expert_task")
@@ -42,14 +42,14 @@ class ServerState:
       round: int32 scalar, rounds done.
       common: values that all clients share.
       personal: values of which each client has its own, with a client axis first: [clients, ...].
-      template: G, the consensus of the personal variables.
+      consensus: G, the mean of the personal variables over clients.
       extra: what the algorithm alone needs (as a server optimizer's moments).
     """
 
     round: Any
     common: Values
     personal: Values
-    template: Values
+    consensus: Values
     extra: Values
 
 
@@ -116,7 +116,7 @@ class Algorithm:
       aggregate: `(layout, tasks, state, reports) -> (state, diagnostics)`, pure; `tasks` are the
         task names in model order. Called only where at least one client is present.
       proximal: weight of the clients' pull towards `anchor`; 0 for none.
-      anchor: what they are pulled towards: `TEMPLATE` (their experts to the server's consensus) or
+      anchor: what they are pulled towards: `CONSENSUS` (their experts to the server's consensus) or
         `RECEIVED` (all that is shared to the values of the round's start).
       initial_extra: makes `ServerState.extra` before the first round.
       client: what a client does in a round, and what it keeps for it.
@@ -132,16 +132,16 @@ class Algorithm:
         tuple[ServerState, Diagnostics],
     ]
     proximal: float = 0.0
-    anchor: str = TEMPLATE
+    anchor: str = CONSENSUS
     initial_extra: Callable[[variables.ModelVariables, int], Values] = no_extra
     client: strategy.Strategy = strategy.Strategy()
     keeps_trained: bool = False
 
     def anchors(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
-        """What of the template a client is sent: what it is pulled towards,
+        """What of the consensus a client is sent: what it is pulled towards,
         and nothing where it is not.
         """
-        if not self.proximal or self.anchor != TEMPLATE:
+        if not self.proximal or self.anchor != CONSENSUS:
             return []
         return [spec for spec in layout.joined(variables.PERSONAL) if spec.kind == "expert"]
 
@@ -166,7 +166,7 @@ def initial_state(
         personal=collections.OrderedDict(
             (s.name, tf.stack([initial[s.name]] * clients)) for s in personal
         ),
-        template=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
+        consensus=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
         extra=algorithm.initial_extra(layout, clients),
     )
     if not algorithm.keeps_trained:
@@ -188,7 +188,7 @@ def consensus(
     """
     specs = {spec.name: spec for spec in layout.joined(variables.PERSONAL)}
     return collections.OrderedDict(
-        (name, reports.mean(specs[name], tasks, value, state.template[name]))
+        (name, reports.mean(specs[name], tasks, value, state.consensus[name]))
         for name, value in personal.items()
     )
 
@@ -222,15 +222,16 @@ def training_state(state: ServerState) -> ServerState:
     return dataclasses.replace(state, **training_parts(vars(state)))
 
 
-def template_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:
-    """How far each client's personal values are from the template, by group:
+def consensus_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:
+    """How far each client's personal values are from the consensus, by group:
     `||P[k] - G||`, float32 [clients].
     """
     squares: dict[str, list[tf.Tensor]] = {}
     for spec in layout.joined(variables.PERSONAL):
-        difference = state.personal[spec.name] - state.template[spec.name]
+        difference = state.personal[spec.name] - state.consensus[spec.name]
         flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
         squares.setdefault(spec.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
     return collections.OrderedDict(
-        (f"template_distance/{group}", tf.sqrt(tf.add_n(parts))) for group, parts in squares.items()
+        (f"consensus_distance/{group}", tf.sqrt(tf.add_n(parts)))
+        for group, parts in squares.items()
     )

@@ -115,10 +115,10 @@ def fedamp(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.A
             # Its weights hold a client's own already: nothing stands beside them.
             own = tf.zeros(tf.shape(xi)[:1], tf.float64)
             diagnostics = {"attention/all": xi, "own_weight/all": own}
-        template = base.consensus(layout, tasks, state, reports, personal)
+        consensus = base.consensus(layout, tasks, state, reports, personal)
         common = fedavg.average(layout, tasks, state.common, reports)
         return base.ServerState(
-            state.round + 1, common, personal, template, state.extra
+            state.round + 1, common, personal, consensus, state.extra
         ), diagnostics
 
     return base.Algorithm(

@@ -55,7 +55,7 @@ def aggregate(
     """FedAvg's `Algorithm.aggregate`."""
     common = average(layout, tasks, state.common, reports)
     return base.ServerState(
-        state.round + 1, common, state.personal, state.template, state.extra
+        state.round + 1, common, state.personal, state.consensus, state.extra
     ), collections.OrderedDict()
 
 

@@ -193,9 +193,9 @@ def fedhca2(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.
                     own, tf.split(attended, len(own)), weights, serving
                 ):
                     move(spec, along, weight, here)
-        template = base.consensus(layout, tasks, state, reports, personal)
+        consensus = base.consensus(layout, tasks, state, reports, personal)
         common = fedavg.average(layout, tasks, state.common, reports)
-        return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics
+        return base.ServerState(state.round + 1, common, personal, consensus, extra), diagnostics
 
     return base.Algorithm(
         "fedhca2",

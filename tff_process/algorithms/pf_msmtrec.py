@@ -8,7 +8,7 @@ training on n[k] rows in an epoch:
   own weight: `v[k] = (1 - mu) * n[k] / (n[k] + rows_prior)`;
   personalisation: `P'[k] = v[k] * W[k] + (1 - v[k]) * (sum over j of a[k, j] * P[j] + U)` with the
     attention a of `aggregation.attention`;
-  template: `G' = sum over k of n[k] / n * P'[k]`.
+  consensus: `G' = sum over k of n[k] / n * P'[k]`.
 Towers and gates are aggregated per task over the clients that serve it, the projection of numerical
 features over all: `P'[k] = v[k] * W[k] + (1 - v[k]) * sum over j of a[k, j] * W[j]`, each with a mu
 of its own. A gate or projection whose mu is 0 stays private. A client with few rows thus takes more
@@ -108,7 +108,7 @@ class Settings(settings_lib.Settings, prefix="pf"):
         alias="rows_prior",
     )
     proximal: float = settings_lib.setting(
-        0.0, "weight of the pull towards the template", low=0.0, alias="proximal"
+        0.0, "weight of the pull towards the consensus", low=0.0, alias="proximal"
     )
     server_step: float = settings_lib.setting(
         1.0,
@@ -213,7 +213,7 @@ def aggregate(
     for group, specs in layout.personal_groups("numeric").items():
         join(group, specs, reports.present, settings.numeric_mu, coordinate=False)
     personal = mix.interpolate(state.personal, personal, settings.server_step)
-    template = base.consensus(layout, tasks, state, reports, personal)
+    consensus = base.consensus(layout, tasks, state, reports, personal)
     for group, (spec,) in layout.personal_groups("embedding").items():
         seen, trained, previous = (
             reports.seen[spec.name],
@@ -223,14 +223,14 @@ def aggregate(
         change = tables.common_change(trained - previous, seen, settings.server_step)
         own = mix.own_weight(seen, settings.table_prior)
         personal[spec.name] = tables.blend_rows(previous, trained, change, own)
-        template[spec.name] = state.template[spec.name] + change
+        consensus[spec.name] = state.consensus[spec.name] + change
         diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(
             tf.reduce_sum(own * seen, axis=1), tf.reduce_sum(seen, axis=1)
         )
     common = mix.interpolate(
         state.common, fedavg.average(layout, tasks, state.common, reports), settings.server_step
     )
-    return base.ServerState(state.round + 1, common, personal, template, state.extra), diagnostics
+    return base.ServerState(state.round + 1, common, personal, consensus, state.extra), diagnostics
 
 
 @registry.register("pf_msmtrec")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PRIVATE, COMMON, PERSONAL = "private", "common", "personal"
 # What trained variables may be pulled towards: the server's consensus, or what was received.
-TEMPLATE, RECEIVED = "template", "received"
+CONSENSUS, RECEIVED = "consensus", "received"
 # Optimizers' slots stand under names that begin so in a private state.
 OPTIMIZER = "optimizer"
 

@@ -19,7 +19,7 @@ from pfrec.models import adam, precision, ranker
 from pfrec.models.mmoe import first_layer
 from tff_process.client import variables
 
-TEMPLATE, RECEIVED, OPTIMIZER = variables.TEMPLATE, variables.RECEIVED, variables.OPTIMIZER
+CONSENSUS, RECEIVED, OPTIMIZER = variables.CONSENSUS, variables.RECEIVED, variables.OPTIMIZER
 
 Values = Mapping[str, tf.Tensor]
 
@@ -37,7 +37,7 @@ class TrainingSettings:
     Attributes:
       batch_size: rows of a batch.
       proximal: weight lambda of the pull `lambda / 2 * sum of ||w - anchor||^2`; 0 turns it off.
-      anchor: `TEMPLATE` pulls the experts' scenario components to G, `RECEIVED` all shared
+      anchor: `CONSENSUS` pulls the experts' scenario components to G, `RECEIVED` all shared
         variables to their incoming values.
       lazy_adam: see `adam.Adam`.
       precision: of the large products of a step, see `models.precision`.
@@ -45,7 +45,7 @@ class TrainingSettings:
 
     batch_size: int = 256
     proximal: float = 0.0
-    anchor: str = TEMPLATE
+    anchor: str = CONSENSUS
     lazy_adam: bool = False
     precision: str = "float32"
 
@@ -170,7 +170,7 @@ class ClientInputs:
         settings = settings or self.settings
         if not settings.proximal:
             return {}
-        if settings.anchor == TEMPLATE:
+        if settings.anchor == CONSENSUS:
             return {
                 spec.name: self.consensus[spec.name]
                 for spec in self.layout.specs

@@ -39,8 +39,8 @@ def of_rounds(scenarios: Sequence[str], best: int, by_round: signals.Rounds) -> 
         drawn["conflict_pairs.svg"] = _over_rounds(title, rows, "pair", around_zero=True)
     distances = signals.distances(by_round, scenarios)
     if distances:
-        drawn["template_distance.svg"] = charts.lines(
-            "Distance of each scenario's personal values from the template",
+        drawn["consensus_distance.svg"] = charts.lines(
+            "Distance of each scenario's personal values from the consensus",
             "round",
             "root of summed squares",
             [_line(scenario, row) for scenario, row in distances.items()],

@@ -187,7 +187,7 @@ def trace(spec: ProcessSpec) -> Computations:
     )
     shared_type = tff.to_type(
         OD(
-            common=_types(common_specs), template=_types(algorithm.anchors(layout))
+            common=_types(common_specs), consensus=_types(algorithm.anchors(layout))
         )  # what every client may see
     )
     personal_type = tff.to_type(
@@ -225,7 +225,7 @@ def trace(spec: ProcessSpec) -> Computations:
                 layout,
                 settings,
                 incoming(shared, personal),
-                shared["template"],
+                shared["consensus"],
                 client["private"],
                 work,
             ),
@@ -271,7 +271,7 @@ def trace(spec: ProcessSpec) -> Computations:
             reports,
         )
         all_diagnostics = OD(
-            (*diagnostics.items(), *base.template_distances(layout, new_state).items())
+            (*diagnostics.items(), *base.consensus_distances(layout, new_state).items())
         )
         round_report = OD(
             examples=reports.examples,
@@ -308,12 +308,12 @@ def trace(spec: ProcessSpec) -> Computations:
 
 
 def training_values(state: Any) -> "Mapping[str, Any]":
-    """`common`, `personal` and `template` that clients train from."""
+    """`common`, `personal` and `consensus` that clients train from."""
     return base.training_parts(state)
 
 
 def served_values(state: Any) -> "Mapping[str, Any]":
-    """`common`, `personal` and `template` that are evaluated and exported: averages, where the
+    """`common`, `personal` and `consensus` that are evaluated and exported: averages, where the
     algorithm keeps them (`averaging`).
     """
     return {part: state[part] for part in base.TRAINED_PARTS}
@@ -321,11 +321,11 @@ def served_values(state: Any) -> "Mapping[str, Any]":
 
 def shared_values(state: Any, shared_type: tff.StructType) -> Any:
     """What every client may see of one of these: the common values,
-    and the part of the template that `shared_type` names.
+    and the part of the consensus that `shared_type` names.
     """
-    anchors = tff.structure.name_list(shared_type["template"])
+    anchors = tff.structure.name_list(shared_type["consensus"])
     return OD(
-        common=state["common"], template=OD((name, state["template"][name]) for name in anchors)
+        common=state["common"], consensus=OD((name, state["consensus"][name]) for name in anchors)
     )
 
 

@@ -47,7 +47,7 @@ _VALUES: "dict[str, Any]" = {
     "init_from": "",
     "continues": False,
 }
-NAMED_PARTS = ("common", "personal", "template", "extra", "row_counts")
+NAMED_PARTS = ("common", "personal", "consensus", "extra", "row_counts")
 
 
 @dataclasses.dataclass(frozen=True)

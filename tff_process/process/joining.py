@@ -2,9 +2,9 @@
 and trains on its own rows alone.
 
 What is personal (experts, towers and whatever else the run's algorithm aggregates for each client)
-starts from the template G, all that is common from its common value; what no client ever gave away,
-as batch normalisation and private tables, starts anew. Nothing of the run is changed, and none of
-its scenarios trains again.
+starts from the consensus G, all that is common from its common value; what no client ever gave
+away, as batch normalisation and private tables, starts anew. Nothing of the run is changed, and
+none of its scenarios trains again.
 """
 
 import dataclasses
@@ -85,7 +85,7 @@ def first_values(
     server = run.load(run.summary["best_round"]).server
     found = {}
     for name, own in initial.items():
-        for kind in ("common", "template"):
+        for kind in ("common", "consensus"):
             value = server.get(f"{kind}/{name}")
             if value is None:
                 continue

@@ -109,7 +109,7 @@ class Receivable:
                 "own computations run here"
             )
         names = [element.name for element in value.struct.element]
-        if names == ["common", "template"]:
+        if names == ["common", "consensus"]:
             return self._of(labels.SHARED, value, self.shared, size)
         if names == ["client_id", "values"]:
             taken = self._of(labels.PERSONAL, value, self.personal, size)

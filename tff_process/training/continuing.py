@@ -11,7 +11,7 @@ and variances of the first batch normalisation are restated in the new units: wi
 and x' = (raw - m') / s', mean' = (mean s + m - m') / s' and var' + e = (var + e) (s / s')^2, where
 e is what batch normalisation adds to a variance. That leaves the answers to raw rows as they were.
 
-A scenario that is new starts as a newcomer does (`joining`), from the template of what is personal
+A scenario that is new starts as a newcomer does (`joining`), from the consensus of what is personal
 and the common values; of one that is gone nothing is kept. Averages of what is served begin anew,
 so that they do not reach back over older data; rows of tables are counted anew.
 """
@@ -189,9 +189,9 @@ class _Carrying:
             return self._agreed.carried(spec, old, fresh, self._place)
         if spec is None and not fresh.ndim:
             return old
-        template = self._old.server.get(f"template/{spec.name}") if spec else None
+        consensus = self._old.server.get(f"consensus/{spec.name}") if spec else None
         return np.stack(
-            [self._of_client(spec, old, new, i, template) for i, new in enumerate(fresh)]
+            [self._of_client(spec, old, new, i, consensus) for i, new in enumerate(fresh)]
         )
 
     def _of_client(
@@ -200,12 +200,12 @@ class _Carrying:
         old: np.ndarray,
         fresh: np.ndarray,
         client: int,
-        template: "Optional[np.ndarray]",
+        consensus: "Optional[np.ndarray]",
     ) -> np.ndarray:
-        """The value that the server has for one client; a newcomer's is the template."""
+        """The value that the server has for one client; a newcomer's is the consensus."""
         name = self._dataset.scenarios[client]
         known = name in self._before.scenarios
-        value = old[self._before.scenarios.index(name)] if known else template
+        value = old[self._before.scenarios.index(name)] if known else consensus
         if value is None:
             return fresh
         return value if spec is None else self._agreed.carried(spec, value, fresh, self._place)
@@ -246,7 +246,7 @@ class _Carrying:
             return fresh
         if name not in (spec.name, f"{averaging.TRAINED}{spec.name}"):
             return fresh  # as weights over a variable
-        kind = "template" if spec.join == variables.PERSONAL else "common"
+        kind = "consensus" if spec.join == variables.PERSONAL else "common"
         return server[f"{kind}/{spec.name}"]
 
     def _slots(

@@ -86,7 +86,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     ]
     downloads += [
         {
-            "what": f"template/{spec.name}",
+            "what": f"consensus/{spec.name}",
             "group": spec.group,
             "shape": list(spec.shape),
             "bytes": _bytes(spec.shape),

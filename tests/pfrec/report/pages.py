@@ -110,7 +110,7 @@ def write_run(
             "attention/expert/0": [[1 / count] * count] * count,
             "own_weight/expert/0": [0.5] * count,
             "conflict_share/expert/0": 1.0,
-            "template_distance/expert/0": [3.0] * count,
+            "consensus_distance/expert/0": [3.0] * count,
             "refused": {scenarios[0]: "too large"} if number == 2 else {},
         }
         put(path / "diagnostics" / f"round_{number:05d}.json", value)

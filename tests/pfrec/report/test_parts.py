@@ -70,8 +70,10 @@ def test_those_that_conflict_most_are_kept_in_their_order():
     assert signals.strongest(pairs, 2) == [("a", "b"), ("b", "c")]
 
 
-def test_distances_go_over_all_groups():
-    rounds = {2: {"template_distance/a": [3.0, 0.0], "template_distance/b": [4.0, 1.0]}}
+@pytest.mark.parametrize("name", ["consensus_distance", "template_distance"])
+def test_distances_go_over_all_groups(name):
+    """Under their name, and under the one that they had in earlier runs."""
+    rounds = {2: {f"{name}/a": [3.0, 0.0], f"{name}/b": [4.0, 1.0]}}
     assert signals.distances(rounds, ["x", "y"]) == {"x": {2: 5.0}, "y": {2: 1.0}}
 
 

@@ -50,7 +50,7 @@ def counting_algorithm():
         }
         extra = collections.OrderedDict(before=state.common["w"])
         return base.ServerState(
-            state.round + 1, plus["common"], plus["personal"], plus["template"], extra
+            state.round + 1, plus["common"], plus["personal"], plus["consensus"], extra
         ), {}
 
     return base.Algorithm(
@@ -62,7 +62,7 @@ def counting_algorithm():
     )
 
 
-STEPS = {"common": 1.0, "personal": 2.0, "template": 2.0}
+STEPS = {"common": 1.0, "personal": 2.0, "consensus": 2.0}
 LAYOUT = variables.ModelVariables(
     tuple(
         variables.VariableSpec(name, "expert", "expert/0/shared", "", (), True, join)
@@ -79,7 +79,7 @@ def test_server_trains_from_the_values_and_serves_their_average():
     # w was 1, 2 and 3; p was 2, 4 and 6.
     assert state.common["w"] == 2.0
     np.testing.assert_allclose(state.personal["p"], [4.0, 4.0])
-    assert state.template["p"] == 4.0
+    assert state.consensus["p"] == 4.0
     trained = base.training_state(state)
     assert trained.common["w"] == 3.0
     np.testing.assert_allclose(trained.personal["p"], [6.0, 6.0])

@@ -73,10 +73,10 @@ def test_fedprox_pulls_all_that_is_trained_and_common_to_where_it_came_from(sche
     assert all(anchors[name] is incoming[name] for name in anchors)
 
 
-def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
+def test_pf_msmtrec_pulls_the_experts_to_the_consensus(schema):
     settings = pf_msmtrec.Settings(proximal=0.1)
     algorithm, layout = layout_of("pf_msmtrec", schema, settings=settings)
-    assert (algorithm.anchor, algorithm.proximal) == (base.TEMPLATE, 0.1)
+    assert (algorithm.anchor, algorithm.proximal) == (base.CONSENSUS, 0.1)
     consensus = {spec.name: tf.zeros(spec.shape) for spec in algorithm.anchors(layout)}
     inputs = work.ClientInputs(layout, work.TrainingSettings(proximal=0.1), {}, consensus, {}, {})
     anchors = inputs.anchors()
@@ -85,7 +85,7 @@ def test_pf_msmtrec_pulls_the_experts_to_the_template(schema):
 
 
 @pytest.mark.parametrize("name", sorted(registry.FEDERATED))
-def test_nobody_is_sent_a_template_that_nothing_pulls_towards(name, schema):
+def test_nobody_is_sent_a_consensus_that_nothing_pulls_towards(name, schema):
     algorithm, layout = layout_of(name, schema)
     assert algorithm.anchors(layout) == []
 

@@ -134,7 +134,7 @@ def test_permuting_clients_permutes_results(seed, coordination, prior):
     two, other_after, _ = aggregate(other_state, other, **settings)
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value[order], atol=1e-5)
-        np.testing.assert_allclose(after.template[name], other_after.template[name], atol=1e-5)
+        np.testing.assert_allclose(after.consensus[name], other_after.consensus[name], atol=1e-5)
 
 
 @few
@@ -259,7 +259,7 @@ def test_each_kind_has_a_mu_of_its_own(name, setting):
 @few
 @hypothesis.given(seed=SEEDS, step=st.floats(0.01, 1.0))
 def test_the_server_goes_part_of_the_way(seed, step):
-    """Everything that it keeps, from where it was; the template is that of what was reached;
+    """Everything that it keeps, from where it was; the consensus is that of what was reached;
     an absent client stays.
     """
     state, reports = round_of(seed, present=[True, True, False, True])
@@ -291,7 +291,7 @@ def test_the_server_goes_part_of_the_way(seed, step):
         )
         np.testing.assert_array_equal(part.personal[name][2], before[2])
         np.testing.assert_allclose(
-            part.template[name],
+            part.consensus[name],
             np.average(part.personal[name], axis=0, weights=reports.examples),
             atol=1e-5,
         )
@@ -319,16 +319,16 @@ def round_with_a_table(seed, clients=3, rows=4):
 @few
 @hypothesis.given(seed=SEEDS)
 def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share(seed):
-    """The template is that table too, so a newcomer starts from it."""
+    """The consensus is that table too, so a newcomer starts from it."""
     layout, state, reports = round_with_a_table(seed)
     settings = pf_msmtrec.Settings(table_prior=1e12)
     after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
     common = variables.ModelVariables(
         (dataclasses.replace(layout.specs[0], join=variables.COMMON),)
     )
-    shared = dataclasses.replace(state, common=state.template, personal={}, template={})
+    shared = dataclasses.replace(state, common=state.consensus, personal={}, consensus={})
     expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, reports)
-    for table in (*after.personal["t"], after.template["t"]):
+    for table in (*after.personal["t"], after.consensus["t"]):
         np.testing.assert_allclose(table, expected.common["t"], atol=1e-5)
 
 

@@ -17,7 +17,7 @@ from tff_process.commands import diagnose
 from tff_process.comparison import pictures
 
 
-def test_distances_from_the_template_by_hand():
+def test_distances_from_the_consensus_by_hand():
     """Over both variables of the group: sqrt(3^2 + 4^2) and 0."""
     specs = tuple(
         variables.VariableSpec(
@@ -32,8 +32,8 @@ def test_distances_from_the_template_by_hand():
         {"a": tf.constant([1.0]), "b": tf.constant([2.0])},
         {},
     )
-    found = base.template_distances(variables.ModelVariables(specs), state)
-    np.testing.assert_allclose(found["template_distance/expert/0/shared"], [5.0, 0.0])
+    found = base.consensus_distances(variables.ModelVariables(specs), state)
+    np.testing.assert_allclose(found["consensus_distance/expert/0/shared"], [5.0, 0.0])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
             ("attention", groups),
             ("gram", groups),
             ("own_weight", groups | {"embedding/item"}),
-            ("template_distance", groups | {"embedding/item"}),
+            ("consensus_distance", groups | {"embedding/item"}),
         ):
             assert {
                 name.partition("/")[2] for name in value if name.startswith(f"{kind}/")
@@ -73,7 +73,7 @@ def test_every_round_has_its_figures_and_all_is_drawn(run, dataset):
         "conflict_pairs.svg",
         "calibration.json",
         "report.html",
-        "template_distance.svg",
+        "consensus_distance.svg",
         "gate_use.svg",
         "effective_experts.svg",
         "gate_use.json",

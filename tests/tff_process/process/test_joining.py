@@ -41,8 +41,8 @@ def run_of_one_table(dataset, tmp_path):
     ).run.path
 
 
-@pytest.mark.parametrize(("which", "table"), [("run", "template"), ("run_of_one_table", "common")])
-def test_a_newcomer_starts_from_the_template_and_the_common_values(request, which, table, dataset):
+@pytest.mark.parametrize(("which", "table"), [("run", "consensus"), ("run_of_one_table", "common")])
+def test_a_newcomer_starts_from_the_consensus_and_the_common_values(request, which, table, dataset):
     run = request.getfixturevalue(which)
     opened = run_directory.open_run(run)
     server = opened.load(opened.summary["best_round"]).server
@@ -52,7 +52,7 @@ def test_a_newcomer_starts_from_the_template_and_the_common_values(request, whic
     assert made.plan.algorithm == "local"
     for spec in made.layout.specs:
         if spec.kind in ("expert", "tower", "gate", "numeric"):
-            expected = server[f"template/{spec.name}"]
+            expected = server[f"consensus/{spec.name}"]
         elif spec.group == "embedding/item":
             expected = server[f"{table}/{spec.name}"]
         else:

@@ -156,7 +156,9 @@ def planted_round(made, change):
         )
     report = made.train_aggregation_step(0)
     values = [
-        value for name in ("common", "personal", "template") for value in made._state[name].values()
+        value
+        for name in ("common", "personal", "consensus")
+        for value in made._state[name].values()
     ]
     return values, report
 
@@ -220,7 +222,7 @@ def test_a_client_receives_its_own_personal_values_only(training):
     assert broadcast
     for kind in broadcast:
         for path, tensor in leaves(kind):
-            assert path[0] in ("common", "template")
+            assert path[0] in ("common", "consensus")
             if path[-1] in personal:
                 assert tuple(tensor.shape) == personal[path[-1]]
 

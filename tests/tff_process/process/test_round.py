@@ -166,7 +166,7 @@ def test_pf_msmtrec_of_two_clients_by_hand(context, two_clients, by_rows, prior,
     )
     np.testing.assert_allclose(state["personal"][NAME], np.reshape(expected, [2, 1, 1]), rtol=1e-6)
     np.testing.assert_allclose(
-        state["template"][NAME], [[0.75 * expected[0] + 0.25 * expected[1]]], rtol=1e-6
+        state["consensus"][NAME], [[0.75 * expected[0] + 0.25 * expected[1]]], rtol=1e-6
     )
     np.testing.assert_allclose(
         report["diagnostics"]["gram/expert/0/shared"], [[0.01, -0.01], [-0.01, 0.01]], rtol=1e-4
@@ -189,7 +189,7 @@ def test_an_absent_client_keeps_its_values(context, two_clients):
     np.testing.assert_array_equal(report["present"], [False, True])
     # Alone, U is the whole update, and it does not matter what b keeps of its own: 0.9 either way.
     np.testing.assert_allclose(state["personal"][NAME], [[[1.0]], [[0.9]]], rtol=1e-6)
-    np.testing.assert_allclose(state["template"][NAME], [[0.9]], rtol=1e-6)
+    np.testing.assert_allclose(state["consensus"][NAME], [[0.9]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg", "local"])
@@ -243,12 +243,12 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
                 **start.common,
                 **{name: value[i] for name, value in start.personal.items()},
             }
-            template = {
-                spec.name: start.template[spec.name] for spec in made.algorithm.anchors(layout)
+            consensus = {
+                spec.name: start.consensus[spec.name] for spec in made.algorithm.anchors(layout)
             }
             work = made._work(i, 0)
             work["seed"] = pipeline.order_seed(pipeline.simulated_secret(0, i), work["seed"])
-            inputs = work_lib.ClientInputs(layout, settings, incoming, template, private[i], work)
+            inputs = work_lib.ClientInputs(layout, settings, incoming, consensus, private[i], work)
             done[i] = made.algorithm.client.train(model, inputs)
             private[i] = done[i].private
 
@@ -271,7 +271,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         state, _ = made.algorithm.aggregate(layout, tasks, state, reports)
         made.train_aggregation_step(number)
     assert absent
-    for part in ("common", "personal", "template", "extra"):
+    for part in ("common", "personal", "consensus", "extra"):
         for name, value in getattr(state, part).items():
             np.testing.assert_allclose(made._state[part][name], value, atol=1e-6, err_msg=name)
     for i in range(3):

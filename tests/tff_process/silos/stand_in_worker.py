@@ -118,7 +118,7 @@ def work(first_step=0, steps=5, **other):
 
 def shared(value=1.0):
     """What the server has for everybody."""
-    return struct(common=struct(table=tensor(np.full([3, 2], value))), template=struct())
+    return struct(common=struct(table=tensor(np.full([3, 2], value))), consensus=struct())
 
 
 def personal(number=0):
@@ -147,7 +147,7 @@ REPORT = {
 def terms(**changed):
     """What a silo agreed to: 2 rounds of 20 steps of 16 rows, in 4 aggregation steps."""
     taken = receivable.Receivable(
-        shared={"common": {"table": FLOATS}, "template": {}},
+        shared={"common": {"table": FLOATS}, "consensus": {}},
         personal={"client_id": values.Tensor(values.INT32, ()), "values": {"tower": FLOATS}},
         first_values={"user": FLOATS},
         serves=(1.0, 1.0),

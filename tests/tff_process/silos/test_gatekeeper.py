@@ -238,14 +238,14 @@ def test_values_are_of_their_type_finite_and_whole(silo, driver):
         driver.value(
             stand_in.struct(
                 common=stand_in.struct(table=stand_in.tensor(np.zeros([2, 3]))),
-                template=stand_in.struct(),
+                consensus=stand_in.struct(),
             )
         )
     with refused("float64"):
         driver.value(
             stand_in.struct(
                 common=stand_in.struct(table=stand_in.tensor(np.zeros([3, 2]), np.float64)),
-                template=stand_in.struct(),
+                consensus=stand_in.struct(),
             )
         )
     short = stand_in.shared()

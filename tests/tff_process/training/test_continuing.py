@@ -204,7 +204,7 @@ def test_a_run_that_was_killed_goes_on_from_its_own_round_0(finished, later, gon
     assert made["test"] == gone_on.summary["test"]
 
 
-def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_template(
+def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_consensus(
     finished, tmp_path, capsys
 ):
     data = write(
@@ -224,8 +224,8 @@ def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_template(
         part, _, variable = name.partition("/")
         if part == "personal":
             np.testing.assert_array_equal(after.server[name][new], value[old], err_msg=name)
-            template = before.server[f"template/{variable}"]
-            np.testing.assert_array_equal(after.server[name][1 - new], template, err_msg=name)
+            consensus = before.server[f"consensus/{variable}"]
+            np.testing.assert_array_equal(after.server[name][1 - new], consensus, err_msg=name)
     assert not after.clients["de"]["optimizer/0000"].any()
     assert after.clients["nl"]["optimizer/0000"].any()
 

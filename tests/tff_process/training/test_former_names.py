@@ -1,0 +1,38 @@
+"""A run with the names that an earlier pfrec gave the server's state goes on all the same."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+
+from pfrec import checkpoint, run_directory
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.process import joining
+from tff_process.training import loop
+
+SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=1, expert_units=(4,), tower_units=())
+PLAN = plan_lib.Plan("pf_msmtrec", rounds=1, aggregations=1, batch_size=50, model=SHAPE)
+
+
+def test_a_run_of_former_names_is_read_and_resumed(dataset, tmp_path):
+    today, former = tmp_path / "today", tmp_path / "former"
+    loop.train(PLAN, dataset, today)
+    shutil.copytree(today, former)
+    state = former / "server" / "round_00001"
+    server, meta = checkpoint.load(state)
+    renamed = {name.replace("consensus/", "template/"): value for name, value in server.items()}
+    assert {"template", "extra"} <= {name.split("/")[0] for name in renamed}
+    assert any(name.startswith("extra/trained/template/") for name in renamed)
+    checkpoint.save(state, renamed, meta)
+
+    initial = {name[len("consensus/") :]: value for name, value in server.items()}
+    started = [joining.first_values(run, initial) for run in (today, former)]
+    assert started[0]
+    np.testing.assert_equal(started[1], started[0])
+
+    for run in (today, former):
+        loop.train(dataclasses.replace(PLAN, rounds=2), dataset, run, resume=True)
+    one, other = (run_directory.open_run(run).load(2).server for run in (today, former))
+    np.testing.assert_equal(dict(other), dict(one))
+    assert (former / "metrics.csv").read_bytes() == (today / "metrics.csv").read_bytes()
