@@ -61,7 +61,7 @@ class ClientReports:
     Attributes:
       values: trained values of the shared variables, [clients, ...].
       seen: for each shared embedding table, float32 [clients, rows], how much a client's training
-        of each row counts, see `computations.rows_met`: about how many of its training rows hold
+        of each row counts, see `server_step.rows_met`: about how many of its training rows hold
         the id, 0 where it left the row as it was.
       examples: float32 [clients], training rows.
       serves: float32 [clients, tasks], 1 where the client has observed labels of the task.

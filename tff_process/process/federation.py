@@ -21,7 +21,8 @@ from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
-from tff_process.process import computations, joining, plan_values
+from tff_process.process import joining, plan_values
+from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
 
@@ -268,7 +269,7 @@ class Federation:
     def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
         """Called once at the end, with the best round and its metrics: nothing is left to do."""
 
-    def process_spec(self) -> computations.ProcessSpec:
+    def process_spec(self) -> ProcessSpec:
         """What the process of this run is made of."""
         plan, dataset = self.plan, self.dataset
         settings = work.TrainingSettings(
@@ -284,7 +285,7 @@ class Federation:
             return mmoe.build(dataset.schema, plan.model, seed=0)
 
         withheld = plan_lib.LOSS in plan.withhold
-        return computations.ProcessSpec(
+        return ProcessSpec(
             self.algorithm,
             self.layout,
             dataset.schema,

@@ -2,13 +2,14 @@
 
 What is placed where: the server's state at SERVER; a client's private state at CLIENTS, in one
 round and out of it into that client's next; the only way from CLIENTS to SERVER is
-`collecting.collector`, which takes the fields of `report_type`, of `counts_type` once a run, and
+`collecting.collector`, which takes the fields of `ProcessTypes.report`, of `counts` once a run, and
 metrics, and no other. A test walks the built computations and checks that. A client's `secret`
 decides the order of its rows and goes nowhere.
 """
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Callable
 
 import numpy as np
@@ -16,7 +17,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_process.client import variables
-from tff_process.process import collecting, computations
+from tff_process.process import collecting, computations, server_step
+from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
 
@@ -28,8 +30,8 @@ class FederatedProcess:
     Attributes:
       iterative: a `tff.templates.IterativeProcess`; its `next(state, clients)` takes the server's
         state and, for each client present, its `client_id`, `private` state, `secret`, `work` (see
-        `work_lib.train`) and `serves`; it returns the state, the clients' private states in the
-        same order, and what the server learned of the round.
+        `work_lib.ClientInputs`) and `serves`; it returns the state, the clients' private states in
+        the same order, and what the server learned of the round.
       count: `(state, clients) -> state`, which asks each client, of which it takes `client_id` and
         `shards`, once a run how often it holds the ids of shared tables.
       evaluate: `(state, clients) -> float64 [clients, tasks, metrics]`, of the personalised models;
@@ -45,43 +47,142 @@ class FederatedProcess:
     client_count: int
 
 
-def build(spec: computations.ProcessSpec) -> FederatedProcess:
+def build(spec: ProcessSpec) -> FederatedProcess:
     """Composes the process of the computations that `computations.trace` makes of a spec."""
-    made, client_count = computations.trace(spec), spec.client_count
-    train, evaluate_client, aggregate = made.train, made.evaluate_client, made.aggregate
-    state_type, client_type, evaluation_client_type = (
-        made.state_type,
-        made.client_type,
-        made.evaluation_client_type,
+    made = computations.trace(spec)
+    iterative = tff.templates.IterativeProcess(
+        initialize_fn=_initialize(made), next_fn=_next_round(made)
     )
-    metrics_type, personal_type = made.metrics_type, made.personal_type
-    collect_reports = collecting.collector(made.report_type, client_count)
-    collect_counts = collecting.collector(made.counts_type, client_count)
-    collect_metrics = collecting.collector(tff.to_type(OD(metrics=metrics_type)), client_count)
+    return FederatedProcess(
+        iterative, _count(made), _evaluate(made), spec.layout, spec.client_count
+    )
+
+
+def _initialize(made: computations.Computations) -> tff.Computation:
+    """`() -> state`, at the server."""
 
     @tff.tensorflow.computation
     def initialize() -> Any:
-        return made.initial_state(spec.initial)
+        return made.initial_state(made.spec.initial)
 
-    def parts_of(values_of: "Callable[[Any], Any]") -> "tuple[tff.Computation, tff.Computation]":
-        """What all share of a state, and the personal values;
-        `values_of` is `computations.training_values` or `computations.served_values`.
-        """
+    @tff.federated_computation
+    def initialize_at_server() -> Any:
+        return tff.federated_eval(initialize, tff.SERVER)
 
-        @tff.tensorflow.computation(state_type)
-        def shared_part(state: Any) -> Any:
-            return computations.shared_values(values_of(state), made.shared_type)
+    return initialize_at_server
 
-        @tff.tensorflow.computation(state_type)
-        def personal_part(state: Any) -> Any:
-            return values_of(state)["personal"]
 
-        return shared_part, personal_part
+def _next_round(made: computations.Computations) -> tff.Computation:
+    """`(state, clients) -> (state, private states, report of the round)`."""
+    train, aggregate, client_type = made.train, made.aggregate, made.types.client
+    receive = _receiver(made, client_type, server_step.training_values)
+    collect = collecting.collector(made.types.report, made.client_count)
 
-    of_training = parts_of(computations.training_values)
-    of_evaluation = parts_of(computations.served_values)
+    @tff.tensorflow.computation(train.type_signature.result)
+    def report_of(result: Any) -> Any:
+        return result["report"]
 
-    @tff.tensorflow.computation(state_type["personal"], np.int32)
+    @tff.tensorflow.computation(train.type_signature.result)
+    def private_of(result: Any) -> Any:
+        return result["private"]
+
+    @tff.federated_computation(_at_server(made), tff.FederatedType(client_type, tff.CLIENTS))
+    def next_round(state: Any, clients: Any) -> Any:
+        shared, personal = receive(state, clients)
+        result = tff.federated_map(train, (shared, personal, clients))
+        collected = collect(
+            tff.federated_map(collecting.client_id_of(client_type), clients),
+            tff.federated_map(report_of, result),
+        )
+        new_state, report = tff.federated_map(aggregate, (state, collected))
+        return new_state, tff.federated_map(private_of, result), report
+
+    return next_round
+
+
+def _count(made: computations.Computations) -> tff.Computation:
+    """`(state, clients) -> state` with what clients say of their ids."""
+    collect = collecting.collector(made.types.counts, made.client_count)
+    shards_type = made.types.evaluation_client["shards"]
+    client_type = tff.to_type(OD(client_id=tff.TensorType(np.int32), shards=shards_type))
+
+    @tff.tensorflow.computation(client_type)
+    def shards_of(client: Any) -> tf.Tensor:
+        return client["shards"]
+
+    @tff.tensorflow.computation(made.types.state, collect.result_type)
+    def with_counts(state: Any, collected: Any) -> Any:
+        return OD(
+            (name, collected["value"] if name == "row_counts" else value)
+            for name, value in state.items()
+        )
+
+    @tff.federated_computation(_at_server(made), tff.FederatedType(client_type, tff.CLIENTS))
+    def count(state: Any, clients: Any) -> Any:
+        counts = tff.federated_map(made.count_client, tff.federated_map(shards_of, clients))
+        collected = collect(
+            tff.federated_map(collecting.client_id_of(client_type), clients), counts
+        )
+        return tff.federated_map(with_counts, (state, collected))
+
+    return count
+
+
+def _evaluate(made: computations.Computations) -> tff.Computation:
+    """`(state, clients) -> metrics of each client`."""
+    evaluate_client, client_type = made.evaluate_client, made.types.evaluation_client
+    receive = _receiver(made, client_type, server_step.served_values)
+    collect = collecting.collector(tff.to_type(OD(metrics=made.types.metrics)), made.client_count)
+
+    @tff.tensorflow.computation(made.types.metrics)
+    def named(values: tf.Tensor) -> Any:
+        return OD(metrics=values)
+
+    @tff.tensorflow.computation(collect.result_type)
+    def metrics_of(collected: Any) -> Any:
+        absent = tf.fill([1, 1, 1], tf.constant(np.nan, tf.float64))
+        return tf.where(
+            collected["present"][:, tf.newaxis, tf.newaxis], collected["value"]["metrics"], absent
+        )
+
+    @tff.federated_computation(_at_server(made), tff.FederatedType(client_type, tff.CLIENTS))
+    def evaluate(state: Any, clients: Any) -> Any:
+        shared, personal = receive(state, clients)
+        values = tff.federated_map(
+            named, tff.federated_map(evaluate_client, (shared, personal, clients))
+        )
+        collected = collect(
+            tff.federated_map(collecting.client_id_of(client_type), clients), values
+        )
+        return tff.federated_map(metrics_of, collected)
+
+    return evaluate
+
+
+def _receiver(
+    made: computations.Computations,
+    client_type: tff.StructType,
+    values_of: "Callable[[Any], Mapping[str, Any]]",
+) -> "Callable[[Any, Any], tuple[Any, Any]]":
+    """What each client is given, `(state, clients) -> (shared, personal)`: what all share, and by
+    `federated_select` its own personal values and nobody else's.
+
+    Args:
+      made: what is composed.
+      client_type: of the clients.
+      values_of: `server_step.training_values` or `server_step.served_values`.
+    """
+    types = made.types
+
+    @tff.tensorflow.computation(types.state)
+    def shared_part(state: Any) -> Any:
+        return server_step.shared_values(values_of(state), types.shared)
+
+    @tff.tensorflow.computation(types.state)
+    def personal_part(state: Any) -> Any:
+        return values_of(state)["personal"]
+
+    @tff.tensorflow.computation(types.state["personal"], np.int32)
     def personal_of(personal: Any, client_id: tf.Tensor) -> Any:
         return OD(
             client_id=client_id,
@@ -92,106 +193,22 @@ def build(spec: computations.ProcessSpec) -> FederatedProcess:
     def key(client: Any) -> tf.Tensor:
         return client["client_id"][tf.newaxis]
 
-    @tff.tensorflow.computation(evaluation_client_type)
-    def evaluation_key(client: Any) -> tf.Tensor:
-        return client["client_id"][tf.newaxis]
-
-    @tff.tensorflow.computation(tff.SequenceType(personal_type))
+    @tff.tensorflow.computation(tff.SequenceType(types.personal))
     def only(selected: tf.data.Dataset) -> Any:
         return selected.get_single_element()
 
-    def receive(
-        state: Any, keys: Any, values: "tuple[tff.Computation, tff.Computation]"
-    ) -> "tuple[Any, Any]":
-        """What each client is given: what all share,
-        and by `federated_select` its own personal values and nobody else's.
-        """
-        shared_part, personal_part = values
+    def receive(state: Any, clients: Any) -> "tuple[Any, Any]":
         shared = tff.federated_broadcast(tff.federated_map(shared_part, state))
         chosen = tff.federated_select(
-            keys,
-            tff.federated_value(client_count, tff.SERVER),
+            tff.federated_map(key, clients),
+            tff.federated_value(made.client_count, tff.SERVER),
             tff.federated_map(personal_part, state),
             personal_of,
         )
         return shared, tff.federated_map(only, chosen)
 
-    @tff.tensorflow.computation(metrics_type)
-    def named(values: tf.Tensor) -> Any:
-        return OD(metrics=values)
+    return receive
 
-    @tff.tensorflow.computation(train.type_signature.result)
-    def report_of(result: Any) -> Any:
-        return result["report"]
 
-    @tff.tensorflow.computation(train.type_signature.result)
-    def private_of(result: Any) -> Any:
-        return result["private"]
-
-    @tff.tensorflow.computation(collect_metrics.result_type)
-    def metrics_of(collected: Any) -> Any:
-        absent = tf.fill([1, 1, 1], tf.constant(np.nan, tf.float64))
-        return tf.where(
-            collected["present"][:, tf.newaxis, tf.newaxis], collected["value"]["metrics"], absent
-        )
-
-    counting_client_type = tff.to_type(
-        OD(client_id=tff.TensorType(np.int32), shards=evaluation_client_type["shards"])
-    )
-
-    @tff.tensorflow.computation(counting_client_type)
-    def shards_of(client: Any) -> tf.Tensor:
-        return client["shards"]
-
-    @tff.tensorflow.computation(state_type, collect_counts.result_type)
-    def with_counts(state: Any, collected: Any) -> Any:
-        return OD(
-            (name, collected["value"] if name == "row_counts" else value)
-            for name, value in state.items()
-        )
-
-    @tff.federated_computation
-    def initialize_at_server() -> Any:
-        return tff.federated_eval(initialize, tff.SERVER)
-
-    server_state_type = tff.FederatedType(state_type, tff.SERVER)
-
-    @tff.federated_computation(server_state_type, tff.FederatedType(client_type, tff.CLIENTS))
-    def next_round(state: Any, clients: Any) -> Any:
-        keys = tff.federated_map(key, clients)
-        shared, personal = receive(state, keys, of_training)
-        result = tff.federated_map(train, (shared, personal, clients))
-        collected = collect_reports(
-            tff.federated_map(collecting.client_id_of(client_type), clients),
-            tff.federated_map(report_of, result),
-        )
-        new_state, report = tff.federated_map(aggregate, (state, collected))
-        return new_state, tff.federated_map(private_of, result), report
-
-    @tff.federated_computation(
-        server_state_type, tff.FederatedType(counting_client_type, tff.CLIENTS)
-    )
-    def count(state: Any, clients: Any) -> Any:
-        counts = tff.federated_map(made.count_client, tff.federated_map(shards_of, clients))
-        collected = collect_counts(
-            tff.federated_map(collecting.client_id_of(counting_client_type), clients), counts
-        )
-        return tff.federated_map(with_counts, (state, collected))
-
-    @tff.federated_computation(
-        server_state_type, tff.FederatedType(evaluation_client_type, tff.CLIENTS)
-    )
-    def evaluate(state: Any, clients: Any) -> Any:
-        shared, personal = receive(state, tff.federated_map(evaluation_key, clients), of_evaluation)
-        values = tff.federated_map(
-            named, tff.federated_map(evaluate_client, (shared, personal, clients))
-        )
-        collected = collect_metrics(
-            tff.federated_map(collecting.client_id_of(evaluation_client_type), clients), values
-        )
-        return tff.federated_map(metrics_of, collected)
-
-    iterative = tff.templates.IterativeProcess(
-        initialize_fn=initialize_at_server, next_fn=next_round
-    )
-    return FederatedProcess(iterative, count, evaluate, spec.layout, client_count)
+def _at_server(made: computations.Computations) -> tff.FederatedType:
+    return tff.FederatedType(made.types.state, tff.SERVER)

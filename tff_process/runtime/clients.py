@@ -49,7 +49,7 @@ class Compiled:
           traced: what is traced here.
           server: whether the server's part is needed.
         """
-        private = traced.private_type
+        private = traced.types.private
         return cls(
             train=remote.Function.of("train", traced.train),
             count=remote.Function.of("count", traced.count_client),
@@ -158,7 +158,7 @@ class ClientCalls:
         """
         generation = client.handle.host.generation
         there = client.handle.host.remote
-        types = self._traced.client_type
+        types = self._traced.types.client
         own = OD(
             client_id=self._constant(
                 client, "client_id", np.int32(client.handle.number), types["client_id"]
@@ -188,7 +188,7 @@ class ClientCalls:
         there = client.handle.host.remote
         shards = there.send(
             np.array(client.shards("train"), dtype=object),
-            self._traced.client_type["work"]["shards"],
+            self._traced.types.client["work"]["shards"],
         )
         return there.fetch(there.call(self._compiled.count, shards))
 
@@ -237,7 +237,7 @@ class ClientCalls:
     def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
         """Metrics of the client's model on a split, float64 [tasks, metrics]."""
         there = client.handle.host.remote
-        types = self._traced.evaluation_client_type
+        types = self._traced.types.evaluation_client
         own = OD(
             client_id=self._constant(
                 client, "client_id", np.int32(client.handle.number), types["client_id"]
@@ -313,13 +313,13 @@ class ClientCalls:
         shared = host.kept(
             ("shared", served),
             version,
-            lambda there: there.send(incoming.shared(served), self._traced.shared_type),
+            lambda there: there.send(incoming.shared(served), self._traced.types.shared),
         )
         personal = host.kept(
             (client.handle.number, "personal", served),
             version,
             lambda there: there.send(
-                incoming.personal(client.handle.number, served), self._traced.personal_type
+                incoming.personal(client.handle.number, served), self._traced.types.personal
             ),
         )
         return {"shared": shared, "personal": personal}

@@ -19,6 +19,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
 from tff_process.process import computations, federation
+from tff_process.process import types as types_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
@@ -81,7 +82,7 @@ class ResidentTraining(federation.Federation):
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":
         """Makes a reference to a client's secret in its worker."""
         return lambda there: there.send(
-            pipeline.simulated_secret(self.plan.seed, client), computations.SECRET_TYPE
+            pipeline.simulated_secret(self.plan.seed, client), types_lib.SECRET
         )
 
     def _compile(self) -> clients_lib.Compiled:
@@ -144,7 +145,7 @@ class ResidentTraining(federation.Federation):
         verdict = guard.judge(
             self._rules,
             {i: report for i, (_, report) in done.items()},
-            self._traced.report_type,
+            self._traced.types.report,
             self._received,
             {i: self._asked(i, works[i]) for i in done},
         )
@@ -190,7 +191,7 @@ class ResidentTraining(federation.Federation):
         said, _ = self._each(range(len(self.clients)), self._calls.count, "counting its ids")
         counts = {name: np.array(value) for name, value in self.server.state["row_counts"].items()}
         for i, own in said.items():
-            fault = guard.unfit_counts(own, self._traced.counts_type)
+            fault = guard.unfit_counts(own, self._traced.types.counts)
             if fault is not None:
                 _log.warning(
                     "the counts of client %s are refused: %s; its ids count alike",
@@ -257,7 +258,7 @@ class ResidentTraining(federation.Federation):
           OutOfReachError: where a client's worker is away and the client may not be skipped.
           PfrecError: where a client's version is missing or damaged; the message names the client.
         """
-        kinds = self._traced.state_type
+        kinds = self._traced.types.state
 
         def part(name: str) -> "OD[str, np.ndarray]":
             return OD(

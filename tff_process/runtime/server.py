@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_process.process import computations
+from tff_process.process import computations, server_step
 
 OD = collections.OrderedDict
 
@@ -49,14 +49,14 @@ class Server:
         the same where nothing is averaged.
         """
         return (
-            computations.served_values(self.state)
+            server_step.served_values(self.state)
             if served
-            else computations.training_values(self.state)
+            else server_step.training_values(self.state)
         )
 
     def shared(self, served: bool) -> Any:
         """What every client may see."""
-        return computations.shared_values(self.values(served), self._traced.shared_type)
+        return server_step.shared_values(self.values(served), self._traced.types.shared)
 
     def personal(self, client: int, served: bool) -> Any:
         """What one client alone receives."""
@@ -73,7 +73,7 @@ class Server:
           what the algorithm says of the round: `examples`, `loss`, `present` by client, and
           `diagnostics`.
         """
-        collected = stack(reports, self._traced.report_type, self._traced.client_count)
+        collected = stack(reports, self._traced.types.report, self._traced.client_count)
         new_state, report = self._aggregate(self.state, collected)
         self.set_state(new_state)
         return report

@@ -168,7 +168,7 @@ class OwnComputations:
                 "here; agree to less"
             )
         compiled, traced = clients.Compiled.of(self._traced, server=False), self._traced
-        received_writer = state_files.received_writer(traced.shared_type, traced.personal_type)
+        received_writer = state_files.received_writer(traced.types.shared, traced.types.personal)
         answers, mechanism = self._answers(), self._federation.mechanism
         own = [
             compiled.train,
@@ -183,8 +183,8 @@ class OwnComputations:
             remote.Function.of("facts", state_files.text_reader()),
         ]
         taken = receivable.Receivable(
-            shared=spec(traced.shared_type),
-            personal=spec(traced.personal_type),
+            shared=spec(traced.types.shared),
+            personal=spec(traced.types.personal),
             first_values=spec(compiled.start.type_signature.parameter),
             serves=tuple(float(value) for value in self._federation._serves(0)),
             shards=facts.shards,
@@ -218,7 +218,7 @@ class OwnComputations:
     def _answers(self) -> "dict[str, values.Spec]":
         """The types of what leaves, by label, under the names of the privacy manifest."""
         traced, tasks = self._traced, len(self._facts.schema.tasks)
-        report = dict(spec(traced.report_type))
+        report = dict(spec(traced.types.report))
         found: dict[str, values.Spec] = {
             labels.REPORT: {**report.pop("values"), **report},
             labels.ACKNOWLEDGEMENT: {"length": values.Tensor(values.INT32, ())},
@@ -229,7 +229,7 @@ class OwnComputations:
                 "metrics": values.Tensor(values.DOUBLE, (tasks, len(metrics.METRICS)))
             }
         if self._federation.counts_ids:
-            found[labels.COUNTS] = {"row_counts": spec(traced.counts_type)}
+            found[labels.COUNTS] = {"row_counts": spec(traced.types.counts)}
         return found
 
 

@@ -119,7 +119,7 @@ class SiloTraining(resident.ResidentTraining):
         self._identity = identity
         self._write_received = remote.Function.of(
             "write_received",
-            state_files.received_writer(self._traced.shared_type, self._traced.personal_type),
+            state_files.received_writer(self._traced.types.shared, self._traced.types.personal),
         )
 
     def _secret(self, client: int) -> "Callable[[remote.Remote], Any]":

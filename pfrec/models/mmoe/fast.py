@@ -78,22 +78,19 @@ def _first_layer(
 ) -> first_layer.FirstLayer:
     numbers, projection = None, None
     if model.numeric is not None:
-        numbers = fused.normalise(inputs["numerical"], model.numeric.normalise, training)
         if model.numeric.project is not None:
             projection = model.numeric.project.kernel, model.numeric.project.bias
+        values = fused.normalise(inputs["numerical"], model.numeric.normalise, training)
+        numbers = first_layer.Numbers(values, projection)
     outputs = len(model.experts) * (model.config.expert_units[0] + len(model.towers))
     ids = inputs["categorical"]
-    tables = [layer.table for layer in model.embeddings]
-    return first_layer.FirstLayer(
-        tables,
-        ids,
-        numbers,
-        projection,
-        outputs,
-        first_layer.rows_of(ids, training),
-        model.schema.id_places,
-        attention.pooled(model.attention, model.embeddings, ids, model.schema),
-    )
+    given = attention.pooled(model.attention, model.embeddings, ids, model.schema)
+    features = [
+        first_layer.Feature(layer.table, place, given.get(number))
+        for number, (layer, place) in enumerate(zip(model.embeddings, model.schema.id_places))
+    ]
+    rows = first_layer.rows_of(ids, training)
+    return first_layer.FirstLayer(features, ids, numbers, outputs, rows)
 
 
 def _groups(blocks: Sequence[Any], units: Sequence[int]) -> "list[list[Any]]":

@@ -16,22 +16,22 @@ ids in a batch):
 A list of values counts as the mean of its one-hot forms; it is looked up or projected.
 
 A number's projection is multiplied out likewise where it widens: `(x @ P + q) @ W = [x, 1] @ [P @
-W; q @ W]`.
+W; q @ W]`. What each way does stands in `readings`; which is taken is decided here.
 """
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, Optional
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
 from pfrec.models import embedding
+from pfrec.models.mmoe import readings
 from pfrec.models.precision import matmul
-
-Parts = Sequence[tf.Tensor]
 
 LOOK_UP, PROJECT, OCCURRING = "look_up", "project", "occurring"
 
@@ -100,20 +100,82 @@ def numbers_fold(features: int, dim: int) -> bool:
     return 2 * (features + 1) < 3 * dim
 
 
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """A categorical feature of the input.
+
+    Attributes:
+      table: [cardinality, dim].
+      place: its columns among the ids, more than one where its rows hold lists.
+      given: its embeddings [rows, dim] where they are not linear in its ids; None where they are.
+    """
+
+    table: tf.Variable
+    place: slice
+    given: Optional[tf.Tensor] = None
+
+    @property
+    def cardinality(self) -> int:
+        """Rows of the table."""
+        return int(self.table.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of the table."""
+        return int(self.table.shape[1])
+
+    @property
+    def listed(self) -> bool:
+        """Whether its rows hold lists."""
+        return int(self.place.stop - self.place.start) > 1
+
+    def way(self, outputs: int, rows: int) -> str:
+        """How to read it, see `way`."""
+        if self.given is not None:
+            return LOOK_UP
+        return way(self.cardinality, self.width, outputs, rows, self.listed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """The numerical features of the input.
+
+    Attributes:
+      values: float32 [rows, numbers], normalised.
+      projection: kernel and bias of their projection; None where they are passed on as they are.
+    """
+
+    values: tf.Tensor
+    projection: "Optional[tuple[tf.Tensor, tf.Tensor]]" = None
+
+    @property
+    def width(self) -> int:
+        """Columns of the input that they are."""
+        last = self.projection[0] if self.projection else self.values
+        return int(last.shape[1])
+
+    def reading(self, part: int) -> readings.Reading:
+        """How to read them; `part` is their place in the input."""
+        if self.projection is None:
+            return readings.AsItIs(self.values, (part,), constant=True)
+        kernel, bias = self.projection
+        if not numbers_fold(int(self.values.shape[1]), self.width):
+            projected = tf.nn.bias_add(matmul(self.values, kernel), bias)
+            return readings.AsItIs(projected, (part,))
+        ones = tf.ones_like(self.values[:, :1])
+        weights = tf.concat([kernel, bias[tf.newaxis]], axis=0)
+        return readings.Projected((self.values, ones), {part: weights})
+
+
 class FirstLayer:
     """The input of one batch, ready for products with kernels.
 
     Args:
-      tables: of the categorical features, in order, each [cardinality, dim].
+      features: the categorical ones, in order.
       ids: int32 [rows, ids].
-      numbers: float32 [rows, numbers], normalised, or None without.
-      projection: kernel and bias of the projection of the numbers, or None where they are passed on
-        as they are.
+      numbers: the numerical ones, which follow them; None without.
       outputs: columns of all kernels that will be multiplied, for the choice.
       rows: to expect, for the choice.
-      places: the columns of each feature among the ids, more than one where its rows hold lists;
-        None for one column each.
-      given: embeddings of features that are not linear in their ids, [rows, dim], by place.
 
     Raises (when the graph runs):
       InvalidArgumentError: where an id lies outside its table.
@@ -121,89 +183,33 @@ class FirstLayer:
 
     def __init__(
         self,
-        tables: Sequence[tf.Variable],
+        features: Sequence[Feature],
         ids: tf.Tensor,
-        numbers: Optional[tf.Tensor],
-        projection: "Optional[tuple[tf.Tensor, tf.Tensor]]",
+        numbers: Optional[Numbers],
         outputs: int,
         rows: int,
-        places: Optional[Sequence[slice]] = None,
-        given: "Optional[Mapping[int, tf.Tensor]]" = None,
     ) -> None:
-        given = given or {}
-        places = places or [slice(f, f + 1) for f in range(len(tables))]
-        # What the columns of the input are multiplied with, of the kernel's parts by feature.
-        self._rows: list[Callable[[Parts], tf.Tensor]] = []
-        self._added: list[tuple[int, tf.Tensor, tf.Tensor]] = []
-        self._widths = [int(table.shape[1]) for table in tables]
-        constant, variable = [], []
-        if tables:
-            ids = _checked(ids, tables, places)
-        listed = [place.stop - place.start > 1 for place in places]
-        ways = [
-            LOOK_UP if f in given else way(int(t.shape[0]), int(t.shape[1]), outputs, rows, several)
-            for f, (t, several) in enumerate(zip(tables, listed))
-        ]
-        projected = [f for f, name in enumerate(ways) if name == PROJECT and not listed[f]]
-        if projected:
-            constant.append(
-                _multi_hot(
-                    ids,
-                    [places[f].start for f in projected],
-                    [int(tables[f].shape[0]) for f in projected],
-                )
-            )
-        lists = [f for f, name in enumerate(ways) if name == PROJECT and listed[f]]
-        constant += [_mean_hot(ids[:, places[f]], int(tables[f].shape[0])) for f in lists]
-        self._rows += [_projected(tf.convert_to_tensor(tables[f]), f) for f in projected + lists]
-        place = len(tables)
+        self._widths = [feature.width for feature in features]
+        by_way: dict[str, dict[int, Feature]] = {LOOK_UP: {}, PROJECT: {}, OCCURRING: {}}
+        for part, feature in enumerate(features):
+            by_way[feature.way(outputs, rows)][part] = feature
+        if features:
+            ids = _checked(ids, features)
+        found = [*_projected(ids, by_way[PROJECT]), *_looked_up(ids, by_way[LOOK_UP])]
         if numbers is not None:
-            self._widths.append(int(projection[0].shape[1] if projection else numbers.shape[1]))
-            if projection is None:
-                constant.append(numbers)
-                self._rows.append(_as_it_is(place))
-            elif numbers_fold(int(numbers.shape[1]), self._widths[-1]):
-                kernel, bias = projection
-                constant += [numbers, tf.ones_like(numbers[:, :1])]
-                weights = tf.concat([kernel, bias[tf.newaxis]], axis=0)
-                self._rows.append(_projected(weights, place))
-        looked_up = [f for f, name in enumerate(ways) if name == LOOK_UP]
-        joint = [
-            f
-            for f in looked_up
-            if tables[f].shape.num_elements() <= _JOINT_ELEMENTS and not listed[f]
+            found.append(numbers.reading(len(features)))
+            self._widths.append(numbers.width)
+        constant = [reading for reading in found if reading.constant]
+        variable = [reading for reading in found if not reading.constant]
+        self._readings = constant + variable
+        self._constant, self._variable = _columns(constant), _columns(variable)
+        self._occurring = [
+            readings.Occurring.of(feature.table, embedding.ids_at(ids, feature.place), part)
+            for part, feature in by_way[OCCURRING].items()
         ]
-        alone = [f for f in looked_up if f not in joint]
-        order = joint + alone
-        if joint:
-            columns = [places[f].start for f in joint]
-            variable.append(
-                _joint_look_up(
-                    [tables[f] for f in joint],
-                    tf.gather(ids, columns, axis=1) if len(joint) < ids.shape[1] else ids,
-                )
-            )
-        variable += [
-            given[f]
-            if f in given
-            else embedding.look_up(tables[f], embedding.ids_at(ids, places[f]))
-            for f in alone
-        ]
-        if (
-            numbers is not None
-            and projection is not None
-            and not numbers_fold(int(numbers.shape[1]), self._widths[-1])
-        ):
-            variable.append(tf.nn.bias_add(matmul(numbers, projection[0]), projection[1]))
-            order.append(place)
+        # Where everything is looked up in its order, a kernel need not be taken apart.
+        order = [part for reading in variable for part in reading.parts]
         self._whole = not constant and order == list(range(len(self._widths)))
-        self._rows += [_as_it_is(f) for f in order]
-        for f, name in enumerate(ways):
-            if name == OCCURRING:
-                distinct, position = tf.unique(embedding.ids_at(ids, places[f]))
-                self._added.append((f, tf.gather(tables[f], distinct), position))
-        self._constant = _joined(constant)
-        self._variable = _joined(variable)
 
     def __call__(self, kernel: tf.Tensor) -> tf.Tensor:
         """`x @ kernel`: float32 [inputs, units] -> [rows, units]."""
@@ -211,113 +217,75 @@ class FirstLayer:
             return matmul(self._variable, kernel)
         parts = tf.split(kernel, self._widths, axis=0)
         product = None
-        if self._rows:
-            weights = _joined([part(parts) for part in self._rows], axis=0)
+        if self._readings:
+            rows = [row for reading in self._readings for row in reading.rows(parts)]
+            weights = readings.joined(rows, axis=0)
             if self._constant is None or self._variable is None:
-                product = matmul(
-                    self._constant if self._variable is None else self._variable, weights
-                )
+                columns = self._constant if self._variable is None else self._variable
+                product = matmul(columns, weights)
             else:
-                product = _product(self._constant, self._variable, weights)
-        for f, table, position in self._added:
-            own = _rows_of_projection(matmul(table, parts[f]), position)
+                product = readings.half_constant_product(self._constant, self._variable, weights)
+        for occurring in self._occurring:
+            own = occurring.product(parts)
             product = own if product is None else product + own
         return product
 
 
-def _projected(table: tf.Tensor, part: int) -> Callable[[Parts], tf.Tensor]:
-    return lambda parts: matmul(table, parts[part])
+def _projected(ids: tf.Tensor, features: "dict[int, Feature]") -> "list[readings.Reading]":
+    """Single values side by side, then each list."""
+    single = {part: feature for part, feature in features.items() if not feature.listed}
+    found: list[readings.Reading] = []
+    if single:
+        hot = readings.multi_hot(
+            ids,
+            [feature.place.start for feature in single.values()],
+            [feature.cardinality for feature in single.values()],
+        )
+        tables = {part: tf.convert_to_tensor(f.table) for part, f in single.items()}
+        found.append(readings.Projected((hot,), tables))
+    for part, feature in features.items():
+        if feature.listed:
+            hot = readings.mean_hot(ids[:, feature.place], feature.cardinality)
+            found.append(readings.Projected((hot,), {part: tf.convert_to_tensor(feature.table)}))
+    return found
 
 
-def _as_it_is(part: int) -> Callable[[Parts], tf.Tensor]:
-    return lambda parts: parts[part]
+def _looked_up(ids: tf.Tensor, features: "dict[int, Feature]") -> "list[readings.Reading]":
+    """Small tables in one go, then each other one."""
+    joint = {
+        part: feature
+        for part, feature in features.items()
+        if feature.table.shape.num_elements() <= _JOINT_ELEMENTS
+        and not feature.listed
+        and feature.given is None
+    }
+    found: list[readings.Reading] = []
+    if joint:
+        columns = [feature.place.start for feature in joint.values()]
+        own = tf.gather(ids, columns, axis=1) if len(joint) < ids.shape[1] else ids
+        tables = [feature.table for feature in joint.values()]
+        found.append(readings.AsItIs(readings.joint_look_up(tables, own), tuple(joint)))
+    for part, feature in features.items():
+        if part not in joint:
+            values = feature.given
+            if values is None:
+                values = embedding.look_up(feature.table, embedding.ids_at(ids, feature.place))
+            found.append(readings.AsItIs(values, (part,)))
+    return found
 
 
-def _joined(parts: Sequence[tf.Tensor], axis: int = 1) -> Optional[tf.Tensor]:
-    return None if not parts else parts[0] if len(parts) == 1 else tf.concat(parts, axis=axis)
+def _columns(found: "list[readings.Reading]") -> Optional[tf.Tensor]:
+    return readings.joined([column for reading in found for column in reading.columns()])
 
 
-def _checked(ids: tf.Tensor, tables: Sequence[tf.Variable], places: Sequence[slice]) -> tf.Tensor:
+def _checked(ids: tf.Tensor, features: Sequence[Feature]) -> tf.Tensor:
     # An id outside its table would read another feature's row.
-    sizes = [place.stop - place.start for place in places]
-    lowest = np.repeat([0 if size == 1 else schema_lib.NO_VALUE for size in sizes], sizes)
-    above = np.repeat([int(table.shape[0]) for table in tables], sizes)
+    sizes = [feature.place.stop - feature.place.start for feature in features]
+    lowest = np.repeat([schema_lib.NO_VALUE if f.listed else 0 for f in features], sizes)
+    above = np.repeat([feature.cardinality for feature in features], sizes)
     fine = tf.reduce_all(
         (ids >= tf.constant(lowest, ids.dtype)) & (ids < tf.constant(above, ids.dtype))
     )
     check = tf.debugging.Assert(fine, ["a categorical id lies outside its feature's table"])
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(ids)
-
-
-def _offsets(cardinalities: "list[int]", dtype: tf.DType) -> tf.Tensor:
-    return tf.constant([sum(cardinalities[:n]) for n in range(len(cardinalities))], dtype)
-
-
-def _multi_hot(ids: tf.Tensor, columns: "list[int]", cardinalities: "list[int]") -> tf.Tensor:
-    """One-hot forms of some columns of ids side by side, float32 [rows, sum of cardinalities]."""
-    chosen = ids if len(columns) == ids.shape[1] else tf.gather(ids, columns, axis=1)
-    rows, width = tf.shape(ids)[0], sum(cardinalities)
-    place = (
-        chosen
-        + _offsets(cardinalities, ids.dtype)
-        + width * tf.range(rows, dtype=ids.dtype)[:, tf.newaxis]
-    )
-    # No place occurs twice, so the sum has no order.
-    ones = tf.ones([rows * len(columns)])
-    return tf.reshape(tf.scatter_nd(tf.reshape(place, [-1, 1]), ones, [rows * width]), [-1, width])
-
-
-def _mean_hot(ids: tf.Tensor, cardinality: int) -> tf.Tensor:
-    """The means of the one-hot forms of lists [rows, values], float32 [rows, cardinality]."""
-    known = tf.not_equal(ids, schema_lib.NO_VALUE)
-    places = tf.where(known)
-    cells = tf.stack([places[:, 0], tf.cast(tf.gather_nd(ids, places), tf.int64)], axis=1)
-    # A value that stands twice adds up equal numbers, so the sum has no order.
-    weights = tf.gather(embedding.shares(known)[:, 0], places[:, 0])
-    return tf.ensure_shape(
-        tf.scatter_nd(cells, weights, [tf.shape(ids, tf.int64)[0], cardinality]),
-        [None, cardinality],
-    )
-
-
-def _joint_look_up(tables: "list[tf.Variable]", ids: tf.Tensor) -> tf.Tensor:
-    """Embeddings of some features side by side, float32 [rows, sum of widths], in one lookup."""
-    cardinalities = [int(table.shape[0]) for table in tables]
-    width = int(tables[0].shape[1])
-    place = tf.reshape(ids + _offsets(cardinalities, ids.dtype), [-1])
-
-    @tf.custom_gradient
-    def look_up(joint: tf.Tensor) -> Any:
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return tf.math.unsorted_segment_sum(
-                tf.reshape(upstream, [-1, width]), place, sum(cardinalities)
-            )
-
-        return tf.reshape(tf.gather(joint, place), [-1, len(tables) * width]), gradient
-
-    return look_up(_joined([tf.convert_to_tensor(table) for table in tables], axis=0))
-
-
-@tf.custom_gradient
-def _product(constant: tf.Tensor, variable: tf.Tensor, weights: tf.Tensor) -> Any:
-    """`[constant, variable] @ weights` without a gradient to `constant`."""
-    x = tf.concat([constant, variable], axis=1)
-    width = int(constant.shape[1])
-
-    def gradient(upstream: tf.Tensor) -> Any:
-        return (
-            None,
-            matmul(upstream, weights[width:], transpose_b=True),
-            matmul(x, upstream, transpose_a=True),
-        )
-
-    return matmul(x, weights), gradient
-
-
-@tf.custom_gradient
-def _rows_of_projection(projection: tf.Tensor, position: tf.Tensor) -> Any:
-    def gradient(upstream: tf.Tensor) -> Any:
-        return tf.math.unsorted_segment_sum(upstream, position, tf.shape(projection)[0]), None
-
-    return tf.gather(projection, position), gradient

@@ -18,7 +18,8 @@ from tff_process import plan
 from tff_process.algorithms import base, fedavg, pf_msmtrec
 from tff_process.client import variables
 from tff_process.client import work as work_lib
-from tff_process.process import computations, iterative, reference
+from tff_process.process import iterative, reference, server_step
+from tff_process.process.spec import ProcessSpec
 from tff_process.runtime import reference_context
 
 OD = collections.OrderedDict
@@ -80,9 +81,7 @@ def one_weight_process(algorithm):
 
     settings = work_lib.TrainingSettings(batch_size=3)
     initial = OD((item.name, item.variable.numpy()) for item in tagged)
-    return iterative.build(
-        computations.ProcessSpec(algorithm, layout, ONE, make, settings, initial, 2)
-    )
+    return iterative.build(ProcessSpec(algorithm, layout, ONE, make, settings, initial, 2))
 
 
 def client(dataset, number, private):
@@ -262,7 +261,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         values, attends = stack(lambda d: d.upload), tf.constant([i in done for i in range(3)])
         before = {**start.common, **start.personal}
         seen = {
-            name: computations.rows_met(counts[name], values[name], before[name], attends)
+            name: server_step.rows_met(counts[name], values[name], before[name], attends)
             for name in counts
         }
         reports = base.ClientReports(

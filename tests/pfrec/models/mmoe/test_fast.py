@@ -233,11 +233,13 @@ def test_expected_rows_matter_only_where_the_graph_does_not_know_them():
 @pytest.mark.parametrize("cost", [0.0, 1e12])
 def test_an_id_outside_its_table_is_an_error_not_another_features_row(monkeypatch, wrong, cost):
     monkeypatch.setattr(first_layer, "_OPERATIONS_COST", cost)
-    tables = [tf.Variable(tf.ones([6, 4])), tf.Variable(tf.ones([6, 4]))]
+    features = [
+        first_layer.Feature(tf.Variable(tf.ones([6, 4])), slice(place, place + 1))
+        for place in range(2)
+    ]
+    ids = [[0, wrong]] if wrong > 0 else [[wrong, 0]]
     with pytest.raises(tf.errors.InvalidArgumentError, match="outside its feature's table"):
-        first_layer.FirstLayer(
-            tables, tf.constant([[0, wrong]] if wrong > 0 else [[wrong, 0]]), None, None, 100, 100
-        )
+        first_layer.FirstLayer(features, tf.constant(ids), None, 100, 100)
 
 
 @pytest.mark.parametrize(
@@ -245,12 +247,13 @@ def test_an_id_outside_its_table_is_an_error_not_another_features_row(monkeypatc
     [([0, -1, 5], True), ([-1, 0, 0], False), ([0, -2, 0], False), ([0, 0, 6], False)],
 )
 def test_only_a_list_may_lack_a_value(ids, fine):
-    tables, places = [tf.Variable(tf.ones([6, 4]))] * 2, [slice(0, 1), slice(1, 3)]
+    table = tf.Variable(tf.ones([6, 4]))
+    features = [first_layer.Feature(table, place) for place in (slice(0, 1), slice(1, 3))]
     if fine:
-        first_layer.FirstLayer(tables, tf.constant([ids]), None, None, 100, 100, places)
+        first_layer.FirstLayer(features, tf.constant([ids]), None, 100, 100)
         return
     with pytest.raises(tf.errors.InvalidArgumentError, match="outside its feature's table"):
-        first_layer.FirstLayer(tables, tf.constant([ids]), None, None, 100, 100, places)
+        first_layer.FirstLayer(features, tf.constant([ids]), None, 100, 100)
 
 
 def test_fused_layer_by_hand():

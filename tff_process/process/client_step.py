@@ -1,0 +1,82 @@
+"""What a client does when it is asked: `work_lib` in the terms of a process."""
+
+import collections
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from pfrec import coarsening
+from pfrec.data.dataset import pipeline
+from tff_process.client import work as work_lib
+from tff_process.process import keras_in_tff
+from tff_process.process.spec import ProcessSpec
+
+OD = collections.OrderedDict
+
+
+class ClientStep:
+    """A client's part of a process.
+
+    Args:
+      spec: of the process.
+      private: the type of what a client keeps.
+    """
+
+    def __init__(self, spec: ProcessSpec, private: tff.StructType) -> None:
+        self._spec = spec
+        self._private_names = tff.structure.name_list(private)
+        self._optimizers = spec.algorithm.client.optimizers(spec.layout)
+
+    def train(self, shared: Any, personal: Any, client: Any) -> Any:
+        """`(shared, personal, client) -> (private, report)`, one client's round."""
+        spec, strategy = self._spec, self._spec.algorithm.client
+        work = OD(client["work"].items())
+        work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
+        work.update(strategy.own_work(client["client_id"], client["secret"]))
+        inputs = work_lib.ClientInputs(
+            spec.layout,
+            spec.settings,
+            _incoming(shared, personal),
+            shared["consensus"],
+            client["private"],
+            work,
+        )
+        done = strategy.train(self._model(client["work"]["learning_rate"]), inputs)
+        report = OD(
+            values=done.upload,
+            examples=done.examples,
+            serves=client["serves"],
+            loss=tf.zeros_like(done.loss) if spec.withhold_loss else coarsening.loss(done.loss),
+        )
+        return OD(
+            private=OD((name, done.private[name]) for name in self._private_names), report=report
+        )
+
+    def count(self, shards: tf.Tensor) -> Any:
+        """`shards -> row counts`, by table, see `work_lib.count_ids`."""
+        return work_lib.count_ids(self._spec.layout, self._spec.schema, shards)
+
+    def evaluate(self, shared: Any, personal: Any, client: Any) -> tf.Tensor:
+        """`(shared, personal, client) -> float64 [tasks, metrics]`."""
+        values = work_lib.evaluate(
+            self._model(), _incoming(shared, personal), client["private"], client["shards"]
+        )
+        return coarsening.evaluated(values)
+
+    @tf.autograph.experimental.do_not_convert
+    def _model(self, learning_rate: Any = 0.0) -> work_lib.ClientModel:
+        spec = self._spec
+        with keras_in_tff.version_2():
+            return work_lib.ClientModel(
+                spec.make_network,
+                spec.schema,
+                learning_rate,
+                self._optimizers,
+                spec.settings.lazy_adam,
+            )
+
+
+def _incoming(shared: Any, personal: Any) -> "OD[str, tf.Tensor]":
+    """A client's values of the shared variables."""
+    return OD((*shared["common"].items(), *personal["values"].items()))

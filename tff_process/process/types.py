@@ -1,0 +1,145 @@
+"""The TFF types of the values that pass between clients and server."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from pfrec import metrics
+from tff_process.client import variables
+from tff_process.client import work as work_lib
+from tff_process.process import collecting, server_step
+from tff_process.process.spec import ProcessSpec
+
+OD = collections.OrderedDict
+
+# Of a client: `pipeline.order_seed` is made of it.
+SECRET = tff.TensorType(np.int64, [2])
+_SHARDS = tff.TensorType(np.str_, [None])
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessTypes:
+    """The types of a process.
+
+    Attributes:
+      state: what the server keeps.
+      shared: what every client may see of it.
+      personal: a client's number, and the values that it alone gets.
+      private: what a client keeps.
+      client: a client that trains: its number, private state, secret, work, and the tasks that it
+        has labels of.
+      evaluation_client: a client that evaluates: its number, private state and shards.
+      report: what the server learns of a client's round.
+      collected: the reports of a round, stacked along a client axis.
+      counts: by shared table, how often a client holds each id.
+      metrics: of a client's model, [tasks, metrics].
+    """
+
+    state: tff.StructType
+    shared: tff.StructType
+    personal: tff.StructType
+    private: tff.StructType
+    client: tff.StructType
+    evaluation_client: tff.StructType
+    report: tff.StructType
+    collected: tff.StructType
+    counts: tff.StructType
+    metrics: tff.TensorType
+
+
+def types_of(spec: ProcessSpec) -> ProcessTypes:
+    """The types of a process."""
+    algorithm, layout, tasks = spec.algorithm, spec.layout, len(spec.tasks)
+    number, serves = tff.TensorType(np.int32), tff.TensorType(np.float32, [tasks])
+    with tf.Graph().as_default():
+        state = _types_of_tensors(server_step.initial_state(spec, spec.initial))
+    shared = OD(
+        common=_of_variables(layout.joined(variables.COMMON)),
+        consensus=_of_variables(algorithm.anchors(layout)),
+    )
+    personal = OD(client_id=number, values=_of_variables(layout.joined(variables.PERSONAL)))
+    private = _private(spec)
+    report = tff.to_type(
+        OD(
+            values=_of_variables(layout.uploaded),
+            examples=tff.TensorType(np.float32),
+            serves=serves,
+            loss=tff.TensorType(np.float32),
+        )
+    )
+    return ProcessTypes(
+        state=tff.to_type(state),
+        shared=tff.to_type(shared),
+        personal=tff.to_type(personal),
+        private=private,
+        client=tff.to_type(
+            OD(client_id=number, private=private, secret=SECRET, work=_work(spec), serves=serves)
+        ),
+        evaluation_client=tff.to_type(OD(client_id=number, private=private, shards=_SHARDS)),
+        report=report,
+        collected=collecting.collected_type(report, spec.client_count),
+        counts=tff.to_type(
+            OD((s.name, tff.TensorType(np.float32, [s.shape[0]])) for s in spec.counted)
+        ),
+        metrics=tff.TensorType(np.float64, [tasks, len(metrics.METRICS)]),
+    )
+
+
+def _work(spec: ProcessSpec) -> "OD[str, tff.TensorType]":
+    """What a client is asked to do, see `work_lib.ClientInputs`."""
+    numbers = ("seed", "first_step", "steps", "epoch_steps", *spec.algorithm.client.asked)
+    weights = tff.TensorType(np.float32, [len(spec.tasks)])
+    return OD(
+        shards=_SHARDS,
+        **dict.fromkeys(numbers, tff.TensorType(np.int64)),
+        # A value, so that a comparison that tunes it traces its graphs once.
+        learning_rate=tff.TensorType(np.float32),
+        task_weights=weights,
+        positive_weights=weights,
+    )
+
+
+def _private(spec: ProcessSpec) -> tff.StructType:
+    client, layout = spec.algorithm.client, spec.layout
+    return tff.to_type(
+        OD(
+            (
+                *_of_variables(layout.joined(variables.PRIVATE)).items(),
+                *_of_optimizers(client.optimizers(layout), layout).items(),
+                *((k.name, tff.TensorType(np.float32, k.shape)) for k in client.kept(layout)),
+            )
+        )
+    )
+
+
+def _of_variables(specs: "Sequence[variables.VariableSpec]") -> "OD[str, tff.TensorType]":
+    return OD((s.name, tff.TensorType(np.float32, s.shape)) for s in specs)
+
+
+def _of_optimizers(
+    optimizers: "Mapping[str, Sequence[str]]", layout: variables.ModelVariables
+) -> "OD[str, tff.TensorType]":
+    """The types of the optimizers' slots: optimizers of stand-ins have the same,
+    and a third network need not be built.
+    """
+    shapes = {spec.name: spec.shape for spec in layout.specs}
+    types: OD[str, tff.TensorType] = OD()
+    with tf.Graph().as_default():
+        for prefix, names in optimizers.items():
+            stand_ins = [tf.Variable(tf.zeros(shapes[name])) for name in names]
+            slots = work_lib.optimizer_slots(work_lib.make_optimizer(stand_ins, 0.0), prefix)
+            types.update(
+                (name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in slots.items()
+            )
+    return types
+
+
+def _types_of_tensors(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return OD((name, _types_of_tensors(inner)) for name, inner in value.items())
+    return tff.TensorType(value.dtype.as_numpy_dtype, value.shape.as_list())
