@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from export import interface
-from export.checks import c_library
+from export.checks import fresh_process
 from export.graph import requests as requests_lib
 from pfrec import errors
 
@@ -31,7 +31,7 @@ class Case:
 
 
 def probabilities(
-    requests: Sequence[requests_lib.Request], answers: Sequence[c_library.Answer]
+    requests: Sequence[requests_lib.Request], answers: Sequence[fresh_process.Answer]
 ) -> str:
     """That `serving_default` answers each request with a probability per row and task."""
     lowest, highest = np.inf, -np.inf
@@ -50,8 +50,8 @@ def probabilities(
 
 def agreement(
     served: interface.Interface,
-    named: Sequence[c_library.Answer],
-    others: "Mapping[str, Sequence[c_library.Answer]]",
+    named: Sequence[fresh_process.Answer],
+    others: "Mapping[str, Sequence[fresh_process.Answer]]",
     counts: Sequence[int],
 ) -> str:
     """That classify and regress answer tf.Example with the probabilities that `serving_default`
@@ -94,7 +94,7 @@ def agreement(
     )
 
 
-def largest_difference(cases: Sequence[Case], answers: Sequence[c_library.Answer]) -> float:
+def largest_difference(cases: Sequence[Case], answers: Sequence[fresh_process.Answer]) -> float:
     """The largest absolute difference of any probability from the expected one.
 
     Raises:
@@ -117,7 +117,7 @@ def largest_difference(cases: Sequence[Case], answers: Sequence[c_library.Answer
     return largest
 
 
-def parity(cases: Sequence[Case], answers: Sequence[c_library.Answer], tolerance: float) -> str:
+def parity(cases: Sequence[Case], answers: Sequence[fresh_process.Answer], tolerance: float) -> str:
     """That no probability is further than `tolerance` from the trained model's."""
     largest = largest_difference(cases, answers)
     count = sum(len(next(iter(case.expected.values()))) for case in cases)
@@ -135,7 +135,7 @@ def inversions(expected: np.ndarray, found: np.ndarray, resolution: float = 0.0)
     return int(np.count_nonzero((gap > resolution) & (found[:, np.newaxis] < found[np.newaxis])))
 
 
-def ranking(case: Case, answer: c_library.Answer) -> str:
+def ranking(case: Case, answer: fresh_process.Answer) -> str:
     """That the export ranks rows as the trained model does."""
     if answer.error is not None:
         raise errors.PfrecError(f"a request was refused: {short(answer.error)}")
@@ -152,7 +152,7 @@ def ranking(case: Case, answer: c_library.Answer) -> str:
     return f"{count} real rows in the trained model's order for every task{ties}"
 
 
-def refused(answers: Mapping[str, c_library.Answer], words: Mapping[str, str]) -> str:
+def refused(answers: Mapping[str, fresh_process.Answer], words: Mapping[str, str]) -> str:
     """That requests which must be errors are,
     each with a message that holds the words which help.
     """
@@ -171,7 +171,7 @@ def short(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def _require_answer(answer: c_library.Answer, count: int) -> None:
+def _require_answer(answer: fresh_process.Answer, count: int) -> None:
     if answer.error is not None:
         raise errors.PfrecError(f"a request of {count} rows was refused: {short(answer.error)}")
 

@@ -11,7 +11,7 @@ from google.protobuf import message  # type: ignore[import-untyped]
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import interface
-from export.checks import allowed_operations, c_library
+from export.checks import allowed_operations, fresh_process
 from pfrec import errors
 
 GRAPH_FILE = "saved_model.pb"
@@ -42,7 +42,7 @@ class SavedGraph:
     """
 
     signatures: Mapping[str, interface.Signature]
-    names: Mapping[str, c_library.TensorNames]
+    names: Mapping[str, fresh_process.TensorNames]
     reachable: "frozenset[str]"
     unreachable: "frozenset[str]"
     absolute_paths: "tuple[str, ...]"
@@ -94,7 +94,7 @@ def read(directory: pathlib.Path, served: interface.Interface) -> SavedGraph:
             for name, value in found.items()
         },
         names={
-            name: c_library.TensorNames(
+            name: fresh_process.TensorNames(
                 {key: info.name for key, info in sorted(value.inputs.items())},
                 {key: info.name for key, info in sorted(value.outputs.items())},
             )

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 from export import interface
-from export.checks import c_library, malformed, saved_graph
+from export.checks import fresh_process, malformed, saved_graph
 from export.graph import requests
 from export.version import manifest, warmup
 from pfrec import errors
@@ -40,7 +40,7 @@ class Expected:
     version: Optional[int]
     served: interface.Interface
     replays: "list[warmup.Replay]"
-    answers: "list[c_library.Answer]"
+    answers: "list[fresh_process.Answer]"
 
 
 def expected(directory: pathlib.Path) -> Expected:
@@ -56,8 +56,9 @@ def expected(directory: pathlib.Path) -> Expected:
     served = manifest.served_by(value, place=str(directory / manifest.FILE))
     names = saved_graph.read(directory, served).names
     replays = warmup.read(directory)
-    answers = c_library.run(
-        directory, [c_library.Call(names[replay.signature], replay.inputs) for replay in replays]
+    answers = fresh_process.run(
+        directory,
+        [fresh_process.Call(names[replay.signature], replay.inputs) for replay in replays],
     )
     number = int(directory.name) if directory.name.isdecimal() else None
     return Expected(value["model"], number, served, replays, answers)
@@ -90,7 +91,7 @@ def errors_expected(served: interface.Interface) -> "list[malformed.Malformed]":
     return [case for case in (*found, *malformed.malformed(served)) if case.inputs]
 
 
-def require_equal(found: Mapping[str, Any], mine: c_library.Answer, what: str) -> float:
+def require_equal(found: Mapping[str, Any], mine: fresh_process.Answer, what: str) -> float:
     """The largest difference between a server's outputs and the files'.
 
     Raises:

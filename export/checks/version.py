@@ -10,7 +10,7 @@ import numpy as np
 
 from export import interface
 from export.checks import answers as answers_lib
-from export.checks import c_library, malformed, saved_graph
+from export.checks import fresh_process, malformed, saved_graph
 from export.graph import requests as requests_lib
 from export.graph import serving_module
 from export.version import manifest, warmup
@@ -163,7 +163,7 @@ def _answers(
         "parity": [(interface.SERVE, case.request) for case in cases],
     }
     calls = [
-        c_library.Call(
+        fresh_process.Call(
             graph.names[name],
             inputs,
             repeats.get(requests_lib.rows(inputs), 0) if of == "sizes" else 0,
@@ -175,7 +175,7 @@ def _answers(
         "load",
         lambda: (
             f"loaded in a fresh process, {len(calls)} requests",
-            c_library.run(directory, calls),
+            fresh_process.run(directory, calls),
         ),
     )
     if answers is None:
@@ -328,7 +328,7 @@ def _signatures(served: interface.Interface, graph: saved_graph.SavedGraph) -> s
     )
 
 
-def _replayed(replays: "list[warmup.Replay]", answers: "list[c_library.Answer]") -> str:
+def _replayed(replays: "list[warmup.Replay]", answers: "list[fresh_process.Answer]") -> str:
     for replay, answer in zip(replays, answers):
         if answer.error is not None:
             raise errors.PfrecError(
@@ -344,7 +344,7 @@ def _replayed(replays: "list[warmup.Replay]", answers: "list[c_library.Answer]")
 
 
 def _recorded(
-    value: Mapping[str, Any], replays: "list[warmup.Replay]", answers: "list[c_library.Answer]"
+    value: Mapping[str, Any], replays: "list[warmup.Replay]", answers: "list[fresh_process.Answer]"
 ) -> str:
     """That the largest request to `serving_default` gets the answers that the trained model gave
     when the version was made.

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from export.checks import answers, c_library
+from export.checks import answers, fresh_process
 from pfrec import errors
 
 
-def _answer(*values: float) -> c_library.Answer:
-    return c_library.Answer({"t": np.array(values, np.float32)})
+def _answer(*values: float) -> fresh_process.Answer:
+    return fresh_process.Answer({"t": np.array(values, np.float32)})
 
 
 def _case(*values: float) -> answers.Case:
@@ -48,8 +48,8 @@ def test_ranking_allows_only_neighbours_to_change_places() -> None:
 
 def test_refusals_have_to_say_why() -> None:
     words = {"a": "rank 1"}
-    assert "a" in answers.refused({"a": c_library.Answer({}, "must be rank 1")}, words)
+    assert "a" in answers.refused({"a": fresh_process.Answer({}, "must be rank 1")}, words)
     with pytest.raises(errors.PfrecError, match="a: was answered"):
         answers.refused({"a": _answer(0.5)}, words)
     with pytest.raises(errors.PfrecError, match="without saying 'rank 1'"):
-        answers.refused({"a": c_library.Answer({}, "no")}, words)
+        answers.refused({"a": fresh_process.Answer({}, "no")}, words)

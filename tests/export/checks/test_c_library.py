@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export import interface
-from export.checks import c_library, saved_graph
+from export.checks import c_library, fresh_process, saved_graph
 from export.graph import requests as requests_lib
 from pfrec import errors
 from tests.export import tiny
@@ -21,7 +21,8 @@ def test_answers_are_those_of_the_trained_model(exported: pathlib.Path) -> None:
         requests_lib.hostile(tiny.SERVED)
     ]
     for request, answer in zip(
-        requests, c_library.run(exported, [c_library.Call(names, request) for request in requests])
+        requests,
+        fresh_process.run(exported, [fresh_process.Call(names, request) for request in requests]),
     ):
         assert answer.error is None
         for task, expected in tiny.model().predict(request).items():
@@ -34,15 +35,15 @@ def test_unknown_ids_answer_as_the_unknown_id(exported: pathlib.Path) -> None:
     request = requests_lib.random(tiny.SERVED, 4, seed=0)
     one = {name: np.repeat(values[:1], 4, axis=0) for name, values in request.items()}
     one["101"] = np.array([5, 6, -1, 0], np.int64)
-    (answer,) = c_library.run(exported, [c_library.Call(names, one)])
+    (answer,) = fresh_process.run(exported, [fresh_process.Call(names, one)])
     click = answer.outputs["click"]
     assert click[0] == click[1] == click[2] != click[3]
 
 
 def test_empty_batch(exported: pathlib.Path) -> None:
     names = saved_graph.read(exported, tiny.SERVED).names[interface.SERVE]
-    (answer,) = c_library.run(
-        exported, [c_library.Call(names, requests_lib.random(tiny.SERVED, 0, seed=0))]
+    (answer,) = fresh_process.run(
+        exported, [fresh_process.Call(names, requests_lib.random(tiny.SERVED, 0, seed=0))]
     )
     assert {name: values.shape for name, values in answer.outputs.items()} == {
         "buy": (0,),
@@ -55,8 +56,8 @@ def test_unequal_lengths_are_named(exported: pathlib.Path) -> None:
     good = requests_lib.random(tiny.SERVED, 3, seed=0)
     short = {**good, "price": good["price"][:2]}
     matrix = {name: values[:, np.newaxis] for name, values in good.items()}
-    answers = c_library.run(
-        exported, [c_library.Call(names, request) for request in (short, matrix, good)]
+    answers = fresh_process.run(
+        exported, [fresh_process.Call(names, request) for request in (short, matrix, good)]
     )
     assert "all of one length" in str(answers[0].error)
     assert "rank 1" in str(answers[1].error)
@@ -65,18 +66,18 @@ def test_unequal_lengths_are_named(exported: pathlib.Path) -> None:
 
 def test_missing_model(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.PfrecError, match="does not load through the C library"):
-        c_library.run(tmp_path, [])
+        fresh_process.run(tmp_path, [])
 
 
 def test_texts_survive_packing() -> None:
     texts = np.array([[b"", b"\x00", b"a\x00"], ["\u65b0", b"\xff", b"x" * 100]], object)
-    packed = c_library._pack("0.0", texts)
-    unpacked = c_library._unpack(packed, "0.0")
+    packed = fresh_process._pack("0.0", texts)
+    unpacked = fresh_process._unpack(packed, "0.0")
     assert unpacked.tolist() == [[b"", b"\x00", b"a\x00"], ["\u65b0".encode(), b"\xff", b"x" * 100]]
 
 
 def test_fresh_process_does_not_import_tensorflow() -> None:
-    code = "import sys, export.checks.c_library; print('tensorflow' in sys.modules)"
+    code = "import sys, export.checks.fresh_process; print('tensorflow' in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -88,8 +89,8 @@ def test_fresh_process_does_not_import_tensorflow() -> None:
 def test_texts_come_back_and_calls_are_timed(exported: pathlib.Path) -> None:
     names = saved_graph.read(exported, tiny.SERVED).names[interface.CLASSIFY]
     examples = requests_lib.examples(requests_lib.random(tiny.SERVED, 2, seed=0))
-    (answer,) = c_library.run(
-        exported, [c_library.Call(names, {interface.EXAMPLES: examples}, repeats=3)]
+    (answer,) = fresh_process.run(
+        exported, [fresh_process.Call(names, {interface.EXAMPLES: examples}, repeats=3)]
     )
     assert answer.outputs[interface.CLASSES].tolist() == [[b"click", b"buy"]] * 2
     assert len(answer.seconds) == 3
