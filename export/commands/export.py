@@ -8,8 +8,7 @@ pfrec-export --output=serving --rollback --scenario=nl
 
 import os
 import pathlib
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from export.exporting import build, trained
 
 REPORT_FILE = "export_report.json"
-ROUTER = "router"
-_PARITY_ROWS = 256
-_CHAMPION_ROWS = 100_000  # of each scenario; they are stored in random order
 _COMMON = (
     *("run", "client_dir", "output", "router", "keep", "champion_data", "force"),
     *("rollback", "roll_forward", "scenario"),
@@ -170,8 +166,9 @@ def export(
       PfrecError: where the source cannot be read, a check fails, a model ranks worse than the
         served one, or something cannot be written; no version is left half-written.
     """
-    from export.exporting import trained
+    from export.exporting import build, trained, versions
     from export.publishing import models_config, publish, together
+    from export.scoring import champion
 
     serving = pathlib.Path(output)
     models_of: trained.Source
@@ -181,15 +178,22 @@ def export(
         models_of = source
     if serving.exists() and not serving.is_dir():
         raise errors.PfrecError(f"{serving}: is not a directory; choose another --output")
-    if router and ROUTER in models_of.scenarios:
-        raise errors.PfrecError(f"--router: a scenario has the name {ROUTER!r}; leave the flag out")
+    asked = versions.Request(
+        options or build.Options(),
+        model_prefix,
+        version,
+        base_path or str(serving.resolve()),
+        router,
+    )
+    names = asked.names(models_of.scenarios)
     models_config.read(serving)  # A damaged one is an error before the work, not after it.
     with files.Lock(serving):
         together.recover(serving)
         before = models_config.served(serving)
-        compared = _compare(models_of, serving, model_prefix, options, champion_data, force, say)
-        result = _export(models_of, serving, model_prefix, version, base_path, options, router)
-        result["champion"] = compared
+        rows = models_of.test_rows if champion_data is None else champion.rows_of(champion_data)
+        champions = champion.Champions(serving, names, rows, force, say)
+        result = versions.write(models_of, serving, asked, champions)
+        result["champion"] = champions.comparison().to_json()
         stable = {e["model"]: before[e["model"]] for e in result["models"] if e["model"] in before}
         if canary and stable:
             models_config.add_canary(serving, stable, result["version"])
@@ -202,139 +206,6 @@ def export(
                 )
         files.write_json(serving / REPORT_FILE, result, public=True)
         return result
-
-
-def _compare(
-    challengers: "trained.Source",
-    serving: pathlib.Path,
-    model_prefix: str,
-    options: "Optional[build.Options]",
-    champion_data: "Optional[Union[str, os.PathLike[str]]]",
-    force: bool,
-    say: Callable[[str], None],
-) -> "dict[str, Any]":
-    """Champion and challenger on the same rows.
-
-    Raises:
-      PfrecError: where the challenger is worse by more than chance and not forced.
-    """
-    from export.exporting import build, hidden_ids, trained
-    from export.scoring import champion
-    from pfrec.data.dataset import dataset as dataset_lib
-
-    names = {scenario: f"{model_prefix}{scenario}" for scenario in challengers.scenarios}
-    rows = {}
-    if any((serving / name).is_dir() for name in names.values()):
-        if champion_data is None:
-            found = {name: challengers.test_rows(name, _CHAMPION_ROWS) for name in names}
-            rows = {name: own for name, own in found.items() if own is not None}
-        else:
-            data = dataset_lib.Dataset.open(pathlib.Path(champion_data))
-            rows = {
-                name: trained.labelled(data, name, _CHAMPION_ROWS)
-                for name in names
-                if name in data.scenarios
-            }
-    least_rows = (options or build.Options()).least_rows
-
-    def challenger(scenario: str) -> trained.TrainedModel:
-        return hidden_ids.hide(challengers.trained(scenario, 1), least_rows)[0]
-
-    compared = champion.compare(serving, names, challenger, rows)
-    for text in (compared.table(), *(f"note: {note}" for note in compared.notes)):
-        if text:
-            say(text)
-    champion.require_not_worse(compared, force)
-    return compared.to_json()
-
-
-def _export(
-    models_of: "trained.Source",
-    serving: pathlib.Path,
-    model_prefix: str,
-    version: Optional[int],
-    base_path: Optional[str],
-    options: "Optional[build.Options]",
-    router: bool,
-) -> "dict[str, Any]":
-    """`export` into a directory that this process has locked."""
-    from export.exporting import build, hidden_ids, trained
-    from export.publishing import deployment, models_config, publish, together
-
-    options = options or build.Options()
-    names = {
-        scenario: f"{model_prefix}{scenario}"
-        for scenario in (*models_of.scenarios, *([ROUTER] if router else []))
-    }
-    number = (
-        publish.next_version(*(serving / name for name in names.values()))
-        if version is None
-        else version
-    )
-    entries: list[dict[str, Any]] = []
-    models: list[trained.TrainedModel] = []
-    with publish.Publication(serving) as publication:
-        staged = {key: publication.stage(name, number) for key, name in names.items()}
-        for key in _progress(list(names)):
-            directory, target = staged[key], serving / names[key] / str(number)
-            model: trained.Exportable
-            kept: dict[str, int] = {}
-            if key in models_of.scenarios:
-                own = models_of.trained(key, _PARITY_ROWS)
-                model, kept = hidden_ids.hide(own, options.least_rows)
-                models += [model] if router else []
-            else:
-                model = trained.RoutedModels(tuple(models))
-            try:
-                built = build.build(model, names[key], directory, options)
-            except errors.PfrecError as error:
-                # The temporary directory is gone when the message is read.
-                raise errors.PfrecError(str(error).replace(str(directory), str(target))) from error
-            entry = _entry(built, directory, key, names[key], number, dict(model.run))
-            entries.append({**entry, "random_rows": model.stand_in, "ids_with_rows": kept})
-        with together.together(serving, list(names.values()), number):
-            publication.publish()
-    base = base_path or str(serving.resolve())
-    deployment.write(serving, base, next(iter(names.values())))
-    models_config.write(serving, base)
-    held = models_config.pinned(serving)
-    result = {
-        "format_version": 1,
-        "held_back": {
-            name: versions
-            for name, versions in held.items()
-            if name in names.values() and number not in versions
-        },
-        "models": entries,
-        "version": number,
-    }
-    return result
-
-
-def _entry(
-    built: "build.Built",
-    directory: pathlib.Path,
-    key: str,
-    name: str,
-    number: int,
-    run: "dict[str, Any]",
-) -> "dict[str, Any]":
-    from export.version import manifest
-
-    sizes = {file: (directory / file).stat().st_size for file in manifest.file_names(directory)}
-    return {
-        "bytes": sum(sizes.values()),
-        "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in built.report.checks],
-        "files": sizes,
-        "latency_ms": built.latency_ms,
-        "made": built.made,
-        "model": name,
-        "parity": next(c.detail for c in built.report.checks if c.name == "parity"),
-        "path": f"{name}/{number}",
-        "run": run,
-        "scenario": key,
-        "version": number,
-    }
 
 
 def table(result: "dict[str, Any]") -> str:
@@ -359,19 +230,6 @@ def table(result: "dict[str, Any]") -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     )
-
-
-def _progress(work: "list[str]") -> "Iterator[str]":
-    """The models one by one: a bar on a terminal, a line each where standard error is piped."""
-    import tqdm
-
-    bar: Iterable[str] = tqdm.tqdm(
-        work, desc="exporting", unit="model", disable=not sys.stderr.isatty()
-    )
-    for name in bar:
-        if not sys.stderr.isatty():
-            print(f"exporting: {name}", file=sys.stderr, flush=True)
-        yield name
 
 
 def _switch(

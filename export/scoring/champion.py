@@ -6,9 +6,10 @@ word that the rows' vocabulary lacked is unknown to both.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from export.graph import requests
 from export.scoring import delong
 from export.scoring import models as models_lib
 from pfrec import errors
+from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
 
 _BATCH_ROWS = 4096
+_ROWS = 100_000  # of each scenario; they are stored in random order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,47 +111,103 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(
-    serving: pathlib.Path,
-    names: "Mapping[str, str]",
-    challenger_of: "Callable[[str], trained.TrainedModel]",
-    rows: "Mapping[str, trained.LabelledRows]",
-) -> Comparison:
-    """Compares what is served with what would be exported.
+class Champions:
+    """The models that are served, against which new ones are held one by one before they appear
+    (`versions.Judge`).
 
     Args:
       serving: the serving directory.
       names: the models' names by scenario.
-      challenger_of: makes the new model of a scenario.
-      rows: of a scenario, where there are any.
+      rows_of: up to so many rows of a scenario with labels; None where there are none.
+      force: whether to let pass what is worse by more than chance.
+      say: is told the table and the notes.
 
     Raises:
       PfrecError: where a served version is damaged.
     """
-    served = models_lib.served_versions(serving, names.values())
-    cells, notes = [], []
-    for scenario, name in names.items():
-        if name not in served:
-            continue  # the first export of it
-        if scenario not in rows:
-            notes.append(f"{scenario}: no rows to compare with; name some with --champion_data")
-            continue
-        champion = models_lib.Version(served[name])
-        challenger = challenger_of(scenario)
+
+    def __init__(
+        self,
+        serving: pathlib.Path,
+        names: "Mapping[str, str]",
+        rows_of: "Callable[[str, int], Optional[trained.LabelledRows]]",
+        force: bool = False,
+        say: "Callable[[str], None]" = lambda text: None,
+    ) -> None:
+        self._served = models_lib.served_versions(serving, names.values())
+        self._names, self._rows_of = names, rows_of
+        self._force, self._say = force, say
+        self._cells: list[Cell] = []
+        self._notes: list[str] = []
+
+    def consider(self, scenario: str, challenger: trained.TrainedModel) -> None:
+        """Holds a scenario's new model against the served one, on the same rows.
+
+        Raises:
+          PfrecError: where the served version is damaged.
+        """
+        directory = self._served.get(self._names[scenario])
+        if directory is None:
+            return  # the first export of it
+        rows = self._rows_of(scenario, _ROWS)
+        if rows is None:
+            self._notes.append(
+                f"{scenario}: no rows to compare with; name some with --champion_data"
+            )
+            return
+        champion = models_lib.Version(directory)
         difference = _other_inputs(champion.served, challenger.served)
         if difference:
-            notes.append(f"{scenario}: version {served[name].name} {difference}; not compared")
-            continue
-        cells += _cells(scenario, champion, challenger, rows[scenario])
-    known = sum(cell.found is not None for cell in cells)
-    return Comparison(
-        tuple(
-            dataclasses.replace(cell, low=low, high=high)
-            for cell in cells
-            for low, high in [cell.found.interval(known) if cell.found else (np.nan, np.nan)]
-        ),
-        tuple(notes),
-    )
+            self._notes.append(f"{scenario}: version {directory.name} {difference}; not compared")
+            return
+        self._cells += _cells(scenario, champion, challenger, rows)
+
+    def comparison(self) -> Comparison:
+        """All that was considered until now."""
+        known = sum(cell.found is not None for cell in self._cells)
+        return Comparison(
+            tuple(
+                dataclasses.replace(cell, low=low, high=high)
+                for cell in self._cells
+                for low, high in [cell.found.interval(known) if cell.found else (np.nan, np.nan)]
+            ),
+            tuple(self._notes),
+        )
+
+    def decide(self) -> None:
+        """Says what was found, and refuses a challenger that is worse by more than chance.
+
+        Raises:
+          PfrecError: where it is, and is not forced.
+        """
+        found = self.comparison()
+        for text in (found.table(), *(f"note: {note}" for note in found.notes)):
+            if text:
+                self._say(text)
+        if found.worse and not self._force:
+            raise errors.PfrecError(
+                f"the new model ranks worse than what is served in {', '.join(found.worse)}, by "
+                "more than chance; nothing was exported. Export another run, or this one with "
+                "--force"
+            )
+
+
+def rows_of(
+    data: "Union[str, os.PathLike[str]]",
+) -> "Callable[[str, int], Optional[trained.LabelledRows]]":
+    """The test rows of a directory that pfrec-convert wrote, for `Champions`.
+
+    Raises:
+      PfrecError: where there is no dataset, or it is damaged.
+    """
+    opened = dataset_lib.Dataset.open(pathlib.Path(data))
+
+    def of(scenario: str, most: int) -> "Optional[trained.LabelledRows]":
+        if scenario not in opened.scenarios:
+            return None
+        return trained.labelled(opened, scenario, most)
+
+    return of
 
 
 def _cells(
@@ -199,16 +258,3 @@ def _other_inputs(champion: interface.Interface, challenger: interface.Interface
     if hashed[0] != hashed[1]:
         return "hashes to another number of ids"
     return "" if set(champion.tasks()) & set(challenger.tasks()) else "has none of the tasks"
-
-
-def require_not_worse(comparison: Comparison, force: bool) -> None:
-    """Refuses a challenger that is worse by more than chance.
-
-    Raises:
-      PfrecError: where it is, and is not forced.
-    """
-    if comparison.worse and not force:
-        raise errors.PfrecError(
-            f"the new model ranks worse than what is served in {', '.join(comparison.worse)}, by "
-            "more than chance; nothing was exported. Export another run, or this one with --force"
-        )

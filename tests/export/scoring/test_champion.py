@@ -32,9 +32,15 @@ def asked(rows):
     return requests.with_hashed_texts(requests.from_rows(rows, tiny.SCHEMA), rows, tiny.SCHEMA)
 
 
-def challenger(seed):
-    """Makes the tiny model of a seed for any scenario."""
-    return lambda scenario: tiny.model(seed=seed, scenario=scenario)
+def champions(serving, rows, seed, **options):
+    """What is served, with the tiny model of a seed considered in its place."""
+    made = champion.Champions(serving, NAMES, lambda scenario, most: rows, **options)
+    made.consider("NL", tiny.model(seed=seed, scenario="NL"))
+    return made
+
+
+def compared(serving, rows, seed):
+    return champions(serving, rows, seed).comparison()
 
 
 def test_texts_of_hashed_features_hash_to_the_rows_ids():
@@ -57,37 +63,37 @@ def serving(copy, tmp_path):
 
 
 def test_a_worse_challenger_is_refused_unless_forced(serving):
-    rows = {"NL": rows_that_follow(tiny.model())}
-    found = champion.compare(serving, NAMES, challenger(seed=50), rows)
+    rows = rows_that_follow(tiny.model())
+    found = compared(serving, rows, seed=50)
     click, buy = found.cells
     assert (click.task, click.version, click.found.rows) == ("click", 1, 600)
     assert click.worse
     assert click.high < 0
     assert not buy.worse  # a coin's toss
-    assert buy.found.rows == rows["NL"].rows.labels[:, 0].sum()
+    assert buy.found.rows == rows.rows.labels[:, 0].sum()
     assert found.worse == ["NL click"]
     assert "WORSE" in found.table()
     assert found.to_json()["cells"][0]["worse"]
+    said = []
     with pytest.raises(errors.PfrecError, match="worse than what is served in NL click"):
-        champion.require_not_worse(found, force=False)
-    champion.require_not_worse(found, force=True)
+        champions(serving, rows, 50, say=said.append).decide()
+    assert said == [found.table()]
+    champions(serving, rows, 50, force=True).decide()
 
 
 def test_the_served_model_against_itself_and_a_better_one_pass(serving):
-    rows = {"NL": rows_that_follow(tiny.model())}
-    same = champion.compare(serving, NAMES, challenger(seed=0), rows)
+    same = champions(serving, rows_that_follow(tiny.model()), seed=0)
     # A float32 of the graph may break a tie of the trained model's.
-    assert abs(same.cells[0].found.difference) < 1e-3
-    champion.require_not_worse(same, force=False)
-    better = {"NL": rows_that_follow(tiny.model(seed=50))}
-    found = champion.compare(serving, NAMES, challenger(seed=50), better)
-    assert found.cells[0].low > 0
-    champion.require_not_worse(found, force=False)
+    assert abs(same.comparison().cells[0].found.difference) < 1e-3
+    same.decide()
+    better = champions(serving, rows_that_follow(tiny.model(seed=50)), seed=50)
+    assert better.comparison().cells[0].low > 0
+    better.decide()
 
 
 def test_a_first_export_has_no_champion_and_gone_rows_are_said(serving, tmp_path):
-    assert champion.compare(tmp_path / "new", NAMES, challenger(0), {}) == champion.Comparison()
-    (note,) = champion.compare(serving, NAMES, challenger(0), {}).notes
+    assert compared(tmp_path / "new", None, 0) == champion.Comparison()
+    (note,) = compared(serving, None, 0).notes
     assert note == "NL: no rows to compare with; name some with --champion_data"
 
 
@@ -100,9 +106,9 @@ def test_models_of_other_inputs_are_not_compared():
 
 def test_the_pinned_version_is_the_champion(serving, copy):
     copy("NL/2")
-    rows = {"NL": rows_that_follow(tiny.model(), 200)}
-    assert champion.compare(serving, NAMES, challenger(0), rows).cells[0].version == 2
+    rows = rows_that_follow(tiny.model(), 200)
+    assert compared(serving, rows, 0).cells[0].version == 2
     models_config.roll_back(serving, names=["NL"])
-    assert champion.compare(serving, NAMES, challenger(0), rows).cells[0].version == 1
+    assert compared(serving, rows, 0).cells[0].version == 1
     with pytest.raises(errors.PfrecError, match="lists no model FR; it lists NL"):
         models_config.roll_back(serving, names=["FR"])
