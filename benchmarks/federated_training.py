@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks import resident_runs
-from benchmarks.local_training import PAPER
+from benchmarks.shapes import PAPER
 from pfrec.data import synthetic
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig

@@ -28,78 +28,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 import tensorflow as tf
 
-from pfrec.data import schema as schema_lib
-from pfrec.data import synthetic
+from benchmarks import step_floor
+from benchmarks.shapes import SHAPES, Shape
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, writer
+from pfrec.data.dataset import writer
 from pfrec.models import adam, precision, ranker
-from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import first_layer, mmoe
+from pfrec.models.mmoe import mmoe
 from tff_process.client import work as work_lib
-
-PAPER = ModelConfig(
-    embedding_dim=128,
-    numeric_dim=128,
-    experts=8,
-    expert_units=(512, 256),
-    tower_units=(128, 64),
-    dropout=0.2,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """A model and its batch; `lists` are features with lists: cardinality,
-    and how many values a row has at most.
-    """
-
-    config: ModelConfig
-    batch: int
-    tasks: int = 2
-    cardinalities: "tuple[int, ...]" = synthetic.CARDINALITIES
-    numbers: int = 63
-    lists: "tuple[tuple[int, int], ...]" = ()
-
-    def schema(self) -> schema_lib.Schema:
-        return schema_lib.Schema(
-            (
-                *(schema_lib.Categorical(f"c{i}", c) for i, c in enumerate(self.cardinalities)),
-                *(
-                    schema_lib.Categorical(f"l{i}", c, values=v, separator="|")
-                    for i, (c, v) in enumerate(self.lists)
-                ),
-            ),
-            tuple(schema_lib.Numerical(f"n{i}") for i in range(self.numbers)),
-            tuple(schema_lib.Task(f"t{i}", f"label{i}") for i in range(self.tasks)),
-        )
-
-    def rows(self, count: int, seed: int = 0) -> row_block.Rows:
-        rng = np.random.default_rng(seed)
-        ids = [rng.integers(0, c, (count, 1)) for c in self.cardinalities]
-        for cardinality, values in self.lists:
-            own = rng.integers(0, cardinality, (count, values))
-            own[np.arange(values) >= rng.integers(0, values + 1, (count, 1))] = schema_lib.NO_VALUE
-            ids.append(own)
-        return row_block.Rows(
-            np.concatenate(ids, axis=1).astype(np.int32),
-            rng.normal(size=(count, self.numbers)).astype(np.float32),
-            (rng.random((count, self.tasks)) < 0.2).astype(np.uint8),
-        )
-
-
-SHAPES = {
-    "paper": Shape(PAPER, 2048),
-    "small": Shape(ModelConfig(), 256),
-    "wide": Shape(
-        ModelConfig(embedding_dim=16),
-        2048,
-        cardinalities=(1_000_000, 100_000, *synthetic.CARDINALITIES[2:]),
-    ),
-    "8 tasks": Shape(ModelConfig(), 256, tasks=8),
-    "additive": Shape(ModelConfig(template="additive"), 256),
-    "paper, 4 tasks": Shape(PAPER, 2048, tasks=4),
-    "lists": Shape(PAPER, 2048, lists=((20, 5), (100_000, 20))),
-}
 
 
 class Side:
@@ -219,70 +154,6 @@ class MTReclib:
         self._process.communicate()
 
 
-def floor(shape: Shape) -> "tuple[float, float]":
-    """What a step must compute and move: multiplications and additions, and bytes.
-
-    Arithmetic: the products that remain after folding, forward and backward (three each; two where
-      nothing needs a gradient to the left).
-    Traffic: a hidden activation is written by its product, read twice and written by normalisation,
-      and read by the next product; back
-    again its gradient is written, read, normalised backward (two reads of the input, one of the
-    output) and written, then read by two products: 13 passes of 4 bytes. A parameter is read by two
-    products; its gradient, weight and moments take 8 passes in the optimizer.
-    """
-    c, batch, tasks = shape.config, shape.batch, shape.tasks
-    outputs = c.experts * (c.expert_units[0] + tasks)
-    arithmetic = 0.0
-    for cardinality, listed in [
-        *((c, False) for c in shape.cardinalities),
-        *((c, True) for c, _ in shape.lists),
-    ]:
-        way = first_layer.way(cardinality + 1, c.embedding_dim, outputs, batch, listed)
-        if way == first_layer.PROJECT:
-            arithmetic += (
-                2
-                * outputs
-                * (2 * batch * (cardinality + 1) + 3 * (cardinality + 1) * c.embedding_dim)
-            )
-        else:
-            rows = min(batch, cardinality + 1) if way == first_layer.OCCURRING else batch
-            arithmetic += 2 * outputs * 3 * rows * c.embedding_dim
-    folded = first_layer.numbers_fold(shape.numbers, c.numeric_dim)
-    arithmetic += 2 * outputs * batch * (2 * (shape.numbers + 1) if folded else 3 * c.numeric_dim)
-    pairs = [*zip(c.expert_units, c.expert_units[1:])] * c.experts
-    pairs += [*zip((c.expert_units[-1], *c.tower_units), (*c.tower_units, 1))] * tasks
-    arithmetic += sum(6 * batch * inputs * units for inputs, units in pairs)
-    activations = batch * (c.experts * sum(c.expert_units) + tasks * sum(c.tower_units))
-    inputs = (len(shape.cardinalities) + len(shape.lists)) * c.embedding_dim + (
-        c.numeric_dim or shape.numbers
-    )
-    rows = sum(shape.cardinalities) + sum(cardinality for cardinality, _ in shape.lists)
-    parameters = rows * c.embedding_dim + inputs * outputs + sum(a * b for a, b in pairs)
-    return arithmetic, 4.0 * (13 * activations + 10 * parameters)
-
-
-def machine(repeats: int) -> "tuple[float, float]":
-    """Arithmetic of a plain product per second, and bytes of a plain copy per second:
-    the best seen.
-    """
-    size = 2048
-    a, x = tf.random.normal([size, size]), tf.random.normal([16 << 20])
-    product, copy = (
-        tf.function(lambda: tf.matmul(a, a)[0, 0], autograph=False),
-        tf.function(lambda: tf.negative(x), autograph=False),
-    )
-
-    def best(run):
-        times = []
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            run().numpy() if run is product else run()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return 2 * size**3 / best(product), 8 * (16 << 20) / best(copy)
-
-
 def input_seconds(shape: Shape, repeats: int) -> float:
     """Reading, decoding and shuffling one batch,
     median over epochs of 32 batches and at least 16,384 rows.
@@ -345,8 +216,8 @@ def measure(name: str, shape: Shape, repeats: int, peer: "MTReclib | None") -> "
                     processor.setdefault((side_name, part), []).append(used)
         if peer is not None:
             peer_times.append(peer.seconds())
-    rates, widths = machine(repeats)
-    arithmetic, traffic = floor(shape)
+    rates, widths = step_floor.machine(repeats)
+    arithmetic, traffic = step_floor.floor(shape)
     median = {key: float(np.median(value)) for key, value in times.items()}
     reading = input_seconds(shape, min(repeats, 5))
     print(

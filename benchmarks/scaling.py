@@ -10,10 +10,15 @@ form, interleaved in one run.
 import argparse
 import dataclasses
 import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import numpy as np
-from local_training import Shape, Side
 
+from benchmarks.local_training import Side
+from benchmarks.shapes import Shape
 from pfrec.data import synthetic
 from pfrec.models.config import ModelConfig
 

@@ -1,6 +1,10 @@
-"""The programs in examples/: each in a process of its own, as a reader would run it."""
+"""The programs and the notebook in examples/: each in a process of its own, as a reader would run
+it.
+"""
 
+import ast
 import csv
+import json
 import os
 import pathlib
 import subprocess
@@ -11,10 +15,14 @@ import pytest
 _EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
 
-def _run(name: str, directory: pathlib.Path) -> str:
+def _run(program: pathlib.Path, directory: pathlib.Path) -> str:
     done = subprocess.run(
-        [sys.executable, str(_EXAMPLES / name), str(directory)],
+        [sys.executable, str(program), str(directory)],
         cwd=_EXAMPLES.parent,
+        env={
+            **os.environ,
+            **{"PYTHONPATH": str(_EXAMPLES.parent), "MPLBACKEND": "agg", "TMPDIR": str(directory)},
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -33,16 +41,43 @@ def test_examples_are_short() -> None:
 
 @pytest.mark.slow
 def test_train_and_export(tmp_path: pathlib.Path) -> None:
-    said = _run("train_and_export.py", tmp_path)
+    said = _run(_EXAMPLES / "train_and_export.py", tmp_path)
     assert said.splitlines()[-3:] == ["de passed", "fr passed", "nl passed"]
     assert "mean test AUC 0." in said
 
 
 @pytest.mark.slow
 def test_federated_process(tmp_path: pathlib.Path) -> None:
-    said = _run("federated_process.py", tmp_path).splitlines()
+    said = _run(_EXAMPLES / "federated_process.py", tmp_path).splitlines()
     losses = [[float(loss) for loss in line.split("loss ")[1].split(", ")] for line in said[-3:]]
     assert all(last < first for first, last in zip(losses[0], losses[-1]))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: pathlib.Path) -> None:
+    """As a program of its cells, which `ast` takes only without a notebook's magic; what a cell
+    ends with is printed, as a notebook would show it.
+    """
+    notebook = json.loads((_EXAMPLES / "who_learns_from_whom.ipynb").read_text(encoding="utf-8"))
+    program = tmp_path / "notebook.py"
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    program.write_text("\n".join(map(_shown, cells)), encoding="utf-8")
+    shown = _run(program, tmp_path)
+    auc = [
+        line for line in shown.splitlines() if line.startswith(("local", "fedavg", "pf_msmtrec"))
+    ]
+    assert len(auc) == 3
+    assert all(0.0 < float(value) < 1.0 for line in auc for value in line.split()[1:])
+
+
+def _shown(cell: str) -> str:
+    """The cell with its last expression printed."""
+    tree = ast.parse(cell)
+    if isinstance(tree.body[-1], ast.Expr):
+        printed = ast.parse("print(x)").body[0]
+        printed.value.args = [tree.body[-1].value]  # type: ignore[attr-defined]
+        tree.body[-1] = printed
+    return ast.unparse(tree)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import tensorflow_federated as tff
 
 from pfrec import coarsening
 from pfrec.data.dataset import pipeline
+from tff_process.client import counting
 from tff_process.client import work as work_lib
 from tff_process.process import keras_in_tff
 from tff_process.process.spec import ProcessSpec
@@ -54,8 +55,8 @@ class ClientStep:
         )
 
     def count(self, shards: tf.Tensor) -> Any:
-        """`shards -> row counts`, by table, see `work_lib.count_ids`."""
-        return work_lib.count_ids(self._spec.layout, self._spec.schema, shards)
+        """`shards -> row counts`, by table, see `counting.count_ids`."""
+        return counting.count_ids(self._spec.layout, self._spec.schema, shards)
 
     def evaluate(self, shared: Any, personal: Any, client: Any) -> tf.Tensor:
         """`(shared, personal, client) -> float64 [tasks, metrics]`."""

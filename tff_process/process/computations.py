@@ -69,7 +69,7 @@ class Computations:
 
     @functools.cached_property
     def count_client(self) -> tff.Computation:
-        """`shards -> row counts`, by table, see `work_lib.count_ids`."""
+        """`shards -> row counts`, by table, see `counting.count_ids`."""
         return self.bodies["count_client"].trace()
 
     @functools.cached_property

@@ -183,7 +183,7 @@ class ClientCalls:
 
     def count(self, client: Client) -> "Mapping[str, np.ndarray]":
         """How often the client's training rows hold the ids of shared tables, by table;
-        see `work.count_ids`.
+        see `counting.count_ids`.
         """
         there = client.handle.host.remote
         shards = there.send(

@@ -11,7 +11,7 @@ from pfrec.data import schema as schema_lib
 from pfrec.models import attention, networks
 from pfrec.models.config import ModelConfig
 from tff_process.algorithms import registry
-from tff_process.client import variables, work
+from tff_process.client import counting, variables
 
 _IDS = np.array([[2, 1, 2, -1], [0, -1, -1, -1], [3, 3, 1, 0], [4, 4, 4, 4]], np.int32)
 
@@ -158,7 +158,7 @@ def test_one_table_that_counts_both_its_readers(tmp_path):
     original = coarsening.id_counts
     coarsening.id_counts = exactly
     try:
-        work.count_ids(layout, schema, tf.constant([str(record)]))
+        counting.count_ids(layout, schema, tf.constant([str(record)]))
     finally:
         coarsening.id_counts = original
     assert counted["ids"].tolist() == [2, 2, 2, 2, 4]

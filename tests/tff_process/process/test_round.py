@@ -16,7 +16,7 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan
 from tff_process.algorithms import base, fedavg, pf_msmtrec
-from tff_process.client import variables
+from tff_process.client import counting, variables
 from tff_process.client import work as work_lib
 from tff_process.process import iterative, reference, server_step
 from tff_process.process.spec import ProcessSpec
@@ -223,7 +223,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
         lambda: mmoe.build(dataset.schema, shape, 0), dataset.schema, made.plan.learning_rate
     )
     counts = [
-        work_lib.count_ids(layout, dataset.schema, tf.constant(dataset.shards(s, "train")))
+        counting.count_ids(layout, dataset.schema, tf.constant(dataset.shards(s, "train")))
         for s in dataset.scenarios
     ]
     counts = {name: tf.stack([own[name] for own in counts]) for name in counts[0]}
