@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 from absl import flags
 
-from pfrec import cells, command, errors
+from pfrec import cells, command, errors, row_progress
 
 if TYPE_CHECKING:
     from export.scoring import models as models_lib
@@ -89,14 +89,13 @@ def _main(argv: "list[str]") -> None:
     if f.scenario and f.scenario_column:
         raise errors.PfrecError("--scenario and --scenario_column: give one of them")
     from export.scoring import raw_rows, score, table
-    from pfrec.commands import convert
 
     table.require_new(output)
     inputs = raw_rows.find(pathlib.Path(f.input))
     models = _models(given[0], path)
     wanted = _wanted(models)
     start = time.monotonic()
-    with convert.RowProgress("scoring") as progress:
+    with row_progress.RowProgress("scoring") as progress:
         totals = score.score(
             models,
             wanted,

@@ -8,20 +8,17 @@ pfrec-convert --append=data --format=csv --input=next_day --output=data2
 import dataclasses
 import os
 import pathlib
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags
 
-from pfrec import command, errors, files
+from pfrec import command, errors, files, row_progress
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_SECONDS_BETWEEN_LINES = 10.0
 _COMMON = (
     "format",
     "input",
@@ -273,7 +270,7 @@ def convert(
             return converters.open_source(source_format, pathlib.Path(input_path), own)
         return table_lib.open_source(input_path, own)
 
-    with RowProgress("converting") as progress:
+    with row_progress.RowProgress("converting") as progress:
         return conversion.run(open_source, source_format, target, options, progress.add, before)
 
 
@@ -304,43 +301,6 @@ def table(path: pathlib.Path) -> str:
         )
         for line in lines
     )
-
-
-class RowProgress:
-    """Rows so far: a bar on a terminal, a line now and then where standard error is piped.
-
-    Args:
-      doing: what is done with them, as text.
-    """
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> "RowProgress":
-        import tqdm
-
-        self._rows = 0
-        self._next_line: Optional[float] = None
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm.tqdm(
-            unit=" rows", unit_scale=True, desc=self._doing, disable=not self._terminal
-        )
-        return self
-
-    def add(self, rows: int) -> None:
-        """Counts some more."""
-        self._rows += rows
-        self._bar.update(rows)
-        if (
-            self._next_line is None
-        ):  # counted from the first rows on: imports and opening the files take their time too
-            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-        if not self._terminal and time.monotonic() >= self._next_line:
-            print(f"{self._doing}: {self._rows:,} rows", file=sys.stderr, flush=True)
-            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-
-    def __exit__(self, *raised: object) -> None:
-        self._bar.close()
 
 
 def _layout(values: Any) -> "dict[str, Any]":

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from pfrec import errors
+from pfrec import errors, row_progress
 from pfrec.commands import convert
 from pfrec.data.conversion import run as conversion
 from pfrec.data.conversion import work_directory
@@ -163,7 +163,7 @@ def _interrupted(folder, monkeypatch, after):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(convert.RowProgress, "add", lambda self, rows: progress(rows))
+        patch.setattr(row_progress.RowProgress, "add", lambda self, rows: progress(rows))
         with pytest.raises(KeyboardInterrupt):
             convert.convert(
                 "csv",
@@ -203,7 +203,7 @@ def test_a_resumed_conversion_does_not_read_again_what_it_has(tmp_path, monkeypa
     _interrupted(tmp_path, monkeypatch, 30)
     rows = []
     with monkeypatch.context() as patch:
-        patch.setattr(convert.RowProgress, "add", lambda self, count: rows.append(count))
+        patch.setattr(row_progress.RowProgress, "add", lambda self, count: rows.append(count))
         convert.convert(
             "csv",
             tmp_path / "raw",
