@@ -1,6 +1,7 @@
 """What honest scenarios lose by bad ones, under what the server does about it.
 
-    python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=2] [--quick]
+    python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=2] [--results=FILE]
+    [--quick]
 
 Built-in data with half of the signal in common. One of four clients, or two of eight, send
 
@@ -9,10 +10,12 @@ Built-in data with half of the signal in common. One of four clients, or two of 
 - `constant`: 0.5 in every variable that is trained;
 - `labels`: what training on flipped labels gives, which no norm tells.
 
-Against it stand: nothing, the default bound of norms (`--max_update_norm=3`), and with that bound
+Against it stand: nothing, the default bound of norms (`--max_update_norm=2`), and with that bound
 `--robust=norm`, `winsorize` and `median`. The table holds the mean test AUC of the honest clients
-at the last round; the last line is JSON: by defence, its price where nobody is bad and the loss
-under each attack, against nobody bad and no defence.
+at the last round, over the seeds, and the standard deviation over them of its difference from
+nobody bad and no defence; the last line is JSON: by defence, its price where nobody is bad and the
+loss under each attack, against nobody bad and no defence. `--results` keeps each run's figure in a
+file, so that what was stopped goes on there.
 """
 
 import argparse
@@ -36,17 +39,17 @@ from pfrec.data.dataset import row_block, writer
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.runtime import cache as cache_lib
+from tff_process.runtime import guard, simulation
 from tff_process.runtime import options as options_lib
-from tff_process.runtime import simulation
 
 ATTACKS = ("nobody", "scaled", "flipped", "constant", "labels")
 # By name, the bound of norms (0 for none) and --robust.
 DEFENCES = {
     "nothing": (0.0, "none"),
-    "bound": (3.0, "none"),
-    "norm": (3.0, "norm"),
-    "winsorize": (3.0, "winsorize"),
-    "median": (3.0, "median"),
+    "bound": (guard.Rules.max_norm_ratio, "none"),
+    "norm": (guard.Rules.max_norm_ratio, "norm"),
+    "winsorize": (guard.Rules.max_norm_ratio, "winsorize"),
+    "median": (guard.Rules.max_norm_ratio, "median"),
 }
 
 
@@ -122,16 +125,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6000, help="of the largest scenario")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--results", type=pathlib.Path, help="JSON lines of runs, added to")
     parser.add_argument("--quick", action="store_true", help="one seed, one of four, few rows")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.rounds, arguments.seeds = 1000, 2, 1
-    auc: dict[tuple[str, str, str], list[float]] = {}
     cases = {"1 of 4": (4, 1)} if arguments.quick else {"1 of 4": (4, 1), "2 of 8": (8, 2)}
+    auc: dict[tuple[str, str, str, int], float] = {}
+    if arguments.results is not None and arguments.results.exists():
+        for line in arguments.results.read_text(encoding="utf-8").splitlines():
+            *key, value = json.loads(line)
+            auc[tuple(key)] = value
     traced = cache_lib.ComputationCache()
     with tempfile.TemporaryDirectory() as folder:
-        for case, (clients, bad_count) in cases.items():
-            for seed in range(arguments.seeds):
+        for seed in range(arguments.seeds):
+            for case, (clients, bad_count) in cases.items():
                 clean = pathlib.Path(folder) / f"{clients}_{seed}"
                 synthetic.generate(
                     clean, scenarios=clients, rows=arguments.rows, shared=0.5, seed=seed
@@ -150,17 +158,29 @@ def main() -> None:
                         model=ModelConfig(experts=2),
                     )
                     for attack in ATTACKS:
+                        key = (case, defence, attack, seed)
+                        if key in auc:
+                            continue
                         rows = flipped if attack == "labels" else dataset
-                        auc.setdefault((case, defence, attack), []).append(
-                            honest_auc(plan, rows, bad, attack, bound, traced)
-                        )
+                        auc[key] = honest_auc(plan, rows, bad, attack, bound, traced)
+                        if arguments.results is not None:
+                            with arguments.results.open("a", encoding="utf-8") as stream:
+                                stream.write(json.dumps([*key, auc[key]]) + "\n")
+    _report(list(cases), arguments.seeds, auc)
+
+
+def _report(cases: "list[str]", seeds: int, auc: "dict[tuple[str, str, str, int], float]") -> None:
+    def of(case: str, defence: str, attack: str) -> np.ndarray:
+        return np.array([auc[case, defence, attack, seed] for seed in range(seeds)])
+
     result: dict[str, dict[str, dict[str, float]]] = {}
     print("| bad | defence |", " | ".join(ATTACKS), "|\n| --- | --- |", "--- |" * len(ATTACKS))
     for case in cases:
-        start = np.array(auc[case, "nothing", "nobody"])
+        start = of(case, "nothing", "nobody")
         for defence in DEFENCES:
-            found = [np.array(auc[case, defence, attack]) for attack in ATTACKS]
-            print(f"| {case} | {defence} |", " | ".join(f"{v.mean():.4f}" for v in found), "|")
+            found = [of(case, defence, attack) for attack in ATTACKS]
+            told = [f"{v.mean():.4f} ± {(v - start).std(ddof=seeds > 1):.4f}" for v in found]
+            print(f"| {case} | {defence} |", " | ".join(told), "|")
             result.setdefault(case, {})[defence] = {
                 attack: round(float((start - values).mean()), 4)
                 for attack, values in zip(ATTACKS, found)

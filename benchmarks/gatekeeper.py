@@ -7,8 +7,8 @@ Two silos on loopback with an agreement and two without, the same rows in both, 
 `paper` are the median over rounds of time with gatekeepers over time without in the pair of rounds
 that ran one after the other, `small_processor` and `paper_processor` the same of the processor time
 of all rounds, of the driver and of the silos with all their processes, `growth_mb` is how much more
-memory a `pfrec-worker` with a gatekeeper has after all rounds than after the first, and
-`message_mb` the largest message.
+memory a `pfrec-worker` with a gatekeeper has after all rounds than after the first, `peak_mb` how
+much more it had at any time meanwhile, and `message_mb` a report, the largest message.
 """
 
 import argparse
@@ -67,10 +67,10 @@ def running(
             process.communicate()
 
 
-def memory(pid: int) -> float:
-    """Resident megabytes of a process."""
+def memory(pid: int, what: str = "VmRSS") -> float:
+    """Resident megabytes of a process, now or (`VmHWM`) at most since that was reset."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line) / 1_000
+    return next(int(line.split()[1]) for line in status.splitlines() if what in line) / 1_000
 
 
 def processor(pids: "list[int]") -> float:
@@ -125,6 +125,8 @@ def measure(name: str, quick: bool) -> "dict[str, float]":
         for side in sides:
             side.train_round(0)
         before = [memory(pid) for pid in pids[0]]
+        for pid in pids[0]:
+            pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
         times: list[list[float]] = [[], []]
         worked = [0.0, 0.0]
         for number in range(1, repeats + 1):
@@ -135,6 +137,7 @@ def measure(name: str, quick: bool) -> "dict[str, float]":
                 times[place].append(time.perf_counter() - start)
                 worked[place] += processor(pids[place]) - work
         growth = max(memory(pid) - first for pid, first in zip(pids[0], before))
+        peak = max(memory(pid, "VmHWM") - first for pid, first in zip(pids[0], before))
     medians = [statistics.median(of) for of in times]
     print(
         f"{name}: round {medians[0]:.3f} s with, {medians[1]:.3f} s without; processor "
@@ -145,6 +148,7 @@ def measure(name: str, quick: bool) -> "dict[str, float]":
         name: round(statistics.median(a / b for a, b in zip(*times)), 3),
         f"{name}_processor": round(worked[0] / worked[1], 3),
         f"{name}_growth_mb": round(growth, 1),
+        f"{name}_peak_mb": round(peak, 1),
         f"{name}_message_mb": round(message, 2),
     }
 

@@ -8,11 +8,12 @@ import collections
 import dataclasses
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from tensorflow_federated.proto.v0 import array_pb2, data_type_pb2, executor_pb2
 
+from tff_process.runtime import together
 from tff_process.silos import relay
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -123,9 +124,10 @@ def decode(passed: "Mapping[tuple[int, bool], bytearray]") -> Traffic:
                         if name == ":path":
                             paths[stream] = value
         for stream, path in sorted(paths.items()):
-            traffic.calls.append(
-                _call(path, bytes(bodies[True][stream]), bytes(bodies[False][stream]))
-            )
+            request, response = bytes(bodies[True][stream]), bytes(bodies[False][stream])
+            several = path == f"/{together.SERVICE}/{together.METHOD}"
+            make = _several if several else _call
+            traffic.calls += make(path, request, response)
     return traffic
 
 
@@ -184,12 +186,25 @@ def _frames(data: bytes, outward: bool) -> "Iterator[tuple[str, int, bytes, int]
         at += 9 + length
 
 
-def _call(path: str, request: bytes, response: bytes) -> Call:
-    method = path.rsplit("/", 1)[1]
+def _call(path: str, request: bytes, response: bytes) -> "list[Call]":
     first, second = _message(request), _message(response) if response else b""
+    return [_parsed(path.rsplit("/", 1)[1], first, second if response else None)]
+
+
+def _several(path: str, request: bytes, response: bytes) -> "list[Call]":
+    """The calls of one message, of which the last alone has an answer."""
+    *others, last = together.unpack(_message(request))
+    answer = _message(response) if response else None
+    calls = [_parsed(call.method, call.request, None) for call in others]
+    return [*calls, _parsed(last.method, last.request, answer)]
+
+
+def _parsed(method: str, first: bytes, second: "Optional[bytes]") -> Call:
     parsed = getattr(executor_pb2, f"{method}Request").FromString(first)
-    answer = getattr(executor_pb2, f"{method}Response").FromString(second) if response else None
-    for raw, message in ((first, parsed), (second, answer)):
+    answer = (
+        None if second is None else getattr(executor_pb2, f"{method}Response").FromString(second)
+    )
+    for raw, message in ((first, parsed), (second or b"", answer)):
         # Nothing rides along that the protocol does not know: what is parsed makes up the whole
         # message.
         if message is not None and message.ByteSize() != len(raw):
@@ -198,7 +213,7 @@ def _call(path: str, request: bytes, response: bytes) -> Call:
             message.DiscardUnknownFields()
             if message.ByteSize() != len(raw):
                 raise ValueError(f"{method}: fields that the protocol does not know")
-    return Call(method, parsed, answer, (len(first), len(second)))
+    return Call(method, parsed, answer, (len(first), len(second or b"")))
 
 
 def _message(body: bytes) -> bytes:

@@ -100,7 +100,7 @@ def _graph(address):
     there.open()
     there.agreed = None  # As a driver does that knows of no gatekeeper.
     with pytest.raises(remote.WorkError) as stop:
-        there.call(remote.Function.of("steal", steal))
+        there.fetch(there.call(remote.Function.of("steal", steal)))
     there.close()
     return str(stop.value)
 
@@ -131,7 +131,7 @@ def _file(address):
     there = remote.Remote(address, 10.0)
     there.open()
     with pytest.raises(remote.WorkError) as stop:
-        there.send("../../etc/passwd", tff.TensorType(np.str_))
+        there.fetch(there.send("../../etc/passwd", tff.TensorType(np.str_)))
     there.close()
     return str(stop.value)
 

@@ -3,6 +3,7 @@
 pfrec-certificates --silos=nl,fr --output=certificates
 """
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -136,7 +137,8 @@ def _certificate(
         "-out",
         request,
         "-subj",
-        f"/O=pfrec/CN={name[:64]}",
+        # stunnel says of a certificate its subject alone: it tells one driver's from another's.
+        f"/O=pfrec/CN={name[:64]}/serialNumber={_fingerprint(openssl, directory / tunnel.KEY)}",
         "-sha256",
     )
     _run(
@@ -158,6 +160,16 @@ def _certificate(
     request.unlink()
     extensions.unlink()
     shutil.copyfile(authority / tunnel.AUTHORITY, directory / tunnel.AUTHORITY)
+
+
+def _fingerprint(openssl: str, key: pathlib.Path) -> str:
+    """The first half of the SHA-256 of a key's public part."""
+    public = key.with_name("public")
+    _run(openssl, "pkey", "-in", key, "-pubout", "-outform", "DER", "-out", public)
+    try:
+        return hashlib.sha256(public.read_bytes()).hexdigest()[:32]
+    finally:
+        public.unlink()
 
 
 def _key(openssl: str, path: pathlib.Path) -> None:

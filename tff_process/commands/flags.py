@@ -207,7 +207,7 @@ def define_runtime() -> None:
     )
     flags.DEFINE_float(
         "max_update_norm",
-        3.0,
+        2.0,
         "An update more than this many times as large as is usual in the round, for the batches "
         "behind it, is refused; 0 for no bound.",
         lower_bound=0.0,

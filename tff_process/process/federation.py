@@ -100,18 +100,20 @@ def whole_round(aggregation_steps: "Sequence[RoundReport]") -> RoundReport:
 def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
     """How many aggregation steps a round's local training is cut into: `plan.aggregations`, more
     where more than `plan.aggregate_every` batches of the median client would lie between two, and
-    no more than the batches of the median client (of two, the one with fewer).
+    no more than the batches of the median client. Of two, that is the one with more for what the
+    plan asks for, and the one with fewer for what is beyond that.
 
-    A median, so that no client sets everybody's number by the rows that it says it has. Who has
-    fewer batches than there are aggregation steps takes part in as many of them
-    (`Federation.working`).
+    A median, so that no client sets everybody's number by the rows that it says it has, nor one of
+    two the other's. Who has fewer batches than there are aggregation steps takes part in as many of
+    them (`Federation.working`).
 
     Args:
       plan: with what is asked for.
       steps: each client's batches in a round.
     """
     wanted = max(plan.aggregations, round(statistics.median(steps) / plan.aggregate_every))
-    return min(wanted, statistics.median_low(steps))
+    asked = min(plan.aggregations, statistics.median_high(steps))
+    return min(wanted, max(asked, statistics.median_low(steps)))
 
 
 class Federation:

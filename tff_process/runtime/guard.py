@@ -24,7 +24,7 @@ class Rules:
       min_clients: a round with fewer accepted clients is not applied.
     """
 
-    max_norm_ratio: float = 3.0
+    max_norm_ratio: float = 2.0
     clip: bool = False
     min_clients: int = 1
 

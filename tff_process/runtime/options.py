@@ -36,7 +36,7 @@ class Options:
     client_timeout: Optional[float] = 3600.0
     on_client_failure: str = "retry"
     min_clients: int = 1
-    max_update_norm: float = 3.0
+    max_update_norm: float = 2.0
     clip_updates: bool = False
     keep_rounds: int = 2
     workers: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -7,6 +7,7 @@ Every call has a deadline, and an error says whether the worker is lost or the c
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import re
 import threading
 from collections.abc import Coroutine, Mapping
@@ -19,7 +20,7 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 from tensorflow_federated.python.core.impl.executors import remote_executor
 
 from pfrec import errors
-from tff_process.runtime import exchange, worker_process
+from tff_process.runtime import exchange, together, worker_process
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
@@ -30,10 +31,12 @@ _LOST = {
 }
 # Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
 _DISPOSE_TOGETHER = 8
+# A larger value is sent as it is: one more copy of it would cost more than a message.
+_LATER_BYTES = 1 << 16
 _MOST_CONNECTIONS = 1_000
 # The name of an executor that a silo's gatekeeper hands out begins with this and the digest of the
 # plan that the silo agreed to.
-GATEKEEPER = "pfrec-gatekeeper/1/"
+GATEKEEPER = "pfrec-gatekeeper/2/"
 _ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
 _TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
 _NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}")
@@ -149,6 +152,54 @@ class _Stub(tff.framework.RemoteExecutorGrpcStub):
             return None
 
 
+class _TogetherStub(_Stub):
+    """Small calls on a gatekeeper wait until a value is asked for, and go with that in one message;
+    what is refused of them shows there.
+    """
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        super().__init__(channel)
+        self._send = channel.unary_unary(f"/{together.SERVICE}/{together.METHOD}")
+        self._count = itertools.count()
+        # Garbage collection may dispose of a value anywhere in here: appending needs no lock.
+        self._waiting: collections.deque[together.Call] = collections.deque()
+        self._sending = threading.Lock()
+
+    def create_value(self, request: Any) -> Any:
+        if request.ByteSize() > _LATER_BYTES:
+            return super().create_value(request)
+        reference = self._later("CreateValue", request)
+        return executor_pb2.CreateValueResponse(value_ref=reference)
+
+    def create_call(self, request: Any) -> Any:
+        return executor_pb2.CreateCallResponse(value_ref=self._later("CreateCall", request))
+
+    def create_struct(self, request: Any) -> Any:
+        return executor_pb2.CreateStructResponse(value_ref=self._later("CreateStruct", request))
+
+    def create_selection(self, request: Any) -> Any:
+        reference = self._later("CreateSelection", request)
+        return executor_pb2.CreateSelectionResponse(value_ref=reference)
+
+    def dispose(self, request: Any) -> Any:
+        self._waiting.append(together.Call("Dispose", "", request.SerializeToString()))
+
+    def compute(self, request: Any) -> Any:
+        # One message at a time, as one may name what the one before it makes.
+        with self._sending:
+            calls = []
+            while self._waiting:
+                calls.append(self._waiting.popleft())
+            calls.append(together.Call("Compute", "", request.SerializeToString()))
+            answer = self._send(together.pack(calls))
+        return executor_pb2.ComputeResponse.FromString(answer)
+
+    def _later(self, method: str, request: Any) -> executor_pb2.ValueRef:
+        name = f"~{next(self._count)}"
+        self._waiting.append(together.Call(method, name, request.SerializeToString()))
+        return executor_pb2.ValueRef(id=name)
+
+
 class _Executor(tff.framework.RemoteExecutor):
     """References may be dropped by several threads at once,
     and by garbage collection within one that is dropping. Values pass by `exchange`.
@@ -157,6 +208,10 @@ class _Executor(tff.framework.RemoteExecutor):
     def __init__(self, stub: Any) -> None:
         super().__init__(stub, dispose_batch_size=_DISPOSE_TOGETHER)
         self._lock = threading.RLock()
+
+    def speak_through(self, stub: Any) -> None:
+        """Goes on with another stub of the same worker."""
+        self._stub = stub
 
     def _dispose(self, *arguments: Any) -> None:
         with self._lock:
@@ -220,11 +275,14 @@ class Remote:
           alone: whether to dispose of what connections before this one left in the worker; they are
             of no use any more.
         """
-        self._stub = _Stub(_TimedChannel(self.channel, self._deadline))
+        self._stub: _Stub = _Stub(_TimedChannel(self.channel, self._deadline))
         self._executor = _Executor(self._stub)
         self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
         name = str(self._executor._executor_id.id)
         self.agreed = name.split("/")[2] if name.startswith(GATEKEEPER) else None
+        if self.agreed is not None:
+            self._stub = _TogetherStub(_TimedChannel(self.channel, self._deadline))
+            self._executor.speak_through(self._stub)
         # A gatekeeper has done so itself.
         if alone and self.agreed is None:
             self._try(self._dispose_of_others)
@@ -254,7 +312,9 @@ class Remote:
         self.channel.close()
 
     def send(self, value: Any, kind: tff.Type) -> Any:
-        """A reference to a value that is sent to the worker; text as bytes of UTF-8."""
+        """A reference to a value that is sent to the worker, to a gatekeeper with what is fetched
+        next; text as bytes of UTF-8.
+        """
         return self._run(lambda: self._executor.create_value(as_bytes(value), kind))
 
     def struct(self, values: Mapping[str, Any]) -> Any:

@@ -22,6 +22,7 @@ CLIENT/ledger.jsonl                     what left under an agreement, see `ledge
 CLIENT/logs/                            of the worker, the tunnel and the gatekeeper
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -236,19 +237,36 @@ class KeptSchemas:
                 files.write_bytes(path, self._text)
 
 
-def sync_training(directory: pathlib.Path, training: str) -> None:
-    """Makes what a training wrote survive a power cut, before a driver is told that it is written.
+class Synced:
+    """What trainings wrote, made to survive a power cut before a driver is told that it is written;
+    what does so already is not written to the disk once more.
 
-    Raises:
-      PfrecError: where it cannot be.
+    Args:
+      directory: of the client.
     """
-    with files.readable_errors(directory):
-        if (directory / RUNS / training).is_dir():
-            files.sync_tree(directory / RUNS / training)
-            files.sync(directory / RUNS)
-        if (directory / CLIENT).exists():
-            files.sync(directory / CLIENT)
-        files.sync(directory)
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._directory = directory
+        self._known: set[tuple[pathlib.Path, int]] = set()
+
+    def sync(self, training: str) -> None:
+        """Makes a training's files, and what leads to them, survive.
+
+        Raises:
+          PfrecError: where it cannot be done.
+        """
+        place, client = self._directory / RUNS / training, self._directory / CLIENT
+        now: set[tuple[pathlib.Path, int]] = set()
+        with files.readable_errors(self._directory):
+            for path in (*place.rglob("*"), place, place.parent, client, self._directory):
+                # What is old may be removed meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    # Of the last change of content or name, before it is synced.
+                    seen = (path, path.stat().st_ctime_ns)
+                    if seen not in self._known:
+                        files.sync(path)
+                    now.add(seen)
+        self._known = now
 
 
 def kept(versions: Sequence[int]) -> str:

@@ -3,10 +3,11 @@ silo's log.
 """
 
 import concurrent.futures
+import contextlib
 import logging
 import logging.handlers
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ from google.protobuf import message as message_lib  # type: ignore[import-untype
 from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 
 from pfrec import errors
-from tff_process.runtime import worker_process
+from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import gatekeeper as gatekeeper_lib
 from tff_process.silos import labels, ledger
@@ -69,7 +70,13 @@ def serve(
         name: grpc.unary_unary_rpc_method_handler(_handler(name, getattr(gatekeeper, method), say))
         for name, method in _METHODS.items()
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+    several = grpc.unary_unary_rpc_method_handler(_together_handler(gatekeeper, say))
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(_SERVICE, handlers),
+            grpc.method_handlers_generic_handler(together.SERVICE, {together.METHOD: several}),
+        )
+    )
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:
@@ -83,45 +90,77 @@ def serve(
 def _handler(
     name: str, method: Callable[..., Any], say: Callable[[str], None]
 ) -> Callable[[bytes, Any], bytes]:
-    kind = getattr(executor_pb2, f"{name}Request")
-    leaves = name == "Compute"
+    """Answers one call of the protocol."""
+    kind, leaves = getattr(executor_pb2, f"{name}Request"), name == "Compute"
 
     def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
-        try:
+        with _refusals(name, message, context, say):
             request = kind.FromString(message)
             # Of the eight, one lets something leave: the ledger says to whom.
             answer = method(request, _port(context)) if leaves else method(request)
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
-        except message_lib.DecodeError:
-            code, said = grpc.StatusCode.INVALID_ARGUMENT, "a malformed message"
-            say(f"{name}: refused: {said} of {len(message)} bytes")
-        except labels.RefusedError as error:
-            code, said = grpc.StatusCode.PERMISSION_DENIED, f"{error}"
-            say(f"{name}: refused: {said}")
-        except gatekeeper_lib.GoneError as error:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except errors.PfrecError as error:
-            code, said = (
-                grpc.StatusCode.PERMISSION_DENIED,
-                "to answer while its ledger cannot be written",
-            )
-            say(f"{name}: refused: {error}")
-        except grpc.RpcError as error:
-            # What the worker says may quote what it met in the rows: it stays here.
-            code = error.code()  # type: ignore[attr-defined]
-            say(
-                f"{name}: the worker failed: {code.name}: "
-                f"{' '.join(str(error.details()).split())[:2000]}"
-            )  # type: ignore[attr-defined]
-            context.abort(
-                code,
-                f"{code.name} in the silo's own computation; the silo's logs/gatekeeper.log "
-                "says more",
-            )
-        context.abort(code, f"the silo refuses {said}")
-        raise AssertionError
 
     return handle
+
+
+def _together_handler(
+    gatekeeper: gatekeeper_lib.Gatekeeper, say: Callable[[str], None]
+) -> Callable[[bytes, Any], bytes]:
+    """Answers several calls in one message."""
+
+    def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
+        with _refusals(together.METHOD, message, context, say):
+            try:
+                packed = together.unpack(message)
+            except ValueError as error:
+                raise message_lib.DecodeError(str(error)) from error
+            calls = [
+                (
+                    _METHODS[call.method],
+                    call.name,
+                    getattr(executor_pb2, f"{call.method}Request").FromString(call.request),
+                )
+                for call in packed
+            ]
+            return gatekeeper.together(calls, _port(context))
+
+    return handle
+
+
+@contextlib.contextmanager
+def _refusals(
+    name: str, message: bytes, context: grpc.ServicerContext, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Makes of what a gatekeeper raises a status for the driver, and a line for the silo."""
+    try:
+        yield
+        return
+    except message_lib.DecodeError:
+        code, said = grpc.StatusCode.INVALID_ARGUMENT, "a malformed message"
+        say(f"{name}: refused: {said} of {len(message)} bytes")
+    except labels.RefusedError as error:
+        code, said = grpc.StatusCode.PERMISSION_DENIED, f"{error}"
+        say(f"{name}: refused: {said}")
+    except gatekeeper_lib.GoneError as error:
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+    except errors.PfrecError as error:
+        code, said = (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "to answer while its ledger cannot be written",
+        )
+        say(f"{name}: refused: {error}")
+    except grpc.RpcError as error:
+        # What the worker says may quote what it met in the rows: it stays here.
+        code = error.code()  # type: ignore[attr-defined]
+        say(
+            f"{name}: the worker failed: {code.name}: "
+            f"{' '.join(str(error.details()).split())[:2000]}"
+        )  # type: ignore[attr-defined]
+        context.abort(
+            code,
+            f"{code.name} in the silo's own computation; the silo's logs/gatekeeper.log says more",
+        )
+    context.abort(code, f"the silo refuses {said}")
 
 
 def _port(context: grpc.ServicerContext) -> int:
@@ -162,7 +201,7 @@ class Gate:
             worker,
             self._ledger,
             whom,
-            lambda training: silo_directory.sync_training(directory, training),
+            silo_directory.Synced(directory).sync,
         )
         say = log(directory / silo_directory.LOGS / "gatekeeper.log")
         self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)

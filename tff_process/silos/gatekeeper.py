@@ -9,6 +9,7 @@ Nothing that comes from the driver reaches the worker but checked numbers and th
 import contextlib
 import dataclasses
 import hashlib
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ from tff_process.silos import receivable as receivable_lib
 
 _MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS = 1_000, 64, 16
 _HELD_MESSAGES = 8
+# What a driver may call a result of its own.
+_NAME = re.compile(r"~[0-9]{1,12}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +130,24 @@ class _Session:
             self._held[name] = held
         return executor_pb2.ValueRef(id=name)
 
+    def require_name(self, name: str) -> None:
+        """Checks a name that a driver has for a result."""
+        if not _NAME.fullmatch(name) or name in self._held:
+            raise labels.RefusedError(f"a result of the name {name[:40]!r}")
+
+    def rename(self, reference: executor_pb2.ValueRef, name: str) -> None:
+        with self.lock:
+            self._held[name] = self._held.pop(reference.id)
+
     def drop(self, references: "Iterable[executor_pb2.ValueRef]") -> "list[executor_pb2.ValueRef]":
-        """Forgets values, all or none; what the worker is to forget."""
-        gone = {reference.id: self.get(reference) for reference in references}
+        """Forgets values, all or none; what the worker is to forget. A name that a driver has for a
+        result that was refused is nothing to forget.
+        """
+        gone = {
+            reference.id: self.get(reference)
+            for reference in references
+            if reference.id in self._held or not _NAME.fullmatch(reference.id)
+        }
         with self.lock:
             for name in gone:
                 self._held.pop(name, None)
@@ -304,6 +322,38 @@ class Gatekeeper:
             if source.label == labels.ACKNOWLEDGEMENT and source.training:
                 self._written(source.training)
             return self._entered(source, made, self._peer(session, port))
+
+    def together(self, calls: "Iterable[tuple[str, str, Any]]", port: int = 0) -> bytes:
+        """Does several calls in their order, each as if it came alone.
+
+        Args:
+          calls: of each the name of its method here, the name that the driver has for its result,
+            and the request; see `runtime.together`.
+          port: see `compute`.
+
+        Returns:
+          the answer of the last one that lets something leave, which none does after a refusal.
+
+        Raises:
+          RefusedError: the first refusal, when all others are done; as for the single calls.
+        """
+        refused: Optional[labels.RefusedError] = None
+        answer = b""
+        for method, name, request in calls:
+            try:
+                session = self._current(request.executor)
+                if method == "compute":
+                    answer = b"" if refused else self.compute(request, port)
+                elif method == "dispose":
+                    self.dispose(request)
+                else:
+                    session.require_name(name)
+                    session.rename(getattr(self, method)(request).value_ref, name)
+            except labels.RefusedError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return answer
 
     def dispose(self, request: executor_pb2.DisposeRequest) -> executor_pb2.DisposeResponse:
         """Lets go of values of this connection."""

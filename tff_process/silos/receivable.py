@@ -6,6 +6,7 @@ worker gets a path that is made here.
 """
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ class Receivable:
     work: WorkRules
     client: "Mapping[str, Any]"
 
-    @property
+    @functools.cached_property
     def most_bytes(self) -> int:
         """Of a message that can be a value of these."""
         largest = max(

@@ -78,7 +78,11 @@ def test_batches_fit_the_mean_scenario(rows, expected):
     ("every", "steps", "expected"),
     [
         (64, [10, 20], 4),
-        (64, [3, 90], 3),
+        (64, [3, 2], 3),
+        # Nor does one of two that says 1 or 10^9.
+        (64, [1, 90], 4),
+        (64, [10**9, 90], 90),
+        (64, [10**9, 3], 4),
         (64, [600, 4000], 36),
         (100, [5, 4000], 5),
         (1, [6, 6], 6),

@@ -75,6 +75,18 @@ def test_an_update_many_times_the_median_is_refused():
     assert set(judge(reports, max_norm_ratio=0.0).accepted) == {0, 1, 2}
 
 
+def test_two_of_eight_that_send_a_constant_are_refused_by_default():
+    """Norms and batches of a first aggregation step on built-in data, where the honest ones grow
+    with the root of their batches: in proportion to batches the first constant is 2.6 times the
+    median.
+    """
+    norms = dict(enumerate([17.6, 86.3, 86.3, 10.7, 8.92, 6.48, 5.14, 5.07]))
+    steps = dict(enumerate([20, 14, 10, 7, 5, 3, 2, 2]))
+    times = guard.excess(norms, steps)
+    assert {i for i, of in times.items() if of > guard.Rules().max_norm_ratio} == {1, 2}
+    assert times[1] == pytest.approx(2.6, abs=0.1)
+
+
 def test_a_client_of_many_batches_may_go_further():
     """Norms 1, 1, 8 after 1, 1, 16 batches: twice the median by the root, half in proportion.
 

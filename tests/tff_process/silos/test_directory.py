@@ -142,3 +142,24 @@ def test_the_finished_training_is_where_the_worker_writes(tmp_path):
     assert (tmp_path / "runs" / "client.json").read_text() == "after"
     moved = tmp_path.rename(tmp_path.with_name("moved"))
     assert (moved / "client.json").read_text() == "after"
+
+
+def test_what_is_on_the_disk_already_is_not_written_there_again(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(silo_directory.files, "sync", lambda path: done.append(path.name))
+    place = tmp_path / "runs" / "0123456789abcdef"
+    (place / "version_00001").mkdir(parents=True)
+    (place / "version_00001" / "state.npz").write_bytes(b"1")
+    synced = silo_directory.Synced(tmp_path)
+    synced.sync(place.name)
+    assert sorted(done) == sorted(["version_00001", "state.npz", place.name, "runs", tmp_path.name])
+    done.clear()
+    synced.sync(place.name)
+    assert done == []
+    (place / "version_00002").mkdir()
+    (place / "version_00002" / "state.npz").write_bytes(b"2")
+    (tmp_path / "client.json").write_text("{}")
+    synced.sync(place.name)
+    assert sorted(done) == sorted(
+        ["version_00002", "state.npz", place.name, "client.json", tmp_path.name]
+    )

@@ -2,12 +2,15 @@
 who has the right certificate gets through, and nobody else.
 """
 
+import base64
 import contextlib
+import hashlib
 import pathlib
 import resource
 import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -99,6 +102,30 @@ def test_the_driver_reaches_the_silo(made, silo, tmp_path):
     assert answer(silo, made / "ours" / "driver", "nl", tmp_path / "log")[0] == b"hello"
 
 
+def key_of(party):
+    """What tells a party's key from others: the first half of the SHA-256 of its public part."""
+    asked = ["openssl", "x509", "-in", party / tunnel.CERTIFICATE, "-noout", "-pubkey"]
+    pem = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    content = base64.b64decode("".join(pem.splitlines()[1:-1]))
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+@needs_openssl
+def test_a_certificate_says_which_key_it_is_of(made):
+    subjects = []
+    for party in (made / "ours" / "driver", made / "ours" / "silo-nl"):
+        asked = ["openssl", "x509", "-in", party / tunnel.CERTIFICATE, "-noout", "-subject"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        assert key_of(party) in said
+        subjects.append(said)
+        assert {path.name for path in party.iterdir()} == {
+            tunnel.AUTHORITY,
+            tunnel.CERTIFICATE,
+            tunnel.KEY,
+        }
+    assert len(set(subjects)) == 2
+
+
 SAID = """\
 2026.01.01 00:00:00 LOG5[ui]: Configuration successful
 2026.01.01 00:00:01 LOG5[0]: Service [silo] accepted connection from 10.0.0.9:50344
@@ -146,7 +173,8 @@ def test_the_silo_knows_who_it_leads_on(made, tmp_path):
                 said = end.peer(port)
         end.stop()
     authority = tunnel.Credentials.read(party).authority[:16]
-    assert said == f"127.0.0.1, certificate O=pfrec, CN=driver.pfrec of the authority {authority}"
+    subject = f"O=pfrec, CN=driver.pfrec, serialNumber={key_of(party)}"
+    assert said == f"127.0.0.1, certificate {subject} of the authority {authority}"
 
 
 @needs_openssl
