@@ -441,11 +441,11 @@ def test_memory_is_bounded_by_a_message_however_many_pass(tmp_path):
     """Forty values of 4 MB: a few copies of one at once, and nothing of it afterwards."""
     table = values.Tensor(values.FLOAT, (1 << 20,))
     own = stand_in.terms().receivable
-    taken = dataclasses.replace(own, shared={"common": {"table": table}, "template": {}})
+    taken = dataclasses.replace(own, shared={"common": {"table": table}, "consensus": {}})
     gatekeeper, worker, _ = stand_in.made(tmp_path / "ledger.jsonl", receivable=taken)
     driver = stand_in.Driver(gatekeeper)
     value = stand_in.struct(
-        common=stand_in.struct(table=stand_in.tensor(np.ones(1 << 20))), template=stand_in.struct()
+        common=stand_in.struct(table=stand_in.tensor(np.ones(1 << 20))), consensus=stand_in.struct()
     )
     message = executor_pb2.CreateValueRequest(
         executor=driver.executor, value=value
