@@ -209,12 +209,9 @@ def test_compare_searches_for_all_entries_alike(
     again = commands.succeed(*given)
     assert "round 1/" not in again, "what was trained is not trained again"
     assert _json(output / "results.json") == made
-    for algorithm, message in [
-        ("local:learning_rat=1", "learning_rat is no flag of a training"),
-        ("local:output=x", "output is no flag of a training"),
-        ("local:learning_rate=fast", "learning_rate=fast"),
-    ]:
-        assert message in commands.fail("pfrec-compare", *arguments, f"--algorithms={algorithm}")
+    assert "learning_rat is no flag of a training" in commands.fail(
+        "pfrec-compare", *arguments, "--algorithms=local:learning_rat=1"
+    )
 
 
 @pytest.mark.skipif(

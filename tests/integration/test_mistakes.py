@@ -102,24 +102,6 @@ def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
     )
 
 
-def test_a_comparison_is_of_one_synthetic_world(tmp_path: pathlib.Path) -> None:
-    output = tmp_path / "comparison"
-    arguments = (
-        "--data=synthetic",
-        f"--output={output}",
-        "--synthetic_scenarios=2",
-        "--synthetic_rows=600",
-        "--rounds=1",
-    )
-    arguments += ("--algorithms=local", "--seeds=1", *commands.SMALL)
-    commands.succeed("pfrec-compare", *arguments, "--synthetic_seed=3")
-    assert json.loads((output / "runs" / "data" / "dataset.json").read_text())["split_seed"] == 3
-    told = commands.fail("pfrec-compare", *arguments, "--synthetic_seed=4")
-    assert (
-        "synthetic data of seed 3, rows 600, scenarios 2, shared 0.5; give the same flags" in told
-    )
-
-
 def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert "expert_units=64,x" in _train(data, tmp_path / "run", "--expert_units=64,x")
     assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
 from tff_process.commands import presets
+from tff_process.comparison import entries
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,21 @@ def test_an_unknown_preset_is_refused(given):
     given()
     with pytest.raises(errors.PfrecError, match="preset=best"):
         training_flags.plan("pf_msmtrec", 0, settings=[("preset", "best")])
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("learning_rat=1", "learning_rat is no flag of a training"),
+        ("output=x", "output is no flag of a training"),
+        ("learning_rate=fast", "learning_rate=fast"),
+    ],
+)
+def test_a_setting_of_an_entry_that_is_none_is_named(given, setting, told):
+    given()
+    entry = entries.Entry.parse(f"local:{setting}")
+    with pytest.raises(errors.PfrecError, match=told):
+        training_flags.plan(entry.algorithm, 0, entry.sharing, entry.settings)
 
 
 def test_presets_name_flags_and_values_that_there_are(given):

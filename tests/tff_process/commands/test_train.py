@@ -1,11 +1,14 @@
 """What pfrec-train tells before it imports TensorFlow."""
 
+import json
 import pathlib
 import shutil
 import subprocess
 import sys
 
-from pfrec import run_data
+import pytest
+
+from pfrec import errors, run_data
 from pfrec.data.dataset import dataset as dataset_lib
 from tests import run_records
 from tff_process import plan as plan_lib
@@ -50,3 +53,14 @@ def test_the_command_imports_nothing_with_threads() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_synthetic_data_are_of_one_world(tmp_path) -> None:
+    """As a run and a comparison open them: made once, and refused where another is asked for."""
+    world = {"scenarios": 2, "rows": 600, "shared": 0.5}
+    data = train.open_data("synthetic", tmp_path, world, 3)
+    assert json.loads((tmp_path / "dataset.json").read_text())["split_seed"] == 3
+    assert train.open_data("synthetic", tmp_path, world, 3).digests == data.digests
+    told = "synthetic data of seed 3, rows 600, scenarios 2, shared 0.5; give the same flags"
+    with pytest.raises(errors.PfrecError, match=told):
+        train.open_data("synthetic", tmp_path, world, 4)
