@@ -294,7 +294,7 @@ def stored(dataset: dataset_lib.Dataset, scenario: str, split: str = "train") ->
         for shard in dataset.shards(scenario, split)
         for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
     ]
-    return shards.join(parts)
+    return row_block.joined(parts)
 
 
 def public_order(plan: plan_lib.Plan, client: int) -> int:

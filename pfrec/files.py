@@ -40,6 +40,8 @@ def readable_errors(path: pathlib.Path) -> Iterator[None]:
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free space or choose another path"
+    if error.errno == errno.EFBIG:
+        return "raise the limit on a file's size (`ulimit -f`) or choose another path"
     if error.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from pfrec import coarsening, errors, metrics
 from pfrec.data import schema as schema_lib
-from pfrec.data.dataset import pipeline, row_block, shards
+from pfrec.data.dataset import pipeline, row_block
 from pfrec.models.mmoe import first_layer
 
 PARTS = 10
@@ -98,7 +98,7 @@ def read_rows(
             break
     if not parts:
         raise errors.PfrecError(f"{', '.join(paths)}: no rows; convert the raw data again")
-    return shards.join(parts).take(slice(0, most))
+    return row_block.joined(parts).take(slice(0, most))
 
 
 def importance(

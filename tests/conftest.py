@@ -19,6 +19,7 @@ import pytest
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, shards, writer
+from tests.pfrec.data import raw_layouts
 
 _TESTS = pathlib.Path(__file__).parent
 # What trains, exports or runs whole commands; `make test-quick` leaves it out.
@@ -100,5 +101,5 @@ def rows_in_source_order():
     place; `test_shards.py` has the order.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards.ShardWriter, "_shuffled", lambda self, shard: self._piece(shard, 0))
+        patch.setattr(shards.ShardWriter, "_shuffled", raw_layouts.as_they_come)
         yield

@@ -26,7 +26,7 @@ from pfrec.data.conversion import (
     watch,
     work_directory,
 )
-from pfrec.data.dataset import row_block, writer
+from pfrec.data.dataset import row_block, shards, writer
 from pfrec.data.reading import ahead, bad_rows, source
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -405,7 +405,7 @@ def _state(
                 "same, or leave --resume out"
             )
         return state
-    for leftover in path.parent.glob("*/*.piece-*"):
+    for leftover in path.parent.glob(f"*/*{shards.COLLECTED}*"):
         leftover.unlink()
     start: dict[str, Any] = {
         "watch": None,

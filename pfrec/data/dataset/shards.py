@@ -1,29 +1,29 @@
 """Writes the rows of one scenario and split to TFRecord shards; can be stopped and gone on with.
 
-A shard is written in pieces: one, and one more each time that writing goes on after a kill, since a
-TFRecord writer cannot append. Records stand alone, so pieces joined end to end are the shard that
-would have been written at once. At last its rows are shuffled: in a log the rows of one user stand
-together, and a place would tell whose row it is.
+Blocks of rows are collected as they come, one after the other, in a file per shard. At last each is
+made a shard, its rows shuffled: in a log the rows of one user stand together, and a place would
+tell whose row it is.
 """
 
 import os
 import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, Optional
 
 import numpy as np
 
 from pfrec import files
 from pfrec.data import schema as schema_lib
-from pfrec.data.dataset import row_block
+from pfrec.data.dataset import row_block, tf_record
 
+# What a shard's blocks are collected in.
+COLLECTED = ".collected"
 # A shard ends after this many blocks (1,048,576 rows).
 BLOCKS_PER_SHARD = 4096
 # Rows of so many blocks, taken from all over a shard, are shuffled at once.
 _SHUFFLED_BLOCKS = 256
-# Of a TFRecord: the length and its checksum before the data, the data's checksum after them.
-_BEFORE, _AFTER = 12, 4
+# So many records are made at once, which a processor's cache holds.
+_FRAMED_BLOCKS = 16
 
 
 class ShardWriter:
@@ -57,12 +57,11 @@ class ShardWriter:
         """
         self._shuffle_seed = shuffle_seed
         self._directory, self._split, self._schema = directory, split, schema
-        self._stream: Optional[Any] = None
+        self._block_bytes = row_block.ROWS_PER_BLOCK * schema.row_bytes
+        self._stream: Optional[IO[bytes]] = None
         self._pending: list[row_block.Rows] = []
         self._pending_rows = 0
         state = state or {}
-        # Per shard, the sizes in bytes of its pieces as far as they are known to be whole.
-        self._pieces: list[list[int]] = [list(sizes) for sizes in state.get("pieces", [])]
         self._blocks = int(state.get("blocks", 0))
         self.rows = int(state.get("rows", 0))
         tasks = len(schema.tasks)
@@ -72,17 +71,21 @@ class ShardWriter:
             self._go_on(bytes.fromhex(state["pending"]))
 
     def add(self, rows: row_block.Rows) -> None:
-        """Appends rows."""
+        """Appends rows.
+
+        Raises:
+          PfrecError: where they cannot be written.
+        """
         self.rows += len(rows)
         self.observed += (rows.labels != row_block.UNOBSERVED).sum(axis=0)
         self.positives += (rows.labels == 1).sum(axis=0)
         self._pending.append(rows)
         self._pending_rows += len(rows)
         if self._pending_rows >= row_block.ROWS_PER_BLOCK:
-            joined = join(self._pending)
+            joined = row_block.joined(self._pending)
             whole = len(joined) - len(joined) % row_block.ROWS_PER_BLOCK
             for start in range(0, whole, row_block.ROWS_PER_BLOCK):
-                self._write(joined.take(slice(start, start + row_block.ROWS_PER_BLOCK)))
+                self._collect(joined.take(slice(start, start + row_block.ROWS_PER_BLOCK)))
             # Copied, so that a few rows left over do not keep a whole chunk in memory.
             self._pending = [joined.take(np.arange(whole, len(joined)))]
             self._pending_rows = len(joined) - whole
@@ -91,16 +94,17 @@ class ShardWriter:
         """Makes what was added survive a kill and returns a JSON value to go on from."""
         if self._stream is not None:
             self._stream.flush()
-            path = self._piece(len(self._pieces) - 1, len(self._pieces[-1]) - 1)
-            files.sync(path)
-            self._pieces[-1][-1] = path.stat().st_size
+            files.sync(pathlib.Path(self._stream.name))
         return {
-            "pieces": self._pieces,
             "blocks": self._blocks,
             "rows": self.rows,
             "observed": self.observed.tolist(),
             "positives": self.positives.tolist(),
-            "pending": row_block.encode(join(self._pending)).hex() if self._pending_rows else "",
+            "pending": (
+                row_block.encode(row_block.joined(self._pending)).hex()
+                if self._pending_rows
+                else ""
+            ),
         }
 
     def counts(self) -> dict[str, Any]:
@@ -119,130 +123,116 @@ class ShardWriter:
             stream.close()
 
     def finish(self, before: int = 0) -> "list[tuple[pathlib.Path, pathlib.Path]]":
-        """Writes what is pending and joins pieces; can be done again after a kill.
+        """Makes shards of what was collected; can be done again after a kill.
 
         Args:
           before: how many shards stand before these.
 
         Returns:
           Per shard in order, its file, and the name that `rename` is to give it.
+
+        Raises:
+          PfrecError: where one cannot be written.
         """
         if self._pending_rows:
-            self._write(join(self._pending))
+            self._collect(row_block.joined(self._pending))
             self._pending, self._pending_rows = [], 0
         self.close()
-        for shard, sizes in enumerate(self._pieces):
-            with self._piece(shard, 0).open("ab") as whole:
-                for piece in range(1, len(sizes)):
-                    with self._piece(shard, piece).open("rb") as part:
-                        shutil.copyfileobj(part, whole, 1 << 20)
-        count = before + len(self._pieces)
+        shards = -(-self._blocks // BLOCKS_PER_SHARD)
+        count = before + shards
         names = [
             f"{self._split}-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(before, count)
         ]
-        return [(self._shuffled(shard), self._directory / name) for shard, name in enumerate(names)]
+        return [(self._made(shard), self._directory / name) for shard, name in enumerate(names)]
 
     def rename(self, finished: "Sequence[tuple[pathlib.Path, pathlib.Path]]") -> None:
-        """Gives the shards their names and removes the pieces that they were joined from."""
+        """Gives the shards their names and removes what they were made of."""
         for shard, (path, final) in enumerate(finished):
             os.replace(path, final)
-            for piece in range(len(self._pieces[shard])):
-                self._piece(shard, piece).unlink(missing_ok=True)
+            self._collected(shard).unlink(missing_ok=True)
 
-    def _shuffled(self, shard: int) -> pathlib.Path:
-        """A shard's file with its rows in an order that is a function of the seed; in memory are
-        the rows of `_SHUFFLED_BLOCKS` blocks.
-        """
-        whole = self._piece(shard, 0)
-        if self._shuffle_seed is None:
-            return whole
-        import tensorflow as tf
-
-        # All blocks but the last of a shard have the same size, so each is found by its number.
-        block = row_block.ROWS_PER_BLOCK * self._schema.row_bytes
-        record = _BEFORE + block + _AFTER
-        blocks = -(-whole.stat().st_size // record)
-        groups = -(-blocks // _SHUFFLED_BLOCKS)
-        path = whole.with_name(f"{whole.name}-shuffled")
-        rest: list[row_block.Rows] = []
-        with whole.open("rb") as source, tf.io.TFRecordWriter(str(path)) as target:
-            for group in range(groups):
-                parts = []
-                # Every `groups`-th block: rows that stood together are far apart afterwards.
-                for number in range(group, blocks, groups):
-                    source.seek(number * record + _BEFORE)
-                    data = source.read(block + _AFTER)[:-_AFTER]
-                    parts.append(row_block.decode(data, self._schema))
-                rows = join([*rest, *parts])
-                order = np.random.default_rng(
-                    [self._shuffle_seed, *self._split.encode(), shard, group]
-                ).permutation(len(rows))
-                rows = rows.take(order)
-                whole_rows = (
-                    len(rows)
-                    if group + 1 == groups
-                    else len(rows) - len(rows) % row_block.ROWS_PER_BLOCK
-                )
-                for start in range(0, whole_rows, row_block.ROWS_PER_BLOCK):
-                    target.write(
-                        row_block.encode(
-                            rows.take(
-                                slice(start, min(start + row_block.ROWS_PER_BLOCK, whole_rows))
-                            )
-                        )
-                    )
-                rest = [rows.take(np.arange(whole_rows, len(rows)))]
+    def _made(self, shard: int) -> pathlib.Path:
+        """A shard's file, its rows in an order that is a function of the seed."""
+        collected = self._collected(shard)
+        path = collected.with_name(f"{collected.name}-shard")
+        blocks = -(-collected.stat().st_size // self._block_bytes)
+        with files.readable_errors(path), collected.open("rb") as source, path.open("wb") as target:
+            ordered = (
+                self._blocks_at(source, range(blocks))
+                if self._shuffle_seed is None
+                else self._shuffled(source, shard, blocks)
+            )
+            for records in _batches(ordered):
+                target.write(tf_record.framed(records))
         return path
 
-    def _go_on(self, pending: bytes) -> None:
-        """Cuts off what was written after the checkpoint,
-        and opens a new piece of the last shard.
+    def _shuffled(self, source: IO[bytes], shard: int, blocks: int) -> "Iterator[bytes]":
+        """The blocks of a shard with its rows shuffled; in memory are the rows of
+        `_SHUFFLED_BLOCKS` blocks.
         """
-        for shard, sizes in enumerate(self._pieces):
-            for piece, size in enumerate(sizes):
-                os.truncate(self._piece(shard, piece), size)
-        if self._pieces:
-            self._open_piece()
+        assert self._shuffle_seed is not None
+        groups = -(-blocks // _SHUFFLED_BLOCKS)
+        rest: list[row_block.Rows] = []
+        for group in range(groups):
+            # Every `groups`-th block: rows that stood together are far apart afterwards.
+            parts = [
+                row_block.decode(data, self._schema)
+                for data in self._blocks_at(source, range(group, blocks, groups))
+            ]
+            rows = row_block.joined([*rest, *parts])
+            order = np.random.default_rng(
+                [self._shuffle_seed, *self._split.encode(), shard, group]
+            ).permutation(len(rows))
+            rows = rows.take(order)
+            left = 0 if group + 1 == groups else len(rows) % row_block.ROWS_PER_BLOCK
+            whole = len(rows) - left
+            for start in range(0, whole, row_block.ROWS_PER_BLOCK):
+                part = slice(start, min(start + row_block.ROWS_PER_BLOCK, whole))
+                yield row_block.encode(rows.take(part))
+            rest = [rows.take(np.arange(whole, len(rows)))]
+
+    def _blocks_at(self, source: IO[bytes], numbers: "Sequence[int]") -> "Iterator[bytes]":
+        """Blocks that were collected. All but the last of a shard have the same size, so each is
+        found by its number.
+        """
+        for number in numbers:
+            source.seek(number * self._block_bytes)
+            yield source.read(self._block_bytes)
+
+    def _go_on(self, pending: bytes) -> None:
+        """Cuts off what was collected after the checkpoint."""
+        kept = -(-self._blocks // BLOCKS_PER_SHARD)
+        for path in self._directory.glob(f"{self._split}-*{COLLECTED}*"):
+            if path not in [self._collected(shard) for shard in range(kept)]:
+                path.unlink()
+        if kept:
+            last = self._blocks - (kept - 1) * BLOCKS_PER_SHARD
+            os.truncate(self._collected(kept - 1), last * self._block_bytes)
         if pending:
             self._pending = [row_block.decode(pending, self._schema)]
             self._pending_rows = len(self._pending[0])
 
-    def _write(self, rows: row_block.Rows) -> None:
-        if self._blocks % BLOCKS_PER_SHARD == 0:
-            if self._stream is not None:
+    def _collect(self, block: row_block.Rows) -> None:
+        path = self._collected(self._blocks // BLOCKS_PER_SHARD)
+        with files.readable_errors(path):
+            first = self._blocks % BLOCKS_PER_SHARD == 0
+            if self._stream is None or first:
                 self.close()
-                self._pieces[-1][-1] = (
-                    self._piece(len(self._pieces) - 1, len(self._pieces[-1]) - 1).stat().st_size
-                )
-            self._pieces.append([])
-            self._open_piece()
-        assert self._stream is not None
-        self._stream.write(row_block.encode(rows))
+                self._stream = path.open("wb" if first else "ab")
+            self._stream.write(row_block.encode(block))
         self._blocks += 1
 
-    def _open_piece(self) -> None:
-        import tensorflow as tf
-
-        self._pieces[-1].append(0)
-        path = self._piece(len(self._pieces) - 1, len(self._pieces[-1]) - 1)
-        self._stream = tf.io.TFRecordWriter(str(path))
-
-    def _piece(self, shard: int, piece: int) -> pathlib.Path:
-        return self._directory / f"{self._split}-{shard:05d}.piece-{piece}"
+    def _collected(self, shard: int) -> pathlib.Path:
+        return self._directory / f"{self._split}-{shard:05d}{COLLECTED}"
 
 
-def join(parts: "Sequence[row_block.Rows]") -> row_block.Rows:
-    """All rows in order."""
-    if len(parts) == 1:
-        return parts[0]
-    return row_block.Rows(
-        np.concatenate([part.categorical for part in parts]),
-        np.concatenate([part.numerical for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        None
-        if parts[0].group is None
-        else np.concatenate([part.group for part in parts if part.group is not None]),
-        None
-        if parts[0].weight is None
-        else np.concatenate([part.weight for part in parts if part.weight is not None]),
-    )
+def _batches(blocks: "Iterator[bytes]") -> "Iterator[np.ndarray]":
+    """Blocks of one length, some at a time, uint8 [blocks, bytes]."""
+    held: list[bytes] = []
+    for block in blocks:
+        if held and (len(held) == _FRAMED_BLOCKS or len(block) != len(held[0])):
+            yield np.frombuffer(b"".join(held), np.uint8).reshape(len(held), -1)
+            held = []
+        held.append(block)
+    if held:
+        yield np.frombuffer(b"".join(held), np.uint8).reshape(len(held), -1)

@@ -138,7 +138,7 @@ class DatasetWriter:
             if self._given is None
             else contextlib.nullcontext(self._given)
         )
-        with whole as directory, _readable_tensorflow_errors(self._path):
+        with whole as directory:
             self._directory = directory
             try:
                 for scenario, split, state in (self._state or {}).get("shards", []):
@@ -264,22 +264,3 @@ class DatasetWriter:
             "files": entries,
         }
         files.write_json(self._directory / DATASET_FILE, {**value, **self._record})
-
-
-@contextlib.contextmanager
-def _readable_tensorflow_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turns what TensorFlow raises where a shard cannot be written (no space left) into one
-    line.
-    """
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reason = " ".join(str(error.message).split())
-        remedy = (
-            "raise the limit with `ulimit -n`"
-            if "Too many open files" in reason
-            else "free space or choose another path"
-        )
-        raise errors.PfrecError(f"{path}: cannot be written ({reason}); {remedy}") from error

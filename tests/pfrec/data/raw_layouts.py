@@ -421,3 +421,8 @@ def in_order(rows: int, seed: int, fractions: "tuple[float, float, float]") -> "
     """Per split, the numbers of the rows that go there, ascending."""
     places = splits.split_of(np.arange(rows), seed, fractions)
     return [np.flatnonzero(places == place) for place in range(3)]
+
+
+def as_they_come(writer, source, shard, blocks):
+    """In place of `ShardWriter._shuffled`: a shard's blocks in the order of the raw rows."""
+    return writer._blocks_at(source, range(blocks))

@@ -132,7 +132,7 @@ def test_a_conversion_killed_again_and_again_ends_like_one_that_was_not(
 
 
 def test_many_shards_hold_the_rows_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards.ShardWriter, "_shuffled", lambda self, shard: self._piece(shard, 0))
+    monkeypatch.setattr(shards.ShardWriter, "_shuffled", raw_layouts.as_they_come)
     _raw(tmp_path)
     options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip"}
     convert.convert("csv", tmp_path / "raw", tmp_path / "one", **options)

@@ -38,24 +38,24 @@ def test_all_rows_are_there_in_another_order(tmp_path, monkeypatch, rows, blocks
     monkeypatch.setattr(shards, "_SHUFFLED_BLOCKS", blocks_at_once)
     blocks = written(tmp_path / "one", rows, 5)
     assert [len(block) for block in blocks[:-1]] == [row_block.ROWS_PER_BLOCK] * (len(blocks) - 1)
-    joined = shards.join(blocks)
+    joined = row_block.joined(blocks)
     np.testing.assert_array_equal(np.sort(joined.categorical[:, 0]), np.arange(rows))
     np.testing.assert_array_equal(joined.labels, joined.categorical % 2)
-    again = shards.join(written(tmp_path / "again", rows, 5))
+    again = row_block.joined(written(tmp_path / "again", rows, 5))
     np.testing.assert_array_equal(again.categorical, joined.categorical)
     if rows > 1:
-        other = shards.join(written(tmp_path / "other", rows, 6))
+        other = row_block.joined(written(tmp_path / "other", rows, 6))
         assert (other.categorical != joined.categorical).any()
 
 
 def test_neighbours_of_the_source_stand_far_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_SHUFFLED_BLOCKS", 4)
-    ids = shards.join(written(tmp_path / "one", 3000, 0)).categorical[:, 0]
+    ids = row_block.joined(written(tmp_path / "one", 3000, 0)).categorical[:, 0]
     place = np.argsort(ids)
     assert np.median(np.abs(np.diff(place))) > 100
 
 
 def test_without_a_seed_rows_stay_as_they_come(tmp_path):
     np.testing.assert_array_equal(
-        shards.join(written(tmp_path / "one", 600, None)).categorical[:, 0], np.arange(600)
+        row_block.joined(written(tmp_path / "one", 600, None)).categorical[:, 0], np.arange(600)
     )

@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import os
 import pathlib
@@ -132,9 +134,31 @@ def test_a_directory_that_is_not_empty_is_left_alone(tmp_path):
     assert _leftovers(tmp_path) == ["mine.txt"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
-    # A limit on the size of files stands in for a full disk: the same failing write, and no need of
-    # a small disk.
+@pytest.mark.parametrize("opened", ["collected", "shard"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, opened):
+    class Full(io.BytesIO):
+        name = "full"
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    whole = pathlib.Path.open
+    monkeypatch.setattr(
+        pathlib.Path,
+        "open",
+        lambda self, mode="r", *more, **named: (
+            Full()
+            if mode == "wb" and self.name.endswith(opened)
+            else whole(self, mode, *more, **named)
+        ),
+    )
+    with pytest.raises(errors.PfrecError, match=r"No space left on device; free space") as raised:
+        _write(tmp_path / "data", count=20_000)
+    assert "\n" not in str(raised.value)
+    assert _leftovers(tmp_path) == []
+
+
+def test_a_limit_on_files_is_one_line_and_leaves_nothing(tmp_path):
     program = (
         "import resource, sys, pathlib, numpy as np\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
@@ -157,7 +181,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     )
     assert done.stdout.startswith("PFREC " + str(tmp_path / "data")), done.stdout + done.stderr
     assert done.stdout.count("\n") == 1
-    assert "free space" in done.stdout
+    assert "ulimit -f" in done.stdout
     assert _leftovers(tmp_path) == []
 
 
