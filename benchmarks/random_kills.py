@@ -35,7 +35,7 @@ _SCHEMA = """
 column = "site"
 [[categorical]]
 name = "item"
-encoding = "hash"
+encoding = "identity"
 cardinality = 50
 policy = "shared"
 [[numerical]]

@@ -44,7 +44,7 @@ class Charges:
                 path.write_bytes(whole)
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                entry = json.loads(line)
+                entry = files.parse_json(line)
                 self._add(entry["scenario"], entry["sha256"], int(entry["steps"]))
             except (ValueError, KeyError, TypeError):
                 raise errors.PfrecError(

@@ -7,7 +7,6 @@ works that out again from the plan, so a file whose list was changed is refused.
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -193,7 +192,7 @@ class Asked:
 
     def difference(self, told: Any) -> str:
         """Where the plan that a silo tells first differs from this one, in words."""
-        mine = json.loads(files.json_text(self.plan))
+        mine = files.parse_json(files.json_text(self.plan))
         return dataset_lib.first_difference(mine, told) or "the version of pfrec or the schema"
 
 

@@ -16,8 +16,10 @@ CLIENT/runs/ID/client_schema.json       its own vocabularies and statistics when
 CLIENT/runs/ID/keep.json                the versions that the training still needs; pfrec-worker
                                         removes the others
 CLIENT/runs/ID/refused/                 why the server refused an update
-CLIENT/runs/client.json                 the last finished training, which pfrec-export --client_dir
-                                        exports; CLIENT/client.json leads to it
+CLIENT/runs/finished.json               what the model of a training is of, as its driver notes it;
+                                        pfrec-worker makes it CLIENT/client.json once it is whole
+CLIENT/client.json                      of the last finished training, which pfrec-export
+                                        --client_dir exports
 CLIENT/ledger.jsonl                     what left under an agreement, see `ledger`
 CLIENT/logs/                            of the worker, the tunnel and the gatekeeper
 """
@@ -41,6 +43,8 @@ DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_direct
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
 SECRET_BYTES = 16
 FORMAT_VERSION = 1
+# In `runs/`, where alone the worker writes.
+FINISHED = f"{RUNS}/finished.json"
 _LOCK = ".lock"
 
 
@@ -156,19 +160,27 @@ def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = Non
     for name in (RUNS, LOGS):
         with files.readable_errors(directory / name):
             (directory / name).mkdir(mode=0o700, exist_ok=True)
-    _lead_to_runs(directory / CLIENT, directory / RUNS / CLIENT)
+    publish(directory)
     files.write_json(directory / FACTS, told.to_json())
     return told
 
 
-def _lead_to_runs(path: pathlib.Path, target: pathlib.Path) -> None:
-    """Lets a file of the client directory be in `runs/`, where alone the worker writes."""
-    with files.readable_errors(path):
-        if path.is_symlink():
+def publish(directory: pathlib.Path) -> None:
+    """Makes the note of a finished training the client's record, whole and synced; one that is
+    still being written, or that a kill cut short, is left for another time.
+
+    Raises:
+      PfrecError: where it cannot be.
+    """
+    noted, record = directory / FINISHED, directory / CLIENT
+    with files.readable_errors(record):
+        try:
+            files.parse_json(noted.read_bytes())
+            files.sync(noted)
+            os.replace(noted, record)
+        except (FileNotFoundError, ValueError):
             return
-        if path.exists():
-            path.replace(target)
-        path.symlink_to(target.relative_to(path.parent))
+        files.sync(directory)
 
 
 def _make_secret(path: pathlib.Path) -> None:
@@ -255,10 +267,25 @@ class Synced:
         Raises:
           PfrecError: where it cannot be done.
         """
-        place, client = self._directory / RUNS / training, self._directory / CLIENT
+        place = self._directory / RUNS / training
+        self._sync([*place.rglob("*"), place])
+        publish(self._directory)
+
+    def look(self) -> None:
+        """Makes the files of all trainings survive, for a silo without a gatekeeper, whose worker
+        answers a driver before. A power cut may cost it the rounds since; `--resume` then goes back
+        to the last one that all have.
+
+        Raises:
+          PfrecError: where it cannot be done.
+        """
+        self._sync([*(self._directory / RUNS).rglob("*")])
+
+    def _sync(self, paths: "Sequence[pathlib.Path]") -> None:
+        above = (self._directory / RUNS, self._directory / CLIENT, self._directory)
         now: set[tuple[pathlib.Path, int]] = set()
         with files.readable_errors(self._directory):
-            for path in (*place.rglob("*"), place, place.parent, client, self._directory):
+            for path in (*paths, *above):
                 # What is old may be removed meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     # Of the last change of content or name, before it is synced.

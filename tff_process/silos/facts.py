@@ -1,12 +1,11 @@
 """Asks a silo for its facts: all that it tells a driver of itself."""
 
 import functools
-import json
 
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import errors
+from pfrec import errors, files
 from tff_process.runtime import remote as remote_lib
 from tff_process.runtime import state_files
 from tff_process.silos import directory
@@ -25,7 +24,7 @@ def read(remote: remote_lib.Remote, name: str) -> directory.Facts:
     try:
         path = remote.send(directory.FACTS, tff.TensorType(np.str_))
         text = np.asarray(remote.fetch(remote.call(_reader(), path))).item()
-        return directory.Facts.from_json(json.loads(text), place=name)
+        return directory.Facts.from_json(files.parse_json(text), place=name)
     except (ValueError, remote_lib.WorkError) as error:
         raise errors.PfrecError(
             f"{name} does not say what it serves ({error}); start pfrec-worker there anew"

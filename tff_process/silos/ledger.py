@@ -146,7 +146,7 @@ def _entries(content: bytes, path: pathlib.Path) -> "tuple[list[dict[str, Any]],
     last = _FIRST
     for number, line in enumerate(content.splitlines(keepends=True)):
         try:
-            entry = json.loads(line)
+            entry = files.parse_json(line)
             fits = (
                 isinstance(entry, dict)
                 and entry["before"] == last

@@ -7,7 +7,6 @@ worker gets a path that is made here.
 
 import dataclasses
 import functools
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -208,7 +207,7 @@ class Receivable:
         names = {
             directory.FACTS: labels.FACTS_NAME,
             directory.SECRET: labels.SECRET_NAME,
-            directory.CLIENT: labels.CLIENT_NAME,
+            directory.FINISHED: labels.CLIENT_NAME,
         }
         if text in names:
             return Received(names[text], string(text), size)
@@ -245,9 +244,9 @@ class Receivable:
                 training,
             )
         try:
-            label, note = self._note(json.loads(text))
+            label, note = self._note(files.parse_json(text))
             written = files.json_text(note)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError):
             raise labels.RefusedError(
                 "a text that is neither a name in this silo's directory nor a note that it takes"
             ) from None

@@ -55,6 +55,8 @@ class Service:
         self._directory, self._listening, self._credentials = directory, listening, credentials
         self._port, self._hang_seconds, self._say = port, hang_seconds, say
         self._schemas = silo_directory.KeptSchemas(directory)
+        # A gatekeeper does it before each answer.
+        self._synced = silo_directory.Synced(directory) if terms is None else None
         self._answered = time.monotonic()
         self._stop = threading.Event()
         self.unconfined = ""
@@ -86,7 +88,10 @@ class Service:
                 if isinstance(self._transport, tunnel.Tunnel) and not self._transport.running:
                     self._say("the tunnel ended; starting it again")
                     self._transport = self._start_transport()
+                silo_directory.publish(self._directory)
                 if time.monotonic() - tidied > _TIDY_SECONDS:
+                    if self._synced is not None:
+                        self._synced.look()
                     silo_directory.remove_old(self._directory)
                     for name in ("worker.log", "tunnel.log"):
                         logs.shorten(self._directory / silo_directory.LOGS / name)
@@ -97,6 +102,7 @@ class Service:
             if self._transport is not None:
                 self._transport.stop()
             self._end()
+            silo_directory.publish(self._directory)
 
     def _end(self) -> None:
         if self._gate is not None:

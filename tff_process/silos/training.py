@@ -175,7 +175,7 @@ class SiloTraining(resident.ResidentTraining):
                 self.dataset.digests.get(scenario, ""),
             )
             # The last, so that what it names is there.
-            self._calls.note(client, silo_directory.CLIENT, files.json_text(record.to_json()))
+            self._calls.note(client, silo_directory.FINISHED, files.json_text(record.to_json()))
 
         self._each(range(len(self.clients)), end, "writing what its export needs")
 

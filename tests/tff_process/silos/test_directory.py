@@ -1,10 +1,12 @@
 """A silo's directory: what a driver is told of it, and what is removed from it."""
 
+import itertools
 import json
 
 import pytest
 
 from pfrec import errors
+from tests import power_cut
 from tests.integration import silo_machines
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import training as silo_training
@@ -129,21 +131,6 @@ def test_trainings_keep_the_schema_that_they_began_with(tmp_path):
     assert not (tmp_path / "runs" / "older" / "client_schema.json").exists()
 
 
-def test_the_finished_training_is_where_the_worker_writes(tmp_path):
-    """Also that of a pfrec that wrote it into the client directory itself."""
-    (tmp_path / silo_directory.RUNS).mkdir()
-    place = tmp_path / silo_directory.CLIENT
-    place.write_text("before")
-    for _ in range(2):
-        silo_directory._lead_to_runs(place, tmp_path / silo_directory.RUNS / silo_directory.CLIENT)
-        assert place.is_symlink()
-        assert place.read_text() == "before"
-    place.write_text("after")
-    assert (tmp_path / "runs" / "client.json").read_text() == "after"
-    moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert (moved / "client.json").read_text() == "after"
-
-
 def test_what_is_on_the_disk_already_is_not_written_there_again(tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(silo_directory.files, "sync", lambda path: done.append(path.name))
@@ -163,3 +150,55 @@ def test_what_is_on_the_disk_already_is_not_written_there_again(tmp_path, monkey
     assert sorted(done) == sorted(
         ["version_00002", "state.npz", place.name, "client.json", tmp_path.name]
     )
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["file", "link of an older pfrec"])
+def test_a_note_of_a_finished_training_becomes_the_record_whole_or_not_at_all(
+    tmp_path, monkeypatch, linked
+):
+    root = tmp_path / "disk"
+    (root / silo_directory.RUNS).mkdir(parents=True)
+    record, noted = root / silo_directory.CLIENT, root / silo_directory.FINISHED
+    silo_directory.publish(root)
+    assert not record.exists()
+    if linked:
+        record.symlink_to("runs/client.json")
+        (root / "runs" / "client.json").write_text('{"run": "before"}')
+    else:
+        record.write_text('{"run": "before"}')
+    with power_cut.recording(root, monkeypatch) as disk:
+        # As far as it is written, or was before a kill.
+        noted.write_text('{"run": "af')
+        silo_directory.publish(root)
+        assert json.loads(record.read_text()) == {"run": "before"}
+        noted.write_text('{"run": "after"}')
+        silo_directory.publish(root)
+        assert not noted.exists()
+        disk.left(tmp_path / "left")
+    for place in (root, tmp_path / "left"):
+        assert (place / silo_directory.CLIENT).read_text() == '{"run": "after"}'
+
+
+def test_a_silo_without_a_gatekeeper_syncs_what_is_there(tmp_path, monkeypatch):
+    root = tmp_path / "disk"
+    (root / silo_directory.RUNS).mkdir(parents=True)
+    synced, left = silo_directory.Synced(root), itertools.count()
+
+    def write(name):
+        path = root / silo_directory.RUNS / "0123456789abcdef" / name
+        path.mkdir(parents=True)
+        (path / "state.index").write_text(name)
+
+    def versions(disk):
+        place = tmp_path / f"left_{next(left)}"
+        disk.left(place)
+        return sorted(path.read_text() for path in place.rglob("state.index"))
+
+    with power_cut.recording(root, monkeypatch) as disk:
+        write("version_00001")
+        assert versions(disk) == []
+        synced.look()
+        assert versions(disk) == ["version_00001"]
+        write("version_00002")
+        synced.look()
+        assert versions(disk) == ["version_00001", "version_00002"]

@@ -150,9 +150,9 @@ def test_structures_cannot_smuggle(driver):
     with refused("no computation takes"):
         driver.struct(values=private, examples=driver.value(stand_in.tensor(0, np.int32)))
     with refused("no computation takes"):
-        driver.struct(path=driver.text("client.json"), text=private)
+        driver.struct(path=driver.text("runs/finished.json"), text=private)
     with refused("no computation takes"):
-        driver.struct(path=driver.text("client.json"), text=secret)
+        driver.struct(path=driver.text("runs/finished.json"), text=secret)
     with refused("no computation takes"):
         driver.struct(private=secret, directory=driver.text(f"runs/{stand_in.ID}/version_00001"))
     with refused("no computation takes"):
