@@ -79,6 +79,34 @@ class Fields:
         own = Fields({str(i): item for i, item in enumerate(value)}, self._at(name), self._remedy)
         return tuple(own.integer(key, least, most) for key in own.names())
 
+    def numbers(
+        self, name: str, least: "Optional[float]" = None, most: "Optional[float]" = None
+    ) -> "tuple[Optional[float], ...]":
+        """An entry that is a list of finite numbers from `least` to `most`."""
+        value = self._get(name)
+        if not isinstance(value, (list, tuple)):
+            raise self._fault(f"{name} is {_told(value)}, not a list of numbers")
+        own = Fields({str(i): item for i, item in enumerate(value)}, self._at(name), self._remedy)
+        return tuple(own.number(key, least, most) for key in own.names())
+
+    def matrix(self, name: str) -> "tuple[tuple[Optional[float], ...], ...]":
+        """An entry that is a list of lists of finite numbers, all of one length."""
+        value = self._get(name)
+        if not isinstance(value, (list, tuple)):
+            raise self._fault(f"{name} is {_told(value)}, not a matrix")
+        own = Fields({str(i): item for i, item in enumerate(value)}, self._at(name), self._remedy)
+        rows = tuple(own.numbers(key) for key in own.names())
+        if len({len(row) for row in rows}) > 1:
+            raise self._fault(f"{name} has rows of different lengths")
+        return rows
+
+    def flag(self, name: str) -> bool:
+        """An entry that is true or false."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise self._fault(f"{name} is {_told(value)}, not true or false")
+        return value
+
     def each(self, name: str) -> "list[Fields]":
         """An entry that is a list of objects."""
         value = self._get(name)

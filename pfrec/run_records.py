@@ -11,7 +11,7 @@ from pfrec import errors, files, json_fields, names
 from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 
-CONFIG, SUMMARY = "config.json", "summary.json"
+CONFIG, SUMMARY, MANIFEST = "config.json", "summary.json", "privacy_manifest.json"
 FORMAT_VERSION = 2
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _MOST_ROUNDS = 1 << 31
@@ -90,6 +90,38 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     test = told.fields("test")
     for scenario in test.names():
         check_metrics(test.fields(scenario))
+    return told.value
+
+
+def read_manifest(place: pathlib.Path, remedy: str) -> "Mapping[str, Any]":
+    """The content of a privacy manifest.
+
+    Args:
+      place: of the file, which somebody else may have sent.
+      remedy: what to do where it is missing or damaged, as a clause.
+
+    Raises:
+      PfrecError: where it is missing, or an entry is not what belongs there.
+    """
+    told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), remedy)
+    for name in ("aggregations_per_round", "upload_bytes", "download_bytes"):
+        told.integer(name)
+    for name in ("upload_bytes_once", "evaluation_download_bytes"):
+        if name in told:
+            told.integer(name)
+    told.texts("never_leaves")
+    for name in ("uploads", "uploads_once", "downloads", "kept_copies"):
+        for item in told.each(name):
+            item.text("what")
+            item.integer("bytes")
+            item.integers("shape")
+            if name != "kept_copies":
+                item.text("group")
+            if "exactness" in item:
+                item.text("exactness")
+    for row in told.each("groups"):
+        row.text("group")
+        row.flag("leaves")
     return told.value
 
 

@@ -7,8 +7,8 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import cells, errors, files
-from pfrec.report import figures, markup, results, run_files, run_page
+from pfrec import cells, files
+from pfrec.report import figures, markup, records, results, run_files, run_page
 from pfrec.report.markup import Markup, tag
 
 # Lines of a small panel; more cannot be told apart.
@@ -36,18 +36,17 @@ class Comparison:
 
     def __init__(self, path: pathlib.Path) -> None:
         place = path / "results.json"
-        self.path, self.found = path, files.read_json(place, remedy=_REMEDY)
-        if not isinstance(self.found, dict) or "entries" not in self.found:
-            raise errors.PfrecError(f"{place}: is not a comparison's; {_REMEDY}")
+        self.path, self.found = path, records.results(place, _REMEDY)
         self.entries = sorted(self.found["entries"], key=self._rank)
         self.tests: dict[tuple[str, str, str, str], list[float]] = {}
         self.seconds: dict[str, list[float]] = {}
-        for row in run_files.read_rows(path / "results.csv"):
-            if row["metric"] == "train_seconds":
-                self.seconds.setdefault(row["algorithm"], []).append(float(row["value"]))
-            elif row["scenario"] and row["value"] not in ("", cells.NAN):
-                key = row["algorithm"], row["scenario"], row["task"], row["metric"]
-                self.tests.setdefault(key, []).append(float(row["value"]))
+        with run_files.readable(path / "results.csv", _REMEDY):
+            for row in run_files.read_rows(path / "results.csv"):
+                if row["metric"] == "train_seconds":
+                    self.seconds.setdefault(row["algorithm"], []).append(float(row["value"]))
+                elif row["scenario"] and row["value"] not in ("", cells.NAN):
+                    key = row["algorithm"], row["scenario"], row["task"], row["metric"]
+                    self.tests.setdefault(key, []).append(float(row["value"]))
         self.pairs = list(dict.fromkeys((s, t) for _, s, t, _ in self.tests))
 
     def entry(self, name: str) -> "dict[str, Any]":

@@ -1,17 +1,23 @@
 """What a run directory says, read from its files alone: neither its models nor its data."""
 
+import contextlib
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import errors, files
-from pfrec.report import signals
+from pfrec import errors, files, json_fields, run_records
+from pfrec.report import records, signals
 
 TIMES, COUNTS = "times.csv", "counts.json"
 TIMES_HEADER = ("round", "seconds", "traced")
 _REMEDY = "train the run again"
+_COMPUTED = {
+    "gate_use": records.gate_use,
+    "calibration": records.calibration,
+    "importance": records.importance,
+}
 
 # By scenario, split, task and metric: rounds with values.
 Curve = Sequence[tuple[float, float]]
@@ -55,23 +61,25 @@ class RunFiles:
         Raises:
           PfrecError: where there is none, or a file of it is damaged.
         """
-        config = files.read_json(
-            path / "config.json", remedy="name the directory that pfrec-train wrote as --run"
-        )
-        if not isinstance(config, dict) or not {"scenarios", "schema", "plan"} <= set(config):
-            raise errors.PfrecError(f"{path / 'config.json'}: is not a run's; {_REMEDY}")
+        config = run_records.read_config(path)
+        plan = json_fields.Fields(config["plan"], f"{path / run_records.CONFIG}: plan", _REMEDY)
+        plan.number("participation", 0.0, 1.0)
         seconds, traced = read_times(path / TIMES)
+        tasks = [task["name"] for task in config["schema"]["tasks"]]
+        manifest, computed = path / run_records.MANIFEST, path / "diagnostics"
+        counts, finished = path / COUNTS, (path / run_records.SUMMARY).exists()
         return cls(
             path,
             config,
-            _optional(path / "summary.json"),
-            _optional(path / COUNTS),
-            _optional(path / "privacy_manifest.json"),
+            run_records.read_summary(path) if finished else {},
+            records.counts(counts, config["scenarios"], tasks, _REMEDY) if counts.exists() else {},
+            run_records.read_manifest(manifest, _REMEDY) if manifest.exists() else {},
             read_metrics(path / "metrics.csv"),
             signals.rounds(path),
             {
-                name: _optional(path / "diagnostics" / f"{name}.json")
-                for name in ("gate_use", "calibration", "importance")
+                name: read(place, "run pfrec-diagnose again") if place.exists() else {}
+                for name, read in _COMPUTED.items()
+                for place in [computed / f"{name}.json"]
             },
             seconds,
             traced,
@@ -104,10 +112,6 @@ class RunFiles:
         return list(self.metrics.get((scenario, split, task, metric), []))
 
 
-def _optional(path: pathlib.Path) -> Any:
-    return files.read_json(path, remedy=_REMEDY) if path.exists() else {}
-
-
 def read_metrics(path: pathlib.Path) -> Metrics:
     """The content of a metrics.csv; empty where there is none.
 
@@ -115,11 +119,12 @@ def read_metrics(path: pathlib.Path) -> Metrics:
       PfrecError: where it cannot be read.
     """
     found: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
-    for row in read_rows(path):
-        # A line that is being written is left out.
-        if row.get("value"):
-            key = row["scenario"], row["split"], row["task"], row["metric"]
-            found.setdefault(key, []).append((float(row["round"]), float(row["value"])))
+    with readable(path):
+        for row in read_rows(path):
+            # A line that is being written is left out.
+            if row.get("value"):
+                key = row["scenario"], row["split"], row["task"], row["metric"]
+                found.setdefault(key, []).append((float(row["round"]), float(row["value"])))
     return found
 
 
@@ -130,9 +135,10 @@ def read_times(path: pathlib.Path) -> "tuple[dict[int, float], frozenset[int]]":
     Raises:
       PfrecError: where it cannot be read.
     """
-    rows = [row for row in read_rows(path) if row.get("traced")]
-    seconds = {int(row["round"]): float(row["seconds"]) for row in rows}
-    return seconds, frozenset(int(row["round"]) for row in rows if row["traced"] == "1")
+    with readable(path):
+        rows = [row for row in read_rows(path) if row.get("traced")]
+        seconds = {int(row["round"]): float(row["seconds"]) for row in rows}
+        return seconds, frozenset(int(row["round"]) for row in rows if row["traced"] == "1")
 
 
 def read_rows(path: pathlib.Path) -> "list[dict[str, Any]]":
@@ -143,8 +149,19 @@ def read_rows(path: pathlib.Path) -> "list[dict[str, Any]]":
     """
     if not path.exists():
         return []
-    with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
+    with readable(path), path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@contextlib.contextmanager
+def readable(path: pathlib.Path, remedy: str = _REMEDY) -> Iterator[None]:
+    """Names a CSV file in an error about what stands in it.
+
+    Raises:
+      PfrecError: where the body cannot read it, or finds no number where one belongs.
+    """
+    with files.readable_errors(path):
         try:
-            return list(csv.DictReader(stream))
-        except (csv.Error, ValueError) as error:
-            raise errors.PfrecError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
+            yield
+        except (csv.Error, ValueError, KeyError, TypeError) as error:
+            raise errors.PfrecError(f"{path}: cannot be read ({error}); {remedy}") from error

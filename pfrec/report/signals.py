@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from pfrec import files
+from pfrec.report import records
 
 Rounds = Mapping[int, Mapping[str, Any]]
 
@@ -26,8 +26,9 @@ def rounds(run: pathlib.Path) -> "dict[int, dict[str, Any]]":
       PfrecError: where a file is damaged.
     """
     return {
-        int(path.stem[len("round_") :]): files.read_json(path, remedy="train the run again")
+        int(path.stem[len("round_") :]): dict(records.of_round(path, "train the run again"))
         for path in sorted((run / "diagnostics").glob("round_*.json"))
+        if path.stem[len("round_") :].isdecimal()
     }
 
 
@@ -88,7 +89,7 @@ def distances(by_round: Rounds, scenarios: Sequence[str]) -> "dict[str, dict[int
     for client, scenario in enumerate(scenarios):
         for number, value in sorted(by_round.items()):
             told = of_kind(value, "consensus_distance") or of_kind(value, _FORMER_DISTANCE)
-            squares = [own[client] ** 2 for own in told.values()]
+            squares = [own[client] * own[client] for own in told.values() if client < len(own)]
             if squares:
                 found.setdefault(scenario, {})[number] = math.fsum(squares) ** 0.5
     return found

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from pfrec import client_directory, errors, run_records
 from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
+from pfrec.report import comparison_page, run_page
+from tests.pfrec.report import pages
 from tff_process import plan as plan_lib
 from tff_process.silos import directory as silo_directory
 
@@ -93,12 +95,80 @@ def read_keep(folder):
     assert (training / client_directory.version_name(3)).is_dir()
 
 
+def write_page(folder):
+    """A page of a whole run, of whose files one may have been tampered with."""
+    run = folder / "run"
+    if not run.exists():
+        pages.write_run(run)
+        for name in COMPUTED:
+            pages.put(run / "diagnostics" / name, RECORDS[name][0])
+    for path in [*folder.glob("*.json")]:
+        of = run if path.name in ("counts.json", "privacy_manifest.json") else run / "diagnostics"
+        path.replace(of / path.name)
+    run_page.write(run)
+
+
+def write_comparison(folder):
+    comparison_page.write(folder)
+
+
+PARTS = [{"rows": 10, "positives": 1, "predicted": 0.2}]
+WORTH = {"mean": 0.01, "deviation": 0.002}
+COMPUTED = {
+    "calibration.json": {"split": "test", "round": 2, "scenarios": {"nl": {"ctr": PARTS}}},
+    "importance.json": {
+        **{"split": "valid", "round": 2, "repeats": 3, "features": ["price"]},
+        "scenarios": {"nl": {"ctr": {"price": WORTH}}},
+    },
+    "gate_use.json": {"2": {"nl": {"ctr": [0.25, 0.75]}}},
+    "round_00002.json": {
+        **{"gram/e": [[1.0, -0.5], [-0.5, 1.0]], "attention/e": [[0.5, 0.5], [0.5, 0.5]]},
+        **{"own_weight/e": [0.5, 0.5], "conflict_share/e": 1.0, "template_distance/e": [3.0, 2.0]},
+        **{"refused": {"nl": "too large"}, "clipped": {"fr": 0.5}, "applied": True},
+    },
+}
+LABELS = {"ctr": 1000, "cvr": 90}
+COUNTS = {
+    name: {"train": {"rows": 1234, "observed": LABELS, "positives": LABELS}}
+    for name in ("nl", "fr")
+}
+ITEM = {"bytes": 1248, "group": "expert/0", "shape": [39, 8], "what": "expert/0/kernel"}
+MANIFEST = {
+    "groups": [{"group": "expert/0", "leaves": True}],
+    **{"aggregations_per_round": 4, "upload_bytes": 2000, "download_bytes": 3000},
+    **{"evaluation_download_bytes": 500, "upload_bytes_once": 0},
+    **{"uploads": [{**ITEM, "exactness": "as it is"}], "uploads_once": [], "downloads": [ITEM]},
+    **{"never_leaves": ["secret"], "kept_copies": [{"what": "a", "shape": [], "bytes": 4}]},
+}
+RESULTS = {
+    **{"data": "/somewhere", "rows": {"nl": 1234}, "given_to_all": {"rounds": 2}},
+    **{"subject": "pf_msmtrec", "target_valid_auc": 0.6789},
+    "entries": {
+        "pf_msmtrec": {
+            "algorithm": "pf_msmtrec",
+            "test_auc": {"mean": 0.7, "deviation": 0.0012, "by_seed": [0.7, 0.7]},
+            "valid_auc": 0.71,
+            "valid_by_round": {"mean": [0.5, 0.6], "deviation": [0.01, 0.02]},
+            "subject_minus_it": {"mean": 0.01, "half_width": 0.02},
+            "plan": {"algorithm": "pf_msmtrec", "rounds": 2, "mu": 0.5},
+            "seeds": [0, 1],
+            "runs": ["runs/pf/seed_0", "runs/pf/seed_1"],
+            "leaves": ["expert/0"],
+            **{"round_bytes": 2_000, "rounds_to_target": 2, "bytes_to_target": 4_000},
+        }
+    },
+}
+
 RECORDS = {
     "config.json": (CONFIG, read_config),
     "summary.json": (SUMMARY, read_summary),
     "client.json": (CLIENT, lambda folder: client_directory.ClientRecord.read(folder).to_json()),
     "silo.json": (SILO, read_silo),
     "keep.json": ({"keep": [3]}, read_keep),
+    **{name: (value, write_page) for name, value in COMPUTED.items()},
+    "counts.json": (COUNTS, write_page),
+    "privacy_manifest.json": (MANIFEST, write_page),
+    "results.json": (RESULTS, write_comparison),
 }
 
 # What JSON can hold in an entry's place.
@@ -170,6 +240,11 @@ def test_a_tampered_record_is_read_or_refused(name, tmp_path, data):
         ("client.json", ("run",), "../x", "run is no training's name"),
         ("client.json", ("private_version",), -1, "private_version is -1"),
         ("silo.json", ("tasks",), ["by"], "names tasks that its schema does not have"),
+        ("counts.json", ("nl", "train", "rows"), "x", r"counts\.json: nl: train: rows is 'x'"),
+        ("privacy_manifest.json", ("upload_bytes",), -1, "upload_bytes is -1"),
+        ("results.json", ("entries", "pf_msmtrec", "runs", 0), "../..", "a run outside"),
+        ("gate_use.json", ("2", "nl", "ctr", 0), None, "0 is None, not a number"),
+        ("round_00002.json", ("gram/e", 0), [1.0], "rows of different lengths"),
     ],
 )
 def test_the_error_names_the_entry(name, path, change, told, tmp_path):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import command, errors, files
+from pfrec import command, errors, run_records
 from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
 from pfrec.models.config import ModelConfig
@@ -365,10 +365,7 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
       PfrecError: where there is no such run, or its algorithm or what it shares is to be another.
     """
     f = flags.FLAGS
-    remedy = "name the directory that pfrec-train wrote as --output"
-    config = files.read_json(run / "config.json", remedy=remedy)
-    if not isinstance(config, dict) or "plan" not in config:
-        raise errors.PfrecError(f"{run}: no run that can go on; {remedy}")
+    config = run_records.read_config(run)
     made = plan_lib.Plan.from_json(config["plan"])
     if not f["algorithm"].using_default_value and f.algorithm != made.name:
         raise errors.PfrecError(

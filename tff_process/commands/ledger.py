@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from pfrec import command, errors, files
+from pfrec import command, errors, run_records
 from tff_process.silos import ledger
 
 
@@ -39,10 +39,10 @@ def _main(argv: "list[str]") -> None:
     print("\n".join([*table(entries), *receivers(entries)]))
     print(f"{len(entries)} entries, the chain is whole; the last one's hash is {last}")
     if f.manifest is not None:
-        manifest = files.read_json(
-            pathlib.Path(f.manifest), remedy="copy it from the driver's run directory"
+        manifest = run_records.read_manifest(
+            pathlib.Path(f.manifest), "copy it from the driver's run directory"
         )
-        found = differences(entries, manifest, f.manifest)
+        found = ledger.differences(entries, manifest)
         if found:
             for line in found[:20]:
                 print(line)
@@ -51,20 +51,6 @@ def _main(argv: "list[str]") -> None:
                 "see the lines above"
             )
         print(f"what left is what {f.manifest} names")
-
-
-def differences(entries: "Sequence[Mapping[str, Any]]", manifest: Any, place: str) -> "list[str]":
-    """As `ledger.differences`, of a file that somebody else wrote.
-
-    Raises:
-      PfrecError: where it is no privacy manifest.
-    """
-    try:
-        return ledger.differences(entries, manifest)
-    except (KeyError, TypeError) as error:
-        raise errors.PfrecError(
-            f"{place}: not a privacy manifest ({error!r}); copy it from the driver's run directory"
-        ) from error
 
 
 def table(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import cells, command, errors, files, run_records
+from pfrec import cells, command, errors, files, json_fields, run_records
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
@@ -243,8 +243,9 @@ def open_data(
             print(f"note: {weighted}; metrics count all rows alike", file=sys.stderr, flush=True)
         return opened
     if (synthetic_path / "dataset.json").exists():
-        made = files.read_json(synthetic_path / "dataset.json", remedy="remove the directory")
-        found = {"seed": made["split_seed"], **made["options"]}
+        place, remedy = synthetic_path / "dataset.json", "remove the directory"
+        made = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), remedy)
+        found = {"seed": made.integer("split_seed"), **made.fields("options").value}
         found.pop("conflict", None)  # No flag sets it.
         if found != {"seed": seed, **synthetic}:
             told = ", ".join(f"{name} {value}" for name, value in found.items())

@@ -184,13 +184,13 @@ def _known(
     if not (run / "config.json").exists():
         return (), False
     remedy = f"remove {run} to train it again"
-    rounds = files.read_json(run / "config.json", remedy=remedy)["plan"]["rounds"]
+    rounds = run_records.read_config(run)["plan"]["rounds"]
     if rounds > plan.rounds:
         loop.check_same(run, dataclasses.replace(plan, rounds=rounds), dataset)
     valid = _valid_scores(run / "metrics.csv") if (run / "metrics.csv").exists() else ()
     if not (run / "summary.json").exists():
         return valid, rounds > plan.rounds and len(valid) >= plan.rounds
-    fault = files.read_json(run / "summary.json", remedy=remedy).get("fault")
+    fault = run_records.read_summary(run, remedy).get("fault")
     return (() if fault else valid), rounds >= plan.rounds
 
 
@@ -213,10 +213,10 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     remedy = f"remove {run} to train it again"
     summary = run_records.read_summary(run, remedy)
     valid = _valid_scores(run / "metrics.csv")
-    path = run / "privacy_manifest.json"
+    path = run / run_records.MANIFEST
     if not path.exists():
         return Cell(entry, plan.seed, summary, valid)
-    manifest = files.read_json(path, remedy=remedy)
+    manifest = run_records.read_manifest(path, remedy)
     leaves = tuple(row["group"] for row in manifest["groups"] if row["leaves"])
     round_bytes = communication.round_bytes(manifest, plan.participation, clients)
     return Cell(entry, plan.seed, summary, valid, round_bytes, leaves)

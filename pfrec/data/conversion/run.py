@@ -144,7 +144,8 @@ def run(
                     state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
                     state.update(watch=None if watched is None else watched.state())
                     state.update(tally=None if tally is None else tally.state())
-                    files.write_json(work / work_directory.STATE_FILE, state)
+                    kept = {**state, "sha256": _digest(state)}
+                    files.write_json(work / work_directory.STATE_FILE, kept)
 
                 encode = functools.partial(
                     _encoded, raw=raw, clients=clients, options=options, before=before
@@ -396,13 +397,18 @@ def _state(
     }
     if before is not None:
         told["before"] = before.told
-    inputs = hashlib.sha256(files.json_text(told).encode()).hexdigest()
+    inputs = _digest(told)
     if options.resume and path.exists():
-        state = files.read_json(path, remedy=f"remove {path.parent}, or convert without --resume")
+        remedy = f"remove {path.parent}, or convert without --resume"
+        state = files.read_json(path, remedy=remedy)
         if not isinstance(state, dict) or state.get("inputs") != inputs:
             raise work_directory.KeptError(
                 f"{output}: its conversion was begun with other flags or files; resume with the "
                 "same, or leave --resume out"
+            )
+        if state.pop("sha256", None) != _digest(state):
+            raise work_directory.KeptError(
+                f"{path}: damaged (its content does not have the checksum it states); {remedy}"
             )
         return state
     for leftover in path.parent.glob(f"*/*{shards.COLLECTED}*"):
@@ -418,6 +424,10 @@ def _state(
         "bad_rows": None,
     }
     return {**start, "quarantine_bytes": 0}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(files.json_text(value).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from pfrec import errors, files, names
+from pfrec import errors, files, json_fields, names
 from pfrec.data import schema as schema_lib
 from pfrec.data.reading import bad_rows
 
@@ -220,9 +220,10 @@ def remembered(
     read = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     kept = scratch / f"{name}.json"
     if kept.exists():
-        found = files.read_json(kept, remedy="convert without --resume")
-        if found["read"] == read:
-            return found["value"]
+        remedy = "convert without --resume"
+        found = json_fields.Fields(files.read_json(kept, remedy=remedy), str(kept), remedy)
+        if found.plain("read") == read and "value" in found:
+            return found.plain("value")
     value = make()
     files.write_json(kept, {"read": read, "value": value})
     return value

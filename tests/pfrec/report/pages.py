@@ -5,6 +5,10 @@ import json
 import pathlib
 from typing import Any, Optional
 
+from pfrec import run_records
+from pfrec.data import schema as schema_lib
+from pfrec.models.config import ModelConfig
+
 EVIL = "<script>alert('1')</script>&\""
 VOID = ("meta", "br")
 
@@ -83,13 +87,25 @@ def write_run(
     test 0.6 and as many thousandths as there are pairs before.
     """
     (path / "diagnostics").mkdir(parents=True)
+    schema = schema_lib.Schema(
+        (), (schema_lib.Numerical("price"),), tuple(schema_lib.Task(t, t) for t in tasks)
+    )
     config = {
         "algorithm": "pf_msmtrec",
         "data": "/somewhere/data",
-        "id": "0123",
-        "plan": {"rounds": rounds, "participation": 1.0, "settings": {"mu": 0.25}, "sharing": []},
+        "format_version": run_records.FORMAT_VERSION,
+        "id": "0123456789abcdef",
+        "model": ModelConfig().to_json(),
+        "plan": {
+            "algorithm": "pf_msmtrec",
+            "rounds": rounds,
+            "participation": 1.0,
+            "settings": {"mu": 0.25},
+            "sharing": [],
+        },
         "scenarios": scenarios,
-        "schema": {"tasks": [{"name": name} for name in tasks]},
+        "schema": schema.to_json(),
+        "seed": 0,
     }
     put(path / "config.json", config)
     lines = ["round,scenario,split,task,metric,value"]
@@ -116,6 +132,7 @@ def write_run(
         put(path / "diagnostics" / f"round_{number:05d}.json", value)
     item = {"bytes": 1248, "group": "expert/0", "shape": [39, 8], "what": "expert/0/kernel"}
     manifest = {
+        "groups": [{"group": "expert/0", "leaves": True}, {"group": "secret", "leaves": False}],
         "aggregations_per_round": 4,
         "upload_bytes": 2000,
         "download_bytes": 3000,
@@ -142,6 +159,8 @@ def write_run(
     for place, (scenario, task) in enumerate(names):
         test.setdefault(scenario, {})[task] = cell(0.6 + place / 1000)
     summary = {
+        "algorithm": "pf_msmtrec",
+        "rounds": rounds,
         "best_round": 2,
         "mean_auc": 0.6543,
         "wall_seconds": 17.0,

@@ -100,5 +100,5 @@ def test_what_is_no_comparison_is_told(tmp_path):
     with pytest.raises(errors.PfrecError, match=r"results\.json: no such file"):
         comparison_page.write(tmp_path)
     pages.put(tmp_path / "results.json", {"a": 1})
-    with pytest.raises(errors.PfrecError, match="is not a comparison's"):
+    with pytest.raises(errors.PfrecError, match="has no entries"):
         comparison_page.write(tmp_path)

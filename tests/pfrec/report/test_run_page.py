@@ -48,9 +48,14 @@ def test_grouped_auc_has_a_column_where_there_is_any(tmp_path):
 
 def test_names_are_data(tmp_path):
     evil = pages.EVIL
-    page = made(pages.write_run(tmp_path / "run", (evil, "fr"), ("ctr", evil)))
-    assert [evil, evil, "0.6010", "0.2500", "0.0100", "1,000", "50", "5%"] in page.rows
-    assert ("svg", "aria-label", evil) in page.attributes
+    run = pages.write_run(tmp_path / "run", ("nl", "fr"), ("ctr", evil))
+    pages.put(run / "diagnostics" / "round_00002.json", {"refused": {evil: evil}})
+    page = made(run)
+    assert ["nl", evil, "0.6010", "0.2500", "0.0100", "1,000", "50", "5%"] in page.rows
+    assert ["2", evil, f"update refused: {evil}"] in page.rows
+    # A scenario is a directory, and has the name of one.
+    with pytest.raises(errors.PfrecError, match="cannot be a directory's name"):
+        made(pages.write_run(tmp_path / "other", (evil, "fr"), ("ctr",)))
 
 
 def test_twenty_scenarios_of_three_tasks_are_lines_and_panels(tmp_path):
@@ -126,7 +131,7 @@ def test_files_that_are_no_runs_are_told(tmp_path):
     with pytest.raises(errors.PfrecError, match=r"config\.json: no such file"):
         run_page.write(tmp_path)
     pages.put(tmp_path / "config.json", [1])
-    with pytest.raises(errors.PfrecError, match="is not a run's"):
+    with pytest.raises(errors.PfrecError, match="of format version None"):
         run_page.write(tmp_path)
     run = pages.write_run(tmp_path / "run")
     (run / "summary.json").write_text("{")

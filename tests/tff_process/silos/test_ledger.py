@@ -26,7 +26,11 @@ def path(tmp_path):
 
 def manifest(*uploads):
     named = [{"what": what, "shape": shape, "bytes": size} for what, shape, size in uploads]
-    return {"uploads": named, "uploads_once": []}
+    return {
+        **{"uploads": [{**item, "group": ""} for item in named], "uploads_once": []},
+        **{"downloads": [], "kept_copies": [], "never_leaves": [], "groups": []},
+        **{"aggregations_per_round": 1, "upload_bytes": 0, "download_bytes": 0},
+    }
 
 
 def test_entries_are_read_back_and_go_on(path):
