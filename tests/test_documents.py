@@ -33,6 +33,19 @@ def test_troubleshooting_quotes_messages_of_the_code() -> None:
         assert words in code, message
 
 
+def test_every_trouble_that_was_tried_names_a_test_that_is_there() -> None:
+    text = (_ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    table = text.partition("## Troubles that were tried")[2]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 25
+    paths = [path.relative_to(_ROOT).as_posix() for path in (_ROOT / "tests").rglob("test_*.py")]
+    for trouble, *_, held in rows:
+        named = re.findall(r"`([\w/]*test_\w+\.py)`", held)
+        assert named, trouble
+        for name in named:
+            assert len([path for path in paths if f"/{path}".endswith(f"/{name}")]) == 1, name
+
+
 def test_no_placeholder_is_left() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         assert "TIME_" not in (_ROOT / name).read_text(encoding="utf-8"), name

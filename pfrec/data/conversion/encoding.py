@@ -28,12 +28,15 @@ class Encoded:
         column in which it is bad.
       imputed: per numerical column, how many values of good rows were imputed (columns without any
         are left out).
+      contrary: per conditional task, in how many good rows it is 1 while the task it depends on is
+        not (tasks without any are left out); there it counts as unobserved.
     """
 
     rows: row_block.Rows
     good: np.ndarray
     faults: tuple[bad_rows.Faults, ...]
     imputed: "dict[str, int]"
+    contrary: "dict[str, int]"
 
 
 class _Checks:
@@ -141,11 +144,19 @@ def encode_good(
         )
     group = None if schema.group is None else _groups(chunk, schema.group, checks)
     weight = None if schema.weight is None else _weights(chunk, schema.weight, checks)
-    rows = row_block.Rows(categorical, numerical, _labels(chunk, schema, checks), group, weight)
+    labels_, contrary = _labels(chunk, schema, checks)
+    rows = row_block.Rows(categorical, numerical, labels_, group, weight)
     good = ~checks.bad
     counts = {name: int((mask & good).sum()) for name, mask in missing.items() if mask is not None}
     imputed = {name: count for name, count in counts.items() if count}
-    return Encoded(rows if good.all() else rows.take(good), good, tuple(checks.faults), imputed)
+    against = {name: int((mask & good).sum()) for name, mask in contrary.items()}
+    return Encoded(
+        rows if good.all() else rows.take(good),
+        good,
+        tuple(checks.faults),
+        imputed,
+        {name: count for name, count in against.items() if count},
+    )
 
 
 def numbers(chunk: source.RawChunk, column: str) -> np.ndarray:
@@ -458,14 +469,18 @@ def _weights(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray
     return np.where(good, values, np.float32(1))
 
 
-def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) -> np.ndarray:
-    """Labels, uint8 [rows, tasks].
+def _labels(
+    chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks
+) -> "tuple[np.ndarray, dict[str, np.ndarray]]":
+    """Labels, uint8 [rows, tasks], and by conditional task where it is 1 against its condition,
+    bool [rows].
 
     A conditional task is unobserved wherever the task it depends on is not 1, whatever stands
     there; an empty label is judged where its task is defined, and nowhere else.
     """
     tasks = {task.name: task for task in schema.tasks}
     found: dict[str, np.ndarray] = {}
+    contrary: dict[str, np.ndarray] = {}
     for task in schema.tasks:
         path = [task]
         while path[-1].given is not None and path[-1].given not in found:
@@ -473,14 +488,20 @@ def _labels(chunk: source.RawChunk, schema: schema_lib.Schema, checks: _Checks) 
         for step in reversed(path):
             if step.name not in found:
                 given = None if step.given is None else found[step.given] == 1
-                found[step.name] = _label(chunk, step, given, checks)
-    return np.stack([found[task.name] for task in schema.tasks], axis=1)
+                codes = _label(chunk, step, given, checks)
+                if given is not None:
+                    contrary[step.name] = (codes == 1) & ~given
+                    codes = np.where(given, codes, np.uint8(row_block.UNOBSERVED))
+                found[step.name] = codes
+    return np.stack([found[task.name] for task in schema.tasks], axis=1), contrary
 
 
 def _label(
     chunk: source.RawChunk, task: schema_lib.Task, defined: "np.ndarray | None", checks: _Checks
 ) -> np.ndarray:
-    """The labels of a task, uint8 [rows]; `defined`, bool [rows], says where (None: everywhere)."""
+    """The labels of a task as they stand, uint8 [rows]; `defined`, bool [rows], says where an empty
+    one is judged (None: everywhere).
+    """
     import pyarrow as pa
 
     values = chunk.columns[task.column]
@@ -511,8 +532,7 @@ def _label(
             ),
         )
     stand_in = np.uint8(0 if task.missing == "0" else row_block.UNOBSERVED)
-    codes = np.where(missing, stand_in, codes)
-    return codes if defined is None else np.where(defined, codes, np.uint8(row_block.UNOBSERVED))
+    return np.where(missing, stand_in, codes)
 
 
 def _groups(chunk: source.RawChunk, column: str, checks: _Checks) -> np.ndarray:

@@ -118,6 +118,7 @@ def run(
         with _kept_quarantine(work, output), _quarantine(work, options, state) as quarantine:
             bad = bad_rows.BadRows(options.on_bad_row, quarantine, state["bad_rows"])
             imputed: collections.Counter[str] = collections.Counter(state["imputed"])
+            contrary: collections.Counter[str] = collections.Counter(state["contrary"])
             watched = None if raw.survey is None else watch.Watch(raw.schema, state["watch"])
             tally = None if before is None else appending.Tally(before, state["tally"])
             with writer.DatasetWriter(
@@ -140,6 +141,7 @@ def run(
                         finished=finished,
                         writer=target.checkpoint(),
                         imputed=dict(imputed),
+                        contrary=dict(contrary),
                     )
                     state.update(bad_rows=bad.state(), quarantine_bytes=_flushed(quarantine))
                     state.update(watch=None if watched is None else watched.state())
@@ -154,6 +156,7 @@ def run(
                     chunks = stack.enter_context(contextlib.closing(_remaining(raw, state)))
                     encoded = stack.enter_context(contextlib.closing(ahead.mapped(encode, chunks)))
                     for done in encoded:
+                        contrary.update(done.contrary)
                         _write(done, bad, imputed, target, watched, tally)
                         progress(done.rows)
                         if done.resume is not None and time.monotonic() >= next_checkpoint:
@@ -165,7 +168,8 @@ def run(
                 if options.on_bad_row != "stop":
                     target.record("bad_rows", bad.state())
                 target.require_rows(sum(bad.counts.values()))
-                warnings = _record(raw, taken, watched, target)
+                against = _against(raw.schema, contrary)
+                warnings = _record(raw, taken, watched, against, target)
                 if before is not None and tally is not None:
                     target.record("appended", tally.record())
                     called = {**before.data.scenario_values, **taken["values"]}
@@ -188,21 +192,34 @@ def _record(
     raw: source.Source,
     taken: Mapping[str, Any],
     watched: Optional[watch.Watch],
+    against: "list[str]",
     target: writer.DatasetWriter,
 ) -> "list[str]":
-    """Tells the dataset file what is known of a user's own files; the warnings in it."""
+    """Tells the dataset file what is known of a user's own files; the warnings in it, with those
+    `against` labels.
+    """
     for key, value in raw.own.items():
         target.record(key, value)
     if taken["values"]:
         target.record("scenario_values", taken["values"])
     if watched is None:
-        return []
-    warnings = watched.warnings()
+        return against
+    warnings = [*watched.warnings(), *against]
     if warnings:
         target.record("warnings", warnings)
     told = {"kind": "hash"} if raw.splitter is None else raw.splitter.record()
     target.record("split", {**told, "repeated": watched.leakage()})
     return warnings
+
+
+def _against(schema: schema_lib.Schema, contrary: Mapping[str, int]) -> "list[str]":
+    """A line for each conditional task whose label is 1 where its condition is not."""
+    return [
+        f"{task.column!r} is 1 in {contrary[task.name]:,} rows where {task.given} is not: there "
+        f"{task.name} counts as unobserved; check both columns, or leave `given` out of its task"
+        for task in schema.tasks
+        if contrary.get(task.name)
+    ]
 
 
 def _remaining(raw: source.Source, state: Mapping[str, Any]) -> Generator[source.Chunk, None, None]:
@@ -240,6 +257,7 @@ class _Done:
     resume: Optional[Any]
     faults: "tuple[bad_rows.Faults, ...]"
     imputed: "collections.Counter[str]"
+    contrary: "collections.Counter[str]"
     parts: "tuple[_Part, ...]"
 
 
@@ -253,8 +271,9 @@ def _encoded(
     """Encodes a chunk; a function of it alone, so that threads may do it in any order."""
     scenario, split, chunk = piece
     imputed: collections.Counter[str] = collections.Counter()
+    contrary: collections.Counter[str] = collections.Counter()
     if not len(chunk):
-        return _Done(0, chunk.resume, chunk.faults, imputed, ())
+        return _Done(0, chunk.resume, chunk.faults, imputed, contrary, ())
     if scenario is None and (clients or before is not None):
         parts: list[tuple[Optional[str], source.RawChunk]] = list(_by_scenario(chunk))
     else:
@@ -270,6 +289,7 @@ def _encoded(
         )
         faults += encoded.faults
         imputed.update(encoded.imputed)
+        contrary.update(encoded.contrary)
         all_good = encoded.good.all()
         numbers = part.rows if all_good else part.rows[encoded.good]
         for found, index in [(name, None)] if name is not None else _codes(part, encoded.good):
@@ -288,7 +308,7 @@ def _encoded(
                 places = places if index is None else places[index]
             prints = watch.fingerprints(found, rows) if raw.survey else None
             done.append(_Part(found, None, rows, places, schema, prints))
-    return _Done(len(chunk), chunk.resume, tuple(faults), imputed, tuple(done))
+    return _Done(len(chunk), chunk.resume, tuple(faults), imputed, contrary, tuple(done))
 
 
 def _write(
@@ -421,6 +441,7 @@ def _state(
         "finished": False,
         "writer": None,
         "imputed": {},
+        "contrary": {},
         "bad_rows": None,
     }
     return {**start, "quarantine_bytes": 0}

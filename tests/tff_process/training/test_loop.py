@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pfrec import errors, metrics, run_directory
+from pfrec import cells, errors, metrics, run_directory
 from tests import run_records
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
@@ -194,6 +194,23 @@ def test_nan_is_told_by_name_spoils_the_mean_and_is_the_worst_round(dataset, tmp
     assert made["fault"] == ""
     made, _ = summary(tmp_path / "lost", dataset, [float("nan")], rounds=1)
     assert made["fault"].startswith("every prediction on test is NaN")
+
+
+def test_a_silo_that_is_away_at_the_test_is_unknown_and_in_no_mean(dataset, tmp_path, monkeypatch):
+    whole = Scripted.evaluate
+
+    def evaluate(self, split):
+        values = whole(self, split)
+        if split == "test":
+            values[0] = np.nan  # as `skip` leaves it: the number of rows too
+        return values
+
+    monkeypatch.setattr(Scripted, "evaluate", evaluate)
+    made, _ = summary(tmp_path / "run", dataset, [0.55], rounds=1)
+    assert made["test"]["es"]["ctr"]["rows"] is None
+    assert cells.text(made["test"]["es"]["ctr"], "auc") == cells.UNKNOWN
+    assert made["test"]["fr"]["ctr"]["rows"] == 4
+    assert (made["mean_auc"], made["nan"]) == (pytest.approx(0.55), [])
 
 
 def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset, tmp_path):

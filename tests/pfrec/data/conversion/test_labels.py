@@ -122,6 +122,20 @@ def test_an_empty_label_is_judged_where_its_task_is_defined(missing, wanted, goo
     found = _encoded(columns, (Task("ctr", "click"), Task("cvr", "buy", "ctr", missing=missing)))
     assert found.good.tolist() == good
     assert found.rows.labels.tolist() == wanted
+    assert found.contrary == {}
+
+
+def test_a_label_against_its_condition_is_counted_and_left_out():
+    tasks = (Task("ctr", "click"), Task("cvr", "buy", "ctr"), Task("back", "sent", "cvr"))
+    columns = {
+        "click": ["1", "0", "0", "1", "x"],
+        "buy": ["1", "1", "0", "0", "1"],
+        "sent": ["1", "1", "1", "1", "1"],
+    }
+    found = _encoded(columns, tasks)
+    assert found.rows.labels.tolist() == [[1, 1, 1], [0, _X, _X], [0, _X, _X], [1, 0, _X]]
+    # The last row is bad, and counts nowhere.
+    assert found.contrary == {"cvr": 1, "back": 3}
 
 
 def test_chains_of_three_and_any_order_of_tasks():

@@ -198,6 +198,19 @@ def test_resuming_needs_the_same_flags_and_files(tmp_path, monkeypatch):
     assert not work_directory.place(tmp_path / "data").exists()
 
 
+def test_an_edited_state_is_no_state(tmp_path, monkeypatch):
+    _raw(tmp_path)
+    _interrupted(tmp_path, monkeypatch, 5)
+    place = work_directory.place(tmp_path / "data") / work_directory.STATE_FILE
+    whole = place.read_text()
+    place.write_text(json.dumps({**json.loads(whole), "position": [0, [10**9, 1, 1]]}))
+    options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip", "resume": True}
+    with pytest.raises(errors.PfrecError, match=r"conversion\.json: damaged"):
+        convert.convert("csv", tmp_path / "raw", tmp_path / "data", **options)
+    place.write_text(whole)
+    convert.convert("csv", tmp_path / "raw", tmp_path / "data", **options)
+
+
 def test_a_resumed_conversion_does_not_read_again_what_it_has(tmp_path, monkeypatch):
     _raw(tmp_path)
     _interrupted(tmp_path, monkeypatch, 30)
