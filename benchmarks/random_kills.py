@@ -26,7 +26,8 @@ from collections.abc import Callable
 _MARK = "PFREC_RANDOM_KILLS"
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _ENDING_SECONDS = 20.0
-_SMALL = (
+# A model of few weights, for three rounds.
+SMALL = (
     *("--embedding_dim=3", "--experts=2", "--expert_units=4", "--tower_units=3"),
     *("--numeric_dim=2", "--batch_size=50", "--rounds=3"),
 )
@@ -79,11 +80,11 @@ def jobs(directory: pathlib.Path) -> "list[Job]":
 
     def train(output: pathlib.Path, *more: str) -> "list[str]":
         where = (f"--data={data}", f"--output={output}")
-        return module("tff_process.commands.train", *where, *_SMALL, *more)
+        return module("tff_process.commands.train", *where, *SMALL, *more)
 
     def compare(output: pathlib.Path) -> "list[str]":
         where = (f"--data={data}", f"--output={output}", "--algorithms=local,fedavg", "--seeds=1")
-        return module("tff_process.commands.compare", *where, *_SMALL)
+        return module("tff_process.commands.compare", *where, *SMALL)
 
     def export(output: pathlib.Path) -> "list[str]":
         return module("export.commands.export", f"--run={run}", f"--output={output}")
@@ -103,7 +104,7 @@ def jobs(directory: pathlib.Path) -> "list[Job]":
 
     return [
         Job("convert", convert, convert_again, _files),
-        Job("train", train, lambda output: train(output, "--resume"), _run),
+        Job("train", train, lambda output: train(output, "--resume"), result_of_run),
         Job("compare", compare, compare, _comparison),
         Job("export", export, export, _serving),
         Job("predict", predict, predict_again, _files, lambda output: output.mkdir()),
@@ -122,7 +123,8 @@ def _json(path: pathlib.Path, *without: str) -> object:
     return {k: v for k, v in json.loads(path.read_text()).items() if k not in without}
 
 
-def _run(output: pathlib.Path) -> object:
+def result_of_run(output: pathlib.Path) -> object:
+    """What a run came to, but for the time it took."""
     metrics = (output / "metrics.csv").read_bytes()
     return metrics, _json(output / "summary.json", "wall_seconds")
 
@@ -130,7 +132,7 @@ def _run(output: pathlib.Path) -> object:
 def _comparison(output: pathlib.Path) -> object:
     lines = (output / "results.csv").read_text().splitlines()
     return [line for line in lines if ",train_seconds," not in line], [
-        _run(run) for run in sorted((output / "runs").glob("*/seed_*"))
+        result_of_run(run) for run in sorted((output / "runs").glob("*/seed_*"))
     ]
 
 
