@@ -48,6 +48,9 @@ def working(output: pathlib.Path, *, resume: bool) -> Iterator[pathlib.Path]:
             _lock(lock, directory, output)
             if not resume:
                 _clear(directory)
+            # What a kill left of a file that was being written, which nobody goes on with.
+            for leftover in directory.rglob(f"{files.TEMPORARY_PREFIX}*"):
+                leftover.unlink(missing_ok=True)
             try:
                 yield directory
                 shutil.rmtree(directory / SCRATCH, ignore_errors=True)

@@ -211,6 +211,17 @@ def test_an_edited_state_is_no_state(tmp_path, monkeypatch):
     convert.convert("csv", tmp_path / "raw", tmp_path / "data", **options)
 
 
+def test_what_a_kill_left_half_written_is_in_no_dataset(tmp_path, monkeypatch):
+    _raw(tmp_path)
+    _interrupted(tmp_path, monkeypatch, 5)
+    place = work_directory.place(tmp_path / "data")
+    (place / "NL" / ".tmp-abc").write_text("{")
+    (place / ".tmp-abc").write_text("{")
+    options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip", "resume": True}
+    convert.convert("csv", tmp_path / "raw", tmp_path / "data", **options)
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
 def test_a_resumed_conversion_does_not_read_again_what_it_has(tmp_path, monkeypatch):
     _raw(tmp_path)
     _interrupted(tmp_path, monkeypatch, 30)
