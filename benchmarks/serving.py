@@ -111,8 +111,9 @@ def _plain(network: Any) -> Any:
             logits = {}
             for task, tower in network.towers.items():
                 h = tf.einsum("bm,bmu->bu", tf.nn.softmax(network.gates[task].dense(x)), stacked)
-                for dense, norm in zip(tower.dense, tower.norms):
-                    h = tf.nn.relu(normalised(norm, dense(h)))
+                for number, dense in enumerate(tower.dense):
+                    h = dense(h)
+                    h = tf.nn.relu(normalised(tower.norms[number], h) if tower.norms else h)
                 logits[task] = tf.squeeze(tower.logit(h), axis=-1)
             return logits
 
