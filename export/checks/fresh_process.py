@@ -206,7 +206,7 @@ def _unpack(arrays: Any, key: str) -> np.ndarray:
 
 
 def _serve(model_directory: str, plan_path: str, request_path: str, response_path: str) -> None:
-    plan = json.loads(pathlib.Path(plan_path).read_text(encoding="utf-8"))
+    plan = files.read_json(pathlib.Path(plan_path), remedy="verify again")
     session = c_library.Session(model_directory)
     response: dict[str, np.ndarray] = {}
     with np.load(request_path) as request:

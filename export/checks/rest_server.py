@@ -52,7 +52,7 @@ class _Server:
             raise _RefusedError(f"{status}: {text}")
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.PfrecError(f"{method} {path}: the answer is no JSON ({error})") from error
 
     def status(self) -> str:

@@ -280,7 +280,7 @@ class RestClient(Client):
             raise self._refused(str(status), content.decode(errors="replace"))
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._refused(str(status), f"the answer is no JSON ({error})") from error
 
     def _input_types(self, seconds: float) -> "dict[str, _Input]":

@@ -1,5 +1,7 @@
 """JSON of another type, range or depth is one error that names the entry."""
 
+import pathlib
+
 import pytest
 
 from pfrec import errors, files, json_fields
@@ -40,3 +42,36 @@ def test_what_is_no_json_is_told_with_the_file(tmp_path, text):
     (tmp_path / "x.json").write_text(text, encoding="latin-1")
     with pytest.raises(errors.PfrecError, match=r"x\.json: cannot be read .*; make it anew"):
         files.read_json(tmp_path / "x.json", remedy="make it anew")
+
+
+def test_json_is_parsed_in_one_place():
+    """What a server answers may hold NaN, and what `store` packs has a digest of its own."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    parsing = {
+        path.relative_to(root).as_posix()
+        for package in ("pfrec", "tff_process", "export")
+        for path in (root / package).rglob("*.py")
+        if "json.load" in path.read_text(encoding="utf-8")
+    }
+    answers = {"export/client/client.py", "export/checks/rest_server.py"}
+    assert parsing == {"pfrec/files.py", "pfrec/store.py", *answers}
+
+
+def test_numbers_and_matrices_are_lists_of_finite_numbers():
+    told = json_fields.Fields(
+        {"n": [1, 2.5], "bad": [1, "x"], "m": [[1, 2], [3, 4]], "odd": [[1], []], "yes": True},
+        *("file.json", "mend it"),
+    )
+    assert told.numbers("n") == (1.0, 2.5)
+    assert told.matrix("m") == ((1.0, 2.0), (3.0, 4.0))
+    assert told.flag("yes") is True
+    for read in (
+        lambda: told.numbers("bad"),
+        lambda: told.numbers("n", 0.0, 2.0),
+        lambda: told.numbers("yes"),
+        lambda: told.matrix("n"),
+        lambda: told.matrix("odd"),
+        lambda: told.flag("n"),
+    ):
+        with pytest.raises(errors.PfrecError, match=r"file\.json.*mend it"):
+            read()
