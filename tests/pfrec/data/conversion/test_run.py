@@ -215,7 +215,8 @@ def test_what_a_kill_left_half_written_is_in_no_dataset(tmp_path, monkeypatch):
     _raw(tmp_path)
     _interrupted(tmp_path, monkeypatch, 5)
     place = work_directory.place(tmp_path / "data")
-    (place / "NL" / ".tmp-abc").write_text("{")
+    begun = next(p for p in place.iterdir() if p.is_dir() and p.name != work_directory.SCRATCH)
+    (begun / ".tmp-abc").write_text("{")
     (place / ".tmp-abc").write_text("{")
     options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip", "resume": True}
     convert.convert("csv", tmp_path / "raw", tmp_path / "data", **options)
