@@ -3,8 +3,9 @@
 import pytest
 from absl import flags
 
-from pfrec import errors, files
+from pfrec import errors
 from pfrec.models.config import ModelConfig
+from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
 from tff_process.commands import presets
@@ -82,7 +83,7 @@ def test_presets_name_flags_and_values_that_there_are(given):
 
 def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
     before = plan_lib.Plan("fedavg", rounds=7, seed=4, model=ModelConfig(experts=2), patience=3)
-    files.write_json(tmp_path / "config.json", {"plan": before.to_json()})
+    run_records.write(tmp_path, {"plan": before.to_json()})
     if "algorithm" not in flags.FLAGS:
         flags.DEFINE_string("algorithm", "pf_msmtrec", "")
         flags.DEFINE_integer("seed", 0, "")
