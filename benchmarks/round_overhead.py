@@ -61,6 +61,8 @@ class PlainLoop:
             **dict.fromkeys(("seed", "first_step", "steps", "epoch_steps"), number),
         }
         work["learning_rate"] = tf.TensorSpec([], tf.float32)
+        weights = tf.TensorSpec([len(data.schema.tasks)], tf.float32)
+        work.update(task_weights=weights, positive_weights=weights)
 
         @tf.function(
             input_signature=[tf.nest.map_structure(tf.TensorSpec.from_tensor, private), work],

@@ -3,7 +3,7 @@ Recommenders. Not private; the usual yardstick.
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,8 @@ class PooledTraining:
         # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients
         # take equal steps.
         self._optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
-        self._ranker.compile(optimizer=self._optimizer)
         self._optimizer.build(self._ranker.trainable_variables)
+        self._train = tf.function(self._train_batches)
         # A variable, so that one graph evaluates all scenarios.
         self._scenario = tf.Variable(0, trainable=False)
         self._evaluator = evaluation.Evaluator(self._with_scenario, dataset.schema)
@@ -84,25 +84,45 @@ class PooledTraining:
         ends = [part * self.round_steps // self._parts for part in range(self._parts + 1)]
         losses = []
         self._load(self._trained)
+        # One dataset for all parts: one that began in the middle would read what comes before.
+        batches = pipeline.training_batches(
+            tf.constant(self._shards),
+            self.dataset.schema,
+            self.plan.batch_size,
+            seed=pipeline.stream_seed(self.plan.seed, 0),
+            first_step=round_number * self.round_steps,
+            steps=self.round_steps,
+            epoch_steps=self._epoch_steps,
+            scenarios=tf.constant(self._scenario_of_shard),
+        )
+        waiting = iter(self._weighted(batches))
         for part, (first, last) in enumerate(zip(ends, ends[1:])):
-            batches = pipeline.training_batches(
-                tf.constant(self._shards),
-                self.dataset.schema,
-                self.plan.batch_size,
-                seed=pipeline.stream_seed(self.plan.seed, 0),
-                first_step=round_number * self.round_steps + first,
-                steps=last - first,
-                epoch_steps=self._epoch_steps,
-                scenarios=tf.constant(self._scenario_of_shard),
-            )
             total = self.plan.rounds_of(self.round_steps) * self._parts
             done = round_number * self._parts + part
             rate = plan_values.learning_rate(self.plan, done, total)
             self._optimizer.learning_rate.assign(rate)
-            history = self._ranker.fit(self._weighted(batches), epochs=1, verbose=0)
-            losses.append((last - first) * float(np.mean(history.history["total_loss"])))
+            losses.append((last - first) * float(self._train(waiting, tf.constant(last - first))))
             self._average()
         return federation.RoundReport({"pooled": sum(losses) / self.round_steps}, {})
+
+    def _train_batches(self, batches: "Iterator[Any]", steps: tf.Tensor) -> tf.Tensor:
+        """The mean loss of some batches, after a step for each.
+
+        The loop is one of the graph: Keras's own goes back to Python for every batch, which takes
+        longer than a small step, and lets Adam count the call that finds no further batch.
+        """
+        step = tf.autograph.experimental.do_not_convert(self._step)
+        total = tf.constant(0.0)
+        for _ in tf.range(steps):
+            total += step(next(batches))
+        return total / tf.cast(steps, tf.float32)
+
+    def _step(self, batch: "Mapping[str, tf.Tensor]") -> tf.Tensor:
+        trained = self._ranker.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._ranker.compute_loss(batch, training=True)
+        self._optimizer.apply_gradients(zip(tape.gradient(loss, trained), trained))
+        return loss
 
     def _weighted(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The batches with the weights of the loss, where the plan has any."""
