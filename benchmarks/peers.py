@@ -363,7 +363,7 @@ def save(path: pathlib.Path, rows: "list[dict[str, np.ndarray]]", shape: ModelCo
         ids=np.stack([own["categorical"] for own in rows]),
         numerical=np.stack([own["numerical"] for own in rows]),
         labels=np.stack([own["labels"] for own in rows]),
-        cardinalities=[feature.cardinality for feature in schema.categorical],
+        cardinalities=[feature.cardinality + 1 for feature in schema.categorical],
         experts=shape.experts,
         tasks=len(schema.tasks),
         embedding_dim=shape.embedding_dim,

@@ -268,7 +268,7 @@ def pfl(values: "dict[str, np.ndarray]", gate: Gate) -> None:
         ),
         algorithm_params=NNAlgorithmParams(
             central_num_iterations=10_000,
-            evaluation_frequency=0,
+            evaluation_frequency=1 << 30,
             train_cohort_size=len(whole),
             val_cohort_size=0,
         ),
