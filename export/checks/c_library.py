@@ -15,7 +15,7 @@ import numpy as np
 
 _STRING = 7
 _STRING_BYTES = 24
-_SMALL_STRING = 22  # the longest that stands in its own place, with its end
+SMALL_STRING = 22  # the longest that stands in its own place, with its end
 _DTYPES: "dict[int, Any]" = {
     1: np.float32,
     2: np.float64,
@@ -90,6 +90,13 @@ def _open_library() -> Any:
     return library
 
 
+def _lengths(texts: np.ndarray) -> np.ndarray:
+    """How long texts of a fixed width are, int64 [texts]."""
+    filled = texts.view(np.uint8).reshape(texts.size, texts.dtype.itemsize) != 0
+    ends = texts.dtype.itemsize - np.argmax(filled[:, ::-1], axis=1)
+    return np.where(filled.any(axis=1), ends, 0)
+
+
 class Session:
     """A SavedModel loaded with the tag `serve`; calls from several threads at once are fine.
 
@@ -141,7 +148,7 @@ class Session:
 
     def _tensor(self, values: np.ndarray) -> Any:
         dims = (ctypes.c_int64 * max(1, values.ndim))(*values.shape)
-        if values.dtype != object:
+        if values.dtype.kind not in "OS":
             values = np.ascontiguousarray(values)
             number = _TYPE_NUMBERS[values.dtype]
             tensor = self._library.TF_AllocateTensor(number, dims, values.ndim, values.nbytes)
@@ -154,20 +161,21 @@ class Session:
         # A text that fits into its own place is written there in TensorFlow's form, all of them at
         # once: a call of the library for each would take longer than the model.
         flat = values.ravel()
-        lengths = np.fromiter(map(len, flat), np.int64, flat.size)
         places = np.zeros((flat.size, _STRING_BYTES), np.uint8)
-        places[:, 1:] = (
-            flat.astype(f"S{_STRING_BYTES - 1}")
-            .view(np.uint8)
-            .reshape(flat.size, _STRING_BYTES - 1)
-        )
-        small = lengths <= _SMALL_STRING
+        if values.dtype == object:
+            lengths = np.fromiter(map(len, flat), np.int64, flat.size)
+            flat_bytes = flat.astype(f"S{_STRING_BYTES - 1}")
+        else:  # of a fixed width, where NULs at the end are no part of a text
+            lengths, flat_bytes = _lengths(flat), flat
+        width = min(flat_bytes.dtype.itemsize, _STRING_BYTES - 1)
+        places[:, 1 : width + 1] = flat_bytes.view(np.uint8).reshape(flat.size, -1)[:, :width]
+        small = lengths <= SMALL_STRING
         places[:, 0] = np.where(small, lengths << 2, 0)  # the two low bits: of the small kind
         ctypes.memmove(start, places.ctypes.data, places.nbytes)
         for i in np.flatnonzero(~small).tolist():
             place = start + _STRING_BYTES * i
             self._library.TF_StringInit(place)
-            self._library.TF_StringCopy(place, flat[i], int(lengths[i]))
+            self._library.TF_StringCopy(place, bytes(flat[i]), int(lengths[i]))
         return tensor
 
     def _array(self, tensor: Any) -> np.ndarray:

@@ -14,13 +14,14 @@ with lazy.imports():
     import tensorflow as tf
 
     from pfrec.models.mmoe import mmoe
-    from pfrec.models.pooled import aitm, esmm, pepnet, ple, shared_bottom, single_task, star
+    from pfrec.models.pooled import aitm, esmm, hmoe, pepnet, ple, shared_bottom, single_task, star
     from pfrec.models.pooled import base as pooled
 
 # Functions, so that a mistyped name is told without importing TensorFlow.
 POOLED: Mapping[str, Callable[[], type[pooled.PooledModel]]] = {
     "pooled_aitm": lambda: aitm.AITM,
     "pooled_esmm": lambda: esmm.ESMM,
+    "pooled_hmoe": lambda: hmoe.HMoE,
     "pooled_pepnet": lambda: pepnet.PEPNet,
     "pooled_ple": lambda: ple.PLE,
     "pooled_shared_bottom": lambda: shared_bottom.SharedBottom,

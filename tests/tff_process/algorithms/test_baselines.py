@@ -22,6 +22,11 @@ EVERYTHING = (
     "mr_mtl",
     "fedadam",
     "fedyogi",
+    "scaffold",
+    "feddyn",
+    "per_fedavg",
+    "fedrod",
+    "clustered",
 )
 STATISTICS = ("moving_mean", "moving_variance")
 

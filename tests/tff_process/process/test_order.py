@@ -48,11 +48,15 @@ def traced(dataset, algorithm, **settings):
         "fedavg",
         "fedavg_finetune",
         "fedbabu",
+        "feddyn",
         "fedprox",
         "fedrep",
+        "fedrod",
         "mr_mtl",
+        "per_fedavg",
         "pf_msmtrec",
         "pfedme",
+        "scaffold",
     ],
 )
 def test_training(dataset, algorithm):

@@ -14,7 +14,17 @@ from pfrec.data.dataset import row_block
 from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
-from pfrec.models.pooled import aitm, chain, esmm, pepnet, ple, shared_bottom, single_task, star
+from pfrec.models.pooled import (
+    aitm,
+    chain,
+    esmm,
+    hmoe,
+    pepnet,
+    ple,
+    shared_bottom,
+    single_task,
+    star,
+)
 from pfrec.models.pooled import base as pooled
 
 SHAPE = ModelConfig(
@@ -106,6 +116,7 @@ def test_one_step_trains_every_part(name, schema):
         ("pooled_ple", 1.4),
         ("pooled_pepnet", 1.6),
         ("pooled_star", 4.0),
+        ("pooled_hmoe", 1.6),
     ],
 )
 def test_the_budget_is_that_of_the_mmoe(name, most):
@@ -323,3 +334,43 @@ def test_pepnet_starts_from_networks_without_gates(schema):
     after = model(inputs)
     np.testing.assert_array_equal(after["cvr"], before["cvr"])
     np.testing.assert_allclose(after["ctr"], model.towers["ctr"](tf.zeros_like(h)), atol=1e-6)
+
+
+def test_hmoe_of_one_scenario_is_the_mmoe(schema):
+    model = networks.build("pooled_hmoe", schema, SHAPE, 1, 1)
+    other = mmoe.build(schema, SHAPE, 2)
+    pairs = [
+        *zip(model.embeddings, other.embeddings),
+        (model.numeric, other.numeric),
+        *zip(model.experts, other.experts),
+        *((model.gates[0][task], other.gates[task]) for task in model.tasks),
+        *((model.towers[0][task], other.towers[task]) for task in model.tasks),
+    ]
+    for own, its in pairs:
+        its.set_weights(own.get_weights())
+    inputs = {**batch(schema), "scenario": tf.zeros([6], tf.int32)}
+    expected = other(inputs)
+    for task, value in model(inputs).items():
+        np.testing.assert_allclose(value, expected[task], rtol=1e-5, atol=1e-6)
+
+
+def test_hmoes_rows_train_their_own_scenario_and_the_mixture(schema):
+    model, inputs = built("pooled_hmoe", schema), batch(schema)
+    assert isinstance(model, hmoe.HMoE)
+    inputs["scenario"] = tf.ones([6], tf.int32)
+    with tf.GradientTape(persistent=True) as tape:
+        loss = tf.add_n([tf.reduce_sum(value) for value in model(inputs).values()])
+
+    def moved(layer):
+        return [
+            gradient is not None and bool(tf.reduce_any(tf.not_equal(gradient, 0.0)))
+            for gradient in tape.gradient(loss, layer.trainable_variables)
+        ]
+
+    assert not any(any(moved(model.towers[s][task])) for s in (0, 2) for task in model.tasks)
+    assert all(any(moved(model.towers[1][task])) for task in model.tasks)
+    assert all(any(moved(model.mixes[task])) for task in model.tasks)
+    # What other scenarios say counts all the same.
+    before = model(inputs)["ctr"]
+    model.towers[0]["ctr"].logit.bias.assign_add([1.0])
+    assert not np.allclose(before, model(inputs)["ctr"])
