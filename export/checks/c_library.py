@@ -90,6 +90,12 @@ def _open_library() -> Any:
     return library
 
 
+def _fitted(held: np.ndarray, width: int) -> np.ndarray:
+    """Rows of bytes cut to a width, or filled up with NULs."""
+    cut = held[:, :width]
+    return np.pad(cut, ((0, 0), (0, width - cut.shape[1])))
+
+
 def _lengths(texts: np.ndarray) -> np.ndarray:
     """How long texts of a fixed width are, int64 [texts]."""
     filled = texts.view(np.uint8).reshape(texts.size, texts.dtype.itemsize) != 0
@@ -167,8 +173,8 @@ class Session:
             flat_bytes = flat.astype(f"S{_STRING_BYTES - 1}")
         else:  # of a fixed width, where NULs at the end are no part of a text
             lengths, flat_bytes = _lengths(flat), flat
-        width = min(flat_bytes.dtype.itemsize, _STRING_BYTES - 1)
-        places[:, 1 : width + 1] = flat_bytes.view(np.uint8).reshape(flat.size, -1)[:, :width]
+        held = flat_bytes.view(np.uint8).reshape(flat.size, flat_bytes.dtype.itemsize)
+        places[:, 1:] = _fitted(held, _STRING_BYTES - 1)
         small = lengths <= SMALL_STRING
         places[:, 0] = np.where(small, lengths << 2, 0)  # the two low bits: of the small kind
         ctypes.memmove(start, places.ctypes.data, places.nbytes)

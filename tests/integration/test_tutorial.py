@@ -65,4 +65,7 @@ def test_the_tutorial_runs_from_its_first_command_to_its_last(tmp_path: pathlib.
     # The first week's model knows the users of both weeks: they are no mean over all.
     assert len({row["p_click"] for row in scores}) > 6000
     assert (tmp_path / "run_2" / "diagnostics" / "conflict_share.svg").exists()
+    worth = json.loads((tmp_path / "run_2" / "diagnostics" / "importance.json").read_text())
+    assert set(worth["scenarios"]) == {"be", "de", "fr", "nl"}
+    assert worth["features"] == ["user", "item", "device", "price"]
     assert (tmp_path / "run_2" / "report.html").exists()

@@ -168,7 +168,7 @@ def test_fedrod_by_hand(one_batch):
     incoming = collections.OrderedDict({body: tf.constant([[1.0]]), head: tf.constant([[1.0]])})
     done = client.round(incoming)
     assert [float(done.upload[name]) for name in (body, head)] == pytest.approx([1.1, 1.1], 1e-5)
-    assert float(done.private[f"own_head/{head}"]) == pytest.approx(0.1, rel=1e-5)
+    assert float(done.private[f"own_head/{head}"]) == pytest.approx(0.1, rel=1e-4)
     assert float(done.private[head]) == pytest.approx(1.2, rel=1e-5)
     assert float(done.private[body]) == float(done.upload[body])
     done = client.round(incoming)
