@@ -158,9 +158,9 @@ def clustered(schema: schema_lib.Schema, settings: Settings = Settings()) -> bas
             diagnostics = collections.OrderedDict(
                 {"attention/all": taken, "own_weight/all": tf.zeros_like(taken[0])}
             )
-        template = base.consensus(layout, tasks, state, reports, personal)
+        consensus = base.consensus(layout, tasks, state, reports, personal)
         extra = collections.OrderedDict({**state.extra, GROUPS: groups})
-        return base.ServerState(state.round + 1, common, personal, template, extra), diagnostics
+        return base.ServerState(state.round + 1, common, personal, consensus, extra), diagnostics
 
     return base.Algorithm(
         "clustered",
