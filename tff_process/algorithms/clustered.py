@@ -74,10 +74,11 @@ def split(groups: tf.Tensor, gram: tf.Tensor, weights: tf.Tensor, threshold: flo
     """
     count = int(groups.shape[0])
     # Each by the number of its first client, so that a new one's name is free.
-    same = tf.cast(groups[:, tf.newaxis] == groups[tf.newaxis, :], tf.int32)
-    groups = tf.argmax(same, axis=1, output_type=tf.int32)
+    groups = tf.argmax(tf.cast(_together(groups), tf.int32), axis=1, output_type=tf.int32)
     weight, here = tf.cast(weights, tf.float64), weights > 0
-    members = (groups[tf.newaxis, :] == tf.range(count)[:, tf.newaxis]) & here  # [group, client]
+    members = (
+        tf.equal(groups[tf.newaxis, :], tf.range(count)[:, tf.newaxis]) & here
+    )  # [group, client]
     shares = tf.cast(members, tf.float64) * weight
     shares = tf.math.divide_no_nan(shares, tf.reduce_sum(shares, axis=1, keepdims=True))
     mean = tf.sqrt(tf.maximum(tf.einsum("gi,ij,gj->g", shares, gram, shares), 0.0))
@@ -95,9 +96,14 @@ def split(groups: tf.Tensor, gram: tf.Tensor, weights: tf.Tensor, threshold: flo
     weakest = tf.reduce_min(tf.where(pairs, best, tf.constant(2.0, tf.float64)))
     index = tf.range(count)
     first = tf.reduce_min(tf.where(inside, index, count - 1))
-    leaving = inside & (best[first] <= weakest) & (index != first)
+    leaving = inside & (best[first] <= weakest) & tf.not_equal(index, first)
     named = tf.reduce_min(tf.where(leaving, index, count - 1))
     return tf.where(leaving & (ratio[group] < threshold), named, groups)
+
+
+def _together(groups: tf.Tensor) -> tf.Tensor:
+    """Whether two clients are of one group, bool [N, N]. TFF's graphs have no `==` of tensors."""
+    return tf.equal(groups[:, tf.newaxis], groups[tf.newaxis, :])
 
 
 def initial_extra(layout: variables.ModelVariables, clients: int) -> base.Values:
@@ -142,7 +148,7 @@ def clustered(schema: schema_lib.Schema, settings: Settings = Settings()) -> bas
             ]
             after = split(groups, gram_lib.gram(moves), weights, settings.threshold)
             groups = tf.where(state.round + 1 > settings.wait, after, groups)
-        together = tf.cast(groups[:, tf.newaxis] == groups[tf.newaxis, :], tf.float64)
+        together = tf.cast(_together(groups), tf.float64)
         for spec in specs:
             members = tf.cast(reports.taking_part(spec, tasks), tf.float64)
             shares = together * (members * tf.cast(weights, tf.float64))[tf.newaxis, :]
