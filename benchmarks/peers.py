@@ -8,9 +8,9 @@ Peers: pfrec with one aggregation a round, and with four as by default; the same
 loop without worker, aggregation and files; a plain Keras loop, layer by layer; TensorFlow
 Federated's own FedAvg process; and in Pythons of their own, where one is given, a plain PyTorch
 loop, Flower's simulation and pfl-research's. One whose loss at the initial values differs is an
-error. Prints seconds a round (median and range), processor seconds of all its processes, and the
-time until its first round is done; the last line is JSON: each one's median over pfrec's with one
-aggregation.
+error. Prints seconds a round (median and range), processor seconds of all its processes (but for
+TFF's own executor, which runs apart), and the time until its first round is done; the last line is
+JSON: each one's median over pfrec's with one aggregation.
 """
 
 import argparse
