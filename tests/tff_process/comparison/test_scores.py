@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from pfrec import files, run_directory
+from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries, runs
 from tff_process.training import loop
@@ -22,15 +23,15 @@ def trained(monkeypatch):
         asked.append(plan.rounds)
         for told in others["callbacks"]:
             told.append((run, plan.rounds))
-        config = {"plan": plan.to_json()}
-        files.write_json(run / "config.json", config)
+        config = {"plan": plan.to_json(), "algorithm": plan.name}
         rows = [
             (number, "nl", "valid", "ctr", metric, value)
             for number, auc in enumerate(VALID[: plan.rounds], 1)
             for metric, value in (("auc", auc), ("rows", 100), ("positives", 50), ("logloss", 0.5))
         ]
         files.write_csv(run / "metrics.csv", run_directory.METRICS_HEADER, rows)
-        files.write_json(run / "summary.json", {"fault": ""})
+        summary = {"algorithm": plan.name, "rounds": plan.rounds, "fault": ""}
+        run_records.write(run, config, summary)
 
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(loop, "check_same", lambda run, plan, dataset: None)
@@ -71,7 +72,8 @@ def test_a_run_that_was_killed_while_it_was_extended_counts_by_what_it_has(train
 def test_a_training_of_no_use_is_the_last(trained, tmp_path):
     scores(tmp_path, 2)
     run = runs.run_path(tmp_path, entries.Entry.parse("local"), 0)
-    files.write_json(run / "summary.json", {"fault": "every prediction is NaN"})
+    told = files.read_json(run / "summary.json", remedy="")
+    files.write_json(run / "summary.json", {**told, "fault": "every prediction is NaN"})
     assert scores(tmp_path, 2) == -1.0
 
 
