@@ -494,8 +494,8 @@ def _calls(driver, *calls):
     )
 
 
-def _train_in_one_message(driver, asked=None):
-    """A whole aggregation step, as a driver sends it."""
+def _train_in_one_message(driver, asked=None, wanted="~13"):
+    """A whole aggregation step, as a driver sends it, and what it wants of it, the report."""
 
     def value(name, of):
         return "CreateValue", name, executor_pb2.CreateValueRequest(value=of)
@@ -517,7 +517,7 @@ def _train_in_one_message(driver, asked=None):
         return "CreateSelection", name, request
 
     report = executor_pb2.ComputeRequest()
-    report.value_ref.id = "~13"
+    report.value_ref.id = wanted
     return _calls(
         driver,
         value("~0", stand_in.named("start")),
@@ -574,6 +574,17 @@ def test_after_a_refusal_in_a_message_nothing_leaves_and_the_rest_can_be_let_go(
     )
     with refused("does not have"):
         driver.dispose(executor_pb2.ValueRef(id="guessed"))
+
+
+@pytest.mark.parametrize("wanted", ["~2", "~5", "~9", "~10", "~12", "~14", "~15", "~20", "~99"])
+def test_nothing_private_leaves_with_a_message_of_several_calls(silo, driver, wanted):
+    _, worker, book = silo
+    worker.answers = [stand_in.report()]
+    handle = gate_server._together_handler(silo[0], [].append)
+    with pytest.raises(AbortedError, match=r"does not leave|computation|does not have"):
+        handle(_train_in_one_message(driver, wanted=wanted), _Context())
+    assert worker.answers, "the worker was asked"
+    assert not book.entries
 
 
 @pytest.mark.parametrize("name", ["", "1", "~", "~-1", "~1" * 30, "x" * 255, "~1"])
