@@ -15,7 +15,7 @@ import numpy as np
 
 _STRING = 7
 _STRING_BYTES = 24
-SMALL_STRING = 22  # the longest that stands in its own place, with its end
+_SMALL_STRING = 22  # the longest that stands in its own place, with its end
 _DTYPES: "dict[int, Any]" = {
     1: np.float32,
     2: np.float64,
@@ -90,19 +90,6 @@ def _open_library() -> Any:
     return library
 
 
-def _fitted(held: np.ndarray, width: int) -> np.ndarray:
-    """Rows of bytes cut to a width, or filled up with NULs."""
-    cut = held[:, :width]
-    return np.pad(cut, ((0, 0), (0, width - cut.shape[1])))
-
-
-def _lengths(texts: np.ndarray) -> np.ndarray:
-    """How long texts of a fixed width are, int64 [texts]."""
-    filled = texts.view(np.uint8).reshape(texts.size, texts.dtype.itemsize) != 0
-    ends = texts.dtype.itemsize - np.argmax(filled[:, ::-1], axis=1)
-    return np.where(filled.any(axis=1), ends, 0)
-
-
 class Session:
     """A SavedModel loaded with the tag `serve`; calls from several threads at once are fine.
 
@@ -154,7 +141,7 @@ class Session:
 
     def _tensor(self, values: np.ndarray) -> Any:
         dims = (ctypes.c_int64 * max(1, values.ndim))(*values.shape)
-        if values.dtype.kind not in "OS":
+        if values.dtype != object:
             values = np.ascontiguousarray(values)
             number = _TYPE_NUMBERS[values.dtype]
             tensor = self._library.TF_AllocateTensor(number, dims, values.ndim, values.nbytes)
@@ -167,21 +154,20 @@ class Session:
         # A text that fits into its own place is written there in TensorFlow's form, all of them at
         # once: a call of the library for each would take longer than the model.
         flat = values.ravel()
+        lengths = np.fromiter(map(len, flat), np.int64, flat.size)
         places = np.zeros((flat.size, _STRING_BYTES), np.uint8)
-        if values.dtype == object:
-            lengths = np.fromiter(map(len, flat), np.int64, flat.size)
-            flat_bytes = flat.astype(f"S{_STRING_BYTES - 1}")
-        else:  # of a fixed width, where NULs at the end are no part of a text
-            lengths, flat_bytes = _lengths(flat), flat
-        held = flat_bytes.view(np.uint8).reshape(flat.size, flat_bytes.dtype.itemsize)
-        places[:, 1:] = _fitted(held, _STRING_BYTES - 1)
-        small = lengths <= SMALL_STRING
+        places[:, 1:] = (
+            flat.astype(f"S{_STRING_BYTES - 1}")
+            .view(np.uint8)
+            .reshape(flat.size, _STRING_BYTES - 1)
+        )
+        small = lengths <= _SMALL_STRING
         places[:, 0] = np.where(small, lengths << 2, 0)  # the two low bits: of the small kind
         ctypes.memmove(start, places.ctypes.data, places.nbytes)
         for i in np.flatnonzero(~small).tolist():
             place = start + _STRING_BYTES * i
             self._library.TF_StringInit(place)
-            self._library.TF_StringCopy(place, bytes(flat[i]), int(lengths[i]))
+            self._library.TF_StringCopy(place, flat[i], int(lengths[i]))
         return tensor
 
     def _array(self, tensor: Any) -> np.ndarray:

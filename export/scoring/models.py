@@ -235,9 +235,7 @@ def _in_memory(network: Any, schema: schema_lib.Schema) -> Predict:
         with tf.device("/CPU:0"):
             found = module.functions[interface.SERVE](
                 **{
-                    name: tf.constant(
-                        values, tf.string if values.dtype.kind in "OS" else values.dtype
-                    )
+                    name: tf.constant(values, tf.string if values.dtype == object else values.dtype)
                     for name, values in request.items()
                 }
             )

@@ -12,7 +12,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-from export.checks import c_library
 from export.graph import requests
 from pfrec import errors
 from pfrec.data import names as names_lib
@@ -176,25 +175,9 @@ def _ids(values: np.ndarray) -> np.ndarray:
 
 
 def _bytes(texts: Any) -> np.ndarray:
-    """An Arrow string array as bytes: of one width where all are short, which takes no Python
-    object a row, else objects. NumPy's fixed width cannot tell a NUL at the end from none.
-    """
     import pyarrow as pa
 
-    binary = texts.cast(pa.binary())
-    if isinstance(binary, pa.ChunkedArray):
-        binary = binary.combine_chunks()
-    _, starts, content = binary.buffers()
-    offsets = np.frombuffer(starts, np.int32)[binary.offset :][: len(binary) + 1]
-    data = np.frombuffer(content or b"", np.uint8)
-    width = int(np.diff(offsets).max(initial=0))
-    used = data[offsets[0] : offsets[-1]] if len(binary) else data[:0]
-    if not 0 < width <= c_library.SMALL_STRING or binary.null_count or not used.all():
-        return np.asarray(binary.to_numpy(zero_copy_only=False), object)
-    places = offsets[:-1, np.newaxis] + np.arange(width)
-    within = places < offsets[1:, np.newaxis]
-    found = np.where(within, data[np.minimum(places, len(data) - 1)], 0).astype(np.uint8)
-    return found.view(f"S{width}")[:, 0]
+    return np.asarray(texts.cast(pa.binary()).to_numpy(zero_copy_only=False), object)
 
 
 def _lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> np.ndarray:

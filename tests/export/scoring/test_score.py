@@ -99,37 +99,6 @@ def test_a_network_in_memory_says_the_same_as_its_export(serving: pathlib.Path) 
         np.testing.assert_allclose(trained[task], values, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "texts",
-    [
-        ["ab", "", "x" * 22],
-        ["ab", "x" * 23],
-        ["a\0", "a"],
-        ["", ""],
-        ["\u65b0", "\u7535\u8111"],
-        [],
-    ],
-    ids=["short", "long", "nul", "empty", "utf8", "none"],
-)
-def test_texts_of_arrow_become_the_same_bytes(texts: "list[str]") -> None:
-    for made in (pa.array(texts, pa.string()), pa.array(["zz", *texts], pa.string())[1:]):
-        assert raw_rows._bytes(made).tolist() == [text.encode() for text in texts]
-    short = raw_rows._bytes(pa.array(["ab", "", "x" * 22]))
-    assert short.dtype == "S22", "no object a row"
-
-
-def test_texts_of_a_fixed_width_are_answered_as_objects_are(serving: pathlib.Path) -> None:
-    request = _request(_ROWS)
-    fixed = {name: v.astype("S") if v.dtype == object else v for name, v in request.items()}
-    assert fixed["city"].dtype.kind == "S"
-    predict = models.ServedModels(serving).load("NL")
-    expected, found = predict(request), predict(fixed)
-    in_memory = models._in_memory(tiny.model().network, tiny.SCHEMA)(fixed)
-    for task, values in expected.items():
-        np.testing.assert_array_equal(found[task], values)
-        np.testing.assert_allclose(in_memory[task], values, atol=1e-6)
-
-
 def test_a_changed_version_is_not_scored_with(
     serving: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
