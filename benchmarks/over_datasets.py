@@ -5,8 +5,14 @@ and by how much one stands before the others.
     python benchmarks/over_datasets.py --entries docs/results/ablation/*.json
 
 Of each algorithm the entry that speaks for it counts, in each comparison; with `--entries` every
-entry by itself, as in an ablation. Differences are of means over the data sets, paired by seed,
-with 95% intervals. Prints a Markdown table; what a comparison lacks is left out.
+entry by itself, as in an ablation. Prints two Markdown tables; what a comparison lacks is left out.
+
+The first has each algorithm's mean over the data sets and by how much the subject stands before it,
+with 95% intervals of two kinds. "By seed": the means over these data sets, paired by seed, which
+says what other seeds would give on the same data. "By data set": the means over seeds, paired by
+data set, which says what other data of the kind would give. Then on how many data sets the subject
+is ahead and behind by an interval, by seed, that excludes zero. The second table has every data
+set.
 """
 
 import argparse
@@ -37,23 +43,65 @@ def main() -> None:
         for path in arguments.results
     ]
     common = set(tables[0]).intersection(*tables[1:])
-    # By seed, the mean over data sets.
-    means = {
-        name: [statistics.mean(values) for values in zip(*(table[name] for table in tables))]
-        for name in common
-    }
     titles = [path.stem if arguments.entries else path.parent.name for path in arguments.results]
-    print(f"| algorithm | {' | '.join(titles)} | mean | {arguments.subject} minus it |")
-    print("| --- " * (len(tables) + 3) + "|")
-    for name in sorted(common, key=lambda name: -statistics.mean(means[name])):
-        cells = [f"{statistics.mean(table[name]):.4f}" for table in tables]
-        gap = "-"
-        if name != arguments.subject:
-            found = intervals.interval(
-                [own - other for own, other in zip(means[arguments.subject], means[name])]
-            )
-            gap = f"{found.mean:+.4f} ± {found.half_width:.4f}"
-        print(f"| {name} | {' | '.join(cells)} | {statistics.mean(means[name]):.4f} | {gap} |")
+    print("\n".join(overall(tables, sorted(common), arguments.subject)))
+    print()
+    print("\n".join(by_data_set(dict(zip(titles, tables)), common)))
+
+
+def overall(
+    tables: "list[dict[str, list[float]]]", names: "list[str]", subject: str
+) -> "list[str]":
+    """The lines of the first table.
+
+    Args:
+      tables: of each data set, test AUC by seed of each algorithm.
+      names: the algorithms that are in all of them.
+      subject: whose differences stand there.
+    """
+    rows = {}
+    for name in names:
+        mean = statistics.mean(statistics.mean(table[name]) for table in tables)
+        cells = ["-"] * 4
+        if name != subject:
+            gaps = [
+                [own - other for own, other in zip(table[subject], table[name])] for table in tables
+            ]
+            found = [intervals.interval(gap) for gap in gaps]
+            cells = [
+                _text(intervals.interval([statistics.mean(column) for column in zip(*gaps)])),
+                _text(intervals.interval([one.mean for one in found])),
+                str(sum(one.excludes_zero and one.mean > 0 for one in found)),
+                str(sum(one.excludes_zero and one.mean < 0 for one in found)),
+            ]
+        rows[name] = (mean, f"| {name} | {mean:.4f} | {' | '.join(cells)} |")
+    return [
+        f"| algorithm | mean | {subject} minus it, by seed | by data set | ahead on | behind on |",
+        "| --- " * 6 + "|",
+        *(line for _, line in sorted(rows.values(), reverse=True)),
+    ]
+
+
+def by_data_set(tables: "dict[str, dict[str, list[float]]]", names: "set[str]") -> "list[str]":
+    """The lines of the second table, of data sets by name; algorithms by falling mean."""
+    ordered = sorted(
+        names,
+        key=lambda name: (
+            -statistics.mean(statistics.mean(table[name]) for table in tables.values())
+        ),
+    )
+    return [
+        f"| data set | {' | '.join(ordered)} |",
+        "| --- " * (1 + len(ordered)) + "|",
+        *(
+            f"| {title} | {' | '.join(f'{statistics.mean(table[name]):.4f}' for name in ordered)} |"
+            for title, table in tables.items()
+        ),
+    ]
+
+
+def _text(found: intervals.Interval) -> str:
+    return f"{found.mean:+.4f} ± {found.half_width:.4f}"
 
 
 def by_name(result: "dict[str, Any]", entries: bool) -> "dict[str, list[float]]":
