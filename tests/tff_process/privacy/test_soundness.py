@@ -12,6 +12,7 @@ from tff_process.algorithms import registry
 from tff_process.privacy import soundness
 
 SOUND = {
+    "clustered",
     "fedadam",
     "fedamp",
     "fedavg",
