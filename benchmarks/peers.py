@@ -46,7 +46,7 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.process import keras_in_tff
-from tff_process.runtime import resident
+from tff_process.runtime import reference_context, resident
 
 CLIENTS, BATCH, NUMBERS = 4, 256, 63
 _TOLERANCE = 1e-4
@@ -195,9 +195,13 @@ class _TffModel(tff.learning.models.VariableModel):
 
 
 def tff_peer(
-    schema: Any, shape: ModelConfig, rows: "list[dict[str, np.ndarray]]", tasks: "list[str]"
+    schema: Any,
+    shape: ModelConfig,
+    rows: "list[dict[str, np.ndarray]]",
+    tasks: "list[str]",
+    context: Any,
 ) -> Callable[[], None]:
-    """TFF's own process in its own runtime."""
+    """TFF's own process, executed in `context`."""
     batches = [
         tf.data.Dataset.from_tensor_slices(collections.OrderedDict(own)).batch(
             BATCH, drop_remainder=False
@@ -219,10 +223,13 @@ def tff_peer(
         [v.numpy() for v in first.trainable_variables],
         [v.numpy() for v in first.non_trainable_variables],
     )
-    held = [process.set_model_weights(process.initialize(), weights)]
+    installed = tff.framework.get_context_stack().install
+    with installed(context):
+        held = [process.set_model_weights(process.initialize(), weights)]
 
     def train() -> None:
-        held[0] = process.next(held[0], batches).state
+        with installed(context):
+            held[0] = process.next(held[0], batches).state
 
     return train
 
@@ -299,13 +306,18 @@ def main() -> None:
             peer = Peer(functools.partial(pfrec_round, made, place), reference)
             peer.round()
             peer.first, peers[label] = time.perf_counter() - start, peer
+        # TFF's own way of starting a worker leaves it running where this program is killed.
+        worker = stack.enter_context(reference_context.Worker(path / "tff_worker.log"))
         makers: dict[str, tuple[Callable[[], Callable[[], None]], float]] = {
             "pfrec's plain loop": (
                 lambda: round_overhead.PlainLoop(plan_of(1), data, made).round,
                 reference,
             ),
             "plain Keras": (lambda: keras_peer(schema, shape, held, tasks), plain_loss),
-            "TFF's FedAvg": (lambda: tff_peer(schema, shape, held, tasks), reference),
+            "TFF's FedAvg": (
+                lambda: tff_peer(schema, shape, held, tasks, worker.context()),
+                reference,
+            ),
         }
         for label, (make, loss) in makers.items():
             start = time.perf_counter()

@@ -25,7 +25,7 @@ import collections
 import dataclasses
 import math
 
-from pfrec import lazy, sharing
+from pfrec import lazy
 from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
 from tff_process.algorithms import base, fedamp, fedavg, registry
@@ -117,12 +117,6 @@ def clustered(schema: schema_lib.Schema, settings: Settings = Settings()) -> bas
     """Everything is shared, and comes back as the mean of a client's group;
     embedding tables by their feature's policy.
     """
-    rules = (
-        ("*", "shared"),
-        ("batch_norm/*", "shared"),
-        ("embedding/*", "private"),
-        *sharing.feature_rules(schema),
-    )
 
     def aggregate(
         layout: variables.ModelVariables,
@@ -170,7 +164,7 @@ def clustered(schema: schema_lib.Schema, settings: Settings = Settings()) -> bas
 
     return base.Algorithm(
         "clustered",
-        sharing.SharingPolicy(rules),
+        fedamp.fedamp(schema).policy,
         fedamp.PERSONAL,
         aggregate,
         initial_extra=initial_extra,
