@@ -19,13 +19,18 @@ CLIENT/runs/ID/shared/round_00007/      the values it got back from the server a
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
+
+import numpy as np
 
 from pfrec import errors, files, json_fields, names, run_records
 from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 
+# What a private state holds of the model whose training is differentially private: values of what
+# stays with the client, and slots of its optimizer.
+RELEASED, RELEASED_OPTIMIZER = "released/", "optimizer/released"
 DATA, RUNS, CLIENT = "data", "runs", "client.json"
 FORMAT_VERSION = 2
 # As `tff_process.silos.training.identity` names a training.
@@ -61,6 +66,25 @@ def description(
         "schema": schema.to_json(),
         "seed": seed,
     }
+
+
+def as_received(
+    private: "Mapping[str, np.ndarray]", shared: "Container[str]"
+) -> "dict[str, np.ndarray]":
+    """A private state without values of what is shared, so that a model has those that were
+    received last. Under differential privacy it then has of what is not shared the values that
+    what left depends on: nothing of tables that the released model does not read.
+
+    Args:
+      private: by name.
+      shared: the names of shared variables.
+    """
+    own = {name: value for name, value in private.items() if name not in shared}
+    if any(name.startswith(RELEASED_OPTIMIZER) for name in own):
+        own = {
+            name: private.get(RELEASED + name, np.zeros_like(value)) for name, value in own.items()
+        }
+    return own
 
 
 @dataclasses.dataclass(frozen=True)

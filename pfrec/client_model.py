@@ -33,8 +33,11 @@ class ClientModel:
         own = path / client_directory.RUNS / self.record.run
         self.schema: schema_lib.Schema = run_data.read_client_schema(own, self.record.schema)
 
-    def load(self) -> tf.keras.Model:
+    def load(self, received: bool = False) -> tf.keras.Model:
         """The trained network.
+
+        Args:
+          received: see `RunDirectory.load_model`.
 
         Raises:
           PfrecError: where a part is missing or damaged.
@@ -48,6 +51,8 @@ class ClientModel:
                 f"{places[0]}: is the state of another client, version or training ({owner}); "
                 "train again"
             )
+        if received:
+            private = client_directory.as_received(private, shared)
         network = mmoe.build(self.schema, record.model, record.seed)
         for item in groups.tag(network):
             values = private if item.name in private else shared

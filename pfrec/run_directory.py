@@ -344,12 +344,16 @@ class RunDirectory:
 
     # Models ---------------------------------------------------------------------------------------
 
-    def load_model(self, scenario: str, round_number: Optional[int] = None) -> tf.keras.Model:
+    def load_model(
+        self, scenario: str, round_number: Optional[int] = None, received: bool = False
+    ) -> tf.keras.Model:
         """The trained model of a scenario.
 
         Args:
           scenario: which one.
           round_number: after which round; None for the best one.
+          received: whether its shared variables have the values that the client received last, and
+            not those that it made of them for itself.
 
         Raises:
           PfrecError: where there is no such scenario, the run is not finished, or the round is
@@ -364,6 +368,15 @@ class RunDirectory:
         self._check_meta(number, meta)
         self._require_own(scenario, meta)
         private = self.private_state(scenario, meta["versions"])
+        if received:
+            private = client_directory.as_received(
+                private,
+                {
+                    name.split("/", 1)[1]
+                    for name in server
+                    if name.startswith(("common/", "personal/"))
+                },
+            )
         shape = ModelConfig.from_json(self.config["model"])
         model = networks.build(
             self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios)

@@ -236,6 +236,7 @@ def test_an_unknown_flag_names_the_nearest() -> None:
         ("pfrec-diagnose", ["--run=/nowhere"], "/nowhere/config.json: no such file"),
         ("pfrec-export", ["--run=/nowhere", "--output=/nowhere/s"], "/nowhere: no such directory"),
         ("pfrec-verify", ["--serving=/nowhere"], "/nowhere: no such directory"),
+        ("pfrec-audit", ["--run=/nowhere"], "/nowhere/config.json: no such file"),
         ("pfrec-convert", ["--format=csv", "--input=/nowhere", "--output=/nowhere/d"], "/nowhere:"),
     ],
 )

@@ -40,6 +40,10 @@ class TrainedModel:
       stand_in: whether `rows` are random ones: those that it was trained on are not there.
       held: how many training rows hold each id, by private feature (`held_ids`); empty where that
         means nothing, as in a model of all scenarios' rows together.
+      begin: makes a network of the values that its training began with; None where that means
+        nothing.
+      received: reads the network with the values that the client received last, in place of those
+        that it made of them for itself; None where nothing is sent.
       own_vocabularies: the features whose vocabulary the scenario made of its own rows.
     """
 
@@ -52,6 +56,8 @@ class TrainedModel:
     stand_in: bool = False
     held: "Callable[[], Mapping[str, np.ndarray]]" = dict
     own_vocabularies: "frozenset[str]" = frozenset()
+    begin: "Optional[Callable[[], tf.keras.Model]]" = None
+    received: "Optional[Callable[[], tf.keras.Model]]" = None
 
     @property
     def served(self) -> interface.Interface:
@@ -219,17 +225,23 @@ class Run:
         schema = whole.of_tasks(self._run.served(scenario))
         own = None
         if self._data is not None:
-            own = _of_tasks(_first_rows(self._data, scenario, whole, rows, "train"), whole, schema)
+            own = of_tasks(_first_rows(self._data, scenario, whole, rows, "train"), whole, schema)
         network, config = self._run.load_model(scenario), self._run.config
         held: Callable[[], Mapping[str, np.ndarray]] = dict
+        first: Optional[Callable[[], tf.keras.Model]] = None
+        received: Optional[Callable[[], tf.keras.Model]] = None
         if not str(config["algorithm"]).startswith("pooled_"):
             shape = ModelConfig.from_json(config["model"])
             first = functools.partial(mmoe.build, whole, shape, config["seed"])
             held = functools.partial(_held, self._data, scenario, whole, network, first)
+            if config["algorithm"] != "local":
+                received = functools.partial(self._run.load_model, scenario, received=True)
         return TrainedModel(
             scenario=scenario,
             network=network,
             held=held,
+            begin=first,
+            received=received,
             own_vocabularies=_own_vocabularies(self._run.schema),
             schema=schema,
             rows=_random_rows(schema, rows) if own is None else own,
@@ -275,7 +287,7 @@ class ClientDirectory:
         own = None
         if data is not None:
             found = _first_rows(data, scenario, client.schema, rows, "train")
-            own = _of_tasks(found, client.schema, schema)
+            own = of_tasks(found, client.schema, schema)
         first = functools.partial(mmoe.build, client.schema, record.model, record.seed)
         return TrainedModel(
             scenario=scenario,
@@ -286,6 +298,8 @@ class ClientDirectory:
             run={"id": record.run, "round": record.round},
             metrics=record.test,
             held=functools.partial(_held, data, scenario, client.schema, network, first),
+            begin=first,
+            received=functools.partial(client.load, received=True),
             own_vocabularies=_own_vocabularies(record.schema),
         )
 
@@ -317,7 +331,7 @@ def _first_rows(
     return row_block.joined(parts).take(slice(0, count))
 
 
-def _of_tasks(
+def of_tasks(
     rows: row_block.Rows, whole: schema_lib.Schema, served: schema_lib.Schema
 ) -> row_block.Rows:
     """The rows with the labels of the tasks that are served alone."""

@@ -73,6 +73,26 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> "Paire
     return Paired(auc[0], auc[1], float(np.sqrt(variance)), m + n, m)
 
 
+def single(
+    labels: np.ndarray, scores: np.ndarray, level: float = 0.95
+) -> "tuple[float, float] | None":
+    """One model's AUC with the half width of its interval, of the same formula; None without two
+    rows of each class.
+
+    Args:
+      labels: [rows], 0 or 1.
+      scores: [rows].
+      level: with which probability the interval holds.
+    """
+    positive = np.asarray(labels, bool)
+    if min(positive.sum(), (~positive).sum()) < 2:
+        return None
+    above, below = _shares(positive, np.asarray(scores))
+    variance = sum(np.var(shares, ddof=1) / len(shares) for shares in (above, below))
+    z = statistics.NormalDist().inv_cdf(0.5 + level / 2.0)
+    return float(above.mean()), float(z * np.sqrt(variance))
+
+
 def _shares(positive: np.ndarray, scores: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
     """V10 of each positive and V01 of each negative, float64."""
     m, n = positive.sum(), (~positive).sum()

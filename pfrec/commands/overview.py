@@ -23,6 +23,7 @@ COMMANDS = {
     ),
     "export": ("export.commands.export", "one verified SavedModel for each scenario"),
     "predict": ("export.commands.predict", "scores rows of files with a run's or exported models"),
+    "audit": ("export.commands.audit", "what a run's models tell of their training rows"),
     "verify": ("export.commands.verify", "checks exports, or a running model server"),
     "worker": ("tff_process.commands.worker", "serves one silo's data to a training"),
     "agreement": ("tff_process.commands.agreement", "writes down what a silo lets out"),

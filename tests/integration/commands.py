@@ -22,6 +22,7 @@ _MODULES = {
     "pfrec-export": "export.commands.export",
     "pfrec-predict": "export.commands.predict",
     "pfrec-verify": "export.commands.verify",
+    "pfrec-audit": "export.commands.audit",
     "pfrec-worker": "tff_process.commands.worker",
     "pfrec-certificates": "tff_process.commands.certificates",
     "pfrec-ledger": "tff_process.commands.ledger",

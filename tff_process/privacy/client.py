@@ -23,6 +23,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pfrec import client_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import pipeline, windows
 from tff_process.algorithms import averaging
@@ -31,8 +32,7 @@ from tff_process.client import work as work_lib
 from tff_process.privacy import clipping, draws
 from tff_process.privacy import mechanism as mechanism_lib
 
-RELEASED = "released/"
-RELEASED_OPTIMIZER = f"{variables.OPTIMIZER}/released"
+RELEASED, RELEASED_OPTIMIZER = client_directory.RELEASED, client_directory.RELEASED_OPTIMIZER
 HOME_STEPS = "home_steps"
 _ALL_BLOCKS = 1 << 40
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,29 @@ def test_parts_become_the_model(silo: "tuple[pathlib.Path, mmoe.MMoE]") -> None:
         np.testing.assert_array_equal(mine, theirs)
     assert len(model.rows) == 32
     assert dict(model.run) == {"id": "abc", "round": 7}
+
+
+def test_a_received_model_has_what_was_sent_and_not_what_was_made_of_it(
+    silo: "tuple[pathlib.Path, mmoe.MMoE]",
+) -> None:
+    """As an attacker of what left has it (`membership`)."""
+    path, network = silo
+    version = path / "runs" / "abc" / "version_00005"
+    private, owner = checkpoint.load(version)
+    name = next(t.name for t in groups.tag(network) if t.kind == "tower")
+    shutil.rmtree(version)
+    sent = {t.name: t.variable.numpy() for t in groups.tag(network)}[name]
+    checkpoint.save(version, {**private, name: sent + 1.0}, owner)
+    model = trained.ClientDirectory(path).trained("nl", 32)
+    assert model.received is not None
+    of = {
+        kind: {t.name: t.variable.numpy() for t in groups.tag(made)}
+        for kind, made in (("own", model.network), ("received", model.received()))
+    }
+    np.testing.assert_array_equal(of["own"][name], sent + 1.0)
+    np.testing.assert_array_equal(of["received"].pop(name), sent)
+    for other, value in of["received"].items():
+        np.testing.assert_array_equal(value, of["own"][other])
 
 
 def test_silo_exports_its_own_model(
