@@ -116,6 +116,10 @@ class ServedModels:
         tasks = {task.name: task for schema in schemas for task in schema.tasks}
         self.schema = dataclasses.replace(schemas[0], tasks=tuple(tasks.values()))
 
+    def interface(self, scenario: str) -> interface.Interface:
+        """What the version of a scenario takes and gives."""
+        return self._versions[scenario].served
+
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
         version = self._versions[scenario]

@@ -15,7 +15,7 @@ COMMANDS = {
     "train": ("tff_process.commands.train", "trains one algorithm, writes a run directory"),
     "status": ("pfrec.commands.status", "how far a run is"),
     "report": ("pfrec.commands.report", "the page of a run or a comparison, written anew"),
-    "evaluate": ("pfrec.commands.evaluate", "evaluates a run's saved models afresh"),
+    "evaluate": ("export.commands.evaluate", "evaluates a run's models afresh, or exported ones"),
     "compare": ("tff_process.commands.compare", "many algorithms on the same splits and seeds"),
     "diagnose": (
         "tff_process.commands.diagnose",

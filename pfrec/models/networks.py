@@ -54,6 +54,11 @@ def build(
     return model
 
 
+def has_own_parts(algorithm: str) -> bool:
+    """Whether an algorithm's network has parts for each scenario, told apart by its number."""
+    return algorithm in POOLED and POOLED[algorithm]().own_parts
+
+
 def for_scenario(network: tf.keras.Model, number: int) -> tf.keras.Model:
     """The network as one scenario sees it: with the inputs of any model."""
     return (

@@ -16,7 +16,7 @@ SMALL = (
 )
 _MODULES = {
     "pfrec-convert": "pfrec.commands.convert",
-    "pfrec-evaluate": "pfrec.commands.evaluate",
+    "pfrec-evaluate": "export.commands.evaluate",
     "pfrec-train": "tff_process.commands.train",
     "pfrec-compare": "tff_process.commands.compare",
     "pfrec-export": "export.commands.export",
@@ -26,6 +26,7 @@ _MODULES = {
     "pfrec-worker": "tff_process.commands.worker",
     "pfrec-certificates": "tff_process.commands.certificates",
     "pfrec-ledger": "tff_process.commands.ledger",
+    "pfrec-status": "pfrec.commands.status",
     "pfrec-agreement": "tff_process.commands.agreement",
     "pfrec-diagnose": "tff_process.commands.diagnose",
 }

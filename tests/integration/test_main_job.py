@@ -15,18 +15,6 @@ from tests.integration import commands, silo_machines
 from tests.pfrec.report import pages
 
 
-@pytest.fixture(scope="module")
-def run(dataset: dataset_lib.Dataset, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A finished run of the default algorithm."""
-    output = tmp_path_factory.mktemp("runs") / "run"
-    out = commands.succeed(
-        "pfrec-train", f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL
-    )
-    assert out.rstrip().endswith(f"run: {output}")
-    assert "round 3/3: valid AUC" in out
-    return output
-
-
 def _json(path: pathlib.Path) -> "dict[str, object]":
     value: dict[str, object] = json.loads(path.read_text())
     return value
@@ -152,6 +140,9 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    told = commands.succeed("pfrec-status", f"--run={output}")
+    assert f"{output}: pf_msmtrec on {dataset.path} (es, fr, nl)" in told
+    assert " of 3 is complete since " in told
     # Nobody else reaches a simulation's worker.
     for pid in commands.workers(str(output)):
         assert not silo_machines.HAS_NAMESPACES or commands.network(pid) == commands.network(

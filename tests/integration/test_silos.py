@@ -2,19 +2,27 @@
 one machine's loopback addresses stand for one machine each.
 """
 
+import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import socket
 
 import numpy as np
 import pytest
 
-from pfrec import checkpoint, errors, run_directory
+import pfrec
+from pfrec import checkpoint, errors, files, run_directory
+from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import writer
 from pfrec.models.config import ModelConfig
+from tests.conftest import random_rows
 from tests.integration import commands, silo_machines
 from tff_process import plan
+from tff_process.silos import directory as silo_directory
+from tff_process.silos import own_computations
 from tff_process.training import loop
 
 ARGUMENTS = ("--rounds=3", "--participation=0.67", *commands.SMALL)
@@ -157,6 +165,63 @@ def test_a_silo_exports_its_model_where_it_is(
     assert (
         model["run"]["round"] == json.loads((simulated / "summary.json").read_text())["best_round"]
     )
+
+
+def test_a_run_goes_on_over_silos_as_in_a_simulation(
+    trained: "tuple[pathlib.Path, dict[str, pathlib.Path]]",
+    simulated: pathlib.Path,
+    schema: schema_lib.Schema,
+    tmp_path: pathlib.Path,
+) -> None:
+    """A week later: other rows, es and nl are gone, de is new, and silos have gatekeepers."""
+    run, first = trained
+    later = tmp_path / "later"
+    with writer.DatasetWriter(later, schema, source_format="test", split_seed=0) as target:
+        for number, (scenario, rows) in enumerate({"de": 150, "fr": 120}.items()):
+            for offset, split in enumerate(("train", "valid", "test")):
+                count = rows if split == "train" else 80
+                target.add(scenario, split, random_rows(schema, count, 100 + 10 * number + offset))
+    data = dataset_lib.Dataset.open(later)
+    expected = tmp_path / "simulated"
+    going_on = dataclasses.replace(PLAN, rounds=2, continues=True)
+    loop.train(dataclasses.replace(going_on, init_from=str(simulated)), data, expected)
+    directories = silo_machines.directories(data, tmp_path)
+    # In fr the rows of the week take the place of the last one's; the rest stays.
+    week = tmp_path / "silo_of_fr"
+    shutil.copytree(first["fr"], week)
+    shutil.rmtree(week / "data")
+    (directories["fr"] / "data").rename(week / "data")
+    directories["fr"] = week
+    agreements = {}
+    for scenario, directory in directories.items():
+        own = own_computations.OwnComputations(
+            going_on.to_json(), silo_directory.facts(directory), "plan"
+        )
+        agreements[scenario] = tmp_path / f"{scenario}.json"
+        agreed = own.agreement(own.bounds(trainings=1, rows=50), pfrec.__version__)
+        files.write_json(agreements[scenario], agreed.to_json())
+    output = tmp_path / "run"
+    with silo_machines.running(directories, None, agreements=agreements) as silos:
+        commands.succeed(
+            "pfrec-train",
+            f"--workers={silo_machines.workers(silos)}",
+            f"--init_from={run}",
+            f"--output={output}",
+            "--rounds=2",
+            "--changed_scenarios=follow",
+        )
+    assert (output / "metrics.csv").read_bytes() == (expected / "metrics.csv").read_bytes()
+    server, meta = checkpoint.load(output / "server" / "round_00002")
+    other, _ = checkpoint.load(expected / "server" / "round_00002")
+    for name, value in other.items():
+        np.testing.assert_array_equal(server[name], value, err_msg=name)
+    identity = run_directory.RunDirectory.read(output).identity
+    for scenario, directory in directories.items():
+        version = f"version_{meta['versions'][scenario]:05d}"
+        values, _ = checkpoint.load(directory / "runs" / identity / version)
+        private, _ = checkpoint.load(expected / "clients" / scenario / version)
+        for name, value in private.items():
+            np.testing.assert_array_equal(values[name], value, err_msg=f"{scenario} {name}")
 
 
 def test_mistakes_end_in_one_line(dataset: dataset_lib.Dataset, tmp_path: pathlib.Path) -> None:

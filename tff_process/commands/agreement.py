@@ -3,6 +3,7 @@
 pfrec-agreement --client_dir=/srv/pfrec/nl --algorithm=pf_msmtrec --output=agreement.json
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
@@ -35,6 +36,12 @@ def main() -> None:
         "privacy_manifest.json); 0 for as many as there are where all silos have as many rows.",
         lower_bound=0,
     )
+    flags.DEFINE_bool(
+        "continues",
+        False,
+        "The training goes on from the last finished one (--init_from of pfrec-train); the flags "
+        "are that one's, but for those that are given anew.",
+    )
     training_flags.define_plan()
     command.run(
         _main,
@@ -45,6 +52,7 @@ def main() -> None:
             "trainings",
             "minimum_rows",
             "aggregation_steps",
+            "continues",
             "output",
         ],
     )
@@ -71,7 +79,7 @@ def _main(argv: "list[str]") -> None:
             "federated one"
         )
     facts = directory.facts(pathlib.Path(f.client_dir).resolve())
-    plan = training_flags.plan(f.algorithm, f.seed)
+    plan = dataclasses.replace(training_flags.plan(f.algorithm, f.seed), continues=f.continues)
     if not plan.batch_size:
         raise errors.PfrecError(
             "--batch_size=0: fits the rows of all scenarios together, which one silo cannot know; "

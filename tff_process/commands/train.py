@@ -130,7 +130,8 @@ def _main(argv: "list[str]") -> None:
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
     dataset = training_flags.chosen(dataset)
     if continues and not f.resume:
-        _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios)
+        where = "--workers" if options.workers else str(dataset.path)
+        _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios, where)
     place = "silos" if options.workers else dataset.path
     print(
         f"training {plan.name} on {place} ({', '.join(dataset.scenarios)}) for "
@@ -155,9 +156,9 @@ def _main(argv: "list[str]") -> None:
 
 
 def _check_scenarios(
-    run: pathlib.Path, dataset: "dataset_lib.Dataset", changed_scenarios: str
+    run: pathlib.Path, dataset: "dataset_lib.Dataset", changed_scenarios: str, where: str
 ) -> None:
-    """Says which scenarios are gone and which are new where a run goes on.
+    """Says which scenarios of `where` are gone and which are new where a run goes on.
 
     Raises:
       PfrecError: where there are any, and the flag refuses them.
@@ -165,14 +166,15 @@ def _check_scenarios(
     from pfrec import run_directory
     from tff_process.training import continuing
 
-    gone, new = continuing.changed_scenarios(run_directory.open_run(run), dataset)
+    before = run_directory.open_run(run, with_models=False)
+    gone, new = continuing.changed_scenarios(before, dataset)
     told = [
-        *([f"has no rows of {', '.join(gone)}"] if gone else []),
-        *([f"has new scenarios {', '.join(new)}"] if new else []),
+        *([f"no rows of {', '.join(gone)}"] if gone else []),
+        *([f"new scenarios {', '.join(new)}"] if new else []),
     ]
     if not told:
         return
-    words = f"{dataset.path}: {' and '.join(told)}, beside {run}"
+    words = f"{where}: has {' and '.join(told)}, beside {run}"
     if changed_scenarios == "refuse":
         raise errors.PfrecError(
             f"{words}; with --changed_scenarios=follow those gone are left, and new ones start "

@@ -276,9 +276,25 @@ class ClientCalls:
         if there_already:
             client.written = version
 
-    def _start(self, there: remote.Remote) -> Any:
+    def begin(self, client: Client, values: "Mapping[str, np.ndarray]") -> None:
+        """Lets a client begin with values of its own in place of the model's first ones, and write
+        them; the names of `first_values`.
+        """
+        host = client.handle.host
+        client.private = RemoteState(self._started(host.remote, values), host.generation)
+        client.version = 0
+        self.write(client)
+
+    def first_values(self) -> "OD[str, np.ndarray]":
+        """What a client's private state begins with, but for the optimizer's slots."""
         kinds = self._compiled.start.type_signature.parameter
-        values = OD((name, self._initial[name]) for name, _ in tff.structure.to_elements(kinds))
+        return OD((name, self._initial[name]) for name, _ in tff.structure.to_elements(kinds))
+
+    def _start(self, there: remote.Remote) -> Any:
+        return self._started(there, self.first_values())
+
+    def _started(self, there: remote.Remote, values: "Mapping[str, np.ndarray]") -> Any:
+        kinds = self._compiled.start.type_signature.parameter
         return there.call(self._compiled.start, there.send(values, kinds))
 
     def _private(self, client: Client) -> Any:

@@ -16,6 +16,9 @@ CLIENT/runs/ID/client_schema.json       its own vocabularies and statistics when
 CLIENT/runs/ID/keep.json                the versions that the training still needs; pfrec-worker
                                         removes the others
 CLIENT/runs/ID/refused/                 why the server refused an update
+CLIENT/runs/ID/continue.json            the finished training that this one goes on from, as its
+                                        driver notes it; pfrec-worker carries the private state over
+                                        to version_00000 (`continuing`)
 CLIENT/runs/finished.json               what the model of a training is of, as its driver notes it;
                                         pfrec-worker makes it CLIENT/client.json once it is whole
 CLIENT/client.json                      of the last finished training, which pfrec-export
@@ -41,6 +44,7 @@ from pfrec.data.dataset import trainable, writer
 
 DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
+CONTINUE = "continue.json"
 SECRET_BYTES = 16
 FORMAT_VERSION = 1
 # In `runs/`, where alone the worker writes.

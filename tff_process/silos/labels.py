@@ -22,6 +22,7 @@ KEEP_NAME, REFUSAL_NAME, CLIENT_NAME = (
     "name of client.json",
 )
 KEEP, REFUSAL, CLIENT = "what to keep", "a refusal", "what a model is of"
+CONTINUE_NAME, CONTINUE = "name of continue.json", "what to go on from"
 # Values that the silo's computations make.
 PRIVATE, SECRET, TRAINED, READ = "private", "secret", "training result", "what was read"
 REPORT, COUNTS, METRICS = "report", "row counts", "metrics"
@@ -60,6 +61,7 @@ STRUCTS: "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]" = (
     (NOTING, (("path", KEEP_NAME), ("text", KEEP))),
     (NOTING, (("path", REFUSAL_NAME), ("text", REFUSAL))),
     (NOTING, (("path", CLIENT_NAME), ("text", CLIENT))),
+    (NOTING, (("path", CONTINUE_NAME), ("text", CONTINUE))),
 )
 
 # The label of the argument and of the result of each computation.

@@ -192,6 +192,7 @@ class OwnComputations:
             client=client_directory.description(
                 self._plan.model, facts.schema, facts.scenario, self._plan.seed, facts.data
             ),
+            continued=agreement.plan if self._plan.continues else None,
         )
         limits = {
             labels.REPORT: bounds.reports,

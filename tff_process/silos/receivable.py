@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
@@ -35,6 +35,7 @@ _TRAINING, _NUMBER = r"[0-9a-f]{16}", r"[0-9]{5,9}"
 _VERSION = re.compile(rf"{directory.RUNS}/({_TRAINING})/version_({_NUMBER})")
 _SHARED = re.compile(rf"{directory.RUNS}/({_TRAINING})/shared/round_({_NUMBER})")
 _KEEP = re.compile(rf"{directory.RUNS}/({_TRAINING})/{re.escape(directory.KEEP)}")
+_CONTINUE = re.compile(rf"{directory.RUNS}/({_TRAINING})/{re.escape(directory.CONTINUE)}")
 _REFUSAL = re.compile(rf"{directory.RUNS}/({_TRAINING})/refused/round_({_NUMBER})\.json")
 
 
@@ -67,6 +68,7 @@ class Receivable:
       shards: by split, the paths of its shards as its worker names them.
       work: how much a driver may ask for.
       client: what client.json must say, but for its rounds and metrics.
+      continued: the plan of a training that goes on from a finished one; None where none may.
     """
 
     shared: Spec
@@ -76,6 +78,7 @@ class Receivable:
     shards: "Mapping[str, tuple[str, ...]]"
     work: WorkRules
     client: "Mapping[str, Any]"
+    continued: "Optional[Mapping[str, Any]]" = None
 
     @functools.cached_property
     def most_bytes(self) -> int:
@@ -235,6 +238,13 @@ class Receivable:
                 size,
                 match.group(1),
             )
+        if match := _CONTINUE.fullmatch(text):
+            return Received(
+                labels.CONTINUE_NAME,
+                string(f"{runs}/{match.group(1)}/{directory.CONTINUE}"),
+                size,
+                match.group(1),
+            )
         if match := _REFUSAL.fullmatch(text):
             training, number = match.groups()
             return Received(
@@ -266,6 +276,15 @@ class Receivable:
                 "round": _round(note["round"]),
                 "reason": str(note["reason"])[:1_000],
             }
+        if set(note) == {"from", "plan"} and re.fullmatch(_TRAINING, note["from"]):
+            if self.continued is None or files.json_text(note["plan"]) != files.json_text(
+                self.continued
+            ):
+                raise labels.RefusedError(
+                    "to go on from a finished training by another plan than the one agreed "
+                    "(see --continues of pfrec-agreement)"
+                )
+            return labels.CONTINUE, {"from": note["from"], "plan": self.continued}
         if set(note) != {
             *self.client,
             "private_version",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Optional, Union
 
 from pfrec import errors
 from tff_process.runtime import logs, sandbox, worker_process
+from tff_process.silos import continuing, relay, tunnel
 from tff_process.silos import directory as silo_directory
-from tff_process.silos import relay, tunnel
 
 if TYPE_CHECKING:
     from tff_process.silos import gatekeeper
@@ -57,6 +57,7 @@ class Service:
         self._schemas = silo_directory.KeptSchemas(directory)
         # A gatekeeper does it before each answer.
         self._synced = silo_directory.Synced(directory) if terms is None else None
+        self._continued = continuing.Watch(directory, say)
         self._answered = time.monotonic()
         self._stop = threading.Event()
         self.unconfined = ""
@@ -89,6 +90,7 @@ class Service:
                     self._say("the tunnel ended; starting it again")
                     self._transport = self._start_transport()
                 silo_directory.publish(self._directory)
+                self._continued.look()
                 if time.monotonic() - tidied > _TIDY_SECONDS:
                     if self._synced is not None:
                         self._synced.look()
@@ -105,6 +107,7 @@ class Service:
             silo_directory.publish(self._directory)
 
     def _end(self) -> None:
+        self._continued.stop()
         if self._gate is not None:
             self._gate.stop()
         self._worker.stop()

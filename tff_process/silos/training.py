@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
@@ -21,11 +22,14 @@ from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, remote, resident, state_files
 from tff_process.runtime import options as options_lib
 from tff_process.silos import agreement, tunnel
+from tff_process.silos import continuing as silo_continuing
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import facts as facts_lib
 from tff_process.silos import host as silo_host
 
 _log = logging.getLogger(__name__)
+# A silo starts a process for it, which imports TensorFlow.
+_CARRY_SECONDS, _PAUSE_SECONDS = 300.0, 0.5
 
 
 def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Dataset:
@@ -149,6 +153,53 @@ class SiloTraining(resident.ResidentTraining):
             tell,
             "the note of what to keep",
         )
+
+    def begun(self) -> run_directory.RoundState:
+        """The server's state before the first round; no silo writes anything."""
+        return self._state()
+
+    def first_values(self) -> "Mapping[str, np.ndarray]":
+        """What a silo's private state begins with, but for the optimizer's slots."""
+        return self._calls.first_values()
+
+    def carry_over(self, before: str, newcomers: "Mapping[str, Mapping[str, np.ndarray]]") -> None:
+        """Lets each silo make its own state of a finished training version 0 of this one, with the
+        vocabularies and statistics that it alone knows.
+
+        Args:
+          before: names the finished training in its silos.
+          newcomers: by scenario that it did not know, what that one begins with.
+
+        Raises:
+          PfrecError: where a silo does not in `_CARRY_SECONDS`; why not, its pfrec-worker says.
+        """
+        content = silo_continuing.note(before, self.plan.to_json())
+
+        def carry(client: clients_lib.Client) -> None:
+            scenario = client.handle.scenario
+            if scenario in newcomers:
+                self._calls.begin(client, newcomers[scenario])
+                return
+            self._calls.note(client, f"{client.directory}/{silo_directory.CONTINUE}", content)
+            client.given = True
+            deadline = time.monotonic() + _CARRY_SECONDS
+            while True:
+                try:
+                    self._calls.load(client, 0)
+                    return
+                except remote.WorkError as error:
+                    if error.lost or error.refused:
+                        raise
+                    if time.monotonic() > deadline:
+                        raise errors.PfrecError(
+                            f"the silo did not carry over its state of training {before} in "
+                            f"{_CARRY_SECONDS:.0f} s; see what its pfrec-worker says"
+                        ) from error
+                time.sleep(_PAUSE_SECONDS)
+
+        _, skipped = self._each(range(len(self.clients)), carry, "going on from a finished run")
+        for reason in skipped.values():
+            raise errors.PfrecError(reason)
 
     def finish(self, round_number: int, test: "Mapping[str, Any]") -> None:
         """Lets each silo write what its export needs besides its private state:

@@ -129,11 +129,6 @@ def train(
     if not options.workers:
         precision.check(plan.precision)
         dataset.verify()
-    elif plan.continues:
-        raise errors.PfrecError(
-            f"--init_from={plan.init_from}: private states of silos stay in their runs there, and "
-            "are not carried over yet; train anew over silos"
-        )
     started = time.monotonic()
     with files.Lock(path):
         run = _run(path, plan, dataset, resume, options)
@@ -169,7 +164,7 @@ def _run(
         run = check_same(path, plan, dataset, options)
     else:
         if plan.continues:
-            continuing.check(plan, dataset)
+            continuing.check(plan, dataset, bool(options.workers))
         run = _begin(path, plan, dataset, options)
     run.remove_leftovers()
     counts = {name: _counts(dataset, name, bool(options.workers)) for name in dataset.scenarios}
@@ -253,7 +248,13 @@ def _begin(
     config = _config(plan, dataset)
     if options.workers:
         # In the silos: so are the data and what each client knows of its schema.
-        identity = silo_training.identity(config, output)
+        named = config
+        if plan.continues:
+            # What silos carried over of one run is not for a training that goes on from another,
+            # which may have taken its place.
+            before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
+            named = {**config, "before": before.identity}
+        identity = silo_training.identity(named, output)
         return run_directory.RunDirectory.create(
             output, {**config, "id": identity, run_data.PLACE: None}
         )

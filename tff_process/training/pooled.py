@@ -16,7 +16,7 @@ from pfrec.models import networks, ranker
 from pfrec.models.pooled import base as pooled
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging
-from tff_process.process import federation, plan_values
+from tff_process.process import carrying, federation, plan_values
 
 
 class PooledTraining:
@@ -190,6 +190,43 @@ class PooledTraining:
             {scenario: {} for scenario in self.dataset.scenarios},
             {"averaged": self._averaged},
         )
+
+    def continued(
+        self, old: "Mapping[str, np.ndarray]", meaning: carrying.Meaning
+    ) -> run_directory.RoundState:
+        """What a finished run's model comes to as the start of this training, whose average of what
+        is served begins anew.
+
+        Args:
+          old: the server's tensors of that run.
+          meaning: from its schema to this one's.
+
+        Raises:
+          PfrecError: where a variable has another shape.
+        """
+        fresh, tagged = self.to_save(), {item.name: item for item in self.tagged}
+        server = dict(fresh.server)
+        for name, item in tagged.items():
+            for place in (f"common/{name}", f"{averaging.TRAINED}{name}"):
+                server[place] = meaning.carried(item, old[place], fresh.server[place])
+        moments = self._moments()
+        for i, slot in enumerate(self._optimizer.variables):
+            place = f"optimizer/{i:04d}"
+            server[place] = old[place]
+            if id(slot) in moments:
+                none = np.zeros_like(fresh.server[place])
+                server[place] = meaning.carried(tagged[moments[id(slot)]], old[place], none)
+        return run_directory.RoundState(server, fresh.clients, fresh.meta)
+
+    def _moments(self) -> "dict[int, str]":
+        """Of each moment of the optimizer, told by its identity, the variable that it is of."""
+        names = {id(item.variable): item.name for item in self.tagged}
+        trained = self._ranker.trainable_variables
+        return {
+            id(moment): names[id(variable)]
+            for moments in (self._optimizer._momentums, self._optimizer._velocities)
+            for variable, moment in zip(trained, moments)
+        }
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round."""

@@ -35,7 +35,12 @@ class PooledModel(tf.keras.Model):
 
     Returns:
       logits by task name, each float32 [rows].
+
+    Attributes:
+      own_parts: whether there are variables, or rows of them, for each scenario.
     """
+
+    own_parts = False
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ class HMoE(pooled.PooledModel):
     Args, call arguments and result: see `pooled.PooledModel`.
     """
 
+    own_parts = True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         config = self.config

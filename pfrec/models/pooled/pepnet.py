@@ -75,6 +75,8 @@ class PEPNet(pooled.PooledModel):
       Others, call arguments and result: see `pooled.PooledModel`.
     """
 
+    own_parts = True
+
     def __init__(self, *args: Any, gate: int = 16, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         config, self.gate = self.config, gate

@@ -200,6 +200,8 @@ class STAR(pooled.PooledModel):
       Others, call arguments and result: see `pooled.PooledModel`.
     """
 
+    own_parts = True
+
     def __init__(self, *args: Any, auxiliary: int = 16, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         config, self.auxiliary = self.config, auxiliary

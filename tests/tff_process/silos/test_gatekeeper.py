@@ -18,7 +18,7 @@ from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.commands import ledger as ledger_command
 from tff_process.privacy import mechanism
 from tff_process.runtime import remote, together
-from tff_process.silos import gate_server, labels, ledger, values
+from tff_process.silos import continuing, gate_server, labels, ledger, values
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 
@@ -227,6 +227,25 @@ def test_notes_say_only_what_notes_say(silo, driver):
             path=driver.text(f"runs/{stand_in.ID}/keep.json"),
             text=driver.text('{"round": 1, "reason": "x"}'),
         )
+
+
+def test_a_training_goes_on_from_another_by_the_agreed_plan_alone(tmp_path):
+    plan = {"algorithm": "fedavg", "continues": True, "init_from": ""}
+    taken = stand_in.terms().receivable
+    taken = dataclasses.replace(taken, continued=plan)
+    note = continuing.note(stand_in.ID, {**plan, "init_from": "/a/run"})
+    name = f"runs/{stand_in.ID}/continue.json"
+    driver = stand_in.Driver(stand_in.made(tmp_path / "may.jsonl", receivable=taken)[0])
+    driver.struct(path=driver.text(name), text=driver.text(note))
+    with refused("by another plan than the one agreed"):
+        driver.text(continuing.note(stand_in.ID, {**plan, "algorithm": "local"}))
+    with refused("neither a name"):
+        driver.text(note.replace(stand_in.ID, "../x"))
+    with refused("no computation takes"):
+        driver.struct(path=driver.text(f"runs/{stand_in.ID}/keep.json"), text=driver.text(note))
+    driver = stand_in.Driver(stand_in.made(tmp_path / "may_not.jsonl")[0])
+    with refused("by another plan than the one agreed"):
+        driver.text(note)
 
 
 def test_values_are_of_their_type_finite_and_whole(silo, driver):

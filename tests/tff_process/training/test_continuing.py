@@ -8,100 +8,33 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import errors, files, run_directory
+from pfrec import checkpoint, client_directory, errors, files, run_directory
 from pfrec.data import schema as schema_lib
-from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, writer
-from pfrec.models.config import ModelConfig
+from pfrec.models import networks
 from tests.conftest import random_rows
-from tff_process import plan as plan_lib
+from tests.integration import silo_machines
+from tests.tff_process.training import weeks
 from tff_process.commands import train
 from tff_process.runtime import options
+from tff_process.silos import continuing as silo_continuing
 from tff_process.training import continuing, loop
-
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
-PLAN = plan_lib.Plan("pf_msmtrec", rounds=2, aggregations=2, batch_size=50, model=SHAPE)
-WORDS = tuple(f"user {number}" for number in range(12))
-FILMS = tuple(f"film {number}" for number in range(9))
-# By scenario, what its prices are normalised by: mean and deviation.
-OLD = {"nl": (0.0, 1.0), "es": (0.5, 2.0)}
-NEW = {"nl": (1.0, 3.0), "es": (0.5, 2.0)}
-
-
-def agreed(users, films):
-    return schema_lib.Schema(
-        categorical=(
-            schema_lib.Categorical("user", users, "private", "local_vocabulary"),
-            schema_lib.Categorical("item", len(films), "shared", "vocabulary", films),
-        ),
-        numerical=(
-            schema_lib.Numerical("price", None, "standard"),
-            schema_lib.Numerical("age"),
-        ),
-        tasks=(schema_lib.Task("ctr", "click"), schema_lib.Task("cvr", "conversion", given="ctr")),
-        group="session",
-    )
-
-
-def encoded(rows, users, films, statistics):
-    """Rows whose ids are places in WORDS and FILMS, by other vocabularies and statistics."""
-    users, films = list(users), list(films)
-    ids = np.stack(
-        [
-            [users.index(WORDS[i]) if WORDS[i] in users else -2 for i in rows.categorical[:, 0]],
-            [films.index(FILMS[i]) for i in rows.categorical[:, 1]],
-        ],
-        axis=1,
-    )
-    mean, deviation = statistics
-    price = (rows.numerical[:, 0] - mean) / deviation
-    numbers = np.stack([price, rows.numerical[:, 1]], axis=1).astype(np.float32)
-    return row_block.Rows(ids.astype(np.int32), numbers, rows.labels, rows.group)
-
-
-def write(path, scenarios, users, films, cardinality, seed):
-    """A dataset of the raw rows of some scenarios, each with its users and statistics."""
-    plain = schema_lib.Schema(
-        (schema_lib.Categorical("user", 12), schema_lib.Categorical("item", 9)),
-        (schema_lib.Numerical("price"), schema_lib.Numerical("age")),
-        (schema_lib.Task("ctr", "click"), schema_lib.Task("cvr", "conversion", given="ctr")),
-        "session",
-    )
-    shared, clients = agreed(cardinality, films), {}
-    with writer.DatasetWriter(path, shared, source_format="test", split_seed=0) as target:
-        for number, (scenario, statistics) in enumerate(scenarios.items()):
-            own = dataclasses.replace(shared.categorical[0], vocabulary=users)
-            mean, deviation = statistics
-            price = dataclasses.replace(
-                shared.numerical[0], default=mean, shift=mean, scale=deviation
-            )
-            clients[scenario] = dataclasses.replace(
-                shared,
-                categorical=(own, shared.categorical[1]),
-                numerical=(price, shared.numerical[1]),
-            )
-            for offset, split in enumerate(("train", "valid", "test")):
-                rows = random_rows(plain, 120, seed + 10 * number + offset)
-                known = [WORDS[i] in users for i in rows.categorical[:, 0]]
-                target.add(
-                    scenario, split, encoded(rows.take(np.array(known)), users, films, statistics)
-                )
-        target.describe_clients(clients)
-    return dataset_lib.Dataset.open(path)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Two scenarios, ten users, all films."""
     path = tmp_path_factory.mktemp("first")
-    data = write(path / "data", OLD, WORDS[:10], FILMS, 12, seed=0)
-    loop.train(PLAN, data, path / "run")
+    data = weeks.write(path / "data", weeks.OLD, weeks.WORDS[:10], weeks.FILMS, 12, seed=0)
+    loop.train(weeks.PLAN, data, path / "run")
     return run_directory.open_run(path / "run")
+
+
+NEW_TRAINING = "fedcba9876543210"
 
 
 def going_on(finished, **changes):
     return dataclasses.replace(
-        PLAN, rounds=1, init_from=str(finished.path), continues=True, **changes
+        weeks.PLAN, rounds=1, init_from=str(finished.path), continues=True, **changes
     )
 
 
@@ -111,8 +44,15 @@ def later(tmp_path_factory):
     first, more places for users, other statistics.
     """
     path = tmp_path_factory.mktemp("later")
-    films = ("film new", *reversed(FILMS))
-    return write(path / "data", NEW, (*reversed(WORDS[2:10]), *WORDS[10:]), films, 14, seed=50)
+    films = ("film new", *reversed(weeks.FILMS))
+    return weeks.write(
+        path / "data",
+        weeks.NEW,
+        (*reversed(weeks.WORDS[2:10]), *weeks.WORDS[10:]),
+        films,
+        14,
+        seed=50,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +84,9 @@ def test_round_0_answers_as_the_run_did(finished, gone_on, later, scenario):
     )
     raw = random_rows(plain, 60, seed=99)
     raw.categorical[:, 0] += 2  # users that both know
-    old = encoded(raw, WORDS[:10], FILMS, OLD[scenario])
-    new = encoded(
-        raw, schema.categorical[0].vocabulary, schema.categorical[1].vocabulary, NEW[scenario]
+    old = weeks.encoded(raw, weeks.WORDS[:10], weeks.FILMS, weeks.OLD[scenario])
+    new = weeks.encoded(
+        raw, schema.categorical[0].vocabulary, schema.categorical[1].vocabulary, weeks.NEW[scenario]
     )
     assert (old.categorical != new.categorical).any()
     before = predictions(finished.load_model(scenario), old)
@@ -160,9 +100,12 @@ def test_moments_go_with_their_rows_and_averages_begin_anew(finished, gone_on):
     old, new = best.clients["nl"], gone_on.load(0).clients["nl"]
     # All variables are small: one pair of moments, the tables' first; by width 3.
     moments = {"old": old["optimizer/0001"], "new": new["optimizer/0001"]}
-    users = {"old": (13, list(WORDS[:10])), "new": (15, [*reversed(WORDS[2:10]), *WORDS[10:]])}
+    users = {
+        "old": (13, list(weeks.WORDS[:10])),
+        "new": (15, [*reversed(weeks.WORDS[2:10]), *weeks.WORDS[10:]]),
+    }
     tables = {k: moments[k][: 3 * rows].reshape(rows, 3) for k, (rows, _) in users.items()}
-    for word in WORDS[2:10]:
+    for word in weeks.WORDS[2:10]:
         own = [tables[k][users[k][1].index(word)] for k in ("old", "new")]
         np.testing.assert_array_equal(*own, err_msg=word)
     assert not tables["new"][8:14].any()
@@ -207,13 +150,18 @@ def test_a_run_that_was_killed_goes_on_from_its_own_round_0(finished, later, gon
 def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_consensus(
     finished, tmp_path, capsys
 ):
-    data = write(
-        tmp_path / "data", {"de": (0.0, 1.0), "nl": OLD["nl"]}, WORDS[:10], FILMS, 12, seed=80
+    data = weeks.write(
+        tmp_path / "data",
+        {"de": (0.0, 1.0), "nl": weeks.OLD["nl"]},
+        weeks.WORDS[:10],
+        weeks.FILMS,
+        12,
+        seed=80,
     )
     assert continuing.changed_scenarios(finished, data) == (["es"], ["de"])
-    with pytest.raises(errors.PfrecError, match="has no rows of es and has new scenarios de"):
-        train._check_scenarios(finished.path, data, "refuse")
-    train._check_scenarios(finished.path, data, "follow")
+    with pytest.raises(errors.PfrecError, match="has no rows of es and new scenarios de"):
+        train._check_scenarios(finished.path, data, "refuse", str(data.path))
+    train._check_scenarios(finished.path, data, "follow", str(data.path))
     assert "WARNING" in capsys.readouterr().err
     loop.train(going_on(finished), data, tmp_path / "run")
     made = run_directory.open_run(tmp_path / "run")
@@ -230,14 +178,71 @@ def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_consensus(
     assert after.clients["nl"]["optimizer/0000"].any()
 
 
+@pytest.fixture
+def silo(finished, later, tmp_path):
+    """The directory of nl's silo: its last training is finished, its rows are the week's, and a
+    driver has noted that a training goes on.
+    """
+    (place,) = silo_machines.directories(later.only(["nl"]), tmp_path).values()
+    best = finished.summary["best_round"]
+    version = finished.meta(best)["versions"]["nl"]
+    old = place / "runs" / finished.identity
+    private = finished.private_state("nl", {"nl": version})
+    target = old / client_directory.version_name(version)
+    checkpoint.save(target, private, checkpoint.owner(finished.identity, target.name))
+    files.write_json(old / "client_schema.json", finished.client_schema("nl").to_json())
+    record = client_directory.ClientRecord(
+        "nl", finished.schema, weeks.SHAPE, 0, finished.identity, best, version, {}
+    )
+    files.write_json(place / "client.json", record.to_json())
+    new = place / "runs" / NEW_TRAINING
+    text = silo_continuing.note(finished.identity, going_on(finished).to_json())
+    files.write_bytes(new / "continue.json", text.encode())
+    return place
+
+
+def test_a_silo_carries_its_own_state_over_as_a_simulation_does(silo, gone_on):
+    silo_continuing.carry_over(silo, NEW_TRAINING)
+    place = silo / "runs" / NEW_TRAINING
+    values, owner = checkpoint.load(place / "version_00000")
+    assert owner == {"of": f"{NEW_TRAINING}/version_00000"}
+    expected = gone_on.load(0).clients["nl"]
+    assert set(values) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(values[name], value, err_msg=name)
+    kept = schema_lib.Schema.read(place / "client_schema.json")
+    assert kept == gone_on.client_schema("nl")
+
+
+def test_a_silo_goes_on_from_its_last_finished_training_alone(silo, finished):
+    note = silo / "runs" / NEW_TRAINING / "continue.json"
+    plan = going_on(finished).to_json()
+    files.write_bytes(note, silo_continuing.note("0" * 16, plan).encode())
+    with pytest.raises(errors.PfrecError, match=f"finished here is {finished.identity}"):
+        silo_continuing.carry_over(silo, NEW_TRAINING)
+    wide = going_on(finished, model=dataclasses.replace(weeks.SHAPE, experts=3)).to_json()
+    files.write_bytes(note, silo_continuing.note(finished.identity, wide).encode())
+    with pytest.raises(errors.PfrecError, match="another model than"):
+        silo_continuing.carry_over(silo, NEW_TRAINING)
+    files.write_bytes(note, b'{"from": 1}')
+    with pytest.raises(errors.PfrecError, match="from is 1, not text"):
+        silo_continuing.carry_over(silo, NEW_TRAINING)
+    assert not (note.parent / "version_00000").exists()
+
+
 def test_what_cannot_go_on_is_named(finished, later, dataset, tmp_path):
     def refused(match, plan, data=later):
         with pytest.raises(errors.PfrecError, match=match):
             loop.train(plan, data, tmp_path / "run")
 
-    wide = dataclasses.replace(SHAPE, experts=3)
+    wide = dataclasses.replace(weeks.SHAPE, experts=3)
     refused("model.experts is 2 against 3", going_on(finished, model=wide))
-    refused("is pooled", going_on(finished, algorithm="pooled_mmoe", settings=None))
+    refused(
+        "'pf_msmtrec' against 'pooled_mmoe'",
+        going_on(finished, algorithm="pooled_mmoe", settings=None),
+    )
+    with pytest.raises(errors.PfrecError, match="in one place, and it goes on there alone"):
+        continuing.check(going_on(finished), later, over_silos=True)
     refused(
         "algorithm is 'pf_msmtrec' against 'fedavg'",
         going_on(finished, algorithm="fedavg", settings=None),
@@ -250,13 +255,71 @@ def test_what_cannot_go_on_is_named(finished, later, dataset, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.fixture(scope="module")
+def pooled(finished, tmp_path_factory):
+    """A finished pooled run of the same rows."""
+    path = tmp_path_factory.mktemp("pooled") / "run"
+    plan = dataclasses.replace(weeks.PLAN, algorithm="pooled_mmoe", settings=None)
+    loop.train(plan, finished.dataset, path)
+    return run_directory.open_run(path)
+
+
+def test_a_pooled_run_goes_on_by_what_ids_stand_for(pooled, later, tmp_path):
+    plan = dataclasses.replace(going_on(pooled), algorithm="pooled_mmoe", settings=None)
+    made = loop.train(plan, later, tmp_path / "run").run
+    before, after = pooled.load(pooled.summary["best_round"]).server, made.load(0).server
+    films = list(later.schema.categorical[1].vocabulary)
+    rows = [*(films.index(film) for film in weeks.FILMS), len(films)]
+    tables = [name for name in before if "embedding/item/" in name]
+    assert len(tables) == 2  # what is served and what is trained on
+    for name in tables:
+        np.testing.assert_array_equal(after[name][rows], before[name], err_msg=name)
+        assert not np.array_equal(after[name][0], before[name][0])
+    moments = [n for n in before if n.startswith("optimizer/") and before[n].shape == (10, 3)]
+    assert len(moments) == 2
+    for name in moments:
+        np.testing.assert_array_equal(after[name][rows], before[name], err_msg=name)
+        assert not after[name][0].any(), "a new film has no moments"
+    for name, value in before.items():
+        if value.shape == after[name].shape and "embedding" not in name:
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+    assert made.load(0).meta["averaged"] == 0
+    assert made.rounds() == [0, 1]
+
+
+def test_parts_for_each_scenario_go_on_with_the_same_scenarios_alone(pooled, later):
+    def star(run, **changes):
+        return dataclasses.replace(going_on(run), algorithm="pooled_star", settings=None, **changes)
+
+    config = {**pooled.config, "algorithm": "pooled_star"}
+    files.write_json(pooled.path / "config.json", config)
+    try:
+        continuing.check(star(pooled), later)
+        fewer = later.only(["nl"])
+        with pytest.raises(errors.PfrecError, match="pooled_star has parts for each"):
+            continuing.check(star(pooled), fewer)
+    finally:
+        files.write_json(pooled.path / "config.json", pooled.config)
+
+
+@pytest.mark.parametrize("algorithm", sorted(networks.POOLED))
+def test_a_network_says_whether_it_has_parts_for_each_scenario(algorithm, dataset):
+    shapes = [
+        [variable.shape for variable in network.variables]
+        for network in (
+            networks.build(algorithm, dataset.schema, weeks.SHAPE, 0, n) for n in (2, 3)
+        )
+    ]
+    assert networks.has_own_parts(algorithm) == (shapes[0] != shapes[1])
+
+
 def test_a_record_from_before_tower_batch_norm_goes_on_as_what_it_was(finished, later, tmp_path):
     run = tmp_path / "old"
     shutil.copytree(finished.path, run)
     config = json.loads((run / "config.json").read_text())
     del config["model"]["tower_batch_norm"]
     files.write_json(run / "config.json", config)
-    old = dataclasses.replace(SHAPE, tower_batch_norm=True)
+    old = dataclasses.replace(weeks.SHAPE, tower_batch_norm=True)
     again = run_directory.open_run(run)
     continuing.check(going_on(again, model=old), later)
     with pytest.raises(errors.PfrecError, match=r"model\.tower_batch_norm is True"):
@@ -264,9 +327,9 @@ def test_a_record_from_before_tower_batch_norm_goes_on_as_what_it_was(finished, 
 
 
 def test_a_finished_run_is_extended_as_if_it_had_been_as_long_at_once(dataset, tmp_path):
-    three = dataclasses.replace(PLAN, rounds=3)
+    three = dataclasses.replace(weeks.PLAN, rounds=3)
     whole = loop.train(three, dataset, tmp_path / "whole").summary
-    loop.train(PLAN, dataset, tmp_path / "run")
+    loop.train(weeks.PLAN, dataset, tmp_path / "run")
     made = loop.train(three, dataset, tmp_path / "run", resume=True).summary
     assert {**made, "wall_seconds": 0} == {**whole, "wall_seconds": 0}
     for name in ("metrics.csv", "diagnostics/round_00003.json"):
@@ -275,7 +338,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_as_long_at_once(dataset, t
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["plan"]["rounds"] == 3
     with pytest.raises(errors.PfrecError, match="rounds was 3 and is 2"):
-        loop.train(PLAN, dataset, tmp_path / "run", resume=True)
+        loop.train(weeks.PLAN, dataset, tmp_path / "run", resume=True)
 
 
 def test_a_run_that_is_being_extended_is_not_finished(tmp_path):

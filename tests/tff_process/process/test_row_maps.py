@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pfrec.data import schema
-from tff_process.training import row_maps
+from tff_process.process import row_maps
 
 FRESH = row_maps.FRESH
 

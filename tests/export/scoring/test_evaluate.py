@@ -1,0 +1,58 @@
+"""Exported versions are measured on converted rows, whatever words and statistics those have."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.publishing import models_config
+from export.scoring import evaluate
+from pfrec import errors, metrics
+from pfrec.data.dataset import row_block, writer
+from tests.export import tiny
+
+
+@pytest.fixture
+def serving(copy, tmp_path):
+    copy()  # the tiny model of seed 0 as version 1 of NL
+    models_config.write(tmp_path, str(tmp_path))
+    return tmp_path
+
+
+def write(path, scenario):
+    """A dataset of one scenario; its test rows."""
+    rng = np.random.default_rng(7)
+    with writer.DatasetWriter(path, tiny.SCHEMA, source_format="test", split_seed=0) as target:
+        for split in ("train", "valid", "test"):
+            base = tiny.rows(300)
+            click = rng.random(300) < 0.4
+            buy = np.where(click, rng.random(300) < 0.5, row_block.UNOBSERVED)
+            labels = np.stack([click, buy], axis=1).astype(np.uint8)
+            rows = row_block.Rows(base.categorical, base.numerical, labels)
+            target.add(scenario, split, rows)
+    return rows
+
+
+def test_it_is_the_metrics_of_the_trained_model(serving, tmp_path):
+    rows = write(tmp_path / "data", "NL")
+    found = evaluate.evaluate(serving, tmp_path / "data")
+    features = {
+        "categorical": tf.constant(rows.categorical),
+        "numerical": tf.constant(rows.numerical),
+    }
+    said = tiny.model().network(features, training=False)
+    logits = tf.stack([said[task.name] for task in tiny.SCHEMA.tasks], axis=1)
+    expected = metrics.evaluate(tf.constant(rows.labels), logits).numpy()
+    assert list(found) == ["NL"]
+    for task, row in zip(tiny.SCHEMA.tasks, expected.tolist()):
+        for name, value in zip(metrics.METRICS, row):
+            cell = found["NL"][task.name][name]
+            if np.isnan(value):
+                assert cell is None, name
+            else:
+                assert cell == pytest.approx(value, abs=1e-5), name
+
+
+def test_data_that_do_not_fit_are_named(serving, tmp_path):
+    write(tmp_path / "other", "DE")
+    with pytest.raises(errors.PfrecError, match="knows none of the scenarios"):
+        evaluate.evaluate(serving, tmp_path / "other")
