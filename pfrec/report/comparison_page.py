@@ -13,6 +13,8 @@ from pfrec.report.markup import Markup, tag
 
 # Lines of a small panel; more cannot be told apart.
 _MOST_LINES = 8
+# Panels that stand open; a page of more is long, on a phone above all.
+_MOST_PANELS = 12
 _TITLES = {"auc": "AUC", "gauc": "grouped AUC", "logloss": "log loss", "ece": "ECE"}
 _LOWER_IS_BETTER = ("logloss", "ece")
 _REMEDY = "run pfrec-compare again"
@@ -173,11 +175,19 @@ def _curves(comparison: Comparison) -> Markup:
         "Curves",
         figures.legend(comparison.entries) if whole or panels else None,
         figures.lines("all, as rounds are chosen", whole, large=True) if whole else None,
-        tag("h3", "AUC on valid by scenario and task") if panels else None,
-        tag("p", less, class_="note") if panels and less else None,
-        figures.panels(panels) if panels else None,
+        _by_pair(panels, less) if panels else None,
         note="By round: the mean over seeds, and in lighter colour its deviation.",
     )
+
+
+def _by_pair(panels: "Sequence[Markup]", note: str) -> "list[Markup]":
+    """The panels of scenarios and tasks, behind their title where there are many."""
+    title = "AUC on valid by scenario and task"
+    shown = [tag("p", note, class_="note")] if note else []
+    shown.append(figures.panels(panels))
+    if len(panels) > _MOST_PANELS:
+        return [markup.folded(f"{title}, {len(panels)} pictures", shown)]
+    return [tag("h3", title), *shown]
 
 
 def _mean_line(name: str, curves: "Sequence[run_files.Curve]", style: int) -> figures.Line:

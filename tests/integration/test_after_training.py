@@ -65,7 +65,7 @@ def test_a_worse_model_is_refused_forced_and_taken_back(
     assert cell["worse"]
     assert cell["interval"][1] < 0.0
     assert cell["champion_auc"] > 0.6 > cell["challenger_auc"]
-    assert evaluated["nl"]["ctr"]["auc"] == pytest.approx(cell["challenger_auc"], abs=1e-9)
+    assert evaluated["nl"]["ctr"]["auc"] == pytest.approx(cell["challenger_auc"], abs=1e-4)
     served = serving / "models.config"
     assert "nl: pinned to version 1" in commands.succeed(
         "pfrec-export", f"--output={serving}", "--rollback", "--scenario=nl"

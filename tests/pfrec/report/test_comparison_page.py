@@ -3,7 +3,7 @@
 import pytest
 
 from pfrec import errors
-from pfrec.report import comparison_page
+from pfrec.report import comparison_page, markup
 from tests.pfrec.report import pages
 
 
@@ -102,3 +102,12 @@ def test_what_is_no_comparison_is_told(tmp_path):
     pages.put(tmp_path / "results.json", {"a": 1})
     with pytest.raises(errors.PfrecError, match="has no entries"):
         comparison_page.write(tmp_path)
+
+
+@pytest.mark.parametrize(("count", "name"), [(12, "h3"), (13, "summary")])
+def test_many_panels_wait_behind_their_title(count, name):
+    panels = [markup.tag("p", f"panel {number}") for number in range(count)]
+    made = "".join(comparison_page._by_pair(panels, ""))
+    assert f"<{name}>AUC on valid by scenario and task" in made
+    assert ("<details>" in made) == (count > 12)
+    assert f"panel {count - 1}" in made
