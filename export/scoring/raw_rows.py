@@ -16,9 +16,17 @@ from export.graph import requests
 from pfrec import errors
 from pfrec.data import names as names_lib
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import encoding
+from pfrec.data.conversion.columns import as_numbers, as_text
 from pfrec.data.converters import parquet
-from pfrec.data.reading import column_text, csv_stream, dialects, folder, raw_file, source
+from pfrec.data.reading import (
+    column_text,
+    csv_layout,
+    csv_stream,
+    dialects,
+    folder,
+    raw_file,
+    source,
+)
 
 ENDINGS = (*folder.CSV_ENDINGS, *folder.PARQUET_ENDINGS)
 _LARGEST_ID = 2.0**62
@@ -40,7 +48,7 @@ class Wanted:
     scenario_column: Optional[str]
     scenario: Optional[str]
     carried: "tuple[str, ...]" = ()
-    dialect: csv_stream.Dialect = csv_stream.OPEN
+    dialect: csv_layout.Dialect = csv_layout.OPEN
 
     def kinds(self) -> "dict[str, str]":
         """The columns to read, and how each is read of text."""
@@ -58,7 +66,7 @@ class Wanted:
         return kinds
 
 
-def with_dialect(wanted: Wanted, dialect: csv_stream.Dialect) -> Wanted:
+def with_dialect(wanted: Wanted, dialect: csv_layout.Dialect) -> Wanted:
     """The same, of text that is laid out otherwise."""
     return dataclasses.replace(wanted, dialect=dialect)
 
@@ -83,7 +91,7 @@ def require_columns(files: Sequence[pathlib.Path], wanted: Wanted) -> None:
     for file in files:
         if file.suffix != ".parquet":
             opened, dialect = _settled(file, wanted)
-            csv_stream.require_columns(opened, names, dialect)
+            csv_layout.require_columns(opened, names, dialect)
             continue
         found = parquet.column_names(file)
         missing = [name for name in names if name not in found]
@@ -125,7 +133,7 @@ def good(chunk: source.RawChunk, wanted: Wanted) -> source.RawChunk:
     ]
     numbers = [*singles, *(c.raw for c in wanted.schema.numerical if c.values == 1)]
     vectors = [column for column in wanted.schema.numerical if column.values > 1]
-    return encoding.only_numbers(chunk, numbers, vectors)
+    return as_numbers.only_numbers(chunk, numbers, vectors)
 
 
 def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
@@ -139,16 +147,16 @@ def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
         if feature.values > 1:
             found[feature.name] = _lists(chunk, feature)
         elif feature.encoding == "identity":
-            found[feature.name] = _ids(encoding.numbers(chunk, feature.raw))
+            found[feature.name] = _ids(as_numbers.read(chunk, feature.raw))
         else:
-            texts = column_text.canonical(encoding.texts(chunk, feature.raw))
+            texts = column_text.canonical(as_text.read(chunk, feature.raw))
             found[feature.name] = _bytes(texts)
     for column in wanted.schema.numerical:
         with np.errstate(over="ignore"):  # beyond float32: infinite, hence the default
             found[column.name] = (
-                encoding.numbers(chunk, column.raw)
+                as_numbers.read(chunk, column.raw)
                 if column.values == 1
-                else encoding.vectors(chunk, column)
+                else as_numbers.vectors(chunk, column)
             ).astype(np.float32)
     return found
 
@@ -163,7 +171,7 @@ def scenarios(chunk: source.RawChunk, wanted: Wanted) -> Any:
 
     if wanted.scenario_column is None:
         return pa.repeat(pa.scalar(wanted.scenario, pa.string()), len(chunk))
-    encoded = encoding.texts(chunk, wanted.scenario_column).dictionary_encode()
+    encoded = as_text.read(chunk, wanted.scenario_column).dictionary_encode()
     made = [names_lib.scenario_name(v.strip()) if v else v for v in encoded.dictionary.to_pylist()]
     return pa.array(made, pa.string()).take(encoded.indices)
 
@@ -182,14 +190,14 @@ def _bytes(texts: Any) -> np.ndarray:
 
 def _lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> np.ndarray:
     """The lists of a column as an array [rows, values], filled up with what stands for no value."""
-    lists = encoding.value_lists(chunk, feature)
+    lists = as_text.lists(chunk, feature)
     values: Any = _bytes(lists.values)
     if feature.encoding == "identity":
         own = dataclasses.replace(
             chunk, rows=chunk.rows[lists.rows], columns={feature.raw: lists.values}, scenario=None
         )
         # A value that is no id is unknown, which -1, no value at all, is not.
-        ids = _ids(encoding.numbers(own, feature.raw))
+        ids = _ids(as_numbers.read(own, feature.raw))
         values = np.where(ids < 0, feature.cardinality, ids)
     filler: Any = schema_lib.NO_VALUE if feature.encoding == "identity" else b""
     found = np.full((len(chunk), feature.values), filler, values.dtype)

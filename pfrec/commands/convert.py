@@ -193,7 +193,7 @@ def convert(
       tasks: tasks to keep; empty for the format's own choice.
       min_count: how often an id must occur to get a place of its own.
       min_rows: scenarios with fewer rows are left out.
-      layout: what goes over [file] of the schema, for `csv`: fields of a `csv_stream.Dialect`.
+      layout: what goes over [file] of the schema, for `csv`: fields of a `csv_layout.Dialect`.
       append: the dataset whose further rows these are, for `csv` and `parquet`: they are read by
         its schema, vocabularies and statistics. It stays as it is.
       keep_rows: whether `output` holds the rows of `append` too.
@@ -208,6 +208,7 @@ def convert(
     """
     from pfrec.data import converters
     from pfrec.data.conversion import appending
+    from pfrec.data.conversion import options as options_lib
     from pfrec.data.conversion import run as conversion
     from pfrec.data.converters import table as table_lib
     from pfrec.data.dataset import dataset
@@ -254,7 +255,7 @@ def convert(
         **{"sample_users": 1.0, "scenarios": [], "tasks": []},
         **{"min_count": None, "min_rows": 0, "layout": {}},
     }
-    options = conversion.Options(
+    options = options_lib.Options(
         split_seed=split_seed,
         missing_numerical=missing_numerical,
         on_bad_row=on_bad_row,
@@ -314,9 +315,9 @@ def _layout(values: Any) -> "dict[str, Any]":
 
 
 def _dialect(layout: "Mapping[str, Any]") -> Any:
-    from pfrec.data.reading import csv_stream
+    from pfrec.data.reading import csv_layout
 
-    return dataclasses.replace(csv_stream.OPEN, **layout)
+    return dataclasses.replace(csv_layout.OPEN, **layout)
 
 
 def _main(argv: "list[str]") -> None:

@@ -13,10 +13,12 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data.conversion import column_statistics, toml_schema
+from pfrec.data.conversion.toml import feature_tables, split_table
 from pfrec.data.converters import parquet
 from pfrec.data.reading import (
     column_names,
     column_text,
+    csv_layout,
     csv_stream,
     dialects,
     folder,
@@ -56,7 +58,7 @@ class Hints:
     tasks: Sequence[str] = ()
     scenario: Optional[str] = None
     group: Optional[str] = None
-    dialect: csv_stream.Dialect = csv_stream.OPEN
+    dialect: csv_layout.Dialect = csv_layout.OPEN
 
 
 def infer(
@@ -111,7 +113,7 @@ class _Found:
 def _columns(
     source_format: str,
     inputs: Sequence[folder.Input],
-    dialect: csv_stream.Dialect,
+    dialect: csv_layout.Dialect,
     found: _Found,
 ) -> "list[_Column]":
     """The columns that all files have, counted over the first rows of each."""
@@ -124,7 +126,7 @@ def _columns(
         for entry in inputs
     ]
     headers = [
-        csv_stream.header(file, own) if source_format == "csv" else parquet.column_names(file.path)
+        csv_layout.header(file, own) if source_format == "csv" else parquet.column_names(file.path)
         for file, own in files
     ]
     headers = [[*header, *entry.keys] for header, entry in zip(headers, inputs)]
@@ -169,7 +171,7 @@ def _columns(
     return columns
 
 
-def _layout(found: "set[tuple[csv_stream.Dialect, str]]") -> "list[str]":
+def _layout(found: "set[tuple[csv_layout.Dialect, str]]") -> "list[str]":
     """The layout of all files as lines of TOML, where it is one and not the usual."""
     if len(found) != 1:
         return []
@@ -191,7 +193,7 @@ def _layout(found: "set[tuple[csv_stream.Dialect, str]]") -> "list[str]":
 def _read(
     source_format: str,
     file: raw_file.RawFile,
-    dialect: csv_stream.Dialect,
+    dialect: csv_layout.Dialect,
     names: Sequence[str],
 ) -> Iterator[source.RawChunk]:
     if source_format == "csv":
@@ -199,7 +201,7 @@ def _read(
     return parquet.batches(file.path, names)
 
 
-def _pointed(texts: Any, dialect: csv_stream.Dialect) -> Any:
+def _pointed(texts: Any, dialect: csv_layout.Dialect) -> Any:
     """Texts with numbers written with a point."""
     from pyarrow import compute
 
@@ -242,7 +244,7 @@ def _text(columns: "list[_Column]", place: str, hints: Hints, found: _Found) -> 
             f"{place}: no column that could be a feature; write the schema by hand"
         )
     lines += ["", "[split]  # parts of all rows; the rest is train"]
-    lines += [f"{name} = {value}" for name, value in toml_schema.DEFAULT_SPLIT.items()]
+    lines += [f"{name} = {value}" for name, value in split_table.DEFAULT_SPLIT.items()]
     lines += [
         f"# time = {_quoted(c.name)}  # the last rows by time instead of any: as it is served"
         for c in when[:1]
@@ -464,7 +466,7 @@ def _feature(column: _Column) -> list[str]:
     if column.binary:
         head.append("# holds two truth values: if it tells what came of a row, leave it out")
     if column.longest:
-        values = min(max(column.longest, 2), toml_schema.MAX_VALUES)
+        values = min(max(column.longest, 2), feature_tables.MAX_VALUES)
         head += [
             f"values = {values}  # the longest list has {column.longest}",
             f"separator = {_quoted(separator)}",

@@ -18,6 +18,8 @@ from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.conversion import encoding, local_statistics, splitting, toml_schema
+from pfrec.data.conversion.columns import as_text
+from pfrec.data.conversion.toml import feature_tables
 from pfrec.data.dataset import dataset, row_block, writer
 from pfrec.data.reading import source
 
@@ -150,7 +152,7 @@ class Before:
         opened = dataclasses.replace(
             opened,
             categorical=tuple(
-                dataclasses.replace(f, cardinality=toml_schema.MAX_CARDINALITY)
+                dataclasses.replace(f, cardinality=feature_tables.MAX_CARDINALITY)
                 if f.encoding == "identity"
                 else f
                 for f in opened.categorical
@@ -163,7 +165,7 @@ class Before:
                 continue
             for feature, place in zip(schema.categorical, schema.id_places):
                 if feature.encoding == "vocabulary" and not feature.table:
-                    words[feature.name].add(encoding.all_values(part, feature))
+                    words[feature.name].add(as_text.all_values(part, feature))
                 elif feature.encoding == "identity":
                     found = int(encoded.rows.categorical[:, place].max())
                     largest[feature.owner] = max(largest[feature.owner], found)
@@ -184,7 +186,7 @@ class Before:
             return dataclasses.replace(feature, cardinality=max(feature.cardinality, room))
         if feature.encoding != "vocabulary":
             return feature
-        most = feature.cardinality if self.keep_rows else toml_schema.MAX_CARDINALITY
+        most = feature.cardinality if self.keep_rows else feature_tables.MAX_CARDINALITY
         found = words.words(most, 1, feature.vocabulary)
         return dataclasses.replace(
             feature, vocabulary=found, cardinality=max(feature.cardinality, len(found))

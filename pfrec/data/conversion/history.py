@@ -13,7 +13,7 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import encoding, labels
+from pfrec.data.conversion.columns import as_labels, as_text
 from pfrec.data.reading import column_text, source, times
 
 _USERS = 2**63 - 1  # buckets
@@ -65,8 +65,8 @@ class History:
         users, when = self._keys(chunk, scenario)
         wanted = np.isfinite(when)
         if self._task is not None:
-            wanted &= labels.codes(chunk.columns[self._task.column], self._task) == 1
-        encoded = encoding.texts(chunk, rule.items).dictionary_encode()
+            wanted &= as_labels.codes(chunk.columns[self._task.column], self._task) == 1
+        encoded = as_text.read(chunk, rule.items).dictionary_encode()
         words = encoded.dictionary.to_pylist()
         codes = np.array([self._places.setdefault(w, len(self._places)) for w in words], np.int32)
         items = codes[encoded.indices.to_numpy(zero_copy_only=False)] if words else codes
@@ -119,7 +119,7 @@ class History:
         from pyarrow import compute
 
         where: Any = chunk.scenario if scenario is None else scenario
-        users = encoding.texts(chunk, self._rule.user)
+        users = as_text.read(chunk, self._rule.user)
         text = compute.binary_join_element_wise(where, users, "\0")
         found = times.seconds(chunk.columns[self._rule.time]).astype(np.float64)
         # Without a user there is no history.

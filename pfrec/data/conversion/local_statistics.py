@@ -15,6 +15,7 @@ import numpy as np
 
 from pfrec.data import schema as schema_lib
 from pfrec.data.conversion import encoding
+from pfrec.data.conversion.columns import as_numbers, as_text
 from pfrec.data.reading import source
 
 # Sums are taken over windows of this many rows, so that their rounding does not depend on how rows
@@ -155,9 +156,9 @@ def client_schemas(
         ).good
         part = chunk if good.all() else chunk.take(np.flatnonzero(good))
         for feature in local:
-            words[feature.name].add(encoding.all_values(part, feature))
+            words[feature.name].add(as_text.all_values(part, feature))
         for name, moment in sums.items():
-            moment.add(encoding.numbers(part, raw[name]))
+            moment.add(as_numbers.read(part, raw[name]))
     nothing = Vocabulary()
 
     def feature_of(scenario: str, f: schema_lib.Categorical) -> schema_lib.Categorical:

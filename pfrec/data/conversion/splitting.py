@@ -8,7 +8,7 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data import splits
-from pfrec.data.conversion import encoding
+from pfrec.data.conversion.columns import as_text
 from pfrec.data.reading import column_text, source, times
 
 TIME, COLUMN, GROUP, FILES = "time", "column", "by", "files"
@@ -118,7 +118,7 @@ class Splitter:
             bad = places < 0
             reason, what = "split", "is not train, valid or test; mend the value"
         else:
-            text = encoding.texts(chunk, column)
+            text = as_text.read(chunk, column)
             keys = column_text.hash_bucket(text, _GROUP_BUCKETS)
             places = splits.split_of(keys, self._seed, self._fractions)
             bad = np.zeros(len(chunk), bool)

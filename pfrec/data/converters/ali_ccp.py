@@ -19,8 +19,17 @@ from typing import Any, Optional
 import numpy as np
 
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import encoding, local_statistics
-from pfrec.data.reading import bad_rows, column_text, csv_stream, raw_file, side_table, source
+from pfrec.data.conversion import local_statistics
+from pfrec.data.conversion.columns import as_numbers
+from pfrec.data.reading import (
+    bad_rows,
+    column_text,
+    csv_layout,
+    csv_stream,
+    raw_file,
+    side_table,
+    source,
+)
 
 FIELDS = (
     "101",
@@ -133,7 +142,7 @@ def _chunks(
         if start is None:  # a resumed conversion has reported them already
             yield None, split, source.faults_alone(common, faults)
         for chunk in csv_stream.chunks(
-            skeleton, _KINDS, csv_stream.Dialect(names=SKELETON), start=start
+            skeleton, _KINDS, csv_layout.Dialect(names=SKELETON), start=start
         ):
             chunk = _joined(source.in_unit(chunk, number), table, common)
             yield None, "test" if split == "test" else None, chunk
@@ -147,7 +156,7 @@ def _common(
     faults: list[bad_rows.Faults] = []
     kinds = {"common": csv_stream.TEXT, "features": csv_stream.TEXT}
     rows = []
-    for chunk in csv_stream.chunks(file, kinds, csv_stream.Dialect(names=COMMON)):
+    for chunk in csv_stream.chunks(file, kinds, csv_layout.Dialect(names=COMMON)):
         chunk = _with_fields(_with_key(chunk))
         table.add(chunk.columns["common"], {field: chunk.columns[field] for field in FIELDS})
         faults += chunk.faults
@@ -214,7 +223,7 @@ def _joined(
     """
     from pyarrow import compute
 
-    clicks, purchases = (encoding.numbers_or_nan(chunk, name) for name in ("click", "purchase"))
+    clicks, purchases = (as_numbers.read_or_nan(chunk, name) for name in ("click", "purchase"))
     chunk = chunk.take(np.flatnonzero(~((clicks == 0) & (purchases == 1))))
     chunk = _with_fields(_with_key(chunk))
     positions = table.find(chunk.columns["common"])

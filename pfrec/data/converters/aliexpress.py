@@ -15,8 +15,9 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import encoding, toml_schema
-from pfrec.data.reading import csv_stream, raw_file, source
+from pfrec.data.conversion.columns import as_numbers
+from pfrec.data.conversion.toml import feature_tables
+from pfrec.data.reading import csv_layout, csv_stream, raw_file, source
 
 CATEGORICAL = tuple(f"categorical_{i}" for i in range(1, 17))
 NUMERICAL = tuple(f"numerical_{i}" for i in range(1, 64))
@@ -64,7 +65,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     files = [file for _, file, _ in parts]
     source.require_files([file.path for file in files], _REMEDY)
     for file in files:
-        csv_stream.require_columns(
+        csv_layout.require_columns(
             file, [GROUP, *CATEGORICAL, *NUMERICAL, *(task.column for task in TASKS)]
         )
     paths = tuple(file.path for file in files)
@@ -101,8 +102,8 @@ def _cardinalities(files: Sequence[raw_file.RawFile]) -> list[int]:
     for file in files:
         for chunk in csv_stream.chunks(file, dict.fromkeys(CATEGORICAL, csv_stream.NUMBER)):
             for i, name in enumerate(CATEGORICAL):
-                values = encoding.numbers_or_nan(chunk, name)
-                possible = (values < toml_schema.MAX_CARDINALITY) & (values == np.floor(values))
+                values = as_numbers.read_or_nan(chunk, name)
+                possible = (values < feature_tables.MAX_CARDINALITY) & (values == np.floor(values))
                 largest[i] = max(largest[i], values[possible].max(initial=0))
     return [int(value) + 1 for value in largest]
 

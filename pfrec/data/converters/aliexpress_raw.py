@@ -22,8 +22,17 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import encoding, local_statistics
-from pfrec.data.reading import bad_rows, column_text, csv_stream, raw_file, side_table, source
+from pfrec.data.conversion import local_statistics
+from pfrec.data.conversion.columns import as_numbers
+from pfrec.data.reading import (
+    bad_rows,
+    column_text,
+    csv_layout,
+    csv_stream,
+    raw_file,
+    side_table,
+    source,
+)
 
 USER_COLUMNS = tuple(f"user_{i}" for i in range(1, 34))
 ITEM_COLUMNS = tuple(f"item_{i}" for i in range(1, 50))
@@ -167,7 +176,7 @@ def _vocabularies(parts: "list[_Part]") -> "dict[str, Sequence[str]]":
             (part.items, ITEM_COLUMNS, ITEM_CATEGORICAL),
         ):
             for chunk in csv_stream.chunks(
-                file, dict.fromkeys(wanted, csv_stream.TEXT), csv_stream.Dialect(names=names)
+                file, dict.fromkeys(wanted, csv_stream.TEXT), csv_layout.Dialect(names=names)
             ):
                 for name in wanted:
                     counts[name].add(column_text.of(chunk.columns[name]))
@@ -186,7 +195,7 @@ def _chunks(
         kinds.update(dict.fromkeys(ITEM_CATEGORICAL, csv_stream.TEXT))
         kinds.update(dict.fromkeys(ITEM_NUMERICAL, csv_stream.NUMBER))
         for chunk in csv_stream.chunks(
-            part.items, kinds, csv_stream.Dialect(names=ITEM_COLUMNS), start=start
+            part.items, kinds, csv_layout.Dialect(names=ITEM_COLUMNS), start=start
         ):
             chunk = _joined(source.in_unit(chunk, number), users, part)
             yield part.country, None if part.split == "train" else "test", chunk
@@ -199,9 +208,9 @@ def _users(part: _Part, path: pathlib.Path) -> "tuple[side_table.SideTable, list
     kinds = {SEARCH: csv_stream.NUMBER, **dict.fromkeys(USER_NUMERICAL, csv_stream.NUMBER)}
     kinds.update(dict.fromkeys(USER_CATEGORICAL, csv_stream.TEXT))
     rows = []
-    for chunk in csv_stream.chunks(part.users, kinds, csv_stream.Dialect(names=USER_COLUMNS)):
-        chunk = encoding.only_numbers(_with_search(chunk, SEARCH), USER_NUMERICAL)
-        columns: dict[str, Any] = {name: encoding.numbers(chunk, name) for name in USER_NUMERICAL}
+    for chunk in csv_stream.chunks(part.users, kinds, csv_layout.Dialect(names=USER_COLUMNS)):
+        chunk = as_numbers.only_numbers(_with_search(chunk, SEARCH), USER_NUMERICAL)
+        columns: dict[str, Any] = {name: as_numbers.read(chunk, name) for name in USER_NUMERICAL}
         columns.update((name, chunk.columns[name]) for name in USER_CATEGORICAL)
         table.add(chunk.columns[SEARCH], columns)
         faults += chunk.faults
@@ -215,7 +224,7 @@ def _users(part: _Part, path: pathlib.Path) -> "tuple[side_table.SideTable, list
 
 def _with_search(chunk: source.RawChunk, column: str) -> source.RawChunk:
     """The chunk with its search ids as int64; rows without a whole number there become faults."""
-    values = encoding.numbers_or_nan(chunk, column)
+    values = as_numbers.read_or_nan(chunk, column)
     bad = ~((np.abs(values) < 2.0**53) & (values == np.floor(values)))
     chunk = chunk.without(
         bad, "search_id", column, lambda _: "the search id is not a whole number; mend the value"
@@ -238,7 +247,7 @@ def _joined(chunk: source.RawChunk, users: side_table.SideTable, part: _Part) ->
             "the row out"
         ),
     )
-    found = encoding.numbers_or_nan(chunk, LABEL)
+    found = as_numbers.read_or_nan(chunk, LABEL)
     bad = ~np.isin(found, (0.0, 1.0, 2.0))
     chunk = chunk.without(
         bad,

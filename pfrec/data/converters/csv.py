@@ -14,8 +14,9 @@ from typing import Any, Optional
 
 from pfrec import errors
 from pfrec.data import splits
-from pfrec.data.conversion import encoding, history, splitting, toml_schema
-from pfrec.data.reading import column_text, csv_stream, dialects, folder, source
+from pfrec.data.conversion import history, splitting, toml_schema
+from pfrec.data.conversion.columns import as_text
+from pfrec.data.reading import column_text, csv_layout, csv_stream, dialects, folder, source
 
 
 def open_source(path: pathlib.Path, settings: source.Settings = source.Settings()) -> source.Source:
@@ -33,8 +34,8 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
         wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
         numbers = [name for name in wanted if own.kinds[name] == csv_stream.NUMBER]
         file, dialect = dialects.settled(entry.file, described.dialect, wanted, numbers)
-        csv_stream.require_columns(file, wanted, dialect)
-        own.has(entry, csv_stream.header(file, dialect))
+        csv_layout.require_columns(file, wanted, dialect)
+        own.has(entry, csv_layout.header(file, dialect))
         files.append((file, dialect))
     notes += dialects.notes(files, described.dialect)
 
@@ -230,7 +231,7 @@ class OwnFiles:
         import pyarrow as pa
         from pyarrow import compute
 
-        values = compute.utf8_trim_whitespace(encoding.texts(chunk, column))
+        values = compute.utf8_trim_whitespace(as_text.read(chunk, column))
         encoded = values.dictionary_encode()
         aliases = self._described.aliases
         meant = [aliases.get(value, value) for value in encoded.dictionary.to_pylist()]
@@ -238,7 +239,7 @@ class OwnFiles:
         chunk = dataclasses.replace(chunk, scenario=taken)
         label = self._light[0]
         again = compute.and_(
-            compute.equal(values, column), compute.equal(encoding.texts(chunk, label), label)
+            compute.equal(values, column), compute.equal(as_text.read(chunk, label), label)
         ).to_numpy(zero_copy_only=False)
         what = "the name of the column stands here again; remove the line"
         chunk = chunk.without(again, "header", column, lambda _: what)

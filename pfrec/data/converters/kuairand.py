@@ -21,9 +21,10 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import encoding, local_statistics
+from pfrec.data.conversion import local_statistics
+from pfrec.data.conversion.columns import as_numbers
 from pfrec.data.converters import tenrec
-from pfrec.data.reading import column_text, csv_stream, raw_file, side_table, source
+from pfrec.data.reading import column_text, csv_layout, csv_stream, raw_file, side_table, source
 
 FRACTIONS = (0.7, 0.1, 0.2)
 TABS = ("0", "1", "2", "4", "6")
@@ -155,7 +156,7 @@ def _files(
 
 
 def _columns(file: raw_file.RawFile) -> list[str]:
-    return csv_stream.header(file)
+    return csv_layout.header(file)
 
 
 def _tasks(chosen: Sequence[str], known: "set[str]", file: raw_file.RawFile) -> tuple[str, ...]:
@@ -271,7 +272,7 @@ class _Reader:
             chunk = chunk.take(
                 np.flatnonzero(tenrec.sampled(chunk.columns["user_id"], self._settings))
             )
-        chunk = encoding.only_numbers(chunk, [name for name in own if name in self._numbers])
+        chunk = as_numbers.only_numbers(chunk, [name for name in own if name in self._numbers])
         chunk = dataclasses.replace(chunk, columns=_prepared(chunk, own, self._numbers))
         for key, file, table in self._tables:
             chunk = _joined(chunk, key, file, table)
@@ -283,7 +284,7 @@ class _Reader:
 
         Its rows must all be good: they are few and each stands for many.
         """
-        present = set(csv_stream.header(file))
+        present = set(csv_layout.header(file))
         names = [name for name in (*self._texts, *self._numbers) if name in present]
         table = side_table.SideTable(
             path,
@@ -298,7 +299,7 @@ class _Reader:
         for chunk in csv_stream.chunks(file, kinds):
             if chunk.faults:
                 raise errors.PfrecError(chunk.faults[0].message(0))
-            keys = encoding.numbers(chunk, key)
+            keys = as_numbers.read(chunk, key)
             if not (keys == np.floor(keys)).all():
                 position = int(np.argmin(keys == np.floor(keys)))
                 raise errors.PfrecError(
@@ -326,7 +327,7 @@ def _prepared(
     columns = dict(chunk.columns)
     for name in names:
         if name in numbers:
-            columns[name] = np.log1p(np.maximum(encoding.numbers(chunk, name), 0.0))
+            columns[name] = np.log1p(np.maximum(as_numbers.read(chunk, name), 0.0))
         else:
             columns[name] = compute.replace_substring_regex(
                 column_text.of(columns[name]), r"^(-?[0-9]+)\.0+$", r"\1"
@@ -338,7 +339,7 @@ def _joined(
     chunk: source.RawChunk, key: str, file: raw_file.RawFile, table: side_table.SideTable
 ) -> source.RawChunk:
     """The chunk with the columns of `table`; rows whose key it lacks become faults."""
-    keys = encoding.numbers_or_nan(chunk, key)
+    keys = as_numbers.read_or_nan(chunk, key)
     texts = column_text.of(chunk.columns[key])
     whole = (np.abs(keys) < 2.0**53) & (keys == np.floor(keys))
     positions = np.where(whole, table.find(np.where(whole, keys, -1).astype(np.int64)), -1)

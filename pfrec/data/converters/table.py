@@ -8,6 +8,7 @@ from typing import Any, Union
 import numpy as np
 
 from pfrec import errors
+from pfrec.data.conversion import options as options_lib
 from pfrec.data.conversion import run, toml_schema
 from pfrec.data.converters import csv, parquet
 from pfrec.data.reading import bad_rows, column_text, folder, raw_file, source
@@ -21,7 +22,7 @@ def convert_table(
     schema: "Union[pathlib.Path, str, Mapping[str, Any]]",
     *,
     name: str = "table",
-    options: run.Options = run.Options(),
+    options: options_lib.Options = options_lib.Options(),
 ) -> list[str]:
     """Converts a table to a dataset directory, as `pfrec-convert` does a Parquet file.
 

@@ -20,8 +20,8 @@ import numpy as np
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.conversion import encoding
-from pfrec.data.reading import column_text, csv_stream, raw_file, source
+from pfrec.data.conversion.columns import as_numbers
+from pfrec.data.reading import column_text, csv_layout, csv_stream, raw_file, source
 
 FRACTIONS = (0.7, 0.1, 0.2)
 SCENARIOS = ("QK-video", "QB-video", "QK-article", "QB-article")
@@ -54,7 +54,7 @@ _HASHED = {
     "category_first": 1 << 10,
     "category_second": 1 << 12,
 }
-_DIALECT = csv_stream.Dialect(nulls=("\\N",))
+_DIALECT = csv_layout.Dialect(nulls=("\\N",))
 _REMEDY = (
     f"--input is a folder with some of {', '.join(f'{name}.csv' for name in SCENARIOS)}, or "
     "one of these files"
@@ -80,7 +80,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
         if any(name == f.name for f in found.categorical) or name not in _CODES
     }
     for file in files.values():
-        csv_stream.require_columns(file, list(kinds), _DIALECT)
+        csv_layout.require_columns(file, list(kinds), _DIALECT)
     notes = []
     if settings.sample_users < 1:
         notes.append(
@@ -194,9 +194,9 @@ def _chunks(
             if settings.sample_users < 1:
                 chunk = chunk.take(np.flatnonzero(sampled(chunk.columns["user_id"], settings)))
             codes = [name for name in _CODES if name in chunk.columns]
-            chunk = encoding.only_numbers(chunk, codes)
+            chunk = as_numbers.only_numbers(chunk, codes)
             columns = {
-                name: encoding.numbers(chunk, name) for name in codes
+                name: as_numbers.read(chunk, name) for name in codes
             }  # so that 1 and 1.0 are the same word
             yield (
                 scenarios[number],

@@ -7,74 +7,18 @@ others, so that a row reads the same whatever stands beside it.
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import numpy as np
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data.reading import bad_rows, raw_file, records, source
+from pfrec.data.reading import bad_rows, csv_layout, raw_file, records, source
 
 NUMBER = "number"
 TEXT = "text"
 BLOCK_BYTES = 4 << 20
-QUOTINGS = ("double", "backslash", "none")
-
-_BOM = b"\xef\xbb\xbf"
-_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
-_REASONS = {
-    "unclosed_quote": (
-        "a value opens with a quote that is never closed; close it, or quote the "
-        "value with the quote doubled"
-    ),
-    "text_after_quote": (
-        "text follows the closing quote of a value; double the quotes inside the value"
-    ),
-    "nul_byte": "holds a NUL byte; mend the row",
-    "carriage_return": "holds a carriage return inside an unquoted value; quote the value",
-    "not_utf8": (
-        'is not UTF-8; mend it, or name the file\'s encoding (encoding = "latin-1" under [file])'
-    ),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Dialect:
-    """How a file's text is laid out.
-
-    Attributes:
-      delimiter: one ASCII character between values; empty where `dialects.settled` is to guess it.
-      encoding: `utf-8` (a byte order mark is skipped), `latin-1`, or for `dialects.settled` the
-        name of any other that Python knows.
-      names: the columns, for files without a header line; None where the first line names them.
-      short_rows: whether a row may lack values at its end, which then are empty.
-      nulls: spellings of a missing value beside those that Arrow knows for numbers; they are
-        missing in text columns too.
-      decimal: what stands before the fraction of a number, `.` or `,`; empty for a guess.
-      quoting: what a quote in a value is: doubled inside a quoted value (`double`), there escaped
-        by a backslash (`backslash`), or a character like any other (`none`).
-    """
-
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    names: Optional[tuple[str, ...]] = None
-    short_rows: bool = False
-    nulls: tuple[str, ...] = ()
-    decimal: str = "."
-    quoting: str = "double"
-
-    @property
-    def quoted(self) -> bool:
-        """Whether quotes open values."""
-        return self.quoting != "none"
-
-
-CSV = Dialect()
-# Nothing is known of it.
-OPEN = Dialect(delimiter="", decimal="")
-File = Union[pathlib.Path, raw_file.RawFile]
 
 
 def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
@@ -95,35 +39,10 @@ def column_kinds(schema: schema_lib.Schema) -> dict[str, str]:
     return kinds
 
 
-def header(file: File, dialect: Dialect = CSV) -> list[str]:
-    """The column names of a file.
-
-    Raises:
-      PfrecError: where the file is missing, unreadable, empty, or names a column twice.
-    """
-    return _start(_raw(file), dialect)[0]
-
-
-def require_columns(file: File, wanted: Sequence[str], dialect: Dialect = CSV) -> None:
-    """Checks that a file has all columns.
-
-    Raises:
-      PfrecError: naming the file, the missing columns and those found.
-    """
-    found = header(file, dialect)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        what = "column" if len(missing) == 1 else "columns"
-        raise errors.PfrecError(
-            f"{file}: no {what} {', '.join(map(repr, missing))}; columns found: "
-            f"{', '.join(found)}; mend the file or the schema"
-        )
-
-
 def chunks(
-    file: File,
+    file: csv_layout.File,
     kinds: Mapping[str, str],
-    dialect: Dialect = CSV,
+    dialect: csv_layout.Dialect = csv_layout.CSV,
     *,
     start: Optional[Sequence[int]] = None,
     block_bytes: Optional[int] = None,
@@ -142,9 +61,9 @@ def chunks(
     Raises:
       PfrecError: where the file is missing or unreadable, or lacks a column.
     """
-    file = _raw(file)
-    require_columns(file, list(kinds), dialect)
-    names, offset, line = _start(file, dialect)
+    file = csv_layout.opened(file)
+    csv_layout.require_columns(file, list(kinds), dialect)
+    names, offset, line = csv_layout.start(file, dialect)
     row = 0
     if start is not None:
         offset, line, row = start
@@ -170,7 +89,7 @@ class _Text:
         self,
         file: raw_file.RawFile,
         block: records.Block,
-        dialect: Dialect,
+        dialect: csv_layout.Dialect,
         names: Sequence[str],
         first_row: int,
     ):
@@ -254,7 +173,7 @@ def _record_by_record(text: _Text, kinds: Mapping[str, str]) -> tuple[source.Raw
     kept, rows, bad = [], [], []
     for number, record in enumerate(text.all_records, text.first_row):
         if record.fault is not None:
-            bad.append((number, record.fault, _REASONS[record.fault]))
+            bad.append((number, record.fault, csv_layout.REASONS[record.fault]))
         elif record.fields > wanted or (record.fields < wanted and not text.dialect.short_rows):
             what = f"{record.fields} values where the header names {wanted} columns; mend the row"
             bad.append((number, "number_of_values", what))
@@ -281,7 +200,7 @@ def _record_by_record(text: _Text, kinds: Mapping[str, str]) -> tuple[source.Raw
 
 
 def _with_points(
-    chunk: source.RawChunk, kinds: Mapping[str, str], dialect: Dialect
+    chunk: source.RawChunk, kinds: Mapping[str, str], dialect: csv_layout.Dialect
 ) -> source.RawChunk:
     """The chunk with numbers in text written with a point, where they have a comma."""
     from pyarrow import compute
@@ -305,7 +224,7 @@ def _as_text(chunk: source.RawChunk) -> source.RawChunk:
         except pa.ArrowInvalid:
             bad = np.array([not _is_utf8(value.as_py()) for value in chunk.columns[name]])
             chunk = chunk.without(
-                bad, "not_utf8", name, lambda _: f"the value {_REASONS['not_utf8']}"
+                bad, "not_utf8", name, lambda _: f"the value {csv_layout.REASONS['not_utf8']}"
             )
     return dataclasses.replace(
         chunk, columns={name: values.cast(pa.string()) for name, values in chunk.columns.items()}
@@ -354,62 +273,3 @@ def _made(
                 )
         columns[name] = values
     return source.RawChunk(text.file, rows, columns, text.origin, tuple(faults))
-
-
-def _raw(file: File) -> raw_file.RawFile:
-    return file if isinstance(file, raw_file.RawFile) else raw_file.RawFile(file)
-
-
-def _start(file: raw_file.RawFile, dialect: Dialect) -> tuple[list[str], int, int]:
-    """The column names, and the offset and line of the first row."""
-    with file.open() as stream:
-        text = stream.read(1 << 16)
-        if text.startswith(_WIDE_BOMS):
-            raise errors.PfrecError(
-                f"{file}: UTF-16 text; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
-            )
-        skipped = len(_BOM) if text.startswith(_BOM) else 0
-        text = text[skipped:]
-        if b"\n" not in text and b"\r" in text.rstrip(b"\r"):
-            raise errors.PfrecError(
-                f"{file}: its lines end in carriage returns alone; convert them (tr '\\r' '\\n')"
-            )
-        if dialect.names is not None:
-            if not text:
-                raise errors.PfrecError(
-                    f"{file}: empty; it should hold rows of {len(dialect.names)} values"
-                )
-            return list(dialect.names), skipped, 1
-        while True:
-            read = stream.read(1 << 16)
-            text += read
-            found = records.scan(text, dialect.delimiter.encode(), not read, dialect.quoted)
-            if found or not read or len(text) > records.MAX_RECORD_BYTES:
-                break
-    if not found:
-        raise errors.PfrecError(f"{file}: empty; a CSV file starts with a line of column names")
-    names = _names(file, text, found[0], dialect)
-    return names, skipped + found[0].end, 1 + text.count(b"\n", 0, found[0].end)
-
-
-def _names(
-    file: raw_file.RawFile, text: bytes, record: records.Record, dialect: Dialect
-) -> list[str]:
-    place = f"{file}: line {record.line + 1}"
-    if record.fault is not None:
-        raise errors.PfrecError(f"{place}: {_REASONS[record.fault]}")
-    import csv
-
-    try:
-        line = records.content_of(text, record.start, record.end).decode(dialect.encoding)
-    except UnicodeDecodeError:
-        raise errors.PfrecError(
-            f"{place}: the line of column names {_REASONS['not_utf8']}"
-        ) from None
-    quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
-    read = csv.reader([line], delimiter=dialect.delimiter, quoting=quoting)
-    names = [name.strip() for name in next(read)]
-    for name in names:
-        if name and names.count(name) > 1:
-            raise errors.PfrecError(f"{place}: the column {name!r} stands twice; rename one")
-    return names

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from pfrec import errors
-from pfrec.data.reading import csv_stream, raw_file
+from pfrec.data.reading import csv_layout, raw_file
 
 _DELIMITERS = (",", "\t", ";", "|")
 _HEAD_BYTES = 1 << 18
@@ -20,12 +20,12 @@ _PLAIN = {"utf-8": "utf-8", "iso8859-1": "latin-1"}
 _WITH_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _WITH_POINT = re.compile(r"[+-]?[0-9]+\.[0-9]+")
 
-File = tuple[raw_file.RawFile, csv_stream.Dialect]
+File = tuple[raw_file.RawFile, csv_layout.Dialect]
 
 
 def settled(
     file: raw_file.RawFile,
-    dialect: csv_stream.Dialect,
+    dialect: csv_layout.Dialect,
     wanted: Sequence[str],
     numbers: Optional[Sequence[str]] = None,
 ) -> File:
@@ -59,7 +59,7 @@ def settled(
     return file, dialect
 
 
-def notes(files: Sequence[File], said: csv_stream.Dialect) -> "list[str]":
+def notes(files: Sequence[File], said: csv_layout.Dialect) -> "list[str]":
     """What was guessed other than the usual, a line for each guess with a file that it is of."""
     found: dict[str, raw_file.RawFile] = {}
     for file, dialect in files:
@@ -75,7 +75,7 @@ def notes(files: Sequence[File], said: csv_stream.Dialect) -> "list[str]":
     return [f"{file}: read with {what}, by its beginning" for what, file in found.items()]
 
 
-def _encoded(file: raw_file.RawFile, dialect: csv_stream.Dialect) -> File:
+def _encoded(file: raw_file.RawFile, dialect: csv_layout.Dialect) -> File:
     try:
         encoding = codecs.lookup(dialect.encoding).name
     except LookupError:
@@ -93,7 +93,7 @@ def _encoded(file: raw_file.RawFile, dialect: csv_stream.Dialect) -> File:
     return file, dataclasses.replace(dialect, encoding=_PLAIN.get(encoding, "utf-8"))
 
 
-def _fields(dialect: csv_stream.Dialect, lines: Sequence[str], delimiter: str) -> "list[list[str]]":
+def _fields(dialect: csv_layout.Dialect, lines: Sequence[str], delimiter: str) -> "list[list[str]]":
     quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
     try:
         return list(csv.reader(lines, delimiter=delimiter, quoting=quoting))
@@ -103,7 +103,7 @@ def _fields(dialect: csv_stream.Dialect, lines: Sequence[str], delimiter: str) -
 
 def _delimiter(
     file: raw_file.RawFile,
-    dialect: csv_stream.Dialect,
+    dialect: csv_layout.Dialect,
     lines: Sequence[str],
     wanted: Sequence[str],
 ) -> str:
@@ -122,7 +122,7 @@ def _delimiter(
 
 
 def _has_commas(
-    dialect: csv_stream.Dialect, lines: Sequence[str], numbers: Optional[Sequence[str]]
+    dialect: csv_layout.Dialect, lines: Sequence[str], numbers: Optional[Sequence[str]]
 ) -> bool:
     """Whether numbers are written with a comma, and none with a point."""
     rows = _fields(dialect, lines, dialect.delimiter)

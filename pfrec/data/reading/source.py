@@ -102,7 +102,7 @@ class Settings:
       tasks: the tasks to keep; empty for the format's own choice.
       min_count: how often an id must occur among training rows to get a place in a vocabulary; None
         for the format's own.
-      layout: what goes over [file] of the schema: fields of a `csv_stream.Dialect`.
+      layout: what goes over [file] of the schema: fields of a `csv_layout.Dialect`.
       before: the dataset whose further rows these are, an `appending.Before`, or None.
     """
 

@@ -129,11 +129,11 @@ def test_a_weight_that_is_none_makes_a_bad_row(weight, tmp_path):
 
 
 def test_missing_vectors_can_be_imputed(tmp_path):
-    from pfrec.data.conversion import run
+    from pfrec.data.conversion import options as options_lib
 
     vectors = pa.array([None, [1.0, None, 3.0], *_vectors().tolist()[2:]], pa.list_(pa.float32()))
     schema = _SCHEMA.replace("values = 3", "values = 3\ndefault = 0.5")
-    options = run.Options(missing_numerical="impute")
+    options = options_lib.Options(missing_numerical="impute")
     table.convert_table(pa.table(_columns(vectors)), tmp_path / "d", schema, options=options)
     numbers, _ = _rows(tmp_path / "d")
     assert numbers[:2, 1:].tolist() == [[0.5, 0.5, 0.5], [1.0, 0.5, 3.0]]

@@ -39,20 +39,20 @@ test = 0.2
 _PROGRAM = """
 import os, pathlib, signal, sys
 from pfrec.commands import convert
-from pfrec.data.conversion import run as conversion
+from pfrec.data.conversion import gathering, run as conversion
 from pfrec.data.reading import csv_stream
 from pfrec.data.dataset import shards
 conversion.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 csv_stream.BLOCK_BYTES = 1500
 shards.BLOCKS_PER_SHARD = 2
 left = [int(sys.argv[2])]
-one_chunk = conversion._write
+one_chunk = gathering.Gathering.add
 def counted(*arguments):
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     one_chunk(*arguments)
-conversion._write = counted
+gathering.Gathering.add = counted
 folder = pathlib.Path(sys.argv[1])
 options = dict({options!r}, resume=True, on_bad_row="quarantine")
 convert.convert({format!r}, folder / "raw", folder / "data", **options)

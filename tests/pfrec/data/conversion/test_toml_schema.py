@@ -4,7 +4,7 @@ import pytest
 
 from pfrec import errors
 from pfrec.data.conversion import toml_schema
-from pfrec.data.reading import csv_stream
+from pfrec.data.reading import csv_layout
 from pfrec.data.schema import Categorical, Numerical, Schema, Task
 
 _WHOLE = """
@@ -49,7 +49,7 @@ def test_reads_every_key(tmp_path):
         ),
         "site",
         (0.5, 0.25, 0.25),
-        csv_stream.OPEN,
+        csv_layout.OPEN,
     )
 
 
@@ -125,7 +125,7 @@ def test_a_missing_file(tmp_path):
 def test_how_files_are_laid_out():
     file = {"delimiter": "\t", "encoding": "latin-1", "short_rows": True, "missing": ["\\N"]}
     value = {"numerical": [{"name": "n"}], "task": [{"name": "t"}], "file": file}
-    assert toml_schema.parse(value).dialect == csv_stream.Dialect(
+    assert toml_schema.parse(value).dialect == csv_layout.Dialect(
         "\t", "latin-1", None, True, ("\\N",), ""
     )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pfrec import errors
-from pfrec.data.conversion import encoding
+from pfrec.data.conversion.columns import as_numbers
 from pfrec.data.reading import bad_rows, column_text, csv_stream
 
 _KINDS = {"a": csv_stream.NUMBER, "s": csv_stream.TEXT}
@@ -16,7 +16,7 @@ def _file(tmp_path, text):
 
 def _all(path, **options):
     chunks = list(csv_stream.chunks(path, _KINDS, **options))
-    numbers = np.concatenate([encoding.numbers(chunk, "a") for chunk in chunks])
+    numbers = np.concatenate([as_numbers.read(chunk, "a") for chunk in chunks])
     texts = [value for chunk in chunks for value in column_text.of(chunk.columns["s"]).to_pylist()]
     return (
         numbers.tolist(),
@@ -42,7 +42,7 @@ def test_a_late_value_that_is_no_number_neither_loses_nor_doubles_rows(tmp_path)
     rows, failed = [], None
     for chunk in csv_stream.chunks(path, _KINDS, block_bytes=1000):
         try:
-            encoding.numbers(chunk, "a")
+            as_numbers.read(chunk, "a")
         except errors.PfrecError as error:
             failed = failed or str(error)
         rows += chunk.rows.tolist()

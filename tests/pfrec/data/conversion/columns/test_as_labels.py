@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfrec import errors
-from pfrec.data.conversion import encoding, labels, toml_schema
+from pfrec.data.conversion import encoding, toml_schema
+from pfrec.data.conversion.columns import as_labels
 from pfrec.data.dataset import row_block
 from pfrec.data.reading import source
 from pfrec.data.schema import Numerical, Schema, Task
@@ -24,7 +25,7 @@ def _task(text):
 
 
 def _codes(values, text=""):
-    return labels.codes(pa.array(values), _task(text)).tolist()
+    return as_labels.codes(pa.array(values), _task(text)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -38,25 +39,25 @@ def _codes(values, text=""):
         (["TRUE", "false"], "", [1, 0]),
         (["yes", "No"], "", [1, 0]),
         (["y", "N"], "", [1, 0]),
-        ([True, False, None], "", [1, 0, labels.MISSING]),
-        ([1, 0, None], "", [1, 0, labels.MISSING]),
-        ([1.0, 0.0, float("nan")], "", [1, 0, labels.MISSING]),
-        (["", "NA", "null", "NaN", "N/A"], "", [labels.MISSING] * 5),
-        (["2", "-1", "maybe", "0.5", "1_0"], "", [labels.WRONG] * 5),
+        ([True, False, None], "", [1, 0, as_labels.MISSING]),
+        ([1, 0, None], "", [1, 0, as_labels.MISSING]),
+        ([1.0, 0.0, float("nan")], "", [1, 0, as_labels.MISSING]),
+        (["", "NA", "null", "NaN", "N/A"], "", [as_labels.MISSING] * 5),
+        (["2", "-1", "maybe", "0.5", "1_0"], "", [as_labels.WRONG] * 5),
         (["-1", "1"], "unobserved = [-1]", [_X, 1]),
         ([-1, 1, 0], "unobserved = [-1]", [_X, 1, 0]),
         ([-1.0, 1.0], 'negative = ["-1"]\npositive = [1]', [0, 1]),
         (["-1", "1"], "negative = [-1]", [0, 1]),
         (["buy", "view", "cart"], 'positive = ["buy", "cart"]', [1, 0, 1]),
         (["Buy", "VIEW"], 'positive = ["buy"]', [1, 0]),
-        (["buy", "view", "x"], 'positive = ["buy"]\nnegative = ["view"]', [1, 0, labels.WRONG]),
-        (["buy", ""], 'positive = ["buy"]', [1, labels.MISSING]),
+        (["buy", "view", "x"], 'positive = ["buy"]\nnegative = ["view"]', [1, 0, as_labels.WRONG]),
+        (["buy", ""], 'positive = ["buy"]', [1, as_labels.MISSING]),
         (["buy", ""], 'positive = ["buy"]\nnegative = [""]', [1, 0]),
         (["none", "?"], 'positive = ["none"]\nunobserved = ["?"]', [1, _X]),
         ([True, False], "negative = [true]", [0, 1]),
         (["5", "4", "3.5", "0.5"], "positive_from = 4", [1, 1, 0, 0]),
-        ([5, 4, 3, None], "positive_from = 4", [1, 1, 0, labels.MISSING]),
-        (["4.5", "good"], "positive_from = 4.5", [1, labels.WRONG]),
+        ([5, 4, 3, None], "positive_from = 4", [1, 1, 0, as_labels.MISSING]),
+        (["4.5", "good"], "positive_from = 4.5", [1, as_labels.WRONG]),
         (["0", "5"], "positive_from = 4\nunobserved = [0]", [_X, 1]),
     ],
 )
@@ -66,7 +67,7 @@ def test_values_of_labels(values, text, wanted):
 
 def test_a_dictionary_column_reads_as_its_values():
     values = pa.array(["yes", None, "no"]).dictionary_encode()
-    assert labels.codes(values, _task("")).tolist() == [1, labels.MISSING, 0]
+    assert as_labels.codes(values, _task("")).tolist() == [1, as_labels.MISSING, 0]
 
 
 @pytest.mark.parametrize(

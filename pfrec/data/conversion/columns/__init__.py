@@ -1,0 +1,1 @@
+"""How is a raw column read as ids, numbers, labels or text, and which rows are bad?"""

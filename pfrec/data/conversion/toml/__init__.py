@@ -1,0 +1,1 @@
+"""What does each table of a TOML schema say?"""
