@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 
 import pytest
 
@@ -75,3 +76,22 @@ def test_a_worse_model_is_refused_forced_and_taken_back(
         "pfrec-export", f"--output={serving}", "--roll_forward", "--scenario=nl"
     )
     assert "specific" not in served.read_text()
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    output = tmp_path / "run"
+    arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=90", *commands.SMALL)
+    process = commands.start("pfrec-train", *arguments)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("round 1/90: valid AUC"):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = err.splitlines()[-1]
+    assert last.startswith("interrupted; go on with: python -m tff_process.commands.train ")
+    assert last.endswith("--batch_size=50 --resume")
+    assert not commands.workers(str(output))
+    assert "of 90 is complete since" in commands.succeed("pfrec-status", f"--run={output}")
