@@ -1,278 +1,204 @@
-"""A round of FedAvg of pfrec beside its peers: four clients, the default shape, equal data, equal
-initial values, interleaved.
+"""A round of FedAvg of pfrec beside its peers: four clients, equal data, equal initial values.
 
-    python benchmarks/peers.py [--quick] [--torch_python=PYTHON] [--flower_python=PYTHON]
-        [--pfl_python=PYTHON] [--repeats=N] [--rows=N]
+    python benchmarks/peers.py [--quick] [--paper] [--torch_python=PYTHON] [--flower_python=PYTHON]
+        [--pfl_python=PYTHON] [--repeats=N] [--rows=N] [--skip=LABEL,LABEL]
 
-Peers: pfrec with one aggregation a round, and with four as by default; the same training in a plain
-loop without worker, aggregation and files; a plain Keras loop, layer by layer; TensorFlow
-Federated's own FedAvg process; and in Pythons of their own, where one is given, a plain PyTorch
-loop, Flower's simulation and pfl-research's. One whose loss at the initial values differs is an
-error. Prints seconds a round (median and range), processor seconds of all its processes (but for
-TFF's own executor, which runs apart), and the time until its first round is done; the last line is
-JSON: each one's median over pfrec's with one aggregation.
+The default shape with batches of 256 of 5,000 rows a client, or with --paper 8 experts of 512-256
+and embeddings of 128 with batches of 2,048 of 4,096 rows. Peers, each in processes of its own:
+pfrec with one aggregation a round, and with four as by default (two, where there are two batches);
+the same training in a plain loop without worker, aggregation and files; a plain Keras loop, layer
+by layer; TensorFlow Federated's own FedAvg process; and where a Python is given for them, a plain
+PyTorch loop, Flower's simulation and pfl-research's. One whose loss at the initial values differs
+is an error.
+
+All are up at once and asked in turn, so that each repeat sees the same machine; with --paper, where
+memory would not hold them, one after the other. Prints seconds a round (median and range),
+processor seconds, seconds from a peer's start to the end of its first round, imports and all, and
+resident memory, the most of each of its processes, added; the last line is JSON: each one's medians
+over those of pfrec with one aggregation. pfrec's first start is told twice: with no graphs kept,
+and as a user has it from the second run on.
 """
 
 import argparse
-import collections
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Optional
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-if "tensorflow" not in sys.modules:
-    import tff_process  # noqa: F401, sets malloc, as for the commands before TensorFlow has threads
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_federated as tff
 
-from benchmarks import resident_runs, round_overhead
+from benchmarks import peers_own, peers_protocol, resident_runs
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import pipeline
-from pfrec.models import ranker
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
-from tff_process import plan as plan_lib
-from tff_process.process import keras_in_tff
-from tff_process.runtime import reference_context, resident
 
-CLIENTS, BATCH, NUMBERS = 4, 256, 63
+CLIENTS, NUMBERS = 4, 63
+PAPER = ModelConfig(embedding_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64))
 _TOLERANCE = 1e-4
-_BESIDE = pathlib.Path(__file__).with_name("peers_torch.py")
+_HERE = pathlib.Path(__file__).parent
+# What is compared by label: the program, its name there, and which Python it needs.
+PEERS = {
+    "pfrec, one aggregation": ("peers_own.py", "one", ""),
+    "pfrec, four": ("peers_own.py", "four", ""),
+    "pfrec's plain loop": ("peers_own.py", "loop", ""),
+    "plain Keras": ("peers_own.py", "keras", ""),
+    "TFF's FedAvg": ("peers_own.py", "tff", ""),
+    "plain PyTorch": ("peers_torch.py", "loop", "torch"),
+    "Flower": ("peers_torch.py", "flower", "flower"),
+    "pfl-research": ("peers_torch.py", "pfl", "pfl"),
+}
+_BASE = "pfrec, one aggregation"
 
 
 @dataclasses.dataclass
-class Peer:
-    """One of those compared.
+class Figures:
+    """What was measured of one of those compared.
 
     Attributes:
-      round: trains one; its seconds and processor seconds.
       loss: at the initial values.
-      first: seconds until its first round was done.
+      first: seconds from its start to the end of its first round.
       seconds, processor: of the rounds after it.
+      memory: gigabytes.
     """
 
-    round: "Callable[[], tuple[float, float]]"
     loss: float
-    first: float = 0.0
+    first: float
     seconds: "list[float]" = dataclasses.field(default_factory=list)
     processor: "list[float]" = dataclasses.field(default_factory=list)
+    memory: float = 0.0
 
 
-def timed(train: Callable[[], None], worker: Optional[int] = None) -> "tuple[float, float]":
-    """Seconds and processor seconds of a call, those of a worker with it."""
-    begun, start = _processor(worker), time.perf_counter()
-    train()
-    return time.perf_counter() - start, _processor(worker) - begun
+class Peer:
+    """One of those compared, which is up and has trained a round.
 
+    Args:
+      python: to run it in.
+      program: of this directory.
+      name: its name there.
+      work: what `save` wrote.
+      cache: where pfrec's graphs are kept.
+    """
 
-def _processor(worker: Optional[int]) -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    total = used.ru_utime + used.ru_stime
-    if worker is not None:
-        fields = pathlib.Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
-
-
-def plan_of(aggregations: int) -> plan_lib.Plan:
-    """FedAvg as everybody has it: the last values, whatever the rows."""
-    return plan_lib.Plan(
-        "fedavg",
-        batch_size=BATCH,
-        model=ModelConfig(),
-        aggregations=aggregations,
-        aggregate_every=1 << 30,
-        average_over=0.0,
-    )
-
-
-def rows_of(data: dataset_lib.Dataset) -> "list[dict[str, np.ndarray]]":
-    """Each client's rows in the order in which they are stored."""
-    found = []
-    for scenario in data.scenarios:
-        records = list(tf.data.TFRecordDataset(data.shards(scenario, "train")).as_numpy_iterator())
-        decoded = pipeline.decode_blocks(tf.constant(records), data.schema)
-        found.append({name: value.numpy() for name, value in decoded.items()})
-    return found
-
-
-def loss_of(network: tf.keras.Model, rows: "Mapping[str, np.ndarray]", tasks: "list[str]") -> float:
-    """Of the first batch, without training."""
-    batch = {name: tf.constant(value[:BATCH]) for name, value in rows.items()}
-    return float(ranker.MultiTaskRanker(network, tasks).compute_loss(batch))
-
-
-def pfrec_round(made: resident.ResidentTraining, path: pathlib.Path) -> "tuple[float, float]":
-    """The next round; without the files of the one before, as in a run."""
-    number = made.server.state["round"] // made.aggregation_steps
-    worker = made.clients[0].handle.host.pid  # type: ignore[attr-defined]
-    found = timed(lambda: made.train_round(int(number)) and None, worker)
-    resident_runs.forget_versions(path, made)
-    return found
-
-
-def keras_peer(
-    schema: Any, shape: ModelConfig, rows: "list[dict[str, np.ndarray]]", tasks: "list[str]"
-) -> Callable[[], None]:
-    """Keras's `fit` with every client's rows in turn, and the mean of the values."""
-    network = mmoe.build(schema, shape, 0)
-    network.use_plain = True
-    model = ranker.MultiTaskRanker(network, tasks)
-    model.compile(tf.keras.optimizers.Adam(1e-3))
-    batches = [
-        tf.data.Dataset.from_tensor_slices(own).batch(BATCH, drop_remainder=True) for own in rows
-    ]
-
-    def train() -> None:
-        begun = network.get_weights()
-        trained = []
-        for own in batches:
-            network.set_weights(begun)
-            model.fit(own, epochs=1, verbose=0)
-            trained.append(network.get_weights())
-        network.set_weights([np.mean(values, axis=0) for values in zip(*trained)])
-
-    return train
-
-
-class _TffModel(tff.learning.models.VariableModel):
-    """The model as TFF's learning processes want it."""
-
-    def __init__(self, schema: Any, shape: ModelConfig, spec: Any, tasks: "list[str]") -> None:
-        self._network = mmoe.build(schema, shape, 0)
-        self._ranker = ranker.MultiTaskRanker(self._network, tasks)
-        self._spec = spec
-
-    @property
-    def trainable_variables(self) -> Any:
-        return self._network.trainable_variables
-
-    @property
-    def non_trainable_variables(self) -> Any:
-        return self._network.non_trainable_variables
-
-    @property
-    def local_variables(self) -> Any:
-        return []
-
-    @property
-    def input_spec(self) -> Any:
-        return self._spec
-
-    @tf.function
-    def predict_on_batch(self, batch_input: Any, training: bool = True) -> Any:
-        return self._network(batch_input, training=training)
-
-    @tf.function
-    def forward_pass(self, batch_input: Any, training: bool = True) -> Any:
-        loss = self._ranker.compute_loss(batch_input, training=training)
-        count = tf.shape(batch_input["labels"])[0]
-        return tff.learning.models.BatchOutput(loss=loss, predictions=(), num_examples=count)
-
-    @tf.function
-    def report_local_unfinalized_metrics(self) -> Any:
-        return collections.OrderedDict()
-
-    def metric_finalizers(self) -> Any:
-        return collections.OrderedDict()
-
-    @tf.function
-    def reset_metrics(self) -> None:
-        pass
-
-
-def tff_peer(
-    schema: Any,
-    shape: ModelConfig,
-    rows: "list[dict[str, np.ndarray]]",
-    tasks: "list[str]",
-    context: Any,
-) -> Callable[[], None]:
-    """TFF's own process, executed in `context`."""
-    batches = [
-        tf.data.Dataset.from_tensor_slices(collections.OrderedDict(own)).batch(
-            BATCH, drop_remainder=False
+    def __init__(
+        self, python: str, program: str, name: str, work: pathlib.Path, cache: pathlib.Path
+    ) -> None:
+        start, self._name = time.perf_counter(), name
+        self._process = subprocess.Popen(
+            [python, str(_HERE / program), name, str(work)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PFREC_CACHE": str(cache)},
+            text=True,
         )
-        for own in rows
-    ]
+        word = self._line().split()
+        self._ask()
+        self.figures = Figures(
+            float(word[1]),
+            time.perf_counter() - start,
+            memory=peers_protocol.most_memory(self._process.pid),
+        )
 
-    def make() -> Any:
-        with keras_in_tff.version_2():
-            return _TffModel(schema, shape, batches[0].element_spec, tasks)
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            command = " ".join(map(str, self._process.args))  # type: ignore[arg-type]
+            raise SystemExit(f"{self._name}: ended; run it by hand: {command}")
+        return line
 
-    process = tff.learning.algorithms.build_weighted_fed_avg(
-        make,
-        client_optimizer_fn=tff.learning.optimizers.build_adam(1e-3),
-        server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
-    )
-    first = mmoe.build(schema, shape, 0)
-    weights = tff.learning.models.ModelWeights(
-        [v.numpy() for v in first.trainable_variables],
-        [v.numpy() for v in first.non_trainable_variables],
-    )
-    installed = tff.framework.get_context_stack().install
-    with installed(context):
-        held = [process.set_model_weights(process.initialize(), weights)]
+    def _ask(self) -> "tuple[float, float]":
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        seconds, processor = map(float, self._line().split())
+        return seconds, processor
 
-    def train() -> None:
-        with installed(context):
-            held[0] = process.next(held[0], batches).state
+    def round(self) -> None:
+        """Trains one and keeps what it took."""
+        seconds, processor = self._ask()
+        self.figures.seconds.append(seconds)
+        self.figures.processor.append(processor)
+        self.figures.memory = peers_protocol.most_memory(self._process.pid)
 
-    return train
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 @contextlib.contextmanager
-def other_python(python: str, name: str, work: pathlib.Path) -> "Iterator[Peer]":
-    """A peer of `peers_torch.py`."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [python, str(_BESIDE), name, str(work)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    asked, answers = process.stdin, process.stdout
-
-    def train() -> "tuple[float, float]":
-        asked.write("\n")
-        asked.flush()
-        line = answers.readline()
-        if not line:
-            raise SystemExit(f"{name}: ended; run {_BESIDE.name} {name} {work} by hand")
-        seconds, processor = map(float, line.split())
-        return seconds, processor
-
+def up(label: str, pythons: "dict[str, str]", place: pathlib.Path) -> "Iterator[Peer]":
+    """A peer in `place`, which it and its files leave at the end."""
+    program, name, needs = PEERS[label]
+    peer = Peer(pythons[needs], program, name, place / "work.npz", place / "cache")
     try:
-        word = answers.readline().split()
-        if word[:1] != ["ready"]:
-            raise SystemExit(f"{name}: does not start with {python}")
-        peer = Peer(train, float(word[1]))
-        train()
-        peer.first = time.perf_counter() - start
         yield peer
     finally:
-        asked.close()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        peer.close()
+
+
+def compared(
+    labels: "list[str]",
+    pythons: "dict[str, str]",
+    place: pathlib.Path,
+    repeats: int,
+    together: bool,
+) -> "dict[str, Figures]":
+    """What each takes, by label.
+
+    Args:
+      labels: of `PEERS`.
+      pythons: by what they have.
+      place: of rows and initial values.
+      repeats: rounds of each.
+      together: whether all are up at once.
+    """
+    found = {}
+    if together:
+        with contextlib.ExitStack() as stack:
+            peers = {label: stack.enter_context(up(label, pythons, place)) for label in labels}
+            for _ in range(repeats):
+                for peer in peers.values():
+                    peer.round()
+            return {label: peer.figures for label, peer in peers.items()}
+    for label in labels:
+        with up(label, pythons, place) as peer:
+            for _ in range(repeats):
+                peer.round()
+            found[label] = peer.figures
+    return found
+
+
+def show(found: "dict[str, Figures]") -> None:
+    """Prints a line for each, the fastest first."""
+    names = f"{'s a round':>10}{'range':>18}{'processor s':>13}{'first after':>13}{'GB':>7}"
+    print(f"{'':<32}{names}")
+    for label, own in sorted(found.items(), key=lambda pair: _median(pair[1].seconds) or 1e9):
+        round_s, processor = _median(own.seconds), _median(own.processor)
+        ends = f"{min(own.seconds):.3f} to {max(own.seconds):.3f}" if own.seconds else ""
+        cells = [f"{value:.3f}" if value is not None else "" for value in (round_s, processor)]
+        print(
+            f"{label:<32}{cells[0]:>10}{ends:>18}{cells[1]:>13}{own.first:>13.1f}{own.memory:>7.2f}"
+        )
+
+
+def _median(values: "list[float]") -> Optional[float]:
+    return statistics.median(values) if values else None
 
 
 def main() -> None:
@@ -280,88 +206,68 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="few rows, two repeats")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--rows", type=int, default=5_000, help="of each client")
+    parser.add_argument("--paper", action="store_true", help="the large shape, one peer at a time")
+    parser.add_argument("--repeats", type=int, help="9, or 3 with --paper")
+    parser.add_argument("--rows", type=int, help="of each client; 5000, or 4096 with --paper")
+    parser.add_argument("--skip", default="", help="labels of peers to leave out, with commas")
     for name in ("torch", "flower", "pfl"):
         parser.add_argument(f"--{name}_python", help=f"a Python with {name}")
     arguments = parser.parse_args()
-    repeats, rows = (2, 600) if arguments.quick else (arguments.repeats, arguments.rows)
-    shape, schema = ModelConfig(), resident_runs.schema(30, 16, NUMBERS)
-    tasks = [task.name for task in schema.tasks]
-    peers: dict[str, Peer] = {}
-    with resident_runs.directory() as path, contextlib.ExitStack() as stack:
-        data = resident_runs.dataset(path / "data", schema, CLIENTS, rows)
-        held = rows_of(data)
-        work = path / "work.npz"
-        save(work, held, shape)
-        reference = loss_of(mmoe.build(schema, shape, 0), held[0], tasks)
-        plain = mmoe.build(schema, shape, 0)
-        plain.use_plain = True
-        plain_loss = loss_of(plain, held[0], tasks)
-
-        for label, aggregations in (("pfrec, one aggregation", 1), ("pfrec, four", 4)):
-            start, place = time.perf_counter(), path / f"clients{aggregations}"
-            training = resident_runs.training(plan_of(aggregations), data, place, 2)
-            made = stack.enter_context(training)
-            peer = Peer(functools.partial(pfrec_round, made, place), reference)
-            peer.round()
-            peer.first, peers[label] = time.perf_counter() - start, peer
-        # TFF's own way of starting a worker leaves it running where this program is killed.
-        worker = stack.enter_context(reference_context.Worker(path / "tff_worker.log"))
-        makers: dict[str, tuple[Callable[[], Callable[[], None]], float]] = {
-            "pfrec's plain loop": (
-                lambda: round_overhead.PlainLoop(plan_of(1), data, made).round,
-                reference,
-            ),
-            "plain Keras": (lambda: keras_peer(schema, shape, held, tasks), plain_loss),
-            "TFF's FedAvg": (
-                lambda: tff_peer(schema, shape, held, tasks, worker.context()),
-                reference,
-            ),
-        }
-        for label, (make, loss) in makers.items():
-            start = time.perf_counter()
-            train = make()
-            train()
-            peers[label] = Peer(functools.partial(timed, train), loss, time.perf_counter() - start)
-        for label, name, python in (
-            ("plain PyTorch", "loop", arguments.torch_python),
-            ("Flower", "flower", arguments.flower_python),
-            ("pfl-research", "pfl", arguments.pfl_python),
-        ):
-            if python is None:
-                print(f"{label}: skipped, no Python is given for it", flush=True)
-            else:
-                peers[label] = stack.enter_context(other_python(python, name, work))
-        for label, peer in peers.items():
-            if abs(peer.loss - reference) > _TOLERANCE:
-                raise SystemExit(f"{label}: loss {peer.loss}, and pfrec's is {reference}")
-        for _ in range(repeats):
-            for peer in peers.values():
-                seconds, processor = peer.round()
-                peer.seconds.append(seconds)
-                peer.processor.append(processor)
-    print(f"loss at the initial values {reference:.5f}, all within {_TOLERANCE:g}")
-    print(f"{'':<24}{'s a round':>10}{'range':>18}{'processor s':>13}{'first after':>13}")
-    for label, peer in sorted(peers.items(), key=lambda pair: statistics.median(pair[1].seconds)):
-        ends = f"{min(peer.seconds):.3f} to {max(peer.seconds):.3f}"
-        median, processor = statistics.median(peer.seconds), statistics.median(peer.processor)
-        print(f"{label:<24}{median:>10.3f}{ends:>18}{processor:>13.3f}{peer.first:>13.1f}")
-    base = statistics.median(peers["pfrec, one aggregation"].seconds)
-    used = statistics.median(peers["pfrec, one aggregation"].processor)
-    ratios = {
-        label: {
-            "time": round(statistics.median(peer.seconds) / base, 3),
-            "processor": round(statistics.median(peer.processor) / used, 3),
-        }
-        for label, peer in peers.items()
-    }
-    print(json.dumps(ratios, sort_keys=True))
-
-
-def save(path: pathlib.Path, rows: "list[dict[str, np.ndarray]]", shape: ModelConfig) -> None:
-    """What peers of another Python need: rows, shape and initial values."""
+    shape, batch = (PAPER, 2_048) if arguments.paper else (ModelConfig(), 256)
+    rows, repeats = (4_096, 3) if arguments.paper else (5_000, 9)
+    if arguments.quick:
+        shape, batch, rows, repeats = ModelConfig(), 256, 600, 2
+    rows, repeats = arguments.rows or rows, arguments.repeats or repeats
     schema = resident_runs.schema(30, 16, NUMBERS)
+    pythons = {"": sys.executable}
+    labels = []
+    for label, (_, _, needs) in PEERS.items():
+        given = getattr(arguments, f"{needs}_python") if needs else sys.executable
+        if label in arguments.skip.split(","):
+            continue
+        if given is None:
+            print(f"{label}: skipped, no Python is given for it", flush=True)
+            continue
+        pythons[needs] = given
+        labels.append(label)
+    with resident_runs.directory() as path:
+        data = resident_runs.dataset(path / "data", schema, CLIENTS, rows)
+        save(path / "work.npz", data, shape, batch)
+        first = {}
+        if _BASE in labels:
+            # The same again then finds the graphs that this one kept.
+            first["pfrec, no graphs kept"] = compared([_BASE], pythons, path, 0, False)[_BASE]
+        found = compared(labels, pythons, path, repeats, not arguments.paper)
+    reference = next(iter(found.values())).loss
+    for label, own in found.items():
+        if abs(own.loss - reference) > _TOLERANCE:
+            raise SystemExit(f"{label}: loss {own.loss}, and pfrec's is {reference}")
+    print(f"loss at the initial values {reference:.5f}, all within {_TOLERANCE:g}")
+    show({**found, **first})
+    print(json.dumps(_ratios(found), sort_keys=True))
+
+
+def _ratios(found: "dict[str, Figures]") -> "dict[str, dict[str, float]]":
+    """Each one's medians over those of pfrec with one aggregation, where that took part."""
+    if _BASE not in found:
+        return {}
+    base = found[_BASE]
+    ratios = {}
+    for label, own in found.items():
+        ratios[label] = {
+            "time": statistics.median(own.seconds) / statistics.median(base.seconds),
+            "processor": statistics.median(own.processor) / statistics.median(base.processor),
+            "first": own.first / base.first,
+            "memory": own.memory / base.memory,
+        }
+    return {
+        label: {name: round(value, 3) for name, value in of.items()} for label, of in ratios.items()
+    }
+
+
+def save(path: pathlib.Path, data: dataset_lib.Dataset, shape: ModelConfig, batch: int) -> None:
+    """What peers of another Python need: rows, shape and initial values."""
+    schema, rows = data.schema, peers_own.rows_of(data)
     network = mmoe.build(schema, shape, 0)
     ordered = [*network.embeddings, network.numeric, *network.experts]
     ordered += [*network.gates.values(), *network.towers.values()]
@@ -383,7 +289,7 @@ def save(path: pathlib.Path, rows: "list[dict[str, np.ndarray]]", shape: ModelCo
         numbers=NUMBERS,
         expert_units=shape.expert_units,
         tower_units=shape.tower_units,
-        batch=BATCH,
+        batch=batch,
         variables=len(initial),
         **{f"initial/{i:04d}": value for i, value in enumerate(initial)},
     )

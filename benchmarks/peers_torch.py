@@ -3,17 +3,14 @@
     python benchmarks/peers_torch.py loop|flower|pfl WORK.npz
 
 The model is that of `pfrec.models.mmoe` without template, dropout and normalised towers, from the
-initial values in WORK.npz. Says `ready LOSS` once, LOSS that of the first client's first batch at
-the initial values; then trains a round for every line of standard input and says its seconds and
-processor seconds, its own and its children's.
+initial values in WORK.npz; it speaks as `peers_protocol` says.
 """
 
 import os
-import resource
 import sys
-import time
 
 import numpy as np
+import peers_protocol
 import torch
 
 _RATE = 1e-3
@@ -112,45 +109,7 @@ def train(model: MMoE, optimizer: torch.optim.Optimizer, rows: "tuple[torch.Tens
         optimizer.step()
 
 
-def processor() -> float:
-    """Processor seconds of this process and all below it so far."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    parents, seconds, tick = {}, {}, os.sysconf("SC_CLK_TCK")
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as stream:
-                fields = stream.read().rpartition(")")[2].split()
-        except OSError:  # It has just ended.
-            continue
-        parents[int(name)] = int(fields[1])
-        seconds[int(name)] = (int(fields[11]) + int(fields[12])) / tick
-    total, waiting = own.ru_utime + own.ru_stime, [os.getpid()]
-    while waiting:
-        above = waiting.pop()
-        below = [number for number, parent in parents.items() if parent == above]
-        total += sum(seconds[number] for number in below)
-        waiting += below
-    return total
-
-
-class Gate:
-    """Between rounds: says what the last one took, and waits to be asked for the next."""
-
-    def __init__(self) -> None:
-        self._began = (0.0, 0.0)
-
-    def wait(self) -> bool:
-        """Whether another round is asked for."""
-        asked = bool(INPUT.readline())
-        self._began = time.perf_counter(), processor()
-        return asked
-
-    def done(self) -> None:
-        now = time.perf_counter(), processor()
-        say(f"{now[0] - self._began[0]:.6f} {now[1] - self._began[1]:.6f}")
-
-
-def loop(values: "dict[str, np.ndarray]", gate: Gate) -> None:
+def loop(values: "dict[str, np.ndarray]", gate: peers_protocol.Gate) -> None:
     """Clients one after the other, and the mean of their values."""
     rows, model = clients(values), MMoE(values)
     optimizers = [torch.optim.Adam(model.parameters(), _RATE, eps=1e-7) for _ in rows]
@@ -167,7 +126,7 @@ def loop(values: "dict[str, np.ndarray]", gate: Gate) -> None:
         gate.done()
 
 
-def flower(values: "dict[str, np.ndarray]", gate: Gate) -> None:
+def flower(values: "dict[str, np.ndarray]", gate: peers_protocol.Gate) -> None:
     """Flower's simulation: its FedAvg, an actor for each processor."""
     from flwr.client import ClientApp, NumPyClient
     from flwr.common import ndarrays_to_parameters
@@ -229,7 +188,7 @@ def flower(values: "dict[str, np.ndarray]", gate: Gate) -> None:
     )
 
 
-def pfl(values: "dict[str, np.ndarray]", gate: Gate) -> None:
+def pfl(values: "dict[str, np.ndarray]", gate: peers_protocol.Gate) -> None:
     """pfl-research's simulation: its FedAvg."""
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.algorithm.base import NNAlgorithmParams
@@ -279,21 +238,13 @@ def pfl(values: "dict[str, np.ndarray]", gate: Gate) -> None:
     )
 
 
-def say(text: str) -> None:
-    ANSWERS.write(text + "\n")
-    ANSWERS.flush()
-
-
 if __name__ == "__main__":
-    # What the peers themselves print goes to standard error.
-    ANSWERS = os.fdopen(os.dup(1), "w")
-    INPUT = os.fdopen(os.dup(0), "r")
-    os.dup2(2, 1)
+    GATE = peers_protocol.Gate()
     file = np.load(sys.argv[2])
     VALUES = {name: file[name] for name in file.files}
     BATCH = int(VALUES["batch"])
     MODEL = MMoE(VALUES).eval()
     with torch.no_grad():
         LOSS = MODEL.loss(*(part[:BATCH] for part in clients(VALUES)[0]))
-    say(f"ready {float(LOSS):.7f}")
-    {"loop": loop, "flower": flower, "pfl": pfl}[sys.argv[1]](VALUES, Gate())
+    GATE.ready(float(LOSS))
+    {"loop": loop, "flower": flower, "pfl": pfl}[sys.argv[1]](VALUES, GATE)

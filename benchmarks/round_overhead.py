@@ -31,7 +31,7 @@ from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import variables
 from tff_process.client import work as work_lib
-from tff_process.runtime import resident
+from tff_process.process import federation
 
 CLIENTS = 4
 
@@ -40,7 +40,7 @@ class PlainLoop:
     """The same clients' training without TFF, worker, aggregation or files."""
 
     def __init__(
-        self, plan: plan_lib.Plan, data: dataset_lib.Dataset, made: resident.ResidentTraining
+        self, plan: plan_lib.Plan, data: dataset_lib.Dataset, made: federation.Federation
     ) -> None:
         self._made = made
         model = work_lib.ClientModel(

@@ -19,7 +19,7 @@ from typing import Optional
 from absl import app, flags
 
 import pfrec
-from pfrec import errors
+from pfrec import errors, postponed
 
 _HELP = ("h", "?", "help", "helpshort")
 _FULL_HELP = ("helpfull",)
@@ -44,7 +44,8 @@ def run(
 ) -> None:
     """Runs `main` as an absl app: flags first, one line and status 1 for a `PfrecError`.
 
-    TensorFlow's start-up messages are silenced unless TF_CPP_MIN_LOG_LEVEL says otherwise.
+    TensorFlow's start-up messages are silenced unless TF_CPP_MIN_LOG_LEVEL says otherwise, and what
+    of it no command needs is put off (`postponed`).
 
     Args:
       main: receives the command line after flag parsing.
@@ -53,6 +54,7 @@ def run(
         or empty text where the same command line does; None where there is nothing to go on with.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    postponed.postpone()
     asked = _asked(sys.argv[1:])
     if asked is not None:
         with contextlib.suppress(BrokenPipeError):

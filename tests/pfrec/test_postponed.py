@@ -1,0 +1,78 @@
+"""Modules that are put off."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from pfrec import postponed
+
+
+@pytest.fixture
+def put_off(tmp_path, monkeypatch):
+    """A package `shelf` of which `shelf.book` is put off; returns what was executed so far."""
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "__init__.py").write_text("from shelf import book, list_of\n")
+    (tmp_path / "shelf" / "book.py").write_text("import shelf.read\npages = 7\n")
+    (tmp_path / "shelf" / "list_of.py").write_text("")
+    (tmp_path / "shelf" / "read.py").write_text("times = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(postponed, "MODULES", frozenset({"shelf.book"}))
+    monkeypatch.setattr(sys, "meta_path", [postponed._Finder(), *sys.meta_path])
+    importlib.invalidate_caches()
+    yield lambda: {name for name in ("shelf.list_of", "shelf.read") if name in sys.modules}
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shelf"]:
+        del sys.modules[name]
+
+
+def test_a_module_is_executed_when_it_is_first_asked_for_something(put_off):
+    shelf = importlib.import_module("shelf")
+
+    assert put_off() == {"shelf.list_of"}
+    assert shelf.book.pages == 7
+    assert put_off() == {"shelf.list_of", "shelf.read"}
+    assert shelf.book is sys.modules["shelf.book"]
+
+
+def test_what_is_imported_from_it_is_there(put_off):
+    namespace = {}
+    exec("from shelf.book import pages", namespace)
+
+    assert namespace["pages"] == 7
+
+
+def test_one_finder_is_enough():
+    postponed.postpone()
+    postponed.postpone()
+
+    assert sum(isinstance(finder, postponed._Finder) for finder in sys.meta_path) == 1
+
+
+_TRAINING = """
+import sys
+from pfrec import postponed
+import tff_process
+import tensorflow_federated as tff
+from tff_process.training import loop
+executed = [
+    name
+    for name in sorted(postponed.MODULES)
+    if name in sys.modules and type(sys.modules[name]).__name__ != "_LazyModule"
+]
+assert not executed, executed
+missing = [n for n in sorted(postponed.MODULES) if n not in sys.modules]
+assert not missing, missing
+assert "jax" not in sys.modules
+print(tff.learning.algorithms.build_weighted_fed_avg.__name__)
+"""
+
+
+def test_a_training_imports_none_of_them_and_they_are_all_there():
+    done = subprocess.run(
+        [sys.executable, "-c", _TRAINING], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "build_weighted_fed_avg"
+    assert "Exception ignored" not in done.stderr
