@@ -192,11 +192,14 @@ def _call(path: str, request: bytes, response: bytes) -> "list[Call]":
 
 
 def _several(path: str, request: bytes, response: bytes) -> "list[Call]":
-    """The calls of one message, of which the last alone has an answer."""
-    *others, last = together.unpack(_message(request))
-    answer = _message(response) if response else None
-    calls = [_parsed(call.method, call.request, None) for call in others]
-    return [*calls, _parsed(last.method, last.request, answer)]
+    """The calls of one message, of which those at its end that ask for something have answers."""
+    answers = together.unpack_answers(_message(response)) if response else []
+    calls = together.unpack(_message(request))
+    silent: list[Optional[bytes]] = [None] * (len(calls) - len(answers))
+    return [
+        _parsed(call.method, call.request, answer)
+        for call, answer in zip(calls, [*silent, *answers])
+    ]
 
 
 def _parsed(method: str, first: bytes, second: "Optional[bytes]") -> Call:

@@ -38,6 +38,8 @@ def save(
       PfrecError: where there is no space or no permission; what was there before is kept.
     """
     try:
+        with files.readable_errors(directory.parent):
+            files.make_directory(directory.parent)
         with files.whole_directory(directory, replace=True) as temporary:
             names = sorted(values)
             tf.raw_ops.SaveV2(

@@ -65,7 +65,7 @@ class Lock:
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory, self._made = directory, not directory.exists()
         with readable_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             self._descriptor = os.open(directory, os.O_RDONLY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,10 +108,14 @@ def sync_tree(directory: pathlib.Path) -> None:
     sync(directory)
 
 
-def make_directory(path: pathlib.Path) -> None:
-    """Makes a directory and those above it that are missing, so that they survive a power cut."""
+def make_directory(path: pathlib.Path, *, public: bool = False) -> None:
+    """Makes a directory and those above it that are missing, so that they survive a power cut; it
+    is its owner's alone, whatever the umask, where it is not `public`.
+    """
     missing = [place for place in (path, *path.absolute().parents) if not place.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    for place in reversed(missing):
+        private_one = place == path and not public
+        place.mkdir(mode=0o700 if private_one else 0o755, exist_ok=True)
     for place in missing:
         sync(place.absolute().parent)
 
@@ -128,7 +132,7 @@ def write_bytes(path: pathlib.Path, content: bytes, *, public: bool = False) -> 
       PfrecError: where the file cannot be written; nothing is left behind.
     """
     with readable_errors(path):
-        make_directory(path.parent)
+        make_directory(path.parent, public=public)
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -228,7 +232,7 @@ def whole_directory(path: pathlib.Path, *, replace: bool = False) -> Iterator[pa
     if not replace:
         require_empty(path)
     with readable_errors(path):
-        make_directory(path.parent)
+        make_directory(path.parent, public=True)
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
         try:
             yield temporary
@@ -252,6 +256,11 @@ def link(source: pathlib.Path, target: pathlib.Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def owners_alone(path: str, flags: int) -> int:
+    """An opener for `open` whose files are their owner's alone, whatever the umask."""
+    return os.open(path, flags, 0o600)
 
 
 def private(directory: pathlib.Path) -> None:

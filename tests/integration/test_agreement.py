@@ -3,6 +3,7 @@ and a driver that wants more than was agreed is refused in one line.
 """
 
 import json
+import os
 import socket
 
 import grpc
@@ -69,6 +70,14 @@ def trained(agreements, tmp_path_factory):
     """A run through gatekeepers, its traffic with nl's silo, and what a hostile driver got."""
     directories, made = agreements
     run = tmp_path_factory.mktemp("run") / "run"
+    before = os.umask(0)
+    try:
+        return _trained(directories, made, run)
+    finally:
+        os.umask(before)
+
+
+def _trained(directories, made, run):
     with (
         silo_machines.running(directories, None, agreements=made) as running,
         socket.create_server(("127.0.0.1", 0)) as port,
@@ -203,6 +212,23 @@ def test_the_ledger_holds_what_left_and_agrees_with_the_manifest(trained, agreem
     assert "the chain is whole" in out
     assert "what left is what" in out
     assert "answers to 127.0.0.1" in out
+
+
+def test_all_that_a_run_writes_is_its_owners_alone_whatever_the_umask(trained, agreements):
+    """Driver and silos wrote it under a umask that takes nothing away."""
+    run, _, _ = trained
+    directories, made = agreements
+    written = [*made.values(), run, *run.rglob("*")]
+    for directory in directories.values():
+        own = ("data", silo_directory.SECRET)  # Of the test's own making.
+        written += [
+            path for path in directory.rglob("*") if path.relative_to(directory).parts[0] not in own
+        ]
+    names = {path.name for path in written}
+    assert names >= {"ledger.jsonl", "silo.json", "client.json", "gatekeeper.log", "worker.log"}
+    assert names >= {"metrics.csv", "privacy_manifest.json", "version_00004", "keep.json"}
+    open_to_others = [path for path in written if path.stat().st_mode & 0o077]
+    assert not open_to_others
 
 
 def test_what_was_not_agreed_is_refused_in_one_line_and_noted(trained, agreements):

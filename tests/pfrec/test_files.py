@@ -41,6 +41,18 @@ def test_what_a_server_reads_is_public(tmp_path):
     assert mode(tmp_path / "a.json") == 0o644
 
 
+@pytest.mark.usefixtures("umask")
+def test_directories_that_are_missing_are_made_for_their_owner(tmp_path):
+    files.write_json(tmp_path / "a" / "b" / "c.json", {})
+    assert mode(tmp_path / "a" / "b") == 0o700
+    # What is above may hold an export beside it, which a server reads; others write nowhere.
+    assert mode(tmp_path / "a") in (0o700, 0o755)
+    with files.Lock(tmp_path / "held"):
+        assert mode(tmp_path / "held") == 0o700
+    with open(tmp_path / "log", "a", opener=files.owners_alone):
+        assert mode(tmp_path / "log") == 0o600
+
+
 _HOLD = (
     "import pathlib, sys, time; from pfrec import files; "
     "held = files.Lock(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"

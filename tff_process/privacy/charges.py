@@ -78,7 +78,10 @@ class Charges:
                 "holds is within the budget; train into another --output with a larger one"
             )
         line = json.dumps({"scenario": scenario, "steps": steps, "sha256": told}) + "\n"
-        with files.readable_errors(self._path), self._path.open("ab") as file:
+        with (
+            files.readable_errors(self._path),
+            open(self._path, "ab", opener=files.owners_alone) as file,
+        ):
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())

@@ -172,11 +172,10 @@ class ClientCalls:
             self._compiled.train, self._argument(client, incoming, own, served=False)
         )
         private = there.select(result, 0)
-        # It is written while the report is on its way.
-        written = None if version is None else self._begin_to_write(client, private, version)
-        report = there.fetch(there.select(result, 1))
-        if written is not None:
-            there.fetch(written)
+        wanted = [there.select(result, 1)]
+        if version is not None:
+            wanted.append(self._begin_to_write(client, private, version))
+        report, *_ = there.fetch_all(wanted)
         # The generation that it was begun in: by the end another client may have had the worker
         # started again.
         return RemoteState(private, generation), report

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import re
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Optional
 
 import grpc
@@ -36,7 +36,7 @@ _LATER_BYTES = 1 << 16
 _MOST_CONNECTIONS = 1_000
 # The name of an executor that a silo's gatekeeper hands out begins with this and the digest of the
 # plan that the silo agreed to.
-GATEKEEPER = "pfrec-gatekeeper/2/"
+GATEKEEPER = "pfrec-gatekeeper/3/"
 _ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
 _TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
 _NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}")
@@ -185,14 +185,22 @@ class _TogetherStub(_Stub):
         self._waiting.append(together.Call("Dispose", "", request.SerializeToString()))
 
     def compute(self, request: Any) -> Any:
+        return self.compute_all([request])[0]
+
+    def compute_all(self, requests: "Sequence[Any]") -> "list[Any]":
+        """What several requests ask for, which leaves the silo at once."""
+        asked = [together.Call("Compute", "", of.SerializeToString()) for of in requests]
         # One message at a time, as one may name what the one before it makes.
         with self._sending:
-            calls = []
+            calls: list[together.Call] = []
             while self._waiting:
+                if len(calls) + len(asked) == together.MOST_CALLS:
+                    self._send(together.pack(calls))
+                    calls.clear()
                 calls.append(self._waiting.popleft())
-            calls.append(together.Call("Compute", "", request.SerializeToString()))
-            answer = self._send(together.pack(calls))
-        return executor_pb2.ComputeResponse.FromString(answer)
+            answer = self._send(together.pack([*calls, *asked]))
+        answers = together.unpack_answers(answer)
+        return [executor_pb2.ComputeResponse.FromString(one) for one in answers]
 
     def _later(self, method: str, request: Any) -> executor_pb2.ValueRef:
         name = f"~{next(self._count)}"
@@ -229,6 +237,19 @@ class _Executor(tff.framework.RemoteExecutor):
     async def _compute(self, value_ref: executor_pb2.ValueRef, type_spec: tff.Type) -> Any:
         request = executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=value_ref)
         return exchange.from_value(self._stub.compute(request).value, type_spec)
+
+    async def compute_all(self, references: "Sequence[Any]") -> "list[Any]":
+        """The values of several references, which a gatekeeper is asked for in one message."""
+        if not isinstance(self._stub, _TogetherStub):
+            return [await reference.compute() for reference in references]
+        requests = [
+            executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=of.reference)
+            for of in references
+        ]
+        return [
+            exchange.from_value(answer.value, of.type_signature)
+            for answer, of in zip(self._stub.compute_all(requests), references)
+        ]
 
 
 class Remote:
@@ -342,6 +363,10 @@ class Remote:
         names. Waits for the computation.
         """
         return self._run(reference.compute)
+
+    def fetch_all(self, references: "Sequence[Any]") -> "list[Any]":
+        """The values of several references, see `fetch`."""
+        return self._run(lambda: self._executor.compute_all(references))
 
     def _run(self, start: Any) -> Any:
         return self._try(lambda: _finish(start()))

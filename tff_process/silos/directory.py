@@ -27,6 +27,7 @@ CLIENT/ledger.jsonl                     what left under an agreement, see `ledge
 CLIENT/logs/                            of the worker, the tunnel and the gatekeeper
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
@@ -214,7 +215,8 @@ class Lock:
 
     def __init__(self, directory: pathlib.Path) -> None:
         with files.readable_errors(directory):
-            self._file = (directory / _LOCK).open("a")
+            descriptor = files.owners_alone(str(directory / _LOCK), os.O_WRONLY | os.O_CREAT)
+            self._file = os.fdopen(descriptor, "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -264,6 +266,8 @@ class Synced:
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
         self._known: set[tuple[pathlib.Path, int]] = set()
+        # A disk makes what is asked of it at one time survive at one time.
+        self._threads = concurrent.futures.ThreadPoolExecutor(8, thread_name_prefix="sync")
 
     def sync(self, training: str) -> None:
         """Makes a training's files, and what leads to them, survive.
@@ -288,16 +292,25 @@ class Synced:
     def _sync(self, paths: "Sequence[pathlib.Path]") -> None:
         above = (self._directory / RUNS, self._directory / CLIENT, self._directory)
         now: set[tuple[pathlib.Path, int]] = set()
+        for path in (*paths, *above):
+            # What is old may be removed meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                # Of the last change of content or name, before it is synced.
+                now.add((path, path.stat().st_ctime_ns))
+
+        def sync(path: pathlib.Path) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                files.sync(path)
+
         with files.readable_errors(self._directory):
-            for path in (*paths, *above):
-                # What is old may be removed meanwhile.
-                with contextlib.suppress(FileNotFoundError):
-                    # Of the last change of content or name, before it is synced.
-                    seen = (path, path.stat().st_ctime_ns)
-                    if seen not in self._known:
-                        files.sync(path)
-                    now.add(seen)
+            list(self._threads.map(sync, [path for path, _ in now - self._known]))
         self._known = now
+
+
+def states(directory: pathlib.Path, training: str) -> int:
+    """How many states, private ones and those of the server's, a training has in a silo."""
+    place = directory / RUNS / training
+    return sum(1 for name in ("version_*", "shared/*") for _ in place.glob(name))
 
 
 def kept(versions: Sequence[int]) -> str:

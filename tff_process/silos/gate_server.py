@@ -4,8 +4,11 @@ silo's log.
 
 import concurrent.futures
 import contextlib
+import functools
+import io
 import logging
 import logging.handlers
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +17,7 @@ import grpc
 from google.protobuf import message as message_lib  # type: ignore[import-untyped]
 from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 
-from pfrec import errors
+from pfrec import errors, files
 from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import gatekeeper as gatekeeper_lib
@@ -31,7 +34,8 @@ _METHODS = {
     "Dispose": "dispose",
     "DisposeExecutor": "dispose_executor",
 }
-_THREADS, _MOST_CALLS = 16, 64
+# A driver does one or two at a time. Each may hold a message that is as large as the largest.
+_MOST_CALLS = 8
 _LOG_BYTES = 1_000_000
 
 
@@ -56,7 +60,7 @@ def serve(
       PfrecError: where the port is taken.
     """
     server = grpc.server(
-        concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="gatekeeper"),
+        concurrent.futures.ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="gatekeeper"),
         maximum_concurrent_rpcs=_MOST_CALLS,
         options=(
             ("grpc.max_receive_message_length", most_bytes),
@@ -122,7 +126,7 @@ def _together_handler(
                 )
                 for call in packed
             ]
-            return gatekeeper.together(calls, _port(context))
+            return together.pack_answers(gatekeeper.together(calls, _port(context)))
 
     return handle
 
@@ -195,6 +199,11 @@ class Gate:
         target = f"127.0.0.1:{worker_port}"
         self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         worker = executor_pb2_grpc.ExecutorGroupStub(self._channel)
+        # An answer leaves as it came: to write a large one anew takes as long as all else here.
+        worker.Compute = self._channel.unary_unary(
+            f"/{_SERVICE}/Compute",
+            request_serializer=executor_pb2.ComputeRequest.SerializeToString,
+        )
         self._ledger = ledger.Ledger(directory / ledger.FILE)
         gatekeeper = gatekeeper_lib.Gatekeeper(
             terms,
@@ -202,6 +211,7 @@ class Gate:
             self._ledger,
             whom,
             silo_directory.Synced(directory).sync,
+            functools.partial(silo_directory.states, directory),
         )
         say = log(directory / silo_directory.LOGS / "gatekeeper.log")
         self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)
@@ -218,10 +228,16 @@ def log(path: pathlib.Path) -> Callable[[str], None]:
 
     Lines have no control characters, whatever the driver named.
     """
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
-    )
+    handler = _OwnersLog(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.Logger("gatekeeper")
     logger.addHandler(handler)
     return lambda line: logger.warning("%s", "".join(c if c.isprintable() else "?" for c in line))
+
+
+class _OwnersLog(logging.handlers.RotatingFileHandler):
+    """Its files are their owner's alone, whatever the umask."""
+
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = files.owners_alone(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return os.fdopen(descriptor, "a", encoding="utf-8")

@@ -6,27 +6,34 @@ value from the driver is checked (`values`), and what leaves is in the ledger be
 Nothing that comes from the driver reaches the worker but checked numbers and the numbers of values.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import grpc
-from tensorflow_federated.proto.v0 import executor_pb2
+from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from tff_process.privacy import mechanism
 from tff_process.runtime import remote
-from tff_process.silos import labels, ledger, values
+from tff_process.silos import directory, labels, ledger, values
 from tff_process.silos import receivable as receivable_lib
 
-_MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS = 1_000, 64, 16
+_MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS, _MOST_STATES = 1_000, 64, 16, 256
 _HELD_MESSAGES = 8
 # What a driver may call a result of its own.
 _NAME = re.compile(r"~[0-9]{1,12}")
+# An executor without clients of its own.
+_NOBODY = executor_pb2.GetExecutorRequest(
+    cardinalities=[
+        executor_pb2.Cardinality(placement=computation_pb2.Placement(uri="clients"), cardinality=0)
+    ]
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +143,12 @@ class _Session:
             raise labels.RefusedError(f"a result of the name {name[:40]!r}")
 
     def rename(self, reference: executor_pb2.ValueRef, name: str) -> None:
+        """Gives a result the driver's name for it, which another message may have taken by now;
+        then it keeps its own, and is let go of when the connection ends.
+        """
         with self.lock:
+            if name in self._held:
+                raise labels.RefusedError(f"a result of the name {name!r}")
             self._held[name] = self._held.pop(reference.id)
 
     def drop(self, references: "Iterable[executor_pb2.ValueRef]") -> "list[executor_pb2.ValueRef]":
@@ -160,12 +172,13 @@ class Gatekeeper:
 
     Args:
       terms: what it enforces.
-      worker: a stub of TFF's worker.
+      worker: a stub of TFF's worker, whose Compute gives its answer's bytes.
       book: the silo's ledger.
       whom: says who is at the other end of a connection from a port of this machine, for the
         ledger.
       written: called with a training's name before a driver is told that something of it is
         written, to make that survive a power cut.
+      states: how many states a training of a name has in the silo.
     """
 
     def __init__(
@@ -175,9 +188,10 @@ class Gatekeeper:
         book: ledger.Ledger,
         whom: Callable[[int], str] = lambda port: "",
         written: Callable[[str], None] = lambda training: None,
+        states: Callable[[str], int] = lambda training: 0,
     ) -> None:
         self._terms, self._worker, self._ledger, self._whom = terms, worker, book, whom
-        self._written = written
+        self._written, self._states = written, states
         self._lock = threading.Lock()
         self._session: Optional[_Session] = None
         own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
@@ -199,9 +213,7 @@ class Gatekeeper:
             if self._session is not None:
                 self._end(self._session)
                 self._session = None
-            executor = self._worker.GetExecutor(
-                executor_pb2.GetExecutorRequest(cardinalities=request.cardinalities)
-            ).executor
+            executor = self._worker.GetExecutor(_NOBODY).executor
             name = f"{remote.GATEKEEPER}{self._terms.plan_digest}/{secrets.token_hex(8)}"
             self._session = _Session(name, executor)
         return executor_pb2.GetExecutorResponse(executor=executor_pb2.ExecutorId(id=name))
@@ -242,6 +254,10 @@ class Gatekeeper:
         session.require_room()
         self._require_left(labels.REPORT if label == labels.TRAINED else label)
         self._require_training(function.label, argument.training)
+        if argument.label in (labels.WRITING, labels.WRITING_RECEIVED) and (
+            self._states(argument.training) >= _MOST_STATES
+        ):
+            raise labels.RefusedError(f"more than {_MOST_STATES} states of a training on the disk")
         reference = self._function(session, function.label)
         made = self._worker.CreateCall(
             executor_pb2.CreateCallRequest(
@@ -312,18 +328,10 @@ class Gatekeeper:
         Returns:
           the message, a `ComputeResponse`, as the bytes whose digest the ledger has.
         """
-        session = self._current(request.executor)
-        source = session.value(request.value_ref)
-        labels.require_leaving(source.label)
-        with self._counted(source.label):
-            made = self._worker.Compute(
-                executor_pb2.ComputeRequest(executor=session.executor, value_ref=source.reference)
-            )
-            if source.label == labels.ACKNOWLEDGEMENT and source.training:
-                self._written(source.training)
-            return self._entered(source, made, self._peer(session, port))
+        (answer,) = self._answers([request], port)
+        return answer
 
-    def together(self, calls: "Iterable[tuple[str, str, Any]]", port: int = 0) -> bytes:
+    def together(self, calls: "Iterable[tuple[str, str, Any]]", port: int = 0) -> "list[bytes]":
         """Does several calls in their order, each as if it came alone.
 
         Args:
@@ -332,18 +340,20 @@ class Gatekeeper:
           port: see `compute`.
 
         Returns:
-          the answer of the last one that lets something leave, which none does after a refusal.
+          the answers to what is asked for, of which none leaves after a refusal.
 
         Raises:
           RefusedError: the first refusal, when all others are done; as for the single calls.
         """
         refused: Optional[labels.RefusedError] = None
-        answer = b""
+        wanted: list[executor_pb2.ComputeRequest] = []
         for method, name, request in calls:
             try:
                 session = self._current(request.executor)
                 if method == "compute":
-                    answer = b"" if refused else self.compute(request, port)
+                    wanted.append(request)
+                elif wanted:
+                    raise labels.RefusedError("a call after what the message asks for")
                 elif method == "dispose":
                     self.dispose(request)
                 else:
@@ -353,7 +363,53 @@ class Gatekeeper:
                 refused = refused or error
         if refused is not None:
             raise refused
-        return answer
+        return self._answers(wanted, port)
+
+    def _answers(
+        self, requests: "Sequence[executor_pb2.ComputeRequest]", port: int
+    ) -> "list[bytes]":
+        """Answers to all requests, or to none, once they are in the ledger."""
+        with contextlib.ExitStack() as counted:
+            asked: list[tuple[_Session, _Held]] = []
+            for request in requests:
+                session = self._current(request.executor)
+                source = session.value(request.value_ref)
+                labels.require_leaving(source.label)
+                # One report is a message already.
+                if source.label in (of.label for _, of in asked):
+                    raise labels.RefusedError(f"{source.label} twice in a message")
+                counted.enter_context(self._counted(source.label))
+                asked.append((session, source))
+            made = [
+                self._worker.Compute(
+                    executor_pb2.ComputeRequest(
+                        executor=session.executor, value_ref=source.reference
+                    )
+                )
+                for session, source in asked
+            ]
+            to = {self._peer(session, port) for session, _ in asked}
+            written = [
+                source.training
+                for _, source in asked
+                if source.label == labels.ACKNOWLEDGEMENT and source.training
+            ]
+            with self._surviving(written):
+                answers = self._entered([source for _, source in asked], made, "".join(to))
+        return answers
+
+    @contextlib.contextmanager
+    def _surviving(self, trainings: "Sequence[str]") -> Iterator[None]:
+        """Waits at its end for what trainings wrote to survive a power cut, which the disk does at
+        one time with the ledger's lines.
+        """
+        if not trainings:
+            yield
+            return
+        with concurrent.futures.ThreadPoolExecutor(1) as beside:
+            done = beside.map(self._written, trainings)
+            yield
+            list(done)
 
     def dispose(self, request: executor_pb2.DisposeRequest) -> executor_pb2.DisposeResponse:
         """Lets go of values of this connection."""
@@ -421,6 +477,12 @@ class Gatekeeper:
                 raise labels.RefusedError(
                     "a state of a training that did not begin under this agreement"
                 )
+            # Else a driver could begin one of another agreement's again, and read what it left.
+            if self._states(training):
+                raise labels.RefusedError(
+                    f"a training of the name of one before this agreement; use another --output, "
+                    f"or remove {directory.RUNS}/{training} in the silo"
+                )
             if len(self._trainings) >= self._terms.limits.trainings:
                 raise labels.RefusedError(
                     f"another training: the agreement's {self._terms.limits.trainings} have begun"
@@ -454,30 +516,39 @@ class Gatekeeper:
             session.peers[port] = self._whom(port)
         return session.peers[port]
 
-    def _entered(self, source: _Held, made: executor_pb2.ComputeResponse, to: str) -> bytes:
-        """The worker's answer, which is in the ledger now;
-        one that is not of the agreed type does not leave.
+    def _entered(
+        self, sources: "Sequence[_Held]", made: "Sequence[bytes]", to: str
+    ) -> "list[bytes]":
+        """The worker's answers, which are in the ledger now;
+        with one that is not of the agreed type none leaves.
         """
-        made.DiscardUnknownFields()
+        with contextlib.ExitStack() as charged:
+            answers = []
+            for source, message in zip(sources, made):
+                answer = self._told(source, message, to)
+                charged.enter_context(self._charged(source, answer.message, answer.further))
+                answers.append(answer)
+            if answers:
+                self._ledger.append_all(self._terms.agreement_digest, answers)
+        return [answer.message for answer in answers]
+
+    def _told(self, source: _Held, message: bytes, to: str) -> ledger.Answer:
+        """What the ledger is to tell of an answer, which leaves as the worker wrote it."""
+        made = executor_pb2.ComputeResponse.FromString(message)
         names = list(values.tensors(self._terms.answers[source.label]))
         found = list(values.arrays(made.value))
-        if [(array.dtype, tuple(array.shape.dim)) for array in found] != [
+        if not values.known(made) or [(array.dtype, tuple(array.shape.dim)) for array in found] != [
             (spec.dtype, spec.shape) for _, spec in names
         ]:
             raise labels.RefusedError(f"{source.label}, for it is not of the type agreed")
-        leaves = [
+        leaves = tuple(
             ledger.Leaf(name, tuple(array.shape.dim), values.payload_bytes(array, spec))
             for (name, spec), array in zip(names, found)
-        ]
-        message = made.SerializeToString()
+        )
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
             further["work"] = list(source.work)
-        with self._charged(source, message, further):
-            self._ledger.append(
-                source.label, self._terms.agreement_digest, leaves, message, **further
-            )
-        return message
+        return ledger.Answer(source.label, leaves, message, further)
 
     @contextlib.contextmanager
     def _charged(self, source: _Held, message: bytes, further: "dict[str, Any]") -> Iterator[None]:

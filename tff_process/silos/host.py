@@ -56,7 +56,7 @@ def sockets(parent: pathlib.Path) -> Iterator[Sockets]:
     leaves has the name of a temporary file.
     """
     with files.readable_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(parent)
         directory = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=parent))
     made = Sockets(directory)
     try:
@@ -149,7 +149,7 @@ class SiloHost(hosts.Host):
             return self._address
         if self._tunnel is None or not self._tunnel.running:
             self._end()
-            self._log.parent.mkdir(parents=True, exist_ok=True)
+            files.make_directory(self._log.parent)
             self._listening, self._path = self._sockets.listen()
             self._tunnel = tunnel.Tunnel.of_driver(
                 self._listening, self._credentials, self._address, self._scenario, self._log

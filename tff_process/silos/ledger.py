@@ -41,6 +41,23 @@ class Leaf:
     bytes: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What an entry tells of.
+
+    Attributes:
+      what: one of `labels.LEAVES`, or `TRAINING`.
+      leaves: the tensors.
+      message: the whole answer, of which the digest is kept.
+      further: what else there is to tell, plain data.
+    """
+
+    what: str
+    leaves: "tuple[Leaf, ...]" = ()
+    message: bytes = b""
+    further: "dict[str, Any]" = dataclasses.field(default_factory=dict)
+
+
 class Ledger:
     """A ledger that is written to; one process at a time may have it open.
 
@@ -76,45 +93,55 @@ class Ledger:
         message: bytes = b"",
         **further: Any,
     ) -> "dict[str, Any]":
-        """Adds an entry and waits until it is on the disk.
+        """Adds an entry and waits until it is on the disk; see `append_all`."""
+        (entry,) = self.append_all(agreement, [Answer(what, tuple(leaves), message, further)])
+        return entry
+
+    def append_all(self, agreement: str, answers: "Iterable[Answer]") -> "list[dict[str, Any]]":
+        """Adds entries and waits until they are on the disk, all at once.
 
         Args:
-          what: one of `labels.LEAVES`, or `TRAINING`.
-          agreement: the digest of the agreement under which it leaves.
-          leaves: the tensors.
-          message: the whole answer, of which the digest is kept.
-          further: what else there is to tell, plain data.
+          agreement: the digest of the agreement under which they leave.
+          answers: what leaves.
 
         Raises:
-          PfrecError: where it cannot be written; then nothing may leave.
+          PfrecError: where they cannot be written; then nothing may leave.
         """
         with self._lock:
-            entry: dict[str, Any] = {
-                "number": len(self.entries),
-                "before": self._last,
-                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "what": what,
-                "agreement": agreement,
-                "leaves": [[leaf.name, list(leaf.shape), leaf.bytes] for leaf in leaves],
-                "message_bytes": len(message),
-                "sha256": hashlib.sha256(message).hexdigest(),
-                **further,
-            }
-            line = _line(entry)
+            entries: list[dict[str, Any]] = []
+            lines: list[bytes] = []
+            last = self._last
+            for answer in answers:
+                entry: dict[str, Any] = {
+                    "number": len(self.entries) + len(entries),
+                    "before": last,
+                    "time": datetime.datetime.now(datetime.timezone.utc).isoformat(
+                        timespec="seconds"
+                    ),
+                    "what": answer.what,
+                    "agreement": agreement,
+                    "leaves": [[leaf.name, list(leaf.shape), leaf.bytes] for leaf in answer.leaves],
+                    "message_bytes": len(answer.message),
+                    "sha256": hashlib.sha256(answer.message).hexdigest(),
+                    **answer.further,
+                }
+                entries.append(entry)
+                lines.append(_line(entry))
+                last = hashlib.sha256(lines[-1]).hexdigest()
             with files.readable_errors(self._path):
                 size = os.fstat(self._file.fileno()).st_size
                 try:
-                    self._file.write(line)
-                    # The line and the file's length, without which it is not read.
+                    self._file.write(b"".join(lines))
+                    # The lines and the file's length, without which they are not read.
                     _sync(self._file.fileno())
                 except OSError:
                     os.ftruncate(
                         self._file.fileno(), size
                     )  # Half a line would break the chain for those after it.
                     raise
-            self.entries.append(entry)
-            self._last = hashlib.sha256(line).hexdigest()
-        return entry
+            self.entries += entries
+            self._last = last
+        return entries
 
     def close(self) -> None:
         """No more entries."""

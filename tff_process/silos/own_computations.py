@@ -28,6 +28,8 @@ _DTYPES = {
 # last whole round.
 _REPEATED = 2
 _COUNTED = 3
+# Under an agreement, with what each asks for when it begins.
+_CONNECTIONS = 5_000
 
 
 class OwnComputations:
@@ -200,6 +202,10 @@ class OwnComputations:
             # The same numbers each time: a run that is resumed before its first round was whole
             # asks again.
             labels.COUNTS: bounds.trainings * _COUNTED,
+            # Of no use to a driver, and bounded for the ledger's sake: notes of refusals with
+            # reports, a state and a note of what to keep with each round, states that are read.
+            labels.ACKNOWLEDGEMENT: 2 * bounds.reports + 4 * bounds.evaluations + _CONNECTIONS,
+            labels.FACTS: 2 * _CONNECTIONS,
         }
         return gatekeeper_lib.Terms(
             plan_digest=agreement.plan_digest,

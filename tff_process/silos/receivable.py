@@ -46,7 +46,7 @@ class Received:
     Attributes:
       label: what it is for.
       value: what goes to the worker: made here wherever it names something in the silo.
-      bytes: of the message.
+      bytes: of its numbers and texts.
       training: the training that it names; empty for none.
       work: the first step and the number of steps that it asks for; empty for none.
     """
@@ -99,10 +99,9 @@ class Receivable:
         Raises:
           RefusedError: where it is none that the agreement knows.
         """
-        size = value.ByteSize()
-        value.DiscardUnknownFields()
-        if value.ByteSize() != size:
+        if not values.known(value):
             raise labels.RefusedError("a message with fields that the protocol does not know")
+        size = values.size(value)
         kind = value.WhichOneof("value")
         if kind == "array":
             return self._array(value, size)

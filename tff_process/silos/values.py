@@ -3,10 +3,12 @@ numbers, without what TFF would run for it.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
 import numpy as np
+from google.protobuf import unknown_fields  # type: ignore[import-untyped]
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
 from tff_process.silos import labels
@@ -113,6 +115,31 @@ def numbers(array: array_pb2.Array) -> np.ndarray:
 def payload_bytes(array: array_pb2.Array, spec: Tensor) -> int:
     """Bytes of an array's numbers or texts; it is of the type."""
     return sum(map(len, array.string_list.value)) if array.dtype == STRING else spec.bytes
+
+
+def known(message: Any) -> bool:
+    """Whether a message has no field that the protocol does not know, at any depth."""
+    if len(unknown_fields.UnknownFieldSet(message)):
+        return False
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            several = value if field.label == field.LABEL_REPEATED else (value,)
+            if not all(map(known, several)):
+                return False
+    return True
+
+
+def size(value: executor_pb2.Value) -> int:
+    """Bytes of a value's numbers and texts as its shapes say, which nobody checked yet. To ask a
+    message for its size takes as long as to write it.
+    """
+    total = 0
+    for array in arrays(value):
+        if array.dtype in _KINDS:
+            total += math.prod(array.shape.dim) * np.dtype(_KINDS[array.dtype]).itemsize
+        else:
+            total += sum(map(len, array.string_list.value))
+    return total
 
 
 def arrays(value: executor_pb2.Value) -> "Iterator[array_pb2.Array]":

@@ -42,7 +42,7 @@ def working(output: pathlib.Path, *, resume: bool) -> Iterator[pathlib.Path]:
     files.require_empty(output)
     directory = place(output)
     with files.readable_errors(output):
-        directory.mkdir(parents=True, exist_ok=True)
+        files.make_directory(directory)
         lock = os.open(directory, os.O_RDONLY)
         try:
             _lock(lock, directory, output)

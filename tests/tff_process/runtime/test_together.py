@@ -44,3 +44,12 @@ def test_a_message_that_is_cut_is_no_calls_but_those_before(calls, data):
 def test_what_is_no_call(message):
     with pytest.raises(ValueError, match=r"call|ascii"):
         together.unpack(message)
+
+
+@given(st.lists(st.binary(max_size=50)))
+def test_answers_that_are_packed_are_unpacked(answers):
+    whole = together.pack_answers(answers)
+    assert together.unpack_answers(whole) == answers
+    if whole:
+        with pytest.raises(ValueError, match="cut off"):
+            together.unpack_answers(whole[:-1] if answers[-1] else whole + b"\0")

@@ -17,7 +17,7 @@ from pfrec import errors
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.commands import ledger as ledger_command
 from tff_process.privacy import mechanism
-from tff_process.runtime import remote, together
+from tff_process.runtime import remote
 from tff_process.silos import continuing, gate_server, labels, ledger, values
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
@@ -450,12 +450,6 @@ def test_an_answer_of_another_type_does_not_leave(silo, driver):
         driver.fetch(driver.select(driver.train(), 1))
 
 
-def _resident(what):
-    """Bytes of this process's memory: `VmRSS` now, `VmHWM` at most since it was reset."""
-    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if what in line)
-
-
 def test_memory_is_bounded_by_a_message_however_many_pass(tmp_path):
     """Forty values of 4 MB: a few copies of one at once, and nothing of it afterwards."""
     table = values.Tensor(values.FLOAT, (1 << 20,))
@@ -472,189 +466,16 @@ def test_memory_is_bounded_by_a_message_however_many_pass(tmp_path):
     handle = gate_server._handler("CreateValue", gatekeeper.create_value, [].append)
 
     def pass_one():
-        answer = executor_pb2.CreateValueResponse.FromString(handle(message, _Context()))
+        answer = executor_pb2.CreateValueResponse.FromString(handle(message, stand_in.Context()))
         driver.dispose(answer.value_ref)
         worker.asked.clear()
 
     pass_one()
-    before = _resident("VmRSS")
+    before = stand_in.resident("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     for _ in range(40):
         pass_one()
-    assert _resident("VmHWM") - before < 5 * len(message)
-
-
-class AbortedError(Exception):
-    pass
-
-
-class _Context:
-    def peer(self):
-        return "ipv4:127.0.0.1:4711"
-
-    def abort(self, code, details):
-        raise AbortedError(code, details)
-
-
-def _status(handle, message):
-    try:
-        handle(message, _Context())
-    except AbortedError as stop:
-        return stop.args[0]
-    return grpc.StatusCode.OK
-
-
-def _calls(driver, *calls):
-    """A message of calls, each a method, a name for its result, and its request."""
-    for _, _, request in calls:
-        request.executor.CopyFrom(driver.executor)
-    return together.pack(
-        together.Call(method, name, request.SerializeToString()) for method, name, request in calls
-    )
-
-
-def _train_in_one_message(driver, asked=None, wanted="~13"):
-    """A whole aggregation step, as a driver sends it, and what it wants of it, the report."""
-
-    def value(name, of):
-        return "CreateValue", name, executor_pb2.CreateValueRequest(value=of)
-
-    def struct(name, **parts):
-        request = executor_pb2.CreateStructRequest()
-        for part, reference in parts.items():
-            request.element.add(name=part, value_ref=executor_pb2.ValueRef(id=reference))
-        return "CreateStruct", name, request
-
-    def call(name, function, argument):
-        request = executor_pb2.CreateCallRequest()
-        request.function_ref.id, request.argument_ref.id = function, argument
-        return "CreateCall", name, request
-
-    def select(name, source, index):
-        request = executor_pb2.CreateSelectionRequest(index=index)
-        request.source_ref.id = source
-        return "CreateSelection", name, request
-
-    report = executor_pb2.ComputeRequest()
-    report.value_ref.id = wanted
-    return _calls(
-        driver,
-        value("~0", stand_in.named("start")),
-        value("~1", stand_in.struct(user=stand_in.tensor(np.zeros([3, 2])))),
-        call("~2", "~0", "~1"),
-        value("~3", stand_in.named("secret")),
-        value("~4", stand_in.tensor(b"secret", np.str_)),
-        call("~5", "~3", "~4"),
-        value("~6", stand_in.tensor(0, np.int32)),
-        value("~7", asked or stand_in.work()),
-        value("~8", stand_in.tensor([1.0, 1.0])),
-        struct("~9", client_id="~6", private="~2", secret="~5", work="~7", serves="~8"),
-        value("~10", stand_in.shared()),
-        value("~11", stand_in.personal()),
-        struct("~12", shared="~10", personal="~11", client="~9"),
-        value("~20", stand_in.named("train")),
-        call("~14", "~20", "~12"),
-        select("~13", "~14", 1),
-        select("~15", "~14", 0),
-        ("Dispose", "", executor_pb2.DisposeRequest(value_ref=[executor_pb2.ValueRef(id="~9")])),
-        ("Compute", "", report),
-    )
-
-
-def test_calls_in_one_message_are_as_if_each_came_alone(silo, driver):
-    gatekeeper, worker, book = silo
-    handle = gate_server._together_handler(gatekeeper, [].append)
-    worker.answers = [stand_in.report(0.25)]
-    answer = handle(_train_in_one_message(driver), _Context())
-    assert executor_pb2.ComputeResponse.FromString(answer).value == stand_in.report(0.25)
-    (entry,) = book.entries
-    assert (entry["what"], entry["work"], entry["to"]) == (labels.REPORT, [0, 5], "10.0.0.9")
-    with refused("does not leave"):
-        driver.fetch(executor_pb2.ValueRef(id="~15"))
-    with refused("does not have"):
-        driver.select(executor_pb2.ValueRef(id="~9"), 0)
-
-
-def test_after_a_refusal_in_a_message_nothing_leaves_and_the_rest_can_be_let_go(silo, driver):
-    gatekeeper, worker, book = silo
-    lines = []
-    handle = gate_server._together_handler(gatekeeper, lines.append)
-    worker.answers = [stand_in.report()] * 2
-    with pytest.raises(AbortedError, match="at least 4 behind each report"):
-        handle(_train_in_one_message(driver, stand_in.work(steps=1)), _Context())
-    assert len(worker.answers) == 2
-    assert not book.entries
-    (line,) = lines
-    assert line.startswith("Calls: refused: work of 1 steps")
-    # What was refused has no name here, and a driver lets go of it all the same.
-    names = [executor_pb2.ValueRef(id=f"~{number}") for number in (7, 9, 12, 13, 14, 15)]
-    handle(
-        _calls(driver, ("Dispose", "", executor_pb2.DisposeRequest(value_ref=names))), _Context()
-    )
-    with refused("does not have"):
-        driver.dispose(executor_pb2.ValueRef(id="guessed"))
-
-
-@pytest.mark.parametrize("wanted", ["~2", "~5", "~9", "~10", "~12", "~14", "~15", "~20", "~99"])
-def test_nothing_private_leaves_with_a_message_of_several_calls(silo, driver, wanted):
-    _, worker, book = silo
-    worker.answers = [stand_in.report()]
-    handle = gate_server._together_handler(silo[0], [].append)
-    with pytest.raises(AbortedError, match=r"does not leave|computation|does not have"):
-        handle(_train_in_one_message(driver, wanted=wanted), _Context())
-    assert worker.answers, "the worker was asked"
-    assert not book.entries
-
-
-@pytest.mark.parametrize("name", ["", "1", "~", "~-1", "~1" * 30, "x" * 255, "~1"])
-def test_results_have_names_of_their_own(silo, driver, name):
-    handle = gate_server._together_handler(silo[0], [].append)
-
-    def number():
-        return executor_pb2.CreateValueRequest(value=stand_in.tensor(0, np.int32))
-
-    handle(_calls(driver, ("CreateValue", "~1", number())), _Context())
-    before = len(silo[1].asked)
-    with pytest.raises(AbortedError, match="a result of the name"):
-        handle(_calls(driver, ("CreateValue", name, number())), _Context())
-    assert len(silo[1].asked) == before
-
-
-def test_a_message_of_an_earlier_connection_is_not_done(silo, driver):
-    message = _train_in_one_message(driver)
-    stand_in.Driver(silo[0])
-    before = len(silo[1].asked)
-    with pytest.raises(AbortedError, match="this connection has ended"):
-        gate_server._together_handler(silo[0], [].append)(message, _Context())
-    assert len(silo[1].asked) == before
-
-
-@given(st.binary(max_size=300), st.integers(0, 2**32))
-@settings(max_examples=500, deadline=None)
-def test_malformed_messages_of_several_calls_are_refused(noise, seed):
-    """Each example is twenty messages, which makes 10,000."""
-    gatekeeper, worker, _ = _FUZZED
-    driver = stand_in.Driver(gatekeeper)
-    handle = gate_server._together_handler(gatekeeper, [].append)
-    chance, whole = random.Random(seed), _train_in_one_message(driver)
-    before = len(worker.asked)
-    for _ in range(20):
-        message = bytearray(whole)
-        for _ in range(chance.randrange(1, 8)):
-            message[chance.randrange(len(message))] = chance.randrange(256)
-        sent = noise if chance.random() < 0.2 else bytes(message)
-        worker.answers = [stand_in.report()]
-        assert _status(handle, sent) in (
-            grpc.StatusCode.OK,
-            grpc.StatusCode.INVALID_ARGUMENT,
-            grpc.StatusCode.PERMISSION_DENIED,
-            grpc.StatusCode.FAILED_PRECONDITION,
-        )
-    for request in worker.asked[before:]:
-        if isinstance(request, executor_pb2.CreateValueRequest):
-            value = request.value
-            own = value.computation.reference.name.startswith("own ")
-            assert own or value.WhichOneof("value") in ("array", "struct")
+    assert stand_in.resident("VmHWM") - before < 5 * len(message)
 
 
 @given(
@@ -689,7 +510,7 @@ def test_malformed_messages_are_refused(name, noise, seed):
         for _ in range(chance.randrange(1, 8)):
             message[chance.randrange(len(message))] = chance.randrange(256)
         sent = noise if chance.random() < 0.2 else bytes(message)
-        assert _status(handle, sent) in (
+        assert stand_in.status(handle, sent) in (
             grpc.StatusCode.OK,
             grpc.StatusCode.INVALID_ARGUMENT,
             grpc.StatusCode.PERMISSION_DENIED,
