@@ -30,14 +30,14 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "serving",
         None,
-        "In place of --run: what pfrec-export wrote. The versions that a server would serve are "
-        "evaluated, also on data of other vocabularies and statistics than their own.",
+        "In place of --run: what pfrec-export wrote, of which the versions are evaluated that a "
+        "server would serve.",
     )
     flags.DEFINE_string(
         "data",
         None,
-        "A directory that pfrec-convert wrote with the run's schema; with --run its own data where "
-        "not given. Every scenario that both know is evaluated.",
+        "A directory that pfrec-convert wrote by the run's schema, with its vocabularies or "
+        "others; with --run its own data where not given. Scenarios that both know are evaluated.",
     )
     flags.DEFINE_enum("split", "test", ["train", "valid", "test"], "The rows to evaluate on.")
 
@@ -76,11 +76,19 @@ def _main(argv: list[str]) -> None:
 
 def _of_run(path: pathlib.Path) -> "dict[str, Any]":
     from pfrec import evaluation, run_data, run_directory
+    from pfrec.data.dataset import dataset as dataset_lib
 
     f = flags.FLAGS
-    result = evaluation.evaluate(path, split=f.split, data=f.data)
     run = run_directory.open_run(path)
-    data = run.data(None if f.data is None else pathlib.Path(f.data))
+    data = run.dataset if f.data is None else dataset_lib.Dataset.open(f.data)
+    known = [name for name in run.scenarios if name in data.scenarios]
+    if all(data.client_schema(name) == run.client_schema(name) for name in known):
+        result = evaluation.evaluate(path, split=f.split, data=f.data)
+    else:
+        from export.scoring import evaluate, models
+
+        print(f"{data.path}: encoded otherwise than the run's rows; its models are asked raw ones")
+        result = evaluate.evaluate(models.RunModels(path), f.data, split=f.split)
     others = [name for name in run_data.changed(run.config, data) if name in result]
     return {
         "split": f.split,
@@ -93,12 +101,12 @@ def _of_run(path: pathlib.Path) -> "dict[str, Any]":
 
 
 def _of_serving(path: pathlib.Path) -> "dict[str, Any]":
-    from export.scoring import evaluate
+    from export.scoring import evaluate, models
 
     f = flags.FLAGS
     return {
         "split": f.split,
-        "metrics": evaluate.evaluate(path, f.data, split=f.split),
+        "metrics": evaluate.evaluate(models.ServedModels(path), f.data, split=f.split),
         "data": f.data,
     }
 

@@ -1,4 +1,6 @@
-"""Metrics of exported versions on converted rows, as those of a run's models (`evaluation`)."""
+"""Metrics of models on converted rows, which they are asked raw as by a client; of a run on rows
+that are encoded as its own, `evaluation` is exact and faster.
+"""
 
 import os
 import pathlib
@@ -21,36 +23,30 @@ _LEAST = 2.0**-24
 
 
 def evaluate(
-    serving: "Union[str, os.PathLike[str]]",
-    data: "Union[str, os.PathLike[str]]",
-    *,
-    split: str = "test",
+    models: models_lib.Models, data: "Union[str, os.PathLike[str]]", *, split: str = "test"
 ) -> "dict[str, dict[str, dict[str, Optional[float]]]]":
-    """Evaluates the versions that a model server would serve.
+    """Evaluates models on data whose vocabularies and statistics may be others than theirs.
 
-    Rows are given to them raw, so the data may have other vocabularies and statistics than the
-    models' own; a text of a hashed feature, which converted rows do not hold, is stood for by
-    another of the same hash. Predictions and labels of a scenario are kept, features of one record
-    at a time.
+    A text of a hashed feature, which converted rows do not hold, is stood for by another of the
+    same hash. Predictions and labels of a scenario are kept, features of one record at a time.
 
     Args:
-      serving: the directory that pfrec-export wrote.
+      models: of a run, or those that a model server would serve.
       data: a directory that pfrec-convert wrote; each scenario that both know is evaluated.
       split: `train`, `valid` or `test`.
 
     Returns:
       By scenario, task and metric (`metrics.METRICS`); None where a metric is not defined, and of a
-      task that a version does not serve all of them, with `served` False.
+      task that a model does not serve all of them, with `served` False.
 
     Raises:
-      PfrecError: where a version or the data cannot be read, or do not fit each other.
+      PfrecError: where a model or the data cannot be read, or do not fit each other.
     """
-    models = models_lib.ServedModels(pathlib.Path(serving))
     dataset = dataset_lib.Dataset.open(pathlib.Path(data))
     known = [name for name in models.scenarios if name in dataset.scenarios]
     if not known:
         raise errors.PfrecError(
-            f"{dataset.path}: knows none of the scenarios that {serving} has models of: "
+            f"{dataset.path}: knows none of the scenarios that there are models of: "
             f"{', '.join(models.scenarios)}"
         )
     dataset.verify()
@@ -65,9 +61,9 @@ def evaluate(
 
 
 def _values(
-    models: models_lib.ServedModels, dataset: dataset_lib.Dataset, scenario: str, split: str
+    models: models_lib.Models, dataset: dataset_lib.Dataset, scenario: str, split: str
 ) -> "dict[str, dict[str, Optional[float]]]":
-    """The metrics of the tasks that a scenario's version serves and the data have labels of."""
+    """The metrics of the tasks that a scenario's model serves and the data have labels of."""
     schema = dataset.client_schema(scenario)
     served = models.interface(scenario)
     different = set(served.inputs().items()) ^ set(interface.Interface(schema).inputs().items())

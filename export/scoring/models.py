@@ -27,6 +27,10 @@ class Models(Protocol):
     scenarios: "tuple[str, ...]"
     schema: schema_lib.Schema
 
+    def interface(self, scenario: str) -> interface.Interface:
+        """What the model of a scenario takes and gives."""
+        ...
+
     def load(self, scenario: str) -> Predict:
         """The model of a scenario: from a request to probabilities, float32 [rows], by task.
 
@@ -53,10 +57,15 @@ class RunModels:
         self.scenarios = tuple(self._run.scenarios)
         self.schema = self._run.client_schema(self.scenarios[0])
 
+    def interface(self, scenario: str) -> interface.Interface:
+        """See `Models`."""
+        return interface.Interface(
+            self._run.client_schema(scenario).of_tasks(self._run.served(scenario))
+        )
+
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
-        schema = self._run.client_schema(scenario).of_tasks(self._run.served(scenario))
-        return _in_memory(self._run.load_model(scenario), schema)
+        return _in_memory(self._run.load_model(scenario), self.interface(scenario).schema)
 
 
 class ClientModels:
@@ -77,6 +86,11 @@ class ClientModels:
         )
         self.scenarios: tuple[str, ...] = (self._model.scenario,)
         self.schema = self._model.schema
+
+    def interface(self, scenario: str) -> interface.Interface:
+        """See `Models`."""
+        assert scenario == self._model.scenario
+        return interface.Interface(self._model.schema)
 
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
@@ -117,7 +131,7 @@ class ServedModels:
         self.schema = dataclasses.replace(schemas[0], tasks=tuple(tasks.values()))
 
     def interface(self, scenario: str) -> interface.Interface:
-        """What the version of a scenario takes and gives."""
+        """See `Models`."""
         return self._versions[scenario].served
 
     def load(self, scenario: str) -> Predict:

@@ -217,6 +217,7 @@ def matrix(
         tag("figcaption", title),
         note,
         tag("div", chart, class_="scroll wide", tabindex=0, role="region", aria_label=title),
+        class_="matrix",
     )
 
 

@@ -60,7 +60,7 @@ def importance(run: RunFiles) -> Markup:
     return markup.section(
         "What matters",
         chart(first),
-        markup.folded(f"{len(rest)} more features", chart(rest)) if rest else None,
+        markup.folded(markup.counted(len(rest), "more feature"), chart(rest)) if rest else None,
         note=note,
     )
 
@@ -75,7 +75,7 @@ def _events(run: RunFiles) -> Optional[Markup]:
         return None
     rows = [[str(number), scenario or "all", what] for number, scenario, what in found]
     table = markup.table(["round", "scenario", "what happened"], rows, words=True)
-    return markup.folded(f"{len(found)} interventions of the guard rails", table)
+    return markup.folded(f"{markup.counted(len(found), 'intervention')} of the guard rails", table)
 
 
 def _conflicts(run: RunFiles) -> Optional[Markup]:
@@ -148,7 +148,7 @@ def _applied(run: RunFiles) -> Optional[Markup]:
         tag("h3", "What each scenario takes from which"),
         tag("p", note, class_="note"),
         figures.matrices(drawn[:1]),
-        markup.folded(f"{len(drawn) - 1} more groups", figures.matrices(drawn[1:]))
+        markup.folded(markup.counted(len(drawn) - 1, "more group"), figures.matrices(drawn[1:]))
         if drawn[1:]
         else None,
     )

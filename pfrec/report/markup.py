@@ -88,6 +88,16 @@ def table(
     return tag("div", made, class_="scroll", tabindex=0, role="region", aria_label=label or None)
 
 
+def counted(number: int, one: str) -> str:
+    """A number of things in words.
+
+    Example:
+      >>> counted(1, "more group"), counted(3, "more group")
+      ('1 more group', '3 more groups')
+    """
+    return f"{number} {one}{'' if number == 1 else 's'}"
+
+
 def folded(title: str, *children: Content) -> Markup:
     """What is shown once its title is pressed."""
     return tag("details", tag("summary", title), *children)
@@ -152,6 +162,7 @@ tbody th:first-child{position:sticky;left:0;background:var(--page)}
 figure+figure{margin-top:.6rem}.panels figure,.matrices figure{margin-top:0}
 figure{margin:0;background:var(--panel);border:1px solid var(--rule);border-radius:8px;
 padding:.4rem .5rem;min-width:0}
+.matrix{width:fit-content;max-width:100%}figure .note{font-size:.8rem;margin:0 0 .4rem}
 figcaption{font-size:.85rem;overflow-wrap:anywhere}
 svg{display:block;max-width:100%}
 .wide svg{max-width:none}

@@ -1,11 +1,13 @@
 """Exported versions are measured on converted rows, whatever words and statistics those have."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from export.publishing import models_config
-from export.scoring import evaluate
+from export.scoring import evaluate, models
 from pfrec import errors, metrics
 from pfrec.data.dataset import row_block, writer
 from tests.export import tiny
@@ -18,23 +20,24 @@ def serving(copy, tmp_path):
     return tmp_path
 
 
-def write(path, scenario):
+def write(path, scenario, schema=tiny.SCHEMA, encoded=lambda ids: ids):
     """A dataset of one scenario; its test rows."""
     rng = np.random.default_rng(7)
-    with writer.DatasetWriter(path, tiny.SCHEMA, source_format="test", split_seed=0) as target:
+    with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:
         for split in ("train", "valid", "test"):
             base = tiny.rows(300)
             click = rng.random(300) < 0.4
             buy = np.where(click, rng.random(300) < 0.5, row_block.UNOBSERVED)
             labels = np.stack([click, buy], axis=1).astype(np.uint8)
             rows = row_block.Rows(base.categorical, base.numerical, labels)
-            target.add(scenario, split, rows)
+            ids = encoded(base.categorical)
+            target.add(scenario, split, row_block.Rows(ids, base.numerical, labels))
     return rows
 
 
 def test_it_is_the_metrics_of_the_trained_model(serving, tmp_path):
     rows = write(tmp_path / "data", "NL")
-    found = evaluate.evaluate(serving, tmp_path / "data")
+    found = evaluate.evaluate(models.ServedModels(serving), tmp_path / "data")
     features = {
         "categorical": tf.constant(rows.categorical),
         "numerical": tf.constant(rows.numerical),
@@ -52,7 +55,27 @@ def test_it_is_the_metrics_of_the_trained_model(serving, tmp_path):
                 assert cell == pytest.approx(value, abs=1e-5), name
 
 
+def test_words_may_stand_elsewhere(serving, tmp_path):
+    """The same raw rows by a vocabulary in another order come to the same."""
+    place = [feature.name for feature in tiny.SCHEMA.categorical].index("device")
+    device = tiny.SCHEMA.categorical[place]
+    other = dataclasses.replace(device, vocabulary=device.vocabulary[::-1])
+    features = (*tiny.SCHEMA.categorical[:place], other, *tiny.SCHEMA.categorical[place + 1 :])
+
+    def encoded(ids):
+        made = ids.copy()
+        known = made[:, place] < 3
+        made[known, place] = 2 - made[known, place]
+        return made
+
+    write(tmp_path / "one", "NL")
+    write(tmp_path / "other", "NL", dataclasses.replace(tiny.SCHEMA, categorical=features), encoded)
+    served = models.ServedModels(serving)
+    one, again = (evaluate.evaluate(served, tmp_path / name) for name in ("one", "other"))
+    assert one == again
+
+
 def test_data_that_do_not_fit_are_named(serving, tmp_path):
     write(tmp_path / "other", "DE")
     with pytest.raises(errors.PfrecError, match="knows none of the scenarios"):
-        evaluate.evaluate(serving, tmp_path / "other")
+        evaluate.evaluate(models.ServedModels(serving), tmp_path / "other")
