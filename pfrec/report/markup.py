@@ -167,11 +167,11 @@ figcaption{font-size:.85rem;overflow-wrap:anywhere}
 svg{display:block;max-width:100%}
 .wide svg{max-width:none}
 .large{max-width:560px}.narrow{max-width:440px}
-.narrow+.scroll{margin-top:.8rem}
+.narrow+.scroll{margin-top:.8rem}.scroll+.large,.scroll+.panels,.scroll+figure{margin-top:.6rem}
 svg text{fill:var(--dim);font-size:11px}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem;margin:.3rem 0 .6rem}
 .legend span{display:inline-flex;align-items:center;gap:.35rem;overflow-wrap:anywhere}
-details{margin:.5rem 0}
+details{margin:.5rem 0}td details{margin:0}
 summary{cursor:pointer;color:var(--c0)}
 a{color:var(--c0)}
 @media(max-width:600px){main{padding:.6rem}th,td{padding:.2rem .4rem}

@@ -125,7 +125,7 @@ def running(
       of: the client directories.
       credentials: a directory that `pfrec-certificates` wrote; None for silos in plain.
       arguments: further ones for `pfrec-worker`.
-      agreements: what each silo agreed to; None for silos without gatekeepers.
+      agreements: what silos agreed to; one without has no gatekeeper.
     """
     port = portpicker.pick_unused_port()
     silos = {}
@@ -134,7 +134,8 @@ def running(
             tls = [f"--tls={credentials / f'silo-{scenario}'}"] if credentials else []
             host = f"127.0.0.{number}"
             own = [] if HAS_NAMESPACES else [f"--firewalled_port={portpicker.pick_unused_port()}"]
-            own += [f"--agreement={agreements[scenario]}"] if agreements else []
+            agreement = (agreements or {}).get(scenario)
+            own += [f"--agreement={agreement}"] if agreement else []
             started_with = (
                 f"--client_dir={directory}",
                 f"--host={host}",

@@ -173,7 +173,7 @@ def test_a_run_goes_on_over_silos_as_in_a_simulation(
     schema: schema_lib.Schema,
     tmp_path: pathlib.Path,
 ) -> None:
-    """A week later: other rows, es and nl are gone, de is new, and silos have gatekeepers."""
+    """A week later: other rows, es and nl are gone, de is new, and fr has a gatekeeper now."""
     run, first = trained
     later = tmp_path / "later"
     with writer.DatasetWriter(later, schema, source_format="test", split_seed=0) as target:
@@ -192,15 +192,10 @@ def test_a_run_goes_on_over_silos_as_in_a_simulation(
     shutil.rmtree(week / "data")
     (directories["fr"] / "data").rename(week / "data")
     directories["fr"] = week
-    agreements = {}
-    for scenario, directory in directories.items():
-        own = own_computations.OwnComputations(
-            going_on.to_json(), silo_directory.facts(directory), "plan"
-        )
-        agreements[scenario] = tmp_path / f"{scenario}.json"
-        agreed = own.agreement(own.bounds(trainings=1, rows=50), pfrec.__version__)
-        files.write_json(agreements[scenario], agreed.to_json())
-    output = tmp_path / "run"
+    own = own_computations.OwnComputations(going_on.to_json(), silo_directory.facts(week), "plan")
+    agreed = own.agreement(own.bounds(trainings=1, rows=50), pfrec.__version__)
+    files.write_json(tmp_path / "fr.json", agreed.to_json())
+    output, agreements = tmp_path / "run", {"fr": tmp_path / "fr.json"}
     with silo_machines.running(directories, None, agreements=agreements) as silos:
         commands.succeed(
             "pfrec-train",
