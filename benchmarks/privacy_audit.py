@@ -26,7 +26,7 @@ from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process.client import work as work_lib
-from tff_process.privacy import audit, client, clipping, draws, mechanism
+from tff_process.privacy import audit, clipping, draws, mechanism, sampled_gaussian
 
 SCHEMA = schema_lib.Schema(
     categorical=(schema_lib.Categorical("item", 5, "shared"),),
@@ -83,19 +83,18 @@ def projections(
     if float(row.norms[0]) < 2.0 * clip:
         raise ValueError("the planted row's gradient is not clipped; choose a smaller clip")
 
+    answering = sampled_gaussian.SampledGaussian(
+        tf.constant(budget.rate, tf.float64),
+        tf.constant(noise_factor * budget.noise * clip),
+        clip_factor * clip,
+    )
+
     @tf.function
     def run(secret: tf.Tensor) -> tf.Tensor:
         found = tf.TensorArray(tf.float32, budget.steps)
         for step in tf.range(tf.constant(budget.steps, tf.int64)):
-            sums = client.noised_sums(
-                model,
-                names,
-                rows,
-                draws.folded(draws.key(secret, []), step),
-                tf.constant(budget.rate, tf.float64),
-                tf.constant(noise_factor * budget.noise * clip),
-                clip_factor * clip,
-            )
+            seed = draws.folded(draws.key(secret, []), step)
+            sums = answering.sums(model, names, rows, seed)
             inner = [tf.reduce_sum(sums[name] * own) for name, own in zip(names, gradient)]
             found = found.write(tf.cast(step, tf.int32), tf.add_n(inner) / clip**2)
         return found.stack()

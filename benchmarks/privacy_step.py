@@ -60,14 +60,15 @@ def milliseconds(dataset: dataset_lib.Dataset, batch: int, steps: int, epsilon: 
     private = {name: tf.constant(initial[name]) for name in names}
     private.update({name: tf.zeros(slot.shape) for name, slot in model.slots.items()})
     incoming = {spec.name: tf.constant(initial[spec.name]) for spec in layout.uploaded}
-    asked = {name: tf.constant(value) for name, value in made._work(0).items()}
+    asked = {name: tf.constant(value) for name, value in made._work(0, 0).items()}
     settings = work_lib.TrainingSettings(batch)
 
     @tf.function
     def train(count: tf.Tensor) -> Any:
         work = {**asked, "steps": count, **dict.fromkeys(strategy.asked, tf.zeros([], tf.int64))}
         own = strategy.own_work(tf.constant(0), tf.constant([1, 2], tf.int64))
-        done = strategy.train(model, layout, settings, incoming, {}, private, {**work, **own})
+        inputs = work_lib.ClientInputs(layout, settings, incoming, {}, private, {**work, **own})
+        done = strategy.train(model, inputs)
         return done.examples, tuple(done.upload.values())
 
     def seconds(count: int) -> float:

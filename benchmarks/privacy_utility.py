@@ -1,16 +1,19 @@
 """AUC against epsilon: what differential privacy leaves of what federated training gains.
 
-    python benchmarks/privacy_utility.py --data=DATA [--algorithms=fedavg] [--epsilons=3,8]
-        [--rounds=20] [--seeds=1] [--home_epochs=3] [--clip=1] [--batch_size=256]
-        [--settings=embedding_scale=0.25]
+    python benchmarks/privacy_utility.py --data=DATA --log=FILE [--algorithms=fedavg,fedbn]
+        [--epsilons=none,8,3,1] [--home_epochs=20,0] [--seeds=1] [--rounds=20]
+        [--dp_rounds=40] [--dp_settings=embedding_scale=0.25] [--minutes=9]
 
-Trains `local` and each algorithm without privacy, without batch normalisation as all others, and
-each algorithm at each epsilon, and evaluates what is served on the test rows: a run under a budget
-serves its last round, the others their best one on valid. Prints a line for each run, and a table
-of mean test AUC over scenarios, tasks and seeds.
+Trains each algorithm at each epsilon and with each number of passes at home, and evaluates what is
+served on the test rows. `none` is a run without a budget, with the defaults, which serves its best
+round on valid; `local` has no other. A line of JSON for each run is appended to the log, and a run
+that has its line there is not trained again: after `--minutes` it begins no further run, so that it
+can go on later. Prints a table of mean test AUC over scenarios, tasks and seeds, with half the
+range over seeds.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import sys
@@ -24,10 +27,11 @@ import numpy as np
 
 from pfrec import evaluation
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.training import loop
+
+NONE = "none"
 
 
 def mean_auc(run: pathlib.Path) -> float:
@@ -36,56 +40,77 @@ def mean_auc(run: pathlib.Path) -> float:
     return float(np.nanmean([cell["auc"] for tasks in found.values() for cell in tasks.values()]))
 
 
+def entries(given: argparse.Namespace) -> "list[tuple[str, str, str, int]]":
+    """The algorithm, epsilon, passes at home and seed of each run, all of a seed first."""
+    found = []
+    for seed in range(given.seeds):
+        for epsilon in given.epsilons.split(","):
+            for name in given.algorithms.split(","):
+                if epsilon == NONE:
+                    found.append((name, epsilon, "-", seed))
+                elif name != "local":
+                    found += [(name, epsilon, e, seed) for e in given.home_epochs.split(",")]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=pathlib.Path, required=True)
-    parser.add_argument("--algorithms", default="fedavg")
-    parser.add_argument("--epsilons", default="3,8")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--log", type=pathlib.Path, required=True)
+    parser.add_argument("--algorithms", default="local,fedavg,fedbn,pf_msmtrec")
+    parser.add_argument("--epsilons", default="none,8,3,1")
+    parser.add_argument("--home_epochs", default="20", help="several between commas")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--home_epochs", default="3", help="several between commas")
-    parser.add_argument("--clip", type=float, default=1.0)
-    parser.add_argument("--batch_size", type=int, default=256)
-    parser.add_argument("--settings", default="", help="FLAG=VALUE,... of the runs under a budget")
-    parser.add_argument("--skip_baselines", action="store_true")
+    parser.add_argument("--rounds", type=int, default=20, help="of runs without a budget")
+    parser.add_argument("--dp_rounds", type=int, default=40, help="of those with one")
+    parser.add_argument(
+        "--dp_settings",
+        default="embedding_scale=0.25",
+        help="FLAG=VALUE,... of the runs under a budget",
+    )
+    parser.add_argument("--minutes", type=float, default=1e6)
     given = parser.parse_args()
     dataset = dataset_lib.Dataset.open(given.data)
-    baseline = ModelConfig(batch_norm=False)
-    entries: list[tuple[str, str, dict[str, str]]] = []
-    algorithms = given.algorithms.split(",")
-    if not given.skip_baselines:
-        entries += [(name, "none", {}) for name in ("local", *algorithms)]
-    own = dict(text.split("=", 1) for text in given.settings.split(",") if text)
-    for name in algorithms:
-        for epsilon in given.epsilons.split(","):
-            for epochs in given.home_epochs.split(","):
-                told = {"dp_epsilon": epsilon, "dp_home_epochs": epochs, "dp_clip": str(given.clip)}
-                entries.append((name, epsilon, {**told, **own}))
-    rows = []
-    for name, epsilon, settings in entries:
-        aucs, started = [], time.monotonic()
-        cache = cache_lib.ComputationCache()
-        for seed in range(given.seeds):
-            plan = plan_lib.Plan(
-                name,
-                rounds=given.rounds,
-                batch_size=given.batch_size,
-                seed=seed,
-                model=baseline,
-            ).with_texts([*settings.items()])
-            with tempfile.TemporaryDirectory() as folder:
-                run = pathlib.Path(folder) / "run"
-                loop.train(plan, dataset, run, cache=cache)
-                aucs.append(mean_auc(run))
-        seconds = (time.monotonic() - started) / given.seeds
-        served = settings.get("dp_home_epochs", "")
-        rows.append((name, epsilon, served, float(np.mean(aucs))))
-        print(f"{name} epsilon {epsilon} home {served or '-'}: {aucs} {seconds:.0f} s", flush=True)
-    print("\n| algorithm | epsilon | home epochs | mean test AUC |\n| --- | --- | --- | --- |")
-    for name, epsilon, served, auc in rows:
-        print(f"| {name} | {epsilon} | {served or '-'} | {auc:.4f} |")
+    own = [tuple(text.split("=", 1)) for text in given.dp_settings.split(",") if text]
+    cache = cache_lib.ComputationCache()
+    end, wanted = time.monotonic() + 60.0 * given.minutes, entries(given)
+    aucs = _logged(given.log)
+    for entry in wanted:
+        if entry in aucs or time.monotonic() > end:
+            continue
+        name, epsilon, home, seed = entry
+        settings = [("rounds", str(given.rounds))]
+        if epsilon != NONE:
+            budget = [("dp_epsilon", epsilon), ("dp_home_epochs", home)]
+            settings = [("rounds", str(given.dp_rounds)), *budget, *own]
+        plan = plan_lib.Plan(name, seed=seed, batch_size=0).with_texts(settings)
+        with tempfile.TemporaryDirectory() as folder:
+            run = pathlib.Path(folder) / "run"
+            loop.train(plan, dataset, run, cache=cache)
+            aucs[entry] = mean_auc(run)
+        line = json.dumps({"run": entry, "auc": round(aucs[entry], 5)})
+        with given.log.open("a", encoding="utf-8") as log:
+            print(line, file=log)
+        print(line, flush=True)
+    print(
+        "| algorithm | epsilon | passes at home | mean test AUC | ± | seeds |\n"
+        + 6 * "| --- "
+        + "|"
+    )
+    for name, epsilon, home in dict.fromkeys(entry[:3] for entry in wanted):
+        own_aucs = [aucs[e] for e in wanted if e[:3] == (name, epsilon, home) and e in aucs]
+        if own_aucs:
+            told = f"{np.mean(own_aucs):.4f} | {np.ptp(own_aucs) / 2:.4f} | {len(own_aucs)}"
+            print(f"| `{name}` | {epsilon} | {home} | {told} |")
+
+
+def _logged(log: pathlib.Path) -> "dict[tuple[str, str, str, int], float]":
+    if not log.exists():
+        return {}
+    lines = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    return {tuple(line["run"]): line["auc"] for line in lines}
 
 
 if __name__ == "__main__":

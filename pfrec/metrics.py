@@ -18,6 +18,8 @@ import tensorflow as tf
 
 METRICS = ("auc", "gauc", "logloss", "ece", "rows", "positives")
 UNOBSERVED = 255
+# Where a choice weighs tasks by how well their AUC is known, this well is well enough.
+KNOWN_WELL = 0.01
 
 
 def _nan() -> tf.Tensor:

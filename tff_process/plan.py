@@ -10,10 +10,12 @@ from pfrec.models.config import ModelConfig
 from pfrec.settings import setting
 from tff_process.algorithms import base, registry
 from tff_process.algorithms import robust as robust_lib
+from tff_process.client import strategy
 from tff_process.privacy import soundness
 
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
+_BITS = (8, 16, strategy.FULL_BITS)
 _BATCHES, _NOISED_BATCHES = 20, 4
 CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
@@ -135,6 +137,13 @@ class Plan(settings_lib.Settings):
         "norm, each coordinate within the range of the middle ones, or their median",
         choices=robust_lib.CHOICES,
     )
+    upload_bits: int = setting(
+        strategy.FULL_BITS,
+        "bits of each trained number that leaves a client: with 8 or 16 its change leaves rounded, "
+        "and what rounding left out is added to its next change",
+        low=8,
+        high=32,
+    )
     dp_epsilon: float = setting(
         0.0,
         "differential privacy of every training row in what leaves: the epsilon that a run may "
@@ -144,13 +153,19 @@ class Plan(settings_lib.Settings):
     dp_delta: float = setting(
         0.0, "delta that goes with it; 0 is 1 / rows^1.1 of each scenario", low=0.0, below=1.0
     )
+    dp_unit: str = setting(
+        soundness.ROW,
+        "what it protects: one row, or all rows of a group, as a user (`group` of the schema)",
+        choices=soundness.UNITS,
+    )
     dp_clip: float = setting(
         1.0, "the norm that the gradient of a row is clipped to for it", above=0.0
     )
     dp_home_epochs: float = setting(
-        3.0,
-        "passes over its own rows by which a client makes its home model, without noise, of what "
-        "it received at the end; 0 serves what was received",
+        20.0,
+        "at most so many passes over its own rows from each of two starts by which a client makes "
+        "its home model at the end, without noise; its valid rows choose; 0 serves what was "
+        "received",
         low=0.0,
     )
     seed: int = 0
@@ -165,6 +180,13 @@ class Plan(settings_lib.Settings):
         super().__post_init__()
         if self.seed < 0:
             raise errors.PfrecError(f"seed is {self.seed}; it must not be negative")
+        if self.upload_bits not in _BITS:
+            raise errors.PfrecError(f"upload_bits is {self.upload_bits}; it must be 8, 16 or 32")
+        if self.upload_bits < strategy.FULL_BITS and self.pooled:
+            raise errors.PfrecError(
+                f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
+                "leave it out"
+            )
         loss_weights.parse(self.task_weights, "task_weights")
         loss_weights.parse(self.positive_weights, "positive_weights")
         for name in self.withhold:

@@ -83,6 +83,35 @@ def leaving(run: RunFiles) -> Markup:
     )
 
 
+def budgets(run: RunFiles) -> Markup:
+    """What differential privacy guarantees each scenario, and what of that is spent; nothing of a
+    run without it.
+    """
+    private = run.manifest.get("differential_privacy")
+    if not private:
+        return Markup("")
+    rows: list[list[markup.Content]] = [
+        [
+            scenario,
+            f"{budget['epsilon']:g}",
+            f"{budget['epsilon_spent']:.3f}" if "epsilon_spent" in budget else "",
+            f"{budget['delta']:.2g}",
+            f"{budget['noise_multiplier']:.3f}",
+            f"{budget['sampling_rate']:.2%}",
+            f"{budget.get('steps_spent', 0):,} of {budget['steps']:,}",
+        ]
+        for scenario, budget in private["scenarios"].items()
+    ]
+    header = ["scenario", "epsilon", "spent", "delta", "noise", "rows of a step", "steps"]
+    return markup.section(
+        "Differential privacy",
+        markup.table(header, rows, label="budgets of differential privacy by scenario"),
+        note=f"Protects {private['protects']}; takes as known: {private['takes_as_known']}. By "
+        f"{private['mechanism']}, a row's gradient clipped to {private['clip']:g}; noise is its "
+        "deviation over that. The models that are served have no noise.",
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Value:
     """What crosses the wire under one name."""

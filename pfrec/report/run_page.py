@@ -37,6 +37,7 @@ def page(run: RunFiles) -> str:
         insight.importance(run),
         exchange.data(run),
         exchange.leaving(run),
+        exchange.budgets(run),
         insight.diagnostics(run),
         _times(run),
         _settings(run),

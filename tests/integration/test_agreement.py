@@ -274,6 +274,49 @@ def test_pfrec_agreement_refuses_to_share_what_the_schema_calls_private(agreemen
     assert json.loads((tmp_path / "a.json").read_text())["bounds"]["rows"] == 50
 
 
+def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledger(data, tmp_path):
+    """The silos choose their home models on their own valid rows, whatever a driver names."""
+    agreed = plan.Plan(
+        "fedavg",
+        rounds=1,
+        aggregations=2,
+        batch_size=50,
+        model=MODEL,
+        dp_epsilon=8.0,
+        dp_home_epochs=2.0,
+        upload_bits=8,
+    )
+    directories = silo_machines.directories(data, tmp_path)
+    made = {name: tmp_path / f"{name}.json" for name in directories}
+    for name, directory in directories.items():
+        facts = silo_directory.facts(directory)
+        own = own_computations.OwnComputations(agreed.to_json(), facts, "plan")
+        bounds = own.bounds(trainings=1, rows=50)
+        files.write_json(made[name], own.agreement(bounds, pfrec.__version__).to_json())
+    run, simulated = tmp_path / "run", tmp_path / "simulated"
+    with silo_machines.running(directories, None, agreements=made) as running:
+        workers = options.Options(workers={name: silo.address for name, silo in running.items()})
+        loop.train(agreed, silo_training.survey(workers, run), run, options=workers)
+    loop.train(agreed, data, simulated)
+    for name, expected in checkpoint.load(simulated / "server" / "round_00001")[0].items():
+        found = checkpoint.load(run / "server" / "round_00001")[0][name]
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+    for name, directory in directories.items():
+        entries, _ = ledger.read(directory / ledger.FILE)
+        assert ledger.differences(entries, manifest) == []
+        reports = [entry for entry in entries if entry["what"] == labels.REPORT]
+        assert [report["epsilon_spent"] <= 8.0 for report in reports] == [True, True]
+        small = [leaf for leaf in reports[0]["leaves"] if leaf[0].endswith("/codes")]
+        assert small
+        for _, shape, size in small:
+            assert size == np.prod(shape)
+        (private,) = directory.glob("runs/*/version_00002")
+        kept = checkpoint.load(simulated / "clients" / name / "version_00002")[0]
+        for variable, value in checkpoint.load(private)[0].items():
+            np.testing.assert_array_equal(value, kept[variable], err_msg=f"{name} {variable}")
+
+
 def test_a_worker_without_an_agreement_serves_nothing_over_a_network(tmp_path):
     error = commands.fail(
         "pfrec-worker",

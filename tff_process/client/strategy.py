@@ -24,6 +24,10 @@ with lazy.imports():
     from tff_process.client import work as work_lib
 
 
+# Of a number that leaves a client as it is.
+FULL_BITS = 32
+
+
 @dataclasses.dataclass(frozen=True)
 class Kept:
     """A float32 tensor that a client keeps between rounds, and that never leaves it.
@@ -48,6 +52,10 @@ class Strategy:
 
     # Further int64 scalars of a client's work that the driver sends.
     asked: tuple[str, ...] = ()
+    # Whether it also sends the paths of the client's `valid` rows, as `valid_shards`.
+    reads_valid = False
+    # Bits of a number that leaves (`small_uploads`).
+    upload_bits = FULL_BITS
 
     def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
         """What of the client's own stands in the `work` of `train` besides; `secret` is int64 [2]

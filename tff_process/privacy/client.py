@@ -9,14 +9,14 @@ private state.
 
 The home model stands under the variables' own names: what is evaluated, saved and exported. It is
 the average over the last aggregations (`averaging`) of what was received and of the released
-model's private part, and at the end, where the driver asks for it once, that trained by plain steps
-on all rows and groups. Nothing of it is read by the released model, so that it costs no privacy.
+model's private part, and at the end, where the driver asks for it once, what `home` makes of that;
+the values that training began with are kept for it under `first/`. Nothing of it is read by the
+released model, so that it costs no privacy.
 
 References:
   Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1.
 """
 
-import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,11 +29,11 @@ from pfrec.data.dataset import pipeline, windows
 from tff_process.algorithms import averaging
 from tff_process.client import strategy, variables
 from tff_process.client import work as work_lib
-from tff_process.privacy import clipping, draws
+from tff_process.privacy import draws, home, sampled_gaussian
 from tff_process.privacy import mechanism as mechanism_lib
 
 RELEASED, RELEASED_OPTIMIZER = client_directory.RELEASED, client_directory.RELEASED_OPTIMIZER
-HOME_STEPS = "home_steps"
+FIRST = "first/"
 _ALL_BLOCKS = 1 << 40
 
 _plain = tf.autograph.experimental.do_not_convert
@@ -49,7 +49,8 @@ class PrivateTraining(strategy.Strategy):
       context: a text that is another one wherever a step would be computed otherwise: of the plan.
     """
 
-    asked = (HOME_STEPS,)
+    asked = (home.STEPS,)
+    reads_valid = True
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class PrivateTraining(strategy.Strategy):
         return [
             *strategy.personal_copies(layout),
             *strategy.second_copies(self._released_private(layout), RELEASED),
+            *strategy.second_copies(self._first(layout), FIRST),
             strategy.Kept(averaging.COUNT, ()),
         ]
 
@@ -95,7 +97,7 @@ class PrivateTraining(strategy.Strategy):
             "rate": of([budget.rate for budget in budgets], tf.float64),
             "deviation": of([b.noise * self._mechanism.clip for b in budgets], tf.float32),
             "batch": of([float(budget.batch) for budget in budgets], tf.float32),
-            "home_epoch_steps": of([budget.home_epoch_steps for budget in budgets], tf.int64),
+            home.EPOCH_STEPS: of([budget.home_epoch_steps for budget in budgets], tf.int64),
         }
 
     def train(
@@ -115,14 +117,16 @@ class PrivateTraining(strategy.Strategy):
             model.load(strategy.of_variables(model, private))
             portion = averaging.part(number, self._share)
             model.load(averaging.towards(private, {**inputs.incoming, **released}, portion))
-            home = dataclasses.replace(
+            at_home = dataclasses.replace(
                 inputs.settings, batch_size=self._mechanism.budgets[0].home_batch
             )
-            finish_home(model, home, inputs.work)
+            first = strategy.under(private, FIRST)
+            home.finish(model, at_home, inputs.work, first, self._share)
             state = {
                 **model.private_state(layout),
                 **model.upload(layout),
                 **strategy.prefixed(released, RELEASED),
+                **strategy.prefixed(first, FIRST),
                 averaging.COUNT: number,
             }
             return state, upload
@@ -131,6 +135,10 @@ class PrivateTraining(strategy.Strategy):
         # What the server asked for, not what was drawn; and no loss.
         examples = tf.cast(inputs.work["steps"], tf.float32) * inputs.work["batch"]
         return work_lib.ClientRound(state, upload, examples, tf.constant(0.0))
+
+    def _first(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
+        released = set(self.released(layout))
+        return [spec for spec in layout.specs if spec.name in released]
 
     def _released_private(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         released = set(self.released(layout))
@@ -156,20 +164,18 @@ class PrivateTraining(strategy.Strategy):
             value for part in (inputs.incoming, inputs.consensus, own) for value in part.values()
         ]
         key = draws.key(work["secret"], told)
-        names, absent = self.released(inputs.layout), self.absent(inputs.layout)
+        names = self.released(inputs.layout)
+        answering = sampled_gaussian.SampledGaussian(
+            work["rate"],
+            work["deviation"],
+            self._mechanism.clip,
+            self.absent(inputs.layout),
+            self._mechanism.unit,
+        )
 
         @_plain
         def step(number: tf.Tensor) -> None:
-            sums = noised_sums(
-                model,
-                names,
-                rows,
-                draws.folded(key, number),
-                work["rate"],
-                work["deviation"],
-                self._mechanism.clip,
-                absent,
-            )
+            sums = answering.sums(model, names, rows, draws.folded(key, number))
             gradients = {name: value / work["batch"] for name, value in sums.items()}
             # The pull depends on what was noised already.
             for name, anchor in anchors.items():
@@ -187,64 +193,6 @@ def agreed_scales(layout: variables.ModelVariables) -> "dict[str, tf.Tensor]":
         for spec in layout.specs
         if not spec.trainable
     }
-
-
-@_plain
-def noised_sums(
-    model: work_lib.ClientModel,
-    names: Sequence[str],
-    rows: work_lib.Values,
-    seed: tf.Tensor,
-    rate: tf.Tensor,
-    deviation: tf.Tensor,
-    clip: float,
-    absent: "frozenset[str]" = frozenset(),
-) -> "dict[str, tf.Tensor]":
-    """One step's answer about rows, which is all that is ever learned from them: sums of clipped
-    gradients over a Poisson sample, with Gaussian noise.
-
-    Args:
-      model: where it stands.
-      names: the variables, which must be all that gradients are clipped over.
-      rows: features and labels of all rows.
-      seed: int64 [2], of the step.
-      rate: the probability that a row is in the sample, float64.
-      deviation: of the noise, float32.
-      clip: of a row's whole gradient.
-      absent: features that are not read.
-    """
-    chosen = draws.poisson_sample(draws.folded(seed, 0), tf.shape(rows["labels"])[0], rate)
-    batch = {name: tf.gather(value, chosen) for name, value in rows.items()}
-    found = clipping.clipped_sums(model.network, batch, clip, absent)
-
-    def noised(place: int, name: str) -> tf.Tensor:
-        def draw(shape: Any) -> tf.Tensor:
-            return draws.noise(draws.folded(seed, place), shape, deviation)
-
-        return clipping.noised(found, model.variables[name], draw)
-
-    return {name: noised(place, name) for place, name in enumerate(names, 1)}
-
-
-def finish_home(
-    model: work_lib.ClientModel, settings: work_lib.TrainingSettings, work: work_lib.Values
-) -> None:
-    """Plain steps on all groups, as many as the work asks for; for use inside a `tf.function`."""
-
-    @_plain
-    def step(batch: Any, state: Any) -> Any:
-        # Numbers are scaled as in the released model, which knows no batch's statistics.
-        loss, gradients = work_lib.loss_and_gradients(model, settings, batch, {}, training=False)
-        model.apply(gradients)
-        return loss, state
-
-    home = collections.OrderedDict(work)
-    home.update(
-        first_step=tf.zeros([], tf.int64),
-        steps=work[HOME_STEPS],
-        epoch_steps=work["home_epoch_steps"],
-    )
-    work_lib.for_each_batch(model, settings, home, step, ())
 
 
 def _at_home(spec: variables.VariableSpec) -> bool:

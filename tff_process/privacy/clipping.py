@@ -4,7 +4,7 @@ the clip.
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -30,10 +30,14 @@ class Clipped:
 
 @tf.autograph.experimental.do_not_convert
 def clipped_sums(
-    network: Any, batch: Mapping[str, tf.Tensor], clip: float, absent: "Collection[str]" = ()
+    network: Any,
+    batch: Mapping[str, tf.Tensor],
+    clip: float,
+    absent: "Collection[str]" = (),
+    weights: "Optional[tf.Tensor]" = None,
 ) -> Clipped:
-    """The sum over a batch's rows of `g * min(1, clip / |g|)`, with g the gradient of the row's
-    loss at all variables together.
+    """The sum over a batch's rows of `a * g * min(1, clip / |g|)`, with g the gradient of the row's
+    loss at all variables together and a the row's weight, 1 where there are none.
 
     A row's loss is the sum of the cross-entropies of its observed labels: it is divided by nothing
     that other rows decide. A row whose gradient is not finite counts as if it were not there.
@@ -42,6 +46,8 @@ def clipped_sums(
       network, absent: see `per_example.forward`.
       batch: features and `labels` of any number of rows.
       clip: C.
+      weights: float32 [rows]; where those of some rows add up to at most 1, all of these together
+        change the sum by at most C.
     """
     with tf.GradientTape() as tape:
         logits, pieces = per_example.forward(network, batch, absent)
@@ -52,7 +58,8 @@ def clipped_sums(
     squares = tf.add_n([piece.squared_norms(own) for piece, own in zip(pieces, upstream)])
     norms = tf.sqrt(squares)
     counted = tf.math.is_finite(norms)
-    factor = (clip / tf.maximum(norms, clip))[:, tf.newaxis]
+    factor = clip / tf.maximum(norms, clip)
+    factor = (factor if weights is None else factor * weights)[:, tf.newaxis]
     sums: dict[Any, tf.Tensor] = {}
     moved: dict[Any, Any] = {}
     for piece, own in zip(pieces, upstream):

@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
-from tff_process.privacy import accounting
+from tff_process.privacy import accounting, soundness
 
-# Noise wants large batches; a model without it is trained on these.
-_HOME_ROWS = 256
+# Noise wants large batches; a model without it is trained on a quarter of one, within these bounds.
+_LEAST_HOME_ROWS, _MOST_HOME_ROWS = 32, 256
 # Delta is 1 / rows to this power where nobody says: well below what telling one row would be.
 _DELTA_POWER = 1.1
 
@@ -58,10 +58,13 @@ class Mechanism:
     Attributes:
       clip: the norm that a row's gradient is clipped to.
       budgets: of each client, in order.
+      unit: what is protected, and what is sampled, of `soundness.UNITS`: groups have the rate that
+        rows would have, so that a batch has as many rows in the mean.
     """
 
     clip: float
     budgets: "tuple[Budget, ...]"
+    unit: str = soundness.ROW
 
 
 def of(
@@ -85,10 +88,11 @@ def of(
     Raises:
       PfrecError: where no noise is enough for the budget.
     """
+    at_home = min(batch_size, max(_LEAST_HOME_ROWS, min(batch_size // 4, _MOST_HOME_ROWS)))
 
     def budget(count: int, planned: int) -> Budget:
         batch, own = min(batch_size, count), delta or float(count) ** -_DELTA_POWER
         noise = accounting.noise_for(epsilon, batch / count, planned, own)
-        return Budget(epsilon, own, count, batch, planned, noise, min(batch_size, _HOME_ROWS))
+        return Budget(epsilon, own, count, batch, planned, noise, at_home)
 
     return Mechanism(clip, tuple(budget(*pair) for pair in zip(rows, steps)))

@@ -7,6 +7,10 @@ from pfrec.data import schema as schema_lib
 from tff_process.algorithms import base
 from tff_process.client import strategy
 
+ROW: str = "row"
+GROUP: str = "group"
+UNITS: "tuple[str, ...]" = (ROW, GROUP)
+
 
 def check_plan(plan: Any) -> None:
     """Checks the settings of a plan with a budget.
@@ -46,13 +50,18 @@ def check_plan(plan: Any) -> None:
             raise errors.PfrecError(f"--dp_epsilon and --{name}: {why}; leave one of them out")
 
 
-def check_schema(schema: schema_lib.Schema) -> None:
+def check_schema(schema: schema_lib.Schema, unit: str = ROW) -> None:
     """Checks that the pieces of `per_example` are all that the model of a schema is made of.
 
     Raises:
       PfrecError: where rows have weights, two features share a table, or a list is pooled by
-        attention.
+        attention; where groups are protected and there are none.
     """
+    if unit == GROUP and schema.group is None:
+        raise errors.PfrecError(
+            "--dp_unit=group: the schema names no group; convert the data with `group` in the "
+            "schema, the column of the users, or leave --dp_unit out"
+        )
     if schema.weight is not None:
         raise errors.PfrecError(
             f"--dp_epsilon: rows have weights ({schema.weight}), and a row's gradient is clipped, "
@@ -67,13 +76,14 @@ def check_schema(schema: schema_lib.Schema) -> None:
             )
 
 
-def check_algorithm(algorithm: base.Algorithm, uploads: int) -> None:
+def check_algorithm(algorithm: base.Algorithm, uploads: int, unit: str = ROW) -> None:
     """Checks that what an algorithm's clients send depends on their rows through one training
     alone, which is what noise is put into.
 
     Args:
       algorithm: which one.
       uploads: how many variables leave.
+      unit: of `UNITS`.
 
     Raises:
       PfrecError: where it does not.
@@ -82,6 +92,11 @@ def check_algorithm(algorithm: base.Algorithm, uploads: int) -> None:
         raise errors.PfrecError(
             f"--dp_epsilon with {algorithm.name}: nothing that is trained leaves, so there is "
             "nothing to protect; leave --dp_epsilon out"
+        )
+    if unit == GROUP and algorithm.proximal:
+        raise errors.PfrecError(
+            f"--dp_unit=group with {algorithm.name}: how its pull compares to a sum over groups "
+            "depends on how many there are, which does not leave; take fedavg, or a weight of 0"
         )
     if type(algorithm.client) is not strategy.Strategy:
         raise errors.PfrecError(

@@ -23,12 +23,14 @@ from pfrec import errors
 from pfrec.data import schema as schema_lib
 from pfrec.models import adam
 from tff_process.algorithms import averaging
-from tff_process.client import variables
+from tff_process.client import small_uploads, variables
 from tff_process.process import federation, row_maps
 
 _log = logging.getLogger(__name__)
 _NOT_CARRIED = ("round", "row_counts")
 _INPUT_STATISTICS = "numeric/normalise"
+# What the model's meaning is in as well, or what was left out of uploads of the run before.
+_ANEW = (variables.OPTIMIZER, small_uploads.LEFT_OUT)
 _EPSILON = 1e-3  # Keras's
 
 Values = Mapping[str, np.ndarray]
@@ -184,7 +186,7 @@ class Carrying:
             spec, kept = self._variable(name), old.get(name)
             if kept is None and spec is not None:
                 kept = old.get(spec.name)
-            if kept is None or name == averaging.COUNT or name.startswith(variables.OPTIMIZER):
+            if kept is None or name == averaging.COUNT or name.startswith(_ANEW):
                 found[name] = value
             else:
                 found[name] = meaning.carried(spec, kept, value) if spec else kept

@@ -16,9 +16,10 @@ from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging, base, registry, robust
-from tff_process.client import variables, work
+from tff_process.client import small_uploads, strategy, variables, work
 from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
+from tff_process.privacy import home as home_lib
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
 from tff_process.process import joining, plan_values
@@ -178,6 +179,8 @@ class Federation:
         self.round_steps = max(steps)
         self.mechanism = self._make_private(steps) if plan.dp_epsilon else None
         self.charges: Optional[charges_lib.Charges] = None
+        if plan.upload_bits < strategy.FULL_BITS:
+            self._make_small()
         if plan.init_from and not plan.continues:
             self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
@@ -207,6 +210,21 @@ class Federation:
                 "clients": len(dataset.scenarios),
             }
 
+    def _make_small(self) -> None:
+        """Gives clients `small_uploads`.
+
+        Raises:
+          PfrecError: where nothing leaves that could be smaller.
+        """
+        bits = self.plan.upload_bits
+        if not small_uploads.rounded(self.layout, bits):
+            raise errors.PfrecError(
+                f"--upload_bits={bits} with {self.algorithm.name}: nothing that is trained leaves; "
+                "leave --upload_bits out"
+            )
+        client = small_uploads.SmallUploads(self.algorithm.client, bits)
+        self.algorithm = dataclasses.replace(self.algorithm, client=client)
+
     def _make_private(self, steps: "Sequence[int]") -> mechanism_lib.Mechanism:
         """Gives clients the released model beside the one that they serve; returns its mechanism.
 
@@ -217,8 +235,8 @@ class Federation:
           PfrecError: where the algorithm cannot be made private.
         """
         plan, dataset = self.plan, self.dataset
-        soundness.check_schema(dataset.schema)
-        soundness.check_algorithm(self.algorithm, len(self.layout.uploaded))
+        soundness.check_schema(dataset.schema, plan.dp_unit)
+        soundness.check_algorithm(self.algorithm, len(self.layout.uploaded), plan.dp_unit)
         rounds = plan.rounds_of(self.round_steps)
         mechanism = mechanism_lib.of(
             plan.dp_epsilon,
@@ -228,6 +246,7 @@ class Federation:
             [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios],
             [rounds * own for own in steps],
         )
+        mechanism = dataclasses.replace(mechanism, unit=plan.dp_unit)
         # All that decides how a step is computed and is in no value of it.
         graph = {**dataclasses.replace(plan, **_VALUES).to_json(), "init_from": ""}
         context = files.json_text([pfrec.__version__, graph, dataset.schema.to_json()])
@@ -350,12 +369,11 @@ class Federation:
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)
         asked: OD[str, Any] = OD()
-        if private_client.HOME_STEPS in self.algorithm.client.asked:
+        if home_lib.STEPS in self.algorithm.client.asked:
             assert self.mechanism is not None
             home = self.mechanism.budgets[client].home_steps(self.plan.dp_home_epochs)
-            asked[private_client.HOME_STEPS] = np.int64(
-                home if self._is_last(client, number) else 0
-            )
+            asked[home_lib.STEPS] = np.int64(home if self._is_last(client, number) else 0)
+            asked[home_lib.VALID] = self._shards(client, "valid")
         return OD(
             shards=self._shards(client, "train"),
             seed=np.int64(self.plan.seed),

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pfrec import metrics
-from tff_process.client import variables
+from tff_process.client import small_uploads, variables
 from tff_process.client import work as work_lib
 from tff_process.process import collecting, server_step
 from tff_process.process.spec import ProcessSpec
@@ -34,7 +34,8 @@ class ProcessTypes:
       client: a client that trains: its number, private state, secret, work, and the tasks that it
         has labels of.
       evaluation_client: a client that evaluates: its number, private state and shards.
-      report: what the server learns of a client's round.
+      sent: what leaves a client after its round.
+      report: what the server learns of it: `sent`, decoded (`small_uploads.decoded`).
       collected: the reports of a round, stacked along a client axis.
       counts: by shared table, how often a client holds each id.
       metrics: of a client's model, [tasks, metrics].
@@ -46,6 +47,7 @@ class ProcessTypes:
     private: tff.StructType
     client: tff.StructType
     evaluation_client: tff.StructType
+    sent: tff.StructType
     report: tff.StructType
     collected: tff.StructType
     counts: tff.StructType
@@ -56,6 +58,11 @@ def types_of(spec: ProcessSpec) -> ProcessTypes:
     """The types of a process."""
     algorithm, layout, tasks = spec.algorithm, spec.layout, len(spec.tasks)
     number, serves = tff.TensorType(np.int32), tff.TensorType(np.float32, [tasks])
+
+    def report_of(values: "OD[str, Any]") -> tff.StructType:
+        one = tff.TensorType(np.float32)
+        return tff.to_type(OD(values=values, examples=one, serves=serves, loss=one))
+
     with tf.Graph().as_default():
         state = _types_of_tensors(server_step.initial_state(spec, spec.initial))
     shared = OD(
@@ -64,14 +71,7 @@ def types_of(spec: ProcessSpec) -> ProcessTypes:
     )
     personal = OD(client_id=number, values=_of_variables(layout.joined(variables.PERSONAL)))
     private = _private(spec)
-    report = tff.to_type(
-        OD(
-            values=_of_variables(layout.uploaded),
-            examples=tff.TensorType(np.float32),
-            serves=serves,
-            loss=tff.TensorType(np.float32),
-        )
-    )
+    report = report_of(_of_variables(layout.uploaded))
     return ProcessTypes(
         state=tff.to_type(state),
         shared=tff.to_type(shared),
@@ -81,6 +81,7 @@ def types_of(spec: ProcessSpec) -> ProcessTypes:
             OD(client_id=number, private=private, secret=SECRET, work=_work(spec), serves=serves)
         ),
         evaluation_client=tff.to_type(OD(client_id=number, private=private, shards=_SHARDS)),
+        sent=report_of(_sent(spec)),
         report=report,
         collected=collecting.collected_type(report, spec.client_count),
         counts=tff.to_type(
@@ -97,11 +98,26 @@ def _work(spec: ProcessSpec) -> "OD[str, tff.TensorType]":
     return OD(
         shards=_SHARDS,
         **dict.fromkeys(numbers, tff.TensorType(np.int64)),
+        **({"valid_shards": _SHARDS} if spec.algorithm.client.reads_valid else {}),
         # A value, so that a comparison that tunes it traces its graphs once.
         learning_rate=tff.TensorType(np.float32),
         task_weights=weights,
         positive_weights=weights,
     )
+
+
+def _sent(spec: ProcessSpec) -> "OD[str, Any]":
+    """The values of a report as they leave a client."""
+    bits = spec.algorithm.client.upload_bits
+    types: OD[str, Any] = _of_variables(spec.layout.uploaded)
+    for variable in small_uploads.rounded(spec.layout, bits):
+        types[variable.name] = OD(
+            [
+                (small_uploads.CODES, tff.TensorType(small_uploads.kind(bits), variable.shape)),
+                (small_uploads.SCALE, tff.TensorType(np.float32)),
+            ]
+        )
+    return types
 
 
 def _private(spec: ProcessSpec) -> tff.StructType:

@@ -11,7 +11,14 @@ import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
 # The numbers of the protocol's types (array.proto, DataType), of all that is ever passed in bulk.
-_DTYPES: "dict[Any, int]" = {np.float32: 1, np.float64: 2, np.int32: 3, np.int64: 9}
+_DTYPES: "dict[Any, int]" = {
+    np.float32: 1,
+    np.float64: 2,
+    np.int32: 3,
+    np.int16: 5,
+    np.int8: 6,
+    np.int64: 9,
+}
 
 
 def to_value(value: Any, kind: tff.Type) -> executor_pb2.Value:

@@ -18,6 +18,7 @@ from pfrec import coarsening, errors, metrics, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
+from tff_process.client import small_uploads, strategy
 from tff_process.process import computations, federation
 from tff_process.process import types as types_lib
 from tff_process.runtime import cache as cache_lib
@@ -138,6 +139,8 @@ class ResidentTraining(federation.Federation):
             ),
             "training",
         )
+        if self.algorithm.client.upload_bits < strategy.FULL_BITS:
+            done = {i: (kept, self._decoded(i, said)) for i, (kept, said) in done.items()}
         if self.charges is not None:
             for i, (_, said) in done.items():
                 steps = int(works[i]["steps"])
@@ -320,6 +323,9 @@ class ResidentTraining(federation.Federation):
         rows = coarsening.row_count(self.dataset.rows(self.dataset.scenarios[client], "train"))
         batch, steps = self.plan.batch_size, int(work["steps"])
         return guard.Asked(steps, steps * min(batch, rows), steps * batch)
+
+    def _decoded(self, client: int, said: Any) -> Any:
+        return {**said, "values": small_uploads.decoded(said["values"], self._received(client))}
 
     def _received(self, client: int) -> "Mapping[str, np.ndarray]":
         return {

@@ -20,6 +20,8 @@ from tff_process.silos import gatekeeper as gatekeeper_lib
 _DTYPES = {
     np.float32: values.FLOAT,
     np.float64: values.DOUBLE,
+    np.int8: values.INT8,
+    np.int16: values.INT16,
     np.int32: values.INT32,
     np.int64: values.INT64,
     np.str_: values.STRING,
@@ -225,7 +227,7 @@ class OwnComputations:
     def _answers(self) -> "dict[str, values.Spec]":
         """The types of what leaves, by label, under the names of the privacy manifest."""
         traced, tasks = self._traced, len(self._facts.schema.tasks)
-        report = dict(spec(traced.types.report))
+        report = dict(spec(traced.types.sent))
         found: dict[str, values.Spec] = {
             labels.REPORT: {**report.pop("values"), **report},
             labels.ACKNOWLEDGEMENT: {"length": values.Tensor(values.INT32, ())},

@@ -163,13 +163,16 @@ class Receivable:
             "steps": Tensor(INT64, ()),
             "epoch_steps": Tensor(INT64, ()),
         }
+        valid: dict[str, Spec] = {}
         if self.work.home_steps is not None:
             whole["home_steps"] = Tensor(INT64, ())
+            valid["valid_shards"] = Tensor(STRING, (None,))
         check(
             value,
             {
                 "shards": Tensor(STRING, (None,)),
                 **whole,
+                **valid,
                 "learning_rate": Tensor(FLOAT, ()),
                 "task_weights": Tensor(FLOAT, (len(self.serves),)),
                 "positive_weights": Tensor(FLOAT, (len(self.serves),)),
@@ -179,6 +182,11 @@ class Receivable:
         parts = {element.name: element.value for element in value.struct.element}
         if self._shards(parts["shards"], size).label != labels.TRAINING_SHARDS:
             raise labels.RefusedError("work on other rows than those of training")
+        own_shards = {"shards": strings(self.shards["train"])}
+        if valid:
+            own_shards["valid_shards"] = strings(self.shards["valid"])
+            if self._shards(parts["valid_shards"], size).value != own_shards["valid_shards"]:
+                raise labels.RefusedError("a home model chosen on other rows than those of valid")
         number = {name: integer(parts[name]) for name in whole}
         if not 0 <= number.get("home_steps", 0) <= (self.work.home_steps or 0):
             raise labels.RefusedError(
@@ -198,7 +206,7 @@ class Receivable:
         )
         made = executor_pb2.Value()
         for element in value.struct.element:
-            own = strings(self.shards["train"]) if element.name == "shards" else element.value
+            own = own_shards.get(element.name, element.value)
             made.struct.element.add(name=element.name, value=own)
         return Received(labels.WORK, made, size, work=(number["first_step"], number["steps"]))
 

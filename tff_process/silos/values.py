@@ -13,16 +13,25 @@ from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
 from tff_process.silos import labels
 
-FLOAT, DOUBLE, INT32, STRING, INT64 = 1, 2, 3, 7, 9
+FLOAT, DOUBLE, INT32, INT16, INT8, STRING, INT64 = 1, 2, 3, 5, 6, 7, 9
 _LISTS = {
     FLOAT: "float32_list",
     DOUBLE: "float64_list",
     INT32: "int32_list",
+    INT16: "int16_list",
+    INT8: "int8_list",
     STRING: "string_list",
     INT64: "int64_list",
 }
-_KINDS: "dict[int, Any]" = {FLOAT: np.float32, DOUBLE: np.float64, INT32: np.int32, INT64: np.int64}
-NAMES = {FLOAT: "float32", DOUBLE: "float64", INT32: "int32", STRING: "string", INT64: "int64"}
+_KINDS: "dict[int, Any]" = {
+    FLOAT: np.float32,
+    DOUBLE: np.float64,
+    INT32: np.int32,
+    INT16: np.int16,
+    INT8: np.int8,
+    INT64: np.int64,
+}
+NAMES = {**{number: np.dtype(kind).name for number, kind in _KINDS.items()}, STRING: "string"}
 MOST_TEXT = 1 << 20
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from pfrec import coarsening, files, metrics
 from tff_process import plan as plan_lib
+from tff_process.client import small_uploads, strategy, variables
+from tff_process.privacy import soundness
 from tff_process.process import federation
+
+_PROTECTED = {
+    soundness.ROW: "one training row that is",
+    soundness.GROUP: "all training rows of a group, as of a user, that are",
+}
 
 
 def of(training: federation.Federation) -> "dict[str, Any]":
@@ -20,17 +27,9 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     evaluation of a round: `evaluation_download_bytes`, 0 where what was sent for training serves
     for it.
     """
-    layout = training.layout
+    layout, bits = training.layout, training.algorithm.client.upload_bits
     table = training.algorithm.policy.table(training.tagged)
-    uploads = [
-        {
-            "what": spec.name,
-            "group": spec.group,
-            "shape": list(spec.shape),
-            "bytes": _bytes(spec.shape),
-        }
-        for spec in layout.uploaded
-    ]
+    uploads = [item for spec in layout.uploaded for item in _sent(spec, bits)]
     once = [
         {
             "what": f"row_counts/{spec.name}",
@@ -125,9 +124,9 @@ def differential_privacy(training: federation.Federation) -> "dict[str, Any]":
     assert mechanism is not None
     spent = {} if training.charges is None else training.charges.to_json()
     return {
-        "protects": "one training row that is there or not, in all that leaves its scenario",
+        "protects": f"{_PROTECTED[mechanism.unit]} there or not, in all that leaves the scenario",
         "takes_as_known": "training rows to two digits, and which tasks have labels",
-        "mechanism": "Gaussian noise on clipped sums over Poisson sampled rows",
+        "mechanism": f"Gaussian noise on clipped sums over Poisson sampled {mechanism.unit}s",
         "clip": mechanism.clip,
         "scenarios": {
             scenario: {
@@ -146,6 +145,22 @@ def differential_privacy(training: federation.Federation) -> "dict[str, Any]":
 def write(path: pathlib.Path, training: federation.Federation) -> None:
     """Writes the manifest of a training."""
     files.write_json(path, of(training))
+
+
+def _sent(spec: variables.VariableSpec, bits: int) -> "list[dict[str, Any]]":
+    """A variable on its way to the server, as one tensor or, where it is rounded, as two."""
+    named = {"group": spec.group, "shape": list(spec.shape)}
+    if bits == strategy.FULL_BITS or not spec.trainable:
+        return [{"what": spec.name, **named, "bytes": _bytes(spec.shape)}]
+    return [
+        {
+            "what": f"{spec.name}/{small_uploads.CODES}",
+            **named,
+            "bytes": _bytes(spec.shape) * bits // strategy.FULL_BITS,
+            "exactness": f"the change, rounded to {bits} bits",
+        },
+        {"what": f"{spec.name}/{small_uploads.SCALE}", **named, "shape": [], "bytes": 4},
+    ]
 
 
 def _bytes(shape: "tuple[int, ...]") -> int:

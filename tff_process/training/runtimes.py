@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 from pfrec import errors, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
+from tff_process.client import strategy
 from tff_process.privacy import charges
 from tff_process.process import federation, reference
 from tff_process.runtime import cache as cache_lib
@@ -47,6 +48,11 @@ def start(
         raise errors.PfrecError(
             "--dp_epsilon and --runtime=reference: does not see single answers, which are charged; "
             "take --runtime=resident"
+        )
+    if plan.upload_bits < strategy.FULL_BITS and options.runtime == options_lib.REFERENCE:
+        raise errors.PfrecError(
+            "--upload_bits and --runtime=reference: it brings reports to the server as one value, "
+            "where nobody makes numbers of them again; take --runtime=resident"
         )
     manifest = run.path / "privacy_manifest.json"
     with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:

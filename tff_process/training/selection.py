@@ -6,7 +6,6 @@ import numpy as np
 
 from pfrec import metrics as metrics_lib
 
-_KNOWN_WELL = 0.01
 _BELOW_ALL = -1.0  # no score
 
 
@@ -61,7 +60,9 @@ def score(values: np.ndarray) -> float:
     auc = np.where(predicts_nan(values) & (pairs > 0.0), 0.0, auc)
     defined = ~np.isnan(auc)
     pairs = np.where(defined, pairs, 1.0)
-    weights = np.where(defined, 1.0 / ((rows + 1.0) / (12.0 * pairs) + _KNOWN_WELL**2), 0.0)
+    weights = np.where(
+        defined, 1.0 / ((rows + 1.0) / (12.0 * pairs) + metrics_lib.KNOWN_WELL**2), 0.0
+    )
     sums, totals = (weights * np.where(defined, auc, 0.0)).sum(axis=1), weights.sum(axis=1)
     counted = totals > 0.0
     return float(np.mean(sums[counted] / totals[counted])) if counted.any() else float("nan")

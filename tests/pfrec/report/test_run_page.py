@@ -46,6 +46,31 @@ def test_grouped_auc_has_a_column_where_there_is_any(tmp_path):
     assert nothing in page.rows
 
 
+def test_budgets_of_differential_privacy(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    assert "Differential privacy" not in made(run).text
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+    budget = {
+        "epsilon": 8.0,
+        "delta": 5.9e-5,
+        "noise_multiplier": 1.2345,
+        "sampling_rate": 0.1875,
+        "steps": 1240,
+    }
+    spent = {"epsilon_spent": 7.99214, "steps_spent": 1200}
+    manifest["differential_privacy"] = {
+        "protects": "one training row",
+        "takes_as_known": "training rows to two digits",
+        "mechanism": "Gaussian noise",
+        "clip": 1.0,
+        "scenarios": {"nl": {**budget, **spent}, "fr": budget},
+    }
+    pages.put(run / "privacy_manifest.json", manifest)
+    rows = made(run).rows
+    assert ["nl", "8", "7.992", "5.9e-05", "1.234", "18.75%", "1,200 of 1,240"] in rows
+    assert ["fr", "8", "", "5.9e-05", "1.234", "18.75%", "0 of 1,240"] in rows
+
+
 def test_names_are_data(tmp_path):
     evil = pages.EVIL
     run = pages.write_run(tmp_path / "run", ("nl", "fr"), ("ctr", evil))

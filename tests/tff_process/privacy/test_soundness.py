@@ -98,3 +98,13 @@ def test_features_whose_gradients_norm_is_not_known(feature, weight, message):
         soundness.check_schema(made)
     plain = dataclasses.replace(made, categorical=made.categorical[:1], weight=None)
     soundness.check_schema(plain)
+
+
+def test_groups_are_protected_where_there_are_some_and_nothing_pulls(schema):
+    with pytest.raises(errors.PfrecError, match="names no group"):
+        soundness.check_schema(dataclasses.replace(schema, group=None), soundness.GROUP)
+    soundness.check_schema(dataclasses.replace(schema, group="user"), soundness.GROUP)
+    prox = registry.find("fedprox").build(schema)
+    soundness.check_algorithm(prox, 3)
+    with pytest.raises(errors.PfrecError, match="how its pull compares"):
+        soundness.check_algorithm(prox, 3, soundness.GROUP)

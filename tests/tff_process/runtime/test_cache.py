@@ -115,9 +115,11 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "robust": "norm",
         "sharing": (("gate/*", "private"),),
         "withhold": ("loss",),
+        "upload_bits": 8,
         "dp_epsilon": 4.0,
         "dp_delta": 1e-6,
         "dp_clip": 2.0,
+        "dp_unit": "group",
         "dp_home_epochs": 2.0,
     }
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}

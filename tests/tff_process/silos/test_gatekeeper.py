@@ -629,18 +629,23 @@ def test_what_a_home_model_may_be_asked():
         rules = dataclasses.replace(stand_in.terms().receivable.work, home_steps=most)
         return dataclasses.replace(stand_in.terms().receivable, work=rules)
 
-    def asked(steps):
+    def asked(steps, split="valid"):
         made, given = executor_pb2.Value(), stand_in.work()
         for element in given.struct.element:
             made.struct.element.append(element)
             if element.name == "epoch_steps":
                 made.struct.element.add(name="home_steps", value=stand_in.tensor(steps, np.int64))
+                named = stand_in.tensor(np.array(stand_in.SHARDS[split], object), np.str_)
+                made.struct.element.add(name="valid_shards", value=named)
         return made
 
     assert driver(60).receive(asked(60)).label == labels.WORK
     for steps in (61, -1):
         with refused("a home model of"):
             driver(60).receive(asked(steps))
+    for split in ("train", "test"):
+        with refused("chosen on other rows"):
+            driver(60).receive(asked(60, split))
     with refused(labels.WORK):
         driver(None).receive(asked(0))
     with refused(labels.WORK):
