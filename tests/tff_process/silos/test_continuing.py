@@ -2,11 +2,14 @@
 
 import sys
 import time
+import types
 
 import pytest
 
-from pfrec import files
-from tff_process.silos import continuing
+from pfrec import errors, files
+from tff_process import plan
+from tff_process.runtime import remote
+from tff_process.silos import continuing, training
 
 ID = "0123456789abcdef"
 MAKES = (
@@ -64,3 +67,51 @@ def test_what_runs_ends_with_the_worker(tmp_path, note):
 def test_a_note_has_no_path_of_the_driver():
     made = files.parse_json(continuing.note(ID, {"init_from": "/home/me/run", "continues": True}))
     assert made == {"from": ID, "plan": {"init_from": "", "continues": True}}
+
+
+class Calls:
+    """Stands for the calls on silos: version 0 can be read after some tries."""
+
+    def __init__(self, fails):
+        self.fails, self.notes, self.begun = fails, [], []
+
+    def note(self, client, path, content):
+        self.notes.append((path, files.parse_json(content)["from"]))
+
+    def begin(self, client, values):
+        self.begun.append((client.handle.scenario, values))
+
+    def load(self, client, version):
+        assert (client.given, version) == (True, 0)
+        self.fails -= 1
+        if self.fails >= 0:
+            raise remote.WorkError("no such file", lost=False)
+
+
+def carried_over(monkeypatch, fails):
+    """The calls of a training of two silos, of which fr is new."""
+    monkeypatch.setattr(training, "_CARRY_SECONDS", 0.2)
+    monkeypatch.setattr(training, "_PAUSE_SECONDS", 0.01)
+    made = object.__new__(training.SiloTraining)
+    made.clients = [
+        types.SimpleNamespace(
+            handle=types.SimpleNamespace(scenario=name), directory=f"runs/{ID}", given=False
+        )
+        for name in ("fr", "nl")
+    ]
+    made.plan = plan.Plan("local")
+    made._calls = Calls(fails)
+    made._each = lambda numbers, task, what: ([task(made.clients[i]) for i in numbers], {})
+    made.carry_over("0" * 16, {"fr": {"a": 1}})
+    return made._calls
+
+
+def test_a_driver_waits_until_version_0_can_be_read(monkeypatch):
+    calls = carried_over(monkeypatch, fails=3)
+    assert calls.notes == [(f"runs/{ID}/continue.json", "0" * 16)]
+    assert calls.begun == [("fr", {"a": 1})]
+
+
+def test_a_silo_that_does_not_carry_over_is_told(monkeypatch):
+    with pytest.raises(errors.PfrecError, match="did not carry over its state of training 0000"):
+        carried_over(monkeypatch, fails=10**6)
