@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from tests.integration import commands
+
 _EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -84,17 +86,10 @@ def test_server_momentum_is_compared_from_its_file(tmp_path: pathlib.Path) -> No
     entries = ["fedavg", *(f"server_momentum:server_momentum:momentum_decay={d}" for d in (0, 0.5))]
     arguments = ["--data=synthetic", "--synthetic_scenarios=2", "--synthetic_rows=600", "--seeds=1"]
     shape = ["--rounds=2", "--experts=2", "--expert_units=4", "--tower_units=3"]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tff_process.commands.compare", *arguments, *shape),
-            *(f"--algorithms={','.join(entries)}", f"--output={tmp_path / 'out'}"),
-        ],
-        cwd=_EXAMPLES,
-        env={**os.environ, "PYTHONPATH": str(_EXAMPLES.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
+    algorithms = f"--algorithms={','.join(entries)}"
+    output = f"--output={tmp_path / 'out'}"
+    done = commands.finish(
+        commands.start_in(_EXAMPLES, "pfrec-compare", *arguments, *shape, algorithms, output)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     with (tmp_path / "out" / "results.csv").open(newline="") as stream:

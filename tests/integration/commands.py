@@ -1,9 +1,12 @@
-"""Runs the commands as a user would: in a process of their own, their output read to the end."""
+"""Runs the commands as a user would, their output read to the end."""
 
 import os
 import pathlib
 import subprocess
 import sys
+from typing import Union
+
+from tests.integration import preloaded
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = (
@@ -37,8 +40,25 @@ def module(command: str) -> str:
     return _MODULES[command]
 
 
-def start(command: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Starts a command in a process group of its own, with both outputs piped."""
+def start(command: str, *arguments: object) -> preloaded.Child:
+    """Starts a command in a process group of its own, with both outputs piped: a child of a process
+    that has imported what it imports, see `preloaded`.
+    """
+    return start_in(ROOT, command, *arguments)
+
+
+def start_in(directory: pathlib.Path, command: str, *arguments: object) -> preloaded.Child:
+    """The same in another directory."""
+    return preloaded.server().start(
+        _MODULES[command],
+        list(map(str, arguments)),
+        directory=directory,
+        environment={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def start_alone(command: str, *arguments: object) -> "subprocess.Popen[str]":
+    """The same as a user does, in an interpreter of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", _MODULES[command], *map(str, arguments)],
         cwd=ROOT,
@@ -55,11 +75,18 @@ def run(command: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
     """Runs a command to the end of its output,
     which a process that it left behind would hold open.
     """
-    process = start(command, *arguments)
+    return finish(start(command, *arguments))
+
+
+def finish(
+    process: "Union[preloaded.Child, subprocess.Popen[str]]",
+) -> "subprocess.CompletedProcess[str]":
+    """What a started command came to, to the end of its output."""
     try:
         out, err = process.communicate(timeout=300)
     finally:
         process.kill()
+    assert process.returncode is not None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

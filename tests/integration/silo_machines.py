@@ -19,7 +19,7 @@ import pytest
 from pfrec import files
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
-from tests.integration import commands
+from tests.integration import commands, preloaded
 from tff_process.commands import certificates
 from tff_process.runtime import sandbox
 from tff_process.silos import directory as silo_directory
@@ -55,7 +55,7 @@ class Silo:
 
     directory: pathlib.Path
     address: str
-    process: "subprocess.Popen[str]"
+    process: preloaded.Child
     started_with: "tuple[object, ...]"
 
     def children(self, name: str) -> "list[int]":
@@ -170,7 +170,7 @@ def made_certificates(parent: pathlib.Path, scenarios: "tuple[str, ...]") -> pat
     return parent / "certificates"
 
 
-def _wait(process: "subprocess.Popen[str]") -> None:
+def _wait(process: preloaded.Child) -> None:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("serving "):

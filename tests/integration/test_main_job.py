@@ -63,7 +63,7 @@ def test_evaluating_afresh_gives_the_same_numbers(run: pathlib.Path) -> None:
 
 def test_a_terminated_export_leaves_nothing(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Neither a child nor a folder of feature rows, while its C library is asked."""
-    process = commands.start("pfrec-export", f"--run={run}", f"--output={tmp_path}")
+    process = commands.start_alone("pfrec-export", f"--run={run}", f"--output={tmp_path}")
     until = time.monotonic() + 200
     while not list(tmp_path.rglob(".tmp-requests-*")) and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
@@ -134,7 +134,7 @@ def test_equal_runs_are_equal_and_a_killed_run_resumes_to_the_same(
     """
     output = tmp_path / "run"
     arguments = (f"--data={dataset.path}", f"--output={output}", "--rounds=3", *commands.SMALL)
-    process = commands.start("pfrec-train", *arguments)
+    process = commands.start_alone("pfrec-train", *arguments)
     deadline = time.monotonic() + 240
     while not (output / "server" / "round_00001").is_dir():
         assert process.poll() is None, process.communicate()

@@ -39,7 +39,7 @@ def test_what_can_be_said_at_once_is(arguments: "tuple[str, ...]", said: str, mo
     took = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = commands.run("pfrec-train", *arguments)
+        done = commands.finish(commands.start_alone("pfrec-train", *arguments))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert said in done.stdout + done.stderr
         took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

@@ -8,8 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+from typing import Union
 
-from tests.integration import commands
+from tests.integration import commands, preloaded
 
 _SMALL = ("--embedding_dim=4", "--experts=2", "--expert_units=8", "--tower_units=4")
 
@@ -21,14 +22,22 @@ def steps() -> "list[str]":
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
-def _words(step: str) -> "list[str]":
-    """The step in this Python; a small model, so that it takes a minute."""
+def _start(step: str, directory: pathlib.Path) -> "Union[preloaded.Child, subprocess.Popen[str]]":
+    """Starts a step; a small model, so that it takes a minute."""
     name, *rest = shlex.split(step)
     if name == "python":
-        return [sys.executable, *rest]
+        return subprocess.Popen(
+            [sys.executable, *rest],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(commands.ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     # A run that goes on keeps its shape.
     small = _SMALL if name == "pfrec-train" and "--init_from=run_1" not in rest else ()
-    return [sys.executable, "-m", commands.module(name), *rest, *small]
+    return commands.start_in(directory, name, *rest, *small)
 
 
 def test_the_tutorial_runs_from_its_first_command_to_its_last(tmp_path: pathlib.Path) -> None:
@@ -37,16 +46,7 @@ def test_the_tutorial_runs_from_its_first_command_to_its_last(tmp_path: pathlib.
     found = steps()
     assert len(found) > 10
     for step in found:
-        done = subprocess.run(
-            _words(step),
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(commands.ROOT)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = commands.finish(_start(step, tmp_path))
         assert done.returncode == 0, f"{step}\n{done.stdout}{done.stderr}"
         said[step] = done.stdout
     canary = next(out for step, out in said.items() if step.endswith("--canary"))

@@ -19,6 +19,7 @@ from export.graph import serving_module
 from export.publishing import models_config
 from pfrec import errors, files
 from tests.export import tiny
+from tests.integration import commands
 
 
 class _Run:
@@ -148,12 +149,12 @@ def test_a_canary_and_what_it_is_compared_with_are_kept(
 def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
     for _ in range(2):
         export.export(run, tmp_path)
-    done = _command("export.commands.export", f"--output={tmp_path}", "--rollback")
+    done = commands.run("pfrec-export", f"--output={tmp_path}", "--rollback")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "ES: pinned to version 1")
     assert models_config.pinned(tmp_path) == {"ES": [1], "NL": [1]}
     models_config.roll_forward(tmp_path, ["ES"])
     assert models_config.pinned(tmp_path) == {"NL": [1]}
-    done = _command("export.commands.export", f"--output={tmp_path}", "--roll_forward")
+    done = commands.run("pfrec-export", f"--output={tmp_path}", "--roll_forward")
     assert done.stdout.splitlines()[0] == "ES: highest version is served, 2"
     assert models_config.pinned(tmp_path) == {}
 
@@ -181,22 +182,16 @@ def test_model_directory_stands_for_its_versions(
         verify.version_directories(tmp_path / "none", None)
 
 
-def _command(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False
-    )
-
-
 def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:
     directory = copy()
     (directory / "saved_model.pb").unlink()
-    done = _command("export.commands.verify", f"--model={directory}")
+    done = commands.run("pfrec-verify", f"--model={directory}")
     assert done.returncode == 1
     assert re.search(r"FAIL +files +saved_model.pb is missing", done.stdout)
     assert "1 version(s), 2 checks, 1 failed" in done.stdout
     shutil.rmtree(directory)
     copy()
-    done = _command("export.commands.verify", f"--serving={tmp_path}")
+    done = commands.run("pfrec-verify", f"--serving={tmp_path}")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (
         0,
         "1 version(s), 15 checks, 0 failed",
@@ -204,41 +199,41 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "message"),
+    ("command", "arguments", "message"),
     [
         (
-            "export.commands.export",
+            "pfrec-export",
             ["--output=x"],
             "give one of --run, --client_dir, --rollback and --roll_forward",
         ),
         (
-            "export.commands.export",
+            "pfrec-export",
             ["--run=/nonexistent", "--output=x"],
             "/nonexistent: no such directory; check --run",
         ),
-        ("export.commands.export", ["--run=.", "--output=x", "--version=0"], "version"),
-        ("export.commands.verify", [], "give one of --model and --serving"),
-        ("export.commands.verify", ["--model=.", "--endpoint=nowhere"], "not HOST:PORT"),
+        ("pfrec-export", ["--run=.", "--output=x", "--version=0"], "version"),
+        ("pfrec-verify", [], "give one of --model and --serving"),
+        ("pfrec-verify", ["--model=.", "--endpoint=nowhere"], "not HOST:PORT"),
         (
-            "export.commands.verify",
+            "pfrec-verify",
             ["--model=.", "--rest_endpoint=nowhere"],
             "--rest_endpoint=nowhere: not HOST:PORT",
         ),
         (
-            "export.commands.export",
+            "pfrec-export",
             ["--run=.", "--output=x", "--scenario=NL"],
             "--scenario goes with --rollback and --roll_forward",
         ),
-        ("export.commands.export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
+        ("pfrec-export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
         (
-            "export.commands.export",
+            "pfrec-export",
             ["--rollback", "--output=/nonexistent"],
             "/nonexistent: no such directory; name what pfrec-export wrote",
         ),
     ],
 )
-def test_bad_flags_are_one_line(module: str, arguments: "list[str]", message: str) -> None:
-    done = _command(module, *arguments)
+def test_bad_flags_are_one_line(command: str, arguments: "list[str]", message: str) -> None:
+    done = commands.run(command, *arguments)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert message in done.stderr
