@@ -328,12 +328,10 @@ def _main(argv: "list[str]") -> None:
         raise errors.PfrecError(f"{input_path}: no such file or folder; check --input")
     schema_path = None if values.schema is None else pathlib.Path(values.schema)
     if values.infer_schema:
-        from pfrec.data import schema_inference
+        from pfrec.data.inference import infer, roles
 
-        hints = schema_inference.Hints(
-            values.tasks, values.scenario, values.group, _dialect(_layout(values))
-        )
-        text = schema_inference.infer(values.format, input_path, schema_path, hints)
+        hints = roles.Hints(values.tasks, values.scenario, values.group, _dialect(_layout(values)))
+        text = infer.infer(values.format, input_path, schema_path, hints)
         if output.exists():
             raise errors.PfrecError(
                 f"{output}: exists; choose another --output for the schema, or remove it"

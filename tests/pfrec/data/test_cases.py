@@ -8,9 +8,9 @@ import pytest
 
 from pfrec import errors
 from pfrec.commands import convert
-from pfrec.data import schema_inference
 from pfrec.data.conversion import toml_schema
 from pfrec.data.dataset import dataset
+from pfrec.data.inference import infer, roles
 from tests.pfrec.data import raw_layouts
 
 _HERE = pathlib.Path(__file__).resolve().parents[3]
@@ -187,9 +187,7 @@ def test_a_search_stays_whole(tmp_path):
 
 def _inferred(case, **hints):
     source_format = "parquet" if (_CASES / case / "log.parquet").exists() else "csv"
-    text = schema_inference.infer(
-        source_format, _CASES / case, None, schema_inference.Hints(**hints)
-    )
+    text = infer.infer(source_format, _CASES / case, None, roles.Hints(**hints))
     return toml_schema.read_text(text, place="inferred"), text
 
 

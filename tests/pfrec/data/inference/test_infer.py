@@ -6,9 +6,9 @@ from pyarrow import parquet
 
 from pfrec import errors
 from pfrec.commands import convert
-from pfrec.data import schema_inference
 from pfrec.data.conversion import column_statistics, toml_schema
 from pfrec.data.dataset import dataset
+from pfrec.data.inference import infer
 from tests.pfrec.data import raw_layouts
 
 
@@ -44,7 +44,7 @@ def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("infer")
     rows = _rows()
     (folder / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
-    return schema_inference.infer("csv", folder / "log.csv")
+    return infer.infer("csv", folder / "log.csv")
 
 
 def test_types_cardinalities_and_roles(text):
@@ -96,7 +96,7 @@ def test_parquet_gives_the_same(text, tmp_path):
         {name: [str(row[name]) if row[name] != "" else None for row in rows] for name in rows[0]}
     )
     parquet.write_table(table, tmp_path / "log.parquet")
-    assert schema_inference.infer("parquet", tmp_path / "log.parquet") == text
+    assert infer.infer("parquet", tmp_path / "log.parquet") == text
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_parquet_gives_the_same(text, tmp_path):
 def test_files_that_show_too_little(tmp_path, content, message):
     (tmp_path / "f.csv").write_text(content)
     with pytest.raises(errors.PfrecError, match=message):
-        schema_inference.infer("csv", tmp_path / "f.csv")
+        infer.infer("csv", tmp_path / "f.csv")
 
 
 def test_other_formats_have_their_own_schema(tmp_path):
     with pytest.raises(errors.PfrecError, match="the tenrec format has its own schema"):
-        schema_inference.infer("tenrec", tmp_path)
+        infer.infer("tenrec", tmp_path)
 
 
 def test_telling_agrees_with_an_independent_auc():
@@ -152,7 +152,7 @@ def test_texts_of_few_values_in_many_combinations_are_lists(tmp_path):
         for _ in range(400)
     ]
     (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
-    found = _categorical(schema_inference.infer("csv", tmp_path / "log.csv"))
+    found = _categorical(infer.infer("csv", tmp_path / "log.csv"))
     assert found["genres"].vocabulary == ("crime", "love", "sea", "war")
     assert (found["genres"].values, found["genres"].separator) == (3, "|")
     assert (
@@ -180,7 +180,7 @@ def test_lists_proper_in_parquet(tmp_path):
         }
     )
     parquet.write_table(table, tmp_path / "log.parquet")
-    found = _categorical(schema_inference.infer("parquet", tmp_path / "log.parquet"))
+    found = _categorical(infer.infer("parquet", tmp_path / "log.parquet"))
     assert (found["tags"].vocabulary, found["tags"].values, found["tags"].separator) == (
         ("a|b", "c", "d"),
         3,
@@ -191,7 +191,7 @@ def test_lists_proper_in_parquet(tmp_path):
         6,
         2,
     )
-    (tmp_path / "s.toml").write_text(schema_inference.infer("parquet", tmp_path / "log.parquet"))
+    (tmp_path / "s.toml").write_text(infer.infer("parquet", tmp_path / "log.parquet"))
     convert.convert(
         "parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml"
     )
@@ -209,7 +209,7 @@ def test_a_type_that_is_no_feature_is_named(tmp_path):
     where = pa.array([[("x", 1)]], pa.map_(pa.string(), pa.int64()))
     parquet.write_table(pa.table({"where": where, "click": [1]}), tmp_path / "log.parquet")
     with pytest.raises(errors.PfrecError, match="column 'where' holds map"):
-        schema_inference.infer("parquet", tmp_path / "log.parquet")
+        infer.infer("parquet", tmp_path / "log.parquet")
 
 
 def test_lists_that_a_schema_could_not_say_before_are_said(tmp_path):
@@ -226,7 +226,7 @@ def test_lists_that_a_schema_could_not_say_before_are_said(tmp_path):
         }
     )
     parquet.write_table(table, tmp_path / "log.parquet")
-    text = schema_inference.infer("parquet", tmp_path / "log.parquet")
+    text = infer.infer("parquet", tmp_path / "log.parquet")
     described = toml_schema.read_text(text, place="here")
     assert (described.scenario_column, described.schema.group) == (None, None)
     assert {f.name: f.values for f in described.schema.categorical} == {
@@ -256,5 +256,5 @@ def test_few_rows_of_lists_are_no_identifier(tmp_path):
         for _ in range(200)
     ]
     (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
-    found = _categorical(schema_inference.infer("csv", tmp_path / "log.csv"))
+    found = _categorical(infer.infer("csv", tmp_path / "log.csv"))
     assert (found["genres"].vocabulary, found["genres"].values) == (tuple(sorted(genres)), 4)

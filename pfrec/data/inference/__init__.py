@@ -1,0 +1,1 @@
+"""What schema could raw files have?"""
