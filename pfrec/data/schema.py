@@ -7,141 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from pfrec import errors, files, json_fields
+from pfrec.data.columns import ATTENTION as ATTENTION
+from pfrec.data.columns import FIRST as FIRST
+from pfrec.data.columns import LAST as LAST
+from pfrec.data.columns import MEAN as MEAN
+from pfrec.data.columns import NO_VALUE as NO_VALUE
+from pfrec.data.columns import POLICIES as POLICIES
+from pfrec.data.columns import Categorical as Categorical
+from pfrec.data.columns import Numerical as Numerical
+from pfrec.data.columns import Task as Task
 
 FORMAT_VERSION = 1
-# Stands where a list has no further value.
-NO_VALUE = -1
-POLICIES = ("private", "shared")
-ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
-NORMALISATIONS = ("none", "standard", "minmax")
 _OPTIONAL = (
     *("min_count", "values", "separator", "normalise", "shift", "scale"),
     *("table", "keep", "pooling"),
     *("column", "positive", "negative", "unobserved", "positive_from", "missing"),
 )
-FIRST, LAST = "first", "last"
-MEAN, ATTENTION = "mean", "attention"
 # Of the JSON form, by type; the rest is text.
 _LISTS = ("vocabulary", "positive", "negative", "unobserved")
 _COUNTS = {"cardinality": (1 << 31) - 2, "min_count": 1 << 53, "values": 1 << 16}
 _NUMBERS, _NUMBERS_OR_NONE = ("shift", "scale"), ("default", "positive_from")
-MISSING_LABELS = ("bad", "unobserved", "0")
-
-
-@dataclasses.dataclass(frozen=True)
-class Categorical:
-    """A categorical column.
-
-    Attributes:
-      name: the column's name, also the name of the served input.
-      cardinality: how many known ids there are; ids are 0 to cardinality - 1. Id `cardinality`
-        means unknown.
-      policy: whether its embedding table may leave the client: `private` or `shared`.
-      encoding: how a raw value becomes an id. `identity`: the value is the id. `hash`: FarmHash
-        fingerprint of its text modulo cardinality (`tf.strings.to_hash_bucket_fast`). `vocabulary`:
-        its place in `vocabulary`, else unknown. `local_vocabulary`: the same, with a vocabulary
-        that each client makes of its own training rows and keeps; private features only.
-      vocabulary: the known values, for `vocabulary` only; agreed beforehand, so equal in all
-        scenarios. May be shorter than the cardinality: ids without a value are never used.
-      min_count: how often a value must occur among a client's training rows to enter its local
-        vocabulary; rarer ones are unknown.
-      values: how many values a row has. 1: exactly one. N above 1: a list of any length, of which
-        the first N count; its embedding is the mean of theirs, and zero where the list is empty.
-      separator: what stands between the values of a list in text; empty where values is 1.
-      column: the raw column; empty where it is called as the feature.
-      table: the feature whose embedding table it reads too, with whose encoding, cardinality and
-        policy; empty for a table of its own.
-      keep: which values of a longer list count: the `first` or the `last` N.
-      pooling: how a list's embedding is made of its values': their `mean`, or `attention`, a mean
-        weighted by how each fits the row's value of the feature `table`.
-    """
-
-    name: str
-    cardinality: int
-    policy: str = "private"
-    encoding: str = "identity"
-    vocabulary: tuple[str, ...] = ()
-    min_count: int = 1
-    values: int = 1
-    separator: str = ""
-    column: str = ""
-    table: str = ""
-    keep: str = FIRST
-    pooling: str = MEAN
-
-    @property
-    def raw(self) -> str:
-        """The raw column."""
-        return self.column or self.name
-
-    @property
-    def owner(self) -> str:
-        """The feature that its table, and what its ids mean, belong to."""
-        return self.table or self.name
-
-
-@dataclasses.dataclass(frozen=True)
-class Numerical:
-    """A numerical column.
-
-    Attributes:
-      name: the column's name, also the name of the served input.
-      default: replaces a missing raw value where missing values are imputed, in training and in
-        serving. None where the client's own mean does, which only its `client_schema.json` says: in
-        the agreed schema of a normalised column.
-      normalise: what is done to raw values: `none`; `standard`, (value - mean) / standard
-        deviation; `minmax`, (value - smallest) / (largest - smallest). The statistics are those of
-        the client's own training rows, and stay with it.
-      shift: what is subtracted from a raw value (client's schema only).
-      scale: what the difference is divided by (client's schema only).
-      column: the raw column; empty where it is called as the feature.
-      values: how many numbers a row has. Above 1 the column holds vectors of exactly so many, which
-        the model's batch normalisation alone normalises.
-      separator: what stands between the numbers of a vector in text; empty where values is 1.
-    """
-
-    name: str
-    default: Optional[float] = 0.0
-    normalise: str = "none"
-    shift: float = 0.0
-    scale: float = 1.0
-    column: str = ""
-    values: int = 1
-    separator: str = ""
-
-    @property
-    def raw(self) -> str:
-        """The raw column."""
-        return self.column or self.name
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A binary task.
-
-    Attributes:
-      name: the task's name, also the name of the served output.
-      column: the label column.
-      given: a task on whose positive rows alone this one is defined (as conversion given click);
-        None for all rows. An empty label counts for nothing where the task is not defined.
-      positive: the words (`words.canonical`) that mean 1. With neither `positive` nor `negative`,
-        1, true, yes, y and t do; with `negative` alone, all that are not in it.
-      negative: the words that mean 0. With neither list, 0, false, no, n and f do; with `positive`
-        alone, all that are not in it.
-      unobserved: the words that mean that nobody knows.
-      positive_from: labels are numbers, and this and all above mean 1, all below 0.
-      missing: what an empty label means where the task is defined: that the row is `bad`, that the
-        label is `unobserved`, or `0`.
-    """
-
-    name: str
-    column: str
-    given: Optional[str] = None
-    positive: tuple[str, ...] = ()
-    negative: tuple[str, ...] = ()
-    unobserved: tuple[str, ...] = ()
-    positive_from: Optional[float] = None
-    missing: str = "bad"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,61 +72,15 @@ class Schema:
                 raise errors.PfrecError(
                     f"schema: the name {name!r} stands twice; give every feature and task its own"
                 )
-        for feature in self.categorical:
-            if feature.policy not in POLICIES:
-                raise errors.PfrecError(
-                    f"schema: {feature.name}: policy {feature.policy!r} is not one of "
-                    f"{', '.join(POLICIES)}"
-                )
-            if feature.encoding not in ENCODINGS:
-                raise errors.PfrecError(
-                    f"schema: {feature.name}: encoding {feature.encoding!r} is not one of "
-                    f"{', '.join(ENCODINGS)}"
-                )
-            if feature.cardinality < 1:
-                raise errors.PfrecError(
-                    f"schema: {feature.name}: cardinality {feature.cardinality} is below 1"
-                )
-            if len(feature.vocabulary) > feature.cardinality:
-                raise errors.PfrecError(
-                    f"schema: {feature.name}: cardinality is below the length of its vocabulary"
-                )
-            if feature.values < 1 or (feature.values > 1) != bool(feature.separator):
-                raise errors.PfrecError(
-                    f"schema: {feature.name}: values = {feature.values} and separator = "
-                    f"{feature.separator!r}: give 1 and none for a single "
-                    "value, more and a separator for a list"
-                )
-            if feature.encoding == "local_vocabulary" and feature.policy != "private":
-                raise errors.PfrecError(
-                    f"schema: {feature.name}: ids of a local vocabulary mean something else at "
-                    "every client, so its table cannot be "
-                    'shared; use encoding = "hash" or "vocabulary"'
-                )
-        for column in self.numerical:
-            if column.normalise not in NORMALISATIONS:
-                raise errors.PfrecError(
-                    f"schema: {column.name}: normalise {column.normalise!r} is not one of "
-                    f"{', '.join(NORMALISATIONS)}"
-                )
-            if column.values < 1 or (column.values > 1) != bool(column.separator):
-                raise errors.PfrecError(
-                    f"schema: {column.name}: values = {column.values} and separator = "
-                    f"{column.separator!r}: give 1 and none for a single number, more and a "
-                    "separator for a vector"
-                )
-            if column.values > 1 and column.normalise != "none":
-                raise errors.PfrecError(
-                    f"schema: {column.name}: normalise does not go with a vector, which the model "
-                    "normalises; remove it"
-                )
+        for column in (*self.categorical, *self.numerical):
+            column.check()
         known = {task.name for task in self.tasks}
         for task in self.tasks:
             if task.given is not None and (task.given not in known or task.given == task.name):
                 raise errors.PfrecError(
                     f"schema: task {task.name}: given = {task.given!r} is not another task"
                 )
-            _check_labels(task)
+            task.check_labels()
         self._check_circles()
         self._check_tables()
 
@@ -398,29 +237,6 @@ class Schema:
         return cls.from_json(
             files.read_json(path, remedy="run pfrec-convert to make it"), place=str(path)
         )
-
-
-def _check_labels(task: Task) -> None:
-    """Checks that what a task says of its labels fits together.
-
-    Raises:
-      PfrecError: where it does not.
-    """
-    place = f"schema: task {task.name}"
-    if task.missing not in MISSING_LABELS:
-        raise errors.PfrecError(
-            f"{place}: missing = {task.missing!r} is not one of {', '.join(MISSING_LABELS)}"
-        )
-    if task.positive_from is not None and (task.positive or task.negative):
-        raise errors.PfrecError(
-            f"{place}: positive_from does not go with positive or negative; remove one of them"
-        )
-    words = [*task.positive, *task.negative, *task.unobserved]
-    for word in words:
-        if words.count(word) > 1:
-            raise errors.PfrecError(
-                f"{place}: {word!r} stands twice in positive, negative and unobserved; remove one"
-            )
 
 
 def _typed(entry: json_fields.Fields) -> dict[str, Any]:
