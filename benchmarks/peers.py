@@ -40,7 +40,7 @@ import numpy as np
 from benchmarks import peers_own, peers_protocol, resident_runs
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import mmoe
+from pfrec.models.mmoe import layers, mmoe
 
 CLIENTS, NUMBERS = 4, 63
 PAPER = ModelConfig(embedding_dim=128, experts=8, expert_units=(512, 256), tower_units=(128, 64))
@@ -297,12 +297,12 @@ def save(path: pathlib.Path, data: dataset_lib.Dataset, shape: ModelConfig, batc
 
 def _in_order(layer: Any) -> "list[np.ndarray]":
     """Values as PyTorch's modules have them: layer by layer, scale and shift before statistics."""
-    if isinstance(layer, mmoe.Expert):
-        layers = [layer for pair in zip(layer.dense, layer.norms) for layer in pair]
-        return [v.numpy() for layer in layers for v in layer.variables]
-    if isinstance(layer, mmoe.Tower):
+    if isinstance(layer, layers.Expert):
+        stacked = [own for pair in zip(layer.dense, layer.norms) for own in pair]
+        return [v.numpy() for own in stacked for v in own.variables]
+    if isinstance(layer, layers.Tower):
         return [v.numpy() for dense in (*layer.dense, layer.logit) for v in dense.variables]
-    if isinstance(layer, mmoe.NumericProjection):
+    if isinstance(layer, layers.NumericProjection):
         return [v.numpy() for v in (*layer.normalise.variables, *layer.project.variables)]
     return [value.numpy() for value in layer.variables]
 

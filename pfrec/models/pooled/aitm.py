@@ -12,7 +12,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from pfrec.models import roles
-from pfrec.models.mmoe import mmoe
+from pfrec.models.mmoe import layers
 from pfrec.models.pooled import base as pooled
 from pfrec.models.pooled import chain
 
@@ -102,7 +102,7 @@ class AITM(pooled.PooledModel):
                 self.transfers[task] = Transfer(
                     task, units[-1], self.next_seed(), name=f"transfer_{task}"
                 )
-        self.towers: dict[str, mmoe.Tower] = {task: self.tower(task) for task in self.tasks}
+        self.towers: dict[str, layers.Tower] = {task: self.tower(task) for task in self.tasks}
 
     def call(
         self, inputs: Mapping[str, tf.Tensor], training: Optional[bool] = None

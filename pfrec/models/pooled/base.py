@@ -12,7 +12,7 @@ import tensorflow as tf
 from pfrec.data import schema as schema_lib
 from pfrec.models import attention, embedding, ranker, roles
 from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import mmoe
+from pfrec.models.mmoe import layers
 
 # The input that names the scenario of each row, int32 [rows], in the order of the dataset's
 # scenarios.
@@ -62,7 +62,7 @@ class PooledModel(tf.keras.Model):
             schema, config.embedding_dim, config.embedding_scale, self.next_seed
         )
         self.numeric = (
-            mmoe.NumericProjection(config.numeric_dim, self.next_seed(), name="numeric")
+            layers.NumericProjection(config.numeric_dim, self.next_seed(), name="numeric")
             if schema.numerical
             else None
         )
@@ -97,12 +97,12 @@ class PooledModel(tf.keras.Model):
         """All features side by side, float32 [rows, width]."""
         return tf.concat(self.looked_up(inputs, training), axis=1)
 
-    def block(self, index: int, units: "Sequence[int]", name: str) -> mmoe.Expert:
+    def block(self, index: int, units: "Sequence[int]", name: str) -> layers.Expert:
         """A stack of hidden layers;
         `index` tells its dropout masks and its group from those of others.
         """
         config = self.config
-        return mmoe.Expert(
+        return layers.Expert(
             index,
             units,
             self.tasks,
@@ -114,10 +114,10 @@ class PooledModel(tf.keras.Model):
             name=name,
         )
 
-    def tower(self, task: str) -> mmoe.Tower:
+    def tower(self, task: str) -> layers.Tower:
         """The tower of a task."""
         config, number = self.config, self.tasks.index(task)
-        return mmoe.Tower(
+        return layers.Tower(
             task,
             config.tower_units,
             number,
@@ -217,7 +217,7 @@ def auxiliary(task: str, units: int, seed: int) -> tf.keras.Sequential:
 
 
 def hidden(
-    block: mmoe.Expert, x: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: Optional[bool]
+    block: layers.Expert, x: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: Optional[bool]
 ) -> tf.Tensor:
     """The output of a block, float32 [rows, units]."""
     return block(x, dropout_seed=inputs.get("dropout_seed"), training=training)[0]

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from pfrec.models.mmoe import mmoe
+from pfrec.models.mmoe import layers
 from pfrec.models.pooled import base as pooled
 
 
@@ -39,7 +39,7 @@ class HMoE(pooled.PooledModel):
         ]
         self.gates = [
             {
-                task: mmoe.Gate(
+                task: layers.Gate(
                     task, config.experts, self.next_seed(), name=f"scenario_{s}_gate_{task}"
                 )
                 for task in self.tasks
@@ -48,7 +48,7 @@ class HMoE(pooled.PooledModel):
         ]
         self.towers = [
             {
-                task: mmoe.Tower(
+                task: layers.Tower(
                     task,
                     config.tower_units,
                     s * len(self.tasks) + t,
@@ -63,7 +63,7 @@ class HMoE(pooled.PooledModel):
         ]
         self.domain = pooled.scenario_embedding(self)
         self.mixes = {
-            task: mmoe.Gate(task, self.scenarios, self.next_seed(), name=f"mix_{task}")
+            task: layers.Gate(task, self.scenarios, self.next_seed(), name=f"mix_{task}")
             for task in self.tasks
         }
 

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from pfrec.models.mmoe import mmoe
+from pfrec.models.mmoe import layers
 from pfrec.models.pooled import base as pooled
 
 SHARED = "shared-by-all"  # stands among the tasks' names
@@ -46,10 +46,10 @@ class PLE(pooled.PooledModel):
         if not common and not own:
             raise ValueError("a level without experts")
         index = 0
-        self.experts: list[dict[str, list[mmoe.Expert]]] = []
-        self.gates: list[dict[str, mmoe.Gate]] = []
+        self.experts: list[dict[str, list[layers.Expert]]] = []
+        self.gates: list[dict[str, layers.Gate]] = []
         for level in range(levels):
-            here: dict[str, list[mmoe.Expert]] = {}
+            here: dict[str, list[layers.Expert]] = {}
             for owner, count in counts.items():
                 here[owner] = []
                 for number in range(count):
@@ -61,14 +61,14 @@ class PLE(pooled.PooledModel):
                     index += 1
             self.experts.append(here)
             gates = {
-                task: mmoe.Gate(
+                task: layers.Gate(
                     task, own + common, self.next_seed(), name=f"level_{level}_gate_{task}"
                 )
                 for task in self.tasks
             }
             if level + 1 < levels:
                 total = own * len(self.tasks) + common
-                gates[SHARED] = mmoe.Gate(
+                gates[SHARED] = layers.Gate(
                     SHARED, total, self.next_seed(), name=f"level_{level}_gate_{SHARED}_all"
                 )
             self.gates.append(gates)

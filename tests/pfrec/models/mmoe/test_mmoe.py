@@ -7,7 +7,7 @@ import tensorflow as tf
 from pfrec import errors
 from pfrec.models import dropout, embedding
 from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import mmoe, template
+from pfrec.models.mmoe import layers, mmoe, template
 
 
 def batch(schema, rows=7, seed=0):
@@ -38,10 +38,10 @@ def test_each_layer_serialises(schema, composition):
     for layer in [
         embedding.FeatureEmbedding("f", 5, 3, seed=2),
         template.TemplateDense(4, 0, ["a", "b"], composition, 2, seed=3),
-        mmoe.Expert(0, [4, 3], ["a", "b"], composition, 2, rate=0.1, seed=4),
-        mmoe.Gate("a", 3, seed=5),
-        mmoe.Tower("a", [4], seed=6),
-        mmoe.NumericProjection(3, seed=7),
+        layers.Expert(0, [4, 3], ["a", "b"], composition, 2, rate=0.1, seed=4),
+        layers.Gate("a", 3, seed=5),
+        layers.Tower("a", [4], seed=6),
+        layers.NumericProjection(3, seed=7),
         dropout.SeededDropout(0.2, 3),
     ]:
         again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
