@@ -9,6 +9,7 @@ nothing. Tests of these start a command of its own (`commands.start_alone`).
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -239,11 +240,21 @@ def _status(module: str) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def _preload() -> None:
+    """Imports what the commands import, and leaves this process with one thread of Python's."""
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import tensorflow  # noqa: F401
-    import tensorflow_federated  # noqa: F401
+    import tensorflow_federated as tff
+    from tensorflow_federated.python.core.impl.context_stack import runtime_error_context
 
-    assert threading.active_count() == 1
+    # Its import makes a context with a thread, which would not come along into a child. Commands
+    # make their own; one that used this one would be told so.
+    tff.framework.set_default_context(runtime_error_context.RuntimeErrorContext())
+    gc.collect()
+    assert threading.active_count() == 1, threading.enumerate()
+
+
+if __name__ == "__main__":
+    _preload()
     _serve(socket.socket(fileno=int(sys.argv[1])))
