@@ -7,7 +7,6 @@ pfrec-compare --data=data --tune=learning_rate=0.001..0.1 --tune='mu=0.25|0.5' -
 Runs that are finished are not repeated, interrupted ones continue: give the same line again.
 """
 
-import dataclasses
 import logging
 import pathlib
 from typing import TYPE_CHECKING, Any, Optional
@@ -22,8 +21,9 @@ from tff_process.runtime import private_network
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pfrec.data.dataset import dataset as dataset_lib
     from tff_process import plan as plan_lib
-    from tff_process.comparison import charts, entries, runs
+    from tff_process.comparison import charts, entries, runs, tuning
 
 _COMMON = (
     "data",
@@ -100,20 +100,13 @@ def main() -> None:
 def _main(argv: "list[str]") -> None:
     del argv
     f = flags.FLAGS
-    if not f.algorithms or len(set(f.algorithms)) != len(f.algorithms):
-        raise errors.PfrecError(
-            f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one"
-        )
-    command.require_data(f.data)
-    watchers.require(simulated=True)
+    _check()
     # as pfrec-train does for its simulations, before NumPy is imported
     data = [pathlib.Path(f.data)] if f.data != "synthetic" else []
     private_network.enter_if_permitted(data, [pathlib.Path(f.output)])
     from pfrec import files
-    from pfrec.report import comparison_page
-    from tff_process.commands import progress, train
-    from tff_process.comparison import entries, report, runs, standings, tuning
-    from tff_process.runtime import cache
+    from tff_process.commands import train
+    from tff_process.comparison import entries, runs, tuning
 
     asked = [entries.Entry.parse(text) for text in f.algorithms]
     output = pathlib.Path(f.output)
@@ -128,83 +121,113 @@ def _main(argv: "list[str]") -> None:
         f"{f.rounds} rounds",
         flush=True,
     )
-
-    def plan(entry: entries.Entry, seed: int) -> "plan_lib.Plan":
-        return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
-
-    given: dict[str, Any] = {
-        "options": training_flags.options(),
-        "cache": cache.ComputationCache(),
-        "progress": lambda entry, plan: progress.reporting(
-            plan, count.label(entry.name, plan.seed)
-        ),
-        "callbacks": lambda entry, plan, run: watchers.of_run(
-            plan, dataset, run, f"{entry.name} seed {plan.seed}"
-        ),
+    tuned = tuning.Tuning.parse(*f.tune, points=f.tune_points) if f.tune else None
+    if tuned:
+        tuned.require_concerned(asked)
+    cells, chosen, tried = _trained(asked, tuned, dataset, output)
+    _write(cells, chosen, tried, tuned, dataset, output)
+    faults = {
+        cell.entry.name: str(cell.summary["fault"]) for cell in cells if cell.summary.get("fault")
     }
+    lock.release()
+    if faults:
+        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise errors.PfrecError(f"{output}: of no use, and so last: {told}")
 
-    def run(chosen: "Sequence[entries.Entry]", seeds: int) -> "list[runs.Cell]":
-        return runs.compare(
-            # Seed by seed within an entry, so that what was traced for one seed serves the others.
-            [(entry, plan(entry, seed)) for entry in chosen for seed in range(seeds)],
-            dataset,
-            output,
-            **given,
+
+def _check() -> None:
+    """Checks what can be told before anything heavy is imported.
+
+    Raises:
+      PfrecError: where flags do not fit together.
+    """
+    f = flags.FLAGS
+    if not f.algorithms or len(set(f.algorithms)) != len(f.algorithms):
+        raise errors.PfrecError(
+            f"--algorithms={','.join(f.algorithms)}: name each algorithm once, at least one"
         )
-
     if "metrics" in f.withhold:
         raise errors.PfrecError(
             "--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train"
         )
     if f.tune_halving == 1:
         raise errors.PfrecError("--tune_halving=1: one in one is no choice; give 2 or more, or 0")
-    tuned = tuning.Tuning.parse(*f.tune, points=f.tune_points) if f.tune else None
-    candidates = tuned.candidates if tuned else lambda entry: [entry]
-    if tuned:
-        tuned.require_concerned(asked)
+    command.require_data(f.data)
+    watchers.require(simulated=True)
 
-    def search(entry: entries.Entry) -> "list[tuning.Tried]":
-        """Every candidate of an entry, the best of those that had all rounds first."""
-        ranked = [tuning.Tried(candidate, 0, 0.0) for candidate in candidates(entry)]
-        dropped: list[tuning.Tried] = []
-        for number, rounds in tuning.rungs(len(ranked), plan(entry, 0).rounds, f.tune_halving):
-            dropped, left = ranked[number:] + dropped, ranked[:number]
-            asked_for = [
-                (one.candidate, dataclasses.replace(plan(one.candidate, 0), rounds=rounds))
-                for one in left
-            ]
-            found = runs.scores(asked_for, dataset, output, **given)
-            ranked = tuning.best_first(
-                [tuning.Tried(one.candidate, rounds, score) for one, score in zip(left, found)]
+
+def _plan(entry: "entries.Entry", seed: int = 0) -> "plan_lib.Plan":
+    return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
+
+
+def _trained(
+    asked: "Sequence[entries.Entry]",
+    tuned: "Optional[tuning.Tuning]",
+    dataset: "dataset_lib.Dataset",
+    output: pathlib.Path,
+) -> "tuple[list[runs.Cell], list[entries.Entry], dict[str, list[tuning.Tried]]]":
+    """Trains all entries, each with the candidate that it chose where they are tuned: the cells,
+    what stands for each entry, and what each tried.
+    """
+    from tff_process.commands import progress
+    from tff_process.comparison import runs
+    from tff_process.comparison import search as search_lib
+
+    seeds = flags.FLAGS.seeds
+    candidates = {entry: tuned.candidates(entry) if tuned else [entry] for entry in asked}
+    for one in (candidate for several in candidates.values() for candidate in several):
+        # Before hours of training: what cannot be trained is told at once.
+        if _plan(one).dp_epsilon:
+            raise errors.PfrecError(
+                "--dp_epsilon: metrics do not leave, and a comparison is one of metrics; train "
+                "with pfrec-train and measure with pfrec-evaluate where the rows are"
             )
-        return ranked + dropped
-
-    total = sum(len(candidates(entry)) + f.seeds - 1 for entry in asked)
+    total = sum(len(several) + seeds - 1 for several in candidates.values())
     count = progress.Counter(total, len(list(output.glob("runs/*/seed_*/summary.json"))))
-    for entry in asked:
-        for candidate in candidates(entry):
-            # Before hours of training: what cannot be trained is told at once.
-            if plan(candidate, 0).dp_epsilon:
-                raise errors.PfrecError(
-                    "--dp_epsilon: metrics do not leave, and a comparison is one of metrics; train "
-                    "with pfrec-train and measure with pfrec-evaluate where the rows are"
-                )
-    chosen: list[entries.Entry] = []
+    runner = runs.Runner(
+        dataset,
+        output,
+        lambda entry, plan: progress.reporting(plan, count.label(entry.name, plan.seed)),
+        training_flags.options(),
+        lambda entry, plan, run: watchers.of_run(
+            plan, dataset, run, f"{entry.name} seed {plan.seed}"
+        ),
+    )
     cells: list[runs.Cell] = []
+    chosen: list[entries.Entry] = []
     tried: dict[str, list[tuning.Tried]] = {}
     for entry in asked:
         if tuned:
-            tried[entry.name] = search(entry)
+            tried[entry.name] = search_lib.search(
+                candidates[entry], _plan, flags.FLAGS.tune_halving, runner
+            )
         chosen.append(tried[entry.name][0].candidate if tuned else entry)
         note = tuned.edge_note(chosen[-1]) if tuned else ""
         if note:
             _log.warning("%s", note)
-        cells += run(chosen[-1:], f.seeds)
-    plans = {entry.name: plan(entry, 0) for entry in chosen}
+        # Seed by seed within an entry, so that what was traced for one seed serves the others.
+        cells += runner.compare((chosen[-1], _plan(chosen[-1], seed)) for seed in range(seeds))
+    return cells, chosen, tried
+
+
+def _write(
+    cells: "Sequence[runs.Cell]",
+    chosen: "Sequence[entries.Entry]",
+    tried: "dict[str, list[tuning.Tried]]",
+    tuned: "Optional[tuning.Tuning]",
+    dataset: "dataset_lib.Dataset",
+    output: pathlib.Path,
+) -> None:
+    """Writes what a comparison found, and prints its tables."""
+    from pfrec import files
+    from pfrec.report import comparison_page
+    from tff_process.comparison import report, runs, standings, tuning
+
+    plans = {entry.name: _plan(entry) for entry in chosen}
     rows = standings.standings(cells)
-    target: Optional[float] = f.target_auc or standings.target_auc(cells, rows)
+    target: Optional[float] = flags.FLAGS.target_auc or standings.target_auc(cells, rows)
     table = tuning.table(tried, chosen)
-    sentence = tuned.sentence(f.tune_halving) if tuned else ""
+    sentence = tuned.sentence(flags.FLAGS.tune_halving) if tuned else ""
     text = report.markdown(cells, dataset, target, sentence, table)
     files.write_csv(output / "results.csv", runs.HEADER, runs.long_rows(cells))
     files.write_bytes(output / "results.md", text.encode())
@@ -220,13 +243,6 @@ def _main(argv: "list[str]") -> None:
     print(text)
     print(f"wrote {comparison_page.write(output)}")
     print(f"wrote {output / 'results.csv'} and {output / 'results.md'}")
-    faults = {
-        cell.entry.name: str(cell.summary["fault"]) for cell in cells if cell.summary.get("fault")
-    }
-    lock.release()
-    if faults:
-        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-        raise errors.PfrecError(f"{output}: of no use, and so last: {told}")
 
 
 def _charts(cells: "Sequence[runs.Cell]", rows: "Sequence[Any]") -> "dict[str, str]":

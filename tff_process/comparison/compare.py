@@ -61,13 +61,13 @@ def compare(
         for plan in plans
         for seed in range(seeds)
     ]
-    cells = runs.compare(
-        planned,
+    runner = runs.Runner(
         dataset,
         path,
-        options=options,
         progress=lambda entry, plan: contextlib.nullcontext(lambda number, score: None),
+        options=options,
     )
+    cells = runner.compare(planned)
     target = standings.target_auc(cells, standings.standings(cells))
     files.write_csv(path / "results.csv", runs.HEADER, runs.long_rows(cells))
     files.write_bytes(path / "results.md", report.markdown(cells, dataset, target, "").encode())

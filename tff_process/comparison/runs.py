@@ -84,95 +84,85 @@ class Cell:
         return self.valid[self.summary["best_round"] - 1]
 
 
-def compare(
-    planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]",
-    dataset: dataset_lib.Dataset,
-    output: pathlib.Path,
-    *,
-    options: options_lib.Options = options_lib.Options(),
-    cache: "Optional[cache_lib.ComputationCache]" = None,
-    progress: Progress,
-    callbacks: Callbacks = _nobody,
-) -> "list[Cell]":
-    """Trains every plan that has no summary yet in `output/runs/ENTRY/seed_N`;
-    an interrupted one continues.
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """Trains plans in the runs of a comparison, `output/runs/ENTRY/seed_N`; an interrupted run
+    continues.
 
     What was traced and compiled is kept for as long as one entry follows upon another that differs
     in its seed or its learning rate alone, so such entries and the seeds of one had best stand
     together. Whatever the order, each comes to what it comes to alone.
 
-    Returns:
-      the cells, in the order of the plans.
-
-    Raises:
-      PfrecError: where a run there was made by another plan or on other data.
+    Attributes:
+      dataset: on what.
+      output: the comparison's directory.
+      progress: shows a run while it trains.
+      options: how trainings are executed, which does not change what comes out.
+      callbacks: who is told of a run that trains.
+      cache: what all of them share.
     """
-    train, cells = _trainer(dataset, options, cache, progress, callbacks), []
-    for entry, plan in planned:
-        run = run_path(output, entry, plan.seed)
-        if not (run / "summary.json").exists():
-            train(entry, plan, run)
-        else:
-            loop.check_same(run, plan, dataset)
-        cells.append(read(run, entry, plan, len(dataset.scenarios)))
-    return cells
 
+    dataset: dataset_lib.Dataset
+    output: pathlib.Path
+    progress: Progress
+    options: options_lib.Options = options_lib.Options()
+    callbacks: Callbacks = _nobody
+    cache: cache_lib.ComputationCache = dataclasses.field(
+        default_factory=cache_lib.ComputationCache
+    )
 
-def scores(
-    planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]",
-    dataset: dataset_lib.Dataset,
-    output: pathlib.Path,
-    *,
-    options: options_lib.Options = options_lib.Options(),
-    cache: "Optional[cache_lib.ComputationCache]" = None,
-    progress: Progress,
-    callbacks: Callbacks = _nobody,
-) -> "list[float]":
-    """`selection.score` of the best of the plans' rounds, each trained as far as it is not yet:
-    a run of more rounds counts by its first ones, and one of fewer is extended.
+    def compare(self, planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]") -> "list[Cell]":
+        """Trains every plan whose run has no summary yet.
 
-    Returns:
-      the scores, in the order of the plans; -1 for a training that is of no use.
+        Returns:
+          the cells, in the order of the plans.
 
-    Raises:
-      PfrecError: where a run there was made by another plan or on other data.
-    """
-    train, found = _trainer(dataset, options, cache, progress, callbacks), []
-    for entry, plan in planned:
-        run = run_path(output, entry, plan.seed)
-        valid, ended = _known(run, plan, dataset)
-        if not ended:
-            train(entry, plan, run)
-            valid, _ = _known(run, plan, dataset)
-        numbers = [score for score in valid[: plan.rounds] if score == score]
-        found.append(max(numbers, default=-1.0))
-    return found
+        Raises:
+          PfrecError: where a run there was made by another plan or on other data.
+        """
+        cells = []
+        for entry, plan in planned:
+            run = run_path(self.output, entry, plan.seed)
+            if not (run / "summary.json").exists():
+                self._train(entry, plan, run)
+            else:
+                loop.check_same(run, plan, self.dataset)
+            cells.append(read(run, entry, plan, len(self.dataset.scenarios)))
+        return cells
 
+    def scores(self, planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]") -> "list[float]":
+        """`selection.score` of the best of the plans' rounds, each trained as far as it is not
+        yet: a run of more rounds counts by its first ones, and one of fewer is extended.
 
-def _trainer(
-    dataset: dataset_lib.Dataset,
-    options: options_lib.Options,
-    cache: "Optional[cache_lib.ComputationCache]",
-    progress: Progress,
-    callbacks: Callbacks,
-) -> "Callable[[entries_lib.Entry, plan_lib.Plan, pathlib.Path], None]":
-    """Trains a plan into a run directory, or goes on there; all that it trains share a cache."""
-    shared = cache or cache_lib.ComputationCache()
+        Returns:
+          the scores, in the order of the plans; -1 for a training that is of no use.
 
-    def train(entry: entries_lib.Entry, plan: plan_lib.Plan, run: pathlib.Path) -> None:
-        with progress(entry, plan) as report:
+        Raises:
+          PfrecError: where a run there was made by another plan or on other data.
+        """
+        found = []
+        for entry, plan in planned:
+            run = run_path(self.output, entry, plan.seed)
+            valid, ended = _known(run, plan, self.dataset)
+            if not ended:
+                self._train(entry, plan, run)
+                valid, _ = _known(run, plan, self.dataset)
+            numbers = [score for score in valid[: plan.rounds] if score == score]
+            found.append(max(numbers, default=-1.0))
+        return found
+
+    def _train(self, entry: entries_lib.Entry, plan: plan_lib.Plan, run: pathlib.Path) -> None:
+        with self.progress(entry, plan) as report:
             loop.train(
                 plan,
-                dataset,
+                self.dataset,
                 run,
                 resume=True,
-                options=options,
-                cache=shared,
+                options=self.options,
+                cache=self.cache,
                 progress=report,
-                callbacks=callbacks(entry, plan, run),
+                callbacks=self.callbacks(entry, plan, run),
             )
-
-    return train
 
 
 def _known(

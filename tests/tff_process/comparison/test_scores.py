@@ -41,13 +41,12 @@ def trained(monkeypatch):
 def scores(path, rounds):
     entry = entries.Entry.parse("local")
     plan = plan_lib.Plan("local", rounds=rounds)
-    (found,) = runs.scores(
-        [(entry, plan)],
-        None,
-        path,
-        progress=lambda entry, plan: contextlib.nullcontext(lambda number, score: None),
-    )
+    (found,) = runs.Runner(None, path, _silent).scores([(entry, plan)])
     return found
+
+
+def _silent(entry, plan):
+    return contextlib.nullcontext(lambda number, score: None)
 
 
 def test_a_run_is_extended_and_counts_by_its_first_rounds(trained, tmp_path):
@@ -87,12 +86,6 @@ def test_who_watches_a_run_is_told_of_its_training_alone(trained, tmp_path):
         return [told]
 
     for _ in range(2):
-        runs.scores(
-            [(entry, plan)],
-            None,
-            tmp_path,
-            progress=lambda entry, plan: contextlib.nullcontext(lambda number, score: None),
-            callbacks=watchers,
-        )
+        runs.Runner(None, tmp_path, _silent, callbacks=watchers).scores([(entry, plan)])
     assert told == [(runs.run_path(tmp_path, entry, 0), 2)]
     assert made == ["local"]
