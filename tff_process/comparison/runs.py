@@ -19,8 +19,8 @@ from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
+from tff_process.training import beginning, loop, selection
 from tff_process.training import callbacks as callbacks_lib
-from tff_process.training import loop, selection
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
 _Path = TypeVar("_Path", bound=pathlib.PurePath)
@@ -126,7 +126,7 @@ class Runner:
             if not (run / "summary.json").exists():
                 self._train(entry, plan, run)
             else:
-                loop.check_same(run, plan, self.dataset)
+                beginning.check_same(run, plan, self.dataset)
             cells.append(read(run, entry, plan, len(self.dataset.scenarios)))
         return cells
 
@@ -176,7 +176,7 @@ def _known(
     remedy = f"remove {run} to train it again"
     rounds = run_records.read_config(run)["plan"]["rounds"]
     if rounds > plan.rounds:
-        loop.check_same(run, dataclasses.replace(plan, rounds=rounds), dataset)
+        beginning.check_same(run, dataclasses.replace(plan, rounds=rounds), dataset)
     valid = _valid_scores(run / "metrics.csv") if (run / "metrics.csv").exists() else ()
     if not (run / "summary.json").exists():
         return valid, rounds > plan.rounds and len(valid) >= plan.rounds

@@ -3,7 +3,6 @@ and a directory that survives a kill.
 """
 
 import dataclasses
-import hashlib
 import logging
 import os
 import pathlib
@@ -13,21 +12,19 @@ from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
 
-from pfrec import cells, errors, files, run_data, run_directory
-from pfrec import metrics as metrics_lib
+from pfrec import errors, files, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
 from pfrec.models import precision
-from pfrec.report import run_files, run_page
+from pfrec.report import run_page
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.process import federation, plan_values
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
-from tff_process.silos import training as silo_training
+from tff_process.training import beginning, continuing, results, runtimes, selection
 from tff_process.training import callbacks as callbacks_lib
-from tff_process.training import continuing, runtimes, selection
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +128,7 @@ def train(
         dataset.verify()
     started = time.monotonic()
     with files.Lock(path):
-        run = _run(path, plan, dataset, resume, options)
+        run = beginning.open_run(path, plan, dataset, resume, options)
         shown = (
             progress
             if isinstance(progress, callbacks_lib.Callback)
@@ -152,118 +149,6 @@ def train(
     return Outcome(run, summary)
 
 
-def _run(
-    path: pathlib.Path,
-    plan: plan_lib.Plan,
-    dataset: dataset_lib.Dataset,
-    resume: bool,
-    options: options_lib.Options,
-) -> run_directory.RunDirectory:
-    """The run that is begun or gone on with, free of what a kill left half-written."""
-    if resume and (path / "config.json").exists():
-        run = check_same(path, plan, dataset, options)
-    else:
-        if plan.continues:
-            continuing.check(plan, dataset, bool(options.workers))
-        run = _begin(path, plan, dataset, options)
-    run.remove_leftovers()
-    counts = {name: _counts(dataset, name, bool(options.workers)) for name in dataset.scenarios}
-    files.write_json(path / run_files.COUNTS, counts)
-    for scenario in dataset.scenarios if not options.workers else ():
-        run_data.keep_client_schema(run.client_path(scenario), dataset, scenario)
-    return run
-
-
-def check_same(
-    output: pathlib.Path,
-    plan: plan_lib.Plan,
-    dataset: dataset_lib.Dataset,
-    options: options_lib.Options = options_lib.Options(),
-) -> run_directory.RunDirectory:
-    """The run in `output`, which must have been begun with this plan, or with one of fewer rounds,
-    and these rows, wherever they are now.
-
-    Raises:
-      PfrecError: where it was not, or where there is none.
-    """
-    run = run_directory.RunDirectory.read(output)
-    begun = f"{output}: was begun"
-    remedy = "with the same flags and data, or choose another --output"
-    before = run.config["plan"]
-    more_rounds = plan.rounds > before.get("rounds", plan.rounds)
-    if more_rounds and plan.dp_epsilon:
-        raise errors.PfrecError(
-            f"{begun} with {before['rounds']} rounds, which its noise was made for: more of them "
-            f"would pass --dp_epsilon={plan.dp_epsilon:g}; resume {remedy}"
-        )
-    if more_rounds:
-        if plan.schedule != plan_lib.CONSTANT or plan.warmup:
-            raise errors.PfrecError(
-                f"{output}: was begun with {before['rounds']} rounds, over which its step sizes "
-                "follow a schedule; with more it would be another training: choose another --output"
-            )
-        before = {**before, "rounds": plan.rounds}
-    difference = plan_lib.first_difference(before, plan)
-    if difference:
-        raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
-    for key, value in _config(plan, dataset).items():
-        if key in _OF_PLAN or files.json_text(run.config.get(key)) == files.json_text(value):
-            continue
-        if key == run_data.DIGESTS:
-            names = ", ".join(run_data.changed(run.config, dataset) or dataset.scenarios)
-            raise errors.PfrecError(
-                f"{begun} on other rows of {names} than {dataset.path} holds now; resume {remedy}"
-            )
-        raise errors.PfrecError(f"{begun} with another {key}; resume {remedy}")
-    if not options.workers:
-        run.moved_to(run_data.places(output, dataset.path))
-    if more_rounds:
-        run.extended_to(before)
-    return run
-
-
-# What config.json says of the plan besides the plan, for readers that need nothing else of it.
-_OF_PLAN = ("plan", "algorithm", "model", "seed")
-
-
-def _config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> "dict[str, Any]":
-    """What makes a run what it is; a run that is resumed must have the same."""
-    return {
-        "plan": plan.to_json(),
-        "algorithm": plan.name,
-        "model": plan.model.to_json(),
-        "seed": plan.seed,
-        "schema": dataset.schema.to_json(),
-        "scenarios": list(dataset.scenarios),
-        run_data.DIGESTS: {name: dataset.digests.get(name) for name in dataset.scenarios},
-    }
-
-
-def _begin(
-    output: pathlib.Path,
-    plan: plan_lib.Plan,
-    dataset: dataset_lib.Dataset,
-    options: options_lib.Options,
-) -> run_directory.RunDirectory:
-    config = _config(plan, dataset)
-    if options.workers:
-        # In the silos: so are the data and what each client knows of its schema.
-        named = config
-        if plan.continues:
-            # What silos carried over of one run is not for a training that goes on from another,
-            # which may have taken its place.
-            before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
-            named = {**config, "before": before.identity}
-        identity = silo_training.identity(named, output)
-        return run_directory.RunDirectory.create(
-            output, {**config, "id": identity, run_data.PLACE: None}
-        )
-    identity = hashlib.sha256(files.json_text(config).encode()).hexdigest()[:16]
-    return run_directory.RunDirectory.create(
-        output, {**config, "id": identity, **run_data.places(output, dataset.path)}
-    )
-
-
 def _loop(
     plan: plan_lib.Plan,
     dataset: dataset_lib.Dataset,
@@ -282,6 +167,12 @@ def _loop(
     # How many rounds changed the server's state, and why the first of the others did not.
     changed, why = meta.get("changed_rounds", done), meta.get("unchanged_because", "")
     measured = plan_lib.METRICS not in plan.withhold
+
+    def values_on(split: str) -> np.ndarray:
+        if not measured:
+            return results.unknown(dataset)
+        return results.measured(dataset, training.evaluate(split))
+
     # A round is complete once its state is committed: what is written before that is taken out
     # again where a kill cuts it off.
     writers = [
@@ -297,9 +188,9 @@ def _loop(
         if ended:
             break
         report = training.train_round(number - 1)
-        values = _measured(dataset, training.evaluate("valid")) if measured else _unknown(dataset)
+        values = values_on("valid")
         score = selection.score(values)
-        nan = _nan(dataset, values)
+        nan = results.nan(dataset, values)
         if nan:
             _log.warning("round %d: predictions on valid are NaN: %s", number, ", ".join(nan))
         if measured and np.isnan(score):
@@ -317,7 +208,7 @@ def _loop(
             "report": report,
         }
         changed += report.applied
-        why = why or _why_not_applied(report)
+        why = why or results.why_not_applied(report)
         state = training.to_save()
         for hook in writers:
             hook.after_round(**told)
@@ -336,42 +227,15 @@ def _loop(
             budget,
         )
     training.restore(run.load(best.round))
-    values = _measured(dataset, training.evaluate("test")) if measured else _unknown(dataset)
+    values = values_on("test")
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
     run.append_metrics(rows)
-    summary = _summary(plan, dataset, best.round, values)
+    summary = results.summary(plan, dataset, best.round, values)
     summary.update(changed_rounds=changed, unchanged_because=why)
-    summary["fault"] = _fault(summary)
+    summary["fault"] = results.fault(summary)
     if not summary["fault"]:
         training.finish(best.round, summary["test"])
     return summary
-
-
-def _fault(summary: "Mapping[str, Any]") -> str:
-    """Why a finished training is of no use to anybody; empty where it is."""
-    if not summary["changed_rounds"]:
-        return (
-            "nothing was trained: no round changed the server's values. "
-            f"{summary['unchanged_because']}; mend that and train into another --output"
-        )
-    measured = [c for tasks in summary["test"].values() for c in tasks.values() if c["rows"]]
-    if measured and all(cells.predicts_nan(cell) for cell in measured):
-        return (
-            "every prediction on test is NaN; train again with a smaller --learning_rate, or with "
-            "numerical columns normalised"
-        )
-    return ""
-
-
-def _why_not_applied(report: federation.RoundReport) -> str:
-    """Why a round was not applied, in words; empty where it was."""
-    if report.applied:
-        return ""
-    reasons = [
-        *(f"the update of {name} was refused: {why}" for name, why in report.refused.items()),
-        *(f"{name} missed the round: {why}" for name, why in report.skipped.items()),
-    ]
-    return "; ".join(reasons) or "fewer clients took part than --min_clients asks for"
 
 
 def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, Mapping[str, Any]]":
@@ -416,77 +280,3 @@ def _keep_last(run: run_directory.RunDirectory, count: int) -> "list[Mapping[str
     versions = [run.meta(number)["versions"] for number in sorted(kept)]
     run.keep_only(kept)
     return versions
-
-
-def _nan(dataset: dataset_lib.Dataset, values: np.ndarray) -> "list[str]":
-    """The scenarios and tasks whose predictions are NaN."""
-    return [
-        f"{dataset.scenarios[s]} {dataset.schema.tasks[t].name}"
-        for s, t in np.argwhere(selection.predicts_nan(values))
-    ]
-
-
-def mean_metric(values: np.ndarray, metric: str) -> float:
-    """The mean of a metric over scenario-task pairs where it is defined; NaN where it is nowhere,
-    and where a model's predictions are NaN: without them it would be the mean of something else.
-    """
-    if selection.predicts_nan(values).any():
-        return float("nan")
-    column = values[:, :, metrics_lib.METRICS.index(metric)]
-    defined = column[~np.isnan(column)]
-    return float(defined.mean()) if defined.size else float("nan")
-
-
-def _measured(dataset: dataset_lib.Dataset, values: np.ndarray) -> np.ndarray:
-    """Metrics, without those of tasks that a scenario does not serve: nobody trained them there."""
-    served = [
-        [trainable.serves(dataset, scenario, task.name) for task in dataset.schema.tasks]
-        for scenario in dataset.scenarios
-    ]
-    nothing = [0.0 if name in ("rows", "positives") else np.nan for name in metrics_lib.METRICS]
-    return np.where(np.array(served)[:, :, np.newaxis], values, nothing)
-
-
-def _unknown(dataset: dataset_lib.Dataset) -> np.ndarray:
-    """Metrics of which nothing is known."""
-    return np.full(
-        [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics_lib.METRICS)], np.nan
-    )
-
-
-def _summary(
-    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int, values: np.ndarray
-) -> "dict[str, Any]":
-    test: dict[str, Any] = {}
-    for s, scenario in enumerate(dataset.scenarios):
-        for t, task in enumerate(dataset.schema.tasks):
-            cell = cells.plain(dict(zip(metrics_lib.METRICS, values[s, t].tolist())))
-            if not trainable.serves(dataset, scenario, task.name):
-                cell = cells.not_served(metrics_lib.METRICS)
-            test.setdefault(scenario, {})[task.name] = cell
-    mean_auc = mean_metric(values, "auc")
-    return {
-        "algorithm": plan.name,
-        "seed": plan.seed,
-        "rounds": plan.rounds,
-        "best_round": best_round,
-        "mean_auc": None if np.isnan(mean_auc) else mean_auc,
-        "nan": _nan(dataset, values),
-        "test": test,
-    }
-
-
-def _counts(dataset: dataset_lib.Dataset, scenario: str, silos: bool) -> "dict[str, Any]":
-    """Rows and labels by split, as far as they are known: a silo tells its training rows alone, and
-    coarsely.
-    """
-    if silos:
-        return {"train": {"rows": dataset.rows(scenario, "train")}}
-    return {
-        split: {
-            "rows": counts.rows,
-            "observed": dict(counts.observed),
-            "positives": dict(counts.positives),
-        }
-        for split, counts in dataset.counts[scenario].items()
-    }

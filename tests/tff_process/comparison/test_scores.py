@@ -8,7 +8,7 @@ from pfrec import files, run_directory
 from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries, runs
-from tff_process.training import loop
+from tff_process.training import beginning, loop
 
 VALID = (0.6, 0.5, 0.8, 0.7)
 
@@ -34,7 +34,7 @@ def trained(monkeypatch):
         run_records.write(run, config, summary)
 
     monkeypatch.setattr(loop, "train", train)
-    monkeypatch.setattr(loop, "check_same", lambda run, plan, dataset: None)
+    monkeypatch.setattr(beginning, "check_same", lambda run, plan, dataset: None)
     return asked
 
 

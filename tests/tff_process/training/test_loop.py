@@ -12,7 +12,7 @@ from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
 from tff_process.process import federation
 from tff_process.runtime import options
-from tff_process.training import callbacks, loop
+from tff_process.training import beginning, callbacks, loop
 
 
 class Scripted:
@@ -136,9 +136,9 @@ def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(datas
 def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
     begun = plan.Plan("pf_msmtrec", rounds=3)
     run_directory.RunDirectory.create(
-        tmp_path / "run", {**loop._config(begun, dataset), "data": None}
+        tmp_path / "run", {**beginning.config(begun, dataset), "data": None}
     )
-    assert loop.check_same(tmp_path / "run", begun, dataset).config["seed"] == 0
+    assert beginning.check_same(tmp_path / "run", begun, dataset).config["seed"] == 0
     for changed, message in (
         ({"learning_rate": 0.1}, "another plan: learning_rate was 0.02 and is 0.1; resume with"),
         ({"seed": 2}, "another plan: seed was 0 and is 2; "),
@@ -146,10 +146,10 @@ def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
     ):
         other = dataclasses.replace(begun, **changed)
         with pytest.raises(errors.PfrecError, match=message):
-            loop.check_same(tmp_path / "run", other, dataset)
+            beginning.check_same(tmp_path / "run", other, dataset)
     fewer = dataclasses.replace(dataset, scenarios=dataset.scenarios[:2])
     with pytest.raises(errors.PfrecError, match="begun with another scenarios; resume"):
-        loop.check_same(tmp_path / "run", begun, fewer)
+        beginning.check_same(tmp_path / "run", begun, fewer)
 
 
 class Recorder(callbacks.Callback):
@@ -243,4 +243,4 @@ def test_a_training_whose_step_sizes_follow_its_rounds_is_not_extended(dataset, 
     begun = plan.Plan("fedavg", rounds=2, schedule="cosine")
     run_records.write(tmp_path, {"plan": begun.to_json()})
     with pytest.raises(errors.PfrecError, match="begun with 2 rounds, over which its step sizes"):
-        loop.check_same(tmp_path, dataclasses.replace(begun, rounds=3), dataset)
+        beginning.check_same(tmp_path, dataclasses.replace(begun, rounds=3), dataset)

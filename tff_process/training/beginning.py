@@ -1,0 +1,141 @@
+"""A run that is begun, or gone on with where it is the same."""
+
+import hashlib
+import pathlib
+from typing import Any
+
+from pfrec import errors, files, run_data, run_directory
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.report import run_files
+from tff_process import plan as plan_lib
+from tff_process.runtime import options as options_lib
+from tff_process.silos import training as silo_training
+from tff_process.training import continuing
+
+
+def open_run(
+    path: pathlib.Path,
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    resume: bool,
+    options: options_lib.Options,
+) -> run_directory.RunDirectory:
+    """The run that is begun or gone on with, free of what a kill left half-written."""
+    if resume and (path / "config.json").exists():
+        run = check_same(path, plan, dataset, options)
+    else:
+        if plan.continues:
+            continuing.check(plan, dataset, bool(options.workers))
+        run = _begin(path, plan, dataset, options)
+    run.remove_leftovers()
+    counts = {name: _counts(dataset, name, bool(options.workers)) for name in dataset.scenarios}
+    files.write_json(path / run_files.COUNTS, counts)
+    for scenario in dataset.scenarios if not options.workers else ():
+        run_data.keep_client_schema(run.client_path(scenario), dataset, scenario)
+    return run
+
+
+def check_same(
+    output: pathlib.Path,
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    options: options_lib.Options = options_lib.Options(),
+) -> run_directory.RunDirectory:
+    """The run in `output`, which must have been begun with this plan, or with one of fewer rounds,
+    and these rows, wherever they are now.
+
+    Raises:
+      PfrecError: where it was not, or where there is none.
+    """
+    run = run_directory.RunDirectory.read(output)
+    begun = f"{output}: was begun"
+    remedy = "with the same flags and data, or choose another --output"
+    before = run.config["plan"]
+    more_rounds = plan.rounds > before.get("rounds", plan.rounds)
+    if more_rounds and plan.dp_epsilon:
+        raise errors.PfrecError(
+            f"{begun} with {before['rounds']} rounds, which its noise was made for: more of them "
+            f"would pass --dp_epsilon={plan.dp_epsilon:g}; resume {remedy}"
+        )
+    if more_rounds:
+        if plan.schedule != plan_lib.CONSTANT or plan.warmup:
+            raise errors.PfrecError(
+                f"{output}: was begun with {before['rounds']} rounds, over which its step sizes "
+                "follow a schedule; with more it would be another training: choose another --output"
+            )
+        before = {**before, "rounds": plan.rounds}
+    difference = plan_lib.first_difference(before, plan)
+    if difference:
+        raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
+    for key, value in config(plan, dataset).items():
+        if key in _OF_PLAN or files.json_text(run.config.get(key)) == files.json_text(value):
+            continue
+        if key == run_data.DIGESTS:
+            names = ", ".join(run_data.changed(run.config, dataset) or dataset.scenarios)
+            raise errors.PfrecError(
+                f"{begun} on other rows of {names} than {dataset.path} holds now; resume {remedy}"
+            )
+        raise errors.PfrecError(f"{begun} with another {key}; resume {remedy}")
+    if not options.workers:
+        run.moved_to(run_data.places(output, dataset.path))
+    if more_rounds:
+        run.extended_to(before)
+    return run
+
+
+# What config.json says of the plan besides the plan, for readers that need nothing else of it.
+_OF_PLAN = ("plan", "algorithm", "model", "seed")
+
+
+def config(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> "dict[str, Any]":
+    """What makes a run what it is; a run that is resumed must have the same."""
+    return {
+        "plan": plan.to_json(),
+        "algorithm": plan.name,
+        "model": plan.model.to_json(),
+        "seed": plan.seed,
+        "schema": dataset.schema.to_json(),
+        "scenarios": list(dataset.scenarios),
+        run_data.DIGESTS: {name: dataset.digests.get(name) for name in dataset.scenarios},
+    }
+
+
+def _begin(
+    output: pathlib.Path,
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    options: options_lib.Options,
+) -> run_directory.RunDirectory:
+    told = config(plan, dataset)
+    if options.workers:
+        # In the silos: so are the data and what each client knows of its schema.
+        named = told
+        if plan.continues:
+            # What silos carried over of one run is not for a training that goes on from another,
+            # which may have taken its place.
+            before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
+            named = {**told, "before": before.identity}
+        identity = silo_training.identity(named, output)
+        return run_directory.RunDirectory.create(
+            output, {**told, "id": identity, run_data.PLACE: None}
+        )
+    identity = hashlib.sha256(files.json_text(told).encode()).hexdigest()[:16]
+    return run_directory.RunDirectory.create(
+        output, {**told, "id": identity, **run_data.places(output, dataset.path)}
+    )
+
+
+def _counts(dataset: dataset_lib.Dataset, scenario: str, silos: bool) -> "dict[str, Any]":
+    """Rows and labels by split, as far as they are known: a silo tells its training rows alone, and
+    coarsely.
+    """
+    if silos:
+        return {"train": {"rows": dataset.rows(scenario, "train")}}
+    return {
+        split: {
+            "rows": counts.rows,
+            "observed": dict(counts.observed),
+            "positives": dict(counts.positives),
+        }
+        for split, counts in dataset.counts[scenario].items()
+    }

@@ -1,0 +1,106 @@
+"""What a training came to: metrics of its test round, and whether they are of use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pfrec import cells
+from pfrec import metrics as metrics_lib
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import trainable
+from tff_process import plan as plan_lib
+from tff_process.process import federation
+from tff_process.training import selection
+
+
+def fault(summary: "Mapping[str, Any]") -> str:
+    """Why a finished training is of no use to anybody; empty where it is."""
+    if not summary["changed_rounds"]:
+        return (
+            "nothing was trained: no round changed the server's values. "
+            f"{summary['unchanged_because']}; mend that and train into another --output"
+        )
+    measured = [c for tasks in summary["test"].values() for c in tasks.values() if c["rows"]]
+    if measured and all(cells.predicts_nan(cell) for cell in measured):
+        return (
+            "every prediction on test is NaN; train again with a smaller --learning_rate, or with "
+            "numerical columns normalised"
+        )
+    return ""
+
+
+def why_not_applied(report: federation.RoundReport) -> str:
+    """Why a round was not applied, in words; empty where it was."""
+    if report.applied:
+        return ""
+    reasons = [
+        *(f"the update of {name} was refused: {why}" for name, why in report.refused.items()),
+        *(f"{name} missed the round: {why}" for name, why in report.skipped.items()),
+    ]
+    return "; ".join(reasons) or "fewer clients took part than --min_clients asks for"
+
+
+def nan(dataset: dataset_lib.Dataset, values: np.ndarray) -> "list[str]":
+    """The scenarios and tasks whose predictions are NaN."""
+    return [
+        f"{dataset.scenarios[s]} {dataset.schema.tasks[t].name}"
+        for s, t in np.argwhere(selection.predicts_nan(values))
+    ]
+
+
+def mean_metric(values: np.ndarray, metric: str) -> float:
+    """The mean of a metric over scenario-task pairs where it is defined; NaN where it is nowhere,
+    and where a model's predictions are NaN: without them it would be the mean of something else.
+    """
+    if selection.predicts_nan(values).any():
+        return float("nan")
+    column = values[:, :, metrics_lib.METRICS.index(metric)]
+    defined = column[~np.isnan(column)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def measured(dataset: dataset_lib.Dataset, values: np.ndarray) -> np.ndarray:
+    """Metrics, without those of tasks that a scenario does not serve: nobody trained them there."""
+    served = [
+        [trainable.serves(dataset, scenario, task.name) for task in dataset.schema.tasks]
+        for scenario in dataset.scenarios
+    ]
+    nothing = [0.0 if name in ("rows", "positives") else np.nan for name in metrics_lib.METRICS]
+    return np.where(np.array(served)[:, :, np.newaxis], values, nothing)
+
+
+def unknown(dataset: dataset_lib.Dataset) -> np.ndarray:
+    """Metrics of which nothing is known."""
+    return np.full(
+        [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics_lib.METRICS)], np.nan
+    )
+
+
+def summary(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, best_round: int, values: np.ndarray
+) -> "dict[str, Any]":
+    """The content of summary.json, but for what the loop knows of its rounds.
+
+    Args:
+      plan, dataset: of the training.
+      best_round: the chosen round.
+      values: metrics of it on test, float64 [scenarios, tasks, metrics].
+    """
+    test: dict[str, Any] = {}
+    for s, scenario in enumerate(dataset.scenarios):
+        for t, task in enumerate(dataset.schema.tasks):
+            cell = cells.plain(dict(zip(metrics_lib.METRICS, values[s, t].tolist())))
+            if not trainable.serves(dataset, scenario, task.name):
+                cell = cells.not_served(metrics_lib.METRICS)
+            test.setdefault(scenario, {})[task.name] = cell
+    mean_auc = mean_metric(values, "auc")
+    return {
+        "algorithm": plan.name,
+        "seed": plan.seed,
+        "rounds": plan.rounds,
+        "best_round": best_round,
+        "mean_auc": None if np.isnan(mean_auc) else mean_auc,
+        "nan": nan(dataset, values),
+        "test": test,
+    }
