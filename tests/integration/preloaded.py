@@ -1,15 +1,15 @@
 """Runs commands as children of a process that has imported the libraries that they import.
 
 Importing TensorFlow and TFF takes a command several processor seconds, and the tests run dozens. A
-child has one thread, as TensorFlow starts none before its first use, and a session, a working
-directory, an environment and outputs of its own; it ends as an interpreter does. Two things are
-not as where a user starts the command: its line in /proc is this process's, and imports cost it
-nothing. Tests of these start a command of its own (`commands.start_alone`).
+child has the one thread that forked it: TensorFlow starts those that it needs at its first use,
+which is the child's. It has a session, a working directory, an environment and outputs of its own,
+and ends as an interpreter does. Two things are not as where a user starts the command: its line in
+/proc is this process's, and imports cost it nothing. Tests of these start a command of its own
+(`commands.start_alone`).
 """
 
 import atexit
 import contextlib
-import gc
 import json
 import os
 import pathlib
@@ -241,18 +241,16 @@ def _status(module: str) -> int:
 
 
 def _preload() -> None:
-    """Imports what the commands import, and leaves this process with one thread of Python's."""
+    """Imports what the commands import."""
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import tensorflow  # noqa: F401
     import tensorflow_federated as tff
     from tensorflow_federated.python.core.impl.context_stack import runtime_error_context
 
-    # Its import makes a context with a thread, which would not come along into a child. Commands
-    # make their own; one that used this one would be told so.
+    # Its import makes a context with a thread, which waits for work and does not come along into a
+    # child. Commands make contexts of their own; one that used this one would be told so.
     tff.framework.set_default_context(runtime_error_context.RuntimeErrorContext())
-    gc.collect()
-    assert threading.active_count() == 1, threading.enumerate()
 
 
 if __name__ == "__main__":
