@@ -72,7 +72,9 @@ class Schema:
                 raise errors.PfrecError(
                     f"schema: the name {name!r} stands twice; give every feature and task its own"
                 )
-        for column in (*self.categorical, *self.numerical):
+        for feature in self.categorical:
+            feature.check()
+        for column in self.numerical:
             column.check()
         known = {task.name for task in self.tasks}
         for task in self.tasks:
