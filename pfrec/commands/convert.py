@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from pfrec.data.conversion import appending
+    from pfrec.data.reading import source
+
 _COMMON = (
     "format",
     "input",
@@ -207,32 +210,17 @@ def convert(
         behind then.
     """
     from pfrec.data import converters
-    from pfrec.data.conversion import appending
     from pfrec.data.conversion import options as options_lib
     from pfrec.data.conversion import run as conversion
     from pfrec.data.converters import table as table_lib
-    from pfrec.data.dataset import dataset
     from pfrec.data.reading import source
 
     target = pathlib.Path(output)
-    given = isinstance(input_path, (str, os.PathLike))
-    if given == (source_format == table_lib.FORMAT):
-        raise errors.PfrecError(
-            f"convert: the format {source_format!r} takes "
-            + ("a DataFrame or an Arrow table" if given else "a path; pass 'table' for tables")
-        )
+    _require_kind(source_format, input_path)
     files.require_empty(target)
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
-    if append is None and not (keep_rows and unknown_ids == appending.UNKNOWN):
-        raise errors.PfrecError(
-            "--keep_rows, --unknown_ids: go with --append alone; leave them out"
-        )
-    before = (
-        None
-        if append is None
-        else appending.Before(dataset.Dataset.open(pathlib.Path(append)), unknown_ids, keep_rows)
-    )
+    before = _appended_to(append, unknown_ids, keep_rows)
     settings = source.Settings(
         schema=None if schema_path is None else pathlib.Path(schema_path),
         seed=split_seed,
@@ -243,24 +231,12 @@ def convert(
         layout=dict(layout or {}),
         before=before,
     )
-    chosen: dict[str, Any] = {
-        "sample_users": sample_users,
-        "scenarios": list(scenarios),
-        "tasks": list(tasks),
-        "min_count": min_count,
-        "min_rows": min_rows,
-        "layout": dict(layout or {}),
-    }
-    defaults = {
-        **{"sample_users": 1.0, "scenarios": [], "tasks": []},
-        **{"min_count": None, "min_rows": 0, "layout": {}},
-    }
     options = options_lib.Options(
         split_seed=split_seed,
         missing_numerical=missing_numerical,
         on_bad_row=on_bad_row,
         resume=resume,
-        record={name: value for name, value in chosen.items() if value != defaults[name]},
+        record=_record(settings, min_rows),
         scenarios=tuple(scenarios),
         min_rows=min_rows,
     )
@@ -273,6 +249,52 @@ def convert(
 
     with row_progress.RowProgress("converting") as progress:
         return conversion.run(open_source, source_format, target, options, progress.add, before)
+
+
+def _require_kind(source_format: str, given: Any) -> None:
+    """Checks that tables are read of tables, and other formats of paths."""
+    from pfrec.data.converters import table as table_lib
+
+    path = isinstance(given, (str, os.PathLike))
+    if path == (source_format == table_lib.FORMAT):
+        raise errors.PfrecError(
+            f"convert: the format {source_format!r} takes "
+            + ("a DataFrame or an Arrow table" if path else "a path; pass 'table' for tables")
+        )
+
+
+def _appended_to(
+    append: "Union[str, os.PathLike[str], None]", unknown_ids: str, keep_rows: bool
+) -> "Optional[appending.Before]":
+    """The dataset whose further rows are converted, or None."""
+    from pfrec.data.conversion import appending
+    from pfrec.data.dataset import dataset
+
+    if append is not None:
+        data = dataset.Dataset.open(pathlib.Path(append))
+        return appending.Before(data, unknown_ids, keep_rows)
+    if not (keep_rows and unknown_ids == appending.UNKNOWN):
+        raise errors.PfrecError(
+            "--keep_rows, --unknown_ids: go with --append alone; leave them out"
+        )
+    return None
+
+
+def _record(settings: "source.Settings", min_rows: int) -> "dict[str, Any]":
+    """What the rows depend on, where it is not as it is by default, for the record."""
+    chosen: dict[str, Any] = {
+        "sample_users": settings.sample_users,
+        "scenarios": list(settings.scenarios),
+        "tasks": list(settings.tasks),
+        "min_count": settings.min_count,
+        "min_rows": min_rows,
+        "layout": dict(settings.layout),
+    }
+    defaults = {
+        **{"sample_users": 1.0, "scenarios": [], "tasks": []},
+        **{"min_count": None, "min_rows": 0, "layout": {}},
+    }
+    return {name: value for name, value in chosen.items() if value != defaults[name]}
 
 
 def table(path: pathlib.Path) -> str:

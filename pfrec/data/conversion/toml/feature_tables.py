@@ -22,36 +22,15 @@ def categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
     Raises:
       PfrecError: naming the key that is unknown, missing or of a wrong value.
     """
-    typed.known_keys(
-        entry,
-        (
-            "name",
-            "cardinality",
-            "vocabulary",
-            "encoding",
-            "policy",
-            "min_count",
-            "values",
-            "separator",
-            "column",
-            "table",
-            "keep",
-            "pooling",
-            "history",
-        ),
-        place,
-    )
+    known = ("name", "cardinality", "vocabulary", "encoding", "policy", "min_count", "values")
+    more = ("separator", "column", "table", "keep", "pooling", "history")
+    typed.known_keys(entry, (*known, *more), place)
     name = typed.get(entry, "name", str, place)
     if "history" in entry and "table" not in entry:
         raise errors.PfrecError(f"{place}: history lists the values of a feature; name it as table")
     if "table" in entry:
         return _sharing(entry, name, place)
-    vocabulary = tuple(typed.get(entry, "vocabulary", list, place, []))
-    for word in vocabulary:
-        if not isinstance(word, str):
-            raise errors.PfrecError(f"{place}: vocabulary: {word!r} is not text; put it in quotes")
-        if vocabulary.count(word) > 1:
-            raise errors.PfrecError(f"{place}: vocabulary: {word!r} stands twice; remove one")
+    vocabulary = _vocabulary(entry, place)
     encoding = typed.get(entry, "encoding", str, place, "vocabulary" if vocabulary else "identity")
     if vocabulary and encoding != "vocabulary":
         raise errors.PfrecError(
@@ -59,6 +38,44 @@ def categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
         )
     if encoding == "vocabulary" and not vocabulary:
         raise errors.PfrecError(f"{place}: no key 'vocabulary'; list the known values")
+    cardinality = _cardinality(entry, vocabulary, place)
+    min_count = typed.get(entry, "min_count", int, place, 1)
+    if min_count != 1 and encoding != "local_vocabulary":
+        raise errors.PfrecError(
+            f'{place}: min_count goes with encoding = "local_vocabulary" alone; remove it'
+        )
+    if min_count < 1:
+        raise errors.PfrecError(f"{place}: min_count = {min_count} is below 1")
+    values, separator = _list(entry, vocabulary, place)
+    policy = typed.get(entry, "policy", str, place, "private")
+    return schema_lib.Categorical(
+        name,
+        cardinality,
+        policy,
+        encoding,
+        vocabulary,
+        min_count,
+        values,
+        separator,
+        typed.get(entry, "column", str, place, ""),
+        keep=typed.get(entry, "keep", str, place, schema_lib.FIRST),
+        pooling=typed.get(entry, "pooling", str, place, schema_lib.MEAN),
+    )
+
+
+def _vocabulary(entry: Mapping[str, Any], place: str) -> "tuple[str, ...]":
+    """The known values, each once."""
+    vocabulary = tuple(typed.get(entry, "vocabulary", list, place, []))
+    for word in vocabulary:
+        if not isinstance(word, str):
+            raise errors.PfrecError(f"{place}: vocabulary: {word!r} is not text; put it in quotes")
+        if vocabulary.count(word) > 1:
+            raise errors.PfrecError(f"{place}: vocabulary: {word!r} stands twice; remove one")
+    return vocabulary
+
+
+def _cardinality(entry: Mapping[str, Any], vocabulary: "tuple[str, ...]", place: str) -> int:
+    """How many ids there are."""
     cardinality = typed.get(entry, "cardinality", int, place, len(vocabulary) or None)
     if cardinality is None:
         raise errors.PfrecError(
@@ -68,13 +85,11 @@ def categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
         raise errors.PfrecError(
             f'{place}: cardinality {cardinality} is above {MAX_CARDINALITY}; use encoding = "hash"'
         )
-    min_count = typed.get(entry, "min_count", int, place, 1)
-    if min_count != 1 and encoding != "local_vocabulary":
-        raise errors.PfrecError(
-            f'{place}: min_count goes with encoding = "local_vocabulary" alone; remove it'
-        )
-    if min_count < 1:
-        raise errors.PfrecError(f"{place}: min_count = {min_count} is below 1")
+    return int(cardinality)
+
+
+def _list(entry: Mapping[str, Any], vocabulary: "tuple[str, ...]", place: str) -> "tuple[int, str]":
+    """How many values a row has, and what stands between them."""
     values = _values(entry, place)
     separator = typed.get(entry, "separator", str, place, "|" if values > 1 else "")
     if separator and values == 1:
@@ -92,20 +107,7 @@ def categorical(entry: Mapping[str, Any], place: str) -> schema_lib.Categorical:
             f"{place}: vocabulary: a word is empty or has blanks at its ends, which values of a "
             "list never are; mend it"
         )
-    policy = typed.get(entry, "policy", str, place, "private")
-    return schema_lib.Categorical(
-        name,
-        cardinality,
-        policy,
-        encoding,
-        vocabulary,
-        min_count,
-        values,
-        separator,
-        typed.get(entry, "column", str, place, ""),
-        keep=typed.get(entry, "keep", str, place, schema_lib.FIRST),
-        pooling=typed.get(entry, "pooling", str, place, schema_lib.MEAN),
-    )
+    return values, separator
 
 
 def _keep(entry: Mapping[str, Any]) -> str:
