@@ -64,7 +64,9 @@ class Progress(Callback):
 
     tell: Callable[[int, float], None]
 
-    def after_round(self, *, number: int, score: float, **others: Any) -> None:  # type: ignore[override]
+    def after_round(  # type: ignore[override]
+        self, *, number: int, score: float, **others: Any
+    ) -> None:
         self.tell(number, score)
 
 
@@ -96,7 +98,9 @@ class EarlyStopping(Callback):
 
     patience: int
 
-    def after_round(self, *, number: int, best_round: int, **others: Any) -> bool:  # type: ignore[override]
+    def after_round(  # type: ignore[override]
+        self, *, number: int, best_round: int, **others: Any
+    ) -> bool:
         return 0 < self.patience <= number - best_round
 
 
