@@ -10,6 +10,7 @@ from absl import flags
 
 from pfrec import command, errors
 from tff_process.commands import flags as training_flags
+from tff_process.commands import from_flags
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def _main(argv: "list[str]") -> None:
             "federated one"
         )
     facts = directory.facts(pathlib.Path(f.client_dir).resolve())
-    plan = dataclasses.replace(training_flags.plan(f.algorithm, f.seed), continues=f.continues)
+    plan = dataclasses.replace(from_flags.plan(f.algorithm, f.seed), continues=f.continues)
     if not plan.batch_size:
         raise errors.PfrecError(
             "--batch_size=0: fits the rows of all scenarios together, which one silo cannot know; "

@@ -15,7 +15,7 @@ from absl import flags
 
 from pfrec import command, errors
 from tff_process.commands import flags as training_flags
-from tff_process.commands import watchers
+from tff_process.commands import from_flags, watchers
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ def _main(argv: "list[str]") -> None:
     lock = files.Lock(output)
     runs.prepare(output)
     dataset = train.open_data(
-        f.data, output / "runs" / "data", training_flags.synthetic(), f.synthetic_seed
+        f.data, output / "runs" / "data", from_flags.synthetic(), f.synthetic_seed
     )
-    dataset = training_flags.chosen(dataset)
+    dataset = from_flags.chosen(dataset)
     print(
         f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), "
         f"{f.rounds} rounds",
@@ -157,7 +157,7 @@ def _check() -> None:
 
 
 def _plan(entry: "entries.Entry", seed: int = 0) -> "plan_lib.Plan":
-    return training_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
+    return from_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
 
 
 def _trained(
@@ -188,7 +188,7 @@ def _trained(
         dataset,
         output,
         lambda entry, plan: progress.reporting(plan, count.label(entry.name, plan.seed)),
-        training_flags.options(),
+        from_flags.options(),
         lambda entry, plan, run: watchers.of_run(
             plan, dataset, run, f"{entry.name} seed {plan.seed}"
         ),

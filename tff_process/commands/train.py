@@ -16,7 +16,7 @@ from pfrec import cells, command, errors, files, json_fields, run_records
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
-from tff_process.commands import watchers
+from tff_process.commands import from_flags, watchers
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def _main(argv: "list[str]") -> None:
     watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
     plan = (
-        training_flags.continued_plan(pathlib.Path(f.init_from))
+        from_flags.continued_plan(pathlib.Path(f.init_from))
         if continues
-        else training_flags.plan(f.algorithm, f.seed)
+        else from_flags.plan(f.algorithm, f.seed)
     )
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
@@ -101,11 +101,11 @@ def _main(argv: "list[str]") -> None:
         private_network.enter_if_permitted(data, [output])
     made = output / _SYNTHETIC_DATA
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
-        open_data(f.data, made, training_flags.synthetic(), f.seed)  # Of these flags, or refused.
+        open_data(f.data, made, from_flags.synthetic(), f.seed)  # Of these flags, or refused.
     left_out = None if f.new_scenario else (f.skip_scenarios, f.min_rows)
     if f.resume and _is_finished(output, plan, f.data, left_out):
         return
-    options = training_flags.options()
+    options = from_flags.options()
     from pfrec import run_directory
     from pfrec.report import run_page
     from tff_process.commands import progress
@@ -121,14 +121,14 @@ def _main(argv: "list[str]") -> None:
         dataset = silo_training.survey(options, output)
     else:
         dataset = open_data(
-            f.data, output / run_directory.SYNTHETIC_DATA, training_flags.synthetic(), f.seed
+            f.data, output / run_directory.SYNTHETIC_DATA, from_flags.synthetic(), f.seed
         )
     if f.new_scenario is not None:
         from tff_process.process import joining
 
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
-    dataset = training_flags.chosen(dataset)
+    dataset = from_flags.chosen(dataset)
     if continues and not f.resume:
         where = "--workers" if options.workers else str(dataset.path)
         _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios, where)

@@ -8,7 +8,7 @@ from pfrec.models.config import ModelConfig
 from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
-from tff_process.commands import presets
+from tff_process.commands import from_flags, presets
 from tff_process.comparison import entries
 
 
@@ -29,12 +29,12 @@ def given(_defined):
 
 def test_flags_have_the_defaults_of_a_plan(given):
     given()
-    assert training_flags.plan("pf_msmtrec", 3) == plan_lib.Plan("pf_msmtrec", seed=3)
+    assert from_flags.plan("pf_msmtrec", 3) == plan_lib.Plan("pf_msmtrec", seed=3)
 
 
 def test_a_preset_goes_under_flags_and_settings(given):
     given("--preset=paper", "--mu=0.75")
-    made = training_flags.plan("pf_msmtrec", 0, settings=[("tower_mu", "0.9")])
+    made = from_flags.plan("pf_msmtrec", 0, settings=[("tower_mu", "0.9")])
     assert (made.model.template, made.settings.proximal, made.aggregations, made.average_over) == (
         "additive",
         0.1,
@@ -43,21 +43,19 @@ def test_a_preset_goes_under_flags_and_settings(given):
     )
     assert (made.settings.mu, made.settings.tower_mu, made.settings.gate_mu) == (0.75, 0.9, 0.0)
     # An entry may go back to the defaults, or take a preset by itself.
-    assert (
-        training_flags.plan("pf_msmtrec", 0, settings=[("preset", "none")]).model.template == "none"
-    )
+    assert from_flags.plan("pf_msmtrec", 0, settings=[("preset", "none")]).model.template == "none"
     given()
     assert (
-        training_flags.plan("pf_msmtrec", 0, settings=[("preset", "paper")]).model.template
+        from_flags.plan("pf_msmtrec", 0, settings=[("preset", "paper")]).model.template
         == "additive"
     )
-    assert training_flags.plan("pf_msmtrec", 0).model.template == "none"
+    assert from_flags.plan("pf_msmtrec", 0).model.template == "none"
 
 
 def test_an_unknown_preset_is_refused(given):
     given()
     with pytest.raises(errors.PfrecError, match="preset=best"):
-        training_flags.plan("pf_msmtrec", 0, settings=[("preset", "best")])
+        from_flags.plan("pf_msmtrec", 0, settings=[("preset", "best")])
 
 
 @pytest.mark.parametrize(
@@ -72,13 +70,13 @@ def test_a_setting_of_an_entry_that_is_none_is_named(given, setting, told):
     given()
     entry = entries.Entry.parse(f"local:{setting}")
     with pytest.raises(errors.PfrecError, match=told):
-        training_flags.plan(entry.algorithm, 0, entry.sharing, entry.settings)
+        from_flags.plan(entry.algorithm, 0, entry.sharing, entry.settings)
 
 
 def test_presets_name_flags_and_values_that_there_are(given):
     given()
     for settings in presets.PRESETS.values():
-        training_flags.plan("pf_msmtrec", 0, settings=list(settings.items()))
+        from_flags.plan("pf_msmtrec", 0, settings=list(settings.items()))
 
 
 def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
@@ -88,15 +86,15 @@ def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
         flags.DEFINE_string("algorithm", "pf_msmtrec", "")
         flags.DEFINE_integer("seed", 0, "")
     given("--rounds=2", "--learning_rate=0.5")
-    made = training_flags.continued_plan(tmp_path)
+    made = from_flags.continued_plan(tmp_path)
     assert (made.name, made.rounds, made.learning_rate, made.patience) == ("fedavg", 2, 0.5, 3)
     assert (made.seed, made.model.experts) == (4, 2)
     assert (made.init_from, made.continues) == (str(tmp_path.resolve()), True)
     given("--algorithm=local")
     with pytest.raises(errors.PfrecError, match="is of fedavg, and goes on as such"):
-        training_flags.continued_plan(tmp_path)
+        from_flags.continued_plan(tmp_path)
     given("--sharing=gate/*=private")
     with pytest.raises(errors.PfrecError, match="goes on with what it shares"):
-        training_flags.continued_plan(tmp_path)
+        from_flags.continued_plan(tmp_path)
     with pytest.raises(errors.PfrecError, match="name the directory that pfrec-train wrote"):
-        training_flags.continued_plan(tmp_path / "none")
+        from_flags.continued_plan(tmp_path / "none")

@@ -1,0 +1,189 @@
+"""What the flags of a training ask for: a plan, a way to execute it, scenarios of a dataset."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from pfrec import errors, run_records
+from pfrec import settings as settings_lib
+from pfrec import sharing as sharing_lib
+from pfrec.models.config import ModelConfig
+from tff_process import plan as plan_lib
+from tff_process.algorithms import registry
+from tff_process.commands import presets
+
+if TYPE_CHECKING:
+    from pfrec.data.dataset import dataset as dataset_lib
+    from tff_process.runtime import options as options_lib
+
+
+def options() -> "options_lib.Options":
+    """How the flags ask for the training to be executed.
+
+    Raises:
+      PfrecError: where those of silos do not fit together.
+    """
+    from tff_process.runtime import options as options_lib
+    from tff_process.silos import addresses, tunnel
+
+    f = flags.FLAGS
+    silos: dict[str, Any] = {}
+    if "workers" in f and f.workers:
+        if f.data:
+            raise errors.PfrecError(
+                "--data and --workers: give one of them; silos have their own data"
+            )
+        if f.runtime != options_lib.RESIDENT:
+            raise errors.PfrecError(
+                f"--runtime={f.runtime}: moves private states through the driver; silos "
+                "need resident"
+            )
+        silos = {
+            "workers": addresses.parse_workers(f.workers),
+            "tls": pathlib.Path(f.tls) if f.tls else None,
+            "silo_timeout": f.silo_timeout,
+        }
+        tunnel.to_silos(silos["workers"], silos["tls"])
+        if f.skip_scenarios or f.min_rows:
+            raise errors.PfrecError(
+                "--skip_scenarios and --min_rows: are of --data; leave silos out of --workers"
+            )
+    elif "workers" in f and not f.data:
+        raise errors.PfrecError(
+            "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; "
+            "--help lists the flags"
+        )
+    return options_lib.Options(
+        runtime=f.runtime,
+        max_concurrent_clients=f.max_concurrent_clients,
+        local_workers=f.local_workers,
+        client_timeout=f.client_timeout or None,
+        on_client_failure=f.on_client_failure,
+        min_clients=f.min_clients,
+        max_update_norm=f.max_update_norm,
+        clip_updates=f.clip_updates,
+        keep_rounds=f.keep_rounds,
+        **silos,
+    )
+
+
+def chosen(dataset: "dataset_lib.Dataset") -> "dataset_lib.Dataset":
+    """The scenarios of a dataset that the flags ask to train on; what a user should know of them is
+    told.
+
+    Raises:
+      PfrecError: where none is left.
+    """
+    from pfrec.data.dataset import trainable
+
+    f = flags.FLAGS
+    classes = not ("workers" in f and f.workers)  # Each silo knows its own.
+    kept = trainable.chosen(dataset, f.skip_scenarios, f.min_rows)
+    left_out = [name for name in dataset.scenarios if name not in kept.scenarios]
+    if left_out:
+        print(f"left out: {', '.join(left_out)}", flush=True)
+    trainable.require(kept, classes=classes)
+    for note in trainable.notes(kept, classes=classes):
+        print(f"WARNING: {note}", file=sys.stderr, flush=True)
+    return kept
+
+
+def synthetic() -> "dict[str, Any]":
+    """The arguments of `synthetic.generate` that the flags ask for, but for the seed."""
+    f = flags.FLAGS
+    return {
+        "scenarios": f.synthetic_scenarios,
+        "rows": f.synthetic_rows,
+        "shared": f.synthetic_shared,
+        **({"week": f.synthetic_week, "drift": f.synthetic_drift} if f.synthetic_week else {}),
+    }
+
+
+def plan(
+    algorithm: str,
+    seed: int,
+    sharing: "tuple[tuple[str, str], ...]" = (),
+    settings: "Sequence[tuple[str, str]]" = (),
+) -> "plan_lib.Plan":
+    """The plan that the flags describe.
+
+    Args:
+      algorithm: by name.
+      seed: of the run.
+      sharing: rules that go over the algorithm's policy and `--sharing`.
+      settings: names and texts of flags that go over those given.
+
+    Raises:
+      PfrecError: where a value does not fit.
+    """
+    f, default = flags.FLAGS, registry.default_settings(algorithm)
+    made = plan_lib.Plan(
+        algorithm=algorithm,
+        seed=seed,
+        model=ModelConfig(**_values(ModelConfig)),
+        settings=type(default)(**_values(type(default))) if default is not None else None,
+        withhold=tuple(sorted(set(f.withhold))),
+        sharing=(*(sharing_lib.parse(text, "sharing") for text in f.sharing), *sharing),
+        **_values(plan_lib.Plan),
+    )
+    own = [(name, text) for name, text in settings if name != "preset"]
+    return made.with_texts([*_preset(made, dict(settings)), *own])
+
+
+def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
+    """The plan by which a run goes on on other data: its own, but for what flags say.
+
+    Raises:
+      PfrecError: where there is no such run, or its algorithm or what it shares is to be another.
+    """
+    f = flags.FLAGS
+    config = run_records.read_config(run)
+    made = plan_lib.Plan.from_json(config["plan"])
+    if not f["algorithm"].using_default_value and f.algorithm != made.name:
+        raise errors.PfrecError(
+            f"--algorithm={f.algorithm}: {run} is of {made.name}, and goes on as such; leave the "
+            "flag out"
+        )
+    if f.sharing:
+        raise errors.PfrecError(f"--sharing: {run} goes on with what it shares; leave the flag out")
+    texts = _preset(made, {})
+    for settings in (plan_lib.Plan, ModelConfig, type(made.settings)):
+        for one in settings_lib.of(settings) if issubclass(settings, settings_lib.Settings) else ():
+            if not f[one.flag].using_default_value:
+                value = f[one.flag].value
+                texts.append((one.flag, ",".join(value) if one.many else str(value)))
+    return dataclasses.replace(
+        made.with_texts(texts),
+        seed=made.seed if f["seed"].using_default_value else f.seed,
+        withhold=tuple(sorted(set(f.withhold))) or made.withhold,
+        init_from=str(run.resolve()),
+        continues=True,
+    )
+
+
+def _values(settings: "type[settings_lib.Settings]") -> "dict[str, Any]":
+    """The values that flags have, by the names of the settings."""
+    found = {}
+    for one in settings_lib.of(settings):
+        value = flags.FLAGS[one.flag].value
+        found[one.name] = one.parse(",".join(value)) if one.many else value
+    return found
+
+
+def _preset(made: plan_lib.Plan, own: "dict[str, str]") -> "list[tuple[str, str]]":
+    """The settings of the preset that go under what is given: those that are the plan's and that
+    neither a flag nor the entry's own settings say.
+    """
+    name = own.get("preset", flags.FLAGS.preset)
+    if name not in presets.PRESETS:
+        raise errors.PfrecError(f"preset={name}: is not one of {', '.join(presets.PRESETS)}")
+    known = plan_lib.setting_names(made)
+    return [
+        (flag, text)
+        for flag, text in presets.PRESETS[name].items()
+        if flag in known and flag not in own and flags.FLAGS[flag].using_default_value
+    ]
