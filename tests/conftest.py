@@ -22,7 +22,7 @@ from pfrec.data.dataset import row_block, shards, writer
 from tests.pfrec.data import raw_layouts
 
 _TESTS = pathlib.Path(__file__).parent
-# What trains, exports or runs whole commands; `make test-quick` leaves it out.
+# What trains, exports, runs whole commands or reads whole logs; `make test-quick` leaves it out.
 _SLOW = (
     "export/checks",
     "export/commands",
@@ -32,6 +32,8 @@ _SLOW = (
     "integration",
     "pfrec/commands/test_convert.py",
     "pfrec/data/conversion/test_run.py",
+    "pfrec/data/test_cases.py",
+    "pfrec/data/test_public_bytes.py",
     "pfrec/models/pooled",
     "tff_process/algorithms",
     "tff_process/comparison/test_runs.py",
