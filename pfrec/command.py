@@ -4,6 +4,7 @@ What `--help` says of a command is its module's docstring: the first line says w
 that begin with its name are examples.
 """
 
+import atexit
 import contextlib
 import difflib
 import os
@@ -220,6 +221,8 @@ def unwind_when_terminated() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGALRM, leave)
+    # While the interpreter itself goes, nobody handles an alarm any more: it would kill.
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.0)
 
 
 def _interrupted(go_on: Optional[str]) -> str:

@@ -36,6 +36,17 @@ finally:
     print("unwound")
 """
 
+# What is registered first is called last.
+_ENDING = """
+import atexit, os, signal, time
+from pfrec import command
+
+atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)))
+command.unwind_when_terminated()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+
 
 def _run(program):
     return subprocess.run(
@@ -52,3 +63,9 @@ def test_a_termination_that_python_dropped_comes_again():
 def test_what_removes_the_rest_is_not_interrupted():
     done = _run(_UNWINDING)
     assert (done.returncode, done.stdout, done.stderr) == (143, "unwound\n", "")
+
+
+def test_no_alarm_is_left_for_an_interpreter_that_goes():
+    """It would be killed by one where its own end takes more than a second."""
+    done = _run(_ENDING)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "(0.0, 0.0)\n", "")
