@@ -19,7 +19,9 @@ def steps() -> "list[str]":
     """The lines of the blocks that a reader would run."""
     text = (commands.ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [
+        line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()
+    ]
 
 
 def _start(step: str, directory: pathlib.Path) -> "Union[preloaded.Child, subprocess.Popen[str]]":
