@@ -1,14 +1,18 @@
 """What a step costs under differential privacy, against one without.
 
-    python benchmarks/privacy_step.py [--data=DATA] [--batches=256,1024] [--steps=60]
+    python benchmarks/privacy_step.py [--shapes=small,paper] [--tables=1000000] [--sparse=0,50000]
+        [--steps=30]
 
-Times a client's aggregation step of `fedavg` without batch normalisation, on the first scenario's
+Times a client's aggregation step of `fedavg` without batch normalisation and dropout on random
 rows: the plain one, and the one that clips and adds noise, which also reads all rows and draws the
-sample. Prints the processor's milliseconds of a step (user and system time, least of three), a line
-for each batch size.
+sample. `--shapes` are of `benchmarks/shapes.py`; `--tables` are small models with one shared table
+of so many rows, once for each `--sparse` (`--dp_sparse_rows`). Prints the processor's milliseconds
+of a step (user and system time, least of three stretches, each of both in turn), and how much the
+peak of memory grew over all private steps so far, a line for each.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import resource
@@ -18,18 +22,20 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from typing import Any
+from typing import Any, Callable
 
-import numpy as np
 import tensorflow as tf
 
-from pfrec.data import synthetic
+from benchmarks import shapes
 from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import writer
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import work as work_lib
 from tff_process.process import federation
+
+_ROWS, _EPSILON = 20_000, 8.0
 
 
 def processor_seconds() -> float:
@@ -38,14 +44,24 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def milliseconds(dataset: dataset_lib.Dataset, batch: int, steps: int, epsilon: float) -> float:
-    """Of one step, in the least of three stretches."""
+def dataset_of(shape: shapes.Shape, path: pathlib.Path) -> dataset_lib.Dataset:
+    """One scenario of random rows, whose tables are shared."""
+    schema = shape.schema()
+    shared = tuple(dataclasses.replace(f, policy="shared") for f in schema.categorical)
+    schema = dataclasses.replace(schema, categorical=shared)
+    with writer.DatasetWriter(path, schema, source_format="random", split_seed=0) as target:
+        for seed, (split, count) in enumerate({"train": _ROWS, "valid": 100, "test": 100}.items()):
+            target.add("only", split, shape.rows(count, seed))
+    return dataset_lib.Dataset.open(path)
+
+
+def step_of(
+    dataset: dataset_lib.Dataset, shape: shapes.Shape, **budget: float
+) -> "Callable[[int], float]":
+    """A function that makes so many steps and returns the processor's seconds that they took."""
+    model_config = dataclasses.replace(shape.config, batch_norm=False, dropout=0.0)
     plan = plan_lib.Plan(
-        "fedavg",
-        batch_size=batch,
-        average_over=0.0,
-        dp_epsilon=epsilon,
-        model=ModelConfig(batch_norm=False),
+        "fedavg", batch_size=shape.batch, average_over=0.0, model=model_config, **budget
     )
     made = federation.Federation(plan, dataset)
     strategy, layout, initial = made.algorithm.client, made.layout, made._initial
@@ -61,7 +77,7 @@ def milliseconds(dataset: dataset_lib.Dataset, batch: int, steps: int, epsilon: 
     private.update({name: tf.zeros(slot.shape) for name, slot in model.slots.items()})
     incoming = {spec.name: tf.constant(initial[spec.name]) for spec in layout.uploaded}
     asked = {name: tf.constant(value) for name, value in made._work(0, 0).items()}
-    settings = work_lib.TrainingSettings(batch)
+    settings = work_lib.TrainingSettings(shape.batch)
 
     @tf.function
     def train(count: tf.Tensor) -> Any:
@@ -77,28 +93,47 @@ def milliseconds(dataset: dataset_lib.Dataset, batch: int, steps: int, epsilon: 
         return processor_seconds() - started
 
     seconds(1)
-    return 1000.0 * min(seconds(steps) for _ in range(3)) / steps
+    return seconds
+
+
+def compare(name: str, shape: shapes.Shape, steps: int, sparse: int) -> None:
+    """Prints a line of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = dataset_of(shape, pathlib.Path(folder) / "data")
+        plain = step_of(dataset, shape)
+        plain(steps)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        private = step_of(dataset, shape, dp_epsilon=_EPSILON, dp_sparse_rows=sparse)
+        pairs = [(plain(steps), private(steps)) for _ in range(3)]
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # A call's own time, as that of reading all rows, is the private one's.
+    one, other = (1000.0 * min(times) / steps for times in zip(*pairs))
+    print(
+        f"{name}, batch {shape.batch}, sparse from {sparse or '-'}: plain {one:.2f} ms, private "
+        f"{other:.2f} ms, {other / one:.2f} times; peak {before / 1024:.0f} MB, then "
+        f"{after / 1024:.0f} MB",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=pathlib.Path, help="a dataset; generated where not given")
-    parser.add_argument("--batches", default="256,1024")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--shapes", default="small,paper")
+    parser.add_argument("--tables", default="1000000")
+    parser.add_argument("--sparse", default="0,50000")
+    parser.add_argument("--batches", default="", help="of --shapes, in place of their own")
+    parser.add_argument("--steps", type=int, default=30)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = given.data or pathlib.Path(folder) / "data"
-        if given.data is None:
-            synthetic.generate(path, scenarios=1, rows=20_000, shared=0.5, seed=0)
-        dataset = dataset_lib.Dataset.open(path)
-        for batch in map(int, given.batches.split(",")):
-            plain, private = (
-                milliseconds(dataset, batch, given.steps, epsilon) for epsilon in (0.0, 8.0)
-            )
-            ratio = np.round(private / plain, 2)
-            print(f"batch {batch}: plain {plain:.2f} ms, private {private:.2f} ms, {ratio} times")
+    for name in filter(None, given.shapes.split(",")):
+        shape = shapes.SHAPES[name]
+        for batch in filter(None, given.batches.split(",")) if given.batches else [shape.batch]:
+            compare(name, dataclasses.replace(shape, batch=int(batch)), given.steps, 0)
+    for rows in filter(None, given.tables.split(",")):
+        large = shapes.Shape(ModelConfig(), 1024, cardinalities=(int(rows), 1000, 20))
+        for sparse in map(int, given.sparse.split(",")):
+            compare(f"a table of {int(rows):,} rows", large, given.steps, sparse)
 
 
 if __name__ == "__main__":

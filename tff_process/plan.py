@@ -161,6 +161,12 @@ class Plan(settings_lib.Settings):
     dp_clip: float = setting(
         1.0, "the norm that the gradient of a row is clipped to for it", above=0.0
     )
+    dp_sparse_rows: int = setting(
+        0,
+        "in tables of so many rows or more, those that a step met often get gradients and noise, "
+        "and which these are is told with noise too; 0 gives noise to all rows of every table",
+        low=0,
+    )
     dp_home_epochs: float = setting(
         20.0,
         "at most so many passes over its own rows from each of two starts by which a client makes "

@@ -171,6 +171,7 @@ class PrivateTraining(strategy.Strategy):
             self._mechanism.clip,
             self.absent(inputs.layout),
             self._mechanism.unit,
+            self._mechanism.sparse_rows,
         )
 
         @_plain

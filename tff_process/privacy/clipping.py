@@ -19,12 +19,15 @@ class Clipped:
     Attributes:
       sums: by variable (`tf.Variable.ref`), the sum of clipped gradients.
       moved: by variable, which of its rows can have a gradient, bool; None for all.
+      met: by table, how much of the batch met each row of it, float32 [rows of the table]: one row
+        of the batch adds at most its weight, over all rows of a table together.
       norms: float32 [rows], of each row's gradient before it was clipped; not finite for a row that
         is left out.
     """
 
     sums: "dict[Any, tf.Tensor]"
     moved: "dict[Any, Any]"
+    met: "dict[Any, tf.Tensor]"
     norms: tf.Tensor
 
 
@@ -62,12 +65,15 @@ def clipped_sums(
     factor = (factor if weights is None else factor * weights)[:, tf.newaxis]
     sums: dict[Any, tf.Tensor] = {}
     moved: dict[Any, Any] = {}
+    met: dict[Any, tf.Tensor] = {}
     for piece, own in zip(pieces, upstream):
         scaled = tf.where(counted[:, tf.newaxis], own * factor, 0.0)
         for variable, total in piece.sums(scaled, counted):
             sums[variable.ref()] = total
             moved[variable.ref()] = piece.moved(variable)
-    return Clipped(sums, moved, norms)
+        if isinstance(piece, per_example.LookUp):
+            met[piece.table.ref()] = piece.met(tf.ones_like(norms) if weights is None else weights)
+    return Clipped(sums, moved, met, norms)
 
 
 def row_losses(logits: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
@@ -87,15 +93,25 @@ def row_losses(logits: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
     return total
 
 
-def noised(found: Clipped, variable: Any, draw: "Callable[[Any], tf.Tensor]") -> tf.Tensor:
+def noised(
+    found: Clipped,
+    variable: Any,
+    draw: "Callable[[Any], tf.Tensor]",
+    chosen: "Optional[tf.Tensor]" = None,
+) -> tf.Tensor:
     """The sum of clipped gradients at a variable with noise wherever a row could change it.
 
     Args:
       found: of a batch.
       variable: which one.
       draw: `shape -> noise`.
+      chosen: int64, the variable's rows that take part; all others are 0; None for all.
     """
     reference = variable.ref()
+    if chosen is not None:
+        own = tf.gather(found.sums[reference], chosen)
+        own += draw(tf.concat([tf.shape(chosen), variable.shape[1:]], axis=0))
+        return tf.scatter_nd(chosen[:, tf.newaxis], own, tf.constant(variable.shape, tf.int64))
     noise, moved = draw(variable.shape), found.moved[reference]
     if moved is not None:
         noise *= tf.constant(moved[:, None], noise.dtype)

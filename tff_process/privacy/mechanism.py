@@ -60,11 +60,13 @@ class Mechanism:
       budgets: of each client, in order.
       unit: what is protected, and what is sampled, of `soundness.UNITS`: groups have the rate that
         rows would have, so that a batch has as many rows in the mean.
+      sparse_rows: see `sampled_gaussian.SampledGaussian`.
     """
 
     clip: float
     budgets: "tuple[Budget, ...]"
     unit: str = soundness.ROW
+    sparse_rows: int = 0
 
 
 def of(

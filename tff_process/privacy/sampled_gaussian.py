@@ -7,7 +7,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from tff_process.client import work as work_lib
-from tff_process.privacy import clipping, draws, soundness
+from tff_process.privacy import clipping, draws, row_selection, soundness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +21,8 @@ class SampledGaussian:
       absent: features that are not read.
       unit: what is sampled, and what one more or less of changes the sums by at most the clip, of
         `soundness.UNITS`: a row; or all rows of a group, whose clipped gradients' mean counts.
+      sparse_rows: of tables from which on few of their rows take part in a step, `row_selection`; 0
+        for none.
 
     References:
       Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1.
@@ -31,6 +33,7 @@ class SampledGaussian:
     clip: float
     absent: "frozenset[str]" = frozenset()
     unit: str = soundness.ROW
+    sparse_rows: int = 0
 
     @tf.autograph.experimental.do_not_convert
     def sums(
@@ -52,11 +55,17 @@ class SampledGaussian:
         batch = {name: tf.gather(value, chosen) for name, value in rows.items()}
         found = clipping.clipped_sums(model.network, batch, self.clip, self.absent, weights)
 
+        selection = row_selection.Selection.of(
+            found, self.sparse_rows, draws.folded(seed, -1), self.deviation / self.clip
+        )
+        deviation = self.deviation * selection.factor
+
         def noised(place: int, name: str) -> tf.Tensor:
             def draw(shape: Any) -> tf.Tensor:
-                return draws.noise(draws.folded(seed, place), shape, self.deviation)
+                return draws.noise(draws.folded(seed, place), shape, deviation)
 
-            return clipping.noised(found, model.variables[name], draw)
+            variable = model.variables[name]
+            return clipping.noised(found, variable, draw, selection.rows.get(variable.ref()))
 
         return {name: noised(place, name) for place, name in enumerate(names, 1)}
 

@@ -246,7 +246,9 @@ class Federation:
             [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios],
             [rounds * own for own in steps],
         )
-        mechanism = dataclasses.replace(mechanism, unit=plan.dp_unit)
+        mechanism = dataclasses.replace(
+            mechanism, unit=plan.dp_unit, sparse_rows=plan.dp_sparse_rows
+        )
         # All that decides how a step is computed and is in no value of it.
         graph = {**dataclasses.replace(plan, **_VALUES).to_json(), "init_from": ""}
         context = files.json_text([pfrec.__version__, graph, dataset.schema.to_json()])

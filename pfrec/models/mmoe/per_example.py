@@ -109,14 +109,26 @@ class LookUp:
     def sums(self, upstream: tf.Tensor, counted: tf.Tensor) -> Sums:
         """See `Linear.sums`."""
         del counted
-        rows = int(self.table.shape[0])
-        if self.ids.shape.rank == 1:
-            return [(self.table, tf.math.unsorted_segment_sum(upstream, self.ids, rows))]
-        known = tf.not_equal(self.ids, schema_lib.NO_VALUE)
-        places = tf.where(known)
-        values = tf.gather(upstream * embedding.shares(known), places[:, 0])
-        ids = tf.gather_nd(self.ids, places)
-        return [(self.table, tf.math.unsorted_segment_sum(values, ids, rows))]
+        return [(self.table, self._summed(upstream))]
+
+    def _summed(self, values: tf.Tensor) -> tf.Tensor:
+        """The sums of values [rows, ...] at the rows of the table, [ids, ...]."""
+        ids, rows = self.ids, int(self.table.shape[0])
+        if ids.shape.rank > 1:
+            known = tf.not_equal(ids, schema_lib.NO_VALUE)
+            places = tf.where(known)
+            values = tf.gather(values * embedding.shares(known), places[:, 0])
+            ids = tf.gather_nd(ids, places)
+        return tf.math.unsorted_segment_sum(values, ids, rows)
+
+    def met(self, weights: tf.Tensor) -> tf.Tensor:
+        """How much of the rows' weights each row of the table was looked up for, float32 [ids]; a
+        list gives each of its values the same share of its row's weight.
+
+        Args:
+          weights: float32 [rows].
+        """
+        return self._summed(weights[:, tf.newaxis])[:, 0]
 
     def moved(self, variable: tf.Variable) -> Optional[np.ndarray]:
         """See `Linear.moved`: any row of a table may be met."""

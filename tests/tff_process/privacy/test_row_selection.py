@@ -1,0 +1,111 @@
+"""Rows of large tables that a step met often are told with noise, and only these move."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pfrec.data import schema as schema_lib
+from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from tff_process.client import work as work_lib
+from tff_process.privacy import accounting, clipping, row_selection, sampled_gaussian
+
+SIZE, CLIP = 4_000, 0.5
+SCHEMA = schema_lib.Schema(
+    categorical=(
+        schema_lib.Categorical("item", SIZE - 1, "shared"),
+        schema_lib.Categorical("kind", 6, "shared", values=3, separator="|"),
+    ),
+    numerical=(),
+    tasks=(schema_lib.Task("ctr", "click"),),
+)
+SHAPE = ModelConfig(
+    embedding_dim=2, experts=1, expert_units=(4,), tower_units=(2,), batch_norm=False
+)
+ITEM, KIND = (f"embedding/{name}/embedding_{name}/table" for name in ("item", "kind"))
+SEED = tf.constant([8, 9], tf.int64)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return work_lib.ClientModel(lambda: mmoe.build(SCHEMA, SHAPE, seed=1), SCHEMA, 0.0)
+
+
+def rows(items, seed=0):
+    random, count = np.random.default_rng(seed), len(items)
+    kinds = -np.sort(-random.integers(-1, 6, [count, 3]), axis=1)
+    ids = np.concatenate([np.array(items)[:, None], kinds], axis=1)
+    return {
+        "categorical": tf.constant(ids, tf.int32),
+        "numerical": tf.zeros([count, 0]),
+        "labels": tf.constant(random.integers(0, 2, [count, 1]), tf.uint8),
+    }
+
+
+def sums(model, of, noise, least_rows, seed=SEED):
+    answering = sampled_gaussian.SampledGaussian(
+        tf.constant(1.0, tf.float64), tf.constant(noise * CLIP), CLIP, sparse_rows=least_rows
+    )
+    return {n: v.numpy() for n, v in answering.sums(model, model.trained, of, seed).items()}
+
+
+def test_both_answers_together_tell_as_much_as_one():
+    """By the closed form of Gaussians, and by the accountant of the run."""
+    values, selection = row_selection.deviations(1.3)
+    assert values**-2 + selection**-2 == pytest.approx(1.3**-2)
+    one = accounting.epsilon(1.0, 1.3, 1, 1e-5)
+    dp = pytest.importorskip("dp_accounting")
+    accountant = dp.pld.PLDAccountant(dp.NeighboringRelation.ADD_OR_REMOVE_ONE, 1e-3)
+    for noise in (values, selection):
+        accountant.compose(dp.GaussianDpEvent(noise))
+    assert accountant.get_epsilon(1e-5) == pytest.approx(one, abs=0.01)
+
+
+def test_how_often_rows_were_met_by_hand_and_what_one_row_adds(model):
+    of = rows([3, 3, 7])
+    met = clipping.clipped_sums(model.network, of, CLIP).met
+    items = met[model.variables[ITEM].ref()].numpy()
+    assert (items[3], items[7], items.sum()) == (2.0, 1.0, 3.0)
+    fewer = {name: value[1:] for name, value in of.items()}
+    less = clipping.clipped_sums(model.network, fewer, CLIP).met
+    for table, value in met.items():
+        moved = (value - less[table]).numpy()
+        assert np.all(moved >= 0.0)
+        assert np.linalg.norm(moved) <= 1.0 + 1e-6
+    weighed = clipping.clipped_sums(model.network, of, CLIP, (), tf.constant([0.5, 0.25, 1.0])).met
+    assert weighed[model.variables[ITEM].ref()][3] == 0.75
+
+
+def test_rows_that_were_met_often_move_and_the_others_do_not(model):
+    of = rows([5] * 300 + [9])
+    found, exact = sums(model, of, 1.0, SIZE), sums(model, of, 1e-4, 0)
+    moved = np.flatnonzero(found[ITEM].any(axis=1))
+    assert 5 in moved
+    # Of 3,999 others one in 4,300 passes by chance.
+    assert len(moved) <= 5
+    noise, (factor, _) = found[ITEM][5] - exact[ITEM][5], row_selection.deviations(1.0)
+    assert np.all(np.abs(noise) < 5 * factor * CLIP)
+    # Tables that are not large have noise everywhere, whether or not a row was met.
+    assert np.all(found[KIND] != 0.0)
+
+
+def test_what_nobody_met_passes_as_rarely_as_said(model):
+    of = {name: value[:0] for name, value in rows([1]).items()}
+    passed = [
+        np.count_nonzero(
+            sums(model, of, 0.8, SIZE, tf.constant([1, i], tf.int64))[ITEM].any(axis=1)
+        )
+        for i in range(30)
+    ]
+    # Poisson of 30 x 4,000 x 2.33e-4 = 28.
+    assert 10 <= sum(passed) <= 50
+
+
+def test_noise_of_values_pays_for_the_selection(model):
+    of, draws = rows([5] * 400), []
+    exact = sums(model, of, 1e-4, 0)
+    for i in range(60):
+        found = sums(model, of, 1.0, SIZE, tf.constant([2, i], tf.int64))
+        draws.append(np.concatenate([np.ravel(found[n] - exact[n]) for n in (KIND,)]))
+    expected = row_selection.deviations(1.0)[0] * CLIP
+    assert np.std(draws) == pytest.approx(expected, rel=0.08)
