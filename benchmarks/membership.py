@@ -14,13 +14,19 @@ Trains `pf_msmtrec` and attacks it without knowing more than what leaves, or tha
   rows hold than `pfrec-export --least_rows=8` leaves their row.
 - `exported_ids`, `exported_rare_ids`: the same in the exported model, if its row is not that of the
   unknown id.
+- `decoy_ids`: the same if an export gave each id that `--least_rows` hides a row of its own, not
+  the unknown id's: its first values and a change drawn from a Gaussian with the mean and the
+  covariance of the changes of the ids that keep theirs. The attack is the best of four: how far a
+  row, and its change, are from the mean of those of held ids, as they are and by the covariance. No
+  export does that: `auc_decoys` beside `auc_exported` is what it would cost where ids are rare.
 
 With `--dp_epsilon` the model that is attacked is the released one, without a home model; it has no
 private tables.
 
 Each is the AUC of the attack, the mean over scenarios: 0.5 is chance, 1 certainty; where scenarios
 have no such ids it is left out. `auc_trained` and `auc_exported` are the mean test AUC of both
-models. The last line is JSON.
+models, `auc_rare_exported` and `auc_rare_decoys` among test rows with a hidden id. The last line is
+JSON.
 """
 
 import argparse
@@ -102,6 +108,31 @@ def main() -> None:
     print(json.dumps({name: round(float(np.nanmean(v)), 4) for name, v in sorted(found.items())}))
 
 
+def decoys(
+    table: np.ndarray, first: np.ndarray, few: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """The table with rows for its `few` ids, bool [ids], that look like those of the others."""
+    change = (table - first)[~few]
+    drawn = generator.multivariate_normal(change.mean(axis=0), np.cov(change.T), few.sum())
+    made = table.copy()
+    made[few] = first[few] + drawn
+    return made
+
+
+def told_from_decoys(table: np.ndarray, first: np.ndarray, member: np.ndarray) -> float:
+    """The AUC of the best of the attacks on decoys, which may go either way."""
+    found = []
+    for rows in (table, table - first):
+        away = rows - rows[member].mean(axis=0)
+        inverse = np.linalg.pinv(np.cov(rows[member].T))
+        for score in (
+            np.linalg.norm(away, axis=1),
+            np.einsum("ij,jk,ik->i", away, inverse, away),
+        ):
+            found.append(abs(reconstruct_rows.auc(score, member.astype(int)) - 0.5))
+    return 0.5 + max(found)
+
+
 def _fresh(dataset: dataset_lib.Dataset, plan: plan_lib.Plan) -> tf.keras.Model:
     return mmoe.build(dataset.schema, plan.model, plan.seed)
 
@@ -127,7 +158,9 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
     exported = {t.name: t.variable.numpy() for t in groups.tag(hidden.network)}
     found.setdefault("auc_trained", []).append(_test_auc(model, outside, schema))
     found.setdefault("auc_exported", []).append(_test_auc(hidden.network, outside, schema))
-    rare = np.zeros(len(member), bool)
+    rare, hidden_rows = np.zeros(len(member), bool), np.zeros(len(outside), bool)
+    variables = {item.name: item.variable for item in groups.tag(hidden.network)}
+    generator = np.random.default_rng(0)
     for place, feature in zip(schema.id_places, schema.categorical):
         ids = np.concatenate([rows.categorical[:, place.start] for rows in (inside, outside)])
         name = next(name for name in tables if name.startswith(f"embedding/{feature.name}/"))
@@ -148,6 +181,23 @@ def _attack(dataset, scenario, run, first, steps, found) -> None:
                 add(f"{kind}_ids", told, counts > 0)
                 if np.any(counts[few] > 0):
                     add(f"{kind}_rare_ids", told[few], counts[few] > 0)
+            few[-1] = False  # The unknown id's.
+            if (~few).sum() > table.shape[1] and few.any():
+                made = decoys(tables[name], first[name], few, generator)
+                found.setdefault("decoy_ids", []).append(
+                    told_from_decoys(made[:-1], first[name][:-1], counts[:-1] > 0)
+                )
+                variables[name].assign(made)
+                hidden_rows |= few[outside.categorical[:, place.start]]
+    found.setdefault("auc_decoys", []).append(_test_auc(hidden.network, outside, schema))
+    if hidden_rows.any():
+        few_rows = outside.take(np.flatnonzero(hidden_rows))
+        found.setdefault("auc_rare_decoys", []).append(_test_auc(hidden.network, few_rows, schema))
+        for name, table in exported.items():
+            variables[name].assign(table)
+        found.setdefault("auc_rare_exported", []).append(
+            _test_auc(hidden.network, few_rows, schema)
+        )
     if rare.any():
         add("loss_of_rare_ids", score[rare], member[rare])
 

@@ -66,6 +66,8 @@ def serve(
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            # Of one connection: what waits beyond the calls that are taken is in memory too.
+            ("grpc.max_concurrent_streams", _MOST_CALLS),
         ),
     )
     # Messages are parsed in the handler, so that one that cannot be is refused like everything

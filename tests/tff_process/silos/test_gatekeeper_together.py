@@ -1,6 +1,10 @@
 """A hostile driver says several things in one message, or at one time."""
 
+import collections
+import dataclasses
 import hashlib
+import multiprocessing
+import pathlib
 import random
 
 import grpc
@@ -11,9 +15,10 @@ from hypothesis import strategies as st
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from pfrec import errors
+from tests.tff_process.silos import flood
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.runtime import together
-from tff_process.silos import directory, gate_server, labels, ledger
+from tff_process.silos import directory, gate_server, labels, ledger, values
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 
@@ -321,3 +326,35 @@ def test_a_training_of_another_agreement_does_not_begin_again(tmp_path):
         driver.call("write", driver.struct(private=driver.private(), directory=place))
     with refused("did not begin under this agreement"):
         driver.call("read", driver.text(f"runs/{stand_in.ID}/version_00007"))
+
+
+def test_memory_is_bounded_with_many_large_messages_at_one_time(tmp_path):
+    """Three hundred values of 4 MB at once: few more are in memory than calls are taken at once."""
+    table = values.Tensor(values.FLOAT, (1 << 20,))
+    own = stand_in.terms().receivable
+    taken = dataclasses.replace(own, shared={"common": {"table": table}, "consensus": {}})
+    gatekeeper, worker, _ = stand_in.made(tmp_path / "ledger.jsonl", receivable=taken)
+    worker.asked = collections.deque(maxlen=1)
+    driver = stand_in.Driver(gatekeeper)
+    value = stand_in.struct(
+        common=stand_in.struct(table=stand_in.tensor(np.ones(1 << 20))), consensus=stand_in.struct()
+    )
+    message = executor_pb2.CreateValueRequest(
+        executor=driver.executor, value=value
+    ).SerializeToString()
+    server, port = gate_server.serve(gatekeeper, taken.most_bytes, [].append)
+    sender = multiprocessing.get_context("spawn").Process(
+        target=flood.send, args=(port, message, 300)
+    )
+    before = stand_in.resident("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    try:
+        sender.start()
+        sender.join(60)
+        assert sender.exitcode == 0
+        assert stand_in.resident("VmHWM") - before < 8 * gate_server._MOST_CALLS * len(message)
+        # The silo answers.
+        driver.value(_value())
+    finally:
+        sender.kill()
+        server.stop(0).wait()
