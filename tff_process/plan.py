@@ -322,7 +322,7 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
     Settings that the record does not hold, being older than they are, had their defaults, or what
     their class says of such records.
     """
-    own = type(plan.settings)().to_json() if plan.settings else None
+    own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
     defaults = {**Plan(plan.algorithm).to_json(), "settings": own, "model": model}
     return settings_lib.first_difference(before, plan.to_json(), defaults)

@@ -113,6 +113,19 @@ def test_a_record_from_before_tower_batch_norm_has_normalised_towers():
     assert not plan.Plan("fedbn").model.normalised_towers
 
 
+def test_a_record_from_before_attraction_is_of_joined_values():
+    joined = pf_msmtrec.Settings(attraction=1.0)
+    made = plan.Plan("pf_msmtrec", settings=joined)
+    record = json.loads(json.dumps(made.to_json()))
+    del record["settings"]["attraction"]
+    assert plan.Plan.from_json(record) == made
+    assert plan.first_difference(record, made) == ""
+    now = plan.Plan("pf_msmtrec")
+    difference = plan.first_difference(record, now)
+    assert difference == f"settings.attraction was 1.0 and is {now.settings.attraction}"
+    assert plan.Plan.from_json(json.loads(json.dumps(now.to_json()))) == now
+
+
 def test_a_plan_may_hold_an_algorithm_itself(schema):
     own = fedavg.fedavg(schema)
     made = plan.Plan(own, rounds=1)

@@ -6,13 +6,18 @@ training on n[k] rows in an epoch:
   coordination: `U = sum over j of u[j] * Delta[j]` with the coefficients u of
     `aggregation.conflict`, whose mean weighs clients by their rows;
   own weight: `v[k] = (1 - mu) * n[k] / (n[k] + rows_prior)`;
-  personalisation: `P'[k] = v[k] * W[k] + (1 - v[k]) * (sum over j of a[k, j] * P[j] + U)` with the
-    attention a of `aggregation.attention`;
+  attraction: `Q[k] = P[k] + g * (sum over j of a[k, j] * P[j] - P[k])` with the attention a of
+    `aggregation.attention`;
+  personalisation: `P'[k] = v[k] * W[k] + (1 - v[k]) * (Q[k] + U)`;
   consensus: `G' = sum over k of n[k] / n * P'[k]`.
 Towers and gates are aggregated per task over the clients that serve it, the projection of numerical
-features over all: `P'[k] = v[k] * W[k] + (1 - v[k]) * sum over j of a[k, j] * W[j]`, each with a mu
-of its own. A gate or projection whose mu is 0 stays private. A client with few rows thus takes more
-from the others, and one with many follows its own training.
+features over all: `P'[k] = v[k] * W[k] + (1 - v[k]) * (Q[k] + sum over j of a[k, j] * Delta[j])`,
+each with a mu of its own. A gate or projection whose mu is 0 stays private. A client with few rows
+thus takes more from the others, and one with many follows its own training.
+
+With g = 0 clients join what they learned since the last aggregation and nothing else, so what one
+has of its own stays; with g = 1 they join their values (the sums are then of W[j]), which takes
+the part (1 - v) of it away at every aggregation. The default lies between, near the first.
 
 All that the server keeps of these may then go a part of the way only, `server_step`, from where it
 was to what was aggregated: slow weights. By default it goes all the way, and what is served is
@@ -32,6 +37,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from pfrec import lazy, sharing
 from pfrec import settings as settings_lib
@@ -107,6 +114,13 @@ class Settings(settings_lib.Settings, prefix="pf"):
         low=0.0,
         alias="rows_prior",
     )
+    attraction: float = settings_lib.setting(
+        0.1,
+        "how far an aggregation draws a client's values of these towards the others', beside "
+        "joining their updates: 0 joins updates alone, 1 joins values",
+        low=0.0,
+        high=1.0,
+    )
     proximal: float = settings_lib.setting(
         0.0, "weight of the pull towards the consensus", low=0.0, alias="proximal"
     )
@@ -124,6 +138,13 @@ class Settings(settings_lib.Settings, prefix="pf"):
         low=0.0,
         alias="table_prior",
     )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Settings:
+        """The inverse of `to_json`; a record from before `attraction` came is of clients whose
+        values were joined. See `settings.Settings.from_json`.
+        """
+        return super().from_json({"attraction": 1.0, **value})
 
 
 def coefficients(
@@ -191,10 +212,13 @@ def aggregate(
         taken = from_aggregation(mu, reports.examples, settings.rows_prior * epochs)
         for spec, delta in zip(specs, deltas):
             trained, previous = reports.values[spec.name], state.personal[spec.name]
+            gathered = mix.combine(weights, previous)
             if coordinate and settings.coordination != "none":
-                attended = mix.combine(weights, previous) + mix.combine(update[tf.newaxis], delta)
+                attended = gathered + mix.combine(update[tf.newaxis], delta)
             else:
                 attended = mix.combine(weights, trained)
+            if settings.attraction < 1.0:
+                attended -= (1.0 - settings.attraction) * (gathered - previous)
             personal[spec.name] = tf.where(
                 mix.broadcast_like(reports.present, previous),
                 mix.personalise(trained, attended, taken, members),

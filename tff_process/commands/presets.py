@@ -28,6 +28,7 @@ PRESETS: "Mapping[str, Mapping[str, str]]" = {
         "rows_prior": "0",
         "weigh_by_rows": "false",
         "log_counts": "true",
+        "pf_attraction": "1",
         "server_step": "1",
         "table_prior": "0",
         "aggregations": "1",
