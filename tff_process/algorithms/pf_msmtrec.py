@@ -107,7 +107,7 @@ class Settings(settings_lib.Settings, prefix="pf"):
         alias="numeric_mu",
     )
     rows_prior: float = settings_lib.setting(
-        5_000.0,
+        2_000.0,
         "how many rows a client must have to keep half of what mu leaves to it of experts, towers, "
         "gates and the projection of numbers, with fewer it takes more from the others; "
         "0 leaves it all of that, whatever its rows",
