@@ -255,8 +255,9 @@ CHOOSING = {
     "half_common": _synthetic(102, 10_000, 0.5),
     "twenty_scenarios": _synthetic(103, 3_000, 0.5, 20),
     "rare_ids": _ids(104, users=20_000, items=5_000, rows=12_000, scenarios=5),
-    # Added after the others: none of them has little in common, and two reporting ones do.
+    # Added later: no other has little, or nearly all, in common, and reporting ones do.
     "tenth_common": _synthetic(105, 10_000, 0.1),
+    "nine_tenths_common": _synthetic(106, 10_000, 0.9),
 }
 REPORTING = {
     "movielens_by_genre": _movielens("genre"),
