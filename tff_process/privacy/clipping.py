@@ -110,8 +110,9 @@ def noised(
     reference = variable.ref()
     if chosen is not None:
         own = tf.gather(found.sums[reference], chosen)
-        own += draw(tf.concat([tf.shape(chosen), variable.shape[1:]], axis=0))
-        return tf.scatter_nd(chosen[:, tf.newaxis], own, tf.constant(variable.shape, tf.int64))
+        own += draw(tf.concat([tf.shape(chosen), variable.shape[1:].as_list()], axis=0))
+        shape = tf.constant(variable.shape.as_list(), tf.int64)
+        return tf.scatter_nd(chosen[:, tf.newaxis], own, shape)
     noise, moved = draw(variable.shape), found.moved[reference]
     if moved is not None:
         noise *= tf.constant(moved[:, None], noise.dtype)

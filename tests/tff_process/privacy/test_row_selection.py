@@ -46,7 +46,13 @@ def sums(model, of, noise, least_rows, seed=SEED):
     answering = sampled_gaussian.SampledGaussian(
         tf.constant(1.0, tf.float64), tf.constant(noise * CLIP), CLIP, sparse_rows=least_rows
     )
-    return {n: v.numpy() for n, v in answering.sums(model, model.trained, of, seed).items()}
+
+    # In a graph, as in a client's round.
+    @tf.function
+    def step():
+        return answering.sums(model, model.trained, of, seed)
+
+    return {n: v.numpy() for n, v in step().items()}
 
 
 def test_both_answers_together_tell_as_much_as_one():
@@ -95,17 +101,17 @@ def test_what_nobody_met_passes_as_rarely_as_said(model):
         np.count_nonzero(
             sums(model, of, 0.8, SIZE, tf.constant([1, i], tf.int64))[ITEM].any(axis=1)
         )
-        for i in range(30)
+        for i in range(12)
     ]
-    # Poisson of 30 x 4,000 x 2.33e-4 = 28.
-    assert 10 <= sum(passed) <= 50
+    # Poisson of 12 x 4,000 x 2.33e-4 = 11.
+    assert 2 <= sum(passed) <= 25
 
 
 def test_noise_of_values_pays_for_the_selection(model):
     of, draws = rows([5] * 400), []
     exact = sums(model, of, 1e-4, 0)
-    for i in range(60):
+    for i in range(30):
         found = sums(model, of, 1.0, SIZE, tf.constant([2, i], tf.int64))
         draws.append(np.concatenate([np.ravel(found[n] - exact[n]) for n in (KIND,)]))
     expected = row_selection.deviations(1.0)[0] * CLIP
-    assert np.std(draws) == pytest.approx(expected, rel=0.08)
+    assert np.std(draws) == pytest.approx(expected, rel=0.12)
