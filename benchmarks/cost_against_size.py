@@ -2,6 +2,7 @@
 of four clients with 10,000 rows of the default shape.
 
     python benchmarks/cost_against_size.py [--quick] [--axes=rows,clients,table]
+        [--largest=N]
 
 A value is trained in a process of its own: two rounds of two aggregations, of which the second is
 measured. Prints processor seconds of driver and worker, seconds by the clock, and the most memory
@@ -88,6 +89,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="the two smallest values of each axis")
     parser.add_argument("--axes", default=",".join(AXES), help="which, with commas")
+    parser.add_argument("--largest", type=int, default=1 << 62, help="leave out larger values")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -97,7 +99,8 @@ def main() -> None:
     print(f"{'axis':<9}{'value':>9}" + "".join(f"{name:>13}" for name in _MEASURED))
     for axis in arguments.axes.split(","):
         found: dict[int, dict[str, float]] = {}
-        for value in AXES[axis][: 2 if arguments.quick else None]:
+        values = [value for value in AXES[axis] if value <= arguments.largest]
+        for value in values[: 2 if arguments.quick else None]:
             asked = json.dumps({**BASE, axis: value})
             done = subprocess.run(
                 [sys.executable, __file__, f"--one={asked}"], stdout=subprocess.PIPE, check=True

@@ -19,13 +19,20 @@ _DTYPES: "dict[Any, int]" = {
     np.int8: 6,
     np.int64: 9,
 }
+# Where single numbers of a type stand in the protocol's form.
+_LISTS: "dict[Any, tuple[str, Any]]" = {
+    np.float32: ("float32_list", array_pb2.Array.FloatList),
+    np.float64: ("float64_list", array_pb2.Array.DoubleList),
+    np.int32: ("int32_list", array_pb2.Array.IntList),
+    np.int64: ("int64_list", array_pb2.Array.Int64List),
+}
 
 
 def to_value(value: Any, kind: tff.Type) -> executor_pb2.Value:
     """A value of a type in the protocol's form.
 
     Args:
-      value: an array, or a mapping of the structure's names in any order.
+      value: an array, a number of NumPy's, or a mapping of the structure's names in any order.
       kind: its type.
 
     Raises:
@@ -57,7 +64,19 @@ def to_value(value: Any, kind: tff.Type) -> executor_pb2.Value:
                 content=value.tobytes(),
             )
         )
-    # Single numbers and texts, which TFF writes otherwise, and whatever else.
+    if (
+        isinstance(kind, tff.TensorType)
+        and type(value) in _LISTS
+        and value.dtype == kind.dtype
+        and kind.shape == ()
+    ):
+        name, make = _LISTS[type(value)]
+        single = make(value=[value.item()])
+        number = _DTYPES[type(value)]
+        return executor_pb2.Value(
+            array=array_pb2.Array(dtype=number, shape=array_pb2.ArrayShape(), **{name: single})
+        )
+    # Texts, which TFF writes otherwise, and whatever else.
     found: executor_pb2.Value = tff.framework.serialize_value(value, kind)[0]
     return found
 

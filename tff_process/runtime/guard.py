@@ -135,9 +135,9 @@ def update_norm(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarra
     infinite where its square is beyond float32.
     """
     total = 0.0
-    for name, value in values.items():
-        difference = np.asarray(value - before[name]).ravel()
-        with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):
+        for name, value in values.items():
+            difference = np.asarray(value - before[name]).ravel()
             total += float(np.dot(difference, difference))
     return float(np.sqrt(total))
 

@@ -125,7 +125,8 @@ class _TimedChannel(grpc.Channel):
 
 
 class _Stub(tff.framework.RemoteExecutorGrpcStub):
-    """Disposing of values of a lost worker is no error: they are gone.
+    """Calls without a trace of each, which takes as long as a small call does. Disposing of values
+    of a lost worker is no error: they are gone.
 
     Attributes:
       lost: whether the worker was found lost; it is not told of anything any more, since each word
@@ -136,11 +137,26 @@ class _Stub(tff.framework.RemoteExecutorGrpcStub):
         super().__init__(channel)
         self.lost = False
 
+    def create_value(self, request: Any) -> Any:
+        return self._stub.CreateValue(request)
+
+    def create_call(self, request: Any) -> Any:
+        return self._stub.CreateCall(request)
+
+    def create_struct(self, request: Any) -> Any:
+        return self._stub.CreateStruct(request)
+
+    def create_selection(self, request: Any) -> Any:
+        return self._stub.CreateSelection(request)
+
+    def compute(self, request: Any) -> Any:
+        return self._stub.Compute(request)
+
     def dispose(self, request: Any) -> Any:
-        return self._tell(super().dispose, request)
+        return self._tell(self._stub.Dispose, request)
 
     def dispose_executor(self, request: Any) -> Any:
-        return self._tell(super().dispose_executor, request)
+        return self._tell(self._stub.DisposeExecutor, request)
 
     def _tell(self, call: Any, request: Any) -> Any:
         if self.lost:
@@ -210,12 +226,16 @@ class _TogetherStub(_Stub):
 
 class _Executor(tff.framework.RemoteExecutor):
     """References may be dropped by several threads at once,
-    and by garbage collection within one that is dropping. Values pass by `exchange`.
+    and by garbage collection within one that is dropping. Values pass by `exchange`, and nothing is
+    traced or looked through on its way.
     """
 
     def __init__(self, stub: Any) -> None:
         super().__init__(stub, dispose_batch_size=_DISPOSE_TOGETHER)
         self._lock = threading.RLock()
+        # Types of structures by the names and types of their elements, which are kept with them:
+        # TFF goes through all that is in them to make one.
+        self._structs: dict[Any, tuple[Any, tff.StructType]] = {}
 
     def speak_through(self, stub: Any) -> None:
         """Goes on with another stub of the same worker."""
@@ -234,6 +254,39 @@ class _Executor(tff.framework.RemoteExecutor):
         reference = self._stub.create_value(request).value_ref
         return remote_executor.RemoteValue(reference, type_spec, self)
 
+    async def create_call(self, comp: Any, arg: Any = None) -> Any:
+        request = executor_pb2.CreateCallRequest(
+            executor=self._executor_id,
+            function_ref=comp.reference,
+            argument_ref=None if arg is None else arg.reference,
+        )
+        reference = self._stub.create_call(request).value_ref
+        return remote_executor.RemoteValue(reference, comp.type_signature.result, self)
+
+    async def create_struct(self, elements: Any) -> Any:
+        element = executor_pb2.CreateStructRequest.Element
+        request = executor_pb2.CreateStructRequest(
+            executor=self._executor_id,
+            element=[element(name=n, value_ref=of.reference) for n, of in elements.items()],
+        )
+        reference = self._stub.create_struct(request).value_ref
+        return remote_executor.RemoteValue(reference, self._struct_type(elements), self)
+
+    def _struct_type(self, elements: "Mapping[str, Any]") -> tff.StructType:
+        kinds = [(name, of.type_signature) for name, of in elements.items()]
+        key = tuple((name, id(kind)) for name, kind in kinds)
+        found = self._structs.get(key)
+        if found is None:
+            found = self._structs[key] = kinds, tff.StructType(kinds)
+        return found[1]
+
+    async def create_selection(self, source: Any, index: int) -> Any:
+        request = executor_pb2.CreateSelectionRequest(
+            executor=self._executor_id, source_ref=source.reference, index=index
+        )
+        reference = self._stub.create_selection(request).value_ref
+        return remote_executor.RemoteValue(reference, source.type_signature[index], self)
+
     async def _compute(self, value_ref: executor_pb2.ValueRef, type_spec: tff.Type) -> Any:
         request = executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=value_ref)
         return exchange.from_value(self._stub.compute(request).value, type_spec)
@@ -241,7 +294,7 @@ class _Executor(tff.framework.RemoteExecutor):
     async def compute_all(self, references: "Sequence[Any]") -> "list[Any]":
         """The values of several references, which a gatekeeper is asked for in one message."""
         if not isinstance(self._stub, _TogetherStub):
-            return [await reference.compute() for reference in references]
+            return [await self._compute(of.reference, of.type_signature) for of in references]
         requests = [
             executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=of.reference)
             for of in references
@@ -362,7 +415,9 @@ class Remote:
         """The value of a reference; structures come as ordered dicts, or lists where they have no
         names. Waits for the computation.
         """
-        return self._run(reference.compute)
+        return self._run(
+            lambda: self._executor._compute(reference.reference, reference.type_signature)
+        )
 
     def fetch_all(self, references: "Sequence[Any]") -> "list[Any]":
         """The values of several references, see `fetch`."""

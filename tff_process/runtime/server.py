@@ -43,16 +43,16 @@ class Server:
         """Replaces the state."""
         self.state = state
         self.version = object()
+        self._values: dict[bool, Mapping[str, Any]] = {}
 
     def values(self, served: bool) -> "Mapping[str, Any]":
         """The parts that are evaluated and exported, or those that training goes on from;
         the same where nothing is averaged.
         """
-        return (
-            server_step.served_values(self.state)
-            if served
-            else server_step.training_values(self.state)
-        )
+        if served not in self._values:
+            of = server_step.served_values if served else server_step.training_values
+            self._values[served] = of(self.state)
+        return self._values[served]
 
     def shared(self, served: bool) -> Any:
         """What every client may see."""

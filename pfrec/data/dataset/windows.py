@@ -29,9 +29,10 @@ def read(shards: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> tf.data.Datase
     """The windows of an epoch in order, (number, records), int64 scalar and string [blocks];
     after the last an empty one, `END`.
     """
-    windows = (
-        pipeline.shuffled_blocks(shards, seed, epoch).batch(pipeline.WINDOW_BLOCKS).enumerate()
-    )
+    windows = pipeline.shuffled_blocks(shards, seed, epoch).batch(pipeline.WINDOW_BLOCKS)
+    # Not `enumerate`, which has each call rewrite a graph for a service that is not there.
+    numbers = tf.data.Dataset.range(tf.int64.max)
+    windows = tf.data.Dataset.zip((numbers, windows))
     end = tf.data.Dataset.from_tensors((tf.constant(END, tf.int64), tf.zeros([0], tf.string)))
     return lean(windows.concatenate(end))
 

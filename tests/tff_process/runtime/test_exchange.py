@@ -45,6 +45,19 @@ def test_the_bytes_are_tffs():
     )
 
 
+@pytest.mark.parametrize(
+    "number",
+    [np.float32(-0.1), np.float64(0.1), np.int32(-3), np.int64(2**40), np.float32("nan")],
+)
+def test_the_bytes_of_a_single_number_are_tffs(number):
+    kind = tff.TensorType(number.dtype.type)
+    theirs, _ = tff.framework.serialize_value(number, kind)
+    mine = exchange.to_value(number, kind)
+    assert mine.SerializeToString(deterministic=True) == theirs.SerializeToString(
+        deterministic=True
+    )
+
+
 def test_what_was_sent_comes_back():
     sent = exchange.to_value(_value(), KIND)
     found = exchange.from_value(executor_pb2.Value.FromString(sent.SerializeToString()), KIND)
