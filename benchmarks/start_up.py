@@ -57,9 +57,9 @@ def child(result: str, argv: "list[str]") -> None:
         mark("imports")
         from tff_process.process import federation
         from tff_process.runtime import hosts, resident
-        from tff_process.training import loop, runtimes  # noqa: F401
+        from tff_process.training import beginning, loop  # noqa: F401
 
-        after(loop, "_run", "data")
+        after(beginning, "open_run", "data")
         after(federation.Federation, "__init__", "initial values")
         after(resident.ResidentTraining, "__init__", "graphs")
         after(hosts.LocalHost, "up", "until the worker is up")
