@@ -5,8 +5,8 @@ import dataclasses
 import hashlib
 import multiprocessing
 import pathlib
-import time
 import random
+import time
 
 import grpc
 import numpy as np
