@@ -1,4 +1,4 @@
-"""How many training rows hold each id of a private feature."""
+"""How many training rows hold each id of a feature."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +9,15 @@ from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import row_block
 
 
-def of_rows(shards: "Sequence[str]", schema: schema_lib.Schema) -> "dict[str, np.ndarray]":
+def of_rows(
+    shards: "Sequence[str]", schema: schema_lib.Schema, *, shared: bool = False
+) -> "dict[str, np.ndarray]":
     """How many rows of some shards hold each id of the private tables.
+
+    Args:
+      shards: paths.
+      schema: of their rows.
+      shared: whether those of the shared tables are counted too.
 
     Returns:
       by the feature that a table belongs to, int64 [cardinality + 1], the last of the unknown id.
@@ -18,7 +25,7 @@ def of_rows(shards: "Sequence[str]", schema: schema_lib.Schema) -> "dict[str, np
     counts = {
         feature.name: np.zeros(feature.cardinality + 1, np.int64)
         for feature in schema.categorical
-        if feature.policy == "private" and not feature.table
+        if (shared or feature.policy == "private") and not feature.table
     }
     columns: dict[str, list[int]] = {}
     for feature, place in zip(schema.categorical, schema.id_places):

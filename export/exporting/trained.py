@@ -40,6 +40,8 @@ class TrainedModel:
       stand_in: whether `rows` are random ones: those that it was trained on are not there.
       held: how many training rows hold each id, by private feature (`held_ids`); empty where that
         means nothing, as in a model of all scenarios' rows together.
+      counts: the same by every feature with a table, for whoever attacks the model; empty where
+        the rows are gone.
       begin: makes a network of the values that its training began with; None where that means
         nothing.
       received: reads the network with the values that the client received last, in place of those
@@ -55,6 +57,7 @@ class TrainedModel:
     metrics: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     stand_in: bool = False
     held: "Callable[[], Mapping[str, np.ndarray]]" = dict
+    counts: "Callable[[], Mapping[str, np.ndarray]]" = dict
     own_vocabularies: "frozenset[str]" = frozenset()
     begin: "Optional[Callable[[], tf.keras.Model]]" = None
     received: "Optional[Callable[[], tf.keras.Model]]" = None
@@ -240,6 +243,7 @@ class Run:
             scenario=scenario,
             network=network,
             held=held,
+            counts=functools.partial(_counts, self._data, scenario, whole),
             begin=first,
             received=received,
             own_vocabularies=_own_vocabularies(self._run.schema),
@@ -298,6 +302,7 @@ class ClientDirectory:
             run={"id": record.run, "round": record.round},
             metrics=record.test,
             held=functools.partial(_held, data, scenario, client.schema, network, first),
+            counts=functools.partial(_counts, data, scenario, client.schema),
             begin=first,
             received=functools.partial(client.load, received=True),
             own_vocabularies=_own_vocabularies(record.schema),
@@ -342,6 +347,15 @@ def of_tasks(
 
 def _own_vocabularies(agreed: schema_lib.Schema) -> "frozenset[str]":
     return frozenset(f.name for f in agreed.categorical if f.encoding == "local_vocabulary")
+
+
+def _counts(
+    data: Optional[dataset_lib.Dataset], scenario: str, schema: schema_lib.Schema
+) -> "dict[str, np.ndarray]":
+    """See `TrainedModel.counts`."""
+    if data is None:
+        return {}
+    return held_ids.of_rows(data.shards(scenario, "train"), schema, shared=True)
 
 
 def _held(

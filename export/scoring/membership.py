@@ -181,16 +181,15 @@ def _candidates(source: trained_lib.Source, scenario: str, rows: int) -> _Candid
     outside = trained_lib.of_tasks(test.rows, test.schema, model.schema)
     joined = row_block.joined([model.rows, outside])
     member = np.arange(len(joined)) < len(model.rows)
-    counts, rare = {}, np.zeros(len(joined), bool)
+    # Of all training rows, not of the candidates alone: the model has seen the others too.
+    counts, rare = dict(model.counts()), np.zeros(len(joined), bool)
     for feature, place in zip(model.schema.categorical, model.schema.id_places):
         if feature.table:
             continue
         ids = joined.categorical[:, place]
-        own, size = ids[member], feature.cardinality + 1
-        held = np.bincount(own[own != schema_lib.NO_VALUE], minlength=size)
-        counts[feature.name] = held
-        known = np.where(ids == schema_lib.NO_VALUE, size - 1, ids)
-        rare |= ((held[known] <= RARE) & (ids != schema_lib.NO_VALUE)).any(axis=1)
+        known = np.where(ids == schema_lib.NO_VALUE, feature.cardinality, ids)
+        held = counts[feature.name][known]
+        rare |= ((held <= RARE) & (ids != schema_lib.NO_VALUE)).any(axis=1)
     labelled = (joined.labels != row_block.UNOBSERVED).any(axis=1)
     model = dataclasses.replace(model, rows=joined.take(labelled))
     return _Candidates(model, member[labelled], counts, rare[labelled])

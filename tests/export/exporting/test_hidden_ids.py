@@ -82,6 +82,11 @@ def test_rows_that_hold_an_id_are_counted_once(shards):
         "town": [8, 3, 1, 0, 0, 0],
         "seen": [0, 0, 12, 4, 0, 0, 0],
     }
+    of_all = held_ids.of_rows(shards, SCHEMA, shared=True)
+    assert of_all.pop("item").tolist() == [3, 3, 3, 3, 0]
+    assert {name: counts.tolist() for name, counts in of_all.items()} == {
+        name: counts.tolist() for name, counts in found.items()
+    }
 
 
 def test_rare_ids_have_the_unknown_row_and_leave_the_vocabulary(shards):

@@ -48,6 +48,16 @@ INSIDE, OUTSIDE = rows(1, np.arange(40)), rows(2, np.arange(60))
 COUNTS = np.bincount(INSIDE.categorical[:, 0], minlength=61)
 
 
+def held_by(own):
+    """How many rows hold each id."""
+    seen = [np.unique(ids[ids != schema_lib.NO_VALUE]) for ids in own.categorical[:, 2:]]
+    return {
+        "user": np.bincount(own.categorical[:, 0], minlength=61),
+        "item": np.bincount(own.categorical[:, 1], minlength=9),
+        "seen": np.bincount(np.concatenate(seen), minlength=7),
+    }
+
+
 class Source:
     """A scenario whose model remembers what is asked of it."""
 
@@ -76,6 +86,7 @@ class Source:
             own.take(slice(0, most)),
             {"id": "abc", "round": 1},
             held=lambda: {"user": COUNTS},
+            counts=lambda: held_by(INSIDE),
             stand_in=self._stand_in,
             begin=first,
         )
@@ -109,6 +120,20 @@ def test_ids_that_training_moved_are_found_and_not_in_the_export():
     assert told["exported", "ids of user"].auc == 0.5
     # Nobody's rows were moved in the other tables.
     assert told["trained", "rows by loss"].auc == pytest.approx(0.5, abs=0.08)
+
+
+def test_ids_count_that_rows_beyond_the_candidates_hold():
+    """The model was trained on them too: who is not asked about is no one that it does not know."""
+    few = 60
+    assert len(np.unique(INSIDE.categorical[:few, 0])) < 40
+    held = np.flatnonzero(COUNTS[:60])
+    listed = membership.audit(Source(ids=held), "nl", membership.Limits(few, 8, 0))
+    told = {(one.model, one.attack): one for one in listed}
+    users = told["trained", "ids of user"]
+    assert (users.auc, users.members, users.others) == (1.0, 40, 20)
+    rare = told["trained", "rows with rare ids by loss"]
+    member = (held_by(INSIDE)["user"][INSIDE.categorical[:few, 0]] <= membership.RARE).sum()
+    assert rare.members == member
 
 
 def test_rows_that_are_predicted_well_are_found():
