@@ -29,8 +29,8 @@ def note(before: str, plan: "Mapping[str, Any]") -> str:
 
 
 class Watch:
-    """Starts a process for each note that comes; one that failed is not tried again before the
-    note is written anew.
+    """Starts a process for each note that comes of a training that has no state here yet; one that
+    failed is not tried again before the note is written anew.
 
     Use it from the main thread, see `child`.
 
@@ -55,10 +55,12 @@ class Watch:
         for path in self._place.glob(f"{directory.RUNS}/*/{directory.CONTINUE}"):
             training = path.parent.name
             seen = (path, path.stat().st_mtime_ns)
-            done = (path.parent / client_directory.version_name(0)).exists()
-            if done or seen in self._seen or training in self._running:
+            if seen in self._seen or training in self._running:
                 continue
             self._seen.add(seen)
+            # Version 0 itself is removed once the training needs it no more.
+            if any(client_directory.version_of(own.name) >= 0 for own in path.parent.iterdir()):
+                continue
             self._running[training] = subprocess.Popen(
                 [*self._command, str(self._place), training],
                 stdin=subprocess.DEVNULL,

@@ -48,6 +48,18 @@ def test_a_note_starts_a_process_once(tmp_path, note):
     assert watch(tmp_path, MAKES, note, lambda said: version.exists()) == []
 
 
+def test_a_training_that_goes_on_already_is_left_alone_after_a_restart(tmp_path, note):
+    """Version 0 is removed once the training needs it no more."""
+    files.write_bytes(note, b"{}")
+    (note.parent / "version_00012").mkdir()
+    said = []
+    watching = continuing.Watch(tmp_path, said.append, [sys.executable, "-S", "-c", FAILS])
+    watching.look()
+    assert not watching._running
+    watching.stop()
+    assert said == []
+
+
 def test_why_it_failed_is_told_to_the_silos_owner(tmp_path, note):
     said = watch(tmp_path, FAILS, note, bool)
     assert said == [f"training {ID} cannot go on from a finished one: client.json is damaged"]
