@@ -350,19 +350,25 @@ class Federation:
             self._participations[client] += 1
         return len(idle)
 
-    def _part(self, client: int) -> "tuple[int, int]":
-        """A client's next part of its training: its first batch, counted over all rounds, and how
-        many batches it has.
+    def _part(self, client: int, later: int = 0) -> "tuple[int, int]":
+        """A client's next part of its training, or one so many parts later: its first batch,
+        counted over all rounds, and how many batches it has.
         """
         steps, _ = self._steps(client)
-        rounds, part = divmod(self._participations[client], self.aggregation_steps)
+        rounds, part = divmod(self._participations[client] + later, self.aggregation_steps)
         first, last = (at * steps // self.aggregation_steps for at in (part, part + 1))
         return rounds * steps + first, last - first
 
     def _is_last(self, client: int, number: int) -> bool:
-        """Whether a client takes part in no aggregation step after `number`."""
+        """Whether a client has a batch in no aggregation step after `number`, in which it has."""
         end = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
-        return not any(client in self.participants(later) for later in range(number + 1, end))
+        parts = 0
+        for later in range(number + 1, end):
+            if client in self.participants(later):
+                parts += 1
+                if self._part(client, parts)[1]:
+                    return False
+        return True
 
     def _work(self, client: int, number: int) -> "OD[str, Any]":
         """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""

@@ -126,6 +126,21 @@ def parts(made, client, rounds=2):
     return found
 
 
+@pytest.mark.parametrize(("away_from", "last"), [(6, [False, True]), (5, [True])])
+def test_a_clients_last_batch_is_known_to_be_its_last(dataset, away_from, last):
+    """Of its three parts of a round two are empty: in those it takes part without a batch."""
+    made = federation(saying(dataset, [400, 400, 1]), rounds=2, aggregations=3)
+    assert made.aggregation_steps == 3
+    made.participants = lambda number: [0, 1, 2] if number < away_from else [0, 1]
+    found = []
+    for number in range(6):
+        trains = 2 in made.working(number)
+        found += [made._is_last(2, number)] * trains
+        made._pass_over(number)
+        made._participations[2] += trains
+    assert found == last
+
+
 def test_a_silo_of_one_row_leaves_the_others_rounds_as_they_were(dataset):
     """1 of 4 claims one row: the others aggregate as often, on the same batches; it trains its only
     batch once a round, in the last aggregation, and is absent from the others.
