@@ -34,7 +34,7 @@ import fcntl
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from pfrec import client_directory, coarsening, errors, files, json_fields, names, run_data
@@ -48,6 +48,9 @@ FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
 CONTINUE = "continue.json"
 SECRET_BYTES = 16
 FORMAT_VERSION = 1
+# Of a training, under an agreement; and of rounds that are kept, which leaves room for those that
+# are not removed yet.
+MOST_STATES, MOST_KEPT = 256, 200
 # In `runs/`, where alone the worker writes.
 FINISHED = f"{RUNS}/finished.json"
 _LOCK = ".lock"
@@ -276,7 +279,7 @@ class Synced:
           PfrecError: where it cannot be done.
         """
         place = self._directory / RUNS / training
-        self._sync([*place.rglob("*"), place])
+        self._sync([*_below(place), place])
         publish(self._directory)
 
     def look(self) -> None:
@@ -287,7 +290,7 @@ class Synced:
         Raises:
           PfrecError: where it cannot be done.
         """
-        self._sync([*(self._directory / RUNS).rglob("*")])
+        self._sync([*_below(self._directory / RUNS)])
 
     def _sync(self, paths: "Sequence[pathlib.Path]") -> None:
         above = (self._directory / RUNS, self._directory / CLIENT, self._directory)
@@ -305,6 +308,15 @@ class Synced:
         with files.readable_errors(self._directory):
             list(self._threads.map(sync, [path for path, _ in now - self._known]))
         self._known = now
+
+
+def _below(place: pathlib.Path) -> "Iterator[pathlib.Path]":
+    """All that is in a directory, at any depth. Old versions are removed meanwhile, which
+    `pathlib.Path.rglob` fails at.
+    """
+    for parent, directories, names_there in os.walk(place):
+        for name in (*directories, *names_there):
+            yield pathlib.Path(parent, name)
 
 
 def states(directory: pathlib.Path, training: str) -> int:

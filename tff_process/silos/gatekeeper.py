@@ -24,7 +24,7 @@ from tff_process.runtime import remote
 from tff_process.silos import directory, labels, ledger, values
 from tff_process.silos import receivable as receivable_lib
 
-_MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS, _MOST_STATES = 1_000, 64, 16, 256
+_MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS = 1_000, 64, 16
 _HELD_MESSAGES = 8
 # What a driver may call a result of its own.
 _NAME = re.compile(r"~[0-9]{1,12}")
@@ -255,9 +255,12 @@ class Gatekeeper:
         self._require_left(labels.REPORT if label == labels.TRAINED else label)
         self._require_training(function.label, argument.training)
         if argument.label in (labels.WRITING, labels.WRITING_RECEIVED) and (
-            self._states(argument.training) >= _MOST_STATES
+            self._states(argument.training) >= directory.MOST_STATES
         ):
-            raise labels.RefusedError(f"more than {_MOST_STATES} states of a training on the disk")
+            raise labels.RefusedError(
+                f"more than {directory.MOST_STATES} states of a training on the disk; train with "
+                "fewer --keep_rounds"
+            )
         reference = self._function(session, function.label)
         made = self._worker.CreateCall(
             executor_pb2.CreateCallRequest(

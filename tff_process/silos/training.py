@@ -255,6 +255,7 @@ def silo_training(
         try:
             for host in silos.values():
                 host.up()
+                _require_room(host.name, host.remote, options.keep_rounds)
             yield SiloTraining(
                 plan,
                 dataset,
@@ -268,6 +269,20 @@ def silo_training(
             for host in silos.values():
                 host.down()
             executor.close()
+
+
+def _require_room(name: str, there: remote.Remote, keep_rounds: int) -> None:
+    """Checks before the first round that a silo with an agreement keeps as many states as asked.
+
+    Raises:
+      PfrecError: where it would refuse some.
+    """
+    if there.agreed is not None and keep_rounds > silo_directory.MOST_KEPT:
+        raise errors.PfrecError(
+            f"--keep_rounds={keep_rounds}: under its agreement {name} has at most "
+            f"{silo_directory.MOST_STATES} states of a training on its disk; keep at most "
+            f"{silo_directory.MOST_KEPT} rounds"
+        )
 
 
 def identity(config: "Mapping[str, Any]", output: pathlib.Path) -> str:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import shutil
 
 import pytest
 
@@ -150,6 +152,26 @@ def test_what_is_on_the_disk_already_is_not_written_there_again(tmp_path, monkey
     assert sorted(done) == sorted(
         ["version_00002", "state.npz", place.name, "client.json", tmp_path.name]
     )
+
+
+def test_what_is_removed_meanwhile_is_not_missed(tmp_path, monkeypatch):
+    """pfrec-worker removes old versions while a gatekeeper syncs."""
+    done, scandir = [], os.scandir
+    monkeypatch.setattr(silo_directory.files, "sync", lambda path: done.append(path.name))
+    place = tmp_path / "runs" / "0123456789abcdef"
+    for name in ("version_00001", "version_00002"):
+        (place / name).mkdir(parents=True)
+        (place / name / "state.index").write_bytes(b"1")
+
+    def removing(path):
+        if str(path).endswith("version_00001"):
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removing)
+    silo_directory.Synced(tmp_path).sync(place.name)
+    assert {"version_00002", "state.index", place.name} <= set(done)
+    assert not (place / "version_00001").exists()
 
 
 @pytest.mark.parametrize("linked", [False, True], ids=["file", "link of an older pfrec"])

@@ -304,7 +304,7 @@ def test_what_a_driver_can_leave_in_the_ledger_and_on_the_disk_is_bounded(tmp_pa
     written = write()
     driver.fetch(written)
     states[stand_in.ID] = 256
-    with refused("more than 256 states of a training on the disk"):
+    with refused("more than 256 states of a training on the disk; train with fewer --keep_rounds"):
         write()
     driver.fetch(written)
     with refused("acknowledgement after the agreement's 2 have left"):
