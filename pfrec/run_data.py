@@ -92,8 +92,8 @@ def open_given(
     if strange:
         raise errors.PfrecError(
             f"{path}: not encoded as the run's rows: ids and numbers of {', '.join(strange)} mean "
-            "something else, by other rows' vocabularies and statistics; score raw rows with "
-            "pfrec-predict"
+            "something else, by other rows' vocabularies and statistics; pfrec-evaluate and "
+            "pfrec-predict ask for the raw values of such rows"
         )
     return dataset
 

@@ -139,8 +139,8 @@ class Plan(settings_lib.Settings):
     )
     upload_bits: int = setting(
         strategy.FULL_BITS,
-        "bits of each trained number that leaves a client: with 8 or 16 its change leaves rounded, "
-        "and what rounding left out is added to its next change",
+        "bits of each trained number that leaves a client, 8, 16 or 32: with 8 or 16 its change "
+        "leaves rounded, and what rounding left out is added to its next change",
         low=8,
         high=32,
     )

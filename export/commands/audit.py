@@ -49,8 +49,8 @@ def main() -> None:
     flags.DEFINE_integer(
         "shadows",
         4,
-        "Models of half of a scenario's rows that are trained for the likelihood ratio, an even "
-        "number; 0 leaves it out.",
+        "Models of half of a scenario's rows that are trained to compare with, an even number; 0 "
+        "leaves out what needs them: calibrated losses, the likelihood ratio and the control.",
         lower_bound=0,
     )
     command.run(_main)

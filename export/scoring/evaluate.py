@@ -75,6 +75,11 @@ def _values(
         )
     places = {task.name: place for place, task in enumerate(schema.tasks)}
     tasks = [task for task in served.tasks() if task in places]
+    if not tasks:
+        raise errors.PfrecError(
+            f"{dataset.path}: has labels of none of the tasks that {scenario}'s model serves "
+            f"({', '.join(served.tasks())}); convert with the schema of its run"
+        )
     predict = models.load(scenario)
     logits, labels, groups = [], [], []  # by record
     for rows in _records(dataset, scenario, schema, split):

@@ -7,17 +7,9 @@ from pfrec import errors
 
 # Stands where a list has no further value.
 NO_VALUE = -1
-
-
 POLICIES = ("private", "shared")
-
-
 ENCODINGS = ("identity", "hash", "vocabulary", "local_vocabulary")
-
-
 NORMALISATIONS = ("none", "standard", "minmax")
-
-
 FIRST, LAST = "first", "last"
 MEAN, ATTENTION = "mean", "attention"
 MISSING_LABELS = ("bad", "unobserved", "0")

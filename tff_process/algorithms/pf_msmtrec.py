@@ -61,7 +61,7 @@ class Settings(settings_lib.Settings, prefix="pf"):
 
     coordination: str = settings_lib.setting(
         "conflict_averse",
-        "how the experts' updates are joined; none is attention over trained values alone",
+        "how the experts' updates are joined; none is by attention alone, as those of towers",
         choices=COORDINATIONS,
         alias="coordination",
     )

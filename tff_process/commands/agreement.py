@@ -40,8 +40,8 @@ def main() -> None:
     flags.DEFINE_bool(
         "continues",
         False,
-        "The training goes on from the last finished one (--init_from of pfrec-train); the flags "
-        "are that one's, but for those that are given anew.",
+        "The training goes on from the last finished one (--init_from of pfrec-train): give the "
+        "flags of that one again, but for those that the driver changes.",
     )
     training_flags.define_plan()
     command.run(

@@ -9,7 +9,6 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -20,9 +19,6 @@ from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import presets
 from tff_process.runtime import private_network
-
-if TYPE_CHECKING:
-    pass
 
 
 def define(*, silos: bool = False) -> None:

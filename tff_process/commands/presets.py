@@ -1,7 +1,7 @@
 """Named settings of a training: values of flags that go under those that a user gives.
 
 `paper` is PF-MSMTRec as its source describes it, where that is known: experts of shared, scenario
-and task parts with a pull to the template, updates of each expert coordinated and aggregated
+and task parts with a pull to the consensus, updates of each expert coordinated and aggregated
 personally, towers after them, batch normalisation, gates and the projection of numbers at home, one
 aggregation a round, one table for all. What the defaults do otherwise, and why, stands in
 docs/algorithms.md.

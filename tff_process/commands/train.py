@@ -96,7 +96,7 @@ def _main(argv: "list[str]") -> None:
     )
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
-        # is imported, see `silo`.
+        # is imported, see `private_network`.
         data = [pathlib.Path(f.data)] if f.data and f.data != "synthetic" else []
         private_network.enter_if_permitted(data, [output])
     made = output / _SYNTHETIC_DATA

@@ -17,22 +17,12 @@ from pfrec.data.reading import (
 
 # A column that alone ranks a label this well is more likely its consequence than its cause.
 TELLING_AUC = 0.95
-
-
 MAX_WORDS = 50
-
-
 _MAX_SCENARIOS = 200
-
-
 # Ratings of at most so many steps.
 _STEPS = 11
-
-
 # Seconds since 1970: no log is older than the web.
 _OLDEST = 6e8
-
-
 Column = column_statistics.ColumnStatistics
 
 
@@ -54,6 +44,11 @@ class Hints:
 
 
 def named(columns: "list[Column]", name: str, flag: str, place: str) -> Column:
+    """The column of a name that the user gave by `flag`.
+
+    Raises:
+      PfrecError: where there is none in `place`.
+    """
     found = next((column for column in columns if column.name == name), None)
     if found is None:
         there = ", ".join(column.name for column in columns)

@@ -201,11 +201,6 @@ def is_scenario_name(name: str) -> bool:
     return names.is_name(name)
 
 
-def scenario_name_fault(name: str) -> str:
-    """What is wrong with a scenario's name that is none."""
-    return names.fault(name)
-
-
 def remembered(
     scratch: Optional[pathlib.Path],
     name: str,

@@ -79,3 +79,13 @@ def test_data_that_do_not_fit_are_named(serving, tmp_path):
     write(tmp_path / "other", "DE")
     with pytest.raises(errors.PfrecError, match="knows none of the scenarios"):
         evaluate.evaluate(models.ServedModels(serving), tmp_path / "other")
+
+
+def test_data_without_labels_of_any_served_task_are_named(serving, tmp_path):
+    renamed = tuple(
+        dataclasses.replace(task, name=f"other_{task.name}", given=task.given and "other_click")
+        for task in tiny.SCHEMA.tasks
+    )
+    write(tmp_path / "data", "NL", dataclasses.replace(tiny.SCHEMA, tasks=renamed))
+    with pytest.raises(errors.PfrecError, match=r"none of the tasks .* serves \(click, buy\)"):
+        evaluate.evaluate(models.ServedModels(serving), tmp_path / "data")

@@ -89,14 +89,10 @@ def test_nothing_private_leaves_with_a_message_of_several_calls(silo, driver, wa
 @pytest.mark.parametrize("name", ["", "1", "~", "~-1", "~1" * 30, "x" * 255, "~1"])
 def test_results_have_names_of_their_own(silo, driver, name):
     handle = gate_server._together_handler(silo[0], [].append)
-
-    def number():
-        return executor_pb2.CreateValueRequest(value=stand_in.tensor(0, np.int32))
-
-    handle(stand_in.calls(driver, ("CreateValue", "~1", number())), stand_in.Context())
+    handle(stand_in.calls(driver, ("CreateValue", "~1", _number())), stand_in.Context())
     before = len(silo[1].asked)
     with pytest.raises(stand_in.AbortedError, match="a result of the name"):
-        handle(stand_in.calls(driver, ("CreateValue", name, number())), stand_in.Context())
+        handle(stand_in.calls(driver, ("CreateValue", name, _number())), stand_in.Context())
     assert len(silo[1].asked) == before
 
 

@@ -52,7 +52,7 @@ def only_numbers(
 def marked(
     chunk: source.RawChunk, column: str, checks: "row_checks.Checks | row_checks.ElementChecks"
 ) -> np.ndarray:
-    """The same; values that are no number are marked as faults, and NaN."""
+    """As `read`; values that are no number are marked as faults, and NaN."""
     import pyarrow as pa
     from pyarrow import compute
 

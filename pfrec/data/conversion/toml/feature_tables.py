@@ -10,8 +10,6 @@ from pfrec.data.conversion import history
 from pfrec.data.conversion.toml import typed
 
 MAX_CARDINALITY = 2**31 - 2  # ids and the unknown id are int32
-
-
 MAX_VALUES = 1024  # every row has room for all of them
 
 
