@@ -30,9 +30,14 @@ def _train(data: pathlib.Path, output: pathlib.Path, *more: str) -> str:
     ("arguments", "said", "most"),
     [
         (("--data=/nowhere", "--output=run"), "/nowhere/dataset.json: no such file", 0.5),
+        (
+            ("--data=synthetic", "--init_from=/nowhere", "--output=run"),
+            "/nowhere/config.json: no such file; name a finished run as --init_from",
+            0.5,
+        ),
         (("--help",), "--learning_rate", 0.3),
     ],
-    ids=["wrong_path", "help"],
+    ids=["wrong_path", "wrong_run", "help"],
 )
 def test_what_can_be_said_at_once_is(arguments: "tuple[str, ...]", said: str, most: float) -> None:
     """In processor seconds, as others may be at work on this machine; the best of three."""

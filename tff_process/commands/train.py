@@ -87,6 +87,9 @@ def _main(argv: "list[str]") -> None:
     registry.check(f.algorithm)
     if f.new_scenario is not None and f.init_from is None:
         raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
+    if f.init_from is not None:
+        remedy = "name a finished run as --init_from"
+        command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
     plan = (
