@@ -96,6 +96,24 @@ def require_run(path: pathlib.Path) -> None:
     require_file(path / "config.json", "name the directory that pfrec-train wrote as --run")
 
 
+def require_run_or_client(run: Optional[str], client_dir: Optional[str]) -> pathlib.Path:
+    """The same for a command that takes `--run` or a silo's `--client_dir`; which directory it is.
+
+    Raises:
+      PfrecError: where both are given, or neither, or the directory is not of its kind.
+    """
+    if (run is None) == (client_dir is None):
+        raise errors.PfrecError("give --run or --client_dir, one of them; --help says more")
+    if run is not None:
+        require_run(pathlib.Path(run))
+        return pathlib.Path(run)
+    assert client_dir is not None
+    path = pathlib.Path(client_dir)
+    remedy = "name the directory of a silo whose training is finished as --client_dir"
+    require_file(path / "client.json", remedy)
+    return path
+
+
 def require_data(data: str) -> None:
     """The same for a dataset directory that `--data` names; 'synthetic' needs none."""
     if data != "synthetic":

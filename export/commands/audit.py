@@ -59,18 +59,11 @@ def main() -> None:
 def _main(argv: "list[str]") -> None:
     del argv
     f = flags.FLAGS
-    if (f.run is None) == (f.client_dir is None):
-        raise errors.PfrecError("give --run or --client_dir, one of them; --help says more")
     if f.shadows % 2:
         raise errors.PfrecError(
             f"--shadows={f.shadows}: each row is in half of them; give an even number"
         )
-    path = pathlib.Path(f.run or f.client_dir)
-    if f.run:
-        command.require_run(path)
-    else:
-        remedy = "name the directory of a silo whose training is finished as --client_dir"
-        command.require_file(path / "client.json", remedy)
+    path = command.require_run_or_client(f.run, f.client_dir)
     from export.exporting import trained
     from export.scoring import membership
 

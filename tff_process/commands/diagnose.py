@@ -76,17 +76,11 @@ def main() -> None:
 def _main(argv: "list[str]") -> None:
     del argv
     f = flags.FLAGS
-    if (f.run is None) == (f.client_dir is None):
-        raise errors.PfrecError("give --run or --client_dir, one of them; --help says more")
+    path = command.require_run_or_client(f.run, f.client_dir)
     asked = Importance(f.importance_rows, f.importance_repeats, f.seed) if f.importance else None
     if f.client_dir is not None:
-        path = pathlib.Path(f.client_dir)
-        remedy = "name the directory of a silo whose training is finished as --client_dir"
-        command.require_file(path / "client.json", remedy)
         written = inspect_client(path, asked)
     else:
-        path = pathlib.Path(f.run)
-        command.require_run(path)
         from pfrec import run_directory
 
         run = run_directory.open_run(path, with_models=False)
