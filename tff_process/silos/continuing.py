@@ -106,7 +106,7 @@ def carry_over(place: pathlib.Path, training: str) -> None:
     from tff_process import plan as plan_lib
     from tff_process.process import carrying, federation
     from tff_process.process import types as types_lib
-    from tff_process.silos import training as silo_training
+    from tff_process.silos import joint_dataset
 
     path = place / directory.RUNS / training
     remedy = "let its driver train anew"
@@ -132,7 +132,7 @@ def carry_over(place: pathlib.Path, training: str) -> None:
         difference = dataset_lib.first_difference(then, now, what)
         if difference:
             raise errors.PfrecError(f"{path}: another {what} than {before} has: {difference}")
-    made = federation.Federation(plan, silo_training.agreed([facts]))
+    made = federation.Federation(plan, joint_dataset.agreed([facts]))
     data = dataset_lib.Dataset.open(place / directory.DATA)
     meaning = carrying.Meaning(
         run_data.read_client_schema(place / directory.RUNS / before, record.schema),

@@ -14,7 +14,14 @@ from tff_process import plan as plan_lib
 from tff_process.process import computations, federation, plan_values
 from tff_process.runtime import clients, remote, state_files
 from tff_process.silos import agreement as agreement_lib
-from tff_process.silos import directory, labels, receivable, training, values, work_rules
+from tff_process.silos import (
+    directory,
+    joint_dataset,
+    labels,
+    receivable,
+    values,
+    work_rules,
+)
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 _DTYPES = {
@@ -58,7 +65,7 @@ class OwnComputations:
                 f"{place}: not a plan ({error!r}); make it with pfrec-agreement"
             ) from error
         self._facts = facts
-        self._federation = federation.Federation(self._plan, training.agreed([facts]))
+        self._federation = federation.Federation(self._plan, joint_dataset.agreed([facts]))
         made = self._federation
         self._groups = made.algorithm.policy.table(made.tagged)
         agreement_lib.check_ceiling(self._groups, facts.schema, place)

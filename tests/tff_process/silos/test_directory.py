@@ -11,7 +11,7 @@ from pfrec import errors
 from tests import power_cut
 from tests.integration import silo_machines
 from tff_process.silos import directory as silo_directory
-from tff_process.silos import training as silo_training
+from tff_process.silos import joint_dataset
 
 
 def facts_of(dataset, tmp_path, scenario):
@@ -52,7 +52,7 @@ def test_what_are_no_facts_is_refused(value):
 
 def test_agreed_facts_are_a_dataset_that_plans_as_the_whole_one_does(dataset, tmp_path):
     directories = silo_machines.directories(dataset, tmp_path)
-    together = silo_training.agreed(
+    together = joint_dataset.agreed(
         [silo_directory.prepare(directories[scenario]) for scenario in dataset.scenarios]
     )
     assert together.scenarios == dataset.scenarios
@@ -80,7 +80,7 @@ def test_schemas_that_differ_are_refused(dataset, tmp_path):
         one, scenario="fr", schema=dataclasses.replace(one.schema, group=None)
     )
     with pytest.raises(errors.PfrecError, match="the silos of 'es' and 'fr' differ: group"):
-        silo_training.agreed([one, other])
+        joint_dataset.agreed([one, other])
 
 
 def test_only_rounds_before_the_last_needed_one_are_removed(tmp_path):
