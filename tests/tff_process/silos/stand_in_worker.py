@@ -6,6 +6,7 @@ import pathlib
 
 import grpc
 import numpy as np
+import pytest
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 from tensorflow_federated.python.core.impl.compiler import array as array_lib
 
@@ -347,3 +348,8 @@ def resident(what):
     """Bytes of this process's memory: `VmRSS` now, `VmHWM` at most since it was reset."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if what in line)
+
+
+def refused(match):
+    """Expects a refusal that says so."""
+    return pytest.raises(labels.RefusedError, match=match)

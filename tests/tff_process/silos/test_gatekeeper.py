@@ -22,21 +22,6 @@ from tff_process.silos import continuing, gate_server, labels, ledger, values
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 
-@pytest.fixture
-def silo(tmp_path):
-    """A gatekeeper, its worker and its ledger."""
-    return stand_in.made(tmp_path / "ledger.jsonl")
-
-
-@pytest.fixture
-def driver(silo):
-    return stand_in.Driver(silo[0])
-
-
-def refused(match):
-    return pytest.raises(labels.RefusedError, match=match)
-
-
 def test_an_honest_round_passes_and_is_in_the_ledger(silo, driver):
     _, worker, book = silo
     result = driver.train()
@@ -107,13 +92,13 @@ def test_no_computation_of_the_drivers_reaches_the_worker(silo, driver):
         stand_in.named("noter"),
         stand_in.named(""),
     ):
-        with refused("own|sequence|federated|nothing|has"):
+        with stand_in.refused("own|sequence|federated|nothing|has"):
             driver.value(value)
     hidden = stand_in.shared()
     hidden.struct.element[0].value.struct.element[0].value.CopyFrom(
         executor_pb2.Value(computation=graph)
     )
-    with refused("not a tensor"):
+    with stand_in.refused("not a tensor"):
         driver.value(hidden)
     assert len(worker.asked) == before
 
@@ -133,7 +118,7 @@ def test_no_computation_of_the_drivers_reaches_the_worker(silo, driver):
 def test_compute_answers_for_reports_metrics_and_acknowledgements_alone(silo, driver, make):
     reference = make(driver)
     silo[1].answers = [stand_in.report()]
-    with refused("does not leave|computation"):
+    with stand_in.refused("does not leave|computation"):
         driver.fetch(reference)
     assert silo[1].answers, "the worker was asked"
     assert not silo[2].entries
@@ -145,30 +130,30 @@ def test_structures_cannot_smuggle(driver):
         "shared": driver.value(stand_in.shared()),
         "personal": driver.value(stand_in.personal()),
     }
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(**{**plain, "client": private})
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(values=private, examples=driver.value(stand_in.tensor(0, np.int32)))
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(path=driver.text("runs/finished.json"), text=private)
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(path=driver.text("runs/finished.json"), text=secret)
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(private=secret, directory=driver.text(f"runs/{stand_in.ID}/version_00001"))
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(
             shared=private,
             personal=plain["personal"],
             directory=driver.text(f"runs/{stand_in.ID}/shared/round_00001"),
         )
-    with refused("no element"):
+    with stand_in.refused("no element"):
         driver.select(private, 0)
-    with refused("no element"):
+    with stand_in.refused("no element"):
         driver.select(driver.train(), -1)
-    with refused("no element"):
+    with stand_in.refused("no element"):
         driver.select(driver.train(), 2)
     for name in ("train", "evaluate", "write", "read", "start", "note", "facts", "count"):
-        with refused("takes"):
+        with stand_in.refused("takes"):
             driver.call(name, private)
 
 
@@ -193,7 +178,7 @@ def test_structures_cannot_smuggle(driver):
 )
 def test_paths_outside_are_no_names(silo, driver, name):
     before = len(silo[1].asked)
-    with refused("neither a name"):
+    with stand_in.refused("neither a name"):
         driver.text(name)
     assert len(silo[1].asked) == before
 
@@ -209,20 +194,20 @@ def test_notes_say_only_what_notes_say(silo, driver):
         '{"keep": [1], "a": 1}',
         "[" * 9999,
     ):
-        with refused("neither a name"):
+        with stand_in.refused("neither a name"):
             driver.text(note)
     told = (
         '{"scenario": "nl", "seed": 3, "private_version": 2, "round": 2, "run": "%s", "test": '
         '{"ctr": {"auc": 0.5}}}'
     )
     driver.text(told % stand_in.ID)
-    with refused("neither a name"):
+    with stand_in.refused("neither a name"):
         driver.text(told % "../../../etc")
-    with refused("whose scenario"):
+    with stand_in.refused("whose scenario"):
         driver.text((told % stand_in.ID).replace("nl", "fr"))
-    with refused("neither a name"):
+    with stand_in.refused("neither a name"):
         driver.text((told % stand_in.ID).replace("0.5", "NaN"))
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(
             path=driver.text(f"runs/{stand_in.ID}/keep.json"),
             text=driver.text('{"round": 1, "reason": "x"}'),
@@ -237,14 +222,14 @@ def test_a_training_goes_on_from_another_by_the_agreed_plan_alone(tmp_path):
     name = f"runs/{stand_in.ID}/continue.json"
     driver = stand_in.Driver(stand_in.made(tmp_path / "may.jsonl", receivable=taken)[0])
     driver.struct(path=driver.text(name), text=driver.text(note))
-    with refused("by another plan than the one agreed"):
+    with stand_in.refused("by another plan than the one agreed"):
         driver.text(continuing.note(stand_in.ID, {**plan, "algorithm": "local"}))
-    with refused("neither a name"):
+    with stand_in.refused("neither a name"):
         driver.text(note.replace(stand_in.ID, "../x"))
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(path=driver.text(f"runs/{stand_in.ID}/keep.json"), text=driver.text(note))
     driver = stand_in.Driver(stand_in.made(tmp_path / "may_not.jsonl")[0])
-    with refused("by another plan than the one agreed"):
+    with stand_in.refused("by another plan than the one agreed"):
         driver.text(note)
 
 
@@ -252,16 +237,16 @@ def test_values_are_of_their_type_finite_and_whole(silo, driver):
     before = len(silo[1].asked)
     wrong = stand_in.shared(np.nan), stand_in.shared(np.inf)
     for value in wrong:
-        with refused("common/table: holds values that are not finite"):
+        with stand_in.refused("common/table: holds values that are not finite"):
             driver.value(value)
-    with refused(r"common/table: float32\[2,3\], where float32\[3,2\] is agreed"):
+    with stand_in.refused(r"common/table: float32\[2,3\], where float32\[3,2\] is agreed"):
         driver.value(
             stand_in.struct(
                 common=stand_in.struct(table=stand_in.tensor(np.zeros([2, 3]))),
                 consensus=stand_in.struct(),
             )
         )
-    with refused("float64"):
+    with stand_in.refused("float64"):
         driver.value(
             stand_in.struct(
                 common=stand_in.struct(table=stand_in.tensor(np.zeros([3, 2]), np.float64)),
@@ -270,26 +255,26 @@ def test_values_are_of_their_type_finite_and_whole(silo, driver):
         )
     short = stand_in.shared()
     short.struct.element[0].value.struct.element[0].value.array.content = b"\0" * 20
-    with refused("do not make up"):
+    with stand_in.refused("do not make up"):
         driver.value(short)
-    with refused("tasks"):
+    with stand_in.refused("tasks"):
         driver.value(stand_in.tensor([1.0, 0.0]))
-    with refused("client -1"):
+    with stand_in.refused("client -1"):
         driver.value(stand_in.tensor(-1, np.int32))
-    with refused("client 1000000"):
+    with stand_in.refused("client 1000000"):
         driver.value(stand_in.personal(1_000_000))
-    with refused("shards that are not"):
+    with stand_in.refused("shards that are not"):
         driver.value(
             stand_in.tensor(
                 np.array([*stand_in.SHARDS["train"], *stand_in.SHARDS["test"]], object), np.str_
             )
         )
-    with refused("rows of training|other rows"):
+    with stand_in.refused("rows of training|other rows"):
         driver.value(stand_in.work(shards=stand_in.SHARDS["valid"]))
     unknown = executor_pb2.Value.FromString(
         stand_in.shared().SerializeToString() + b"\xfa\x3f\x03abc"
     )
-    with refused("does not know"):
+    with stand_in.refused("does not know"):
         driver.value(unknown)
     assert len(silo[1].asked) == before
 
@@ -302,9 +287,9 @@ def test_evaluation_is_of_valid_and_test_and_counting_of_train(driver):
     parts = {"client_id": driver.value(stand_in.tensor(0, np.int32)), "private": driver.private()}
     for split in ("valid", "test"):
         driver.struct(**parts, shards=shards[split])
-        with refused("count takes"):
+        with stand_in.refused("count takes"):
             driver.call("count", shards[split])
-    with refused("no computation takes"):
+    with stand_in.refused("no computation takes"):
         driver.struct(**parts, shards=shards["train"])
     driver.call("count", shards["train"])
 
@@ -327,7 +312,7 @@ def test_evaluation_is_of_valid_and_test_and_counting_of_train(driver):
     ],
 )
 def test_work_is_what_was_agreed(driver, asked, match):
-    with refused(match):
+    with stand_in.refused(match):
         driver.value(stand_in.work(**asked))
 
 
@@ -343,7 +328,7 @@ def test_the_ledger_says_to_whom_it_was(silo, driver):
 
 def test_two_grids_of_work_would_tell_a_single_batch(driver):
     driver.value(stand_in.work(0, 5))
-    with refused("not one of its"):
+    with stand_in.refused("not one of its"):
         driver.value(stand_in.work(0, 6))  # A third of a round, where it was cut into four.
 
 
@@ -353,13 +338,13 @@ def test_replays_end_with_the_agreement(silo, driver):
     worker.answers = [stand_in.report()] * 20
     for _ in range(8):
         driver.fetch(result)
-    with refused("report after the agreement's 8 have left"):
+    with stand_in.refused("report after the agreement's 8 have left"):
         driver.fetch(result)
-    with refused("report after"):
+    with stand_in.refused("report after"):
         driver.train()
     # Nor does a new start of the silo begin anew.
     again = gatekeeper_lib.Gatekeeper(stand_in.terms(), worker, book)
-    with refused("report after"):
+    with stand_in.refused("report after"):
         stand_in.Driver(again).train()
 
 
@@ -374,20 +359,20 @@ def test_no_more_trainings_begin_than_agreed(driver):
 
     write(stand_in.ID)
     write(stand_in.ID)
-    with refused("another training: the agreement's 1 have begun"):
+    with stand_in.refused("another training: the agreement's 1 have begun"):
         write("f" * 16)
-    with refused("did not begin under this agreement"):
+    with stand_in.refused("did not begin under this agreement"):
         driver.call("read", driver.text(f"runs/{'e' * 16}/version_00000"))
 
 
 def test_ten_thousand_values(driver):
-    with refused("more than 1000 values at once"):
+    with stand_in.refused("more than 1000 values at once"):
         for _ in range(10_000):
             driver.value(stand_in.tensor(0, np.int32))
 
 
 def test_private_states_and_bytes_are_bounded(driver):
-    with refused("more than 64 private states"):
+    with stand_in.refused("more than 64 private states"):
         for _ in range(100):
             driver.private()
 
@@ -404,7 +389,7 @@ def test_a_second_connection_takes_over_and_nobody_reaches_the_others_values(sil
         lambda reference: other.select(reference, 0),
         lambda reference: other.call("train", reference),
     ):
-        with refused("does not have"):
+        with stand_in.refused("does not have"):
             act(mine)
     assert (
         sum(isinstance(request, executor_pb2.DisposeExecutorRequest) for request in worker.asked)
@@ -416,7 +401,7 @@ def test_a_second_connection_takes_over_and_nobody_reaches_the_others_values(sil
 
 def test_disposing_is_all_or_none_and_frees_room(driver):
     one = driver.value(stand_in.tensor(0, np.int32))
-    with refused("does not have"):
+    with stand_in.refused("does not have"):
         driver.dispose(one, executor_pb2.ValueRef(id="guessed"))
     driver.struct(
         client_id=one,
@@ -424,7 +409,7 @@ def test_disposing_is_all_or_none_and_frees_room(driver):
         shards=driver.value(stand_in.tensor(np.array(stand_in.SHARDS["test"], object), np.str_)),
     )
     driver.dispose(one)
-    with refused("does not have"):
+    with stand_in.refused("does not have"):
         driver.dispose(one)
 
 
@@ -446,7 +431,7 @@ def test_what_is_not_in_the_ledger_does_not_leave(silo, driver, monkeypatch):
 
 def test_an_answer_of_another_type_does_not_leave(silo, driver):
     silo[1].answers = [stand_in.tensor(np.zeros([100]))]
-    with refused("not of the type agreed"):
+    with stand_in.refused("not of the type agreed"):
         driver.fetch(driver.select(driver.train(), 1))
 
 
@@ -482,12 +467,12 @@ def test_memory_is_bounded_by_a_message_however_many_pass(tmp_path):
     st.sampled_from(sorted(gate_server._METHODS)), st.binary(max_size=200), st.integers(0, 2**32)
 )
 @settings(max_examples=500, deadline=None)
-def test_malformed_messages_are_refused(name, noise, seed):
+def test_malformed_messages_are_refused(fuzzed, name, noise, seed):
     """Each example is twenty messages, which makes 10,000: noise,
     and well-formed ones with bytes changed.
     """
     lines = []
-    gatekeeper = _FUZZED[0]
+    gatekeeper, worker, _ = fuzzed
     driver = stand_in.Driver(gatekeeper)
     handle = gate_server._handler(
         name, getattr(gatekeeper, gate_server._METHODS[name]), lines.append
@@ -504,7 +489,7 @@ def test_malformed_messages_are_refused(name, noise, seed):
             executor=driver.executor, source_ref=reference, index=1
         ),
     ]
-    before = len(_FUZZED[1].asked)
+    before = len(worker.asked)
     for _ in range(20):
         message = bytearray(chance.choice(kinds).SerializeToString())
         for _ in range(chance.randrange(1, 8)):
@@ -516,17 +501,9 @@ def test_malformed_messages_are_refused(name, noise, seed):
             grpc.StatusCode.PERMISSION_DENIED,
             grpc.StatusCode.FAILED_PRECONDITION,
         )
-    for request in _FUZZED[1].asked[before:]:
+    for request in worker.asked[before:]:
         if isinstance(request, executor_pb2.CreateValueRequest):
             assert request.value.WhichOneof("value") in ("array", "struct")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _fuzzed(tmp_path_factory):
-    _FUZZED[:] = stand_in.made(tmp_path_factory.mktemp("fuzz") / "ledger.jsonl")
-
-
-_FUZZED: list = []
 
 
 def test_over_the_wire_a_refusal_is_a_status_and_a_line_and_the_silo_stays_up(silo):
@@ -608,7 +585,7 @@ def test_reports_spend_the_budget_and_none_passes_it(tmp_path):
     # The same bytes again tell nothing new; another answer to the same work does.
     assert ask(0.25) == first
     assert first < ask(0.5) <= 2.0
-    with refused("would pass epsilon 2"):
+    with stand_in.refused("would pass epsilon 2"):
         ask(0.75)
     entries = len(book.entries)
     assert ask(0.5) == book.entries[entries - 1]["epsilon_spent"]
@@ -616,7 +593,7 @@ def test_reports_spend_the_budget_and_none_passes_it(tmp_path):
     again = gatekeeper_lib.Gatekeeper(gate._terms, worker, book)
     worker.answers = [stand_in.report(0.75)]
     other = stand_in.Driver(again)
-    with refused("would pass"):
+    with stand_in.refused("would pass"):
         other.fetch(other.select(other.train(), 1))
     (told,) = ledger_command.privacy_spent(book.entries)
     assert told.startswith("bbbbbbbbbbbb: epsilon ")
@@ -641,12 +618,12 @@ def test_what_a_home_model_may_be_asked():
 
     assert driver(60).receive(asked(60)).label == labels.WORK
     for steps in (61, -1):
-        with refused("a home model of"):
+        with stand_in.refused("a home model of"):
             driver(60).receive(asked(steps))
     for split in ("train", "test"):
-        with refused("chosen on other rows"):
+        with stand_in.refused("chosen on other rows"):
             driver(60).receive(asked(60, split))
-    with refused(labels.WORK):
+    with stand_in.refused(labels.WORK):
         driver(None).receive(asked(0))
-    with refused(labels.WORK):
+    with stand_in.refused(labels.WORK):
         driver(60).receive(stand_in.work())

@@ -23,21 +23,6 @@ from tff_process.silos import directory, gate_server, labels, ledger, values
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 
-@pytest.fixture
-def silo(tmp_path):
-    """A gatekeeper, its worker and its ledger."""
-    return stand_in.made(tmp_path / "ledger.jsonl")
-
-
-@pytest.fixture
-def driver(silo):
-    return stand_in.Driver(silo[0])
-
-
-def refused(match):
-    return pytest.raises(labels.RefusedError, match=match)
-
-
 def test_calls_in_one_message_are_as_if_each_came_alone(silo, driver):
     gatekeeper, worker, book = silo
     handle = gate_server._together_handler(gatekeeper, [].append)
@@ -48,9 +33,9 @@ def test_calls_in_one_message_are_as_if_each_came_alone(silo, driver):
     assert executor_pb2.ComputeResponse.FromString(answer).value == stand_in.report(0.25)
     (entry,) = book.entries
     assert (entry["what"], entry["work"], entry["to"]) == (labels.REPORT, [0, 5], "10.0.0.9")
-    with refused("does not leave"):
+    with stand_in.refused("does not leave"):
         driver.fetch(executor_pb2.ValueRef(id="~15"))
-    with refused("does not have"):
+    with stand_in.refused("does not have"):
         driver.select(executor_pb2.ValueRef(id="~9"), 0)
 
 
@@ -71,7 +56,7 @@ def test_after_a_refusal_in_a_message_nothing_leaves_and_the_rest_can_be_let_go(
         stand_in.calls(driver, ("Dispose", "", executor_pb2.DisposeRequest(value_ref=names))),
         stand_in.Context(),
     )
-    with refused("does not have"):
+    with stand_in.refused("does not have"):
         driver.dispose(executor_pb2.ValueRef(id="guessed"))
 
 
@@ -107,9 +92,9 @@ def test_a_message_of_an_earlier_connection_is_not_done(silo, driver):
 
 @given(st.binary(max_size=300), st.integers(0, 2**32))
 @settings(max_examples=500, deadline=None)
-def test_malformed_messages_of_several_calls_are_refused(noise, seed):
+def test_malformed_messages_of_several_calls_are_refused(fuzzed, noise, seed):
     """Each example is twenty messages, which makes 10,000."""
-    gatekeeper, worker, _ = _FUZZED
+    gatekeeper, worker, _ = fuzzed
     driver = stand_in.Driver(gatekeeper)
     handle = gate_server._together_handler(gatekeeper, [].append)
     chance, whole = random.Random(seed), stand_in.train_in_one_message(driver)
@@ -131,14 +116,6 @@ def test_malformed_messages_of_several_calls_are_refused(noise, seed):
             value = request.value
             own = value.computation.reference.name.startswith("own ")
             assert own or value.WhichOneof("value") in ("array", "struct")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _fuzzed(tmp_path_factory):
-    _FUZZED[:] = stand_in.made(tmp_path_factory.mktemp("fuzz") / "ledger.jsonl")
-
-
-_FUZZED: list = []
 
 
 def _sent(silo, *calls):
@@ -263,7 +240,7 @@ def test_two_messages_at_one_time_do_not_name_two_results_alike(silo, driver):
     first, second = (session.hold(session.get(driver.value(_value()))) for _ in range(2))
     session.require_name("~1")
     session.rename(first, "~1")
-    with refused("a result of the name"):
+    with stand_in.refused("a result of the name"):
         session.rename(second, "~1")
     assert session.get(second) is not session.get(executor_pb2.ValueRef(id="~1"))
 
@@ -300,15 +277,16 @@ def test_what_a_driver_can_leave_in_the_ledger_and_on_the_disk_is_bounded(tmp_pa
     written = write()
     driver.fetch(written)
     states[stand_in.ID] = 256
-    with refused("more than 256 states of a training on the disk; train with fewer --keep_rounds"):
+    many = "more than 256 states of a training on the disk; train with fewer --keep_rounds"
+    with stand_in.refused(many):
         write()
     driver.fetch(written)
-    with refused("acknowledgement after the agreement's 2 have left"):
+    with stand_in.refused("acknowledgement after the agreement's 2 have left"):
         driver.fetch(written)
     facts = driver.call("facts", driver.text("silo.json"))
     worker.answers = [stand_in.tensor(b"{}", np.str_)] * 2
     driver.fetch(facts)
-    with refused("facts after the agreement's 1 have left"):
+    with stand_in.refused("facts after the agreement's 1 have left"):
         driver.fetch(facts)
 
 
@@ -318,10 +296,10 @@ def test_a_training_of_another_agreement_does_not_begin_again(tmp_path):
     (tmp_path / "runs" / stand_in.ID / "version_00007").mkdir(parents=True)
     gatekeeper._states = lambda training: directory.states(tmp_path, training)
     driver = stand_in.Driver(gatekeeper)
-    with refused("the name of one before this agreement"):
+    with stand_in.refused("the name of one before this agreement"):
         place = driver.text(f"runs/{stand_in.ID}/version_00001")
         driver.call("write", driver.struct(private=driver.private(), directory=place))
-    with refused("did not begin under this agreement"):
+    with stand_in.refused("did not begin under this agreement"):
         driver.call("read", driver.text(f"runs/{stand_in.ID}/version_00007"))
 
 
