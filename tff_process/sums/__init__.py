@@ -1,0 +1,1 @@
+"""What of many vectors only their sum is told: whole numbers, and masks that cancel in it."""
