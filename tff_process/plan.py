@@ -144,6 +144,11 @@ class Plan(settings_lib.Settings):
         low=8,
         high=32,
     )
+    secure_sums: bool = setting(
+        False,
+        "whether the server learns of clients' updates their sum alone, by masks that cancel in it "
+        "(docs/secure_sums.md); for algorithms whose server needs no more",
+    )
     dp_epsilon: float = setting(
         0.0,
         "differential privacy of every training row in what leaves: the epsilon that a run may "
@@ -193,6 +198,11 @@ class Plan(settings_lib.Settings):
                 f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
                 "leave it out"
             )
+        if self.secure_sums:
+            self._check_secure_sums()
+            # Losses and counts of single clients tell of their rows what sums do not.
+            told = [METRICS] if METRICS in self.withhold else []
+            object.__setattr__(self, "withhold", (LOSS, *told, ROW_COUNTS))
         loss_weights.parse(self.task_weights, "task_weights")
         loss_weights.parse(self.positive_weights, "positive_weights")
         for name in self.withhold:
@@ -212,6 +222,37 @@ class Plan(settings_lib.Settings):
                     f"settings of {self.name} are {type(self.settings).__qualname__}; "
                     f"they must be {type(default).__module__}.{type(default).__qualname__}"
                 )
+
+    def _check_secure_sums(self) -> None:
+        """Refuses what needs single updates, or sums that differ in who is in them."""
+        for wrong, told in (
+            (self.pooled, f" with {self.name}: all rows are in one place and nothing is sent"),
+            (
+                self.upload_bits < strategy.FULL_BITS,
+                " and --upload_bits: rounded changes have a scale of each client's own, and only "
+                "what has one scale can be summed",
+            ),
+            (
+                self.robust != robust_lib.NONE,
+                f" and --robust={self.robust}: the server sees no single update to limit",
+            ),
+            (
+                self.participation < 1.0,
+                " and --participation below 1: from sums over different clients single updates "
+                "follow; let all take part",
+            ),
+            (
+                bool(self.init_from) or self.continues,
+                " and --init_from: what clients go on from is not bound to the masks; train anew",
+            ),
+            (
+                self.dp_epsilon > 0,
+                " and --dp_epsilon: this combination is not there; under a budget single updates "
+                "are noised already",
+            ),
+        ):
+            if wrong:
+                raise errors.PfrecError(f"--secure_sums{told}")
 
     def fitting(self, rows: "Sequence[int]") -> "Plan":
         """The plan with a batch size: where it has none, the largest power of two from 32 to 256 of

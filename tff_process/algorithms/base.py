@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import weakref
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from pfrec import lazy, sharing
 from tff_process.client import strategy, variables
@@ -26,12 +27,12 @@ CONSENSUS, RECEIVED = variables.CONSENSUS, variables.RECEIVED
 # this prefix.
 TRAINED = "trained/"
 TRAINED_PARTS = ("common", "personal", "consensus")
-# Kinds of groups of which each belongs to one task: a client without labels of the task leaves them
-# as they are, and takes no part in their aggregation.
-TASK_KINDS = ("tower", "gate", "expert_task")
+TASK_KINDS = variables.TASK_KINDS
 
 Values = Mapping[str, "tf.Tensor"]
 Diagnostics = Mapping[str, "tf.Tensor"]
+_Aggregate = TypeVar("_Aggregate", bound=Callable[..., Any])
+_OF_MEANS: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,20 @@ class ClientReports:
         weights = self.examples * tf.cast(self.taking_part(spec, tasks), self.examples.dtype)
         mean = mix.weighted_mean(values, weights)
         return tf.where(tf.reduce_any(weights > 0), mean, previous)
+
+
+def of_means(aggregate: _Aggregate) -> _Aggregate:
+    """Marks an `Algorithm.aggregate` that comes to the same where every client reports the mean of
+    all, weighted by rows (`ClientReports.mean`) and in tables by rows that moved, and no client
+    gets a value of its own: a decorator. Such a server needs sums alone (`--secure_sums`).
+    """
+    _OF_MEANS.add(aggregate)
+    return aggregate
+
+
+def needs_means_alone(algorithm: Algorithm) -> bool:
+    """Whether an algorithm's server is marked so."""
+    return algorithm.aggregate in _OF_MEANS and not algorithm.personal_kinds
 
 
 def no_extra(layout: variables.ModelVariables, clients: int) -> Values:

@@ -46,6 +46,7 @@ def average(
     return joined
 
 
+@base.of_means
 def aggregate(
     layout: variables.ModelVariables,
     tasks: tuple[str, ...],

@@ -108,6 +108,7 @@ def initial_extra(layout: variables.ModelVariables, clients: int) -> base.Values
 def feddyn(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg's mean, less the drift."""
 
+    @base.of_means
     def aggregate(
         layout: variables.ModelVariables,
         tasks: tuple[str, ...],

@@ -105,6 +105,7 @@ class MoreauEnvelope(strategy.Strategy):
 def pfedme(schema: schema_lib.Schema, settings: Settings = Settings()) -> base.Algorithm:
     """FedAvg's mean, approached by beta."""
 
+    @base.of_means
     def aggregate(
         layout: variables.ModelVariables,
         tasks: tuple[str, ...],

@@ -61,6 +61,7 @@ def server_optimizer(
         )
         return first
 
+    @base.of_means
     def aggregate(
         layout: variables.ModelVariables,
         tasks: tuple[str, ...],

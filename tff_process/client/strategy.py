@@ -56,6 +56,8 @@ class Strategy:
     reads_valid = False
     # Bits of a number that leaves (`small_uploads`).
     upload_bits = FULL_BITS
+    # Whether what leaves is for a sum (`summed_uploads`).
+    summed = False
 
     def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
         """What of the client's own stands in the `work` of `train` besides; `secret` is int64 [2]

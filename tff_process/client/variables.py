@@ -16,6 +16,9 @@ PRIVATE, COMMON, PERSONAL = "private", "common", "personal"
 CONSENSUS, RECEIVED = "consensus", "received"
 # Optimizers' slots stand under names that begin so in a private state.
 OPTIMIZER = "optimizer"
+# Kinds of groups of which each belongs to one task: a client without labels of the task leaves them
+# as they are, and takes no part in their aggregation.
+TASK_KINDS = ("tower", "gate", "expert_task")
 
 
 @dataclasses.dataclass(frozen=True)

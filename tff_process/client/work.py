@@ -151,7 +151,8 @@ class ClientInputs:
         of the variables of `Algorithm.anchors`.
       private: the client's private state, by name.
       work: `shards` string [shards], `seed`, `first_step`, `steps`, `epoch_steps` int64 scalars
-        (see `pipeline.epoch_batches`); `task_weights` and `positive_weights` float32 [tasks] where
+        (see `pipeline.epoch_batches`); `serves` float32 [tasks], 1 where the client has labels of
+        a task; `task_weights` and `positive_weights` float32 [tasks] where
         there are any (see `ranker.MultiTaskRanker`). The seed is the client's own,
         `pipeline.order_seed`.
     """

@@ -34,6 +34,7 @@ class ClientStep:
         spec, strategy = self._spec, self._spec.algorithm.client
         work = OD(client["work"].items())
         work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
+        work["serves"] = client["serves"]
         work.update(strategy.own_work(client["client_id"], client["secret"]))
         inputs = work_lib.ClientInputs(
             spec.layout,

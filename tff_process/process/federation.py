@@ -16,7 +16,7 @@ from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging, base, registry, robust
-from tff_process.client import small_uploads, strategy, variables, work
+from tff_process.client import small_uploads, strategy, summed_uploads, variables, work
 from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
 from tff_process.privacy import home as home_lib
@@ -149,9 +149,18 @@ class Federation:
         self._tasks = tuple(task.name for task in dataset.schema.tasks)
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
         aggregations = aggregations_of_a_round(plan, steps)
+        if plan.secure_sums:
+            # Everybody has a batch in each, so that all sums are over the same clients.
+            aggregations = min(aggregations, *steps)
         epochs, algorithm = plan.local_epochs / aggregations, plan.algorithm
         if isinstance(algorithm, str):
             algorithm = registry.find(algorithm).build(dataset.schema, plan.settings, epochs)
+        if plan.secure_sums and not base.needs_means_alone(algorithm):
+            raise errors.PfrecError(
+                f"--secure_sums with {algorithm.name}: its server makes each client's values of "
+                "single updates, or compares them, and sums do not hold those; train with one "
+                "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
+            )
         algorithm = dataclasses.replace(
             robust.applied(algorithm, plan.robust),
             policy=algorithm.policy.override(dict(plan.sharing)),
@@ -181,6 +190,8 @@ class Federation:
         self.charges: Optional[charges_lib.Charges] = None
         if plan.upload_bits < strategy.FULL_BITS:
             self._make_small()
+        if plan.secure_sums:
+            self._make_summed()
         if plan.init_from and not plan.continues:
             self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
@@ -223,6 +234,19 @@ class Federation:
                 "leave --upload_bits out"
             )
         client = small_uploads.SmallUploads(self.algorithm.client, bits)
+        self.algorithm = dataclasses.replace(self.algorithm, client=client)
+
+    def _make_summed(self) -> None:
+        """Gives clients `summed_uploads`.
+
+        Raises:
+          PfrecError: where nothing leaves that could be summed.
+        """
+        if not self.layout.uploaded:
+            raise errors.PfrecError(
+                f"--secure_sums with {self.algorithm.name}: nothing leaves; leave it out"
+            )
+        client = summed_uploads.SummedUploads(self.algorithm.client, self._tasks)
         self.algorithm = dataclasses.replace(self.algorithm, client=client)
 
     def _make_private(self, steps: "Sequence[int]") -> mechanism_lib.Mechanism:
@@ -382,6 +406,8 @@ class Federation:
             home = self.mechanism.budgets[client].home_steps(self.plan.dp_home_epochs)
             asked[home_lib.STEPS] = np.int64(home if self._is_last(client, number) else 0)
             asked[home_lib.VALID] = self._shards(client, "valid")
+        if self.plan.secure_sums:
+            asked[summed_uploads.NUMBER] = np.int64(number)
         return OD(
             shards=self._shards(client, "train"),
             seed=np.int64(self.plan.seed),

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pfrec import metrics
-from tff_process.client import small_uploads, variables
+from tff_process.client import small_uploads, summed_uploads, variables
 from tff_process.client import work as work_lib
 from tff_process.process import collecting, server_step
 from tff_process.process.spec import ProcessSpec
@@ -35,7 +35,8 @@ class ProcessTypes:
         has labels of.
       evaluation_client: a client that evaluates: its number, private state and shards.
       sent: what leaves a client after its round.
-      report: what the server learns of it: `sent`, decoded (`small_uploads.decoded`).
+      report: what the server learns of it: `sent`, decoded (`small_uploads.decoded`), or the
+        mean of all clients' (`summed_uploads.report_of`).
       collected: the reports of a round, stacked along a client axis.
       counts: by shared table, how often a client holds each id.
       metrics: of a client's model, [tasks, metrics].
@@ -108,6 +109,9 @@ def _work(spec: ProcessSpec) -> "OD[str, tff.TensorType]":
 
 def _sent(spec: ProcessSpec) -> "OD[str, Any]":
     """The values of a report as they leave a client."""
+    if spec.algorithm.client.summed:
+        shapes = summed_uploads.shapes(spec.layout)
+        return OD((name, tff.TensorType(np.int64, shape)) for name, shape in shapes.items())
     bits = spec.algorithm.client.upload_bits
     types: OD[str, Any] = _of_variables(spec.layout.uploaded)
     for variable in small_uploads.rounded(spec.layout, bits):

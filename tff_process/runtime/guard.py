@@ -144,7 +144,7 @@ def update_norm(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarra
 
 def unfit_counts(counts: Any, kind: tff.StructType) -> "str | None":
     """Why a client's counts of ids are no counts; None where they are."""
-    reason = _unlike(counts, kind)
+    reason = unlike(counts, kind)
     if reason is None and any(np.any(np.asarray(value) < 0) for value in counts.values()):
         reason = "it says that it holds ids less often than never"
     return reason
@@ -165,7 +165,7 @@ def unfit_metrics(values: Any) -> "str | None":
 
 
 def _unfit(report: Any, kind: tff.StructType, asked: Asked) -> "str | None":
-    reason = _unlike(report, kind)
+    reason = unlike(report, kind)
     if reason is None and not asked.least <= report["examples"] <= asked.most:
         of = f"{asked.least}" if asked.least == asked.most else f"{asked.least} to {asked.most}"
         reason = (
@@ -174,7 +174,8 @@ def _unfit(report: Any, kind: tff.StructType, asked: Asked) -> "str | None":
     return reason
 
 
-def _unlike(values: Any, kind: tff.StructType) -> "str | None":
+def unlike(values: Any, kind: tff.StructType) -> "str | None":
+    """Why what a client sent is not of a type, or not finite; None where it is."""
     for (name, value), (_, inner) in zip(_leaves(values), _type_leaves(kind)):
         array = np.asarray(value)
         if array.shape != tuple(inner.shape) or array.dtype != inner.dtype:

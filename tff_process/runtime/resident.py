@@ -24,7 +24,7 @@ from tff_process.process import types as types_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
-from tff_process.runtime import guard, hosts, local, remote
+from tff_process.runtime import guard, hosts, local, remote, summing
 from tff_process.runtime import server as server_lib
 
 OD = collections.OrderedDict
@@ -61,9 +61,13 @@ class ResidentTraining(federation.Federation):
     ) -> None:
         super().__init__(plan, dataset)
         self._executor, self._rules = executor, rules
+        if plan.secure_sums:
+            serves = {name: self._serves(i) for i, name in enumerate(dataset.scenarios)}
+            summing.check(self.layout, self._tasks, serves, rules.min_clients)
+            self._masks: Optional[summing.SimulatedMasks] = self._make_masks()
         self._counted = not self.counts_ids
         compiled = (cache or cache_lib.ComputationCache()).get(self.graph_key, self._compile)
-        self._traced = compiled.traced
+        self._traced: computations.Computations = compiled.traced
         assert compiled.aggregate is not None
         self.server: server_lib.Server = server_lib.Server(
             compiled.traced, local.LocalFunction(compiled.aggregate.computation), self._initial
@@ -85,6 +89,10 @@ class ResidentTraining(federation.Federation):
         return lambda there: there.send(
             pipeline.simulated_secret(self.plan.seed, client), types_lib.SECRET
         )
+
+    def _make_masks(self) -> "Optional[summing.SimulatedMasks]":
+        """What puts masks on uploads here; None where that is done before they arrive."""
+        return summing.SimulatedMasks(self.plan.seed, self.dataset.scenarios)
 
     def _compile(self) -> clients_lib.Compiled:
         return cache_lib.compiled(computations.trace(self.process_spec()), self.graph_record)
@@ -139,6 +147,8 @@ class ResidentTraining(federation.Federation):
             ),
             "training",
         )
+        if self.plan.secure_sums:
+            return self._train_sum(number, done, works)
         if self.algorithm.client.upload_bits < strategy.FULL_BITS:
             done = {i: (kept, self._decoded(i, said)) for i, (kept, said) in done.items()}
         if self.charges is not None:
@@ -183,6 +193,41 @@ class ResidentTraining(federation.Federation):
             skipped={self.dataset.scenarios[i]: reason for i, reason in skipped.items()},
             clipped={self.dataset.scenarios[i]: factor for i, factor in verdict.clipped.items()},
             applied=applied,
+        )
+
+    def _train_sum(
+        self, number: int, done: "Mapping[int, Any]", works: "Mapping[int, Any]"
+    ) -> federation.RoundReport:
+        """Goes on from the sum of what all clients sent; none of it is looked at by itself.
+
+        Raises:
+          PfrecError: where there is no sum of it.
+        """
+        masks = self._masks
+        reports = {
+            i: said
+            if masks is None
+            else {**said, "values": masks.masked(i, said["values"], number)}
+            for i, (_, said) in done.items()
+        }
+        mean = summing.opened(
+            self.layout,
+            self._tasks,
+            reports,
+            self._traced.types.sent,
+            self.server.values(served=False)["common"],
+            {i: self._asked(i, works[i]) for i in done},
+            self.dataset.scenarios,
+        )
+        report = self.server.apply(mean)
+        for i in done:
+            client = self.clients[i]
+            client.private, client.version = done[i][0], number + 1
+            if (number + 1) % self.aggregation_steps == 0:
+                client.written = client.version
+            self._participations[i] += 1
+        return federation.RoundReport(
+            dict.fromkeys(self.dataset.scenarios, 0.0), dict(report["diagnostics"])
         )
 
     def _count_ids(self) -> None:

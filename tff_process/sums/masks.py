@@ -1,13 +1,14 @@
 """Masks that cancel in the sum over all who take part, and without one of them hide everything.
 
-Formula, for clients in the order of their names, with the seed s[i, j] that i and j alone know:
+Formula, for clients in the order of their names, with a seed s[i, j] that i and j alone know and a
+context c:
 
-    m[i] = sum over j after i of PRG(s[i, j], context) - sum over j before i of PRG(s[j, i], context)
+    m[i] = sum over j after i of PRG(s[i, j], c) - sum over j before i of PRG(s[j, i], c)
 
 modulo 2^64, so that the sum of all m[i] is 0, and any of them without all the others' secrets is
 uniform. s[i, j] is HKDF-SHA256 of the X25519 secret of i's key and j's; PRG is the key stream of
-ChaCha20 under HKDF-SHA256 of s[i, j] and the context. One context must serve for one vector: two
-under the same masks tell their difference.
+ChaCha20 under HKDF-SHA256 of s[i, j] and c. One context must serve for one vector: two under the
+same masks tell their difference.
 
 Keys follow from 16 bytes that a client keeps. Who takes part is fixed: where one is missing the sum
 stays hidden. That is the form of Bonawitz et al. without its second masks and shares, which let a
@@ -71,7 +72,9 @@ class Masks:
             except ValueError as error:
                 raise errors.PfrecError(f"the key for sums of {other}: {error}") from error
             pair = [(name, own), (other, key)]
-            told = b"".join(_framed(part) for who, of in sorted(pair) for part in (who.encode(), of))
+            told = b"".join(
+                _framed(part) for who, of in sorted(pair) for part in (who.encode(), of)
+            )
             self._seeds.append((other > name, _derived(shared, b"pair" + told)))
 
     def mask(self, context: bytes, count: int) -> np.ndarray:
@@ -90,7 +93,10 @@ class Masks:
             cipher = Cipher(algorithms.ChaCha20(_derived(seed, b"sum" + context), bytes(16)), None)
             stream = np.frombuffer(cipher.encryptor().update(zeros), "<u8")
             # In place, modulo 2^64.
-            (np.add if adds else np.subtract)(total, stream, out=total)
+            if adds:
+                total += stream
+            else:
+                total -= stream
         return total
 
     def masked(self, context: bytes, vector: np.ndarray) -> np.ndarray:

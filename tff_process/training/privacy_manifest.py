@@ -5,7 +5,7 @@ from typing import Any
 
 from pfrec import coarsening, files, metrics
 from tff_process import plan as plan_lib
-from tff_process.client import small_uploads, strategy, variables
+from tff_process.client import small_uploads, strategy, summed_uploads, variables
 from tff_process.privacy import soundness
 from tff_process.process import federation
 
@@ -29,7 +29,10 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     """
     layout, bits = training.layout, training.algorithm.client.upload_bits
     table = training.algorithm.policy.table(training.tagged)
-    uploads = [item for spec in layout.uploaded for item in _sent(spec, bits)]
+    if training.plan.secure_sums:
+        uploads = _summed(layout)
+    else:
+        uploads = [item for spec in layout.uploaded for item in _sent(spec, bits)]
     once = [
         {
             "what": f"row_counts/{spec.name}",
@@ -48,7 +51,9 @@ def of(training: federation.Federation) -> "dict[str, Any]":
             "group": "",
             "shape": [],
             "bytes": 4,
-            "exactness": "whole batches, or two significant digits",
+            "exactness": "always 0: they are in a sum"
+            if training.plan.secure_sums
+            else "whole batches, or two significant digits",
         },
         {
             "what": "loss",
@@ -111,6 +116,11 @@ def of(training: federation.Federation) -> "dict[str, Any]":
             for item in training.algorithm.client.kept(layout)
         ],
     }
+    if training.plan.secure_sums:
+        manifest["secure_sums"] = {
+            "server_learns": "of what is masked the sum over all scenarios alone",
+            "scenarios": list(training.dataset.scenarios),
+        }
     if training.mechanism is not None:
         manifest["differential_privacy"] = differential_privacy(training)
     return manifest
@@ -160,6 +170,21 @@ def _sent(spec: variables.VariableSpec, bits: int) -> "list[dict[str, Any]]":
             "exactness": f"the change, rounded to {bits} bits",
         },
         {"what": f"{spec.name}/{small_uploads.SCALE}", **named, "shape": [], "bytes": 4},
+    ]
+
+
+def _summed(layout: variables.ModelVariables) -> "list[dict[str, Any]]":
+    """What leaves for a sum: masked whole numbers of 64 bits."""
+    groups = {spec.name: spec.group for spec in layout.uploaded}
+    return [
+        {
+            "what": name,
+            "group": groups.get(name, ""),
+            "shape": list(shape),
+            "bytes": 2 * _bytes(shape),
+            "exactness": "masked: its sum over the scenarios, to 2^-24",
+        }
+        for name, shape in summed_uploads.shapes(layout).items()
     ]
 
 

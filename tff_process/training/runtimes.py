@@ -13,8 +13,8 @@ from tff_process.client import strategy
 from tff_process.privacy import charges
 from tff_process.process import federation, reference
 from tff_process.runtime import cache as cache_lib
+from tff_process.runtime import executor, private_network, reference_context, simulation
 from tff_process.runtime import options as options_lib
-from tff_process.runtime import private_network, reference_context, simulation
 from tff_process.silos import training as silo_training
 from tff_process.training import pooled, privacy_manifest
 
@@ -53,6 +53,16 @@ def start(
         raise errors.PfrecError(
             "--upload_bits and --runtime=reference: it brings reports to the server as one value, "
             "where nobody makes numbers of them again; take --runtime=resident"
+        )
+    if plan.secure_sums and options.runtime == options_lib.REFERENCE:
+        raise errors.PfrecError(
+            "--secure_sums and --runtime=reference: it brings reports to the server as they leave "
+            "a client's graph, without masks; take --runtime=resident"
+        )
+    if plan.secure_sums and options.on_client_failure == executor.SKIP:
+        raise errors.PfrecError(
+            "--secure_sums and --on_client_failure=skip: a sum that one client is missing from "
+            "stays hidden; take retry or stop, and --resume once it is back"
         )
     manifest = run.path / "privacy_manifest.json"
     with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:

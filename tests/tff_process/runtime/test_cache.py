@@ -116,6 +116,7 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "sharing": (("gate/*", "private"),),
         "withhold": ("loss",),
         "upload_bits": 8,
+        "secure_sums": True,
         "dp_epsilon": 4.0,
         "dp_delta": 1e-6,
         "dp_clip": 2.0,
@@ -126,7 +127,11 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
     made = federation.Federation(BASE, dataset)
     for name, value in others.items():
-        reset = {"algorithm": {"settings": None}, "dp_epsilon": {"model": WITHOUT_DROPOUT}}
+        reset = {
+            "algorithm": {"settings": None},
+            "secure_sums": {"algorithm": "fedavg", "settings": None},
+            "dp_epsilon": {"model": WITHOUT_DROPOUT},
+        }
         changed = federation.Federation(
             dataclasses.replace(BASE, **{**reset.get(name, {}), name: value}), dataset
         )

@@ -28,9 +28,7 @@ def clients(count):
 def test_the_sum_of_masked_vectors_is_the_sum_of_the_vectors(count, length, seed):
     draw = np.random.default_rng(seed)
     vectors = draw.integers(-(2**52), 2**52, [count, length])
-    masked = [
-        own.masked(CONTEXT, vector) for own, vector in zip(clients(count).values(), vectors)
-    ]
+    masked = [own.masked(CONTEXT, vector) for own, vector in zip(clients(count).values(), vectors)]
     np.testing.assert_array_equal(fixed_point.added(masked), vectors.sum(axis=0))
 
 
@@ -82,7 +80,10 @@ def test_keys_follow_from_secrets_and_are_x25519():
 
 
 def test_masks_are_pinned():
-    assert clients(2)["s000"].mask(CONTEXT, 2).tolist() == [10994226468204121339, 10434739735944592864]
+    assert clients(2)["s000"].mask(CONTEXT, 2).tolist() == [
+        10994226468204121339,
+        10434739735944592864,
+    ]
 
 
 def test_what_is_no_list_of_keys_is_refused():
