@@ -27,8 +27,10 @@ with lazy.imports():
 
     from tff_process.client import work as work_lib
 
-# Names of weights among what leaves, and of the number of a sum in a client's work.
-ROWS, OF, NUMBER = "weight/rows", "weight/", "sum_number"
+# Names of weights among what leaves.
+ROWS, OF = "weight/rows", "weight/"
+# What a client's work says of the sum: in which aggregation step of which training.
+NUMBER, TRAINING = "sum_number", "sum_training"
 
 
 class SummedUploads(strategy.Strategy):
@@ -43,7 +45,7 @@ class SummedUploads(strategy.Strategy):
 
     def __init__(self, inner: strategy.Strategy, tasks: tuple[str, ...]) -> None:
         self._inner, self._tasks = inner, tasks
-        self.asked, self.reads_valid = (*inner.asked, NUMBER), inner.reads_valid
+        self.asked, self.reads_valid = (*inner.asked, NUMBER, TRAINING), inner.reads_valid
 
     def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
         return self._inner.own_work(client_id, secret)

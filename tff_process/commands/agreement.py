@@ -43,6 +43,13 @@ def main() -> None:
         "The training goes on from the last finished one (--init_from of pfrec-train): give the "
         "flags of that one again, but for those that the driver changes.",
     )
+    flags.DEFINE_string(
+        "sums_keys",
+        "",
+        "With --secure_sums the keys of all silos whose updates are summed, as NAME=KEY,NAME=KEY. "
+        "Each silo's owner learns its own from this command without --sums_keys, and tells it the "
+        "others by a way that they trust: never by way of the driver.",
+    )
     training_flags.define_plan()
     command.run(
         _main,
@@ -54,6 +61,7 @@ def main() -> None:
             "minimum_rows",
             "aggregation_steps",
             "continues",
+            "sums_keys",
             "output",
         ],
     )
@@ -79,7 +87,8 @@ def _main(argv: "list[str]") -> None:
             f"--algorithm={f.algorithm}: needs all rows in one place; over silos train a "
             "federated one"
         )
-    facts = directory.facts(pathlib.Path(f.client_dir).resolve())
+    client = pathlib.Path(f.client_dir).resolve()
+    facts = directory.facts(client)
     plan = dataclasses.replace(from_flags.plan(f.algorithm, f.seed), continues=f.continues)
     if not plan.batch_size:
         raise errors.PfrecError(
@@ -88,15 +97,35 @@ def _main(argv: "list[str]") -> None:
         )
     own = own_computations.OwnComputations(plan.to_json(), facts, "--sharing")
     agreed = own.agreement(
-        own.bounds(f.trainings, f.minimum_rows, f.aggregation_steps), pfrec.__version__
+        own.bounds(f.trainings, f.minimum_rows, f.aggregation_steps),
+        pfrec.__version__,
+        _keys(f.sums_keys),
     )
-    own.terms(agreed)
+    own.terms(agreed, (client / directory.SECRET).read_bytes())
     files.write_json(output, agreed.to_json())
     print(agreed.describe())
     print(
         f"\nwrote {output}: read it, and sign it off by starting pfrec-worker with "
         f"--agreement={output}"
     )
+
+
+def _keys(text: str) -> "dict[str, str]":
+    """The keys of --sums_keys, by scenario.
+
+    Raises:
+      PfrecError: where it is not written as NAME=KEY, or names a silo twice.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, text.replace(",", " ").split()):
+        name, equals, key = part.rpartition("=")
+        if not equals or not name or name in found:
+            raise errors.PfrecError(
+                f"--sums_keys: {part[:80]!r} is not NAME=KEY of one more silo; write the keys of "
+                "all silos as NAME=KEY,NAME=KEY"
+            )
+        found[name] = key.lower()
+    return found
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def _main(argv: "list[str]") -> None:
             from tff_process.silos import own_computations
 
             own = own_computations.OwnComputations(agreed.plan, facts, f.agreement)
-            terms = own.terms(agreed)
+            secret = (directory / silo_directory.SECRET).read_bytes()
+            terms = own.terms(agreed, secret)
         service = silo_service.Service(
             directory,
             listening,

@@ -62,6 +62,8 @@ class Agreement:
       leaves: what leaves, for its owner to read: `groups`, `report`, `row_counts`, `metrics`,
         `never`.
       bounds: how much may be asked.
+      sums_keys: with --secure_sums the public keys of all silos whose updates are summed, by
+        scenario, in hexadecimal; this silo's own among them.
     """
 
     scenario: str
@@ -70,6 +72,7 @@ class Agreement:
     schema: schema_lib.Schema
     leaves: "Mapping[str, Any]"
     bounds: Bounds
+    sums_keys: "Mapping[str, str]" = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> "dict[str, Any]":
         """The content of the file."""
@@ -81,6 +84,7 @@ class Agreement:
             "leaves": dict(self.leaves),
             "plan": dict(self.plan),
             "schema": self.schema.to_json(),
+            **({"sums_keys": dict(self.sums_keys)} if self.sums_keys else {}),
         }
 
     @property
@@ -116,6 +120,7 @@ class Agreement:
                 schema=schema_lib.Schema.from_json(value["schema"], place=str(path)),
                 leaves=dict(value["leaves"]),
                 bounds=Bounds(**value["bounds"]),
+                sums_keys={str(k): str(v) for k, v in dict(value.get("sums_keys", {})).items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise errors.PfrecError(f"{path}: not an agreement ({error!r}); {_REMEDY}") from error
@@ -157,6 +162,9 @@ class Agreement:
             f"reports and {bounds.evaluations} evaluations",
             f"behind each report at least {bounds.rows} rows in {bounds.steps} batches",
         ]
+        if self.sums_keys:
+            lines += ["", "reports are masked; the server learns their sum over the silos of"]
+            lines += [f"  {scenario:<20} {key}" for scenario, key in sorted(self.sums_keys.items())]
         return "\n".join(lines)
 
 

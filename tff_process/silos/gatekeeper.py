@@ -21,8 +21,9 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from tff_process.privacy import mechanism
 from tff_process.runtime import remote
-from tff_process.silos import directory, labels, ledger, values
+from tff_process.silos import directory, labels, ledger, masked_reports, values
 from tff_process.silos import receivable as receivable_lib
+from tff_process.sums import masks as masks_lib
 
 _MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS = 1_000, 64, 16
 _HELD_MESSAGES = 8
@@ -61,6 +62,7 @@ class Terms:
       answers: the types of what leaves, by label.
       limits: how often.
       budget: of differential privacy, that reports spend; None where there is none.
+      masks: of the silo, for reports that leave for a sum; None where they leave as they are.
     """
 
     plan_digest: str
@@ -70,6 +72,7 @@ class Terms:
     answers: "Mapping[str, values.Spec]"
     limits: Limits
     budget: Optional[mechanism.Budget] = None
+    masks: Optional[masks_lib.Masks] = None
 
 
 class GoneError(Exception):
@@ -86,6 +89,8 @@ class _Held:
       bytes: that the driver sent for it.
       training: the training that it names or comes from; empty for none.
       work: first step and number of steps that it asks for or comes from.
+      state: the private state that it names; empty for none.
+      origin: what it follows from, for a sum; see `masked_reports`.
     """
 
     label: str
@@ -93,6 +98,8 @@ class _Held:
     bytes: int = 0
     training: str = ""
     work: "tuple[int, ...]" = ()
+    state: str = ""
+    origin: str = ""
 
 
 class _Session:
@@ -198,6 +205,11 @@ class Gatekeeper:
         self._answered = {
             label: sum(1 for entry in own if entry["what"] == label) for label in labels.LEAVES
         }
+        self._sums: Optional[masked_reports.MaskedReports] = None
+        if terms.masks is not None:
+            self._sums = masked_reports.MaskedReports(
+                terms.masks, terms.plan_digest, terms.agreement_digest, book
+            )
         self._trainings = {entry["training"] for entry in own if entry["what"] == ledger.TRAINING}
         for entry in own:
             if entry["what"] == labels.REPORT:
@@ -237,8 +249,17 @@ class Gatekeeper:
         else:
             asked = executor_pb2.CreateValueRequest(executor=session.executor, value=taken.value)
         made = self._worker.CreateValue(asked)
+        origin = "" if self._sums is None else self._sums.received(taken.label, value)
         held = session.hold(
-            _Held(taken.label, made.value_ref, taken.bytes, taken.training, taken.work)
+            _Held(
+                taken.label,
+                made.value_ref,
+                taken.bytes,
+                taken.training,
+                taken.work,
+                taken.state,
+                origin,
+            )
         )
         return executor_pb2.CreateValueResponse(value_ref=held)
 
@@ -262,13 +283,22 @@ class Gatekeeper:
                 "fewer --keep_rounds"
             )
         reference = self._function(session, function.label)
+        origin = ""
+        if self._sums is not None:
+            origin = self._sums.called(function.label, argument.origin, argument.state)
         made = self._worker.CreateCall(
             executor_pb2.CreateCallRequest(
                 executor=session.executor, function_ref=reference, argument_ref=argument.reference
             )
         )
         held = session.hold(
-            _Held(label, made.value_ref, training=argument.training, work=argument.work)
+            _Held(
+                label,
+                made.value_ref,
+                training=argument.training,
+                work=argument.work,
+                origin=origin,
+            )
         )
         return executor_pb2.CreateCallResponse(value_ref=held)
 
@@ -294,12 +324,23 @@ class Gatekeeper:
         work = next(
             (part.work for _, part in parts if part.work and part.label != labels.PRIVATE), ()
         )
+        state = "".join(part.state for _, part in parts)
+        origin = ""
+        if self._sums is not None:
+            origin = self._sums.joined(label, [part.origin for _, part in parts])
         asked = executor_pb2.CreateStructRequest(executor=session.executor)
         for name, part in parts:
             asked.element.add(name=name, value_ref=part.reference)
         made = self._worker.CreateStruct(asked)
         held = session.hold(
-            _Held(label, made.value_ref, training=next(iter(trainings), ""), work=work)
+            _Held(
+                label,
+                made.value_ref,
+                training=next(iter(trainings), ""),
+                work=work,
+                state=state,
+                origin=origin,
+            )
         )
         return executor_pb2.CreateStructResponse(value_ref=held)
 
@@ -317,7 +358,13 @@ class Gatekeeper:
             )
         )
         held = session.hold(
-            _Held(label, made.value_ref, training=source.training, work=source.work)
+            _Held(
+                label,
+                made.value_ref,
+                training=source.training,
+                work=source.work,
+                origin=source.origin,
+            )
         )
         return executor_pb2.CreateSelectionResponse(value_ref=held)
 
@@ -548,6 +595,9 @@ class Gatekeeper:
             ledger.Leaf(name, tuple(array.shape.dim), values.payload_bytes(array, spec))
             for (name, spec), array in zip(names, found)
         )
+        if self._sums is not None and source.label == labels.REPORT:
+            self._sums.masked(source.origin, made.value)
+            message = made.SerializeToString()
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
             further["work"] = list(source.work)
@@ -556,8 +606,13 @@ class Gatekeeper:
     @contextlib.contextmanager
     def _charged(self, source: _Held, message: bytes, further: "dict[str, Any]") -> Iterator[None]:
         """Charges a report to the budget while its entry is made, which says what is spent with it;
-        one that left before, to the byte, tells nothing new.
+        one that left before, to the byte, tells nothing new. Nor does it under the masks of a sum,
+        and another one may not have those.
         """
+        if self._sums is not None and source.label == labels.REPORT:
+            with self._sums.once(source.origin, message, further):
+                yield
+            return
         budget = self._terms.budget
         if budget is None or source.label != labels.REPORT:
             yield

@@ -20,8 +20,10 @@ from pfrec import errors, files
 from tff_process.silos import labels
 
 FILE = "ledger.jsonl"
-# The beginning of one, which nothing leaves with; the other kinds are `labels.LEAVES`.
+# The beginning of one, which nothing leaves with; further kinds are `labels.LEAVES`.
 TRAINING = "training"
+# A private state that is written, with what it follows from (`masked_reports`); nothing leaves.
+STATE = "state"
 _FIRST = "0" * 64
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -46,7 +48,7 @@ class Answer:
     """What an entry tells of.
 
     Attributes:
-      what: one of `labels.LEAVES`, or `TRAINING`.
+      what: one of `labels.LEAVES`, `TRAINING` or `STATE`.
       leaves: the tensors.
       message: the whole answer, of which the digest is kept.
       further: what else there is to tell, plain data.

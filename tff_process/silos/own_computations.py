@@ -3,7 +3,7 @@ that a driver works it out with.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow_federated as tff
@@ -23,6 +23,7 @@ from tff_process.silos import (
     work_rules,
 )
 from tff_process.silos import gatekeeper as gatekeeper_lib
+from tff_process.sums import masks
 
 _DTYPES = {
     np.float32: values.FLOAT,
@@ -136,19 +137,31 @@ class OwnComputations:
             + ["optimizer", "secret"],
         }
 
-    def agreement(self, bounds: agreement_lib.Bounds, version: str) -> agreement_lib.Agreement:
-        """The agreement to this plan."""
-        plan = agreement_lib.agreed_part(self._plan.to_json())
+    def agreement(
+        self,
+        bounds: agreement_lib.Bounds,
+        version: str,
+        sums_keys: "Optional[Mapping[str, str]]" = None,
+    ) -> agreement_lib.Agreement:
+        """The agreement to this plan; with --secure_sums between silos of these keys."""
+        plan, facts = agreement_lib.agreed_part(self._plan.to_json()), self._facts
         return agreement_lib.Agreement(
-            self._facts.scenario, version, plan, self._facts.schema, self.leaves(), bounds
+            facts.scenario, version, plan, facts.schema, self.leaves(), bounds, sums_keys or {}
         )
 
-    def terms(self, agreement: agreement_lib.Agreement) -> gatekeeper_lib.Terms:
+    def terms(
+        self, agreement: agreement_lib.Agreement, secret: bytes = b""
+    ) -> gatekeeper_lib.Terms:
         """What a gatekeeper enforces; the computations are compiled here.
+
+        Args:
+          agreement: the silo's.
+          secret: the silo's own, which masks follow from; needed with --secure_sums alone.
 
         Raises:
           PfrecError: where the agreement is another silo's, says of what leaves something else than
-            the plan in it, or bounds work that the plan cannot do here.
+            the plan in it, or bounds work that the plan cannot do here, or its keys are not those
+            of silos that can have a sum.
         """
         facts, place, bounds = self._facts, self._place, agreement.bounds
         if agreement.scenario != facts.scenario:
@@ -161,7 +174,8 @@ class OwnComputations:
                 f"{place}: agrees to another schema than that of the silo's data; make it anew "
                 "with pfrec-agreement"
             )
-        if agreement.digest != self.agreement(bounds, agreement.version).digest:
+        mine = self.agreement(bounds, agreement.version, agreement.sums_keys)
+        if agreement.digest != mine.digest:
             raise errors.PfrecError(
                 f"{place}: what it says of what leaves is not what its plan makes leave; make it "
                 "anew with pfrec-agreement"
@@ -204,6 +218,7 @@ class OwnComputations:
                 self._plan.model, facts.schema, facts.scenario, self._plan.seed, facts.data
             ),
             continued=agreement.plan if self._plan.continues else None,
+            summed=self._plan.secure_sums,
         )
         limits = {
             labels.REPORT: bounds.reports,
@@ -229,7 +244,27 @@ class OwnComputations:
             answers=answers,
             limits=gatekeeper_lib.Limits(limits, bounds.trainings),
             budget=None if mechanism is None else mechanism.budgets[0],
+            masks=self._masks(agreement.sums_keys, secret),
         )
+
+    def _masks(self, keys: "Mapping[str, str]", secret: bytes) -> Optional[masks.Masks]:
+        """What reports are masked by; None where they leave as they are."""
+        if not self._plan.secure_sums:
+            if keys:
+                raise errors.PfrecError(
+                    f"{self._place}: has keys for sums, and its plan no --secure_sums; make it "
+                    "anew with pfrec-agreement"
+                )
+            return None
+        own = masks.public_key(secret).hex()
+        try:
+            parsed = {name: bytes.fromhex(key) for name, key in keys.items()}
+            return masks.Masks(secret, self._facts.scenario, parsed)
+        except (ValueError, errors.PfrecError) as error:
+            raise errors.PfrecError(
+                f"{self._place}: --secure_sums: {error}; give --sums_keys of pfrec-agreement the "
+                f"keys of all silos, this one's is {self._facts.scenario}={own}"
+            ) from error
 
     def _answers(self) -> "dict[str, values.Spec]":
         """The types of what leaves, by label, under the names of the privacy manifest."""

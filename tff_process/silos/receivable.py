@@ -14,6 +14,7 @@ from typing import Any, Optional
 from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory, files
+from tff_process.client import summed_uploads
 from tff_process.silos import directory, labels, values
 from tff_process.silos.values import (
     FLOAT,
@@ -48,6 +49,7 @@ class Received:
       value: what goes to the worker: made here wherever it names something in the silo.
       bytes: of its numbers and texts.
       training: the training that it names; empty for none.
+      state: the private state that it names; empty for none.
       work: the first step and the number of steps that it asks for; empty for none.
     """
 
@@ -56,6 +58,7 @@ class Received:
     bytes: int
     training: str = ""
     work: "tuple[int, ...]" = ()
+    state: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Receivable:
       work: how much a driver may ask for.
       client: what client.json must say, but for its rounds and metrics.
       continued: the plan of a training that goes on from a finished one; None where none may.
+      summed: whether work says which sum it is for.
     """
 
     shared: Spec
@@ -79,6 +83,7 @@ class Receivable:
     work: WorkRules
     client: "Mapping[str, Any]"
     continued: "Optional[Mapping[str, Any]]" = None
+    summed: bool = False
 
     @functools.cached_property
     def most_bytes(self) -> int:
@@ -167,6 +172,9 @@ class Receivable:
         if self.work.home_steps is not None:
             whole["home_steps"] = Tensor(INT64, ())
             valid["valid_shards"] = Tensor(STRING, (None,))
+        if self.summed:
+            whole[summed_uploads.NUMBER] = Tensor(INT64, ())
+            whole[summed_uploads.TRAINING] = Tensor(INT64, ())
         check(
             value,
             {
@@ -224,12 +232,9 @@ class Receivable:
         runs = directory.RUNS
         if match := _VERSION.fullmatch(text):
             training, number = match.groups()
-            return Received(
-                labels.VERSION,
-                string(f"{runs}/{training}/{client_directory.version_name(int(number))}"),
-                size,
-                training,
-            )
+            state = f"{training}/{client_directory.version_name(int(number))}"
+            path = string(f"{runs}/{state}")
+            return Received(labels.VERSION, path, size, training, state=state)
         if match := _SHARED.fullmatch(text):
             training, number = match.groups()
             return Received(

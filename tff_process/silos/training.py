@@ -29,6 +29,8 @@ from tff_process.silos import host as silo_host
 _log = logging.getLogger(__name__)
 # A silo starts a process for it, which imports TensorFlow.
 _CARRY_SECONDS, _PAUSE_SECONDS = 300.0, 0.5
+# Of a training's name, as many as an int64 has room for.
+_TRAINING_DIGITS = 15
 
 
 def survey(options: options_lib.Options, beside: pathlib.Path) -> dataset_lib.Dataset:
@@ -90,6 +92,10 @@ class SiloTraining(resident.ResidentTraining):
 
     def _make_masks(self) -> None:
         """None here: the silos' gatekeepers put masks on."""
+
+    @property
+    def _training_number(self) -> int:
+        return int(self._identity[:_TRAINING_DIGITS], 16)
 
     def after_round(self, versions: "Sequence[Mapping[str, int]]") -> None:
         """Tells each silo which of its versions are still needed; it removes the others itself.
@@ -203,8 +209,6 @@ def silo_training(
       PfrecError: where a silo cannot be reached or agreed to another plan, or a table would leave
         that the silos' schema calls private.
     """
-    if plan.secure_sums:
-        raise errors.PfrecError("--secure_sums over silos: is not there yet; leave it out")
     credentials = tunnel.to_silos(options.workers, options.tls)
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
     executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
@@ -216,6 +220,11 @@ def silo_training(
             for host in silos.values():
                 host.up()
                 _require_room(host.name, host.remote, options.keep_rounds)
+                if plan.secure_sums and host.remote.agreed is None:
+                    raise errors.PfrecError(
+                        f"--secure_sums: {host.name} has no agreement, and it is the gatekeeper of "
+                        "one that puts masks on; start pfrec-worker there with --agreement"
+                    )
             yield SiloTraining(
                 plan,
                 dataset,

@@ -3,6 +3,7 @@ numbers, without what TFF would run for it.
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
@@ -149,6 +150,16 @@ def size(value: executor_pb2.Value) -> int:
         else:
             total += sum(map(len, array.string_list.value))
     return total
+
+
+def digest(value: executor_pb2.Value) -> str:
+    """SHA-256 of a checked value's types, shapes and numbers, however they are written."""
+    found = hashlib.sha256()
+    for array in arrays(value):
+        kind = [array.dtype, len(array.shape.dim), *array.shape.dim]
+        found.update(np.array(kind, "<i8").tobytes())
+        found.update(numbers(array).tobytes())
+    return found.hexdigest()
 
 
 def arrays(value: executor_pb2.Value) -> "Iterator[array_pb2.Array]":

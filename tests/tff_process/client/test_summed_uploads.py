@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 import types
 
 import numpy as np
@@ -11,7 +13,7 @@ import tensorflow as tf
 from pfrec import errors
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
-from tff_process.algorithms import base, fedavg
+from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import summed_uploads, variables
 from tff_process.process import computations, federation
 from tff_process.runtime import options, server, summing
@@ -225,6 +227,20 @@ def test_masks_that_do_not_cancel_have_no_sum(dataset):
     short = {**values, "weight/rows": np.zeros(2, np.int64)}
     with pytest.raises(errors.PfrecError, match=f"client {dataset.scenarios[1]}: .*weight/rows"):
         opened(lambda i: short if i == 1 else values)
+
+
+def test_the_document_lists_the_algorithms_of_means(dataset):
+    """And `local`, whose server has none because nothing leaves."""
+    text = (pathlib.Path(__file__).parents[3] / "docs" / "secure_sums.md").read_text("utf-8")
+    goes, refused = text.partition("It goes with")[2].split("An\nalgorithm of your own", 1)
+    known = {
+        name: base.needs_means_alone(made.build(dataset.schema))
+        for name, made in registry.FEDERATED.items()
+        if registry.is_own(name) and name != "local"
+    }
+    assert {name for name, alone in known.items() if alone} == set(re.findall(r"`(\w+)`", goes))
+    for name, alone in known.items():
+        assert alone or f"`{name}`" in refused.partition("## ")[0]
 
 
 def test_servers_of_other_algorithms_are_not_taken_for_one_of_means(dataset):

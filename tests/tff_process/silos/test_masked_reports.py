@@ -1,0 +1,198 @@
+"""A gatekeeper that masks reports: under what they follow from, and one report for that."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tensorflow_federated.proto.v0 import executor_pb2
+
+from tests.tff_process.silos import stand_in_worker as stand_in
+from tff_process.silos import labels, ledger, values
+from tff_process.sums import fixed_point, masks
+
+SECRETS = {name: name.encode() * 8 for name in ("es", "fr", "nl")}
+KEYS = {name: masks.public_key(secret) for name, secret in SECRETS.items()}
+SUM = values.Tensor(values.INT64, (3, 2))
+REPORT = {
+    "table": SUM,
+    "weight": values.Tensor(values.INT64, (1,)),
+    "loss": stand_in.REPORT["loss"],
+}
+TABLE = np.arange(6, dtype=np.int64).reshape(3, 2)
+
+
+def terms(name, **changed):
+    answers = {**stand_in.terms().answers, labels.REPORT: REPORT}
+    return {
+        "masks": masks.Masks(SECRETS[name], name, KEYS),
+        "answers": answers,
+        "receivable": dataclasses.replace(stand_in.terms().receivable, summed=True),
+        **changed,
+    }
+
+
+class Silo:
+    """A gatekeeper with masks, and its driver."""
+
+    def __init__(self, path, name="nl", **changed):
+        made = stand_in.made(path, **terms(name, **changed))
+        self.gatekeeper, self.worker, self.book = made
+        self.driver = stand_in.Driver(self.gatekeeper)
+
+    def trained(self, private=None, shared=1.0, number=0, first_step=0, rate=0.5, training=7):
+        driver = self.driver
+        asked = stand_in.work(first_step=first_step, learning_rate=rate)
+        elements = [(element.name, element.value) for element in asked.struct.element]
+        told = (("sum_number", number), ("sum_training", training))
+        more = [(name, stand_in.tensor(of, np.int64)) for name, of in told]
+        parts = dict([*elements[:5], *more, *elements[5:]])
+        return driver.call(
+            "train",
+            driver.struct(
+                shared=driver.value(stand_in.shared(shared)),
+                personal=driver.value(stand_in.personal()),
+                client=driver.client(private, stand_in.struct(**parts)),
+            ),
+        )
+
+    def report(self, trained, table=TABLE):
+        """What leaves of a training whose outcome is a table; flat, with the weight."""
+        self.worker.answers = [plain(table)]
+        answer = self.driver.fetch(self.driver.select(trained, 1))
+        flat = [values.numbers(array) for array in values.arrays(answer)][:2]
+        return np.concatenate(flat)
+
+    def write(self, trained, version=4):
+        private = self.driver.select(trained, 0)
+        name = self.driver.text(f"runs/{stand_in.ID}/version_{version:05d}")
+        written = self.driver.call("write", self.driver.struct(private=private, directory=name))
+        self.worker.answers = [stand_in.tensor(9, np.int32)]
+        self.driver.fetch(written)
+
+    def read(self, version=4):
+        name = self.driver.text(f"runs/{stand_in.ID}/version_{version:05d}")
+        return self.driver.select(self.driver.call("read", name), 0)
+
+
+def plain(table):
+    made = executor_pb2.Value()
+    for value in (
+        stand_in.tensor(table, np.int64),
+        stand_in.tensor([50], np.int64),
+        stand_in.tensor(0.0),
+    ):
+        made.struct.element.add(value=value)
+    return made
+
+
+@pytest.fixture
+def silos(tmp_path):
+    return {name: Silo(tmp_path / f"{name}.jsonl", name) for name in SECRETS}
+
+
+@pytest.fixture
+def silo(silos):
+    return silos["nl"]
+
+
+def test_reports_of_all_silos_add_up_and_each_is_hidden(silos):
+    sent = [silo.report(silo.trained(), TABLE * k) for k, silo in enumerate(silos.values())]
+    np.testing.assert_array_equal(fixed_point.added(sent), [*(3 * TABLE).ravel(), 150])
+    for one in sent:
+        assert np.all(np.abs(np.float64(one)) > 2.0**40)
+    entry = silos["nl"].book.entries[-1]
+    assert entry["what"] == labels.REPORT
+    assert entry["leaves"] == [["table", [3, 2], 48], ["weight", [1], 8], ["loss", [], 4]]
+    assert len(bytes.fromhex(entry["origin"])) == 32
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"shared": 0.0}, {"number": 1}, {"training": 8}],
+)
+def test_silos_that_were_told_otherwise_have_no_sum(silos, other):
+    sent = [
+        silo.report(silo.trained(**(other if name == "es" else {}))) for name, silo in silos.items()
+    ]
+    assert np.all(np.abs(np.float64(fixed_point.added(sent))) > 2.0**40)
+
+
+def test_what_came_in_before_counts_as_well(silos):
+    """A silo's own state may be trained on anything; its reports then are in no sum with others'.
+    The learning rate may be less where there is a schedule.
+    """
+    sent = []
+    for name, silo in silos.items():
+        before = silo.trained(shared=-1.0 if name == "es" else 1.0)
+        sent.append(silo.report(silo.trained(silo.driver.select(before, 0), number=1)))
+    assert np.all(np.abs(np.float64(fixed_point.added(sent))) > 2.0**40)
+    sent = []
+    for silo in silos.values():
+        before = silo.trained(number=2)
+        sent.append(silo.report(silo.trained(silo.driver.select(before, 0), number=3)))
+    np.testing.assert_array_equal(fixed_point.added(sent), [*(3 * TABLE).ravel(), 150])
+
+
+def test_a_schedules_rate_is_bound(tmp_path):
+    work = dataclasses.replace(stand_in.terms().receivable.work, scheduled=True)
+    taken = dataclasses.replace(stand_in.terms().receivable, summed=True, work=work)
+    origins = set()
+    for number, rate in enumerate((0.5, 0.25)):
+        silo = Silo(tmp_path / f"{number}.jsonl", receivable=taken)
+        silo.report(silo.trained(rate=rate))
+        origins.add(silo.book.entries[-1]["origin"])
+    assert len(origins) == 2
+
+
+def test_another_report_under_the_same_masks_is_refused_and_the_same_one_is_not(silo, tmp_path):
+    first = silo.report(silo.trained())
+    np.testing.assert_array_equal(silo.report(silo.trained()), first)
+    entries = len(silo.book.entries)
+    for wrong in (lambda s: s.trained(), lambda s: s.trained(first_step=5)):
+        with stand_in.refused("under the masks of one that left"):
+            silo.report(wrong(silo), TABLE + 1)
+    assert len(silo.book.entries) == entries
+    # Nor after the silo started again, under this or another agreement.
+    silo.book.close()
+    again = Silo(tmp_path / "nl.jsonl", agreement_digest="cc" * 32)
+    with stand_in.refused("under the masks of one that left"):
+        again.report(again.trained(), TABLE + 1)
+    np.testing.assert_array_equal(again.report(again.trained()), first)
+    again.report(again.trained(number=1), TABLE + 1)
+
+
+def test_masks_of_two_reports_do_not_cancel(silo):
+    """What a driver that asks twice with other values subtracts."""
+    one, other = (silo.report(silo.trained(shared=value)) for value in (1.0, 2.0))
+    assert np.all(np.abs(np.float64(one - other)) > 2.0**40)
+
+
+def test_a_state_on_the_disk_keeps_its_origin(silo, tmp_path):
+    trained = silo.trained()
+    silo.write(trained)
+    states = [entry for entry in silo.book.entries if entry["what"] == ledger.STATE]
+    assert [entry["state"] for entry in states] == [f"{stand_in.ID}/version_00004"]
+    direct = silo.report(silo.trained(silo.driver.select(trained, 0), number=1))
+    np.testing.assert_array_equal(direct, silo.report(silo.trained(silo.read(), number=1)))
+    silo.write(silo.trained())  # a round that was trained again
+    with stand_in.refused("to write over a state that came about in another way"):
+        silo.write(silo.trained(shared=9.0))
+    with stand_in.refused("does not tell the origin"):
+        silo.read(5)
+    silo.book.close()
+    again = Silo(tmp_path / "nl.jsonl")
+    np.testing.assert_array_equal(direct, again.report(again.trained(again.read(), number=1)))
+    assert sum(entry["what"] == ledger.STATE for entry in again.book.entries) == 1
+
+
+def test_work_that_names_no_sum_is_refused(silo):
+    with stand_in.refused("other parts"):
+        silo.driver.train()
+
+
+def test_a_silo_without_sums_notes_no_origins(tmp_path):
+    made, worker, book = stand_in.made(tmp_path / "ledger.jsonl")
+    driver = stand_in.Driver(made)
+    worker.answers = [stand_in.report()]
+    driver.fetch(driver.select(driver.train(), 1))
+    assert all("origin" not in entry for entry in book.entries)

@@ -1,0 +1,148 @@
+"""What a silo's gatekeeper does for `--secure_sums`: it masks every report, under everything that
+the report follows from.
+
+A driver composes a round of values that it sends, and could send each silo others: values under
+which all but one silo's updates come to nothing lay bare that one's in the sum (Pasquini et al.,
+"Eluding Secure Aggregation in Federated Learning via Model Inconsistency", CCS 2022). So a report
+has an *origin*, a digest of all that came in until it was made: first values, shared values,
+learning rates and numbers of aggregation steps, training after training, through private states on
+the disk. Masks follow from it, and cancel where all silos were told the same from the beginning.
+
+What an origin does not hold, as which batches were trained on, is each silo's own. Two different
+reports of one origin would have the same masks, so there is one: the ledger has each origin with
+the digest of what left, and only the same bytes leave again, as where a round is trained again.
+"""
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tensorflow_federated.proto.v0 import executor_pb2
+
+from tff_process.client import summed_uploads
+from tff_process.silos import labels, ledger, values
+from tff_process.sums import masks
+
+ORIGIN, STATE = "origin", "state"
+# Of a work, what is the same at all silos.
+_COMMON = ("learning_rate", summed_uploads.NUMBER, summed_uploads.TRAINING)
+
+
+class MaskedReports:
+    """The origins of a silo's values, and masks on its reports; safe to use from several threads.
+
+    Args:
+      own: the silo's masks.
+      plan_digest: of the agreed plan, where every origin begins.
+      agreement: the digest of the agreement, for the ledger.
+      book: the ledger, of which entries under earlier agreements count too.
+    """
+
+    def __init__(
+        self, own: masks.Masks, plan_digest: str, agreement: str, book: ledger.Ledger
+    ) -> None:
+        self._masks, self._agreement, self._book = own, agreement, book
+        self._plan = plan_digest
+        self._lock = threading.Lock()
+        self._left: dict[str, str] = {}
+        self._states: dict[str, str] = {}
+        for entry in book.entries:
+            if entry["what"] == labels.REPORT and ORIGIN in entry:
+                self._left[entry[ORIGIN]] = entry["sha256"]
+            if entry["what"] == ledger.STATE:
+                self._states[entry[STATE]] = entry[ORIGIN]
+
+    def received(self, label: str, value: executor_pb2.Value) -> str:
+        """The origin of a value from the driver; empty for one that is each silo's own."""
+        if label in (labels.SHARED, labels.FIRST_VALUES):
+            return values.digest(value)
+        if label == labels.WORK:
+            parts = {element.name: element.value for element in value.struct.element}
+            return _origin("work", *(values.digest(parts[name]) for name in _COMMON))
+        return ""
+
+    def joined(self, label: str, parts: "Sequence[str]") -> str:
+        """The origin of a structure of parts with these."""
+        if label in (labels.TRAINING_CLIENT, labels.TRAINING):
+            return _origin("parts", *parts)
+        if label == labels.WRITING:
+            return "".join(parts)  # the state's alone
+        return ""
+
+    def called(self, function: str, argument: str, state: str) -> str:
+        """The origin of what one of the silo's computations makes.
+
+        Args:
+          function: the computation's name.
+          argument: the origin of its argument.
+          state: the state that the argument names; empty for none.
+
+        Raises:
+          RefusedError: where a state is to be read that nobody knows the origin of, or one of
+            another origin to be written over it.
+        """
+        if function == "start":
+            return _origin("start", self._plan, argument)
+        if function == "train":
+            return _origin("train", argument)
+        if function == "read":
+            with self._lock:
+                if state not in self._states:
+                    raise labels.RefusedError(
+                        "a state that the ledger does not tell the origin of, which sums need"
+                    )
+                return self._states[state]
+        if function == "write":
+            self._begin_to_write(state, argument)
+        return ""
+
+    def _begin_to_write(self, state: str, origin: str) -> None:
+        """Before it is written, since what is being written may be read."""
+        with self._lock:
+            known = self._states.get(state)
+            if known is None:
+                self._book.append(ledger.STATE, self._agreement, state=state, origin=origin)
+                self._states[state] = origin
+            elif known != origin:
+                raise labels.RefusedError(
+                    "to write over a state that came about in another way; train into another "
+                    "--output"
+                )
+
+    def masked(self, origin: str, value: executor_pb2.Value) -> None:
+        """Puts masks on all whole numbers of a report, which is of the agreed type."""
+        arrays = [array for array in values.arrays(value) if array.dtype == values.INT64]
+        flat = np.concatenate([values.numbers(array) for array in arrays])
+        hidden, place = self._masks.masked(bytes.fromhex(origin), flat).astype("<i8"), 0
+        for array in arrays:
+            size = len(values.numbers(array))
+            array.ClearField("int64_list")
+            array.content = hidden[place : place + size].tobytes()
+            place += size
+
+    @contextlib.contextmanager
+    def once(
+        self, origin: str, message: bytes, further: "dict[str, Any]"
+    ) -> "Iterator[Mapping[str, Any]]":
+        """Holds an origin for a message while its entry is made, which tells the origin.
+
+        Raises:
+          RefusedError: where another one of it left.
+        """
+        told = hashlib.sha256(message).hexdigest()
+        with self._lock:
+            if self._left.get(origin, told) != told:
+                raise labels.RefusedError(
+                    "another report under the masks of one that left, which would tell their "
+                    "difference; where its rows are others now, train into another --output"
+                )
+            further[ORIGIN] = origin
+            yield further
+            self._left[origin] = told
+
+
+def _origin(*parts: str) -> str:
+    return masks.context(*(part.encode() for part in parts)).hex()
