@@ -1,6 +1,5 @@
 """A compiled computation that runs in this process, on its own graph."""
 
-import collections
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
@@ -11,7 +10,7 @@ import tensorflow_federated as tff
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
-OD = collections.OrderedDict
+from tff_process.runtime import exchange
 
 
 class LocalFunction:
@@ -48,7 +47,7 @@ class LocalFunction:
             for argument, kind in zip(arguments, self._kinds)
             for leaf in _leaves(argument, kind)
         ]
-        return _structure(iter(call(*values)), self._computation.type_signature.result)
+        return exchange.structure(iter(call(*values)), self._computation.type_signature.result)
 
     def _prepared(self) -> "Callable[..., list[Any]]":
         whole: computation_pb2.Computation = tff.framework.serialize_computation(self._computation)
@@ -91,11 +90,3 @@ def _leaves(value: Any, kind: tff.Type) -> "Iterator[Any]":
         return
     for name, inner in tff.structure.to_elements(kind):
         yield from _leaves(value[name], inner)
-
-
-def _structure(leaves: "Iterator[Any]", kind: tff.Type) -> Any:
-    if not isinstance(kind, tff.StructType):
-        return next(leaves)
-    inner = [_structure(leaves, of) for _, of in tff.structure.to_elements(kind)]
-    names = tff.structure.name_list(kind)
-    return inner if inner and not names else OD(zip(names, inner))

@@ -7,7 +7,6 @@ Every call has a deadline, and an error says whether the worker is lost or the c
 import collections
 import concurrent.futures
 import dataclasses
-import itertools
 import re
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -20,7 +19,7 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 from tensorflow_federated.python.core.impl.executors import remote_executor
 
 from pfrec import errors
-from tff_process.runtime import exchange, together, worker_process
+from tff_process.runtime import stubs, wire, worker_process
 
 _LOST = {
     grpc.StatusCode.UNAVAILABLE,
@@ -31,8 +30,6 @@ _LOST = {
 }
 # Few: a reference that waits for its turn keeps a whole private state in the worker's memory.
 _DISPOSE_TOGETHER = 8
-# A larger value is sent as it is: one more copy of it would cost more than a message.
-_LATER_BYTES = 1 << 16
 _MOST_CONNECTIONS = 1_000
 # The name of an executor that a silo's gatekeeper hands out begins with this and the digest of the
 # plan that the silo agreed to.
@@ -85,154 +82,16 @@ class Function:
         )
 
 
-class _TimedChannel(grpc.Channel):
-    """A channel that gives every call the same deadline.
-
-    Nobody is told of its connectivity: gRPC's thread that watches it would complain when the
-    channel is closed.
-    """
-
-    def __init__(self, channel: grpc.Channel, seconds: Optional[float]) -> None:
-        self._channel, self._seconds = channel, seconds
-
-    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
-        call = self._channel.unary_unary(method, *arguments, **options)
-        return lambda request: call(request, timeout=self._seconds)
-
-    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def stream_unary(self, *arguments: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def stream_stream(self, *arguments: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
-        pass
-
-    def unsubscribe(self, callback: Any) -> None:
-        pass
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def __enter__(self) -> "_TimedChannel":
-        return self
-
-    def __exit__(self, *arguments: Any) -> None:
-        self.close()
-
-
-class _Stub(tff.framework.RemoteExecutorGrpcStub):
-    """Calls without a trace of each, which takes as long as a small call does. Disposing of values
-    of a lost worker is no error: they are gone.
-
-    Attributes:
-      lost: whether the worker was found lost; it is not told of anything any more, since each word
-        would wait out the deadline.
-    """
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        super().__init__(channel)
-        self.lost = False
-
-    def create_value(self, request: Any) -> Any:
-        return self._stub.CreateValue(request)
-
-    def create_call(self, request: Any) -> Any:
-        return self._stub.CreateCall(request)
-
-    def create_struct(self, request: Any) -> Any:
-        return self._stub.CreateStruct(request)
-
-    def create_selection(self, request: Any) -> Any:
-        return self._stub.CreateSelection(request)
-
-    def compute(self, request: Any) -> Any:
-        return self._stub.Compute(request)
-
-    def dispose(self, request: Any) -> Any:
-        return self._tell(self._stub.Dispose, request)
-
-    def dispose_executor(self, request: Any) -> Any:
-        return self._tell(self._stub.DisposeExecutor, request)
-
-    def _tell(self, call: Any, request: Any) -> Any:
-        if self.lost:
-            return None
-        try:
-            return call(request)
-        except (grpc.RpcError, tff.framework.RetryableError, ValueError):
-            self.lost = True
-            return None
-
-
-class _TogetherStub(_Stub):
-    """Small calls on a gatekeeper wait until a value is asked for, and go with that in one message;
-    what is refused of them shows there.
-    """
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        super().__init__(channel)
-        self._send = channel.unary_unary(f"/{together.SERVICE}/{together.METHOD}")
-        self._count = itertools.count()
-        # Garbage collection may dispose of a value anywhere in here: appending needs no lock.
-        self._waiting: collections.deque[together.Call] = collections.deque()
-        self._sending = threading.Lock()
-
-    def create_value(self, request: Any) -> Any:
-        if request.ByteSize() > _LATER_BYTES:
-            return super().create_value(request)
-        reference = self._later("CreateValue", request)
-        return executor_pb2.CreateValueResponse(value_ref=reference)
-
-    def create_call(self, request: Any) -> Any:
-        return executor_pb2.CreateCallResponse(value_ref=self._later("CreateCall", request))
-
-    def create_struct(self, request: Any) -> Any:
-        return executor_pb2.CreateStructResponse(value_ref=self._later("CreateStruct", request))
-
-    def create_selection(self, request: Any) -> Any:
-        reference = self._later("CreateSelection", request)
-        return executor_pb2.CreateSelectionResponse(value_ref=reference)
-
-    def dispose(self, request: Any) -> Any:
-        self._waiting.append(together.Call("Dispose", "", request.SerializeToString()))
-
-    def compute(self, request: Any) -> Any:
-        return self.compute_all([request])[0]
-
-    def compute_all(self, requests: "Sequence[Any]") -> "list[Any]":
-        """What several requests ask for, which leaves the silo at once."""
-        asked = [together.Call("Compute", "", of.SerializeToString()) for of in requests]
-        # One message at a time, as one may name what the one before it makes.
-        with self._sending:
-            calls: list[together.Call] = []
-            while self._waiting:
-                if len(calls) + len(asked) == together.MOST_CALLS:
-                    self._send(together.pack(calls))
-                    calls.clear()
-                calls.append(self._waiting.popleft())
-            answer = self._send(together.pack([*calls, *asked]))
-        answers = together.unpack_answers(answer)
-        return [executor_pb2.ComputeResponse.FromString(one) for one in answers]
-
-    def _later(self, method: str, request: Any) -> executor_pb2.ValueRef:
-        name = f"~{next(self._count)}"
-        self._waiting.append(together.Call(method, name, request.SerializeToString()))
-        return executor_pb2.ValueRef(id=name)
-
-
 class _Executor(tff.framework.RemoteExecutor):
     """References may be dropped by several threads at once,
-    and by garbage collection within one that is dropping. Values pass by `exchange`, and nothing is
+    and by garbage collection within one that is dropping. Values pass by `wire`, and nothing is
     traced or looked through on its way.
     """
 
     def __init__(self, stub: Any) -> None:
         super().__init__(stub, dispose_batch_size=_DISPOSE_TOGETHER)
         self._lock = threading.RLock()
+        self._answers = wire.Answers()
         # Types of structures by the names and types of their elements, which are kept with them:
         # TFF goes through all that is in them to make one.
         self._structs: dict[Any, tuple[Any, tff.StructType]] = {}
@@ -247,10 +106,12 @@ class _Executor(tff.framework.RemoteExecutor):
 
     async def create_value(self, value: Any, type_spec: Any = None) -> Any:
         if isinstance(type_spec, tff.FunctionType):
-            return await super().create_value(value, type_spec)
-        request = executor_pb2.CreateValueRequest(
-            executor=self._executor_id, value=exchange.to_value(value, type_spec)
-        )
+            computation, _ = tff.framework.serialize_value(value, type_spec)
+            request = executor_pb2.CreateValueRequest(
+                executor=self._executor_id, value=computation
+            ).SerializeToString()
+        else:
+            request = wire.request(value, type_spec, self._executor_id)
         reference = self._stub.create_value(request).value_ref
         return remote_executor.RemoteValue(reference, type_spec, self)
 
@@ -289,18 +150,18 @@ class _Executor(tff.framework.RemoteExecutor):
 
     async def _compute(self, value_ref: executor_pb2.ValueRef, type_spec: tff.Type) -> Any:
         request = executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=value_ref)
-        return exchange.from_value(self._stub.compute(request).value, type_spec)
+        return self._answers.value(self._stub.compute(request), type_spec)
 
     async def compute_all(self, references: "Sequence[Any]") -> "list[Any]":
         """The values of several references, which a gatekeeper is asked for in one message."""
-        if not isinstance(self._stub, _TogetherStub):
+        if not isinstance(self._stub, stubs.TogetherStub):
             return [await self._compute(of.reference, of.type_signature) for of in references]
         requests = [
             executor_pb2.ComputeRequest(executor=self._executor_id, value_ref=of.reference)
             for of in references
         ]
         return [
-            exchange.from_value(answer.value, of.type_signature)
+            self._answers.value(answer, of.type_signature)
             for answer, of in zip(self._stub.compute_all(requests), references)
         ]
 
@@ -349,13 +210,13 @@ class Remote:
           alone: whether to dispose of what connections before this one left in the worker; they are
             of no use any more.
         """
-        self._stub: _Stub = _Stub(_TimedChannel(self.channel, self._deadline))
+        self._stub: stubs.Stub = stubs.Stub(stubs.TimedChannel(self.channel, self._deadline))
         self._executor = _Executor(self._stub)
         self._try(lambda: self._executor.set_cardinalities({tff.CLIENTS: 0}))
         name = str(self._executor._executor_id.id)
         self.agreed = name.split("/")[2] if name.startswith(GATEKEEPER) else None
         if self.agreed is not None:
-            self._stub = _TogetherStub(_TimedChannel(self.channel, self._deadline))
+            self._stub = stubs.TogetherStub(stubs.TimedChannel(self.channel, self._deadline))
             self._executor.speak_through(self._stub)
         # A gatekeeper has done so itself.
         if alone and self.agreed is None:
