@@ -1,6 +1,6 @@
 """What honest scenarios lose by bad ones, under what the server does about it.
 
-    python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=2] [--results=FILE]
+    python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=3] [--results=FILE]
     [--quick]
 
 Built-in data with half of the signal in common. One of four clients, or two of eight, send
@@ -13,13 +13,15 @@ Built-in data with half of the signal in common. One of four clients, or two of 
 Against it stand: nothing, the default bound of norms (`--max_update_norm=2`), and with that bound
 `--robust=norm`, `winsorize` and `median`. The table holds the mean test AUC of the honest clients
 at the last round, over the seeds, and the standard deviation over them of its difference from
-nobody bad and no defence; the last line is JSON: by defence, its price where nobody is bad and the
-loss under each attack, against nobody bad and no defence. `--results` keeps each run's figure in a
-file, so that what was stopped goes on there.
+nobody bad and no defence; a second table the share of honest and of bad updates that were refused.
+The last line is JSON: by defence, its price where nobody is bad and the loss under each attack,
+against nobody bad and no defence, and under `refused` those shares. `--results` keeps each run's
+figures in a file, so that what was stopped goes on there.
 """
 
 import argparse
 import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -80,17 +82,34 @@ def spoiled(attack: str, before: np.ndarray, value: np.ndarray) -> np.ndarray:
     return value if factor is None else (before + factor * (value - before)).astype(value.dtype)
 
 
-def honest_auc(
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+      auc: the mean test AUC after the last round of the clients that are honest in every run.
+      honest_refused, bad_refused: the share of updates that were refused; of bad clients 0 where
+        there is none.
+    """
+
+    auc: float
+    honest_refused: float
+    bad_refused: float
+
+
+def outcome(
     plan: plan_lib.Plan,
     dataset: dataset_lib.Dataset,
     bad: "set[int]",
     attack: str,
     bound: float,
     traced: cache_lib.ComputationCache,
-) -> float:
-    """The mean test AUC of the honest clients after the last round; `traced` keeps what runs of
-    equal graphs have in common.
+) -> Outcome:
+    """Trains, with what is bad in the place of what bad clients trained; `traced` keeps what runs
+    of equal graphs have in common.
     """
+    sending = bad if attack != "nobody" else set()
+    refused = {"honest": 0, "bad": 0}
     with tempfile.TemporaryDirectory() as folder:
         run = run_directory.RunDirectory.create(
             pathlib.Path(folder) / "run", {"scenarios": list(dataset.scenarios)}
@@ -102,7 +121,7 @@ def honest_auc(
             def trained(client, *arguments):
                 private, report = train(client, *arguments)
                 number = client.handle.number
-                if number in bad and attack != "nobody":
+                if number in sending:
                     before = training._received(number)
                     values = collections.OrderedDict(
                         (name, spoiled(attack, before[name], value))
@@ -112,10 +131,17 @@ def honest_auc(
                 return private, report
 
             training._calls.train = trained
-            for number in range(plan.rounds):
-                training.train_round(number)
+            steps = plan.rounds * training.aggregation_steps
+            for number in range(steps):
+                for scenario in training.train_aggregation_step(number).refused:
+                    side = "bad" if dataset.scenarios.index(scenario) in sending else "honest"
+                    refused[side] += 1
             values = training.evaluate("test")[:, :, metrics.METRICS.index("auc")]
-    return float(np.nanmean([values[i] for i in range(len(values)) if i not in bad]))
+    return Outcome(
+        float(np.nanmean([values[i] for i in range(len(values)) if i not in bad])),
+        refused["honest"] / (steps * (len(values) - len(sending))),
+        refused["bad"] / (steps * max(1, len(sending))),
+    )
 
 
 def main() -> None:
@@ -124,18 +150,18 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=6000, help="of the largest scenario")
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=pathlib.Path, help="JSON lines of runs, added to")
     parser.add_argument("--quick", action="store_true", help="one seed, one of four, few rows")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.rounds, arguments.seeds = 1000, 2, 1
     cases = {"1 of 4": (4, 1)} if arguments.quick else {"1 of 4": (4, 1), "2 of 8": (8, 2)}
-    auc: dict[tuple[str, str, str, int], float] = {}
+    found: dict[tuple[str, str, str, int], Outcome] = {}
     if arguments.results is not None and arguments.results.exists():
         for line in arguments.results.read_text(encoding="utf-8").splitlines():
-            *key, value = json.loads(line)
-            auc[tuple(key)] = value
+            key, values = json.loads(line)
+            found[tuple(key)] = Outcome(*values)
     traced = cache_lib.ComputationCache()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
@@ -159,33 +185,53 @@ def main() -> None:
                     )
                     for attack in ATTACKS:
                         key = (case, defence, attack, seed)
-                        if key in auc:
+                        if key in found:
                             continue
                         rows = flipped if attack == "labels" else dataset
-                        auc[key] = honest_auc(plan, rows, bad, attack, bound, traced)
+                        found[key] = outcome(plan, rows, bad, attack, bound, traced)
                         if arguments.results is not None:
+                            line = json.dumps([key, dataclasses.astuple(found[key])])
                             with arguments.results.open("a", encoding="utf-8") as stream:
-                                stream.write(json.dumps([*key, auc[key]]) + "\n")
-    _report(list(cases), arguments.seeds, auc)
+                                stream.write(line + "\n")
+    _report(list(cases), arguments.seeds, found)
 
 
-def _report(cases: "list[str]", seeds: int, auc: "dict[tuple[str, str, str, int], float]") -> None:
-    def of(case: str, defence: str, attack: str) -> np.ndarray:
-        return np.array([auc[case, defence, attack, seed] for seed in range(seeds)])
+def _report(
+    cases: "list[str]", seeds: int, found: "dict[tuple[str, str, str, int], Outcome]"
+) -> None:
+    def of(what: str, case: str, defence: str, attack: str) -> np.ndarray:
+        return np.array(
+            [getattr(found[case, defence, attack, seed], what) for seed in range(seeds)]
+        )
 
     result: dict[str, dict[str, dict[str, float]]] = {}
-    print("| bad | defence |", " | ".join(ATTACKS), "|\n| --- | --- |", "--- |" * len(ATTACKS))
+    refused: dict[str, dict[str, dict[str, list[float]]]] = {}
+    head = f"| bad | defence | {' | '.join(ATTACKS)} |\n| --- | --- |" + " --- |" * len(ATTACKS)
+    print(head)
     for case in cases:
-        start = of(case, "nothing", "nobody")
+        start = of("auc", case, "nothing", "nobody")
         for defence in DEFENCES:
-            found = [of(case, defence, attack) for attack in ATTACKS]
-            told = [f"{v.mean():.4f} ± {(v - start).std(ddof=seeds > 1):.4f}" for v in found]
+            aucs = [of("auc", case, defence, attack) for attack in ATTACKS]
+            told = [f"{v.mean():.4f} ± {(v - start).std(ddof=seeds > 1):.4f}" for v in aucs]
             print(f"| {case} | {defence} |", " | ".join(told), "|")
             result.setdefault(case, {})[defence] = {
                 attack: round(float((start - values).mean()), 4)
-                for attack, values in zip(ATTACKS, found)
+                for attack, values in zip(ATTACKS, aucs)
             }
-    print(json.dumps(result, sort_keys=True))
+    print(f"\nRefused, honest and bad:\n{head}")
+    for case in cases:
+        for defence in DEFENCES:
+            shares = {
+                attack: [
+                    round(float(of(f"{side}_refused", case, defence, attack).mean()), 4)
+                    for side in ("honest", "bad")
+                ]
+                for attack in ATTACKS
+            }
+            told = [f"{honest:.1%}, {bad:.0%}" for honest, bad in shares.values()]
+            print(f"| {case} | {defence} |", " | ".join(told), "|")
+            refused.setdefault(case, {})[defence] = shares
+    print(json.dumps({**result, "refused": refused}, sort_keys=True))
 
 
 if __name__ == "__main__":

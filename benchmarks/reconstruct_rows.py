@@ -154,24 +154,28 @@ def read_off(present: np.ndarray, counts: np.ndarray) -> np.ndarray:
       int [rows], -1 where the id is not certain.
     """
     found = np.full(present.shape[1], -1)
+    inside = present.astype(np.float32)
+    left = counts.T.copy()
     progress = True
     while progress:
         progress = False
-        open_ = np.flatnonzero(found < 0)
         for number in range(counts.shape[1]):
-            left = counts[:, number] - present[:, found == number].sum(axis=1)
-            if not left.any():
+            if not left[number].any():
                 continue
-            candidates = open_[~present[:, open_][left == 0].any(axis=0) & (found[open_] < 0)]
-            system = present[:, candidates].astype(float)
+            # Who was in a step without the id has another one.
+            elsewhere = (left[number] == 0).astype(np.float32) @ inside
+            candidates = np.flatnonzero((found < 0) & (elsewhere == 0))
             # More unknowns than steps have no single solution.
-            if not 0 < len(candidates) <= len(counts) or np.linalg.matrix_rank(system) < len(
-                candidates
-            ):
+            if not 0 < len(candidates) <= len(counts):
                 continue
-            solution = np.rint(np.linalg.lstsq(system, left, rcond=None)[0])
-            if np.array_equal(system @ solution, left) and solution.any():
-                found[candidates[solution > 0]] = number
+            system = present[:, candidates].astype(float)
+            if np.linalg.matrix_rank(system) < len(candidates):
+                continue
+            solution = np.rint(np.linalg.lstsq(system, left[number], rcond=None)[0])
+            if np.array_equal(system @ solution, left[number]) and solution.any():
+                sure = candidates[solution > 0]
+                found[sure] = number
+                left[number] -= present[:, sure].sum(axis=1)
                 progress = True
     return found
 
@@ -331,16 +335,16 @@ def main() -> None:
         dataset = dataset_lib.Dataset.open(path)
         steps = record(plan, dataset, pathlib.Path(folder) / "run")
         order = {client: public_order(plan, client) for client in range(len(dataset.scenarios))}
-        before = attack(dataset, plan, steps, order, exact=True)
-        after = attack(dataset, plan, steps, order, exact=False)
+        score = attack(dataset, plan, steps, order, exact=True)
     # The reports are not those of a 0.1.0 run: of `before` the counts alone speak.
     solved, guessed = ("read_off", "of_those_said"), ("moved", "size", "chance", "label_auc")
+    found = score.to_json()
     result = {
-        "before": {name: before.to_json()[name] for name in solved},
-        "after": {name: after.to_json()[name] for name in guessed},
+        "before": {name: found[name] for name in solved},
+        "after": {name: found[name] for name in guessed},
     }
-    for name, right in before.by_table.items():
-        rows = before.rows // len(before.by_table)
+    for name, right in score.by_table.items():
+        rows = score.rows // len(score.by_table)
         print(f"{name}: {right:,} of {rows:,} rows read off exact counts")
     print(json.dumps(result, sort_keys=True))
 

@@ -43,6 +43,7 @@ from pfrec.models.config import ModelConfig
 
 FORMAT_VERSION = run_records.FORMAT_VERSION
 SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthetic made for it
+LOGS = "logs"
 METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
 
 # Of a round's meta: by scenario, the fingerprint of the client's state that belongs to it.
@@ -90,12 +91,12 @@ class RunDirectory:
     @classmethod
     def create(cls, path: pathlib.Path, config: Mapping[str, Any]) -> "RunDirectory":
         """Starts a run in a directory that is new or empty,
-        or holds nothing but the synthetic data made for the run.
+        or holds nothing but the synthetic data made for the run, and logs of one that was refused.
 
         Raises:
           PfrecError: where it is not empty or cannot be written.
         """
-        files.require_empty(path, besides=[SYNTHETIC_DATA])
+        files.require_empty(path, besides=[SYNTHETIC_DATA, LOGS])
         config = {**config, "format_version": FORMAT_VERSION, "pfrec_version": pfrec.__version__}
         files.write_json(path / "config.json", config)
         with files.readable_errors(path):
@@ -110,6 +111,20 @@ class RunDirectory:
           PfrecError: where there is no run, it is damaged, or of another format version.
         """
         return cls(path, run_records.read_config(path))
+
+    def discard(self) -> None:
+        """Removes what was begun, so that another run can be; data that were made for it and logs
+        with something in them stay.
+        """
+        logs = [log for log in (self.path / LOGS).rglob("*") if log.is_file()]
+        kept = {SYNTHETIC_DATA, *([LOGS] if any(log.stat().st_size for log in logs) else [])}
+        for entry in self.path.iterdir():
+            if entry.name in kept:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     def moved_to(self, places: Mapping[str, str]) -> None:
         """Notes where the data are now, `run_data.places`."""

@@ -11,6 +11,7 @@ privacy, docs/privacy.md says.
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -82,11 +83,15 @@ def _main(argv: "list[str]") -> None:
     found = [
         finding
         for name in f.scenario or source.scenarios
-        for finding in membership.audit(source, name, limits)
+        for finding in membership.audit(source, name, limits, _say)
     ]
     print("\n".join(_told(found)))
     for written in write(found, pathlib.Path(f.output) if f.output else path):
         print(f"wrote {written}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def write(found: "Sequence[membership.Finding]", directory: pathlib.Path) -> "list[pathlib.Path]":

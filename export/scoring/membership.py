@@ -17,7 +17,8 @@ test rows, or the ids of a table that training rows hold against those that none
 
 Three models are attacked: as it was trained, as pfrec-export would write it, and with the values
 that the client received last, of which others know what they were sent: there it is that
-differential privacy shows.
+differential privacy shows. Of these, ids of shared tables alone are looked for: private tables
+never left.
 
 Test rows may differ from training rows without any model, as where a split is by time. So rows
 are also scored by how sure of them the shadow models are that they were left out of, which know as
@@ -31,7 +32,8 @@ References:
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Optional
 
 import numpy as np
@@ -106,7 +108,10 @@ def found_at(score: np.ndarray, member: np.ndarray, false_alarms: float = _FALSE
 
 
 def audit(
-    source: trained_lib.Source, scenario: str, limits: Optional[Limits] = None
+    source: trained_lib.Source,
+    scenario: str,
+    limits: Optional[Limits] = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> "list[Finding]":
     """Tries all attacks on a scenario's models.
 
@@ -114,25 +119,33 @@ def audit(
       source: of the models and their rows.
       scenario: which one.
       limits: how far to go.
+      say: takes a line for each attack, when it is tried.
 
     Raises:
       PfrecError: where the rows that it was trained on are not there, or shadow models are asked
         for where they mean nothing.
     """
     limits = limits or Limits()
+    say(f"{scenario}: reading its model and rows")
     candidates = _candidates(source, scenario, limits.rows)
     model = candidates.model
+    if limits.shadows:
+        say(f"{scenario}: training {limits.shadows} models to compare with")
     shadows = shadow_models.train(model, limits.shadows) if limits.shadows else None
     attacks: list[tuple[str, Attack]] = []
 
     def attack(kind: str, of: _Candidates, tables: "Mapping[str, np.ndarray]") -> None:
-        attacks.extend((kind, one) for one in _rows(of, shadows))
-        attacks.extend((kind, one) for one in _held_ids(of, tables))
+        for one in itertools.chain(_rows(of, shadows), _held_ids(of, tables)):
+            say(f"{scenario}: {kind} model, {one[0]}")
+            attacks.append((kind, one))
 
     attack(TRAINED, candidates, _moved(model))
     if model.received is not None:
         received = dataclasses.replace(model, network=model.received())
-        attack(RECEIVED, dataclasses.replace(candidates, model=received), _moved(received))
+        # A private table that it has beside them never left.
+        private = {f.name for f in model.schema.categorical if f.policy == "private"}
+        left = {name: ids for name, ids in _moved(received).items() if name not in private}
+        attack(RECEIVED, dataclasses.replace(candidates, model=received), left)
     # The last: it changes the network.
     hidden, _ = hidden_ids.hide(model, limits.least_rows)
     exported = dataclasses.replace(candidates, model=hidden)

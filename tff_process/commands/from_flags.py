@@ -131,7 +131,9 @@ def plan(
         **_values(plan_lib.Plan),
     )
     own = [(name, text) for name, text in settings if name != "preset"]
-    return made.with_texts([*_preset(made, dict(settings)), *own])
+    made = made.with_texts([*_preset(made, dict(settings)), *own])
+    _require_used(made, dict(own))
+    return made
 
 
 def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
@@ -156,13 +158,34 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
             if not f[one.flag].using_default_value:
                 value = f[one.flag].value
                 texts.append((one.flag, ",".join(value) if one.many else str(value)))
+    made = made.with_texts(texts)
+    _require_used(made, {})
     return dataclasses.replace(
-        made.with_texts(texts),
+        made,
         seed=made.seed if f["seed"].using_default_value else f.seed,
         withhold=tuple(sorted(set(f.withhold))) or made.withhold,
         init_from=str(run.resolve()),
         continues=True,
     )
+
+
+def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
+    """Checks that what is said of differential privacy is of a plan that has it.
+
+    Raises:
+      PfrecError: where it would do nothing; the message names the flag.
+    """
+    if made.dp_epsilon:
+        return
+    for one in settings_lib.of(plan_lib.Plan):
+        if one.flag.startswith("dp_") and one.flag != "dp_epsilon":
+            flag = flags.FLAGS[one.flag]
+            if one.flag in own or not flag.using_default_value:
+                raise errors.PfrecError(
+                    f"--{one.flag}={own.get(one.flag, flag.value)} without --dp_epsilon: there is "
+                    "no differential privacy that it could be of; give --dp_epsilon too, or leave "
+                    "it out"
+                )
 
 
 def _values(settings: "type[settings_lib.Settings]") -> "dict[str, Any]":

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from pfrec.data.dataset import dataset as dataset_lib
 
-_SYNTHETIC_DATA = "data"  # as `run_directory` has it, which imports TensorFlow
+# As `run_directory` has them, which imports TensorFlow.
+_SYNTHETIC_DATA, _LOGS = "data", "logs"
 _COMMON = (
     "data",
     "output",
@@ -83,7 +84,7 @@ def _main(argv: "list[str]") -> None:
     if f.data:
         command.require_data(f.data)
     if not f.resume:
-        files.require_empty(output, besides=[] if f.workers else [_SYNTHETIC_DATA])
+        files.require_empty(output, besides=[_LOGS] if f.workers else [_SYNTHETIC_DATA, _LOGS])
     registry.check(f.algorithm)
     if f.new_scenario is not None and f.init_from is None:
         raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")

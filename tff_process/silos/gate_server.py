@@ -21,7 +21,7 @@ from pfrec import errors, files
 from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import gatekeeper as gatekeeper_lib
-from tff_process.silos import labels, ledger
+from tff_process.silos import forwarding, labels, ledger
 
 _SERVICE = "tensorflow_federated.v0.ExecutorGroup"
 _METHODS = {
@@ -201,6 +201,11 @@ class Gate:
         target = f"127.0.0.1:{worker_port}"
         self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
         worker = executor_pb2_grpc.ExecutorGroupStub(self._channel)
+        worker.CreateValue = self._channel.unary_unary(
+            f"/{_SERVICE}/CreateValue",
+            request_serializer=forwarding.create_value,
+            response_deserializer=executor_pb2.CreateValueResponse.FromString,
+        )
         # An answer leaves as it came: to write a large one anew takes as long as all else here.
         worker.Compute = self._channel.unary_unary(
             f"/{_SERVICE}/Compute",

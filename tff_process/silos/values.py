@@ -3,6 +3,7 @@ numbers, without what TFF would run for it.
 """
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
@@ -95,11 +96,12 @@ def _check_array(array: array_pb2.Array, spec: Tensor, place: str) -> None:
     for length in array.shape.dim:
         count *= length
     listed = array.WhichOneof("kind")
-    if array.HasField("content"):
+    content = array.content if array.HasField("content") else None
+    if content is not None:
         whole = (
             array.dtype != STRING
             and listed is None
-            and len(array.content) == count * np.dtype(_KINDS[array.dtype]).itemsize
+            and len(content) == count * np.dtype(_KINDS[array.dtype]).itemsize
         )
     else:
         whole = (listed == _LISTS[array.dtype] and len(getattr(array, listed).value) == count) or (
@@ -110,14 +112,16 @@ def _check_array(array: array_pb2.Array, spec: Tensor, place: str) -> None:
     if array.dtype == STRING:
         if sum(map(len, array.string_list.value)) > MOST_TEXT:
             raise labels.RefusedError(f"{place}: a text longer than {MOST_TEXT} bytes")
-    elif array.dtype in (FLOAT, DOUBLE) and not np.all(np.isfinite(numbers(array))):
+    elif array.dtype in (FLOAT, DOUBLE) and not np.all(np.isfinite(numbers(array, content))):
         raise labels.RefusedError(f"{place}: holds values that are not finite")
 
 
-def numbers(array: array_pb2.Array) -> np.ndarray:
-    """The numbers of a checked array, flat."""
+def numbers(array: array_pb2.Array, content: Optional[bytes] = None) -> np.ndarray:
+    """The numbers of a checked array, flat; `content` is its own where the caller has it, which
+    spares a copy.
+    """
     if array.HasField("content"):
-        return np.frombuffer(array.content, _KINDS[array.dtype])
+        return np.frombuffer(array.content if content is None else content, _KINDS[array.dtype])
     listed = array.WhichOneof("kind")
     return np.array(getattr(array, listed).value if listed else [], _KINDS[array.dtype])
 
@@ -131,12 +135,26 @@ def known(message: Any) -> bool:
     """Whether a message has no field that the protocol does not know, at any depth."""
     if len(unknown_fields.UnknownFieldSet(message)):
         return False
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_MESSAGE:
-            several = value if field.label == field.LABEL_REPEATED else (value,)
-            if not all(map(known, several)):
+    # What `ListFields` lists it copies, and the numbers are most of a message.
+    for name, repeated in _inner(message.DESCRIPTOR):
+        if repeated:
+            if not all(map(known, getattr(message, name))):
                 return False
+        elif message.HasField(name) and not known(getattr(message, name)):
+            return False
     return True
+
+
+@functools.lru_cache(maxsize=None)
+def _inner(descriptor: Any) -> "tuple[tuple[str, bool], ...]":
+    """The fields of a kind of message that are messages themselves, and whether there may be
+    several.
+    """
+    return tuple(
+        (field.name, field.label == field.LABEL_REPEATED)
+        for field in descriptor.fields
+        if field.type == field.TYPE_MESSAGE
+    )
 
 
 def size(value: executor_pb2.Value) -> int:

@@ -2,7 +2,9 @@
 and a directory that survives a kill.
 """
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -127,8 +129,11 @@ def train(
         precision.check(plan.precision)
         dataset.verify()
     started = time.monotonic()
-    with files.Lock(path):
+    with files.Lock(path), contextlib.ExitStack() as refused:
+        new = not (path / "config.json").exists()
         run = beginning.open_run(path, plan, dataset, resume, options)
+        if new:
+            refused.push(functools.partial(_discard_refused, run))
         shown = (
             progress
             if isinstance(progress, callbacks_lib.Callback)
@@ -138,6 +143,7 @@ def train(
         with runtimes.start(plan, dataset, run, options, cache) as training:
             if plan.continues and not run.rounds():
                 continuing.begin(run, training)
+            refused.pop_all()  # It is up: what is begun from here on is kept.
             summary = _loop(plan, dataset, run, training, options, hooks)
             if plan.dp_epsilon:
                 summary["differential_privacy"] = training.charges.to_json()
@@ -147,6 +153,16 @@ def train(
     for hook in hooks:
         hook.after_training(summary=summary)
     return Outcome(run, summary)
+
+
+def _discard_refused(
+    run: run_directory.RunDirectory, kind: "Optional[type[BaseException]]", *_: Any
+) -> None:
+    """Removes a run whose training was refused before it was up, so that the mended command can
+    have the same directory.
+    """
+    if kind is not None and issubclass(kind, errors.PfrecError):
+        run.discard()
 
 
 def _loop(

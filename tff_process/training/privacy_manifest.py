@@ -6,6 +6,7 @@ from typing import Any
 from pfrec import coarsening, files, metrics
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads, strategy, summed_uploads, variables
+from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
 from tff_process.process import federation
 
@@ -136,7 +137,7 @@ def differential_privacy(training: federation.Federation) -> "dict[str, Any]":
     return {
         "protects": f"{_PROTECTED[mechanism.unit]} there or not, in all that leaves the scenario",
         "takes_as_known": "training rows to two digits, and which tasks have labels",
-        "mechanism": f"Gaussian noise on clipped sums over Poisson sampled {mechanism.unit}s",
+        "mechanism": _told(mechanism),
         "clip": mechanism.clip,
         "scenarios": {
             scenario: {
@@ -150,6 +151,18 @@ def differential_privacy(training: federation.Federation) -> "dict[str, Any]":
             for scenario, budget in zip(training.dataset.scenarios, mechanism.budgets)
         },
     }
+
+
+def _told(mechanism: mechanism_lib.Mechanism) -> str:
+    """The mechanism in words."""
+    told = f"Gaussian noise on clipped sums over Poisson sampled {mechanism.unit}s"
+    if mechanism.sparse_rows:
+        told += (
+            f"; in tables of {mechanism.sparse_rows} rows or more only those rows get a sum and "
+            "noise that a step selects: how often it met each is told with Gaussian noise too, "
+            "which the same epsilon pays for, and held against a threshold"
+        )
+    return told
 
 
 def write(path: pathlib.Path, training: federation.Federation) -> None:

@@ -122,6 +122,22 @@ def test_ids_that_training_moved_are_found_and_not_in_the_export():
     assert told["trained", "rows by loss"].auc == pytest.approx(0.5, abs=0.08)
 
 
+def test_ids_of_private_tables_are_not_looked_for_in_received_values_and_each_attack_has_its_line():
+    class Received(Source):
+        def trained(self, scenario, most):
+            model = super().trained(scenario, most)
+            return dataclasses.replace(model, received=lambda: model.network)
+
+    said = []
+    limits = membership.Limits(ROWS, 8, 0)
+    listed = membership.audit(Received(ids=np.arange(40)), "nl", limits, said.append)
+    ids = {(one.model, one.attack) for one in listed if one.attack.startswith("ids of")}
+    assert ("trained", "ids of user") in ids
+    assert {attack for model, attack in ids if model == "received"} <= {"ids of item"}
+    for one in listed:
+        assert f"nl: {one.model} model, {one.attack}" in said
+
+
 def test_ids_count_that_rows_beyond_the_candidates_hold():
     """The model was trained on them too: who is not asked about is no one that it does not know."""
     few = 60
