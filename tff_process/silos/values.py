@@ -145,7 +145,7 @@ def known(message: Any) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _inner(descriptor: Any) -> "tuple[tuple[str, bool], ...]":
     """The fields of a kind of message that are messages themselves, and whether there may be
     several.

@@ -73,6 +73,29 @@ def test_a_setting_of_an_entry_that_is_none_is_named(given, setting, told):
         from_flags.plan(entry.algorithm, 0, entry.sharing, entry.settings)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings", "told"),
+    [
+        (["--dp_unit=group"], [], "--dp_unit=group without --dp_epsilon"),
+        (["--dp_clip=2.5"], [], "--dp_clip=2.5 without --dp_epsilon"),
+        ([], [("dp_sparse_rows", "9")], "--dp_sparse_rows=9 without --dp_epsilon"),
+        (["--dp_epsilon=3"], [("dp_epsilon", "0"), ("dp_delta", "0.1")], "--dp_delta=0.1 without"),
+    ],
+)
+def test_what_is_said_of_privacy_that_is_not_asked_for_is_refused(given, arguments, settings, told):
+    given(*arguments)
+    with pytest.raises(errors.PfrecError, match=told):
+        from_flags.plan("fedavg", 0, settings=settings)
+
+
+def test_what_is_said_of_privacy_that_is_asked_for_is_taken(given):
+    given("--dp_epsilon=3", "--dp_clip=2.5", "--dp_unit=group")
+    made = from_flags.plan("fedavg", 0)
+    assert (made.dp_epsilon, made.dp_clip, made.dp_unit) == (3.0, 2.5, "group")
+    given("--dp_clip=2.5")
+    assert from_flags.plan("fedavg", 0, settings=[("dp_epsilon", "3")]).dp_clip == 2.5
+
+
 def test_presets_name_flags_and_values_that_there_are(given):
     given()
     for settings in presets.PRESETS.values():

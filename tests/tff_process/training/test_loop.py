@@ -244,3 +244,35 @@ def test_a_training_whose_step_sizes_follow_its_rounds_is_not_extended(dataset, 
     run_records.write(tmp_path, {"plan": begun.to_json()})
     with pytest.raises(errors.PfrecError, match="begun with 2 rounds, over which its step sizes"):
         beginning.check_same(tmp_path, dataclasses.replace(begun, rounds=3), dataset)
+
+
+def test_a_training_that_is_refused_leaves_its_directory_to_the_mended_one(dataset, tmp_path):
+    """What it was refused for may be known as late as when its runtime starts."""
+    reference = options.Options(runtime=options.REFERENCE)
+    asked = plan.Plan("fedavg", rounds=1, upload_bits=8)
+    kept = tmp_path / "there" / "logs" / "worker.log"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("of an earlier one", encoding="utf-8")
+    for path in (tmp_path / "new", tmp_path / "there"):
+        with pytest.raises(errors.PfrecError, match="--upload_bits and --runtime=reference"):
+            loop.train(asked, dataset, path, options=reference)
+    assert not (tmp_path / "new").exists()
+    assert [entry.name for entry in (tmp_path / "there").iterdir()] == ["logs"]
+    assert kept.read_text(encoding="utf-8") == "of an earlier one"
+    run_directory.RunDirectory.create(tmp_path / "there", {"scenarios": []})
+
+
+def test_a_run_that_was_begun_before_is_not_removed_when_it_is_refused(
+    dataset, tmp_path, monkeypatch
+):
+    def refuse(*arguments):
+        raise errors.PfrecError("no silo answers")
+
+    asked, path = plan.Plan("fedavg", rounds=1), tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(beginning, "_counts", lambda *arguments: {})
+        beginning.open_run(path, asked, dataset, False, options.Options())
+    monkeypatch.setattr(loop.runtimes, "start", refuse)
+    with pytest.raises(errors.PfrecError, match="no silo answers"):
+        loop.train(asked, dataset, path, resume=True)
+    assert (path / "config.json").exists()
