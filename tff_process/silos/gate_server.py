@@ -20,8 +20,8 @@ from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 from pfrec import errors, files
 from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
-from tff_process.silos import gatekeeper as gatekeeper_lib
 from tff_process.silos import forwarding, labels, ledger
+from tff_process.silos import gatekeeper as gatekeeper_lib
 
 _SERVICE = "tensorflow_federated.v0.ExecutorGroup"
 _METHODS = {
