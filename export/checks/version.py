@@ -10,9 +10,9 @@ import numpy as np
 
 from export import interface
 from export.checks import answers as answers_lib
-from export.checks import fresh_process, malformed, saved_graph
+from export.checks import fresh_process, malformed, onnx_file, saved_graph
+from export.graph import onnx_graph, serving_module
 from export.graph import requests as requests_lib
-from export.graph import serving_module
 from export.version import manifest, warmup
 from pfrec import errors
 
@@ -37,11 +37,13 @@ class Report:
       checks: in order.
       latency_ms: median milliseconds of a repeated call of `serving_default` through the C library
         here, by batch size; empty where none was repeated.
+      onnx_latency_ms: the same of its ONNX file in ONNX Runtime.
     """
 
     directory: pathlib.Path
     checks: "tuple[Check, ...]"
     latency_ms: "Mapping[int, float]" = dataclasses.field(default_factory=dict)
+    onnx_latency_ms: "Mapping[int, float]" = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -111,6 +113,7 @@ def verify(
         return Report(directory, tuple(made.checks))
     value, served = held
     latency: dict[int, float] = {}
+    onnx_latency: dict[int, float] = {}
     graph = made.passed(
         "graph", lambda: ("saved_model.pb can be read", saved_graph.read(directory, served))
     )
@@ -124,10 +127,13 @@ def verify(
             made.passed("signatures", lambda: _signatures(served, graph)) is not None
             and runs is not None
         ):
-            latency = _answers(
+            latency, given = _answers(
                 made, directory, value, served, graph, replays or [], cases, repeats or {}
             )
-    return Report(directory, tuple(made.checks), latency)
+            if value["made"].get("onnx"):
+                known = [*cases, *_expected(value, replays or [])]
+                onnx_latency = _onnx(made, directory, served, known, given, repeats or {})
+    return Report(directory, tuple(made.checks), latency, onnx_latency)
 
 
 def _answers(
@@ -139,11 +145,12 @@ def _answers(
     replays: "list[warmup.Replay]",
     cases: Sequence[answers_lib.Case],
     repeats: Mapping[int, int],
-) -> "dict[int, float]":
+) -> "tuple[dict[int, float], list[answers_lib.Case]]":
     """The checks that need the model loaded; all their calls are made in one process.
 
     Returns:
-      `Report.latency_ms`.
+      `Report.latency_ms`, and what the version said to requests of `BATCH_SIZES` rows and to
+      unknown values.
     """
     requests = [requests_lib.random(served, rows, seed=rows) for rows in BATCH_SIZES]
     hostile = [requests_lib.hostile(served)]
@@ -179,7 +186,7 @@ def _answers(
         ),
     )
     if answers is None:
-        return {}
+        return {}, []
     waiting = iter(answers)
     given = {name: [next(waiting) for _ in group] for name, group in groups.items()}
     made.passed("batch sizes", lambda: answers_lib.probabilities(requests, given["sizes"]))
@@ -202,9 +209,51 @@ def _answers(
     if cases:
         made.passed("parity", lambda: answers_lib.parity(cases, given["parity"], tolerance(value)))
         made.passed("ranking", lambda: answers_lib.ranking(cases[0], given["parity"][0]))
+    said = zip((*requests, *hostile), named)
+    return _medians(given["sizes"]), [answers_lib.Case(r, answer.outputs) for r, answer in said]
+
+
+def _onnx(
+    made: Checklist,
+    directory: pathlib.Path,
+    served: interface.Interface,
+    known: "Sequence[answers_lib.Case]",
+    given: "Sequence[answers_lib.Case]",
+    repeats: Mapping[int, int],
+) -> "dict[int, float]":
+    """The checks of a version's ONNX file.
+
+    Args:
+      made: takes them.
+      directory: of the version.
+      served: its interface.
+      known: what the trained model answers; the first is what is to be ranked alike.
+      given: what the SavedModel answers.
+      repeats: as of `verify`.
+
+    Returns:
+      `Report.onnx_latency_ms`.
+    """
+    content = made.passed("ONNX file", lambda: onnx_file.read(directory / onnx_graph.FILE, served))
+    if content is None:
+        return {}
+    session = made.passed(
+        "ONNX load",
+        lambda: ("loaded in ONNX Runtime", onnx_file.Session(content, served)),
+    )
+    if session is None:
+        return {}
+    made.passed("ONNX answers", lambda: onnx_file.agreement(session, given))
+    made.passed("ONNX parity", lambda: onnx_file.trained(session, known))
+    requests = [requests_lib.random(served, rows, seed=rows) for rows in BATCH_SIZES]
+    return _medians([session.call(r, repeats.get(requests_lib.rows(r), 0)) for r in requests])
+
+
+def _medians(answers: "Sequence[fresh_process.Answer]") -> "dict[int, float]":
+    """Milliseconds of the answers to `BATCH_SIZES` rows that were repeated."""
     return {
         rows: round(1e3 * float(np.median(answer.seconds)), 3)
-        for rows, answer in zip(BATCH_SIZES, given["sizes"])
+        for rows, answer in zip(BATCH_SIZES, answers)
         if answer.seconds
     }
 
@@ -349,12 +398,25 @@ def _recorded(
     """That the largest request to `serving_default` gets the answers that the trained model gave
     when the version was made.
     """
-    named = [number for number, replay in enumerate(replays) if replay.signature == interface.SERVE]
-    if not named:
+    largest = _largest(replays)
+    if largest is None:
         raise errors.PfrecError(f"no warm-up request to {interface.SERVE}")
-    largest = max(named, key=lambda number: requests_lib.rows(replays[number].inputs))
-    expected = {task: np.array(values, np.float32) for task, values in value["expected"].items()}
     # Another processor may add in another order than the one that the version was made on.
     return answers_lib.parity(
-        [answers_lib.Case({}, expected)], [answers[largest]], answers_lib.FOLDED_TOLERANCE
+        _expected(value, replays), [answers[largest]], answers_lib.FOLDED_TOLERANCE
     )
+
+
+def _expected(value: Mapping[str, Any], replays: "list[warmup.Replay]") -> "list[answers_lib.Case]":
+    """The request of the recorded answers with them; none without such a request."""
+    largest = _largest(replays)
+    if largest is None:
+        return []  # A check that failed.
+    expected = {task: np.array(values, np.float32) for task, values in value["expected"].items()}
+    return [answers_lib.Case(dict(replays[largest].inputs), expected)]
+
+
+def _largest(replays: "list[warmup.Replay]") -> Optional[int]:
+    """The place of the largest request to `serving_default`."""
+    named = [number for number, replay in enumerate(replays) if replay.signature == interface.SERVE]
+    return max(named, key=lambda n: requests_lib.rows(replays[n].inputs)) if named else None

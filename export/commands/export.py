@@ -77,6 +77,12 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_bool(
+        "onnx",
+        False,
+        "Also write each scenario's model as ONNX, into assets.extra/model.onnx of its version; "
+        "needs pip install 'pfrec[onnx]'.",
+    )
+    flags.DEFINE_bool(
         "router",
         False,
         "Also export one model for all scenarios, which takes the scenario as an input.",
@@ -167,6 +173,7 @@ def export(
         served one, or something cannot be written; no version is left half-written.
     """
     from export.exporting import build, trained, versions
+    from export.graph import onnx_graph
     from export.publishing import models_config, publish, together
     from export.scoring import champion
 
@@ -186,6 +193,9 @@ def export(
         router,
     )
     names = asked.names(models_of.scenarios)
+    if asked.options.onnx:  # What is missing is an error before the work.
+        onnx_graph.package("onnx")
+        onnx_graph.package("onnxruntime")
     models_config.read(serving)  # A damaged one is an error before the work, not after it.
     with files.Lock(serving):
         together.recover(serving)
@@ -226,6 +236,9 @@ def table(result: "dict[str, Any]") -> str:
                 entry["parity"],
             ],
         )
+        if "onnx_latency_ms" in entry:
+            times = ", ".join(f"{value:.3g}" for value in entry["onnx_latency_ms"].values())
+            lines.append(["  as ONNX", "", "", "", times, "", ""])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
@@ -295,7 +308,7 @@ def _main(argv: "list[str]") -> None:
         model_prefix=values.model_prefix,
         version=values.version,
         base_path=values.base_path,
-        options=build.Options(values.fold, values.embedding_dtype, values.least_rows),
+        options=build.Options(values.fold, values.embedding_dtype, values.least_rows, values.onnx),
         router=values.router,
         keep=values.keep,
         champion_data=values.champion_data,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from export.checks import answers as answers_lib
 from export.checks import version as version_checks
 from export.exporting import trained
-from export.graph import folded_network, folding, router, serving_module
+from export.graph import folded_network, folding, onnx_graph, router, serving_module
 from export.graph import requests as requests_lib
 from export.version import manifest, model_card, sample_request, warmup
 from pfrec import coarsening, errors
@@ -30,11 +30,13 @@ class Options:
       embedding_dtype: of embedding tables that are looked up, `float32` or `float16`.
       least_rows: training rows that an id of a private feature must be in to keep its own row
         (`hidden_ids`); 0 keeps all.
+      onnx: whether a scenario's model is also written as ONNX, into the same version.
     """
 
     fold: bool = True
     embedding_dtype: str = "float32"
     least_rows: int = coarsening.FLOOR
+    onnx: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +49,13 @@ class Built:
         probability.
       latency_ms: median milliseconds of a call of `serving_default` through the C library here, by
         batch size.
+      onnx_latency_ms: the same of its ONNX file in ONNX Runtime; empty without one.
     """
 
     report: version_checks.Report
     made: "dict[str, Any]"
     latency_ms: "dict[str, float]"
+    onnx_latency_ms: "dict[str, float]"
 
 
 def build(
@@ -78,7 +82,11 @@ def build(
     cases = [answers_lib.Case(request, model.predict(request)) for request in requests]
     report = version_checks.verify(directory, cases, _REPEATS)
     report.require()
-    return Built(report, made, {str(rows): ms for rows, ms in report.latency_ms.items()})
+    times = (
+        {str(rows): ms for rows, ms in found.items()}
+        for found in (report.latency_ms, report.onnx_latency_ms)
+    )
+    return Built(report, made, *times)
 
 
 def write(
@@ -114,6 +122,10 @@ def write(
     variables = serving_module.save(
         serving_module.ServingModule(network, served), served, directory
     )
+    if options.onnx and scenario is not None:
+        made["onnx"] = onnx_graph.FILE
+        told = {"model": name, "run": str(model.run["id"]), "round": str(model.run["round"])}
+        onnx_graph.write(network.folded, served, directory / onnx_graph.FILE, told)
     shown = requests_lib.random(served, max(warmup.SIZES), seed=2)
     warmup.write(directory, warmup.requests(name, served, shown))
     sample_request.write(directory, requests_lib.random(served, _SAMPLE_ROWS, seed=3))
@@ -143,6 +155,11 @@ def _network(model: trained.TrainedModel, options: Options) -> "tuple[Any, dict[
         raise errors.PfrecError(
             f"{model.scenario}: --embedding_dtype={options.embedding_dtype} needs --fold and an "
             "MMoE; leave it at float32"
+        )
+    if options.onnx and not foldable:
+        raise errors.PfrecError(
+            f"{model.scenario}: --onnx needs --fold and an MMoE, since folded networks alone are "
+            "written as ONNX; leave it out"
         )
     if not foldable:
         return model.network, {"embedding_dtype": "float32", "folded": False, "tables": []}

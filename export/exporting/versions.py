@@ -152,6 +152,7 @@ def _entry(
         "latency_ms": built.latency_ms,
         "made": built.made,
         "model": name,
+        **({"onnx_latency_ms": built.onnx_latency_ms} if built.onnx_latency_ms else {}),
         "parity": next(c.detail for c in built.report.checks if c.name == "parity"),
         "path": f"{name}/{number}",
         "scenario": key,
