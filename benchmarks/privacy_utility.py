@@ -2,7 +2,7 @@
 
     python benchmarks/privacy_utility.py --data=DATA --log=FILE [--algorithms=fedavg,fedbn]
         [--epsilons=none,8,3,1] [--home_epochs=20,0] [--seeds=1] [--rounds=20]
-        [--dp_rounds=40] [--dp_settings=embedding_scale=0.25] [--minutes=9]
+        [--dp_rounds=40] [--dp_settings=FLAG=VALUE,...] [--minutes=9]
 
 Trains each algorithm at each epsilon and with each number of passes at home, and evaluates what is
 served on the test rows. `none` is a run without a budget, with the defaults, which serves its best
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--dp_rounds", type=int, default=40, help="of those with one")
     parser.add_argument(
         "--dp_settings",
-        default="embedding_scale=0.25",
+        default="",
         help="FLAG=VALUE,... of the runs under a budget",
     )
     parser.add_argument("--minutes", type=float, default=1e6)

@@ -164,13 +164,19 @@ class Plan(settings_lib.Settings):
         choices=soundness.UNITS,
     )
     dp_clip: float = setting(
-        1.0, "the norm that the gradient of a row is clipped to for it", above=0.0
+        3.0, "the norm that the gradient of a row is clipped to for it", above=0.0
     )
     dp_sparse_rows: int = setting(
         0,
         "in tables of so many rows or more, those that a step met often get gradients and noise, "
         "and which these are is told with noise too; 0 gives noise to all rows of every table",
         low=0,
+    )
+    dp_home_rate: float = setting(
+        1e-2,
+        "step size by which a client trains its home model, whatever --schedule says; three tenths "
+        "of it from what it received",
+        above=0.0,
     )
     dp_home_epochs: float = setting(
         20.0,

@@ -61,24 +61,29 @@ class Adam:
         return [slot for pair in self._moments for slot in pair] + [self._steps]
 
     @tf.autograph.experimental.do_not_convert
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One step; `gradients` in the order of the variables, dense or IndexedSlices."""
+    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: Any = None) -> None:
+        """One step.
+
+        Args:
+          gradients: in the order of the variables, dense or IndexedSlices.
+          learning_rate: of this step; None for the optimizer's own.
+        """
+        rate = self._settings[0] if learning_rate is None else learning_rate
         beta_1, beta_2 = self._settings[1:3]
         steps = self._steps.assign_add(1.0)
         powers = tf.pow(beta_1, steps), tf.pow(beta_2, steps)
         for i, moments in zip(self._large, self._moments):
             if self._lazy and isinstance(gradients[i], tf.IndexedSlices):
-                self._apply_rows(self._variables[i], moments, gradients[i], powers)
+                self._apply_rows(self._variables[i], moments, gradients[i], powers, rate)
             else:
-                self._apply_one(
-                    self._variables[i], moments, tf.convert_to_tensor(gradients[i]), powers
-                )
+                gradient = tf.convert_to_tensor(gradients[i])
+                self._apply_one(self._variables[i], moments, gradient, powers, rate)
         if self._small:
             self._step.assign(tf.zeros_like(self._step))
             joint = tf.concat(
                 [tf.reshape(tf.convert_to_tensor(gradients[i]), [-1]) for i in self._small], axis=0
             )
-            self._apply_one(self._step, self._moments[-1], joint, powers)
+            self._apply_one(self._step, self._moments[-1], joint, powers, rate)
             for i, step in zip(self._small, tf.split(self._step, self._sizes)):
                 self._variables[i].assign_add(tf.reshape(step, self._variables[i].shape))
 
@@ -88,8 +93,9 @@ class Adam:
         moments: "tuple[tf.Variable, tf.Variable]",
         gradient: tf.IndexedSlices,
         powers: "tuple[tf.Tensor, tf.Tensor]",
+        learning_rate: Any,
     ) -> None:
-        learning_rate, beta_1, beta_2, epsilon = self._settings
+        beta_1, beta_2, epsilon = self._settings[1:]
         rows, place = tf.unique(gradient.indices)
         own = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
         m = beta_1 * moments[0].sparse_read(rows) + (1.0 - beta_1) * own
@@ -106,8 +112,9 @@ class Adam:
         moments: "tuple[tf.Variable, tf.Variable]",
         gradient: tf.Tensor,
         powers: "tuple[tf.Tensor, tf.Tensor]",
+        learning_rate: Any,
     ) -> None:
-        learning_rate, beta_1, beta_2, epsilon = self._settings
+        beta_1, beta_2, epsilon = self._settings[1:]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=moments[0].handle,

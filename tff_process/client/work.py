@@ -117,11 +117,13 @@ class ClientModel:
         return collections.OrderedDict((name, self.variables[name].read_value()) for name in names)
 
     @_plain
-    def apply(self, gradients: Values, prefix: str = OPTIMIZER) -> None:
-        """One step of an optimizer; a variable without a gradient gets zero."""
+    def apply(self, gradients: Values, prefix: str = OPTIMIZER, learning_rate: Any = None) -> None:
+        """One step of an optimizer, by its own learning rate or another; a variable without a
+        gradient gets zero.
+        """
         own = [(self.variables[name], gradients.get(name)) for name in self._trains[prefix]]
         self.optimizers[prefix].apply(
-            [tf.zeros_like(variable) if g is None else g for variable, g in own]
+            [tf.zeros_like(variable) if g is None else g for variable, g in own], learning_rate
         )
 
     @_plain

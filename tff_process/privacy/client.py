@@ -47,6 +47,7 @@ class PrivateTraining(strategy.Strategy):
       schema: of the rows.
       share: of the aggregations that the home model is an average over, `averaging`.
       context: a text that is another one wherever a step would be computed otherwise: of the plan.
+      home_rate: step size of the home model.
     """
 
     asked = (home.STEPS,)
@@ -58,9 +59,10 @@ class PrivateTraining(strategy.Strategy):
         schema: schema_lib.Schema,
         share: float,
         context: str,
+        home_rate: float,
     ) -> None:
         self._mechanism, self._schema = mechanism, schema
-        self._share, self._context = share, context
+        self._share, self._context, self._home_rate = share, context, home_rate
 
     def released(self, layout: variables.ModelVariables) -> "list[str]":
         """The trained variables of the released model."""
@@ -121,7 +123,7 @@ class PrivateTraining(strategy.Strategy):
                 inputs.settings, batch_size=self._mechanism.budgets[0].home_batch
             )
             first = strategy.under(private, FIRST)
-            home.finish(model, at_home, inputs.work, first, self._share)
+            home.finish(model, at_home, inputs.work, first, self._share, self._home_rate)
             state = {
                 **model.private_state(layout),
                 **model.upload(layout),

@@ -277,7 +277,7 @@ class Federation:
         graph = {**dataclasses.replace(plan, **_VALUES).to_json(), "init_from": ""}
         context = files.json_text([pfrec.__version__, graph, dataset.schema.to_json()])
         client = private_client.PrivateTraining(
-            mechanism, dataset.schema, plan.average_over, context
+            mechanism, dataset.schema, plan.average_over, context, plan.dp_home_rate
         )
         self.algorithm = dataclasses.replace(self.algorithm, client=client)
         # Tables that the released model does not read add nothing at first.

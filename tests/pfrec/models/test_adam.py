@@ -16,6 +16,13 @@ def test_first_step_by_hand():
     np.testing.assert_allclose(variable, [0.9, 2.1], rtol=1e-4)
 
 
+def test_a_step_may_have_a_learning_rate_of_its_own():
+    own, given = tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0])
+    adam.Adam([own], 0.25).apply([tf.constant([5.0, -0.01])])
+    adam.Adam([given], 1e-3).apply([tf.constant([5.0, -0.01])], learning_rate=0.25)
+    np.testing.assert_array_equal(given, own)
+
+
 def test_equals_keras_bit_for_bit_and_continues_from_its_slots():
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 3)).astype(np.float32)

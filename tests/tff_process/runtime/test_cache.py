@@ -122,6 +122,7 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "dp_clip": 2.0,
         "dp_unit": "group",
         "dp_sparse_rows": 1000,
+        "dp_home_rate": 0.02,
         "dp_home_epochs": 2.0,
     }
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
