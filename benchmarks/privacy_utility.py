@@ -2,14 +2,14 @@
 
     python benchmarks/privacy_utility.py --data=DATA --log=FILE [--algorithms=fedavg,fedbn]
         [--epsilons=none,8,3,1] [--home_epochs=20,0] [--seeds=1] [--rounds=20]
-        [--dp_rounds=40] [--dp_settings=FLAG=VALUE,...] [--minutes=9]
+        [--dp_rounds=40] [--dp_settings=FLAG=VALUE,...] [--minutes=9] [--picture=FILE]
 
 Trains each algorithm at each epsilon and with each number of passes at home, and evaluates what is
 served on the test rows. `none` is a run without a budget, with the defaults, which serves its best
 round on valid; `local` has no other. A line of JSON for each run is appended to the log, and a run
 that has its line there is not trained again: after `--minutes` it begins no further run, so that it
 can go on later. Prints a table of mean test AUC over scenarios, tasks and seeds, with half the
-range over seeds.
+range over seeds; `--picture` draws it as SVG, a run without a budget as a level line.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import numpy as np
 from pfrec import evaluation
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
+from tff_process.comparison import charts
 from tff_process.runtime import cache as cache_lib
 from tff_process.training import loop
 
@@ -71,6 +72,7 @@ def main() -> None:
         help="FLAG=VALUE,... of the runs under a budget",
     )
     parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--picture", type=pathlib.Path)
     given = parser.parse_args()
     dataset = dataset_lib.Dataset.open(given.data)
     own = [tuple(text.split("=", 1)) for text in given.dp_settings.split(",") if text]
@@ -104,6 +106,33 @@ def main() -> None:
         if own_aucs:
             told = f"{np.mean(own_aucs):.4f} | {np.ptp(own_aucs) / 2:.4f} | {len(own_aucs)}"
             print(f"| `{name}` | {epsilon} | {home} | {told} |")
+    if given.picture:
+        given.picture.write_text(picture(aucs, given.data.name), encoding="utf-8")
+
+
+def picture(aucs: "dict[tuple[str, str, str, int], float]", title: str) -> str:
+    """AUC over epsilon, SVG.
+
+    Args:
+      aucs: by run.
+      title: of the chart.
+    """
+    budgets = sorted({float(entry[1]) for entry in aucs if entry[1] != NONE}) or [0.0, 1.0]
+    found: dict[str, dict[float, list[float]]] = {}
+    for (name, epsilon, passes, _), auc in aucs.items():
+        level = epsilon == NONE
+        line = f"{name}, no budget" if level else f"{name}, {passes} passes at home"
+        for x in (budgets[0], budgets[-1]) if level else (float(epsilon),):
+            found.setdefault(line, {}).setdefault(x, []).append(auc)
+    rows = [
+        charts.Line(
+            name,
+            [(x, float(np.mean(values))) for x, values in sorted(points.items())],
+            [float(np.ptp(values)) / 2 for _, values in sorted(points.items())],
+        )
+        for name, points in found.items()
+    ]
+    return charts.lines(title, "epsilon", "mean test AUC", rows)
 
 
 def _logged(log: pathlib.Path) -> "dict[tuple[str, str, str, int], float]":
