@@ -80,6 +80,12 @@ class Plan(settings_lib.Settings):
         "rounds end once the client with most rows has trained so many batches; 0 trains --rounds",
         low=0,
     )
+    max_rows: int = setting(
+        0,
+        "rounds end once the client with most rows has trained on so many, in whole batches and "
+        "counted anew in every epoch; 0 trains --rounds",
+        low=0,
+    )
     batch_size: int = setting(
         0,
         "rows of a batch; 0 takes 32 to 256, so that the mean scenario has 20 batches of them, and "
@@ -282,12 +288,17 @@ class Plan(settings_lib.Settings):
         )
 
     def rounds_of(self, round_steps: int) -> int:
-        """How many rounds there are at most, where the client with most rows trains so many batches
-        in a round.
+        """How many rounds a plan with a batch size (`fitting`) has at most, where the client with
+        most rows trains so many batches in a round.
         """
-        if not self.max_steps:
-            return self.rounds
-        return min(self.rounds, -(-self.max_steps // round_steps))
+        rounds = self.rounds
+        for most, of_a_round in (
+            (self.max_steps, round_steps),
+            (self.max_rows, round_steps * self.batch_size),
+        ):
+            if most:
+                rounds = min(rounds, -(-most // of_a_round))
+        return rounds
 
     @property
     def name(self) -> str:

@@ -48,7 +48,8 @@ class Progress(callbacks.Callback):
         if mean is None:
             parts.append("with tracing, which is no measure of the rest")
         else:
-            most = "at most " if self._plan.patience or self._plan.max_steps else ""
+            plan = self._plan
+            most = "at most " if plan.patience or plan.max_steps or plan.max_rows else ""
             left = (self._plan.rounds - number) * mean
             parts.append(f"{pace.duration(mean)} a round, {most}{pace.duration(left)} left")
         self._write(number, number, ", ".join(parts))

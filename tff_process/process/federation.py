@@ -34,6 +34,7 @@ _VALUES: "dict[str, Any]" = {
     "rounds": 1,
     "patience": 0,
     "max_steps": 0,
+    "max_rows": 0,
     "local_epochs": 1.0,
     "aggregations": 1,
     "aggregate_every": 1,
@@ -133,6 +134,7 @@ class Federation:
         trained and aggregated by `train_aggregation_step` (`aggregations_of_a_round`); one where
         nothing is shared.
       round_steps: the most batches that a client trains in a round.
+      rounds: how many there are at most.
       mechanism: how what leaves is made differentially private; None where it is not.
       charges: what of its budgets is spent; None where there are none, or before they are opened.
       graph_key: all that the run's graphs depend on.
@@ -186,6 +188,7 @@ class Federation:
         )
         self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
         self.round_steps = max(steps)
+        self.rounds = plan.rounds_of(self.round_steps)
         self.mechanism = self._make_private(steps) if plan.dp_epsilon else None
         self.charges: Optional[charges_lib.Charges] = None
         if plan.upload_bits < strategy.FULL_BITS:
@@ -261,14 +264,13 @@ class Federation:
         plan, dataset = self.plan, self.dataset
         soundness.check_schema(dataset.schema, plan.dp_unit)
         soundness.check_algorithm(self.algorithm, len(self.layout.uploaded), plan.dp_unit)
-        rounds = plan.rounds_of(self.round_steps)
         mechanism = mechanism_lib.of(
             plan.dp_epsilon,
             plan.dp_delta,
             plan.dp_clip,
             plan.batch_size,
             [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios],
-            [rounds * own for own in steps],
+            [self.rounds * own for own in steps],
         )
         mechanism = dataclasses.replace(
             mechanism, unit=plan.dp_unit, sparse_rows=plan.dp_sparse_rows
@@ -385,7 +387,7 @@ class Federation:
 
     def _is_last(self, client: int, number: int) -> bool:
         """Whether a client has a batch in no aggregation step after `number`, in which it has."""
-        end = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
+        end = self.rounds * self.aggregation_steps
         parts = 0
         for later in range(number + 1, end):
             if client in self.participants(later):
@@ -397,7 +399,7 @@ class Federation:
     def _work(self, client: int, number: int) -> "OD[str, Any]":
         """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""
         scenario, tasks = self.dataset.scenarios[client], self._tasks
-        total = self.plan.rounds_of(self.round_steps) * self.aggregation_steps
+        total = self.rounds * self.aggregation_steps
         first_step, steps = self._part(client)
         _, epoch_steps = self._steps(client)
         asked: OD[str, Any] = OD()

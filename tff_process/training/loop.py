@@ -35,10 +35,10 @@ class Training(Protocol):
     """What the loop needs of federated and pooled training alike.
 
     Attributes:
-      round_steps: batches of a round, of the client with most of them.
+      rounds: how many there are at most.
     """
 
-    round_steps: int
+    rounds: int
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number`, counted from 0."""
@@ -198,7 +198,7 @@ def _loop(
     stopping = callbacks_lib.EarlyStopping(plan.patience)
     for hook in (*writers, stopping, *hooks):
         hook.before_training(done=done, best_round=best.round)
-    rounds = plan.rounds_of(training.round_steps)
+    rounds = training.rounds
     ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
     for number in range(done + 1, rounds + 1):
         if ended:
@@ -235,12 +235,12 @@ def _loop(
         answers = [hook.after_round(**told) for hook in (stopping, *hooks)]
         ended = any(answers)
     if best.round == rounds > 1:
-        budget = "--rounds" if rounds == plan.rounds else "--max_steps"
+        budgets = [name for name in ("max_steps", "max_rows") if getattr(plan, name)]
         _log.warning(
-            "%s: the best round is the last one, %d; with more %s it may become better",
+            "%s: the best round is the last one, %d; with more --%s it may become better",
             run.path,
             rounds,
-            budget,
+            "rounds" if rounds == plan.rounds else " and --".join(budgets),
         )
     training.restore(run.load(best.round))
     values = values_on("test")

@@ -66,6 +66,7 @@ class PooledTraining:
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
         self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
         self.round_steps = max(1, round(plan.local_epochs * self._epoch_steps))
+        self.rounds = plan.rounds_of(self.round_steps)
         # As often as a federated round aggregates.
         self._parts = federation.aggregations_of_a_round(plan, [self.round_steps])
         self._averaged = 0
@@ -97,7 +98,7 @@ class PooledTraining:
         )
         waiting = iter(self._weighted(batches))
         for part, (first, last) in enumerate(zip(ends, ends[1:])):
-            total = self.plan.rounds_of(self.round_steps) * self._parts
+            total = self.rounds * self._parts
             done = round_number * self._parts + part
             rate = plan_values.learning_rate(self.plan, done, total)
             self._optimizer.learning_rate.assign(rate)

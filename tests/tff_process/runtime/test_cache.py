@@ -97,7 +97,8 @@ def test_a_private_training_is_not_kept(dataset):
 
 def test_what_a_graph_holds_is_in_its_key(dataset):
     """Every field of a plan but those that no graph holds."""
-    values = {"seed", "rounds", "patience", "max_steps", "learning_rate", "participation"}
+    values = {"seed", "rounds", "patience", "max_steps", "max_rows"}
+    values |= {"learning_rate", "participation"}
     values |= {"schedule", "warmup", "schedule_end", "schedule_factor", "schedule_parts"}
     values |= {"task_weights", "positive_weights"}
     # `aggregate_every` moves `aggregations` where rounds are long.

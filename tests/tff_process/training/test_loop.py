@@ -20,9 +20,8 @@ class Scripted:
     its state is the number of rounds done.
     """
 
-    round_steps = 10
-
-    def __init__(self, dataset, script):
+    def __init__(self, asked, dataset, script):
+        self.rounds = asked.rounds_of(10)
         self._shape = [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics.METRICS)]
         self._script, self.done = script, 0
 
@@ -63,7 +62,8 @@ def summary(path, dataset, script, progress=lambda number, score: None, more=(),
         else run_directory.RunDirectory.create(path, {"scenarios": []})
     )
     hooks = (callbacks.Progress(progress), *more)
-    made = loop._loop(asked, dataset, run, Scripted(dataset, script), options.Options(), hooks)
+    training = Scripted(asked, dataset, script)
+    made = loop._loop(asked, dataset, run, training, options.Options(), hooks)
     with (path / "metrics.csv").open(newline="") as stream:
         return made, sorted(
             {int(row["round"]) for row in csv.DictReader(stream) if row["split"] == "valid"}
@@ -94,12 +94,29 @@ def test_max_steps_ends_a_training_with_the_round_that_reaches_them(
     assert seen == list(range(1, rounds + 1))
 
 
+@pytest.mark.parametrize(
+    ("rows", "steps", "rounds"),
+    [(1, 0, 1), (320, 0, 1), (321, 0, 2), (1000, 0, 4), (9999, 0, 6), (1000, 15, 2), (321, 35, 2)],
+)
+def test_max_rows_ends_a_training_with_the_round_that_reaches_them(
+    dataset, tmp_path, rows, steps, rounds
+):
+    """Rounds of ten batches of 32; of two budgets the smaller one counts."""
+    settings = {"batch_size": 32, "rounds": 6, "max_rows": rows, "max_steps": steps}
+    _, seen = summary(tmp_path / "run", dataset, [0.5] * 6, **settings)
+    assert seen == list(range(1, rounds + 1))
+
+
 def test_a_best_round_that_is_the_last_one_is_warned_of(dataset, tmp_path, caplog):
     summary(tmp_path / "risen", dataset, [0.5, 0.6], rounds=2)
     assert "the best round is the last one, 2; with more --rounds" in caplog.text
     caplog.clear()
     summary(tmp_path / "short", dataset, [0.5, 0.6], rounds=9, max_steps=20)
-    assert "the best round is the last one, 2; with more --max_steps" in caplog.text
+    assert "the best round is the last one, 2; with more --max_steps it" in caplog.text
+    caplog.clear()
+    budgets = {"batch_size": 32, "max_steps": 20, "max_rows": 640}
+    summary(tmp_path / "both", dataset, [0.5, 0.6], rounds=9, **budgets)
+    assert "2; with more --max_steps and --max_rows it" in caplog.text
     caplog.clear()
     summary(tmp_path / "fallen", dataset, [0.6, 0.5], rounds=2)
     assert not caplog.text
@@ -226,8 +243,8 @@ def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset
         raise KilledError
 
     def run(opened, progress):
-        made = Refused(dataset, [0.5, 0.5])
         asked = plan.Plan("local", rounds=2)
+        made = Refused(asked, dataset, [0.5, 0.5])
         hooks = (callbacks.Progress(progress),)
         return loop._loop(asked, dataset, opened, made, options.Options(), hooks)
 
