@@ -1,26 +1,26 @@
 """Latency and throughput of exported models through TensorFlow's C library, folded against
 unfolded, and ONNX Runtime beside it.
 
-    python benchmarks/serving.py [--quick] [--onnx_python=/path/to/python]
+    python benchmarks/serving.py [--quick] [--small] [--onnx_python=/path/to/python]
 
 The model has the shape of MTReclib's MMoE on AliExpress: 16 categorical features, 63 numbers,
-embedding 128, 8 experts of 512-256, two towers of 128-64. Its weights are random, which no time
-here depends on. Sides:
+embedding 128, 8 experts of 512-256, two towers of 128-64; with `--small` that of the default
+configuration. Its weights are random, which no time here depends on. Sides:
 
 - folded: what pfrec-export writes.
 - unfolded: the layers as they are defined, one by one: look-ups, concatenation, dense layer,
   normalisation, ReLU, per expert.
 - trained graph: what pfrec-export --nofold writes, which is the network's own inference graph.
-- onnx: the unfolded graph, converted by tf2onnx, in ONNX Runtime, with as many threads as
-  TensorFlow takes; onnx folded: the folded graph.
+- onnx folded: what pfrec-export --onnx writes beside it, in ONNX Runtime, with as many threads as
+  TensorFlow takes.
+- onnx: the unfolded graph, converted by tf2onnx. For it name a Python that has tensorflow, tf2onnx
+  and onnxruntime, an environment of its own.
 
 Each side has a process of its own, which loads one model and waits; the sides are called in turns.
-For the ONNX sides name a Python that has tensorflow, tf2onnx and onnxruntime: they do not go
-together with this project's versions, so make it an environment of its own.
 
-The last line is JSON: `folded_over_unfolded_512` and `vs_onnxruntime_512`, each the folded latency
-at 512 rows over the other's, so that below 1 is ahead; and `vs_onnxruntime_folded_512`, against
-ONNX Runtime on the folded graph.
+The last line is JSON: the folded latency over the other's, so that below 1 is ahead, against the
+unfolded, trained and ONNX graphs at 512 rows, and against the folded one in ONNX Runtime at 1, 32
+and 512.
 """
 
 import argparse
@@ -45,7 +45,7 @@ CARDINALITIES = (2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 17, 20, 25, 30, 33, 38)
 NUMBERS = 63
 
 
-def _network(quick: bool) -> "tuple[Any, Any]":
+def _network(quick: bool, small: bool) -> "tuple[Any, Any]":
     from pfrec.data import schema as schema_lib
     from pfrec.models.config import ModelConfig
     from pfrec.models.mmoe import mmoe
@@ -58,13 +58,13 @@ def _network(quick: bool) -> "tuple[Any, Any]":
         tuple(schema_lib.Numerical(f"numerical_{i}") for i in range(1, NUMBERS + 1)),
         (schema_lib.Task("ctr", "click"), schema_lib.Task("ctcvr", "conversion")),
     )
-    config = ModelConfig(
+    paper = ModelConfig(
         embedding_dim=32 if quick else 128,
         experts=4 if quick else 8,
         expert_units=(128, 64) if quick else (512, 256),
         tower_units=(32,) if quick else (128, 64),
     )
-    network = mmoe.build(schema, config)
+    network = mmoe.build(schema, ModelConfig() if small else paper)
     generator = np.random.default_rng(0)
     for variable in network.variables:
         if "moving_variance" in variable.name:
@@ -120,14 +120,16 @@ def _plain(network: Any) -> Any:
     return Plain()
 
 
-def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path, pathlib.Path]]":
-    """Writes the three models; the directory and the plan of each."""
+def _export(
+    folder: pathlib.Path, quick: bool, small: bool
+) -> "dict[str, tuple[pathlib.Path, pathlib.Path]]":
+    """Writes the models; the directory, or file, and the plan of each."""
     from export import interface
     from export.checks import saved_graph
-    from export.graph import folded_network, folding, serving_module
+    from export.graph import folded_network, folding, onnx_graph, serving_module
     from export.graph import requests as requests_lib
 
-    schema, network = _network(quick)
+    schema, network = _network(quick, small)
     served = interface.Interface(schema)
     requests = {rows: requests_lib.random(served, rows, seed=rows) for rows in SIZES}
     np.savez(
@@ -135,8 +137,9 @@ def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path,
         **{f"{rows}.{name}": v for rows, r in requests.items() for name, v in r.items()},
     )
     found = {}
+    folded = folding.fold(network)
     networks = {
-        "folded": folded_network.FoldedNetwork(folding.fold(network)),
+        "folded": folded_network.FoldedNetwork(folded),
         "unfolded": _plain(network),
         "trained graph": network,
     }
@@ -156,6 +159,8 @@ def _export(folder: pathlib.Path, quick: bool) -> "dict[str, tuple[pathlib.Path,
             )
         )
         found[side] = (directory, plan)
+    onnx_graph.write(folded, served, folder / "folded.onnx")
+    found["onnx folded"] = (folder / "folded.onnx", found["folded"][1])
     return found
 
 
@@ -183,22 +188,22 @@ def _convert(python: str, directory: pathlib.Path) -> Optional[pathlib.Path]:
 
 @contextlib.contextmanager
 def _sides(
-    folder: pathlib.Path, quick: bool, onnx_python: Optional[str]
+    folder: pathlib.Path, quick: bool, small: bool, onnx_python: Optional[str]
 ) -> "Iterator[dict[str, Side]]":
-    made = _export(folder, quick)
+    made = _export(folder, quick, small)
     wanted = {
-        side: (sys.executable, "capi", directory, plan) for side, (directory, plan) in made.items()
+        side: (sys.executable, "onnx" if path.suffix == ".onnx" else "capi", path, plan)
+        for side, (path, plan) in made.items()
     }
     sizes = {
-        side: sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
-        for side, (directory, _) in made.items()
+        side: sum(p.stat().st_size for p in (path, *path.rglob("*")) if p.is_file())
+        for side, (path, _) in made.items()
     }
     if onnx_python:
-        for name, side in (("onnx", "unfolded"), ("onnx folded", "folded")):
-            path = _convert(onnx_python, made[side][0])
-            if path is not None:
-                wanted[name] = (onnx_python, "onnx", path, made[side][1])
-                sizes[name] = path.stat().st_size
+        path = _convert(onnx_python, made["unfolded"][0])
+        if path is not None:
+            wanted["onnx"] = (onnx_python, "onnx", path, made["unfolded"][1])
+            sizes["onnx"] = path.stat().st_size
     print("MB: " + ", ".join(f"{side} {size / 1e6:.1f}" for side, size in sizes.items()))
     with contextlib.ExitStack() as stack:
         started = {}
@@ -225,13 +230,15 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a small model and few calls: under a minute"
     )
+    parser.add_argument("--small", action="store_true", help="the default configuration's shape")
     parser.add_argument("--onnx_python", help="a Python with tensorflow, tf2onnx and onnxruntime")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     turns = 3 if options.quick else 8
     calls = {1: 20, 32: 10, 512: 2}
     with tempfile.TemporaryDirectory() as name:
-        with _sides(pathlib.Path(name), options.quick, options.onnx_python) as sides:
+        made = _sides(pathlib.Path(name), options.quick, options.small, options.onnx_python)
+        with made as sides:
             times: dict[str, dict[int, list[float]]] = {
                 side: {rows: [] for rows in SIZES} for side in sides
             }
@@ -257,14 +264,16 @@ def main() -> None:
             f"{side:<20} " + " ".join(f"{cell:>18}" for cell in cells) + f" {speed[side]:>32,.0f}"
         )
 
-    def ratio(other: str) -> Optional[float]:
-        return round(medians["folded"][512] / medians[other][512], 4) if other in medians else None
+    def ratio(other: str, rows: int = 512) -> Optional[float]:
+        if other not in medians:
+            return None
+        return round(medians["folded"][rows] / medians[other][rows], 4)
 
     result = {
         "folded_over_unfolded_512": ratio("unfolded"),
         "folded_over_trained_graph_512": ratio("trained graph"),
         "vs_onnxruntime_512": ratio("onnx"),
-        "vs_onnxruntime_folded_512": ratio("onnx folded"),
+        **{f"vs_onnxruntime_folded_{rows}": ratio("onnx folded", rows) for rows in SIZES},
     }
     print(json.dumps(result, sort_keys=True))
 
