@@ -20,7 +20,7 @@ from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 from pfrec import errors, files
 from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
-from tff_process.silos import forwarding, labels, ledger
+from tff_process.silos import forwarding, labels, ledger, sessions
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 _SERVICE = "tensorflow_federated.v0.ExecutorGroup"
@@ -147,7 +147,7 @@ def _refusals(
     except labels.RefusedError as error:
         code, said = grpc.StatusCode.PERMISSION_DENIED, f"{error}"
         say(f"{name}: refused: {said}")
-    except gatekeeper_lib.GoneError as error:
+    except sessions.GoneError as error:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
     except errors.PfrecError as error:
         code, said = (

@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
-import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,14 +20,12 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from tff_process.privacy import mechanism
 from tff_process.runtime import remote
-from tff_process.silos import directory, labels, ledger, masked_reports, values
+from tff_process.silos import directory, labels, ledger, masked_reports, sessions, values
 from tff_process.silos import receivable as receivable_lib
 from tff_process.sums import masks as masks_lib
 
-_MOST_VALUES, _MOST_PRIVATE, _MOST_PARTS = 1_000, 64, 16
+_MOST_PARTS = 16
 _HELD_MESSAGES = 8
-# What a driver may call a result of its own.
-_NAME = re.compile(r"~[0-9]{1,12}")
 # An executor without clients of its own.
 _NOBODY = executor_pb2.GetExecutorRequest(
     cardinalities=[
@@ -75,104 +72,6 @@ class Terms:
     masks: Optional[masks_lib.Masks] = None
 
 
-class GoneError(Exception):
-    """The connection is not the present one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Held:
-    """A value in the worker, or one of the silo's computations.
-
-    Attributes:
-      label: of the value; of a computation its name.
-      reference: of the worker; None for a computation.
-      bytes: that the driver sent for it.
-      training: the training that it names or comes from; empty for none.
-      work: first step and number of steps that it asks for or comes from.
-      state: the private state that it names; empty for none.
-      origin: what it follows from, for a sum; see `masked_reports`.
-    """
-
-    label: str
-    reference: Optional[executor_pb2.ValueRef]
-    bytes: int = 0
-    training: str = ""
-    work: "tuple[int, ...]" = ()
-    state: str = ""
-    origin: str = ""
-
-
-class _Session:
-    """One connection's values. The next connection takes the silo over, and these are gone."""
-
-    def __init__(self, name: str, executor: executor_pb2.ExecutorId) -> None:
-        self.name, self.executor = name, executor
-        self.functions: dict[str, executor_pb2.ValueRef] = {}
-        self.peers: dict[int, str] = {}
-        self.lock = threading.Lock()
-        self._held: dict[str, _Held] = {}
-
-    def get(self, reference: executor_pb2.ValueRef) -> _Held:
-        found = self._held.get(reference.id)
-        if found is None:
-            raise labels.RefusedError("a value that this connection does not have")
-        return found
-
-    def value(self, reference: executor_pb2.ValueRef) -> _Held:
-        found = self.get(reference)
-        if found.reference is None:
-            raise labels.RefusedError(f"the computation {found.label} in the place of a value")
-        return found
-
-    def require_room(self, size: int = 0, most: int = 0) -> None:
-        """Bounds what a connection keeps in the worker."""
-        with self.lock:
-            held = list(self._held.values())
-        if len(held) >= _MOST_VALUES:
-            raise labels.RefusedError(f"more than {_MOST_VALUES} values at once")
-        if (
-            sum(value.label in (labels.PRIVATE, labels.TRAINED, labels.READ) for value in held)
-            >= _MOST_PRIVATE
-        ):
-            raise labels.RefusedError(f"more than {_MOST_PRIVATE} private states at once")
-        if size + sum(value.bytes for value in held) > most > 0:
-            raise labels.RefusedError(f"more than {most} bytes of values at once")
-
-    def hold(self, held: _Held) -> executor_pb2.ValueRef:
-        name = secrets.token_hex(8)
-        with self.lock:
-            self._held[name] = held
-        return executor_pb2.ValueRef(id=name)
-
-    def require_name(self, name: str) -> None:
-        """Checks a name that a driver has for a result."""
-        if not _NAME.fullmatch(name) or name in self._held:
-            raise labels.RefusedError(f"a result of the name {name[:40]!r}")
-
-    def rename(self, reference: executor_pb2.ValueRef, name: str) -> None:
-        """Gives a result the driver's name for it, which another message may have taken by now;
-        then it keeps its own, and is let go of when the connection ends.
-        """
-        with self.lock:
-            if name in self._held:
-                raise labels.RefusedError(f"a result of the name {name!r}")
-            self._held[name] = self._held.pop(reference.id)
-
-    def drop(self, references: "Iterable[executor_pb2.ValueRef]") -> "list[executor_pb2.ValueRef]":
-        """Forgets values, all or none; what the worker is to forget. A name that a driver has for a
-        result that was refused is nothing to forget.
-        """
-        gone = {
-            reference.id: self.get(reference)
-            for reference in references
-            if reference.id in self._held or not _NAME.fullmatch(reference.id)
-        }
-        with self.lock:
-            for name in gone:
-                self._held.pop(name, None)
-        return [held.reference for held in gone.values() if held.reference is not None]
-
-
 class Gatekeeper:
     """Answers calls, or raises `RefusedError`, `GoneError`, a PfrecError where the ledger cannot be
     written, or the worker's `grpc.RpcError`.
@@ -200,7 +99,7 @@ class Gatekeeper:
         self._terms, self._worker, self._ledger, self._whom = terms, worker, book, whom
         self._written, self._states = written, states
         self._lock = threading.Lock()
-        self._session: Optional[_Session] = None
+        self._session: Optional[sessions.Session] = None
         own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
         self._answered = {
             label: sum(1 for entry in own if entry["what"] == label) for label in labels.LEAVES
@@ -227,7 +126,7 @@ class Gatekeeper:
                 self._session = None
             executor = self._worker.GetExecutor(_NOBODY).executor
             name = f"{remote.GATEKEEPER}{self._terms.plan_digest}/{secrets.token_hex(8)}"
-            self._session = _Session(name, executor)
+            self._session = sessions.Session(name, executor)
         return executor_pb2.GetExecutorResponse(executor=executor_pb2.ExecutorId(id=name))
 
     def create_value(
@@ -236,7 +135,7 @@ class Gatekeeper:
         """Takes a value, or the name of a computation."""
         session = self._current(request.executor)
         if request.value.WhichOneof("value") == "computation":
-            held = session.hold(_Held(self._named(request.value.computation), None))
+            held = session.hold(sessions.Held(self._named(request.value.computation), None))
             return executor_pb2.CreateValueResponse(value_ref=held)
         value = request.value
         taken = self._terms.receivable.receive(value)
@@ -251,7 +150,7 @@ class Gatekeeper:
         made = self._worker.CreateValue(asked)
         origin = "" if self._sums is None else self._sums.received(taken.label, value)
         held = session.hold(
-            _Held(
+            sessions.Held(
                 taken.label,
                 made.value_ref,
                 taken.bytes,
@@ -292,7 +191,7 @@ class Gatekeeper:
             )
         )
         held = session.hold(
-            _Held(
+            sessions.Held(
                 label,
                 made.value_ref,
                 training=argument.training,
@@ -333,7 +232,7 @@ class Gatekeeper:
             asked.element.add(name=name, value_ref=part.reference)
         made = self._worker.CreateStruct(asked)
         held = session.hold(
-            _Held(
+            sessions.Held(
                 label,
                 made.value_ref,
                 training=next(iter(trainings), ""),
@@ -358,7 +257,7 @@ class Gatekeeper:
             )
         )
         held = session.hold(
-            _Held(
+            sessions.Held(
                 label,
                 made.value_ref,
                 training=source.training,
@@ -419,33 +318,36 @@ class Gatekeeper:
         self, requests: "Sequence[executor_pb2.ComputeRequest]", port: int
     ) -> "list[bytes]":
         """Answers to all requests, or to none, once they are in the ledger."""
+        if not requests:
+            return []
+        session = self._current(requests[0].executor)
+        asked: list[sessions.Held] = []
         with contextlib.ExitStack() as counted:
-            asked: list[tuple[_Session, _Held]] = []
             for request in requests:
-                session = self._current(request.executor)
+                self._current(request.executor)
                 source = session.value(request.value_ref)
                 labels.require_leaving(source.label)
                 # One report is a message already.
-                if source.label in (of.label for _, of in asked):
+                if source.label in (of.label for of in asked):
                     raise labels.RefusedError(f"{source.label} twice in a message")
                 counted.enter_context(self._counted(source.label))
-                asked.append((session, source))
+                asked.append(source)
             made = [
                 self._worker.Compute(
                     executor_pb2.ComputeRequest(
                         executor=session.executor, value_ref=source.reference
                     )
                 )
-                for session, source in asked
+                for source in asked
             ]
-            to = {self._peer(session, port) for session, _ in asked}
+            to = self._peer(session, port)
             written = [
                 source.training
-                for _, source in asked
+                for source in asked
                 if source.label == labels.ACKNOWLEDGEMENT and source.training
             ]
             with self._surviving(written):
-                answers = self._entered([source for _, source in asked], made, "".join(to))
+                answers = self._entered(asked, made, to)
         return answers
 
     @contextlib.contextmanager
@@ -479,13 +381,13 @@ class Gatekeeper:
                 self._end(session)
         return executor_pb2.DisposeExecutorResponse()
 
-    def _current(self, executor: executor_pb2.ExecutorId) -> _Session:
+    def _current(self, executor: executor_pb2.ExecutorId) -> sessions.Session:
         session = self._session
         if session is None or executor.id != session.name:
-            raise GoneError("this connection has ended: another one took the silo over")
+            raise sessions.GoneError("this connection has ended: another one took the silo over")
         return session
 
-    def _end(self, session: _Session) -> None:
+    def _end(self, session: sessions.Session) -> None:
         """Lets the worker forget a connection's values; one that was started again has none."""
         with contextlib.suppress(grpc.RpcError):
             self._worker.DisposeExecutor(
@@ -506,7 +408,7 @@ class Gatekeeper:
             )
         return name
 
-    def _function(self, session: _Session, name: str) -> executor_pb2.ValueRef:
+    def _function(self, session: sessions.Session, name: str) -> executor_pb2.ValueRef:
         """The silo's computation in the worker, sent once for each connection."""
         with session.lock:
             if name not in session.functions:
@@ -560,14 +462,14 @@ class Gatekeeper:
                 self._answered[label] -= 1
             raise
 
-    def _peer(self, session: _Session, port: int) -> str:
+    def _peer(self, session: sessions.Session, port: int) -> str:
         """Who is at the other end; asked once for each of a session's connections."""
         if not session.peers.get(port):
             session.peers[port] = self._whom(port)
         return session.peers[port]
 
     def _entered(
-        self, sources: "Sequence[_Held]", made: "Sequence[bytes]", to: str
+        self, sources: "Sequence[sessions.Held]", made: "Sequence[bytes]", to: str
     ) -> "list[bytes]":
         """The worker's answers, which are in the ledger now;
         with one that is not of the agreed type none leaves.
@@ -582,7 +484,7 @@ class Gatekeeper:
                 self._ledger.append_all(self._terms.agreement_digest, answers)
         return [answer.message for answer in answers]
 
-    def _told(self, source: _Held, message: bytes, to: str) -> ledger.Answer:
+    def _told(self, source: sessions.Held, message: bytes, to: str) -> ledger.Answer:
         """What the ledger is to tell of an answer, which leaves as the worker wrote it."""
         made = executor_pb2.ComputeResponse.FromString(message)
         names = list(values.tensors(self._terms.answers[source.label]))
@@ -604,7 +506,9 @@ class Gatekeeper:
         return ledger.Answer(source.label, leaves, message, further)
 
     @contextlib.contextmanager
-    def _charged(self, source: _Held, message: bytes, further: "dict[str, Any]") -> Iterator[None]:
+    def _charged(
+        self, source: sessions.Held, message: bytes, further: "dict[str, Any]"
+    ) -> Iterator[None]:
         """Charges a report to the budget while its entry is made, which says what is spent with it;
         one that left before, to the byte, tells nothing new. Nor does it under the masks of a sum,
         and another one may not have those.

@@ -18,7 +18,7 @@ from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.commands import ledger as ledger_command
 from tff_process.privacy import mechanism
 from tff_process.runtime import remote
-from tff_process.silos import continuing, gate_server, labels, ledger, values
+from tff_process.silos import continuing, gate_server, labels, ledger, sessions, values
 from tff_process.silos import gatekeeper as gatekeeper_lib
 
 
@@ -381,7 +381,7 @@ def test_a_second_connection_takes_over_and_nobody_reaches_the_others_values(sil
     gatekeeper, worker, _ = silo
     mine = driver.select(driver.train(), 1)
     other = stand_in.Driver(gatekeeper)
-    with pytest.raises(gatekeeper_lib.GoneError):
+    with pytest.raises(sessions.GoneError):
         driver.fetch(mine)
     for act in (
         other.fetch,
@@ -395,7 +395,7 @@ def test_a_second_connection_takes_over_and_nobody_reaches_the_others_values(sil
         sum(isinstance(request, executor_pb2.DisposeExecutorRequest) for request in worker.asked)
         == 1
     )
-    with pytest.raises(gatekeeper_lib.GoneError):
+    with pytest.raises(sessions.GoneError):
         gatekeeper.dispose_executor(executor_pb2.DisposeExecutorRequest(executor=driver.executor))
 
 
