@@ -40,7 +40,8 @@ def create_value(request: executor_pb2.CreateValueRequest) -> bytes:
     head = executor_pb2.CreateValueRequest()
     if request.HasField("executor"):
         head.executor.CopyFrom(request.executor)
-    return b"".join([head.SerializeToString(), *_nested(_VALUE, _value(request.value))])
+    value = _nested(_VALUE, _value(request.value)) if request.HasField("value") else []
+    return b"".join([head.SerializeToString(), *value])
 
 
 def _value(value: executor_pb2.Value) -> "list[bytes]":
@@ -52,8 +53,10 @@ def _value(value: executor_pb2.Value) -> "list[bytes]":
     parts: list[bytes] = []
     for element in value.struct.element:
         name = executor_pb2.Value.Struct.Element(name=element.name).SerializeToString()
-        inner = _nested(_ELEMENT_VALUE, _value(element.value))
-        parts += _nested(_ELEMENT, [name, *inner])
+        if element.HasField("value"):
+            parts += _nested(_ELEMENT, [name, *_nested(_ELEMENT_VALUE, _value(element.value))])
+        else:
+            parts += _nested(_ELEMENT, [name])
     return _nested(_STRUCT, parts)
 
 

@@ -41,6 +41,7 @@ def number(value):
         struct(common=struct(table=array(LARGE), bias=array(LARGE[:1])), count=number(-1)),
         struct(**{"": array(LARGE)}),
         executor_pb2.Value(),
+        executor_pb2.Value(struct={"element": [{"name": "nothing"}, {"value": {}}]}),
     ],
 )
 def test_what_is_written_reads_as_the_same_message(value):
@@ -63,3 +64,10 @@ def test_an_array_that_says_nothing_of_its_shape_and_a_value_of_a_computation_pa
         request = executor_pb2.CreateValueRequest(value=value)
         read = executor_pb2.CreateValueRequest.FromString(forwarding.create_value(request))
         assert read == request
+
+
+def test_a_message_without_a_value_stays_one():
+    request = executor_pb2.CreateValueRequest(executor=executor_pb2.ExecutorId(id="one"))
+    read = executor_pb2.CreateValueRequest.FromString(forwarding.create_value(request))
+    assert read == request
+    assert not read.HasField("value")
