@@ -12,7 +12,7 @@ import collections
 import dataclasses
 import weakref
 from collections.abc import Mapping
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 from pfrec import lazy, sharing
 from tff_process.client import strategy, variables
@@ -137,6 +137,8 @@ class Algorithm:
       client: what a client does in a round, and what it keeps for it.
       keeps_trained: whether what is served is not what training goes on from, which
         `ServerState.extra` holds then (`averaging`).
+      in_sums: makes the algorithm in a form whose server needs means alone (`of_means`); None where
+        it has no other form.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Algorithm:
     initial_extra: Callable[[variables.ModelVariables, int], Values] = no_extra
     client: strategy.Strategy = strategy.Strategy()
     keeps_trained: bool = False
+    in_sums: Optional[Callable[[], Algorithm]] = None
 
     def anchors(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """What of the consensus a client is sent: what it is pulled towards,

@@ -43,7 +43,7 @@ from typing import Any
 from pfrec import lazy, sharing
 from pfrec import settings as settings_lib
 from pfrec.data import schema as schema_lib
-from tff_process.algorithms import base, fedavg, registry
+from tff_process.algorithms import base, fedavg, pf_sums, registry
 from tff_process.client import variables
 
 with lazy.imports():
@@ -285,7 +285,7 @@ def pf_msmtrec(
     ) -> tuple[base.ServerState, base.Diagnostics]:
         return aggregate(settings, layout, tasks, state, reports, epochs)
 
-    return base.Algorithm(
+    made = base.Algorithm(
         "pf_msmtrec",
         sharing.SharingPolicy(tuple(rules)),
         personal_kinds=(
@@ -297,4 +297,7 @@ def pf_msmtrec(
         ),
         aggregate=aggregate_with_settings,
         proximal=settings.proximal,
+    )
+    return dataclasses.replace(
+        made, in_sums=lambda: pf_sums.in_sums(made, settings, schema, epochs)
     )

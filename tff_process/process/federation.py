@@ -157,6 +157,8 @@ class Federation:
         epochs, algorithm = plan.local_epochs / aggregations, plan.algorithm
         if isinstance(algorithm, str):
             algorithm = registry.find(algorithm).build(dataset.schema, plan.settings, epochs)
+        if plan.secure_sums and algorithm.in_sums is not None:
+            algorithm = algorithm.in_sums()
         if plan.secure_sums and not base.needs_means_alone(algorithm):
             raise errors.PfrecError(
                 f"--secure_sums with {algorithm.name}: its server makes each client's values of "

@@ -256,15 +256,17 @@ class OwnComputations:
                     "anew with pfrec-agreement"
                 )
             return None
-        own = masks.public_key(secret).hex()
+        remedy = (
+            "give --sums_keys of pfrec-agreement the keys of all silos, this one's is "
+            f"{self._facts.scenario}={masks.public_key(secret).hex()}"
+        )
+        if not keys:
+            raise errors.PfrecError(f"--secure_sums: {remedy}")
         try:
             parsed = {name: bytes.fromhex(key) for name, key in keys.items()}
             return masks.Masks(secret, self._facts.scenario, parsed)
         except (ValueError, errors.PfrecError) as error:
-            raise errors.PfrecError(
-                f"{self._place}: --secure_sums: {error}; give --sums_keys of pfrec-agreement the "
-                f"keys of all silos, this one's is {self._facts.scenario}={own}"
-            ) from error
+            raise errors.PfrecError(f"{self._place}: --secure_sums: {error}; {remedy}") from error
 
     def _answers(self) -> "dict[str, values.Spec]":
         """The types of what leaves, by label, under the names of the privacy manifest."""

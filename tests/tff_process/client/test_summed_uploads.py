@@ -160,7 +160,7 @@ def test_a_run_of_sums_comes_to_the_same_and_the_server_sees_no_single_update(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"algorithm": "pf_msmtrec"}, "single updates"),
+        ({"algorithm": "pf_msmtrec"}, "take --pf_coordination=mean"),
         ({"algorithm": "fedamp"}, "single updates"),
         ({"algorithm": "clustered"}, "single updates"),
         ({"algorithm": "local"}, "nothing leaves"),
@@ -240,7 +240,7 @@ def test_the_document_lists_the_algorithms_of_means(dataset):
     }
     assert {name for name, alone in known.items() if alone} == set(re.findall(r"`(\w+)`", goes))
     for name, alone in known.items():
-        assert alone or f"`{name}`" in refused.partition("## ")[0]
+        assert alone or f"`{name}`" in refused.partition("## ")[0], name
 
 
 def test_servers_of_other_algorithms_are_not_taken_for_one_of_means(dataset):
