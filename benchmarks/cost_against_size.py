@@ -1,8 +1,8 @@
-"""What a federated round costs against rows, clients and rows of a table, one at a time from a base
-of four clients with 10,000 rows of the default shape.
+"""What a federated round costs against rows, clients, rows of a table, experts and tasks, one at a
+time from a base of four clients with 10,000 rows of the default shape.
 
-    python benchmarks/cost_against_size.py [--quick] [--axes=rows,clients,table]
-        [--largest=N]
+    python benchmarks/cost_against_size.py [--quick] [--axes=rows,clients,table,experts,tasks]
+        [--largest=N] [--rows=N]
 
 A value is trained in a process of its own: two rounds of two aggregations, of which the second is
 measured. Prints processor seconds of driver and worker, seconds by the clock, and the most memory
@@ -23,16 +23,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import numpy as np
 
-BASE = {"rows": 10_000, "clients": 4, "table": 1_000}
+BASE = {"rows": 10_000, "clients": 4, "table": 1_000, "experts": 4, "tasks": 2}
 AXES = {
     "rows": (10_000, 30_000, 100_000, 300_000, 1_000_000),
-    "clients": (4, 10, 30, 100),
-    "table": (1_000, 10_000, 100_000, 1_000_000),
+    "clients": (4, 10, 30, 100, 500),
+    "table": (1_000, 10_000, 100_000, 1_000_000, 10_000_000),
+    "experts": (2, 4, 8, 16, 32),
+    "tasks": (2, 4, 8, 16),
 }
 _MEASURED = ("processor_s", "wall_s", "driver_mb", "worker_mb")
 
 
-def one(rows: int, clients: int, table: int) -> "dict[str, float]":
+def one(rows: int, clients: int, table: int, experts: int, tasks: int) -> "dict[str, float]":
     """A round at one size: `_MEASURED`."""
     from benchmarks import resident_runs
     from pfrec.data import schema as schema_lib
@@ -44,10 +46,14 @@ def one(rows: int, clients: int, table: int) -> "dict[str, float]":
     schema = schema_lib.Schema(
         categorical=(schema_lib.Categorical("large", table, "private"), *plain.categorical[1:]),
         numerical=plain.numerical,
-        tasks=plain.tasks,
+        tasks=tuple(schema_lib.Task(f"task_{n}", f"label_{n}") for n in range(tasks)),
     )
     plan = plan_lib.Plan(
-        "fedavg", batch_size=256, model=ModelConfig(), aggregations=2, aggregate_every=1 << 30
+        "fedavg",
+        batch_size=256,
+        model=ModelConfig(experts=experts),
+        aggregations=2,
+        aggregate_every=1 << 30,
     )
     with resident_runs.directory() as path:
         data = resident_runs.dataset(path / "data", schema, clients, rows)
@@ -90,6 +96,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the two smallest values of each axis")
     parser.add_argument("--axes", default=",".join(AXES), help="which, with commas")
     parser.add_argument("--largest", type=int, default=1 << 62, help="leave out larger values")
+    parser.add_argument("--rows", type=int, default=BASE["rows"], help="of a client, as the base")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -101,7 +108,7 @@ def main() -> None:
         found: dict[int, dict[str, float]] = {}
         values = [value for value in AXES[axis] if value <= arguments.largest]
         for value in values[: 2 if arguments.quick else None]:
-            asked = json.dumps({**BASE, axis: value})
+            asked = json.dumps({**BASE, "rows": arguments.rows, axis: value})
             done = subprocess.run(
                 [sys.executable, __file__, f"--one={asked}"], stdout=subprocess.PIPE, check=True
             )
