@@ -134,14 +134,16 @@ class Agreement:
     def describe(self) -> str:
         """The agreement as text, for its owner."""
         bounds, leaves = self.bounds, self.leaves
+        told = [item["what"] for key in ("report", "row_counts", "metrics") for item in leaves[key]]
+        width = max(len("what leaves with each report"), *map(len, told))
         lines = [
             f"Agreement of the silo of {self.scenario} to {self.plan['algorithm']}, pfrec "
             f"{self.version}",
             "",
-            f"{'what leaves with each report':<52} {'shape':<14} {'bytes':>9}",
+            f"{'what leaves with each report':<{width}} {'shape':<14} {'bytes':>9}",
         ]
         lines += [
-            f"{item['what']:<52} {_shape(item['shape']):<14} {item['bytes']:>9}"
+            f"{item['what']:<{width}} {_shape(item['shape']):<14} {item['bytes']:>9}"
             for item in leaves["report"]
         ]
         for title, key in (
@@ -151,7 +153,7 @@ class Agreement:
             if leaves[key]:
                 lines.append(f"{title}:")
                 lines += [
-                    f"{item['what']:<52} {_shape(item['shape']):<14} {item['bytes']:>9}"
+                    f"{item['what']:<{width}} {_shape(item['shape']):<14} {item['bytes']:>9}"
                     for item in leaves[key]
                 ]
         lines += [

@@ -47,6 +47,16 @@ def test_it_is_read_back_and_told_to_a_person(agreed, tmp_path):
     assert "behind each report at least 50 rows in 1 batches" in text
 
 
+def test_its_columns_stand_under_each_other_however_long_a_name(agreed):
+    longest = "row_counts/embedding/categorical_10/embedding_categorical_10/table"
+    agreed.leaves["row_counts"][0]["what"] = longest
+    lines = agreed.describe().splitlines()
+    head = next(line for line in lines if line.startswith("what leaves"))
+    for name, shape in ((longest, "10 "), ("loss", "number"), ("embedding/item", "10 x 3")):
+        line = next(line for line in lines if line.startswith(name))
+        assert line.index(shape, len(name)) == head.index("shape")
+
+
 def test_digests_tell_what_matters_apart(agreed, schema):
     assert (
         agreement_lib.plan_digest({**agreed.plan, "init_from": "/somewhere"}, schema)
