@@ -61,7 +61,7 @@ def of_round(path: pathlib.Path, remedy: str) -> "Mapping[str, Any]":
             rows = told.matrix(name)
             if rows and len(rows) != len(rows[0]):
                 raise errors.PfrecError(f"{path}: {name} is not square; {remedy}")
-        elif kind == "conflict_share":
+        elif kind in ("conflict_share", "spread"):
             told.number(name)
         elif kind in ("own_weight", "consensus_distance", "template_distance"):
             told.numbers(name)

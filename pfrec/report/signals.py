@@ -3,7 +3,8 @@
 RUN/diagnostics/round_00007.json holds what the algorithm and the guard rails said of the last
 aggregation of round 7, by names as `gram/GROUP`: inner products of the clients' updates;
 `attention/GROUP`: the weight of each client's values (columns) in what the aggregation offers each
-(rows); `own_weight/GROUP`: that of a client's own values beside the offer.
+(rows); `own_weight/GROUP`: that of a client's own values beside the offer; `spread`: the factor of
+the clients' differences that was found on valid after the round.
 """
 
 import itertools

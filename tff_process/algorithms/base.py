@@ -139,6 +139,8 @@ class Algorithm:
         `ServerState.extra` holds then (`averaging`).
       in_sums: makes the algorithm in a form whose server needs means alone (`of_means`); None where
         it has no other form.
+      finds_spread: whether how far apart clients' personal values stay is found on valid after
+        every round (`training.spread`).
     """
 
     name: str
@@ -154,6 +156,7 @@ class Algorithm:
     client: strategy.Strategy = strategy.Strategy()
     keeps_trained: bool = False
     in_sums: Optional[Callable[[], Algorithm]] = None
+    finds_spread: bool = False
 
     def anchors(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """What of the consensus a client is sent: what it is pulled towards,

@@ -139,12 +139,19 @@ class Settings(settings_lib.Settings, prefix="pf"):
         alias="table_prior",
     )
 
+    find_spread: bool = settings_lib.setting(
+        True,
+        "whether all clients' values are drawn together or apart after every round, by what is "
+        "best on valid; not where metrics are withheld",
+    )
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Settings:
         """The inverse of `to_json`; a record from before `attraction` came is of clients whose
-        values were joined. See `settings.Settings.from_json`.
+        values were joined, and one from before `find_spread` of clients that stayed where they
+        were. See `settings.Settings.from_json`.
         """
-        return super().from_json({"attraction": 1.0, **value})
+        return super().from_json({"attraction": 1.0, "find_spread": False, **value})
 
 
 def coefficients(
@@ -297,6 +304,7 @@ def pf_msmtrec(
         ),
         aggregate=aggregate_with_settings,
         proximal=settings.proximal,
+        finds_spread=settings.find_spread,
     )
     return dataclasses.replace(
         made, in_sums=lambda: pf_sums.in_sums(made, settings, schema, epochs)

@@ -29,6 +29,7 @@ PRESETS: "Mapping[str, Mapping[str, str]]" = {
         "weigh_by_rows": "false",
         "log_counts": "true",
         "pf_attraction": "1",
+        "pf_find_spread": "false",
         "server_step": "1",
         "table_prior": "0",
         "aggregations": "1",

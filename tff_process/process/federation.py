@@ -22,7 +22,7 @@ from tff_process.privacy import client as private_client
 from tff_process.privacy import home as home_lib
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
-from tff_process.process import joining, plan_values
+from tff_process.process import joining, plan_values, spread
 from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
@@ -307,6 +307,24 @@ class Federation:
                 for number in range(first, first + self.aggregation_steps)
             ]
         )
+
+    @property
+    def finds_spread(self) -> bool:
+        """Whether how far apart clients stay is found on valid after every round."""
+        return self.algorithm.finds_spread and plan_lib.METRICS not in self.plan.withhold
+
+    @property
+    def valid_models(self) -> int:
+        """How many models a client measures on valid after a round."""
+        return 1 + (len(spread.FACTORS) if self.finds_spread else 0)
+
+    def server_state(self) -> "Mapping[str, Any]":
+        """The server's state, arrays by name in its parts."""
+        raise NotImplementedError("each runtime has its own")
+
+    def set_server_state(self, state: "Mapping[str, Any]") -> None:
+        """Replaces the server's state."""
+        raise NotImplementedError("each runtime has its own")
 
     def train_aggregation_step(self, number: int) -> RoundReport:
         """Trains aggregation step `number`, counted from 0 over all rounds, and aggregates it;

@@ -1,6 +1,7 @@
 """The reference runtime: the pure process, in the current TFF context."""
 
 import collections
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,12 @@ class FederatedTraining(federation.Federation):
             self._participations[client] += 1
         losses = {self.dataset.scenarios[i]: float(report["loss"][i]) for i in present}
         return federation.RoundReport(losses, dict(report["diagnostics"]))
+
+    def server_state(self) -> "Mapping[str, Any]":
+        return self._state
+
+    def set_server_state(self, state: "Mapping[str, Any]") -> None:
+        self._state = state
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics]."""

@@ -257,6 +257,12 @@ class ResidentTraining(federation.Federation):
         )
         self._counted = True
 
+    def server_state(self) -> "Mapping[str, Any]":
+        return self.server.state
+
+    def set_server_state(self, state: "Mapping[str, Any]") -> None:
+        self.server.set_state(state)
+
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics];
         NaN for a client that was skipped, or that says what cannot be.

@@ -113,7 +113,7 @@ class OwnComputations:
             rounds=plan.rounds,
             reports=trainings * plan.rounds * aggregations * _REPEATED,
             # Each round on valid, and the best one on test.
-            evaluations=trainings * (plan.rounds + 1) * _REPEATED,
+            evaluations=trainings * (plan.rounds * self._federation.valid_models + 1) * _REPEATED,
             rows=rows or work.rows_behind(steps),
             steps=steps,
         )

@@ -25,7 +25,7 @@ from tff_process.process import federation, plan_values
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
-from tff_process.training import beginning, continuing, results, runtimes, selection
+from tff_process.training import beginning, continuing, results, runtimes, selection, spreading
 from tff_process.training import callbacks as callbacks_lib
 
 _log = logging.getLogger(__name__)
@@ -36,9 +36,19 @@ class Training(Protocol):
 
     Attributes:
       rounds: how many there are at most.
+      finds_spread: whether how far apart clients stay is found on valid after every round.
     """
 
     rounds: int
+    finds_spread: bool
+
+    def server_state(self) -> "Mapping[str, Any]":
+        """The server's state, where `finds_spread`."""
+        ...
+
+    def set_server_state(self, state: "Mapping[str, Any]") -> None:
+        """Replaces it."""
+        ...
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number`, counted from 0."""
@@ -205,6 +215,10 @@ def _loop(
             break
         report = training.train_round(number - 1)
         values = values_on("valid")
+        if training.finds_spread:
+            values, report = spreading.after_round(
+                training, values, report, lambda: values_on("valid")
+            )
         score = selection.score(values)
         nan = results.nan(dataset, values)
         if nan:

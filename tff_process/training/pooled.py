@@ -30,6 +30,8 @@ class PooledTraining:
       dataset: of all scenarios.
     """
 
+    finds_spread = False
+
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
         self.plan, self.dataset = plan, dataset

@@ -20,6 +20,8 @@ class Scripted:
     its state is the number of rounds done.
     """
 
+    finds_spread = False
+
     def __init__(self, asked, dataset, script):
         self.rounds = asked.rounds_of(10)
         self._shape = [len(dataset.scenarios), len(dataset.schema.tasks), len(metrics.METRICS)]

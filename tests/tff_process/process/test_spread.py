@@ -1,0 +1,62 @@
+"""The clients' differences from the consensus, scaled: by hand, and that their mean stays."""
+
+import collections
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tff_process.process import spread
+
+OD = collections.OrderedDict
+
+
+def _state(personal, consensus, trained=None, trained_consensus=None):
+    extra = OD(moments=np.array([5.0]))
+    if trained is not None:
+        extra["trained/personal/w"] = trained
+        extra["trained/consensus/w"] = trained_consensus
+    return OD(
+        round=np.int32(3),
+        common=OD(c=np.array([7.0])),
+        personal=OD(w=personal),
+        consensus=OD(w=consensus),
+        extra=extra,
+        row_counts=OD(),
+    )
+
+
+def test_differences_are_scaled_and_all_else_stays():
+    served, trained = np.array([[1.0], [4.0]], np.float32), np.array([[2.0], [10.0]], np.float32)
+    before = _state(served, np.array([2.0], np.float32), trained, np.array([4.0], np.float32))
+    after = spread.scaled(before, 1.5)
+    np.testing.assert_array_equal(after["personal"]["w"], [[0.5], [5.0]])
+    # What training goes on from has a consensus of its own.
+    np.testing.assert_array_equal(after["extra"]["trained/personal/w"], [[1.0], [13.0]])
+    assert after["personal"]["w"].dtype == np.float32
+    assert list(after) == list(before) and list(after["extra"]) == list(before["extra"])
+    for part in ("round", "common", "consensus", "row_counts"):
+        assert after[part] is before[part]
+    assert after["extra"]["moments"] is before["extra"]["moments"]
+    assert after["extra"]["trained/consensus/w"] is before["extra"]["trained/consensus/w"]
+    np.testing.assert_array_equal(before["personal"]["w"], [[1.0], [4.0]])
+
+
+def test_a_factor_of_0_gives_everybody_the_consensus():
+    served, mean = np.array([[1.0, 2.0], [4.0, 6.0]]), np.array([2.0, 3.0])
+    np.testing.assert_array_equal(
+        spread.scaled(_state(served, mean), 0.0)["personal"]["w"], [mean, mean]
+    )
+
+
+@given(
+    st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=6),
+    st.lists(st.integers(1, 50), min_size=6, max_size=6),
+    st.sampled_from(spread.FACTORS),
+)
+def test_the_mean_by_rows_stays(values, rows, factor):
+    served, weights = np.array(values)[:, np.newaxis], np.array(rows[: len(values)], float)
+    weights /= weights.sum()
+    after = spread.scaled(_state(served, weights @ served), factor)["personal"]["w"]
+    assert weights @ after == pytest.approx(weights @ served, abs=1e-12)

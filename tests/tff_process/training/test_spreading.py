@@ -1,0 +1,90 @@
+"""Which factor of the clients' differences is taken after a round, by metrics made by hand."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from pfrec import metrics
+from tff_process.process import federation, spread
+from tff_process.training import spreading
+
+OD = collections.OrderedDict
+
+
+def _values(auc, scenarios=2):
+    made = np.zeros([scenarios, 1, len(metrics.METRICS)])
+    for name, value in (("auc", auc), ("rows", 4), ("positives", 2), ("logloss", 0.5)):
+        made[:, :, metrics.METRICS.index(name)] = value
+    return made
+
+
+class Training:
+    """Two clients, one value each, 1 apart around a consensus of 0; its AUC by their distance."""
+
+    def __init__(self, auc):
+        self._auc, self.asked = auc, []
+        self.state = OD(
+            personal=OD(w=np.array([[-0.5], [0.5]])), consensus=OD(w=np.array([0.0])), extra=OD()
+        )
+
+    @property
+    def distance(self):
+        return float(np.ptp(self.state["personal"]["w"]))
+
+    def server_state(self):
+        return self.state
+
+    def set_server_state(self, state):
+        self.state = state
+
+    def measure(self):
+        self.asked.append(self.distance)
+        return self._auc(self.distance)
+
+    def after_round(self):
+        report = federation.RoundReport({"S1": 0.5}, {"gram/all": np.eye(2)})
+        return spreading.after_round(self, self._auc(1.0), report, self.measure)
+
+
+@pytest.mark.parametrize(
+    ("best", "factor"), [(0.0, 0.0), (0.6, 0.5), (1.0, 1.0), (1.3, 1.25), (9.0, 1.5)]
+)
+def test_the_best_on_valid_is_taken(best, factor):
+    training = Training(lambda distance: _values(0.9 - 0.05 * abs(distance - best)))
+    values, report = training.after_round()
+    assert training.asked == list(spread.FACTORS)
+    assert training.distance == factor
+    np.testing.assert_array_equal(values, _values(0.9 - 0.05 * abs(factor - best)))
+    assert report.diagnostics["spread"] == factor
+    assert set(report.diagnostics) == {"gram/all", "spread"}
+    assert report.loss == {"S1": 0.5}
+
+
+def test_where_all_are_alike_clients_stay_where_they_are():
+    training = Training(lambda distance: _values(0.7))
+    before = training.state
+    _, report = training.after_round()
+    assert training.state is before
+    assert report.diagnostics["spread"] == 1.0
+
+
+def test_a_model_that_a_client_did_not_measure_is_not_compared():
+    def auc(distance):
+        values = _values(0.5 if distance == 1.0 else 0.9)
+        if distance in (0.0, 0.5):
+            values[0] = np.nan  # its client was away
+        return values
+
+    training = Training(auc)
+    training.after_round()
+    assert training.distance == 0.75
+
+
+def test_predictions_that_are_nan_are_worst():
+    def auc(distance):
+        return _values(0.5 if distance <= 1.0 else np.nan)
+
+    training = Training(auc)
+    training.after_round()
+    assert training.distance == 1.0

@@ -1,0 +1,51 @@
+"""How far apart the clients' values lie, as one factor.
+
+Formula, with the consensus G: `P[k] <- G + s * (P[k] - G)` for all clients and all personal values
+alike. A factor below 1 draws the clients together, as suits scenarios that have much in common; one
+above 1 drives them further apart than their training went, as suits those that have little, whose
+differences every aggregation wears down. G, their mean, stays where it is. What is served and what
+training goes on from are moved alike.
+
+Which s is tried and taken after every round: `training.spreading`.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tff_process.algorithms import base
+
+# What is tried beside 1.
+FACTORS = (0.0, 0.5, 0.75, 1.25, 1.5)
+
+OD = collections.OrderedDict
+State = Mapping[str, Any]
+
+
+def scaled(state: State, factor: float) -> State:
+    """A server's state with the clients' differences from the consensus times a factor.
+
+    Args:
+      state: arrays by name in the parts `personal` [clients, ...], `consensus` [...] and `extra`.
+      factor: s of the formula.
+    """
+
+    def moved(values: State, own: str, consensus: State, common: str) -> Any:
+        found = OD()
+        for name in state["personal"]:
+            if own + name in values:
+                value, mean = np.asarray(values[own + name]), np.asarray(consensus[common + name])
+                found[own + name] = mean + value.dtype.type(factor) * (value - mean)
+        return found
+
+    extra = state["extra"]
+    trained = moved(extra, f"{base.TRAINED}personal/", extra, f"{base.TRAINED}consensus/")
+    changed = {
+        "personal": moved(state["personal"], "", state["consensus"], ""),
+        "extra": OD((name, trained.get(name, value)) for name, value in extra.items()),
+    }
+    return OD((part, changed.get(part, value)) for part, value in state.items())

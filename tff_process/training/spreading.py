@@ -1,0 +1,101 @@
+"""How far apart the clients' values stay is found on their valid rows, after every round.
+
+Of the factors of `process.spread` that one is taken whose models have the best `selection.score`.
+One number is chosen for all clients, by all their valid rows together: those of one small scenario
+could not tell. Only metrics leave a client for it, as they do after every round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Callable, Protocol
+
+import numpy as np
+
+from pfrec import metrics
+from tff_process.process import federation, spread
+from tff_process.training import selection
+
+State = Mapping[str, Any]
+
+
+class Training(Protocol):
+    """What is searched in."""
+
+    def server_state(self) -> State:
+        """The server's state, arrays by name in its parts."""
+        ...
+
+    def set_server_state(self, state: State) -> None:
+        """Replaces it."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+      factor: s of the formula; 1 where none of `spread.FACTORS` was better.
+      values: metrics on valid with it, float64 [scenarios, tasks, metrics].
+      state: the server's state with it.
+    """
+
+    factor: float
+    values: np.ndarray
+    state: State
+
+
+def search(state: State, values: np.ndarray, measure: Callable[[State], np.ndarray]) -> Found:
+    """The best factor for a state.
+
+    Args:
+      state: after a round.
+      values: metrics on valid with it, float64 [scenarios, tasks, metrics].
+      measure: metrics on valid with another state.
+    """
+    best, score = Found(1.0, values, state), selection.score(values)
+    for factor in spread.FACTORS:
+        other = spread.scaled(state, factor)
+        measured = measure(other)
+        # Where another client is missing the means are of other scenarios.
+        if (_missing(measured) != _missing(values)).any():
+            continue
+        reached = selection.score(measured)
+        if reached > score:
+            best, score = Found(factor, measured, other), reached
+    return best
+
+
+def after_round(
+    training: Training,
+    values: np.ndarray,
+    report: federation.RoundReport,
+    measure: Callable[[], np.ndarray],
+) -> tuple[np.ndarray, federation.RoundReport]:
+    """Searches after a round, and leaves the training with what was found.
+
+    Args:
+      training: after the round.
+      values: metrics on valid then.
+      report: of the round.
+      measure: metrics on valid of the training as it stands.
+
+    Returns:
+      the metrics on valid with the factor that was found, and the report with that, as `spread`,
+      among its diagnostics.
+    """
+
+    def of(state: State) -> np.ndarray:
+        training.set_server_state(state)
+        return measure()
+
+    found = search(training.server_state(), values, of)
+    training.set_server_state(found.state)
+    diagnostics = {**report.diagnostics, "spread": np.array(found.factor)}
+    return found.values, dataclasses.replace(report, diagnostics=diagnostics)
+
+
+def _missing(values: np.ndarray) -> np.ndarray:
+    return np.isnan(values[:, :, metrics.METRICS.index("rows")])
