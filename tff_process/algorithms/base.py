@@ -140,7 +140,7 @@ class Algorithm:
       in_sums: makes the algorithm in a form whose server needs means alone (`of_means`); None where
         it has no other form.
       finds_spread: whether how far apart clients' personal values stay is found on valid after
-        every round (`training.spread`).
+        every round (`training.spreading`).
     """
 
     name: str

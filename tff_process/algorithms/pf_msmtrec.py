@@ -17,7 +17,8 @@ thus takes more from the others, and one with many follows its own training.
 
 With g = 0 clients join what they learned since the last aggregation and nothing else, so what one
 has of its own stays; with g = 1 they join their values (the sums are then of W[j]), which takes
-the part (1 - v) of it away at every aggregation. The default lies between, near the first.
+the part (1 - v) of it away at every aggregation. The default lies between. No g suits all data:
+how far apart clients stay is therefore found on valid after every round (`training.spreading`).
 
 All that the server keeps of these may then go a part of the way only, `server_step`, from where it
 was to what was aggregated: slow weights. By default it goes all the way, and what is served is
@@ -115,7 +116,7 @@ class Settings(settings_lib.Settings, prefix="pf"):
         alias="rows_prior",
     )
     attraction: float = settings_lib.setting(
-        0.1,
+        0.3,
         "how far an aggregation draws a client's values of these towards the others', beside "
         "joining their updates: 0 joins updates alone, 1 joins values",
         low=0.0,

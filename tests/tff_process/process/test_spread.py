@@ -35,7 +35,8 @@ def test_differences_are_scaled_and_all_else_stays():
     # What training goes on from has a consensus of its own.
     np.testing.assert_array_equal(after["extra"]["trained/personal/w"], [[1.0], [13.0]])
     assert after["personal"]["w"].dtype == np.float32
-    assert list(after) == list(before) and list(after["extra"]) == list(before["extra"])
+    assert list(after) == list(before)
+    assert list(after["extra"]) == list(before["extra"])
     for part in ("round", "common", "consensus", "row_counts"):
         assert after[part] is before[part]
     assert after["extra"]["moments"] is before["extra"]["moments"]
