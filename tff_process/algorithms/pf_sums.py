@@ -199,5 +199,6 @@ def in_sums(
         algorithm,
         personal_kinds=(),
         aggregate=fedavg.aggregate,
+        finds_spread=False,
         client=OwnMixing(settings, tasks, schema, epochs),
     )
