@@ -167,27 +167,28 @@ class ResidentTraining(federation.Federation):
         needed = max(1, self._rules.min_clients - self._pass_over(number))
         applied = len(verdict.accepted) >= needed
         report: Mapping[str, Any] = {"diagnostics": {}}
+        accepted = {i: float(said["loss"]) for i, said in verdict.accepted.items()}
+        # Reports are large: from here on they are held as one.
+        private = {i: kept for i, (kept, _) in done.items()}
+        done.clear()
         if applied:
             report = self.server.apply(verdict.accepted)
-            for i in verdict.accepted:
+            for i in accepted:
                 client = self.clients[i]
-                client.private, client.version = done[i][0], version
+                client.private, client.version = private[i], version
                 client.written = version if ends_round else client.written
                 self._participations[i] += 1
         elif present:
             _log.warning(
                 "%s: %d client(s) accepted of at least %d; it is not applied",
                 self._named(number),
-                len(verdict.accepted),
+                len(accepted),
                 needed,
             )
         if ends_round:
             self._write_all()
         return federation.RoundReport(
-            loss={
-                self.dataset.scenarios[i]: float(verdict.accepted[i]["loss"])
-                for i in verdict.accepted
-            },
+            loss={self.dataset.scenarios[i]: loss for i, loss in accepted.items()},
             diagnostics=dict(report["diagnostics"]),
             refused={self.dataset.scenarios[i]: reason for i, reason in verdict.refused.items()},
             skipped={self.dataset.scenarios[i]: reason for i, reason in skipped.items()},

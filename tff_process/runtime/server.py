@@ -5,7 +5,8 @@ already, and sending it on to a worker and the new state back takes longer than 
 """
 
 import collections
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow_federated as tff
 from tff_process.process import computations, server_step
 
 OD = collections.OrderedDict
+_ALIGNMENT = 64  # of Eigen's arrays, in bytes
 
 
 class Server:
@@ -66,17 +68,29 @@ class Server:
             values=OD((name, value[client]) for name, value in own.items()),
         )
 
-    def apply(self, reports: Mapping[int, Any]) -> Any:
+    def apply(self, reports: "dict[int, Any]") -> Any:
         """Aggregates the reports of the clients present, by client number, into the next state.
+
+        Args:
+          reports: emptied, so that they are not held a second time while they are aggregated.
 
         Returns:
           what the algorithm says of the round: `examples`, `loss`, `present` by client, and
           `diagnostics`.
         """
         collected = stack(reports, self._traced.types.report, self._traced.client_count)
+        reports.clear()
         new_state, report = self._aggregate(self.state, collected)
         self.set_state(new_state)
         return report
+
+
+def _zeros(shape: "Sequence[int]", dtype: Any) -> np.ndarray:
+    """Zeros where TensorFlow takes them as they are; elsewhere it would make a copy."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _arrays(value: Any) -> Any:
@@ -94,7 +108,7 @@ def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any
                 (name, stacked(inner, {client: value[name] for client, value in values.items()}))
                 for name, inner in tff.structure.to_elements(kind)
             )
-        result = np.zeros([clients, *kind.shape], kind.dtype.type)
+        result = _zeros([clients, *kind.shape], kind.dtype.type)
         for client, value in values.items():
             result[client] = value
         return result

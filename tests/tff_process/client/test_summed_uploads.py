@@ -132,7 +132,7 @@ def test_a_run_of_sums_comes_to_the_same_and_the_server_sees_no_single_update(
         return opened(layout, tasks, sent, *further)
 
     def applied(self, sent):
-        seen.append(sent)
+        seen.append(dict(sent))
         return apply(self, sent)
 
     monkeypatch.setattr(summing, "opened", noted)
