@@ -22,6 +22,7 @@ from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tests.integration import commands, silo_machines
 from tff_process import plan
+from tff_process.process import spread
 from tff_process.runtime import options, remote
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import labels, ledger, own_computations
@@ -188,7 +189,8 @@ def test_the_ledger_holds_what_left_and_agrees_with_the_manifest(trained, agreem
     entries, _ = ledger.read(directories["nl"] / ledger.FILE)
     left = [entry["what"] for entry in entries]
     assert left.count(labels.REPORT) == ROUNDS * PLAN.aggregations
-    assert left.count(labels.METRICS) == ROUNDS + 1
+    # On valid with each spread, on test at the end.
+    assert left.count(labels.METRICS) == ROUNDS * (1 + len(spread.FACTORS)) + 1
     assert left.count(labels.COUNTS) == 1
     assert left.count(ledger.TRAINING) == 1
     manifest = json.loads((run / "privacy_manifest.json").read_text())
