@@ -18,6 +18,7 @@ from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tests.integration import silo_machines
 from tff_process import plan
+from tff_process.process import spread
 from tff_process.runtime import options
 from tff_process.silos import training as silo_training
 from tff_process.training import loop
@@ -172,7 +173,8 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
         assert call.sizes[1] - sum(sizes) < 40 * len(arrays)
     assert found["row counts"] == 1
     assert found["report"] == ROUNDS
-    assert found["metrics"] == ROUNDS + 1
+    # On valid with each spread, on test at the end.
+    assert found["metrics"] == ROUNDS * (1 + len(spread.FACTORS)) + 1
     assert found["facts"] == 2
 
 

@@ -29,8 +29,10 @@ with lazy.imports():
 
 # Names of weights among what leaves.
 ROWS, OF = "weight/rows", "weight/"
-# What a client's work says of the sum: in which aggregation step of which training.
-NUMBER, TRAINING = "sum_number", "sum_training"
+# What a client's work says of the sum: in which aggregation step, counted from 0, of how many in a
+# round, of which training.
+NUMBER, PARTS, TRAINING = "sum_number", "sum_parts", "sum_training"
+ASKED = (NUMBER, PARTS, TRAINING)
 
 
 class SummedUploads(strategy.Strategy):
@@ -45,7 +47,7 @@ class SummedUploads(strategy.Strategy):
 
     def __init__(self, inner: strategy.Strategy, tasks: tuple[str, ...]) -> None:
         self._inner, self._tasks = inner, tasks
-        self.asked, self.reads_valid = (*inner.asked, NUMBER, TRAINING), inner.reads_valid
+        self.asked, self.reads_valid = (*inner.asked, *ASKED), inner.reads_valid
 
     def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
         return self._inner.own_work(client_id, secret)

@@ -430,6 +430,7 @@ class Federation:
             asked[home_lib.VALID] = self._shards(client, "valid")
         if self.plan.secure_sums:
             asked[summed_uploads.NUMBER] = np.int64(number)
+            asked[summed_uploads.PARTS] = np.int64(self.aggregation_steps)
             asked[summed_uploads.TRAINING] = np.int64(self._training_number)
         return OD(
             shards=self._shards(client, "train"),

@@ -148,7 +148,9 @@ class Gatekeeper:
         else:
             asked = executor_pb2.CreateValueRequest(executor=session.executor, value=taken.value)
         made = self._worker.CreateValue(asked)
-        origin = "" if self._sums is None else self._sums.received(taken.label, value)
+        origin = sessions.Origin()
+        if self._sums is not None:
+            origin = self._sums.received(taken.label, value, taken.number)
         held = session.hold(
             sessions.Held(
                 taken.label,
@@ -182,7 +184,7 @@ class Gatekeeper:
                 "fewer --keep_rounds"
             )
         reference = self._function(session, function.label)
-        origin = ""
+        origin = sessions.Origin()
         if self._sums is not None:
             origin = self._sums.called(function.label, argument.origin, argument.state)
         made = self._worker.CreateCall(
@@ -224,7 +226,7 @@ class Gatekeeper:
             (part.work for _, part in parts if part.work and part.label != labels.PRIVATE), ()
         )
         state = "".join(part.state for _, part in parts)
-        origin = ""
+        origin = sessions.Origin()
         if self._sums is not None:
             origin = self._sums.joined(label, [part.origin for _, part in parts])
         asked = executor_pb2.CreateStructRequest(executor=session.executor)
@@ -498,7 +500,7 @@ class Gatekeeper:
             for (name, spec), array in zip(names, found)
         )
         if self._sums is not None and source.label == labels.REPORT:
-            self._sums.masked(source.origin, made.value)
+            self._sums.masked(source.origin.digest, made.value)
             message = made.SerializeToString()
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
@@ -514,7 +516,7 @@ class Gatekeeper:
         and another one may not have those.
         """
         if self._sums is not None and source.label == labels.REPORT:
-            with self._sums.once(source.origin, message, further):
+            with self._sums.once(source.origin.digest, message, further):
                 yield
             return
         budget = self._terms.budget

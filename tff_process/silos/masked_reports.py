@@ -8,9 +8,14 @@ has an *origin*, a digest of all that came in until it was made: first values, s
 learning rates and numbers of aggregation steps, training after training, through private states on
 the disk. Masks follow from it, and cancel where all silos were told the same from the beginning.
 
-What an origin does not hold, as which batches were trained on, is each silo's own. Two different
-reports of one origin would have the same masks, so there is one: the ledger has each origin with
-the digest of what left, and only the same bytes leave again, as where a round is trained again.
+Which batches are trained on is each silo's own, so it has to follow from what is the same at all
+(`work_rules.WorkRules.check_part`): else a driver could have one silo train on others for another
+sum that all else of is the same, and subtract. So sums have numbers, from 0 on, and a private state
+that took part in one is for the next.
+
+Two different reports of one origin would have the same masks, so there is one: the ledger has each
+origin with the digest of what left, and only the same bytes leave again, as where a round is
+trained again.
 """
 
 import contextlib
@@ -22,13 +27,14 @@ from typing import Any
 import numpy as np
 from tensorflow_federated.proto.v0 import executor_pb2
 
+from pfrec import client_directory
 from tff_process.client import summed_uploads
-from tff_process.silos import labels, ledger, values
+from tff_process.silos import labels, ledger, sessions, values
 from tff_process.sums import masks
 
 ORIGIN, STATE = "origin", "state"
 # Of a work, what is the same at all silos.
-_COMMON = ("learning_rate", summed_uploads.NUMBER, summed_uploads.TRAINING)
+_COMMON = ("learning_rate", *summed_uploads.ASKED)
 
 
 class MaskedReports:
@@ -55,24 +61,32 @@ class MaskedReports:
             if entry["what"] == ledger.STATE:
                 self._states[entry[STATE]] = entry[ORIGIN]
 
-    def received(self, label: str, value: executor_pb2.Value) -> str:
-        """The origin of a value from the driver; empty for one that is each silo's own."""
+    def received(self, label: str, value: executor_pb2.Value, number: int) -> sessions.Origin:
+        """The origin of a value from the driver, of work that is for sum `number`."""
         if label in (labels.SHARED, labels.FIRST_VALUES):
-            return values.digest(value)
+            return sessions.Origin(values.digest(value))
         if label == labels.WORK:
             parts = {element.name: element.value for element in value.struct.element}
-            return _origin("work", *(values.digest(parts[name]) for name in _COMMON))
-        return ""
+            told = (values.digest(parts[name]) for name in _COMMON)
+            return sessions.Origin(_origin("work", *told), number)
+        return sessions.Origin()
 
-    def joined(self, label: str, parts: "Sequence[str]") -> str:
-        """The origin of a structure of parts with these."""
+    def joined(self, label: str, parts: "Sequence[sessions.Origin]") -> sessions.Origin:
+        """The origin of a structure of parts with these.
+
+        Raises:
+          RefusedError: where a private state is to be trained for another sum than its next.
+        """
         if label in (labels.TRAINING_CLIENT, labels.TRAINING):
-            return _origin("parts", *parts)
+            numbers = {part.number for part in parts if part.number >= 0}
+            if len(numbers) > 1:
+                raise labels.RefusedError("training for another sum than the state's next one")
+            return sessions.Origin(_origin("parts", *(part.digest for part in parts)), *numbers)
         if label == labels.WRITING:
-            return "".join(parts)  # the state's alone
-        return ""
+            return parts[0]  # the state's
+        return sessions.Origin()
 
-    def called(self, function: str, argument: str, state: str) -> str:
+    def called(self, function: str, argument: sessions.Origin, state: str) -> sessions.Origin:
         """The origin of what one of the silo's computations makes.
 
         Args:
@@ -82,22 +96,26 @@ class MaskedReports:
 
         Raises:
           RefusedError: where a state is to be read that nobody knows the origin of, or one of
-            another origin to be written over it.
+            another origin to be written over it, or one in the place of another sum's.
         """
         if function == "start":
-            return _origin("start", self._plan, argument)
+            return sessions.Origin(_origin("start", self._plan, argument.digest), 0)
         if function == "train":
-            return _origin("train", argument)
+            return sessions.Origin(_origin("train", argument.digest), argument.number + 1)
         if function == "read":
             with self._lock:
                 if state not in self._states:
                     raise labels.RefusedError(
                         "a state that the ledger does not tell the origin of, which sums need"
                     )
-                return self._states[state]
+                return sessions.Origin(self._states[state], _next_of(state))
         if function == "write":
-            self._begin_to_write(state, argument)
-        return ""
+            if argument.number != _next_of(state):
+                raise labels.RefusedError(
+                    f"to write a state for sum {argument.number} as that of another"
+                )
+            self._begin_to_write(state, argument.digest)
+        return sessions.Origin()
 
     def _begin_to_write(self, state: str, origin: str) -> None:
         """Before it is written, since what is being written may be read."""
@@ -142,6 +160,11 @@ class MaskedReports:
             further[ORIGIN] = origin
             yield further
             self._left[origin] = told
+
+
+def _next_of(state: str) -> int:
+    """The number of the sum that a state on the disk is for: it is named so."""
+    return client_directory.version_of(state.rpartition("/")[2])
 
 
 def _origin(*parts: str) -> str:

@@ -51,6 +51,7 @@ class Received:
       training: the training that it names; empty for none.
       state: the private state that it names; empty for none.
       work: the first step and the number of steps that it asks for; empty for none.
+      number: of the sum that the work is for; -1 for none.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Received:
     training: str = ""
     work: "tuple[int, ...]" = ()
     state: str = ""
+    number: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +175,7 @@ class Receivable:
             whole["home_steps"] = Tensor(INT64, ())
             valid["valid_shards"] = Tensor(STRING, (None,))
         if self.summed:
-            whole[summed_uploads.NUMBER] = Tensor(INT64, ())
-            whole[summed_uploads.TRAINING] = Tensor(INT64, ())
+            whole.update(dict.fromkeys(summed_uploads.ASKED, Tensor(INT64, ())))
         check(
             value,
             {
@@ -200,6 +201,13 @@ class Receivable:
             raise labels.RefusedError(
                 f"a home model of {number['home_steps']} steps; the plan has {self.work.home_steps}"
             )
+        if self.summed:
+            self.work.check_part(
+                number["first_step"],
+                number["steps"],
+                number[summed_uploads.NUMBER],
+                number[summed_uploads.PARTS],
+            )
         (rate,) = numbers(parts["learning_rate"].array)
         self.work.check(
             number["first_step"],
@@ -216,7 +224,13 @@ class Receivable:
         for element in value.struct.element:
             own = own_shards.get(element.name, element.value)
             made.struct.element.add(name=element.name, value=own)
-        return Received(labels.WORK, made, size, work=(number["first_step"], number["steps"]))
+        return Received(
+            labels.WORK,
+            made,
+            size,
+            work=(number["first_step"], number["steps"]),
+            number=number.get(summed_uploads.NUMBER, -1),
+        )
 
     def _text(self, text: str, size: int) -> Received:
         """A name of something in the silo's directory, of which the path is made here,

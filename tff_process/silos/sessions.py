@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterable
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
@@ -22,6 +22,18 @@ class GoneError(Exception):
     """The connection is not the present one."""
 
 
+class Origin(NamedTuple):
+    """What a value follows from, for a sum; see `masked_reports`.
+
+    Attributes:
+      digest: of it; empty for what is each silo's own.
+      number: of work the sum that it is for, of a private state the next one; -1 for none.
+    """
+
+    digest: str = ""
+    number: int = -1
+
+
 @dataclasses.dataclass(frozen=True)
 class Held:
     """A value in the worker, or one of the silo's computations.
@@ -33,7 +45,7 @@ class Held:
       training: the training that it names or comes from; empty for none.
       work: first step and number of steps that it asks for or comes from.
       state: the private state that it names; empty for none.
-      origin: what it follows from, for a sum; see `masked_reports`.
+      origin: what it follows from, for a sum.
     """
 
     label: str
@@ -42,7 +54,7 @@ class Held:
     training: str = ""
     work: "tuple[int, ...]" = ()
     state: str = ""
-    origin: str = ""
+    origin: Origin = Origin()
 
 
 class Session:

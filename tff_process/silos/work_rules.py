@@ -93,6 +93,29 @@ class WorkRules:
                 "one of its aggregation steps"
             )
 
+    def check_part(self, first_step: int, steps: int, number: int, parts: int) -> None:
+        """Checks that work is the part of this silo's batches that belongs to a sum: all silos are
+        told the same number and parts, so none alone can be asked to train on other batches, of
+        which a difference of two sums would tell.
+
+        Args:
+          first_step, steps: that are asked for.
+          number: of the aggregation step, counted from 0 over all rounds.
+          parts: aggregation steps of a round.
+
+        Raises:
+          RefusedError: where it is another one.
+        """
+        if number >= 0 and 1 <= parts <= self.round_steps:
+            done, part = divmod(number, parts)
+            begin, end = (at * self.round_steps // parts for at in (part, part + 1))
+            if (first_step, steps) == (done * self.round_steps + begin, end - begin):
+                return
+        raise labels.RefusedError(
+            f"work of {steps} steps from {first_step} for sum {number} with {parts} in a round, "
+            "which are not its steps here"
+        )
+
     def check_weights(
         self, task_weights: "Sequence[float]", positive_weights: "Sequence[float]"
     ) -> None:

@@ -39,11 +39,15 @@ class Silo:
         self.gatekeeper, self.worker, self.book = made
         self.driver = stand_in.Driver(self.gatekeeper)
 
-    def trained(self, private=None, shared=1.0, number=0, first_step=0, rate=0.5, training=7):
+    def trained(
+        self, private=None, shared=1.0, number=0, steps=5, rate=0.5, training=7, first_step=None
+    ):
         driver = self.driver
-        asked = stand_in.work(first_step=first_step, learning_rate=rate)
+        first = steps * number if first_step is None else first_step
+        asked = stand_in.work(first_step=first, steps=steps, learning_rate=rate)
         elements = [(element.name, element.value) for element in asked.struct.element]
-        told = (("sum_number", number), ("sum_training", training))
+        parts = 20 // steps
+        told = (("sum_number", number), ("sum_parts", parts), ("sum_training", training))
         more = [(name, stand_in.tensor(of, np.int64)) for name, of in told]
         parts = dict([*elements[:5], *more, *elements[5:]])
         return driver.call(
@@ -62,14 +66,14 @@ class Silo:
         flat = [values.numbers(array) for array in values.arrays(answer)][:2]
         return np.concatenate(flat)
 
-    def write(self, trained, version=4):
+    def write(self, trained, version=1):
         private = self.driver.select(trained, 0)
         name = self.driver.text(f"runs/{stand_in.ID}/version_{version:05d}")
         written = self.driver.call("write", self.driver.struct(private=private, directory=name))
         self.worker.answers = [stand_in.tensor(9, np.int32)]
         self.driver.fetch(written)
 
-    def read(self, version=4):
+    def read(self, version=1):
         name = self.driver.text(f"runs/{stand_in.ID}/version_{version:05d}")
         return self.driver.select(self.driver.call("read", name), 0)
 
@@ -108,7 +112,7 @@ def test_reports_of_all_silos_add_up_and_each_is_hidden(silos):
 
 @pytest.mark.parametrize(
     "other",
-    [{"shared": 0.0}, {"number": 1}, {"training": 8}],
+    [{"shared": 0.0}, {"steps": 10}, {"training": 8}],
 )
 def test_silos_that_were_told_otherwise_have_no_sum(silos, other):
     sent = [
@@ -128,8 +132,8 @@ def test_what_came_in_before_counts_as_well(silos):
     assert np.all(np.abs(np.float64(fixed_point.added(sent))) > 2.0**40)
     sent = []
     for silo in silos.values():
-        before = silo.trained(number=2)
-        sent.append(silo.report(silo.trained(silo.driver.select(before, 0), number=3)))
+        before = silo.trained(shared=3.0)
+        sent.append(silo.report(silo.trained(silo.driver.select(before, 0), number=1)))
     np.testing.assert_array_equal(fixed_point.added(sent), [*(3 * TABLE).ravel(), 150])
 
 
@@ -148,9 +152,8 @@ def test_another_report_under_the_same_masks_is_refused_and_the_same_one_is_not(
     first = silo.report(silo.trained())
     np.testing.assert_array_equal(silo.report(silo.trained()), first)
     entries = len(silo.book.entries)
-    for wrong in (lambda s: s.trained(), lambda s: s.trained(first_step=5)):
-        with stand_in.refused("under the masks of one that left"):
-            silo.report(wrong(silo), TABLE + 1)
+    with stand_in.refused("under the masks of one that left"):
+        silo.report(silo.trained(), TABLE + 1)
     assert len(silo.book.entries) == entries
     # Nor after the silo started again, under this or another agreement.
     silo.book.close()
@@ -158,7 +161,7 @@ def test_another_report_under_the_same_masks_is_refused_and_the_same_one_is_not(
     with stand_in.refused("under the masks of one that left"):
         again.report(again.trained(), TABLE + 1)
     np.testing.assert_array_equal(again.report(again.trained()), first)
-    again.report(again.trained(number=1), TABLE + 1)
+    again.report(again.trained(shared=2.0), TABLE + 1)
 
 
 def test_masks_of_two_reports_do_not_cancel(silo):
@@ -171,7 +174,7 @@ def test_a_state_on_the_disk_keeps_its_origin(silo, tmp_path):
     trained = silo.trained()
     silo.write(trained)
     states = [entry for entry in silo.book.entries if entry["what"] == ledger.STATE]
-    assert [entry["state"] for entry in states] == [f"{stand_in.ID}/version_00004"]
+    assert [entry["state"] for entry in states] == [f"{stand_in.ID}/version_00001"]
     direct = silo.report(silo.trained(silo.driver.select(trained, 0), number=1))
     np.testing.assert_array_equal(direct, silo.report(silo.trained(silo.read(), number=1)))
     silo.write(silo.trained())  # a round that was trained again
@@ -183,6 +186,34 @@ def test_a_state_on_the_disk_keeps_its_origin(silo, tmp_path):
     again = Silo(tmp_path / "nl.jsonl")
     np.testing.assert_array_equal(direct, again.report(again.trained(again.read(), number=1)))
     assert sum(entry["what"] == ledger.STATE for entry in again.book.entries) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"first_step": 5}, {"first_step": 20}, {"number": -4, "first_step": 0}]
+)
+def test_one_silo_is_not_asked_for_other_batches_for_another_sum(silo, other):
+    """Of two sums to which the other silos send the same, this one's difference would follow."""
+    with stand_in.refused("which are not its steps here"):
+        silo.trained(training=8, **other)
+    assert silo.book.entries == []
+
+
+def test_a_state_is_trained_for_its_next_sum_alone(silo):
+    """Where a silo has one batch of all its rows it would train the same for any number."""
+    with stand_in.refused("for another sum than the state's next one"):
+        silo.trained(number=1)
+    trained = silo.trained()
+    silo.trained(silo.driver.select(trained, 0), number=1)
+    for number in (0, 2):
+        with stand_in.refused("for another sum than the state's next one"):
+            silo.trained(silo.driver.select(trained, 0), number=number)
+    # Nor where it was written in between.
+    with stand_in.refused("to write a state for sum 1 as that of another"):
+        silo.write(trained, version=2)
+    silo.write(trained)
+    silo.trained(silo.read(), number=1)
+    with stand_in.refused("for another sum than the state's next one"):
+        silo.trained(silo.read(), number=2)
 
 
 def test_work_that_names_no_sum_is_refused(silo):

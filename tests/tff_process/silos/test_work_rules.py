@@ -94,3 +94,19 @@ def test_a_schedule_stays_below_the_rate_agreed():
         agreed.check(0, 10, 10, 0.2, 0)
     with pytest.raises(labels.RefusedError, match=r"agreed is 0.1, not 0.03"):
         rules().check(0, 10, 10, 0.03, 0)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 200))
+def test_work_for_a_sum_is_the_part_of_its_number(round_steps, parts, number):
+    agreed = rules(round_steps=round_steps)
+    if parts > round_steps:
+        with pytest.raises(labels.RefusedError, match="which are not its steps here"):
+            agreed.check_part(0, 1, number, parts)
+        return
+    cuts = [at * round_steps // parts for at in range(parts + 1)]
+    done, part = divmod(number, parts)
+    first, steps = done * round_steps + cuts[part], cuts[part + 1] - cuts[part]
+    agreed.check_part(first, steps, number, parts)
+    for wrong in ((first + 1, steps), (first, steps + 1), (first + round_steps, steps)):
+        with pytest.raises(labels.RefusedError, match="which are not its steps here"):
+            agreed.check_part(*wrong, number, parts)
