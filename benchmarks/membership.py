@@ -1,6 +1,7 @@
 """What tells a server, or who holds an exported model, that a row or an id was trained on.
 
-    python benchmarks/membership.py [--data=DATA] [--rounds=8] [--dp_epsilon=8] [--quick]
+    python benchmarks/membership.py [--data=DATA] [--rounds=8] [--dp_epsilon=8 [--dp_clip=3]]
+        [--quick]
 
 Trains `pf_msmtrec` and attacks it without knowing more than what leaves, or than what is exported:
 
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, help="a dataset; generated where not given")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--dp_epsilon", type=float, default=0.0)
+    parser.add_argument("--dp_clip", type=float, default=plan_lib.Plan.dp_clip)
     parser.add_argument("--quick", action="store_true", help="two rounds on few generated rows")
     arguments = parser.parse_args()
     rounds = 2 if arguments.quick else arguments.rounds
@@ -90,6 +92,7 @@ def main() -> None:
         rounds=rounds,
         model=ModelConfig(experts=2),
         dp_epsilon=arguments.dp_epsilon,
+        dp_clip=arguments.dp_clip,
         dp_home_epochs=0.0,
     )
     found: dict[str, list[float]] = {}

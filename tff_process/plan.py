@@ -349,12 +349,13 @@ class Plan(settings_lib.Settings):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Plan":
-        """The inverse of `to_json`, also after a trip through JSON; what is missing has its
-        default.
+        """The inverse of `to_json`, also after a trip through JSON; what is missing, or means
+        nothing (`privacy_settings`), has its default.
 
         Raises:
           PfrecError: where a name is unknown or a value does not fit.
         """
+        value = _meant(value)
         default = registry.default_settings(value["algorithm"])
         own = value.get("settings")
         return super().from_json(
@@ -374,13 +375,33 @@ def setting_names(plan: Plan) -> "set[str]":
     return settings_lib.names(Plan) | settings_lib.names(ModelConfig) | own
 
 
+def privacy_settings() -> "list[settings_lib.Setting]":
+    """The settings that say how `dp_epsilon` is kept, and mean nothing without one."""
+    return [
+        one
+        for one in settings_lib.of(Plan)
+        if one.name.startswith("dp_") and one.name != "dp_epsilon"
+    ]
+
+
+def _meant(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
+    """The record of a plan without settings that mean nothing in it: their defaults have changed
+    since some records were written, and the trainings have not.
+    """
+    if record.get("dp_epsilon"):
+        return record
+    meaningless = {one.name for one in privacy_settings()}
+    return {name: value for name, value in record.items() if name not in meaningless}
+
+
 def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
     """What differs first between the record of a plan (`to_json`) and a plan; empty where nothing.
 
     Settings that the record does not hold, being older than they are, had their defaults, or what
-    their class says of such records.
+    their class says of such records; those that mean nothing in it (`privacy_settings`) do not
+    differ.
     """
     own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
     defaults = {**Plan(plan.algorithm).to_json(), "settings": own, "model": model}
-    return settings_lib.first_difference(before, plan.to_json(), defaults)
+    return settings_lib.first_difference(_meant(before), _meant(plan.to_json()), defaults)

@@ -149,7 +149,7 @@ def ranking(case: Case, answer: fresh_process.Answer) -> str:
         near += inversions(expected, answer.outputs[task])
     count = requests_lib.rows(case.request)
     ties = f"; {near} pairs nearer than {RANKING_RESOLUTION:g} changed places" if near else ""
-    return f"{count} real rows in the trained model's order for every task{ties}"
+    return f"{count} rows in the trained model's order for every task{ties}"
 
 
 def refused(answers: Mapping[str, fresh_process.Answer], words: Mapping[str, str]) -> str:

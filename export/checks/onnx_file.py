@@ -166,6 +166,8 @@ def trained(session: Session, cases: "Sequence[answers_lib.Case]") -> str:
     """That the file gives what the trained model gives, and ranks the first request's rows as it
     does.
     """
+    if not cases:
+        raise errors.PfrecError("nothing is known of what the trained model answers")
     given = [session.call(case.request) for case in cases]
     told = answers_lib.parity(cases, given, answers_lib.FOLDED_TOLERANCE)
     return f"{told}; {answers_lib.ranking(cases[0], given[0])}"

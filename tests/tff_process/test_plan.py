@@ -130,3 +130,17 @@ def test_a_plan_may_hold_an_algorithm_itself(schema):
     own = fedavg.fedavg(schema)
     made = plan.Plan(own, rounds=1)
     assert (made.name, made.settings, made.to_json()["algorithm"]) == ("fedavg", None, "fedavg")
+
+
+def test_what_means_nothing_without_a_budget_makes_no_other_plan():
+    """A record of a pfrec with other defaults."""
+    made = plan.Plan("fedavg")
+    record = {**made.to_json(), "dp_clip": 1.0, "dp_home_epochs": 3.0}
+    assert plan.first_difference(record, made) == ""
+    assert plan.Plan.from_json(record) == made
+    private = plan.Plan("fedavg", dp_epsilon=8.0)
+    record = {**private.to_json(), "dp_clip": 1.0}
+    assert plan.first_difference(record, private) == "dp_clip was 1.0 and is 3.0"
+    assert plan.Plan.from_json(record).dp_clip == 1.0
+    difference = plan.first_difference({**made.to_json(), "dp_clip": 1.0}, private)
+    assert difference == "dp_epsilon was 0.0 and is 8.0"

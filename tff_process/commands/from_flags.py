@@ -177,15 +177,13 @@ def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
     """
     if made.dp_epsilon:
         return
-    for one in settings_lib.of(plan_lib.Plan):
-        if one.flag.startswith("dp_") and one.flag != "dp_epsilon":
-            flag = flags.FLAGS[one.flag]
-            if one.flag in own or not flag.using_default_value:
-                raise errors.PfrecError(
-                    f"--{one.flag}={own.get(one.flag, flag.value)} without --dp_epsilon: there is "
-                    "no differential privacy that it could be of; give --dp_epsilon too, or leave "
-                    "it out"
-                )
+    for one in plan_lib.privacy_settings():
+        flag = flags.FLAGS[one.flag]
+        if one.flag in own or not flag.using_default_value:
+            raise errors.PfrecError(
+                f"--{one.flag}={own.get(one.flag, flag.value)} without --dp_epsilon: there is no "
+                "differential privacy that it could be of; give --dp_epsilon too, or leave it out"
+            )
 
 
 def _values(settings: "type[settings_lib.Settings]") -> "dict[str, Any]":

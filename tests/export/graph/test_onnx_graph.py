@@ -9,6 +9,7 @@ import pytest
 
 from export import interface
 from export.checks import onnx_file
+from export.checks import version as version_checks
 from export.exporting import build, trained
 from export.graph import folding, onnx_graph
 from export.graph import requests as requests_lib
@@ -128,6 +129,9 @@ def test_an_export_verifies_and_a_changed_file_does_not(tmp_path: pathlib.Path) 
     names = [check.name for check in built.report.checks]
     assert names[-4:] == ["ONNX file", "ONNX load", "ONNX answers", "ONNX parity"]
     assert set(built.onnx_latency_ms) == {"1", "32", "512"}
+    alone = version_checks.verify(directory)  # As pfrec-verify does, which has no rows of its own.
+    assert alone.ok
+    assert "; 32 rows in the trained model's order" in alone.checks[-1].detail
     file = directory / onnx_graph.FILE
     changed = onnx.load_model_from_string(file.read_bytes())
     cut = changed.graph.initializer[0]
@@ -137,6 +141,8 @@ def test_an_export_verifies_and_a_changed_file_does_not(tmp_path: pathlib.Path) 
     expected = [onnx_file.answers_lib.Case(model.requests(), model.predict(model.requests()))]
     with pytest.raises(errors.PfrecError, match="above 1e-05"):
         onnx_file.trained(session, expected)
+    with pytest.raises(errors.PfrecError, match="nothing is known of what the trained model"):
+        onnx_file.trained(session, [])
     with pytest.raises(errors.PfrecError, match="from the SavedModel"):
         onnx_file.agreement(session, expected)
 
