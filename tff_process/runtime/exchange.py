@@ -80,12 +80,15 @@ def from_value(value: executor_pb2.Value, kind: tff.Type) -> Any:
     not trust it checks that (`guard`).
 
     Raises:
-      ValueError: where the numbers do not make up the shape that came with them.
+      ValueError: where the numbers do not make up the shape that came with them, or a structure has
+        another number of elements.
     """
     if isinstance(kind, tff.StructType):
         # The worker returns structures without names.
-        parts = zip(value.struct.element, tff.structure.to_elements(kind))
-        inner = [from_value(element.value, of) for element, (_, of) in parts]
+        elements, parts = value.struct.element, tff.structure.to_elements(kind)
+        if len(elements) != len(parts):
+            raise ValueError(f"{len(elements)} elements where the type has {len(parts)}")
+        inner = [from_value(element.value, of) for element, (_, of) in zip(elements, parts)]
         names = tff.structure.name_list(kind)
         return inner if inner and not names else collections.OrderedDict(zip(names, inner))
     array = value.array

@@ -310,6 +310,8 @@ class Remote:
                 ) from error
             refused = self.agreed is not None and code == grpc.StatusCode.PERMISSION_DENIED
             raise WorkError(readable(details), lost=False, refused=refused) from error
+        except wire.UnreadableError as error:
+            raise WorkError(f"what it answered cannot be read: {error}", lost=False) from error
         except (concurrent.futures.CancelledError, ValueError) as error:
             if "closed channel" in str(error) or isinstance(
                 error, concurrent.futures.CancelledError

@@ -10,7 +10,7 @@ import grpc
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import executor_pb2
 
-from tff_process.runtime import together
+from tff_process.runtime import together, wire
 
 _SERVICE = "/tensorflow_federated.v0.ExecutorGroup"
 # A larger value is sent as it is: one more copy of it would cost more than a message.
@@ -147,7 +147,11 @@ class TogetherStub(Stub):
         return self.compute_all([request])[0]
 
     def compute_all(self, requests: "Sequence[Any]") -> "list[bytes]":
-        """What several requests ask for, which leaves the silo at once."""
+        """What several requests ask for, which leaves the silo at once.
+
+        Raises:
+          UnreadableError: where the message that came is not of as many answers.
+        """
         asked = [together.Call("Compute", "", of.SerializeToString()) for of in requests]
         # One message at a time, as one may name what the one before it makes.
         with self._sending:
@@ -158,7 +162,13 @@ class TogetherStub(Stub):
                     calls.clear()
                 calls.append(self._waiting.popleft())
             answer = self._send(together.pack([*calls, *asked]))
-        return together.unpack_answers(answer)
+        try:
+            answers = together.unpack_answers(answer)
+        except ValueError as error:
+            raise wire.UnreadableError(str(error)) from error
+        if len(answers) != len(asked):
+            raise wire.UnreadableError(f"{len(answers)} answers to {len(asked)} questions")
+        return answers
 
     def _later(self, method: str, request: bytes) -> executor_pb2.ValueRef:
         name = f"~{next(self._count)}"

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 import tensorflow_federated as tff
+from google.protobuf import message as message_lib  # type: ignore[import-untyped]
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
 from tff_process.runtime import exchange
@@ -53,6 +54,22 @@ def request(value: Any, kind: tff.Type, executor: executor_pb2.ExecutorId) -> by
     return b"".join([*pieces, _EXECUTOR_OF_REQUEST, _number(len(name)), name])
 
 
+class UnreadableError(Exception):
+    """What a worker answered is no value of the type."""
+
+
+# What protobuf, NumPy and TFF raise at bytes that are none.
+_NO_VALUE = (
+    message_lib.DecodeError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+
 class Answers:
     """Reads serialised `ComputeResponse`s. Those of one type differ in their arrays' bytes alone,
     so where these stand is found out once.
@@ -65,13 +82,20 @@ class Answers:
         self._layouts: dict[int, tuple[tff.Type, Optional[Layout]]] = {}
 
     def value(self, message: bytes, kind: tff.Type) -> Any:
-        """What `exchange.from_value` makes of it."""
+        """What `exchange.from_value` makes of it.
+
+        Raises:
+          UnreadableError: where that is nothing.
+        """
         _, layout = self._layouts.get(id(kind), (kind, None))
         found = None if layout is None else layout.read(message)
         if found is not None:
             return found
-        answer = executor_pb2.ComputeResponse.FromString(message)
-        value = exchange.from_value(answer.value, kind)
+        try:
+            answer = executor_pb2.ComputeResponse.FromString(message)
+            value = exchange.from_value(answer.value, kind)
+        except _NO_VALUE as error:
+            raise UnreadableError(f"{error}"[:200]) from error
         if len(self._layouts) >= self._MOST:
             self._layouts.clear()
         self._layouts[id(kind)] = kind, Layout.of(message, value, kind)

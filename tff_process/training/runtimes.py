@@ -64,6 +64,14 @@ def start(
             "--secure_sums and --on_client_failure=skip: a sum that one client is missing from "
             "stays hidden; take retry or stop, and --resume once it is back"
         )
+    if plan.secure_sums and (
+        options.clip_updates
+        or options.max_update_norm not in (0.0, options_lib.Options().max_update_norm)
+    ):
+        raise errors.PfrecError(
+            "--secure_sums and --max_update_norm or --clip_updates: the server sees no single "
+            "update to judge; leave them out"
+        )
     manifest = run.path / "privacy_manifest.json"
     with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
         training.open_charges(run.path / charges.FILE)

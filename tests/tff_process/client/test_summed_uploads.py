@@ -181,6 +181,8 @@ def test_runtimes_and_policies_that_need_more_are_refused(dataset, tmp_path):
     for chosen, told in (
         (options.Options(runtime="reference"), "runtime=reference"),
         (options.Options(on_client_failure="skip"), "stays hidden"),
+        (options.Options(max_update_norm=5.0), "single update to judge"),
+        (options.Options(clip_updates=True), "no single update to judge"),
     ):
         with pytest.raises(errors.PfrecError, match=told):
             loop.train(PLAN, dataset, tmp_path / told[:5], options=chosen)

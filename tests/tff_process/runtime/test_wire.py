@@ -137,8 +137,31 @@ def test_an_answer_that_is_cut_off_is_no_answer():
     answers = wire.Answers()
     whole = _message(_report())
     answers.value(whole, REPORT)
-    with pytest.raises(Exception, match="parsing"):
+    with pytest.raises(wire.UnreadableError, match="parsing"):
         answers.value(whole[:-1], REPORT)
+
+
+def _altered(alter):
+    answer = executor_pb2.ComputeResponse.FromString(_message(_report()))
+    alter(answer.value.struct.element)
+    return answer.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda parts: parts.pop(),
+        lambda parts: parts.add().CopyFrom(parts[2]),
+        lambda parts: parts[0].value.array.SetInParent(),
+        lambda parts: parts[2].value.struct.SetInParent(),
+        lambda parts: setattr(parts[0].value.struct.element[0].value.array, "content", b"12"),
+        lambda parts: parts[0].value.struct.element[0].value.array.shape.dim.append(2),
+    ],
+)
+def test_an_answer_of_another_form_is_no_answer(alter):
+    """As one sends who would end the training of all."""
+    with pytest.raises(wire.UnreadableError):
+        wire.Answers().value(_altered(alter), REPORT)
 
 
 def test_what_has_no_fixed_length_has_no_layout():
