@@ -25,7 +25,8 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     is in none stays with its client, as do the `kept_copies` of what an algorithm with personal
     models holds beside the model, and the secret that the order of its rows follows from. Where
     what is evaluated is an average (`averaging`), what a client downloads crosses once more for the
-    evaluation of a round: `evaluation_download_bytes`, 0 where what was sent for training serves
+    evaluation of a round, and where it is searched (`spreading`) for each of the
+    `evaluations_per_round`: `evaluation_download_bytes`, 0 where what was sent for training serves
     for it.
     """
     layout, bits = training.layout, training.algorithm.client.upload_bits
@@ -108,7 +109,10 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         "upload_bytes": sum(item["bytes"] for item in uploads),
         "upload_bytes_once": sum(item["bytes"] for item in once),
         "download_bytes": download_bytes,
-        "evaluation_download_bytes": download_bytes if training.algorithm.keeps_trained else 0,
+        "evaluation_download_bytes": download_bytes * training.valid_models
+        if training.algorithm.keeps_trained or training.finds_spread
+        else 0,
+        "evaluations_per_round": training.valid_models,
         "aggregations_per_round": training.aggregation_steps,
         "never_leaves": [row["group"] for row in table if not row["leaves"]]
         + ["optimizer", "secret"],

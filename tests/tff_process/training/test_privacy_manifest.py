@@ -2,7 +2,10 @@
 
 import dataclasses
 
+from tff_process import plan
+from tff_process.algorithms import pf_msmtrec
 from tff_process.privacy import mechanism as mechanism_lib
+from tff_process.process import federation, spread
 from tff_process.training import privacy_manifest
 
 
@@ -14,3 +17,21 @@ def test_a_noisy_selection_of_rows_is_named():
     assert sparse.startswith(plain)
     assert "tables of 50000 rows or more" in sparse
     assert "threshold" in sparse
+
+
+def test_what_crosses_for_each_spread_that_is_tried_is_counted(dataset):
+    base = plan.Plan("pf_msmtrec", batch_size=50)
+    stays = dataclasses.replace(base, settings=pf_msmtrec.Settings(find_spread=False))
+    told = privacy_manifest.of(federation.Federation(base, dataset))
+    once = privacy_manifest.of(federation.Federation(stays, dataset))
+    models = 1 + len(spread.FACTORS)
+    assert (told["evaluations_per_round"], once["evaluations_per_round"]) == (models, 1)
+    assert once["evaluation_download_bytes"] == once["download_bytes"]
+    assert told["evaluation_download_bytes"] == models * once["download_bytes"]
+    last = dataclasses.replace(stays, average_over=0.0)
+    assert (
+        privacy_manifest.of(federation.Federation(last, dataset))["evaluation_download_bytes"] == 0
+    )
+    hidden = dataclasses.replace(base, withhold=(plan.METRICS,))
+    told = privacy_manifest.of(federation.Federation(hidden, dataset))
+    assert told["evaluations_per_round"] == 1
