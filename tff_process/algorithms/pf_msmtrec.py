@@ -143,7 +143,7 @@ class Settings(settings_lib.Settings, prefix="pf"):
     find_spread: bool = settings_lib.setting(
         True,
         "whether all clients' values are drawn together or apart after every round, by what is "
-        "best on valid; not where metrics are withheld",
+        "best on valid; not where metrics are withheld, nor with --secure_sums",
     )
 
     @classmethod

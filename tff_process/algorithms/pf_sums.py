@@ -189,6 +189,11 @@ def in_sums(
             settings.log_counts or not settings.weigh_by_rows,
             "--pf_log_counts and --nopf_weigh_by_rows weigh clients otherwise than sums do",
         ),
+        (
+            settings.temperature < type(settings)().temperature,
+            f"--pf_temperature={settings.temperature:g} is of attention by single updates, which "
+            "is even in sums; leave it out",
+        ),
         (settings.proximal > 0, "--pf_proximal pulls to a consensus that the server does not have"),
         (settings.server_step < 1, "--pf_server_step is of the server's own mixing"),
     ):

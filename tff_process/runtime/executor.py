@@ -51,14 +51,17 @@ class ClientExecutor:
       max_concurrent: how many clients at once.
       on_failure: `retry` (up to three attempts, then the run stops), `skip` (the client misses the
         round) or `stop`.
+      all_needed: whether there is no round without one of them, for what a failure advises.
     """
 
-    def __init__(self, max_concurrent: int, on_failure: str = RETRY) -> None:
+    def __init__(
+        self, max_concurrent: int, on_failure: str = RETRY, all_needed: bool = False
+    ) -> None:
         if on_failure not in POLICIES:
             raise errors.PfrecError(
                 f"--on_client_failure={on_failure}: is not one of {', '.join(POLICIES)}"
             )
-        self._on_failure = on_failure
+        self._on_failure, self._all_needed = on_failure, all_needed
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_concurrent, thread_name_prefix="client"
         )
@@ -133,14 +136,14 @@ class ClientExecutor:
         refused = isinstance(error, remote.WorkError) and error.refused
         if self._on_failure == STOP or attempt >= ATTEMPTS or refused:
             tried = f" {attempt} times" if attempt > 1 else ""
-            raise _failure(handle, f"{what} failed{tried}: {error}", error)
+            raise self._failure(handle, f"{what} failed{tried}: {error}", error)
         _log.warning("%s; trying again", message)
         return True
 
     def _given_up(self, handle: ClientHandle, error: hosts_lib.OutOfReachError, what: str) -> str:
         """Why a client whose worker cannot be reached misses the round."""
         if self._on_failure != SKIP:
-            raise _failure(handle, f"{what} failed: {error}", error)
+            raise self._failure(handle, f"{what} failed: {error}", error)
         _log.warning("client %s: %s failed: %s; it misses this round", handle.scenario, what, error)
         return str(error)
 
@@ -149,23 +152,24 @@ class ClientExecutor:
         host.down()
         host.up()
 
+    def _failure(
+        self, handle: ClientHandle, message: str, error: errors.PfrecError
+    ) -> errors.PfrecError:
+        """What ends the run; of a worker out of reach it says so to those who would go back to an
+        earlier round.
+        """
+        lost = isinstance(error, hosts_lib.OutOfReachError) or (
+            isinstance(error, remote.WorkError) and error.lost
+        )
+        kind = hosts_lib.OutOfReachError if lost else errors.PfrecError
+        remedy = "mend it and continue with --resume"
+        if not self._all_needed:
+            remedy += ", or train on without it with --on_client_failure=skip"
+        return kind(f"client {handle.scenario}: {message}; {remedy}")
+
     def close(self) -> None:
         """Ends the threads; the workers must be down, so that no call holds one."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _failure(handle: ClientHandle, message: str, error: errors.PfrecError) -> errors.PfrecError:
-    """What ends the run; of a worker out of reach it says so to those who would go back to an
-    earlier round.
-    """
-    lost = isinstance(error, hosts_lib.OutOfReachError) or (
-        isinstance(error, remote.WorkError) and error.lost
-    )
-    kind = hosts_lib.OutOfReachError if lost else errors.PfrecError
-    return kind(
-        f"client {handle.scenario}: {message}; mend it and continue with --resume, or train on "
-        "without it with --on_client_failure=skip"
-    )
 
 
 def _attempt(handle: ClientHandle, task: "Callable[[ClientHandle], Any]") -> Any:

@@ -52,7 +52,9 @@ def resident_training(
     for scenario in dataset.scenarios:
         with files.readable_errors(run.client_path(scenario)):
             run.client_path(scenario).mkdir(mode=0o700, parents=True, exist_ok=True)
-    executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
+    executor = executor_lib.ClientExecutor(
+        concurrent, options.on_client_failure, all_needed=plan.secure_sums
+    )
     try:
         for host in workers:
             host.begin()  # They come up while graphs are traced.

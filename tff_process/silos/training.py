@@ -211,7 +211,9 @@ def silo_training(
     """
     credentials = tunnel.to_silos(options.workers, options.tls)
     concurrent = options.max_concurrent_clients or len(dataset.scenarios)
-    executor = executor_lib.ClientExecutor(concurrent, options.on_client_failure)
+    executor = executor_lib.ClientExecutor(
+        concurrent, options.on_client_failure, all_needed=plan.secure_sums
+    )
     logs = run.path / "logs"
     with silo_host.sockets(run.path) as sockets:
         asked = agreement.Asked.of(plan.to_json(), dataset.schema)

@@ -83,7 +83,7 @@ def test_by_hand(monkeypatch, serves):
     never = tf.fill([3], np.float32(np.nan))
     monkeypatch.setattr(counting, "count_ids", lambda *arguments: {"table": never})
     client = pf_sums.OwnMixing(
-        dataclasses.replace(SETTINGS, rows_prior=40.0, table_prior=1000.0),
+        dataclasses.replace(SETTINGS, attraction=0.1, rows_prior=40.0, table_prior=1000.0),
         ("click", "buy"),
         None,
         0.25,
@@ -178,6 +178,7 @@ def test_a_run_mixes_at_its_clients(dataset, tmp_path):
         ({"coordination": "none"}, "take --pf_coordination=mean"),
         ({"log_counts": True}, "pf_log_counts"),
         ({"weigh_by_rows": False}, "pf_weigh_by_rows"),
+        ({"temperature": 0.5}, "pf_temperature=0.5"),
         ({"proximal": 0.1}, "pf_proximal"),
         ({"server_step": 0.5}, "pf_server_step"),
     ],
