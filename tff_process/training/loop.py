@@ -261,7 +261,7 @@ def _loop(
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
     run.append_metrics(rows)
     summary = results.summary(plan, dataset, best.round, values)
-    summary.update(changed_rounds=changed, unchanged_because=why)
+    summary.update(rounds=rounds, changed_rounds=changed, unchanged_because=why)
     summary["fault"] = results.fault(summary)
     if not summary["fault"]:
         training.finish(best.round, summary["test"])

@@ -98,7 +98,6 @@ def summary(
     return {
         "algorithm": plan.name,
         "seed": plan.seed,
-        "rounds": plan.rounds,
         "best_round": best_round,
         "mean_auc": None if np.isnan(mean_auc) else mean_auc,
         "nan": nan(dataset, values),

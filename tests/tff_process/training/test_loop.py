@@ -92,7 +92,8 @@ def test_patience_ends_a_training_that_does_not_get_better(
 def test_max_steps_ends_a_training_with_the_round_that_reaches_them(
     dataset, tmp_path, steps, rounds
 ):
-    _, seen = summary(tmp_path / "run", dataset, [0.5] * 6, rounds=6, max_steps=steps)
+    made, seen = summary(tmp_path / "run", dataset, [0.5] * 6, rounds=6, max_steps=steps)
+    assert made["rounds"] == rounds
     assert seen == list(range(1, rounds + 1))
 
 
