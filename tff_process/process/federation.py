@@ -318,6 +318,16 @@ class Federation:
         """How many models a client measures on valid after a round."""
         return 1 + (len(spread.FACTORS) if self.finds_spread else 0)
 
+    def spread_members(self) -> "Mapping[str, np.ndarray]":
+        """Who takes part in what belongs to a task, bool [clients] by the values' names."""
+        serves = np.stack([self._serves(i) > 0 for i in range(len(self.dataset.scenarios))])
+        tasks = [task.name for task in self.dataset.schema.tasks]
+        return {
+            spec.name: serves[:, tasks.index(spec.member)]
+            for spec in self.layout.joined(variables.PERSONAL)
+            if spec.kind in base.TASK_KINDS
+        }
+
     def server_state(self) -> "Mapping[str, Any]":
         """The server's state, arrays by name in its parts."""
         raise NotImplementedError("each runtime has its own")

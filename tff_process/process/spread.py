@@ -26,26 +26,32 @@ OD = collections.OrderedDict
 State = Mapping[str, Any]
 
 
-def scaled(state: State, factor: float) -> State:
+def scaled(state: State, factor: float, members: Mapping[str, np.ndarray]) -> State:
     """A server's state with the clients' differences from the consensus times a factor.
 
     Args:
       state: arrays by name in the parts `personal` [clients, ...], `consensus` [...] and `extra`.
       factor: s of the formula.
+      members: bool [clients], by the names of values that not all clients take part in: the others
+        stay where they are, as they have no labels of the task.
     """
 
-    def moved(values: State, own: str, consensus: State, common: str) -> Any:
+    def parts(values: State, own: str, consensus: State, common: str) -> Any:
         found = OD()
         for name in state["personal"]:
             if own + name in values:
                 value, mean = np.asarray(values[own + name]), np.asarray(consensus[common + name])
-                found[own + name] = mean + value.dtype.type(factor) * (value - mean)
+                moved = mean + value.dtype.type(factor) * (value - mean)
+                if name in members:
+                    here = members[name].reshape([-1] + [1] * (value.ndim - 1))
+                    moved = np.where(here, moved, value)
+                found[own + name] = moved
         return found
 
     extra = state["extra"]
-    trained = moved(extra, f"{base.TRAINED}personal/", extra, f"{base.TRAINED}consensus/")
+    trained = parts(extra, f"{base.TRAINED}personal/", extra, f"{base.TRAINED}consensus/")
     changed = {
-        "personal": moved(state["personal"], "", state["consensus"], ""),
+        "personal": parts(state["personal"], "", state["consensus"], ""),
         "extra": OD((name, trained.get(name, value)) for name, value in extra.items()),
     }
     return OD((part, changed.get(part, value)) for part, value in state.items())

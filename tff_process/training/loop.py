@@ -50,6 +50,10 @@ class Training(Protocol):
         """Replaces it."""
         ...
 
+    def spread_members(self) -> "Mapping[str, np.ndarray]":
+        """Who takes part in values that not all clients do, see `spread.scaled`."""
+        ...
+
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number`, counted from 0."""
         ...

@@ -31,6 +31,10 @@ class Training(Protocol):
         """Replaces it."""
         ...
 
+    def spread_members(self) -> Mapping[str, np.ndarray]:
+        """Who takes part in values that not all clients do, see `spread.scaled`."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -47,17 +51,23 @@ class Found:
     state: State
 
 
-def search(state: State, values: np.ndarray, measure: Callable[[State], np.ndarray]) -> Found:
+def search(
+    state: State,
+    values: np.ndarray,
+    measure: Callable[[State], np.ndarray],
+    members: Mapping[str, np.ndarray],
+) -> Found:
     """The best factor for a state.
 
     Args:
       state: after a round.
       values: metrics on valid with it, float64 [scenarios, tasks, metrics].
       measure: metrics on valid with another state.
+      members: see `spread.scaled`.
     """
     best, score = Found(1.0, values, state), selection.score(values)
     for factor in spread.FACTORS:
-        other = spread.scaled(state, factor)
+        other = spread.scaled(state, factor, members)
         measured = measure(other)
         # Where another client is missing the means are of other scenarios.
         if (_missing(measured) != _missing(values)).any():
@@ -91,7 +101,7 @@ def after_round(
         training.set_server_state(state)
         return measure()
 
-    found = search(training.server_state(), values, of)
+    found = search(training.server_state(), values, of, training.spread_members())
     training.set_server_state(found.state)
     diagnostics = {**report.diagnostics, "spread": np.array(found.factor)}
     return found.values, dataclasses.replace(report, diagnostics=diagnostics)

@@ -109,7 +109,7 @@ def quick_build(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(model: Any, name: str, directory: pathlib.Path, options: Any) -> build_lib.Built:
         (directory / "saved_model.pb").write_text(f"{name} {options.embedding_dtype}")
         report = version_checks.Report(directory, (version_checks.Check("parity", True, "none"),))
-        return build_lib.Built(report, {"folded": options.fold}, {"1": 0.5})
+        return build_lib.Built(report, {"folded": options.fold}, {"1": 0.5}, {})
 
     monkeypatch.setattr(build_lib, "build", build)
 

@@ -14,7 +14,7 @@ from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads
 from tff_process.process import computations, federation
-from tff_process.runtime import exchange, options
+from tff_process.runtime import options, wire
 from tff_process.training import loop
 
 SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
@@ -108,14 +108,13 @@ def test_a_run_of_few_bits_comes_to_nearly_the_same(two, tmp_path, monkeypatch):
     whole = loop.train(PLAN, two, tmp_path / "whole").run
     passed = []
 
-    def noted(value, kind):
-        # Of a structure it is called for each part as well.
-        if value.WhichOneof("value") == "array":
-            passed.append((value.array.dtype, len(value.array.content)))
-        return from_value(value, kind)
+    def noted(self, message, kind):
+        answer = value(self, message, kind)
+        passed.extend(tf.nest.flatten(answer))
+        return answer
 
-    from_value = exchange.from_value
-    monkeypatch.setattr(exchange, "from_value", noted)
+    value = wire.Answers.value
+    monkeypatch.setattr(wire.Answers, "value", noted)
     small = loop.train(dataclasses.replace(PLAN, upload_bits=8), two, tmp_path / "small").run
     manifests = [
         json.loads((run.path / "privacy_manifest.json").read_text(encoding="utf-8"))
@@ -126,7 +125,8 @@ def test_a_run_of_few_bits_comes_to_nearly_the_same(two, tmp_path, monkeypatch):
     saved = 3 * numbers - 4 * len(rounded)
     assert manifests[1]["upload_bytes"] == manifests[0]["upload_bytes"] - saved
     # Two scenarios, rounds and aggregations.
-    assert sum(size for dtype, size in passed if dtype == 6) == 8 * numbers
+    codes = [array for array in passed if np.asarray(array).dtype == np.int8]
+    assert sum(array.nbytes for array in codes) == 8 * numbers
     received = small.load_model("nl", received=True)
     for item in groups.tag(received):
         if f"common/{item.name}" in small.load(2).server:

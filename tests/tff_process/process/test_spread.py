@@ -30,7 +30,7 @@ def _state(personal, consensus, trained=None, trained_consensus=None):
 def test_differences_are_scaled_and_all_else_stays():
     served, trained = np.array([[1.0], [4.0]], np.float32), np.array([[2.0], [10.0]], np.float32)
     before = _state(served, np.array([2.0], np.float32), trained, np.array([4.0], np.float32))
-    after = spread.scaled(before, 1.5)
+    after = spread.scaled(before, 1.5, {})
     np.testing.assert_array_equal(after["personal"]["w"], [[0.5], [5.0]])
     # What training goes on from has a consensus of its own.
     np.testing.assert_array_equal(after["extra"]["trained/personal/w"], [[1.0], [13.0]])
@@ -47,8 +47,15 @@ def test_differences_are_scaled_and_all_else_stays():
 def test_a_factor_of_0_gives_everybody_the_consensus():
     served, mean = np.array([[1.0, 2.0], [4.0, 6.0]]), np.array([2.0, 3.0])
     np.testing.assert_array_equal(
-        spread.scaled(_state(served, mean), 0.0)["personal"]["w"], [mean, mean]
+        spread.scaled(_state(served, mean), 0.0, {})["personal"]["w"], [mean, mean]
     )
+
+
+def test_who_takes_no_part_stays():
+    served, mean = np.array([[1.0, 2.0], [4.0, 6.0]]), np.array([2.0, 3.0])
+    members = {"w": np.array([True, False])}
+    after = spread.scaled(_state(served, mean), 0.5, members)["personal"]["w"]
+    np.testing.assert_array_equal(after, [[1.5, 2.5], [4.0, 6.0]])
 
 
 @given(
@@ -59,5 +66,5 @@ def test_a_factor_of_0_gives_everybody_the_consensus():
 def test_the_mean_by_rows_stays(values, rows, factor):
     served, weights = np.array(values)[:, np.newaxis], np.array(rows[: len(values)], float)
     weights /= weights.sum()
-    after = spread.scaled(_state(served, weights @ served), factor)["personal"]["w"]
+    after = spread.scaled(_state(served, weights @ served), factor, {})["personal"]["w"]
     assert weights @ after == pytest.approx(weights @ served, abs=1e-12)
