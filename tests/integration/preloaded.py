@@ -182,6 +182,8 @@ def _serve(connection: socket.socket) -> None:
         if not os.fork():
             connection.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # A shell has what it puts in the background ignore Ctrl-C, and all that comes of it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             _watch(json.loads(content), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
