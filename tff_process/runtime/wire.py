@@ -19,10 +19,10 @@ from tff_process.runtime import exchange
 
 def _tag(field: int) -> bytes:
     """Of a field with a length."""
-    return _number(field << 3 | 2)
+    return varint(field << 3 | 2)
 
 
-def _number(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """Protobuf's varint of a number that is not negative."""
     found = bytearray()
     while value > 0x7F:
@@ -49,9 +49,9 @@ def request(value: Any, kind: tff.Type, executor: executor_pb2.ExecutorId) -> by
     """
     pieces: list[Any] = [b""]
     length = _append(pieces, value, kind, named=True)
-    pieces[0] = _VALUE_OF_REQUEST + _number(length)
+    pieces[0] = _VALUE_OF_REQUEST + varint(length)
     name = executor.SerializeToString()
-    return b"".join([*pieces, _EXECUTOR_OF_REQUEST, _number(len(name)), name])
+    return b"".join([*pieces, _EXECUTOR_OF_REQUEST, varint(len(name)), name])
 
 
 class UnreadableError(Exception):
@@ -134,7 +134,7 @@ class Layout:
             length = _append(pieces, value, kind, named=False)
         except TypeError:  # It is none of the type, which its reader refuses.
             return None
-        pieces[0] = _VALUE_OF_ANSWER + _number(length)
+        pieces[0] = _VALUE_OF_ANSWER + varint(length)
         place = arrays = 0
         for piece in pieces:
             arrays += isinstance(piece, np.ndarray)
@@ -196,20 +196,20 @@ def _append_struct(pieces: "list[Any]", value: Any, kind: tff.StructType, named:
         place = len(pieces)
         pieces.append(b"")
         length = _append(pieces, inner, of, named)
-        head = _VALUE_OF_ELEMENT + _number(length)
+        head = _VALUE_OF_ELEMENT + varint(length)
         if named:
             head = _name(name) + head
-        head = _ELEMENT + _number(len(head) + length) + head
+        head = _ELEMENT + varint(len(head) + length) + head
         pieces[place] = head
         total += len(head) + length
-    pieces[start] = _STRUCT + _number(total)
+    pieces[start] = _STRUCT + varint(total)
     return len(pieces[start]) + total
 
 
 @functools.lru_cache(maxsize=4096)
 def _name(name: str) -> bytes:
     text = name.encode()
-    return _NAME_OF_ELEMENT + _number(len(text)) + text
+    return _NAME_OF_ELEMENT + varint(len(text)) + text
 
 
 @functools.lru_cache(maxsize=4096)
@@ -219,8 +219,8 @@ def _head(dtype: "np.dtype[Any]", shape: "tuple[int, ...]") -> bytes:
     number = exchange.DTYPES[dtype.type]
     head = array_pb2.Array(dtype=number, shape=array_pb2.ArrayShape(dim=shape)).SerializeToString()
     if shape:
-        head += _CONTENT + _number(size)
+        head += _CONTENT + varint(size)
     else:
-        inner = _LIST_VALUE + _number(size)
-        head += _LISTS[dtype] + _number(len(inner) + size) + inner
-    return _ARRAY + _number(len(head) + size) + head
+        inner = _LIST_VALUE + varint(size)
+        head += _LISTS[dtype] + varint(len(inner) + size) + inner
+    return _ARRAY + varint(len(head) + size) + head

@@ -7,6 +7,8 @@ around the numbers is written by protobuf, and the numbers are put between.
 
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
+from tff_process.runtime import wire
+
 # Smaller arrays are written as they are.
 _LARGE = 1 << 12
 _LENGTH_DELIMITED = 2
@@ -14,16 +16,7 @@ _LENGTH_DELIMITED = 2
 
 def _tag(kind: type, field: str) -> bytes:
     number = kind.DESCRIPTOR.fields_by_name[field].number  # type: ignore[attr-defined]
-    return _varint(number << 3 | _LENGTH_DELIMITED)
-
-
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
+    return wire.varint(number << 3 | _LENGTH_DELIMITED)
 
 
 _VALUE = _tag(executor_pb2.CreateValueRequest, "value")
@@ -71,4 +64,4 @@ def _array(array: array_pb2.Array) -> "list[bytes]":
 
 
 def _nested(tag: bytes, parts: "list[bytes]") -> "list[bytes]":
-    return [tag, _varint(sum(map(len, parts))), *parts]
+    return [tag, wire.varint(sum(map(len, parts))), *parts]
