@@ -31,28 +31,17 @@ from tff_process.training import callbacks as callbacks_lib
 _log = logging.getLogger(__name__)
 
 
-class Training(Protocol):
+class Training(spreading.Training, Protocol):
     """What the loop needs of federated and pooled training alike.
 
     Attributes:
       rounds: how many there are at most.
-      finds_spread: whether how far apart clients stay is found on valid after every round.
+      finds_spread: whether how far apart clients stay is found on valid after every round; what
+        `spreading.Training` asks for is called there alone.
     """
 
     rounds: int
     finds_spread: bool
-
-    def server_state(self) -> "Mapping[str, Any]":
-        """The server's state, where `finds_spread`."""
-        ...
-
-    def set_server_state(self, state: "Mapping[str, Any]") -> None:
-        """Replaces it."""
-        ...
-
-    def spread_members(self) -> "Mapping[str, np.ndarray]":
-        """Who takes part in values that not all clients do, see `spread.scaled`."""
-        ...
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number`, counted from 0."""
