@@ -4,14 +4,17 @@ RUN/diagnostics/round_00007.json holds what the algorithm and the guard rails sa
 aggregation of round 7, by names as `gram/GROUP`: inner products of the clients' updates;
 `attention/GROUP`: the weight of each client's values (columns) in what the aggregation offers each
 (rows); `own_weight/GROUP`: that of a client's own values beside the offer; `spread`: the factor of
-the clients' differences that was found on valid after the round.
+the clients' differences that was found on valid after the round. The matrices are of at most 100
+clients.
 """
 
 import itertools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
+
+import numpy as np
 
 from pfrec.report import records
 
@@ -55,22 +58,31 @@ def likeness(
     took part in; below 0 they conflict. Pairs that never met are left out.
     """
     found: dict[tuple[str, str], dict[int, float]] = {}
+    pairs = list(itertools.combinations(range(len(scenarios)), 2))
     for number, value in sorted(by_round.items()):
         grams = of_kind(value, "gram").values()
-        for i, j in itertools.combinations(range(len(scenarios)), 2):
-            cosines = [c for gram in grams if (c := _cosine(gram, i, j)) is not None]
-            if cosines:
+        cosines = [
+            _cosines(np.array(gram, np.float64), len(scenarios)) for gram in grams if len(gram)
+        ]
+        if not cosines:
+            continue
+        total = np.nansum(cosines, axis=0).tolist()
+        groups = np.sum(np.isfinite(cosines), axis=0).tolist()
+        for i, j in pairs:
+            if groups[i][j]:
                 pair = found.setdefault((scenarios[i], scenarios[j]), {})
-                pair[number] = math.fsum(cosines) / len(cosines)
+                pair[number] = total[i][j] / groups[i][j]
     return found
 
 
-def _cosine(gram: Any, i: int, j: int) -> Optional[float]:
-    """None where one of the two has no update, or the matrix is of other clients."""
-    if max(i, j) >= len(gram):
-        return None
-    square = float(gram[i][i]) * float(gram[j][j])
-    return float(gram[i][j]) / math.sqrt(square) if square > 0 else None
+def _cosines(gram: np.ndarray, clients: int) -> np.ndarray:
+    """[clients, clients]; NaN where one of the two has no update, or the matrix is of fewer."""
+    found = np.full([clients, clients], np.nan)
+    own = gram[:clients, :clients]
+    squares = np.outer(own.diagonal(), own.diagonal())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found[: len(own), : len(own)] = np.where(squares > 0, own / np.sqrt(squares), np.nan)
+    return found
 
 
 def strongest(

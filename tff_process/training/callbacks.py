@@ -130,9 +130,16 @@ class Metrics(Callback):
         self.run.append_metrics(rows)
 
 
+# Of more clients, what is said of each pair of them would fill the disk (18 matrices of 500 clients
+# are 90 MB of text a round), and nobody could look at it.
+MOST_PAIRED = 100
+
+
 @dataclasses.dataclass
 class Diagnostics(Callback):
-    """Writes what the algorithm and the guard rails said of each round."""
+    """Writes what the algorithm and the guard rails said of each round, but for matrices of more
+    than `MOST_PAIRED` clients.
+    """
 
     run: run_directory.RunDirectory
 
@@ -140,7 +147,9 @@ class Diagnostics(Callback):
         self, *, number: int, report: federation.RoundReport, **others: Any
     ) -> None:
         value: dict[str, Any] = {
-            name: np.asarray(array).tolist() for name, array in report.diagnostics.items()
+            name: np.asarray(array).tolist()
+            for name, array in report.diagnostics.items()
+            if np.ndim(array) < 2 or len(array) <= MOST_PAIRED
         }
         for name in ("refused", "skipped", "clipped"):
             if getattr(report, name):

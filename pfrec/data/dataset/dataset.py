@@ -1,6 +1,7 @@
 """Opens and verifies a dataset directory that pfrec-convert or the synthetic generator wrote."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ class Dataset:
             split_seed,
             values,
             warnings,
-            {scenario: _digest(scenario, entries) for scenario in scenarios},
+            _digests(scenarios, entries),
         )
 
     def only(self, scenarios: "Sequence[str]") -> "Dataset":
@@ -149,12 +150,19 @@ class Dataset:
                 f"{self.path}: no {split!r} rows of scenario {scenario!r}; "
                 f"scenarios are {', '.join(self.scenarios)}, splits {', '.join(splits.SPLITS)}"
             )
-        start = f"{scenario}/{split}-"
-        return [
-            str(self.path / name)
-            for name in sorted(self.files)
-            if name.startswith(start) and name.endswith(".tfrecord")
-        ]
+        return [str(self.path / name) for name in self._shards.get((scenario, split), ())]
+
+    @functools.cached_property
+    def _shards(self) -> "Mapping[tuple[str, str], Sequence[str]]":
+        """By scenario and split, names of shards in order: clients' calls ask for them again and
+        again, and all files looked through for each would be clients squared.
+        """
+        found: dict[tuple[str, str], list[str]] = {}
+        for name in sorted(self.files):
+            scenario, _, own = name.rpartition("/")
+            if own.endswith(".tfrecord"):
+                found.setdefault((scenario, own.partition("-")[0]), []).append(name)
+        return found
 
     def client_schema(self, scenario: str) -> schema_lib.Schema:
         """The schema as the scenario's own client knows it:
@@ -245,9 +253,18 @@ def _counts(told: json_fields.Fields, schema: schema_lib.Schema) -> Counts:
     )
 
 
-def _digest(scenario: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
-    own = {name: e["sha256"] for name, e in entries.items() if name.startswith(f"{scenario}/")}
-    return hashlib.sha256(files.json_text(own).encode()).hexdigest()
+def _digests(
+    scenarios: "Sequence[str]", entries: Mapping[str, Mapping[str, Any]]
+) -> "dict[str, str]":
+    own: dict[str, dict[str, str]] = {scenario: {} for scenario in scenarios}
+    for name, entry in entries.items():
+        scenario = name.partition("/")[0]
+        if scenario in own:
+            own[scenario][name] = entry["sha256"]
+    return {
+        scenario: hashlib.sha256(files.json_text(of).encode()).hexdigest()
+        for scenario, of in own.items()
+    }
 
 
 def _check_sizes(path: pathlib.Path, entries: Mapping[str, Mapping[str, Any]]) -> None:

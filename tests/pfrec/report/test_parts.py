@@ -65,6 +65,13 @@ def test_likeness_is_the_mean_cosine_of_those_who_took_part():
     assert found == {("x", "y"): {1: pytest.approx(0.25)}}
 
 
+def test_likeness_asks_a_matrix_of_fewer_clients_for_no_more_than_it_has():
+    found = signals.likeness(
+        {1: {"gram/a": [[1.0, 2.0], [2.0, 4.0]], "gram/b": []}}, ["x", "y", "z"]
+    )
+    assert found == {("x", "y"): {1: pytest.approx(1.0)}}
+
+
 def test_those_that_conflict_most_are_kept_in_their_order():
     pairs = {("a", "b"): {1: -0.1}, ("a", "c"): {1: 0.5, 2: 0.5}, ("b", "c"): {1: -0.9, 2: 0.1}}
     assert signals.strongest(pairs, 2) == [("a", "b"), ("b", "c")]

@@ -63,6 +63,21 @@ def _leftovers(path):
     return sorted(p.name for p in path.iterdir())
 
 
+def test_shards_are_those_of_the_scenario_and_split_alone(tmp_path):
+    """Also where the name of one scenario begins with that of another."""
+    path = tmp_path / "data"
+    _write(path, scenarios=("a", "ab", "a-train"))
+    data = dataset.Dataset.open(path)
+    for scenario in data.scenarios:
+        for split in ("train", "valid", "test"):
+            names = [
+                f"{split}-{n:05d}-of-{len(data.shards(scenario, split)):05d}.tfrecord"
+                for n in range(len(data.shards(scenario, split)))
+            ]
+            assert names
+            assert data.shards(scenario, split) == [str(path / scenario / name) for name in names]
+
+
 def test_what_is_written_is_read(tmp_path):
     data = dataset.Dataset.open(_write(tmp_path / "data"))
     assert data.scenarios == ("ES", "NL")
