@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Optional
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
 from tff_process import plan as plan_lib
+from tff_process.process import federation
 from tff_process.runtime import executor as executor_lib
-from tff_process.runtime import hosts, resident
+from tff_process.runtime import hosts, resident, threads
 
 
 @contextlib.contextmanager
@@ -70,10 +72,18 @@ def dataset(
 
 @contextlib.contextmanager
 def training(
-    plan: plan_lib.Plan, data: dataset_lib.Dataset, path: pathlib.Path, concurrent: int
+    plan: plan_lib.Plan,
+    data: dataset_lib.Dataset,
+    path: pathlib.Path,
+    concurrent: int,
+    within: Optional[int] = None,
 ) -> "Iterator[resident.ResidentTraining]":
-    """A training with one worker of its own, as a simulation has it."""
-    host = hosts.LocalHost("the worker", path / "worker.log", concurrent, 3600.0)
+    """A training with one worker of its own, as a simulation has it; `within` is how many threads
+    that has within an operation, None for what the plan decides.
+    """
+    if within is None:
+        within = threads.within_operations(federation.fitted(plan, data), data.schema)
+    host = hosts.LocalHost("the worker", path / "worker.log", concurrent, 3600.0, within)
     executor = executor_lib.ClientExecutor(concurrent)
     for scenario in data.scenarios:
         (path / scenario).mkdir(parents=True)

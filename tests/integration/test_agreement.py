@@ -4,6 +4,7 @@ and a driver that wants more than was agreed is refused in one line.
 
 import json
 import os
+import pathlib
 import socket
 
 import grpc
@@ -89,6 +90,9 @@ def _trained(directories, made, run):
         chosen = options.Options(workers=through)
         loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen)
         recorder.stop()
+        (worker,) = running["nl"].children("worker_binary")
+        environment = pathlib.Path(f"/proc/{worker}/environ").read_bytes()
+        assert b"TF_NUM_INTRAOP_THREADS=1\0" in environment
         refusals = [hostile(running["nl"].address) for hostile in (_graph, _private, _file)]
         workers = options.Options(workers={name: silo.address for name, silo in running.items()})
         another = plan.Plan("fedavg", rounds=5, batch_size=50, model=MODEL)

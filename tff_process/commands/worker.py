@@ -89,6 +89,7 @@ def _main(argv: "list[str]") -> None:
     with listen(f.host, f.port) as listening:
         port = isolate(f.firewalled_port)
         # Only now: NumPy starts threads, with which a process may not enter a user namespace.
+        from tff_process.runtime import threads
         from tff_process.silos import agreement as agreement_lib
         from tff_process.silos import directory as silo_directory
         from tff_process.silos import service as silo_service
@@ -99,7 +100,7 @@ def _main(argv: "list[str]") -> None:
         if f.tls is not None:
             tunnel.program()
             credentials = tunnel.Credentials.read(pathlib.Path(f.tls))
-        agreed, terms = None, None
+        agreed, terms, plan = None, None, None
         if f.agreement is not None:
             agreed = agreement_lib.Agreement.read(pathlib.Path(f.agreement))
         facts = silo_directory.prepare(directory, None if agreed is None else agreed.plan)
@@ -109,6 +110,7 @@ def _main(argv: "list[str]") -> None:
             own = own_computations.OwnComputations(agreed.plan, facts, f.agreement)
             secret = (directory / silo_directory.SECRET).read_bytes()
             terms = own.terms(agreed, secret)
+            plan = own.plan
         service = silo_service.Service(
             directory,
             listening,
@@ -117,6 +119,7 @@ def _main(argv: "list[str]") -> None:
             f.hang_timeout,
             lambda line: print(line, flush=True),
             terms,
+            threads=threads.at_silo(plan, facts.schema),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())

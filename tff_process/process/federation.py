@@ -118,6 +118,14 @@ def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
     return min(wanted, max(asked, statistics.median_low(steps)))
 
 
+def fitted(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> plan_lib.Plan:
+    """The plan with a batch size, by rows as silos say that they have them, so that a simulation
+    comes to the same.
+    """
+    rows = [dataset.rows(scenario, "train") for scenario in dataset.scenarios]
+    return plan.fitting([coarsening.row_count(count) for count in rows])
+
+
 class Federation:
     """What every runtime knows of a run: who takes part when, with which work,
     and the model's variables.
@@ -144,9 +152,7 @@ class Federation:
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
-        # Rows as a silo says that it has them, so that a simulation comes to the same.
-        rows = [dataset.rows(scenario, "train") for scenario in dataset.scenarios]
-        plan = plan.fitting([coarsening.row_count(count) for count in rows])
+        plan = fitted(plan, dataset)
         self.plan, self.dataset = plan, dataset
         self._tasks = tuple(task.name for task in dataset.schema.tasks)
         steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]

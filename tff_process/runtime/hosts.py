@@ -7,6 +7,7 @@ from typing import Any, Callable, Optional
 
 from pfrec import errors
 from tff_process.runtime import remote as remote_lib
+from tff_process.runtime import threads as threads_lib
 from tff_process.runtime import worker_process
 
 
@@ -98,13 +99,19 @@ class LocalHost(Host):
       log: file that receives its messages.
       max_concurrent: how many computations run in it at once.
       deadline: seconds that a call may take; None for no limit.
+      threads: within one operation, see `threads.within_operations`.
     """
 
     def __init__(
-        self, name: str, log: pathlib.Path, max_concurrent: int, deadline: Optional[float]
+        self,
+        name: str,
+        log: pathlib.Path,
+        max_concurrent: int,
+        deadline: Optional[float],
+        threads: int = threads_lib.ALL,
     ) -> None:
         super().__init__(name, deadline)
-        self._log, self._max_concurrent = log, max_concurrent
+        self._log, self._max_concurrent, self._threads = log, max_concurrent, threads
         self._process: Optional[worker_process.WorkerProcess] = None
 
     @property
@@ -114,7 +121,9 @@ class LocalHost(Host):
 
     def begin(self) -> None:
         if self._process is None:
-            self._process = worker_process.WorkerProcess(self._log, self._max_concurrent)
+            self._process = worker_process.WorkerProcess(
+                self._log, self._max_concurrent, threads=self._threads
+            )
 
     def _connect(self) -> remote_lib.Remote:
         # A port may be taken between the moment it is found free and the worker's start.

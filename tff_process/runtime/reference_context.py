@@ -7,6 +7,7 @@ from typing import Any, Optional
 import grpc
 import tensorflow_federated as tff
 
+from tff_process.runtime import threads as threads_lib
 from tff_process.runtime import worker_process
 
 
@@ -19,19 +20,24 @@ class Worker:
       log: file that receives the worker's messages.
       max_concurrent: how many clients' computations run at once; 0 for as many as there are
         processors.
+      threads: within one operation, see `threads.within_operations`.
 
     Raises:
       PfrecError: where the worker does not come up; the message names its log.
     """
 
-    def __init__(self, log: pathlib.Path, max_concurrent: int = 0) -> None:
+    def __init__(
+        self, log: pathlib.Path, max_concurrent: int = 0, threads: int = threads_lib.ALL
+    ) -> None:
         self.log = log
-        self._max_concurrent = max_concurrent
+        self._max_concurrent, self._threads = max_concurrent, threads
         self._process: Optional[worker_process.WorkerProcess] = None
         self._channel: Optional[grpc.Channel] = None
 
     def __enter__(self) -> "Worker":
-        self._process = worker_process.WorkerProcess(self.log, self._max_concurrent)
+        self._process = worker_process.WorkerProcess(
+            self.log, self._max_concurrent, threads=self._threads
+        )
         self._channel = grpc.insecure_channel(self._process.target, worker_process.CHANNEL_OPTIONS)
         self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
         try:

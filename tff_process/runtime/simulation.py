@@ -11,9 +11,10 @@ from typing import Optional
 from pfrec import files, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
+from tff_process.process import federation
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import executor as executor_lib
-from tff_process.runtime import guard, hosts, private_network, resident
+from tff_process.runtime import guard, hosts, private_network, resident, threads
 from tff_process.runtime import options as options_lib
 
 # A client's graph, its session and TensorFlow's buffers, besides values, gradients and the
@@ -39,6 +40,7 @@ def resident_training(
         len(dataset.scenarios), _model_bytes(dataset, plan)
     )
     count = min(options.local_workers, len(dataset.scenarios))
+    within = threads.within_operations(federation.fitted(plan, dataset), dataset.schema)
     logs = run.path / "logs"
     workers = [
         hosts.LocalHost(
@@ -46,6 +48,7 @@ def resident_training(
             logs / _log_name(number, count),
             concurrent,
             options.client_timeout,
+            within,
         )
         for number in range(count)
     ]

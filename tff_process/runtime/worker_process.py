@@ -20,6 +20,7 @@ from pfrec import child, errors
 from tff_process import heap
 from tff_process.runtime import logs
 from tff_process.runtime import sandbox as sandbox_lib
+from tff_process.runtime import threads as threads_lib
 
 _START_SECONDS = 60.0
 CHANNEL_OPTIONS = (
@@ -46,6 +47,7 @@ class WorkerProcess:
       directory: the worker's working directory, to which the paths in computations are relative;
         None for our own.
       sandbox: what it is limited to; None for all that our user may do, in our environment.
+      threads: within one operation, see `threads.within_operations`.
 
     Attributes:
       log, port: as given or chosen.
@@ -63,6 +65,7 @@ class WorkerProcess:
         port: Optional[int] = None,
         directory: Optional[pathlib.Path] = None,
         sandbox: Optional[sandbox_lib.Sandbox] = None,
+        threads: int = threads_lib.ALL,
     ) -> None:
         binary = program()
         end_with_parent = child.end_with_parent()
@@ -87,7 +90,7 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 cwd=directory,
-                env={**_environment(concurrent), **given},
+                env={**_environment(concurrent, threads), **given},
                 preexec_fn=prepare,
                 umask=0o077,  # What it writes are private states.
             )
@@ -138,7 +141,7 @@ class WorkerProcess:
             ready.cancel()
 
 
-def _environment(concurrent: int) -> "dict[str, str]":
+def _environment(concurrent: int, threads: int) -> "dict[str, str]":
     """Where the user's own environment says nothing.
 
     A computation that lets go of a dataset's iterator waits, on one of TensorFlow's threads between
@@ -149,6 +152,7 @@ def _environment(concurrent: int) -> "dict[str, str]":
     return {
         "TF_CPP_MIN_LOG_LEVEL": "1",
         "TF_NUM_INTEROP_THREADS": str(concurrent + 1),
+        **({} if threads == threads_lib.ALL else {"TF_NUM_INTRAOP_THREADS": str(threads)}),
         **heap.ENVIRONMENT,
     }
 

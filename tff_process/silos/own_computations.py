@@ -51,6 +51,7 @@ class OwnComputations:
       place: what the plan comes from, for messages.
 
     Attributes:
+      plan: as the silo reads it.
       work: how much a driver may ask for.
 
     Raises:
@@ -60,13 +61,13 @@ class OwnComputations:
     def __init__(self, plan: "Mapping[str, Any]", facts: directory.Facts, place: str) -> None:
         self._place = place
         try:
-            self._plan = plan_lib.Plan.from_json(plan)
+            self.plan = plan_lib.Plan.from_json(plan)
         except (KeyError, TypeError, ValueError) as error:
             raise errors.PfrecError(
                 f"{place}: not a plan ({error!r}); make it with pfrec-agreement"
             ) from error
         self._facts = facts
-        self._federation = federation.Federation(self._plan, joint_dataset.agreed([facts]))
+        self._federation = federation.Federation(self.plan, joint_dataset.agreed([facts]))
         made = self._federation
         self._groups = made.algorithm.policy.table(made.tagged)
         agreement_lib.check_ceiling(self._groups, facts.schema, place)
@@ -103,7 +104,7 @@ class OwnComputations:
           aggregation_steps: of a round; 0 for as many as there are where all silos have as many
             rows as this one.
         """
-        plan, work = self._plan, self.work()
+        plan, work = self.plan, self.work()
         aggregations = min(
             aggregation_steps or self._federation.aggregation_steps, work.round_steps
         )
@@ -144,7 +145,7 @@ class OwnComputations:
         sums_keys: "Optional[Mapping[str, str]]" = None,
     ) -> agreement_lib.Agreement:
         """The agreement to this plan; with --secure_sums between silos of these keys."""
-        plan, facts = agreement_lib.agreed_part(self._plan.to_json()), self._facts
+        plan, facts = agreement_lib.agreed_part(self.plan.to_json()), self._facts
         return agreement_lib.Agreement(
             facts.scenario, version, plan, facts.schema, self.leaves(), bounds, sums_keys or {}
         )
@@ -181,9 +182,9 @@ class OwnComputations:
                 "anew with pfrec-agreement"
             )
         work = self.work(bounds.rows, bounds.steps)
-        if bounds.rounds != self._plan.rounds:
+        if bounds.rounds != self.plan.rounds:
             raise errors.PfrecError(
-                f"{place}: bounds {bounds.rounds} rounds, and its plan has {self._plan.rounds}; "
+                f"{place}: bounds {bounds.rounds} rounds, and its plan has {self.plan.rounds}; "
                 "make it anew"
             )
         if work.rows_behind(work.round_steps) < bounds.rows or work.round_steps < bounds.steps:
@@ -215,10 +216,10 @@ class OwnComputations:
             shards=facts.shards,
             work=work,
             client=client_directory.description(
-                self._plan.model, facts.schema, facts.scenario, self._plan.seed, facts.data
+                self.plan.model, facts.schema, facts.scenario, self.plan.seed, facts.data
             ),
-            continued=agreement.plan if self._plan.continues else None,
-            summed=self._plan.secure_sums,
+            continued=agreement.plan if self.plan.continues else None,
+            summed=self.plan.secure_sums,
         )
         limits = {
             labels.REPORT: bounds.reports,
@@ -249,7 +250,7 @@ class OwnComputations:
 
     def _masks(self, keys: "Mapping[str, str]", secret: bytes) -> Optional[masks.Masks]:
         """What reports are masked by; None where they leave as they are."""
-        if not self._plan.secure_sums:
+        if not self.plan.secure_sums:
             if keys:
                 raise errors.PfrecError(
                     f"{self._place}: has keys for sums, and its plan no --secure_sums; make it "
@@ -277,7 +278,7 @@ class OwnComputations:
             labels.ACKNOWLEDGEMENT: {"length": values.Tensor(values.INT32, ())},
             labels.FACTS: {directory.FACTS: values.Tensor(values.STRING, ())},
         }
-        if plan_lib.METRICS not in self._plan.withhold:
+        if plan_lib.METRICS not in self.plan.withhold:
             found[labels.METRICS] = {
                 "metrics": values.Tensor(values.DOUBLE, (tasks, len(metrics.METRICS)))
             }

@@ -34,6 +34,7 @@ class Service:
       hang_seconds: a worker that greets nobody for so long is ended and started again.
       say: takes a line on what happened.
       terms: what a gatekeeper in front of the worker enforces; None for no gatekeeper.
+      threads: of the worker within one operation, see `threads.within_operations`.
 
     Attributes:
       unconfined: why the worker has no sandbox; empty where it has one.
@@ -51,9 +52,12 @@ class Service:
         hang_seconds: float,
         say: Callable[[str], None],
         terms: "Optional[gatekeeper.Terms]" = None,
+        *,
+        threads: int,
     ) -> None:
         self._directory, self._listening, self._credentials = directory, listening, credentials
         self._port, self._hang_seconds, self._say = port, hang_seconds, say
+        self._threads = threads
         self._schemas = silo_directory.KeptSchemas(directory)
         # A gatekeeper does it before each answer.
         self._synced = silo_directory.Synced(directory) if terms is None else None
@@ -144,7 +148,11 @@ class Service:
     def _start_worker(self) -> worker_process.WorkerProcess:
         log = self._directory / silo_directory.LOGS / "worker.log"
         process = worker_process.WorkerProcess(
-            log, port=self._port, directory=self._directory, sandbox=self._sandbox
+            log,
+            port=self._port,
+            directory=self._directory,
+            sandbox=self._sandbox,
+            threads=self._threads,
         )
         deadline = time.monotonic() + _START_SECONDS
         while not greets(self._port, timeout=1.0):

@@ -13,7 +13,13 @@ from tff_process.client import strategy
 from tff_process.privacy import charges
 from tff_process.process import federation, reference
 from tff_process.runtime import cache as cache_lib
-from tff_process.runtime import executor, private_network, reference_context, simulation
+from tff_process.runtime import (
+    executor,
+    private_network,
+    reference_context,
+    simulation,
+    threads,
+)
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
 from tff_process.training import pooled, privacy_manifest
@@ -92,7 +98,8 @@ def _reference(
     del cache  # it traces for its own context
     private_network.warn_if_open()
     log = run.path / "logs" / "worker.log"
-    with reference_context.Worker(log, options.max_concurrent_clients) as running:
+    within = threads.within_operations(federation.fitted(plan, dataset), dataset.schema)
+    with reference_context.Worker(log, options.max_concurrent_clients, within) as running:
         with tff.framework.get_context_stack().install(running.context()):
             yield reference.FederatedTraining(plan, dataset)
 

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_process.runtime import remote, sandbox, worker_process
+from tff_process import plan
+from tff_process.runtime import options, remote, sandbox, threads, worker_process
+from tff_process.training import loop
 
 
 def started_with(path, *arguments):
@@ -39,6 +41,25 @@ def test_it_has_more_threads_between_operations_than_computations(tmp_path, aske
 def test_the_users_own_environment_counts(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "5")
     assert started_with(tmp_path)[1]["TF_NUM_INTEROP_THREADS"] == "5"
+
+
+class StartedError(Exception):
+    """In place of a worker."""
+
+
+@pytest.mark.parametrize("runtime", [options.RESIDENT, options.REFERENCE])
+@pytest.mark.parametrize(("batch", "expected"), [(50, 1), (1 << 20, threads.ALL)])
+def test_a_trainings_worker_has_as_many_threads_as_the_plan_says(
+    runtime, batch, expected, dataset, tmp_path, monkeypatch
+):
+    def start(self, *arguments, threads, **named):
+        raise StartedError(threads)
+
+    monkeypatch.setattr(worker_process.WorkerProcess, "__init__", start)
+    chosen = options.Options(runtime=runtime)
+    with pytest.raises(StartedError) as found:
+        loop.train(plan.Plan("fedavg", batch_size=batch), dataset, tmp_path / "run", options=chosen)
+    assert found.value.args == (expected,)
 
 
 @tff.tensorflow.computation(np.str_)
