@@ -26,6 +26,9 @@ CONSENSUS, RECEIVED = variables.CONSENSUS, variables.RECEIVED
 # Where a state's parts are averages (`averaging`), its extra holds what training goes on from under
 # this prefix.
 TRAINED = "trained/"
+# The extra's name of the part, 0 to 1, of what the settings let clients take from one another that
+# they take (`process.spread`).
+SHARING = "sharing"
 TRAINED_PARTS = ("common", "personal", "consensus")
 TASK_KINDS = variables.TASK_KINDS
 

@@ -5,7 +5,7 @@ Formula, for each expert of client k, with Delta[k] = W[k] - P[k], N clients pre
 training on n[k] rows in an epoch:
   coordination: `U = sum over j of u[j] * Delta[j]` with the coefficients u of
     `aggregation.conflict`, whose mean weighs clients by their rows;
-  own weight: `v[k] = (1 - mu) * n[k] / (n[k] + rows_prior)`;
+  own weight: `v[k] = 1 - q * (1 - (1 - mu) * n[k] / (n[k] + rows_prior))`;
   attraction: `Q[k] = P[k] + g * (sum over j of a[k, j] * P[j] - P[k])` with the attention a of
     `aggregation.attention`;
   personalisation: `P'[k] = v[k] * W[k] + (1 - v[k]) * (Q[k] + U)`;
@@ -18,7 +18,9 @@ thus takes more from the others, and one with many follows its own training.
 With g = 0 clients join what they learned since the last aggregation and nothing else, so what one
 has of its own stays; with g = 1 they join their values (the sums are then of W[j]), which takes
 the part (1 - v) of it away at every aggregation. The default lies between. No g suits all data:
-how far apart clients stay is therefore found on valid after every round (`training.spreading`).
+how far apart clients stay is therefore found on valid after every round (`training.spreading`), and
+the sharing q, of 1 at first, follows what was found (`process.spread`): where nothing is common it
+goes to nearly 0, which is local training.
 
 All that the server keeps of these may then go a part of the way only, `server_step`, from where it
 was to what was aggregated: slow weights. By default it goes all the way, and what is served is
@@ -146,13 +148,26 @@ class Settings(settings_lib.Settings, prefix="pf"):
         "best on valid; not where metrics are withheld, nor with --secure_sums",
     )
 
+    follow_spread: bool = settings_lib.setting(
+        True,
+        "whether clients that are driven apart after a round also take less from one another in "
+        "those to come",
+    )
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Settings:
         """The inverse of `to_json`; a record from before `attraction` came is of clients whose
         values were joined, and one from before `find_spread` of clients that stayed where they
         were. See `settings.Settings.from_json`.
         """
-        return super().from_json({"attraction": 1.0, "find_spread": False, **value})
+        before = {"attraction": 1.0, "find_spread": False, "follow_spread": False}
+        return super().from_json({**before, **value})
+
+    def initial_extra(self, layout: variables.ModelVariables, clients: int) -> base.Values:
+        """`Algorithm.initial_extra`: q of the formula, where it is followed."""
+        del layout, clients
+        followed = self.find_spread and self.follow_spread
+        return collections.OrderedDict({base.SHARING: tf.constant(1.0)} if followed else {})
 
 
 def coefficients(
@@ -203,6 +218,7 @@ def aggregate(
     """
     personal = collections.OrderedDict(state.personal)
     diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
+    sharing = state.extra.get(base.SHARING)
 
     def join(
         group: str,
@@ -218,6 +234,8 @@ def aggregate(
         )
         update = coefficients(settings, gram, reports.examples, members)
         taken = from_aggregation(mu, reports.examples, settings.rows_prior * epochs)
+        if sharing is not None:
+            taken *= sharing
         for spec, delta in zip(specs, deltas):
             trained, previous = reports.values[spec.name], state.personal[spec.name]
             gathered = mix.combine(weights, previous)
@@ -254,6 +272,8 @@ def aggregate(
         )
         change = tables.common_change(trained - previous, seen, settings.server_step)
         own = mix.own_weight(seen, settings.table_prior)
+        if sharing is not None:
+            own += (1.0 - sharing) * (1.0 - own)
         personal[spec.name] = tables.blend_rows(previous, trained, change, own)
         consensus[spec.name] = state.consensus[spec.name] + change
         diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(
@@ -305,6 +325,7 @@ def pf_msmtrec(
         ),
         aggregate=aggregate_with_settings,
         proximal=settings.proximal,
+        initial_extra=settings.initial_extra,
         finds_spread=settings.find_spread,
     )
     return dataclasses.replace(

@@ -204,6 +204,7 @@ def in_sums(
         algorithm,
         personal_kinds=(),
         aggregate=fedavg.aggregate,
+        initial_extra=base.no_extra,
         finds_spread=False,
         client=OwnMixing(settings, tasks, schema, epochs),
     )

@@ -6,7 +6,10 @@ above 1 drives them further apart than their training went, as suits those that 
 differences every aggregation wears down. G, their mean, stays where it is. What is served and what
 training goes on from are moved alike.
 
-Which s is tried and taken after every round: `training.spreading`.
+Which s is tried and taken after every round: `training.spreading`. The sharing q of an algorithm
+that keeps one in its state (`algorithms.base.SHARING`) then follows it: `q' = q / s` within bounds.
+Where clients belong further apart than aggregations let them, they take less from one another from
+then on, down to nearly local training; and at most as much as the settings say.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from tff_process.algorithms import base
 
 # What is tried beside 1.
 FACTORS = (0.0, 0.5, 0.75, 1.25, 1.5)
+# The least of q, which a few rounds lead back from, and the factor that the smaller ones count as.
+LEAST_SHARING, LEAST_FACTOR = 1 / 64, 0.5
 
 OD = collections.OrderedDict
 State = Mapping[str, Any]
@@ -55,3 +60,20 @@ def scaled(state: State, factor: float, members: Mapping[str, np.ndarray]) -> St
         "extra": OD((name, trained.get(name, value)) for name, value in extra.items()),
     }
     return OD((part, changed.get(part, value)) for part, value in state.items())
+
+
+def followed(state: State, factor: float) -> State:
+    """A server's state whose sharing follows the factor that was taken; the state itself where it
+    keeps none.
+
+    Args:
+      state: as of `scaled`; q is float32.
+      factor: s of the formula.
+    """
+    extra = state["extra"]
+    if factor == 1.0 or base.SHARING not in extra:
+        return state
+    sharing = np.clip(extra[base.SHARING] / max(factor, LEAST_FACTOR), LEAST_SHARING, 1.0)
+    changed = OD(extra)
+    changed[base.SHARING] = np.float32(sharing)
+    return OD((part, changed if part == "extra" else value) for part, value in state.items())

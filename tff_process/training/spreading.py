@@ -2,7 +2,8 @@
 
 Of the factors of `process.spread` that one is taken whose models have the best `selection.score`.
 One number is chosen for all clients, by all their valid rows together: those of one small scenario
-could not tell. Only metrics leave a client for it, as they do after every round.
+could not tell. Only metrics leave a client for it, as they do after every round. How much clients
+take from one another in the rounds to come follows it (`spread.followed`).
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def after_round(
         return measure()
 
     found = search(training.server_state(), values, of, training.spread_members())
-    training.set_server_state(found.state)
+    training.set_server_state(spread.followed(found.state, found.factor))
     diagnostics = {**report.diagnostics, "spread": np.array(found.factor)}
     return found.values, dataclasses.replace(report, diagnostics=diagnostics)
 

@@ -443,6 +443,65 @@ def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share
         np.testing.assert_allclose(table, expected.common["t"], atol=1e-5)
 
 
+def sharing(state, much):
+    """The state with q of the formula."""
+    return dataclasses.replace(
+        state, extra=collections.OrderedDict({base.SHARING: tf.constant(much)})
+    )
+
+
+@few
+@hypothesis.given(seed=SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
+def test_a_sharing_of_0_is_local_training_and_one_of_1_is_all(seed, coordination):
+    chosen = {"coordination": coordination, "rows_prior": 20.0, "attraction": 0.3}
+    state, reports = round_of(seed)
+    before, _, _ = aggregate(state, reports, **chosen)
+    whole, _, _ = aggregate(sharing(state, 1.0), reports, **chosen)
+    alone, _, told = aggregate(sharing(state, 0.0), reports, **chosen)
+    for name, value in alone.items():
+        np.testing.assert_array_equal(value, reports.values[name])
+        np.testing.assert_array_equal(whole[name], before[name])
+    np.testing.assert_array_equal(told["own_weight/expert/0/shared"], np.ones(4))
+
+
+@few
+@hypothesis.given(seed=SEEDS, much=st.floats(0.0, 1.0, width=32))
+def test_a_client_takes_as_much_of_all_as_the_sharing_says(seed, much):
+    state, reports = round_of(seed)
+    whole, _, _ = aggregate(state, reports)
+    part, after, _ = aggregate(sharing(state, much), reports)
+    for name, value in part.items():
+        trained = reports.values[name].numpy()
+        np.testing.assert_allclose(value, trained + much * (whole[name] - trained), atol=1e-5)
+    assert after.extra[base.SHARING].numpy() == np.float32(much)
+
+
+@few
+@hypothesis.given(seed=SEEDS, much=st.floats(0.0, 1.0, width=32))
+def test_rows_of_tables_are_shared_as_much(seed, much):
+    layout, state, reports = round_with_a_table(seed)
+    settings = pf_msmtrec.Settings(table_prior=10.0)
+    found = [
+        pf_msmtrec.aggregate(settings, layout, ("ctr",), given, reports)[0].personal["t"].numpy()
+        for given in (state, sharing(state, much))
+    ]
+    trained, met = reports.values["t"].numpy(), reports.seen["t"].numpy()[:, :, np.newaxis]
+    expected = trained + much * (found[0] - trained)
+    np.testing.assert_allclose(
+        np.where(met > 0, found[1], 0), np.where(met > 0, expected, 0), atol=1e-5
+    )
+
+
+def test_sharing_is_kept_where_it_is_followed():
+    for settings, kept in (
+        (pf_msmtrec.Settings(), [base.SHARING]),
+        (pf_msmtrec.Settings(follow_spread=False), []),
+        (pf_msmtrec.Settings(find_spread=False), []),
+        (pf_msmtrec.Settings.from_json({"find_spread": True}), []),  # of before
+    ):
+        assert list(settings.initial_extra(LAYOUT, 4)) == kept
+
+
 @few
 @hypothesis.given(seed=SEEDS, parts=st.integers(1, 8))
 def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, parts):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tff_process.algorithms import base
 from tff_process.process import spread
 
 OD = collections.OrderedDict
@@ -68,3 +69,33 @@ def test_the_mean_by_rows_stays(values, rows, factor):
     weights /= weights.sum()
     after = spread.scaled(_state(served, weights @ served), factor, {})["personal"]["w"]
     assert weights @ after == pytest.approx(weights @ served, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("factor", "before", "after"),
+    [
+        (1.25, 1.0, 0.8),
+        (1.5, 0.75, 0.5),
+        (0.75, 0.6, 0.8),
+        (0.5, 0.25, 0.5),
+        (0.0, 0.25, 0.5),  # as the least that q follows
+        (0.5, 0.75, 1.0),  # never more than the settings say
+        (1.5, 1 / 64, 1 / 64),
+        (1.0, 0.3, 0.3),
+    ],
+)
+def test_sharing_follows_the_factor(factor, before, after):
+    served, mean = np.array([[1.0], [4.0]]), np.array([2.0])
+    state = _state(served, mean)
+    state["extra"][base.SHARING] = np.float32(before)
+    found = spread.followed(state, factor)
+    assert found["extra"][base.SHARING] == pytest.approx(after, rel=1e-6)
+    assert found["extra"][base.SHARING].dtype == np.float32
+    assert list(found["extra"]) == list(state["extra"])
+    assert found["personal"] is state["personal"]
+    assert state["extra"][base.SHARING] == np.float32(before)
+
+
+def test_an_algorithm_without_a_sharing_follows_nothing():
+    state = _state(np.array([[1.0], [4.0]]), np.array([2.0]))
+    assert spread.followed(state, 1.5) is state

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pfrec import metrics
+from tff_process.algorithms import base
 from tff_process.process import federation, spread
 from tff_process.training import spreading
 
@@ -91,3 +92,11 @@ def test_predictions_that_are_nan_are_worst():
     training = Training(auc)
     training.after_round()
     assert training.distance == 1.0
+
+
+def test_what_clients_take_in_rounds_to_come_follows():
+    training = Training(lambda distance: _values(0.9 - 0.05 * abs(distance - 1.25)))
+    training.state["extra"][base.SHARING] = np.float32(1.0)
+    training.after_round()
+    assert training.distance == 1.25
+    assert training.state["extra"][base.SHARING] == np.float32(0.8)
