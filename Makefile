@@ -132,11 +132,14 @@ demo:
 	echo "demo: PASSED. Comparison in demo/compare/results.md," \
 	  "verified models for TensorFlow Serving in demo/serving"
 
+# In the order of tests/conftest.py, which has the longest files begin.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 test-quick: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: setup
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from benchmarks import structure
+from tests import conftest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -37,3 +38,8 @@ def test_a_tower_has_a_floor_for_each_room(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("package", structure.PACKAGES)
 def test_no_import_of_ours_runs_up(package: str) -> None:
     assert structure.upward(structure.rooms(_ROOT, package)) == 0
+
+
+@pytest.mark.parametrize("name", [*conftest._SLOW, *conftest._LONGEST])
+def test_what_is_named_as_slow_is_there(name: str) -> None:
+    assert (_ROOT / "tests" / name).exists()
