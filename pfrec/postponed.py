@@ -3,7 +3,8 @@
 `import tensorflow_federated` imports all of it: learning algorithms, simulation data sets,
 analytics, JAX. Half of its time goes there. Here each of these parts is a module that is there by
 name and is executed when one of its attributes is first asked for, by Python's own
-`importlib.util.LazyLoader`.
+`importlib.util.LazyLoader`. Who looks through all modules for a file, as AutoGraph does for each
+function that it converts, is told a module's file and name without that.
 """
 
 import atexit
@@ -44,6 +45,24 @@ MODULES = frozenset(
 )
 
 
+class _Unread(importlib.util._LazyModule):  # type: ignore[name-defined,misc]
+    """A module that was not executed yet, and is where something is asked of it that its file does
+    not hold already.
+    """
+
+    def __getattribute__(self, name: str) -> object:
+        if name in ("__file__", "__name__"):
+            spec = object.__getattribute__(self, "__spec__")
+            return spec.origin if name == "__file__" else spec.name
+        return super().__getattribute__(name)
+
+
+class _Loader(importlib.util.LazyLoader):
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        module.__class__ = _Unread
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds these modules as others are found, and puts off their execution."""
 
@@ -57,7 +76,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
+            spec.loader = _Loader(spec.loader)
         return spec
 
 

@@ -1,8 +1,11 @@
 """Modules that are put off."""
 
 import importlib
+import inspect
+import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -42,6 +45,20 @@ def test_what_is_imported_from_it_is_there(put_off):
     assert namespace["pages"] == 7
 
 
+def test_who_looks_through_all_modules_for_a_file_executes_none(put_off):
+    """As `inspect` does, and AutoGraph before each function that it converts."""
+    shelf = importlib.import_module("shelf")
+    book = sys.modules["shelf.book"]
+
+    assert pathlib.Path(book.__file__).name == "book.py"
+    assert book.__name__ == "shelf.book"
+    assert inspect.getmodule(test_one_finder_is_enough) is sys.modules[__name__]
+    assert put_off() == {"shelf.list_of"}
+    assert not hasattr(shelf.book, "cover")
+    assert put_off() == {"shelf.list_of", "shelf.read"}
+    assert type(book) is types.ModuleType
+
+
 def test_one_finder_is_enough():
     postponed.postpone()
     postponed.postpone()
@@ -51,14 +68,18 @@ def test_one_finder_is_enough():
 
 _TRAINING = """
 import sys
+import textwrap
 from pfrec import postponed
 import tff_process
+import tensorflow as tf
 import tensorflow_federated as tff
 from tff_process.training import loop
+
+tf.autograph.to_graph(textwrap.shorten)
 executed = [
     name
     for name in sorted(postponed.MODULES)
-    if name in sys.modules and type(sys.modules[name]).__name__ != "_LazyModule"
+    if name in sys.modules and type(sys.modules[name]) is not postponed._Unread
 ]
 assert not executed, executed
 missing = [n for n in sorted(postponed.MODULES) if n not in sys.modules]
