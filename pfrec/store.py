@@ -20,7 +20,7 @@ from pfrec import errors, files
 
 VARIABLE = "PFREC_CACHE"
 # Entries of a directory; those that were not used for longest go first.
-_MOST = 64
+_MOST = 128
 
 _log = logging.getLogger(__name__)
 

@@ -147,8 +147,7 @@ class Federation:
       charges: what of its budgets is spent; None where there are none, or before they are opened.
       graph_key: all that the run's graphs depend on.
       graph_record: the same as plain data, for what outlives the process; None for an algorithm
-        that is not the project's own, of which a name says too little, and for a private training,
-        whose noise is a constant of its graphs.
+        that is not the project's own, of which a name says too little.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -223,10 +222,11 @@ class Federation:
             len(dataset.scenarios),
         )
         self.graph_record: Optional[Mapping[str, Any]] = None
-        own = isinstance(plan.algorithm, str) and registry.is_own(plan.algorithm)
-        if own and self.mechanism is None:
+        if isinstance(plan.algorithm, str) and registry.is_own(plan.algorithm):
             self.graph_record = {
                 "plan": {**plan.to_json(), **_VALUES},
+                # Noise and rates are constants of a private training's graphs.
+                "mechanism": self.mechanism and dataclasses.asdict(self.mechanism),
                 "epochs": epochs,
                 "schema": dataset.schema.to_json(),
                 "clients": len(dataset.scenarios),

@@ -17,7 +17,7 @@ from typing import Any, Optional
 import pfrec
 from pfrec import store
 from tff_process.process import computations
-from tff_process.runtime import clients
+from tff_process.runtime import clients, remote
 
 _DIRECTORY = "computations"
 # What makes graphs, or decides on how they are optimised.
@@ -48,21 +48,38 @@ def compiled(
 ) -> clients.Compiled:
     """The computations, compiled: here, or by an earlier process of this user that needed the same.
 
+    Clients' are kept apart from the server's, so that they serve runs with more or fewer clients.
+
     Args:
       traced: what to trace and compile where it is not kept.
       record: all that the graphs depend on as plain data, see `Federation.graph_record`; None where
         they depend on more than that can say, so that nothing may be kept.
     """
-    place = store.of_user(_DIRECTORY)
+    place = None if record is None else store.of_user(_DIRECTORY)
     if record is None or place is None:
-        return clients.Compiled.of(traced)
-    key = hashlib.sha256(json.dumps([_maker(), record], sort_keys=True).encode()).hexdigest()
-    parts = place.load(key)
-    if parts is not None and set(parts) == set(clients.FUNCTIONS):
-        return clients.Compiled.restored(traced, parts)
-    made = clients.Compiled.of(traced)
-    place.save(key, made.serialised())
-    return made
+        names = (*clients.CLIENT_FUNCTIONS, *clients.SERVER_FUNCTIONS)
+        return clients.Compiled.of(traced, clients.traced_functions(traced, names))
+    of_a_client = {name: value for name, value in record.items() if name != "clients"}
+    keys = {
+        _key(of_a_client): clients.CLIENT_FUNCTIONS,
+        _key(record): clients.SERVER_FUNCTIONS,
+    }
+    functions: dict[str, remote.Function] = {}
+    for key, names in keys.items():
+        parts = place.load(key)
+        if parts is not None and set(parts) == set(names):
+            functions.update(clients.restored(parts))
+    missing = [name for names in keys.values() for name in names if name not in functions]
+    made = clients.traced_functions(traced, missing)
+    for key, names in keys.items():
+        if made.keys() >= set(names):
+            place.save(key, clients.serialised({name: made[name] for name in names}))
+    return clients.Compiled.of(traced, {**functions, **made})
+
+
+def _key(record: "Mapping[str, Any]") -> str:
+    """The name of what depends on a record and on what traces it."""
+    return hashlib.sha256(json.dumps([_maker(), record], sort_keys=True).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)

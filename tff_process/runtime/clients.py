@@ -4,7 +4,7 @@ and its files are written and read there.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -16,7 +16,21 @@ from tff_process.process import computations
 from tff_process.runtime import executor, remote, server, state_files
 
 OD = collections.OrderedDict
-FUNCTIONS = ("train", "count", "evaluate", "aggregate", "write", "read", "start", "note")
+# Of a run's computations, by name, how each is traced: a client's, which do not depend on how many
+# clients there are, and the server's.
+_CLIENT: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
+    "train": lambda traced: traced.train,
+    "count": lambda traced: traced.count_client,
+    "evaluate": lambda traced: traced.evaluate_client,
+    "write": lambda traced: state_files.writer(traced.types.private),
+    "read": lambda traced: state_files.reader(traced.types.private),
+    "start": lambda traced: state_files.starter(traced.types.private),
+    "note": lambda traced: state_files.noter(),
+}
+_SERVER: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
+    "aggregate": lambda traced: traced.aggregate
+}
+CLIENT_FUNCTIONS, SERVER_FUNCTIONS = tuple(_CLIENT), tuple(_SERVER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,52 +56,44 @@ class Compiled:
     traced: computations.Computations
 
     @classmethod
-    def of(cls, traced: computations.Computations, *, server: bool = True) -> "Compiled":
-        """Compiles for TFF's native runtime.
-
-        Args:
-          traced: what is traced here.
-          server: whether the server's part is needed.
-        """
-        private = traced.types.private
-        return cls(
-            train=remote.Function.of("train", traced.train),
-            count=remote.Function.of("count", traced.count_client),
-            evaluate=remote.Function.of("evaluate", traced.evaluate_client),
-            aggregate=remote.Function.of("aggregate", traced.aggregate) if server else None,
-            write=remote.Function.of("write", state_files.writer(private)),
-            read=remote.Function.of("read", state_files.reader(private)),
-            start=remote.Function.of("start", state_files.starter(private)),
-            note=remote.Function.of("note", state_files.noter()),
-            traced=traced,
-        )
-
-    def serialised(self) -> "dict[str, bytes]":
-        """The computations by name, each in TFF's own form; for `restored`."""
-        return {
-            name: tff.framework.serialize_computation(
-                getattr(self, name).computation
-            ).SerializeToString()
-            for name in FUNCTIONS
-        }
-
-    @classmethod
-    def restored(
-        cls, traced: computations.Computations, parts: "Mapping[str, bytes]"
+    def of(
+        cls, traced: computations.Computations, functions: "Mapping[str, remote.Function]"
     ) -> "Compiled":
-        """What `serialised` was given, of computations that were traced elsewhere."""
+        """Of functions by name: all of `CLIENT_FUNCTIONS`, and those of `SERVER_FUNCTIONS` where
+        the server's part is needed.
+        """
         return cls(
+            **{name: functions[name] for name in CLIENT_FUNCTIONS},
+            aggregate=functions.get("aggregate"),
             traced=traced,
-            **{
-                name: remote.Function(
-                    name,
-                    tff.framework.deserialize_computation(
-                        computation_pb2.Computation.FromString(parts[name])
-                    ),
-                )
-                for name in FUNCTIONS
-            },
         )
+
+
+def traced_functions(
+    traced: computations.Computations, names: "Sequence[str]"
+) -> "dict[str, remote.Function]":
+    """Traces computations, and compiles them for TFF's native runtime, which takes seconds."""
+    how = {**_CLIENT, **_SERVER}
+    return {name: remote.Function.of(name, how[name](traced)) for name in names}
+
+
+def serialised(functions: "Mapping[str, remote.Function]") -> "dict[str, bytes]":
+    """Computations by name, each in TFF's own form; for `restored`."""
+    return {
+        name: tff.framework.serialize_computation(function.computation).SerializeToString()
+        for name, function in functions.items()
+    }
+
+
+def restored(parts: "Mapping[str, bytes]") -> "dict[str, remote.Function]":
+    """What `serialised` was given, of computations that were traced elsewhere."""
+    return {
+        name: remote.Function(
+            name,
+            tff.framework.deserialize_computation(computation_pb2.Computation.FromString(part)),
+        )
+        for name, part in parts.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,7 +193,9 @@ class OwnComputations:
                 f"and a whole round has {work.rows_behind(work.round_steps)} in {work.round_steps} "
                 "here; agree to less"
             )
-        compiled, traced = clients.Compiled.of(self._traced, server=False), self._traced
+        traced = self._traced
+        functions = clients.traced_functions(traced, clients.CLIENT_FUNCTIONS)
+        compiled = clients.Compiled.of(traced, functions)
         received_writer = state_files.received_writer(traced.types.shared, traced.types.personal)
         answers, mechanism = self._answers(), self._federation.mechanism
         own = [

@@ -61,23 +61,34 @@ def test_runs_that_share_a_cache_come_to_what_they_come_to_alone(
             np.testing.assert_array_equal(found[part], value, err_msg=f"{name}: {part}")
 
 
+PRIVATE = {"algorithm": "fedavg", "settings": None, "dp_epsilon": 4.0, "model": WITHOUT_DROPOUT}
+
+
+@pytest.mark.parametrize("settings", [{}, PRIVATE], ids=["plain", "private"])
 def test_what_another_process_kept_comes_to_the_same(
-    dataset, workers, a_crew, tmp_path, monkeypatch
+    settings, dataset, workers, a_crew, tmp_path, monkeypatch
 ):
-    kept = tmp_path / "cache"
-    found = {}
-    for name, place in {"traced": "", "kept": str(kept), "restored": str(kept)}.items():
-        monkeypatch.setenv(store.VARIABLE, place)
-        if name == "restored":
-            # Nothing is traced any more.
-            monkeypatch.setattr(computations_lib.Body, "trace", None)
-        found[name] = outcome({}, dataset, workers, a_crew, None, tmp_path / name)
-    assert len(list((kept / "computations").iterdir())) == 1
-    for name in ("kept", "restored"):
-        for part, value in found["traced"].items():
-            np.testing.assert_array_equal(found[name][part], value, err_msg=f"{name}: {part}")
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "cache"))
+    traced = outcome(settings, dataset, workers, a_crew, None, tmp_path / "traced")
+    assert len(list((tmp_path / "cache" / "computations").iterdir())) == 2
+    # Nothing is traced any more.
+    monkeypatch.setattr(computations_lib.Body, "trace", None)
+    restored = outcome(settings, dataset, workers, a_crew, None, tmp_path / "restored")
+    for part, value in traced.items():
+        np.testing.assert_array_equal(restored[part], value, err_msg=part)
     with pytest.raises(TypeError):  # What is not kept is traced.
-        outcome({"batch_size": 50}, dataset, workers, a_crew, None, tmp_path / "other")
+        outcome({**settings, "batch_size": 50}, dataset, workers, a_crew, None, tmp_path / "other")
+
+
+def test_what_one_client_traced_serves_three(dataset, workers, a_crew, tmp_path, monkeypatch):
+    """A client's graphs do not depend on how many there are; the server's are traced anew."""
+    expected = outcome({}, dataset, workers, a_crew, None, tmp_path / "three")
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "cache"))
+    outcome({}, dataset.only(["es"]), workers, a_crew, None, tmp_path / "one")
+    found = outcome({}, dataset, workers, a_crew, None, tmp_path / "both")
+    assert len(list((tmp_path / "cache" / "computations").iterdir())) == 3
+    for part, value in expected.items():
+        np.testing.assert_array_equal(found[part], value, err_msg=part)
 
 
 def test_a_users_own_algorithm_is_not_kept(dataset):
@@ -87,12 +98,19 @@ def test_a_users_own_algorithm_is_not_kept(dataset):
     assert federation.Federation(plan, dataset).graph_record is None
 
 
-def test_a_private_training_is_not_kept(dataset):
-    """Its noise is a constant of its graphs."""
+def test_a_private_trainings_noise_is_in_its_key(dataset):
+    """It is a constant of its graphs, and follows from rows and rounds."""
     plan = dataclasses.replace(BASE, dp_epsilon=4.0, model=WITHOUT_DROPOUT)
+    longer = dataclasses.replace(plan, rounds=5)
+    others = [
+        federation.Federation(longer, dataset),
+        federation.Federation(plan, dataset.only(["es", "nl"])),
+    ]
     private = federation.Federation(plan, dataset)
-    assert private.mechanism is not None
-    assert private.graph_record is None
+    (noise, *_) = [budget["noise"] for budget in private.graph_record["mechanism"]["budgets"]]
+    assert noise == private.mechanism.budgets[0].noise
+    for other in others:
+        assert other.graph_record["mechanism"] != private.graph_record["mechanism"]
 
 
 def test_what_a_graph_holds_is_in_its_key(dataset):
