@@ -186,9 +186,9 @@ class Plan(settings_lib.Settings):
     )
     dp_home_epochs: float = setting(
         20.0,
-        "at most so many passes over its own rows from each of two starts by which a client makes "
-        "its home model at the end, without noise; its valid rows choose; 0 serves what was "
-        "received",
+        "at most so many passes over its own rows for each of the three models of which a client's "
+        "home model is the best on its valid rows, made at the end, without noise; 0 serves what "
+        "was received",
         low=0.0,
     )
     seed: int = 0

@@ -9,6 +9,7 @@ import tensorflow_recommenders as tfrs
 from pfrec.data.dataset import row_block
 
 TASK_WEIGHTS, POSITIVE_WEIGHTS = "task_weights", "positive_weights"
+TARGETS = "targets"
 
 
 def row_weights(inputs: Mapping[str, tf.Tensor], task: int, labels: tf.Tensor) -> tf.Tensor:
@@ -64,7 +65,8 @@ class MultiTaskRanker(tfrs.Model):
           inputs: the network's inputs and `labels`, uint8 [rows, tasks], `row_block.UNOBSERVED`
             where a label is not observed; where there are any, `weight`, float32 [rows], and
             `task_weights` and `positive_weights`, float32 [tasks] or [rows, tasks]: what a row's
-            loss is multiplied by, a task's, and a positive row's besides.
+            loss is multiplied by, a task's, and a positive row's besides; and `targets`, float32
+            [rows, tasks], probabilities to learn in place of observed labels.
           training: whether batch statistics and dropout are those of training.
 
         Returns:
@@ -80,9 +82,11 @@ class MultiTaskRanker(tfrs.Model):
             # (`tf.equal`, not `==`: inside a TFF computation that is Python identity.)
             weight = observed * rows / tf.maximum(tf.reduce_sum(observed), 1.0)
             weight *= row_weights(inputs, number, labels)
-            target = tf.cast(tf.equal(labels, 1), tf.float32)[:, tf.newaxis]
+            target = tf.cast(tf.equal(labels, 1), tf.float32)
+            if TARGETS in inputs:
+                target = inputs[TARGETS][:, number]
             total += ranking(
-                target,
+                target[:, tf.newaxis],
                 logits[task][:, tf.newaxis],
                 sample_weight=weight,
                 training=training,

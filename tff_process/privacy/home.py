@@ -5,14 +5,19 @@ budget. It trains from two starts by plain steps on all its rows and groups: fro
 and from the values that training began with, as if nobody had sent it anything. What was received
 knows more than the client's rows do, and is kept: its step size is a third, and what the released
 model did not read, as a user table that is zero, is trained for the first epochs alone, so that it
-learns what is left to explain before anything received moves. Weights are averaged as every
-algorithm averages what it serves (`averaging`), four times an epoch, and after each epoch the
-average is measured on the client's own `valid` rows; the best of all these, and of what was
-received as it is, is served. What came from nobody is served only where it is ahead by more than
-chance: so what noise has made useless is left aside, and what was received is not given up for the
-accidents of few rows.
+learns what is left to explain before anything received moves. The two know different things, since
+only one of them learned all groups together; a third model goes on from what became of the first
+and is taught what both answer in the mean (`teaching`).
+
+Weights are averaged as every algorithm averages what it serves (`averaging`), four times an epoch,
+and after each epoch the average is measured on the client's own `valid` rows; the best of each
+model stands for it, and of the first also what was received as it is. The third is served unless
+it is behind the first by more than chance. What came from nobody is served only where it is ahead
+by more than chance, and then nothing is taught: so what noise has made useless is left aside, and
+what was received is not given up for the accidents of few rows.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -20,12 +25,14 @@ import tensorflow as tf
 from pfrec import evaluation, metrics
 from tff_process.algorithms import averaging
 from tff_process.client import work as work_lib
+from tff_process.privacy import teaching
 
 STEPS, EPOCH_STEPS, VALID = "home_steps", "home_epoch_steps", "valid_shards"
 # Of the step size, what is left from what was received.
 _RECEIVED_RATE = 0.3
-# How much better on `valid` training alone must be to be served: `valid` has few rows, and what was
-# received is of the rows of all.
+# How much better on `valid` training alone must be to be served, and how much worse what is taught
+# may be: `valid` has few rows, what was received is of the rows of all, and a mean of two models
+# goes by chance less than either.
 _AHEAD = 0.01
 # Epochs, at most half of all, in which only what was not received is trained.
 _NEW_EPOCHS = 4
@@ -50,8 +57,8 @@ def finish(
     Args:
       model: where it stands; its own optimizer begins anew from each start.
       settings: with the batch size at home.
-      work: that of a round, with `STEPS` as the most from each start, where 0 leaves the model as
-        it is; `EPOCH_STEPS`; and `VALID`, paths.
+      work: that of a round, with `STEPS` as the most of each of the three, where 0 leaves the model
+        as it is; `EPOCH_STEPS`; and `VALID`, paths.
       first: the values that training began with, of trained variables by name; of others both
         starts have what the model has.
       share: of the average, see `averaging.part`.
@@ -64,33 +71,42 @@ def finish(
     new = frozenset(model.trained) - frozenset(first)
     epochs = (most + epoch_steps - 1) // epoch_steps
     if most > 0:
-        best, best_score = received, score(evaluator(work[VALID]))
-        for start in tf.range(2):
-            from_received = tf.equal(start, 0)
-            served = _either(from_received, received, alone)
-            rate = learning_rate * tf.where(from_received, _RECEIVED_RATE, 1.0)
-            new_epochs = _new_epochs(from_received, epochs) if new else tf.zeros_like(epochs)
+        best, best_score, well_alone = received, _nothing(), tf.constant(False)
+        # What became of each start, which the third model is taught.
+        one, other = received, alone
+        for turn in tf.range(3):
+            is_alone, is_taught = tf.equal(turn, 1), tf.equal(turn, 2)
+            served = _either(is_alone, alone, one)
+            rate = learning_rate * tf.where(is_alone, 1.0, _RECEIVED_RATE)
+            new_epochs = _new_epochs(tf.equal(turn, 0), epochs) if new else tf.zeros_like(epochs)
             _begin(model, served)
-            if start > 0:
-                best_score += _AHEAD
-            own_best, waited, averaged = _nothing(), tf.constant(0), tf.constant(0)
-            for epoch in tf.range(epochs):
+            found, found_score = served, score(evaluator(work[VALID]))
+            if is_taught:
+                found_score = _nothing()
+            latest, waited, averaged = _nothing(), tf.constant(0), tf.constant(0)
+            # Nothing is taught by who is no better than none, or where nothing could be measured.
+            idle = is_taught & (well_alone | (best_score <= 0.0))
+            for epoch in tf.range(tf.where(idle, tf.zeros_like(epochs), epochs)):
                 for piece in tf.range(tf.constant(_PIECES, tf.int64)):
                     begin, end = (
                         tf.minimum(epoch * epoch_steps + at * epoch_steps // _PIECES, most)
                         for at in (piece, piece + 1)
                     )
-                    _steps(model, settings, work, begin, end, rate, new, epoch < new_epochs)
+                    lesson = _Lesson(rate, new, epoch < new_epochs, (one, other), is_taught)
+                    _steps(model, settings, work, begin, end, lesson)
                     averaged += 1
                     served = _averaged(model, served, averaging.part(averaged, share))
                 own = _measured(model, evaluator, served, work[VALID])
-                if own > best_score:
-                    best, best_score = served, own
+                if own > found_score:
+                    found, found_score = served, own
                 waited += 1
-                if own > own_best or epoch < new_epochs:
-                    own_best, waited = own, tf.constant(0)
+                if own > latest or epoch < new_epochs:
+                    latest, waited = own, tf.constant(0)
                 if waited >= _PATIENCE:
                     break
+            one, other = _either(is_alone, one, found), _either(is_alone, found, other)
+            if found_score > best_score + _margin(is_alone, is_taught):
+                best, best_score, well_alone = found, found_score, is_alone
         model.load(best)
 
 
@@ -115,6 +131,12 @@ def score(values: tf.Tensor) -> tf.Tensor:
 @_plain
 def _nothing() -> tf.Tensor:
     return tf.constant(-1.0, tf.float64)
+
+
+@_plain
+def _margin(is_alone: tf.Tensor, is_taught: tf.Tensor) -> tf.Tensor:
+    """By how much a model must be ahead to be served."""
+    return _AHEAD * (tf.cast(is_alone, tf.float64) - tf.cast(is_taught, tf.float64))
 
 
 @_plain
@@ -159,15 +181,32 @@ def _measured(
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class _Lesson:
+    """How to train.
+
+    Attributes:
+      rate: float32 scalar, the step size.
+      new: names of variables that were not received.
+      only_new: bool scalar, whether these alone are trained.
+      teachers: values of each teacher.
+      is_taught: bool scalar, whether what they answer is learnt, and not labels.
+    """
+
+    rate: tf.Tensor
+    new: "frozenset[str]"
+    only_new: tf.Tensor
+    teachers: "tuple[work_lib.Values, ...]"
+    is_taught: tf.Tensor
+
+
 def _steps(
     model: work_lib.ClientModel,
     settings: work_lib.TrainingSettings,
     work: work_lib.Values,
     begin: tf.Tensor,
     end: tf.Tensor,
-    rate: tf.Tensor,
-    new: "frozenset[str]",
-    only_new: tf.Tensor,
+    lesson: _Lesson,
 ) -> None:
     """Plain steps on all groups, or on new variables alone: while moments are still zero, a zero
     gradient moves nothing.
@@ -175,15 +214,21 @@ def _steps(
 
     @_plain
     def step(batch: work_lib.Values, state: "tuple[()]") -> "tuple[tf.Tensor, tuple[()]]":
+        seed = batch["dropout_seed"]  # There is no dropout here.
+        rows = tf.cond(
+            lesson.is_taught,
+            lambda: teaching.with_answers(model, lesson.teachers, batch, seed),
+            lambda: teaching.with_labels(batch),
+        )
         # Numbers are scaled as in the released model, which knows no batch's statistics.
-        loss, gradients = work_lib.loss_and_gradients(model, settings, batch, {}, training=False)
+        loss, gradients = work_lib.loss_and_gradients(model, settings, rows, {}, training=False)
         kept = {
             name: value
-            if name in new or value is None
-            else tf.where(only_new, 0.0, tf.convert_to_tensor(value))
+            if name in lesson.new or value is None
+            else tf.where(lesson.only_new, 0.0, tf.convert_to_tensor(value))
             for name, value in gradients.items()
         }
-        model.apply(kept, learning_rate=rate)
+        model.apply(kept, learning_rate=lesson.rate)
         return loss, state
 
     own = dict(work)

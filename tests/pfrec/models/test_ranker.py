@@ -46,6 +46,17 @@ def test_by_hand():
     assert float(made.compute_loss(batch)) == pytest.approx(plain, rel=1e-6)
 
 
+def test_probabilities_are_learnt_in_place_of_observed_labels():
+    logits = np.array([[0.5, -1.0], [1.5, 0.0], [-0.25, 2.0], [0.0, 9.0]], np.float32)
+    targets = np.array([[0.2, 0.9], [0.5, 0.5], [1.0, 0.0], [0.7, 0.1]], np.float32)
+    batch = {"logits": logits, "labels": _LABELS, ranker_lib.TARGETS: targets}
+    made = ranker_lib.MultiTaskRanker(_Fixed(), ["click", "buy"])
+    found = made.compute_loss({name: tf.constant(value) for name, value in batch.items()})
+    losses, known = _entropy(logits.astype(np.float64), targets), _LABELS != 255
+    wanted = sum((losses[:, t] * known[:, t]).sum() / known[:, t].sum() for t in range(2))
+    assert float(found) == pytest.approx(wanted, rel=1e-6)
+
+
 @pytest.mark.parametrize("algorithm", ["fedavg", "pooled_esmm"])
 def test_rows_without_weight_teach_nothing(algorithm):
     """The gradient of a batch is that of its weighted rows alone, twice that with weights of 2."""

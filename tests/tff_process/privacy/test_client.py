@@ -6,12 +6,13 @@ import tensorflow as tf
 
 from pfrec import evaluation, metrics
 from pfrec.data.dataset import pipeline
+from pfrec.models import ranker
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import work as work_lib
 from tff_process.privacy import client as client_lib
-from tff_process.privacy import clipping
+from tff_process.privacy import clipping, teaching
 from tff_process.privacy import home as home_lib
 from tff_process.process import federation
 from tff_process.training import selection
@@ -252,9 +253,9 @@ def test_at_first_only_what_was_not_received_is_trained(fedavg):
             work,
             begin,
             end,
-            tf.constant(0.003),
-            frozenset([USER]),
-            only_new,
+            home_lib._Lesson(
+                tf.constant(0.003), frozenset([USER]), only_new, (start, start), tf.constant(False)
+            ),
         )
 
     start = {
@@ -272,6 +273,49 @@ def test_at_first_only_what_was_not_received_is_trained(fedavg):
                 assert change == (0.0 if only_new else pytest.approx(0.003, rel=1e-2)), name
 
 
+def test_the_third_model_comes_to_answer_as_the_other_two_in_the_mean(fedavg):
+    model, random = fedavg.model, np.random.default_rng(3)
+    teachers = tuple(
+        {
+            name: tf.constant(random.normal(0, 0.5, model.variables[name].shape), tf.float32)
+            for name in model.trained
+        }
+        for _ in range(2)
+    )
+    work = {
+        "shards": tf.constant(fedavg.dataset.shards("nl", "train")),
+        "seed": tf.constant(1, tf.int64),
+        home_lib.EPOCH_STEPS: tf.constant(6, tf.int64),
+    }
+    lesson = home_lib._Lesson(
+        tf.constant(0.01), frozenset(), tf.constant(False), teachers, tf.constant(True)
+    )
+
+    @tf.function
+    def learn(end):
+        home_lib._begin(model, teachers[0])
+        begin, settings = tf.zeros([], tf.int64), work_lib.TrainingSettings(50)
+        home_lib._steps(model, settings, work, begin, end, lesson)
+
+    rows = pipeline.decode_blocks(
+        tf.stack(list(tf.data.TFRecordDataset(fedavg.dataset.shards("nl", "valid")))),
+        fedavg.dataset.schema,
+    )
+
+    def answers():
+        return np.stack([value.numpy() for value in model.network(rows).values()])
+
+    wanted = []
+    for teacher in teachers:
+        model.load(teacher)
+        wanted.append(answers())
+    distances = []
+    for steps in (0, 60):
+        learn(tf.constant(steps, tf.int64))
+        distances.append(np.abs(answers() - np.mean(wanted, axis=0)).mean())
+    assert distances[1] < 0.5 * distances[0]
+
+
 def scored(client, state, scenario="nl"):
     client.model.load({n: v for n, v in state.items() if n in client.model.variables})
     evaluator = evaluation.Evaluator(client.model.network, client.dataset.schema)
@@ -286,6 +330,34 @@ def test_the_home_model_is_the_best_on_the_clients_valid_rows(fedavg, first):
     )
     assert received < short
     assert received < long
+
+
+def test_what_was_received_is_served_where_nothing_can_be_measured(fedavg, first):
+    nobody = {"valid_shards": tf.constant([], tf.string)}
+    _, state, _ = fedavg.train(home_steps=54, own=nobody)
+    for name in fedavg.model.trained:
+        np.testing.assert_array_equal(state[name], first[1][name])
+
+
+def test_the_taught_model_is_served_unless_it_is_well_behind(dataset, monkeypatch):
+    """Taught that all rows are positive, it is behind on valid."""
+
+    def answers(model, teachers, batch, seed):
+        taught = teaching.with_labels(batch)
+        return {**taught, ranker.TARGETS: tf.ones_like(taught[ranker.TARGETS])}
+
+    monkeypatch.setattr(teaching, "with_answers", answers)
+    margin, means = tf.Variable(1e-6, dtype=tf.float64), []
+    monkeypatch.setattr(home_lib, "_AHEAD", margin)
+    client = Client("fedavg", dataset)
+    for value in (1e-6, 1.0):
+        margin.assign(value)
+        scored(client, client.train(home_steps=54)[1])
+        rows = pipeline.decode_blocks(
+            tf.stack(list(tf.data.TFRecordDataset(dataset.shards("nl", "valid")))), dataset.schema
+        )
+        means.append(np.mean(tf.sigmoid(client.model.network(rows)["ctr"])))
+    assert means[1] > means[0] + 0.1
 
 
 def test_what_noise_has_made_useless_is_left_for_training_alone(fedavg):

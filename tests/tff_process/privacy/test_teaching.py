@@ -1,0 +1,76 @@
+"""What models are taught to another: rows that are mixed, and the mean of answers."""
+
+import numpy as np
+import tensorflow as tf
+
+from pfrec.data import schema as schema_lib
+from pfrec.models import ranker
+from pfrec.models.config import ModelConfig
+from pfrec.models.mmoe import mmoe
+from tff_process.client import work as work_lib
+from tff_process.privacy import teaching
+
+_SCHEMA = schema_lib.Schema(
+    categorical=(schema_lib.Categorical("item", 5000),),
+    numerical=(
+        schema_lib.Numerical("age"),
+        schema_lib.Numerical("image", values=3, separator="|"),
+    ),
+    tasks=(schema_lib.Task("click", "click"), schema_lib.Task("buy", "buy")),
+)
+_ROWS = 4000
+_SEED = tf.constant([1, 2], tf.int64)
+
+
+def _batch():
+    number = np.arange(_ROWS)
+    return {
+        "categorical": tf.constant(number[:, np.newaxis] + 1, tf.int32),
+        "numerical": tf.constant(np.repeat(number[:, np.newaxis], 4, 1), tf.float32),
+        "labels": tf.constant(np.stack([number % 2, 255 - 0 * number], 1), tf.uint8),
+    }
+
+
+def test_each_feature_is_the_rows_own_or_of_the_one_before_as_a_whole():
+    found = teaching.mixed(_batch(), _SCHEMA, _SEED)
+    own = np.arange(_ROWS)
+    features = [found["categorical"].numpy()[:, 0] - 1, *found["numerical"].numpy().T]
+    item, age, *image = (np.asarray(values, np.int64) == own for values in features)
+    for values, kept in zip(features, (item, age, *image)):
+        np.testing.assert_array_equal(values[~kept], (own[~kept] - 1) % _ROWS)
+    for kept in image:
+        np.testing.assert_array_equal(kept, image[0])
+    coins = np.stack([item, age, image[0]]).astype(float)
+    # Six standard deviations of a mean of fair coins, and of the correlation of two of them.
+    assert np.abs(coins.mean(axis=1) - 0.5).max() < 3.0 / np.sqrt(_ROWS)
+    assert np.abs(np.corrcoef(coins) - np.eye(3)).max() < 6.0 / np.sqrt(_ROWS)
+    other = teaching.mixed(_batch(), _SCHEMA, _SEED + 1)
+    assert np.any(other["categorical"].numpy() != found["categorical"].numpy())
+
+
+def test_targets_are_the_mean_answers_and_the_model_is_left_as_it_is():
+    config = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,))
+    model = work_lib.ClientModel(lambda: mmoe.build(_SCHEMA, config, 0), _SCHEMA, 0.1)
+    random = np.random.default_rng(0)
+    teachers = [
+        {
+            name: tf.constant(random.normal(0, 1, model.variables[name].shape), tf.float32)
+            for name in model.trained
+        }
+        for _ in range(2)
+    ]
+    before = {name: value.numpy() for name, value in model.read(model.trained).items()}
+    taught = teaching.with_answers(model, teachers, _batch(), _SEED)
+    for name, value in model.read(model.trained).items():
+        np.testing.assert_array_equal(value, before[name])
+    rows, logits = teaching.mixed(_batch(), _SCHEMA, _SEED), []
+    for teacher in teachers:
+        model.load(teacher)
+        found = model.network(rows, training=False)
+        logits.append(np.stack([found["click"], found["buy"]], axis=1))
+    wanted = 1.0 / (1.0 + np.exp(-np.mean(logits, axis=0)))
+    np.testing.assert_allclose(taught[ranker.TARGETS], wanted, atol=1e-5)
+    for name in ("categorical", "numerical"):
+        np.testing.assert_array_equal(taught[name], rows[name])
+    # Also of tasks that the rows have no labels of.
+    assert not np.any(taught["labels"].numpy())

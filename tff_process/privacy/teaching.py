@@ -1,0 +1,73 @@
+"""Several models taught to one, on rows that nobody has seen.
+
+A network learns what others answer instead of labels (Hinton et al., "Distilling the knowledge in
+a neural network", 2015): the mean of their logits, so that one model has what their mean has. On
+the rows that they were trained on they answer what they remember. So each feature's value is, by a
+coin, that of the row or of another one of the batch, which makes new rows of known values, as many
+as are asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from pfrec.data import schema as schema_lib
+from pfrec.models import ranker
+from tff_process.client import work as work_lib
+
+_plain = tf.autograph.experimental.do_not_convert
+
+
+@_plain
+def mixed(
+    batch: Mapping[str, tf.Tensor], schema: schema_lib.Schema, seed: tf.Tensor
+) -> "dict[str, tf.Tensor]":
+    """Rows of which each feature, a list or vector as a whole, is the row's own or that of the row
+    before it; what is no feature is left as it is.
+
+    Args:
+      batch: see `pipeline.decode_blocks`.
+      schema: of the rows.
+      seed: int64 [2].
+    """
+    found = dict(batch)
+    kinds = (("categorical", schema.id_places), ("numerical", schema.number_places))
+    for number, (kind, places) in enumerate(kinds):
+        own, key = batch[kind], seed + tf.constant([0, number << 32], tf.int64)
+        coins = tf.random.stateless_uniform([tf.shape(own)[0], len(places)], key) < 0.5
+        columns = [at for at, place in enumerate(places) for _ in range(place.start, place.stop)]
+        taken = tf.gather(coins, tf.constant(columns, tf.int32), axis=1)
+        found[kind] = tf.where(taken, tf.roll(own, 1, 0), own)
+    return found
+
+
+@_plain
+def with_labels(batch: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
+    """A batch of the form of `with_answers`, whose targets are its labels."""
+    return {**batch, ranker.TARGETS: tf.cast(tf.equal(batch["labels"], 1), tf.float32)}
+
+
+@_plain
+def with_answers(
+    model: work_lib.ClientModel,
+    teachers: "Sequence[work_lib.Values]",
+    batch: Mapping[str, tf.Tensor],
+    seed: tf.Tensor,
+) -> "dict[str, tf.Tensor]":
+    """Mixed rows of a batch, whose targets are what the teachers answer on them, for all tasks.
+
+    Args:
+      model: left as it is.
+      teachers: values of its trained variables by name, of each teacher.
+      batch: of labelled rows.
+      seed: see `mixed`.
+    """
+    rows, learnt = mixed(batch, model.schema, seed), model.read(model.trained)
+    answers = []
+    for teacher in teachers:
+        model.load(teacher)
+        logits = model.network(rows, training=False)
+        answers.append(tf.stack([logits[task.name] for task in model.schema.tasks], axis=1))
+    model.load(learnt)
+    mean = tf.add_n(answers) / len(answers)
+    return {**rows, "labels": tf.zeros_like(batch["labels"]), ranker.TARGETS: tf.sigmoid(mean)}
