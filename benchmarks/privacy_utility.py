@@ -2,14 +2,16 @@
 
     python benchmarks/privacy_utility.py --data=DATA --log=FILE [--algorithms=fedavg,fedbn]
         [--epsilons=none,8,3,1] [--home_epochs=20,0] [--seeds=1] [--rounds=20]
-        [--dp_rounds=40] [--dp_settings=FLAG=VALUE,...] [--minutes=9] [--picture=FILE]
+        [--dp_rounds=40] [--dp_settings=FLAG=VALUE,...] [--minutes=9] [--runs=DIRECTORY]
+        [--picture=FILE]
 
 Trains each algorithm at each epsilon and with each number of passes at home, and evaluates what is
 served on the test rows. `none` is a run without a budget, with the defaults, which serves its best
 round on valid; `local` has no other. A line of JSON for each run is appended to the log, and a run
 that has its line there is not trained again: after `--minutes` it begins no further run, so that it
-can go on later. Prints a table of mean test AUC over scenarios, tasks and seeds, with half the
-range over seeds; `--picture` draws it as SVG, a run without a budget as a level line.
+can go on later, and with `--runs` one that was ended goes on after its last round. Prints a table
+of mean test AUC over scenarios, tasks and seeds, with half the range over seeds; `--picture` draws
+it as SVG, a run without a budget as a level line.
 """
 
 import argparse
@@ -72,6 +74,7 @@ def main() -> None:
         help="FLAG=VALUE,... of the runs under a budget",
     )
     parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--runs", type=pathlib.Path, help="keeps run directories; default: none")
     parser.add_argument("--picture", type=pathlib.Path)
     given = parser.parse_args()
     dataset = dataset_lib.Dataset.open(given.data)
@@ -89,8 +92,8 @@ def main() -> None:
             settings = [("rounds", str(given.dp_rounds)), *budget, *own]
         plan = plan_lib.Plan(name, seed=seed, batch_size=0).with_texts(settings)
         with tempfile.TemporaryDirectory() as folder:
-            run = pathlib.Path(folder) / "run"
-            loop.train(plan, dataset, run, cache=cache)
+            run = (given.runs or pathlib.Path(folder)) / "_".join(map(str, entry))
+            loop.train(plan, dataset, run, resume=run.exists(), cache=cache)
             aucs[entry] = mean_auc(run)
         line = json.dumps({"run": entry, "auc": round(aucs[entry], 5)})
         with given.log.open("a", encoding="utf-8") as log:
