@@ -1,14 +1,16 @@
 """What honest scenarios lose by bad ones, under what the server does about it.
 
     python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=3] [--results=FILE]
-    [--quick]
+    [--attacks nobody scaled ...] [--defences nothing bound ...] [--quick]
 
 Built-in data with half of the signal in common. One of four clients, or two of eight, send
 
 - `scaled`: 30 times their update;
 - `flipped`: 10 times its opposite;
 - `constant`: 0.5 in every variable that is trained;
-- `labels`: what training on flipped labels gives, which no norm tells.
+- `labels`: what training on flipped labels gives, which no norm tells;
+- `claims`: what they trained, and that their AUC on valid is 1 with the clients' values drawn
+  furthest apart and 0 otherwise, which is what is chosen by after each round (`--pf_find_spread`).
 
 Against it stand: nothing, the default bound of norms (`--max_update_norm=2`), and with that bound
 `--robust=norm`, `winsorize` and `median`. The table holds the mean test AUC of the honest clients
@@ -16,12 +18,13 @@ at the last round, over the seeds, and the standard deviation over them of its d
 nobody bad and no defence; a second table the share of honest and of bad updates that were refused.
 The last line is JSON: by defence, its price where nobody is bad and the loss under each attack,
 against nobody bad and no defence, and under `refused` those shares. `--results` keeps each run's
-figures in a file, so that what was stopped goes on there.
+figures in a file, so that what was stopped goes on there; `--attacks` and `--defences` run a part.
 """
 
 import argparse
 import collections
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -34,17 +37,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks import reconstruct_rows
-from pfrec import metrics, run_directory
+from pfrec import errors, metrics, run_directory
 from pfrec.data import synthetic
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
+from tff_process.process import spread
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import guard, simulation
 from tff_process.runtime import options as options_lib
 
-ATTACKS = ("nobody", "scaled", "flipped", "constant", "labels")
+ATTACKS = ("nobody", "scaled", "flipped", "constant", "labels", "claims")
 # By name, the bound of norms (0 for none) and --robust.
 DEFENCES = {
     "nothing": (0.0, "none"),
@@ -80,6 +84,13 @@ def spoiled(attack: str, before: np.ndarray, value: np.ndarray) -> np.ndarray:
     if attack == "constant":
         return np.full_like(value, 0.5)
     return value if factor is None else (before + factor * (value - before)).astype(value.dtype)
+
+
+def claimed(values: np.ndarray, number: int) -> np.ndarray:
+    """What a bad client says of its metrics [tasks, metrics] at evaluation `number` of a round."""
+    told = values.copy()
+    told[:, metrics.METRICS.index("auc")] = float(number == len(spread.FACTORS))
+    return told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +142,23 @@ def outcome(
                 return private, report
 
             training._calls.train = trained
+            evaluate, evaluations = training.evaluate, itertools.count()
+
+            def evaluated(split: str) -> np.ndarray:
+                values, number = evaluate(split), next(evaluations) % (1 + len(spread.FACTORS))
+                for client in sending if attack == "claims" and split == "valid" else ():
+                    values[client] = claimed(values[client], number)
+                return values
+
+            training.evaluate = evaluated
             steps = plan.rounds * training.aggregation_steps
             for number in range(steps):
-                for scenario in training.train_aggregation_step(number).refused:
+                report = training.train_aggregation_step(number)
+                for scenario in report.refused:
                     side = "bad" if dataset.scenarios.index(scenario) in sending else "honest"
                     refused[side] += 1
+                if (number + 1) % training.aggregation_steps == 0:
+                    reconstruct_rows.find_spread(training, report)
             values = training.evaluate("test")[:, :, metrics.METRICS.index("auc")]
     return Outcome(
         float(np.nanmean([values[i] for i in range(len(values)) if i not in bad])),
@@ -152,16 +175,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=pathlib.Path, help="JSON lines of runs, added to")
+    parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=ATTACKS)
+    parser.add_argument("--defences", nargs="+", choices=DEFENCES, default=list(DEFENCES))
     parser.add_argument("--quick", action="store_true", help="one seed, one of four, few rows")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.rounds, arguments.seeds = 1000, 2, 1
     cases = {"1 of 4": (4, 1)} if arguments.quick else {"1 of 4": (4, 1), "2 of 8": (8, 2)}
-    found: dict[tuple[str, str, str, int], Outcome] = {}
-    if arguments.results is not None and arguments.results.exists():
-        for line in arguments.results.read_text(encoding="utf-8").splitlines():
-            key, values = json.loads(line)
-            found[tuple(key)] = Outcome(*values)
+    # All is told against nobody bad and no defence.
+    attacks = list(dict.fromkeys((ATTACKS[0], *arguments.attacks)))
+    defences = list(dict.fromkeys((next(iter(DEFENCES)), *arguments.defences)))
+    found = {} if arguments.results is None else earlier(arguments.results)
     traced = cache_lib.ComputationCache()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
@@ -175,7 +199,8 @@ def main() -> None:
                 bad = set(range(1, 1 + bad_count))
                 names = {dataset.scenarios[i] for i in bad}
                 flipped = flipped_labels(dataset, names, pathlib.Path(f"{clean}_flipped"))
-                for defence, (bound, robust) in DEFENCES.items():
+                for defence in defences:
+                    bound, robust = DEFENCES[defence]
                     plan = plan_lib.Plan(
                         "pf_msmtrec",
                         rounds=arguments.rounds,
@@ -183,7 +208,7 @@ def main() -> None:
                         robust=robust,
                         model=ModelConfig(experts=2),
                     )
-                    for attack in ATTACKS:
+                    for attack in attacks:
                         key = (case, defence, attack, seed)
                         if key in found:
                             continue
@@ -193,11 +218,37 @@ def main() -> None:
                             line = json.dumps([key, dataclasses.astuple(found[key])])
                             with arguments.results.open("a", encoding="utf-8") as stream:
                                 stream.write(line + "\n")
-    _report(list(cases), arguments.seeds, found)
+    _report(list(cases), defences, attacks, arguments.seeds, found)
+
+
+def earlier(path: pathlib.Path) -> "dict[tuple[str, str, str, int], Outcome]":
+    """The figures of runs in a file of `--results`; none where there is no file.
+
+    Raises:
+      PfrecError: where a line is none of these.
+    """
+    found: dict[tuple[str, str, str, int], Outcome] = {}
+    if not path.exists():
+        return found
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            (case, defence, attack, seed), (auc, honest, bad) = json.loads(line)
+            key = (str(case), str(defence), str(attack), int(seed))
+            found[key] = Outcome(float(auc), float(honest), float(bad))
+        except (TypeError, ValueError) as error:
+            raise errors.PfrecError(
+                f"{path}: line {number} is no run's figures as this script writes them ({error}); "
+                "give another file"
+            ) from error
+    return found
 
 
 def _report(
-    cases: "list[str]", seeds: int, found: "dict[tuple[str, str, str, int], Outcome]"
+    cases: "list[str]",
+    defences: "list[str]",
+    attacks: "list[str]",
+    seeds: int,
+    found: "dict[tuple[str, str, str, int], Outcome]",
 ) -> None:
     def of(what: str, case: str, defence: str, attack: str) -> np.ndarray:
         return np.array(
@@ -206,27 +257,27 @@ def _report(
 
     result: dict[str, dict[str, dict[str, float]]] = {}
     refused: dict[str, dict[str, dict[str, list[float]]]] = {}
-    head = f"| bad | defence | {' | '.join(ATTACKS)} |\n| --- | --- |" + " --- |" * len(ATTACKS)
+    head = f"| bad | defence | {' | '.join(attacks)} |\n| --- | --- |" + " --- |" * len(attacks)
     print(head)
     for case in cases:
         start = of("auc", case, "nothing", "nobody")
-        for defence in DEFENCES:
-            aucs = [of("auc", case, defence, attack) for attack in ATTACKS]
+        for defence in defences:
+            aucs = [of("auc", case, defence, attack) for attack in attacks]
             told = [f"{v.mean():.4f} ± {(v - start).std(ddof=seeds > 1):.4f}" for v in aucs]
             print(f"| {case} | {defence} |", " | ".join(told), "|")
             result.setdefault(case, {})[defence] = {
                 attack: round(float((start - values).mean()), 4)
-                for attack, values in zip(ATTACKS, aucs)
+                for attack, values in zip(attacks, aucs)
             }
     print(f"\nRefused, honest and bad:\n{head}")
     for case in cases:
-        for defence in DEFENCES:
+        for defence in defences:
             shares = {
                 attack: [
                     round(float(of(f"{side}_refused", case, defence, attack).mean()), 4)
                     for side in ("honest", "bad")
                 ]
-                for attack in ATTACKS
+                for attack in attacks
             }
             told = [f"{honest:.1%}, {bad:.0%}" for honest, bad in shares.values()]
             print(f"| {case} | {defence} |", " | ".join(told), "|")
@@ -235,4 +286,7 @@ def _report(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except errors.PfrecError as error:
+        sys.exit(f"error: {error}")

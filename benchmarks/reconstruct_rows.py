@@ -29,6 +29,7 @@ import os
 import pathlib
 import sys
 import tempfile
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -43,8 +44,11 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline, row_block, shards
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
+from tff_process.algorithms import robust as robust_lib
+from tff_process.process import federation
 from tff_process.runtime import options as options_lib
 from tff_process.runtime import simulation
+from tff_process.training import results, spreading
 
 _POSITIONS = schema_lib.Schema(
     (), (schema_lib.Numerical("none"),), (schema_lib.Task("no_task", "no_task"),), group="position"
@@ -102,8 +106,20 @@ def record(
 
         training.server.apply = applied
         for number in range(plan.rounds):
-            training.train_round(number)
+            report = training.train_round(number)
+            find_spread(training, report)
     return seen
+
+
+def find_spread(training: Any, report: federation.RoundReport) -> None:
+    """What the loop does with a federated training after a round, see `training.spreading`."""
+    if training.finds_spread:
+
+        def measure() -> np.ndarray:
+            return results.measured(training.dataset, training.evaluate("valid"))
+
+        robust = training.plan.robust != robust_lib.NONE
+        spreading.after_round(training, measure(), report, measure, robust)
 
 
 def positions(

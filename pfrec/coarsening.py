@@ -14,6 +14,9 @@ from pfrec import metrics
 # it says.
 FLOOR = 8
 LOSS_DECIMALS, METRIC_DECIMALS = 3, 4
+# A larger loss is said to be this: of a model that a server chose, one number without bounds says
+# as much as its digits hold of single rows.
+LARGEST_LOSS = 100.0
 _LARGEST_POWER = 40
 
 
@@ -52,13 +55,13 @@ def id_counts(counts: tf.Tensor) -> tf.Tensor:
 
 
 def loss(value: tf.Tensor) -> tf.Tensor:
-    """A loss to three decimals; what is not finite stays so."""
-    return _rounded(value, LOSS_DECIMALS)
+    """A loss to three decimals, at most `LARGEST_LOSS`; what is not finite stays so."""
+    return _rounded(_bounded(value), LOSS_DECIMALS)
 
 
 def evaluated(values: tf.Tensor) -> tf.Tensor:
-    """Metrics to four decimals; positives and negatives, of which `rows` is the sum,
-    to two significant digits.
+    """Metrics to four decimals, the log loss at most `LARGEST_LOSS`; positives and negatives, of
+    which `rows` is the sum, to two significant digits.
 
     Args:
       values: [..., metrics], in the order of `metrics.METRICS`.
@@ -67,11 +70,17 @@ def evaluated(values: tf.Tensor) -> tf.Tensor:
       the same shape and type. Where there were rows of both classes there still are.
     """
     by_name = dict(zip(metrics.METRICS, tf.unstack(values, axis=-1)))
+    by_name["logloss"] = _bounded(by_name["logloss"])
     positives = row_counts(by_name["positives"])
     negatives = row_counts(by_name["rows"] - by_name["positives"])
     made = {name: _rounded(value, METRIC_DECIMALS) for name, value in by_name.items()}
     made.update(positives=positives, rows=positives + negatives)
     return tf.stack([made[name] for name in metrics.METRICS], axis=-1)
+
+
+def _bounded(value: tf.Tensor) -> tf.Tensor:
+    largest = tf.constant(LARGEST_LOSS, value.dtype)
+    return tf.where(tf.math.is_finite(value), tf.minimum(value, largest), value)
 
 
 def _rounded(value: tf.Tensor, decimals: int) -> tf.Tensor:

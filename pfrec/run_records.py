@@ -106,7 +106,7 @@ def read_manifest(place: pathlib.Path, remedy: str) -> "Mapping[str, Any]":
     told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), remedy)
     for name in ("aggregations_per_round", "upload_bytes", "download_bytes"):
         told.integer(name)
-    for name in ("upload_bytes_once", "evaluation_download_bytes"):
+    for name in ("upload_bytes_once", "evaluation_download_bytes", "most_rounds"):
         if name in told:
             told.integer(name)
     told.texts("never_leaves")

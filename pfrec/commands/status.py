@@ -43,7 +43,7 @@ def status(run: pathlib.Path, now: float) -> str:
     place = config.get("data") or "its silos"
     lines = [f"{run}: {config['algorithm']} on {place} ({', '.join(config['scenarios'])})"]
     rounds = _rounds(run)
-    wanted = config["plan"]["rounds"]
+    wanted = _most_rounds(run, config["plan"])
     if (run / "summary.json").exists():
         summary = run_records.read_summary(run)
         mean = summary["mean_auc"]
@@ -70,6 +70,15 @@ def _rounds(run: pathlib.Path) -> "dict[int, float]":
         if match:
             found[int(match.group(1))] = path.stat().st_mtime
     return found
+
+
+def _most_rounds(run: pathlib.Path, plan: "dict[str, Any]") -> int:
+    """How many rounds there are at most, of which a budget of steps or rows may leave fewer than
+    --rounds; a pooled run, and one of before, writes down no more than --rounds.
+    """
+    path = run / "privacy_manifest.json"
+    manifest = run_records.read_manifest(path, "train anew") if path.exists() else {}
+    return int(manifest.get("most_rounds", plan["rounds"]))
 
 
 def _progress(rounds: "dict[int, float]", wanted: int, now: float) -> str:

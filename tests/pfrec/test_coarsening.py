@@ -41,8 +41,8 @@ def test_a_coarse_count_is_the_largest_power_that_is_not_more(count):
 
 def test_a_loss_has_three_decimals_and_stays_what_it_is_where_it_is_none():
     np.testing.assert_allclose(
-        coarsening.loss(tf.constant([0.31326, 1.0, np.nan, np.inf])),
-        [0.313, 1.0, np.nan, np.inf],
+        coarsening.loss(tf.constant([0.31326, 1.0, 99.9996, 1e30, np.nan, np.inf])),
+        [0.313, 1.0, 100.0, 100.0, np.nan, np.inf],
         rtol=1e-6,
     )
 
@@ -60,3 +60,10 @@ def test_metrics_keep_both_classes(positives, negatives, value):
     assert by_name["auc"] == pytest.approx(value, abs=5.1e-5)
     assert by_name["positives"] == coarsening.row_count(positives)
     assert by_name["rows"] - by_name["positives"] == coarsening.row_count(negatives) > 0
+
+
+def test_a_log_loss_does_not_say_more_the_larger_it_is():
+    values = np.full([2, len(metrics.METRICS)], 4.0)
+    values[:, metrics.METRICS.index("logloss")] = 123456789.1234, 12.34567
+    said = coarsening.evaluated(tf.constant(values))[:, metrics.METRICS.index("logloss")]
+    np.testing.assert_allclose(said, [100.0, 12.3457])

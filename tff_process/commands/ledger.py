@@ -95,6 +95,11 @@ def receivers(entries: "Sequence[Mapping[str, Any]]") -> "list[str]":
 
 def _line(entry: "Mapping[str, Any]") -> str:
     leaves = entry["leaves"]
+    if entry["what"] in (ledger.TRAINING, ledger.STATE):
+        named = entry.get(entry["what"], "")
+        return (
+            f"{entry['number']:>6} {entry['time']} {entry['what']:<16} {named}: stays, noted alone"
+        )
     names = ", ".join(name for name, _, _ in leaves[:3]) + (
         f" and {len(leaves) - 3} more" if len(leaves) > 3 else ""
     )

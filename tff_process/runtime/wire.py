@@ -14,31 +14,10 @@ import tensorflow_federated as tff
 from google.protobuf import message as message_lib  # type: ignore[import-untyped]
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
-from tff_process.runtime import exchange
+from tff_process.runtime import exchange, tags
+from tff_process.runtime.tags import varint
 
-
-def _tag(field: int) -> bytes:
-    """Of a field with a length."""
-    return varint(field << 3 | 2)
-
-
-def varint(value: int) -> bytes:
-    """Protobuf's varint of a number that is not negative."""
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
-
-
-_VALUE_OF_REQUEST, _EXECUTOR_OF_REQUEST = _tag(1), _tag(2)
-_VALUE_OF_ANSWER = _tag(1)
-_STRUCT, _ARRAY = _tag(3), _tag(6)
-_ELEMENT, _NAME_OF_ELEMENT, _VALUE_OF_ELEMENT = _tag(1), _tag(1), _tag(2)
-_CONTENT = _tag(18)
-_LISTS = {np.dtype(np.float32): _tag(13), np.dtype(np.float64): _tag(14)}
-_LIST_VALUE = _tag(1)
+_LISTS = {np.dtype(np.float32): tags.FLOAT32_LIST, np.dtype(np.float64): tags.FLOAT64_LIST}
 
 
 def request(value: Any, kind: tff.Type, executor: executor_pb2.ExecutorId) -> bytes:
@@ -49,9 +28,9 @@ def request(value: Any, kind: tff.Type, executor: executor_pb2.ExecutorId) -> by
     """
     pieces: list[Any] = [b""]
     length = _append(pieces, value, kind, named=True)
-    pieces[0] = _VALUE_OF_REQUEST + varint(length)
+    pieces[0] = tags.VALUE_OF_REQUEST + varint(length)
     name = executor.SerializeToString()
-    return b"".join([*pieces, _EXECUTOR_OF_REQUEST, varint(len(name)), name])
+    return b"".join([*pieces, tags.EXECUTOR_OF_REQUEST, varint(len(name)), name])
 
 
 class UnreadableError(Exception):
@@ -134,7 +113,7 @@ class Layout:
             length = _append(pieces, value, kind, named=False)
         except TypeError:  # It is none of the type, which its reader refuses.
             return None
-        pieces[0] = _VALUE_OF_ANSWER + varint(length)
+        pieces[0] = tags.VALUE_OF_ANSWER + varint(length)
         place = arrays = 0
         for piece in pieces:
             arrays += isinstance(piece, np.ndarray)
@@ -196,20 +175,20 @@ def _append_struct(pieces: "list[Any]", value: Any, kind: tff.StructType, named:
         place = len(pieces)
         pieces.append(b"")
         length = _append(pieces, inner, of, named)
-        head = _VALUE_OF_ELEMENT + varint(length)
+        head = tags.VALUE_OF_ELEMENT + varint(length)
         if named:
             head = _name(name) + head
-        head = _ELEMENT + varint(len(head) + length) + head
+        head = tags.ELEMENT + varint(len(head) + length) + head
         pieces[place] = head
         total += len(head) + length
-    pieces[start] = _STRUCT + varint(total)
+    pieces[start] = tags.STRUCT + varint(total)
     return len(pieces[start]) + total
 
 
 @functools.lru_cache(maxsize=4096)
 def _name(name: str) -> bytes:
     text = name.encode()
-    return _NAME_OF_ELEMENT + varint(len(text)) + text
+    return tags.NAME_OF_ELEMENT + varint(len(text)) + text
 
 
 @functools.lru_cache(maxsize=4096)
@@ -219,8 +198,8 @@ def _head(dtype: "np.dtype[Any]", shape: "tuple[int, ...]") -> bytes:
     number = exchange.DTYPES[dtype.type]
     head = array_pb2.Array(dtype=number, shape=array_pb2.ArrayShape(dim=shape)).SerializeToString()
     if shape:
-        head += _CONTENT + varint(size)
+        head += tags.CONTENT + varint(size)
     else:
-        inner = _LIST_VALUE + varint(size)
+        inner = tags.LIST_VALUE + varint(size)
         head += _LISTS[dtype] + varint(len(inner) + size) + inner
-    return _ARRAY + varint(len(head) + size) + head
+    return tags.ARRAY + varint(len(head) + size) + head

@@ -7,23 +7,10 @@ around the numbers is written by protobuf, and the numbers are put between.
 
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
-from tff_process.runtime import wire
+from tff_process.runtime import tags
 
 # Smaller arrays are written as they are.
 _LARGE = 1 << 12
-_LENGTH_DELIMITED = 2
-
-
-def _tag(kind: type, field: str) -> bytes:
-    number = kind.DESCRIPTOR.fields_by_name[field].number  # type: ignore[attr-defined]
-    return wire.varint(number << 3 | _LENGTH_DELIMITED)
-
-
-_VALUE = _tag(executor_pb2.CreateValueRequest, "value")
-_ARRAY, _STRUCT = _tag(executor_pb2.Value, "array"), _tag(executor_pb2.Value, "struct")
-_ELEMENT = _tag(executor_pb2.Value.Struct, "element")
-_ELEMENT_VALUE = _tag(executor_pb2.Value.Struct.Element, "value")
-_CONTENT = _tag(array_pb2.Array, "content")
 
 
 def create_value(request: executor_pb2.CreateValueRequest) -> bytes:
@@ -33,24 +20,28 @@ def create_value(request: executor_pb2.CreateValueRequest) -> bytes:
     head = executor_pb2.CreateValueRequest()
     if request.HasField("executor"):
         head.executor.CopyFrom(request.executor)
-    value = _nested(_VALUE, _value(request.value)) if request.HasField("value") else []
+    value = (
+        _nested(tags.VALUE_OF_REQUEST, _value(request.value)) if request.HasField("value") else []
+    )
     return b"".join([head.SerializeToString(), *value])
 
 
 def _value(value: executor_pb2.Value) -> "list[bytes]":
     kind = value.WhichOneof("value")
     if kind == "array":
-        return _nested(_ARRAY, _array(value.array))
+        return _nested(tags.ARRAY, _array(value.array))
     if kind != "struct":
         return [value.SerializeToString()]
     parts: list[bytes] = []
     for element in value.struct.element:
         name = executor_pb2.Value.Struct.Element(name=element.name).SerializeToString()
         if element.HasField("value"):
-            parts += _nested(_ELEMENT, [name, *_nested(_ELEMENT_VALUE, _value(element.value))])
+            parts += _nested(
+                tags.ELEMENT, [name, *_nested(tags.VALUE_OF_ELEMENT, _value(element.value))]
+            )
         else:
-            parts += _nested(_ELEMENT, [name])
-    return _nested(_STRUCT, parts)
+            parts += _nested(tags.ELEMENT, [name])
+    return _nested(tags.STRUCT, parts)
 
 
 def _array(array: array_pb2.Array) -> "list[bytes]":
@@ -60,8 +51,8 @@ def _array(array: array_pb2.Array) -> "list[bytes]":
     head = array_pb2.Array(dtype=array.dtype)
     if array.HasField("shape"):
         head.shape.CopyFrom(array.shape)
-    return [head.SerializeToString(), *_nested(_CONTENT, [content])]
+    return [head.SerializeToString(), *_nested(tags.CONTENT, [content])]
 
 
 def _nested(tag: bytes, parts: "list[bytes]") -> "list[bytes]":
-    return [tag, wire.varint(sum(map(len, parts))), *parts]
+    return [tag, tags.varint(sum(map(len, parts))), *parts]

@@ -22,6 +22,7 @@ from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import forwarding, labels, ledger, sessions
 from tff_process.silos import gatekeeper as gatekeeper_lib
+from tff_process.silos import terms as terms_lib
 
 _SERVICE = "tensorflow_federated.v0.ExecutorGroup"
 _METHODS = {
@@ -193,7 +194,7 @@ class Gate:
 
     def __init__(
         self,
-        terms: gatekeeper_lib.Terms,
+        terms: terms_lib.Terms,
         worker_port: int,
         directory: pathlib.Path,
         whom: Callable[[int], str],

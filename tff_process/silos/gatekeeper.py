@@ -8,21 +8,17 @@ Nothing that comes from the driver reaches the worker but checked numbers and th
 
 import concurrent.futures
 import contextlib
-import dataclasses
-import hashlib
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Optional
 
 import grpc
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
-from tff_process.privacy import mechanism
 from tff_process.runtime import remote
-from tff_process.silos import directory, labels, ledger, masked_reports, sessions, values
-from tff_process.silos import receivable as receivable_lib
-from tff_process.sums import masks as masks_lib
+from tff_process.silos import directory, labels, leaving, ledger, masked_reports, sessions
+from tff_process.silos import terms as terms_lib
 
 _MOST_PARTS = 16
 _HELD_MESSAGES = 8
@@ -32,44 +28,6 @@ _NOBODY = executor_pb2.GetExecutorRequest(
         executor_pb2.Cardinality(placement=computation_pb2.Placement(uri="clients"), cardinality=0)
     ]
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How often something may leave under an agreement.
-
-    Attributes:
-      most: answers of a label, by label; those of other labels are not counted.
-      trainings: how many trainings may begin.
-    """
-
-    most: "Mapping[str, int]"
-    trainings: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """What a gatekeeper enforces.
-
-    Attributes:
-      plan_digest: of the plan, for the driver to compare.
-      agreement_digest: of the whole agreement, for the ledger.
-      receivable: what a driver may send.
-      computations: the silo's own, by the names of `labels.CALLS`; of what is not here none is run.
-      answers: the types of what leaves, by label.
-      limits: how often.
-      budget: of differential privacy, that reports spend; None where there is none.
-      masks: of the silo, for reports that leave for a sum; None where they leave as they are.
-    """
-
-    plan_digest: str
-    agreement_digest: str
-    receivable: receivable_lib.Receivable
-    computations: "Mapping[str, executor_pb2.Value]"
-    answers: "Mapping[str, values.Spec]"
-    limits: Limits
-    budget: Optional[mechanism.Budget] = None
-    masks: Optional[masks_lib.Masks] = None
 
 
 class Gatekeeper:
@@ -89,30 +47,23 @@ class Gatekeeper:
 
     def __init__(
         self,
-        terms: Terms,
+        terms: terms_lib.Terms,
         worker: Any,
         book: ledger.Ledger,
         whom: Callable[[int], str] = lambda port: "",
         written: Callable[[str], None] = lambda training: None,
         states: Callable[[str], int] = lambda training: 0,
     ) -> None:
-        self._terms, self._worker, self._ledger, self._whom = terms, worker, book, whom
+        self._terms, self._worker, self._whom = terms, worker, whom
         self._written, self._states = written, states
         self._lock = threading.Lock()
         self._session: Optional[sessions.Session] = None
-        own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
-        self._answered = {
-            label: sum(1 for entry in own if entry["what"] == label) for label in labels.LEAVES
-        }
         self._sums: Optional[masked_reports.MaskedReports] = None
         if terms.masks is not None:
             self._sums = masked_reports.MaskedReports(
                 terms.masks, terms.plan_digest, terms.agreement_digest, book
             )
-        self._trainings = {entry["training"] for entry in own if entry["what"] == ledger.TRAINING}
-        for entry in own:
-            if entry["what"] == labels.REPORT:
-                terms.receivable.work.narrow(*entry["work"])
+        self._leaving = leaving.Leaving(terms, book, self._sums)
 
     def get_executor(
         self, request: executor_pb2.GetExecutorRequest
@@ -174,8 +125,8 @@ class Gatekeeper:
             raise labels.RefusedError(f"a call of {function.label}, which is no computation")
         label = labels.call(function.label, argument.label)
         session.require_room()
-        self._require_left(labels.REPORT if label == labels.TRAINED else label)
-        self._require_training(function.label, argument.training)
+        self._leaving.require_left(labels.REPORT if label == labels.TRAINED else label)
+        self._leaving.require_training(function.label, argument.training, self._states)
         if argument.label in (labels.WRITING, labels.WRITING_RECEIVED) and (
             self._states(argument.training) >= directory.MOST_STATES
         ):
@@ -332,7 +283,7 @@ class Gatekeeper:
                 # One report is a message already.
                 if source.label in (of.label for of in asked):
                     raise labels.RefusedError(f"{source.label} twice in a message")
-                counted.enter_context(self._counted(source.label))
+                counted.enter_context(self._leaving.counted(source.label))
                 asked.append(source)
             made = [
                 self._worker.Compute(
@@ -349,7 +300,7 @@ class Gatekeeper:
                 if source.label == labels.ACKNOWLEDGEMENT and source.training
             ]
             with self._surviving(written):
-                answers = self._entered(asked, made, to)
+                answers = self._leaving.entered(asked, made, to)
         return answers
 
     @contextlib.contextmanager
@@ -420,122 +371,8 @@ class Gatekeeper:
                 session.functions[name] = self._worker.CreateValue(asked).value_ref
             return session.functions[name]
 
-    def _require_training(self, function: str, training: str) -> None:
-        """Counts the trainings that begin;
-        states of those that did not begin under this agreement are not read.
-        """
-        with self._lock:
-            if not training or training in self._trainings:
-                return
-            if function == "read":
-                raise labels.RefusedError(
-                    "a state of a training that did not begin under this agreement"
-                )
-            # Else a driver could begin one of another agreement's again, and read what it left.
-            if self._states(training):
-                raise labels.RefusedError(
-                    f"a training of the name of one before this agreement; use another --output, "
-                    f"or remove {directory.RUNS}/{training} in the silo"
-                )
-            if len(self._trainings) >= self._terms.limits.trainings:
-                raise labels.RefusedError(
-                    f"another training: the agreement's {self._terms.limits.trainings} have begun"
-                )
-            self._ledger.append(ledger.TRAINING, self._terms.agreement_digest, training=training)
-            self._trainings.add(training)
-
-    def _require_left(self, label: str) -> None:
-        most = self._terms.limits.most.get(label)
-        if most is not None and self._answered[label] >= most:
-            raise labels.RefusedError(f"{label} after the agreement's {most} have left")
-
-    @contextlib.contextmanager
-    def _counted(self, label: str) -> Iterator[None]:
-        """Counts an answer before it is made, so that two at once do not pass for one;
-        one that fails is not counted.
-        """
-        with self._lock:
-            self._require_left(label)
-            self._answered[label] += 1
-        try:
-            yield
-        except BaseException:
-            with self._lock:
-                self._answered[label] -= 1
-            raise
-
     def _peer(self, session: sessions.Session, port: int) -> str:
         """Who is at the other end; asked once for each of a session's connections."""
         if not session.peers.get(port):
             session.peers[port] = self._whom(port)
         return session.peers[port]
-
-    def _entered(
-        self, sources: "Sequence[sessions.Held]", made: "Sequence[bytes]", to: str
-    ) -> "list[bytes]":
-        """The worker's answers, which are in the ledger now;
-        with one that is not of the agreed type none leaves.
-        """
-        with contextlib.ExitStack() as charged:
-            answers = []
-            for source, message in zip(sources, made):
-                answer = self._told(source, message, to)
-                charged.enter_context(self._charged(source, answer.message, answer.further))
-                answers.append(answer)
-            if answers:
-                self._ledger.append_all(self._terms.agreement_digest, answers)
-        return [answer.message for answer in answers]
-
-    def _told(self, source: sessions.Held, message: bytes, to: str) -> ledger.Answer:
-        """What the ledger is to tell of an answer, which leaves as the worker wrote it."""
-        made = executor_pb2.ComputeResponse.FromString(message)
-        names = list(values.tensors(self._terms.answers[source.label]))
-        found = list(values.arrays(made.value))
-        if not values.known(made) or [(array.dtype, tuple(array.shape.dim)) for array in found] != [
-            (spec.dtype, spec.shape) for _, spec in names
-        ]:
-            raise labels.RefusedError(f"{source.label}, for it is not of the type agreed")
-        leaves = tuple(
-            ledger.Leaf(name, tuple(array.shape.dim), values.payload_bytes(array, spec))
-            for (name, spec), array in zip(names, found)
-        )
-        if self._sums is not None and source.label == labels.REPORT:
-            self._sums.masked(source.origin.digest, made.value)
-            message = made.SerializeToString()
-        further: dict[str, Any] = {"to": to or "unknown"}
-        if source.label == labels.REPORT:
-            further["work"] = list(source.work)
-        return ledger.Answer(source.label, leaves, message, further)
-
-    @contextlib.contextmanager
-    def _charged(
-        self, source: sessions.Held, message: bytes, further: "dict[str, Any]"
-    ) -> Iterator[None]:
-        """Charges a report to the budget while its entry is made, which says what is spent with it;
-        one that left before, to the byte, tells nothing new. Nor does it under the masks of a sum,
-        and another one may not have those.
-        """
-        if self._sums is not None and source.label == labels.REPORT:
-            with self._sums.once(source.origin.digest, message, further):
-                yield
-            return
-        budget = self._terms.budget
-        if budget is None or source.label != labels.REPORT:
-            yield
-            return
-        with self._lock:
-            left = {
-                entry["sha256"]: entry["work"][1]
-                for entry in self._ledger.entries
-                if entry["agreement"] == self._terms.agreement_digest
-                and entry["what"] == labels.REPORT
-            }
-            left[hashlib.sha256(message).hexdigest()] = source.work[1]
-            steps = sum(left.values())
-            if steps > budget.steps:
-                raise labels.RefusedError(
-                    f"a report that would pass epsilon {budget.epsilon:g}: "
-                    f"the {budget.steps} steps that it is for have left"
-                )
-            further.update(epsilon_spent=round(budget.spent(steps), 4), delta=budget.delta)
-            yield

@@ -65,6 +65,10 @@ class MaskedReports:
         """The origin of a value from the driver, of work that is for sum `number`."""
         if label in (labels.SHARED, labels.FIRST_VALUES):
             return sessions.Origin(values.digest(value))
+        if label == labels.PERSONAL:
+            # All but the client's number. Where sums are taken nothing is in it.
+            parts = {element.name: element.value for element in value.struct.element}
+            return sessions.Origin(values.digest(parts["values"]))
         if label == labels.WORK:
             parts = {element.name: element.value for element in value.struct.element}
             told = (values.digest(parts[name]) for name in _COMMON)

@@ -22,7 +22,7 @@ from tff_process.silos import (
     values,
     work_rules,
 )
-from tff_process.silos import gatekeeper as gatekeeper_lib
+from tff_process.silos import terms as terms_lib
 from tff_process.sums import masks
 
 _DTYPES = {
@@ -150,9 +150,7 @@ class OwnComputations:
             facts.scenario, version, plan, facts.schema, self.leaves(), bounds, sums_keys or {}
         )
 
-    def terms(
-        self, agreement: agreement_lib.Agreement, secret: bytes = b""
-    ) -> gatekeeper_lib.Terms:
+    def terms(self, agreement: agreement_lib.Agreement, secret: bytes = b"") -> terms_lib.Terms:
         """What a gatekeeper enforces; the computations are compiled here.
 
         Args:
@@ -234,7 +232,7 @@ class OwnComputations:
             labels.ACKNOWLEDGEMENT: 2 * bounds.reports + 4 * bounds.evaluations + _CONNECTIONS,
             labels.FACTS: 2 * _CONNECTIONS,
         }
-        return gatekeeper_lib.Terms(
+        return terms_lib.Terms(
             plan_digest=agreement.plan_digest,
             agreement_digest=agreement.digest,
             receivable=taken,
@@ -245,7 +243,7 @@ class OwnComputations:
                 for it in own
             },
             answers=answers,
-            limits=gatekeeper_lib.Limits(limits, bounds.trainings),
+            limits=terms_lib.Limits(limits, bounds.trainings),
             budget=None if mechanism is None else mechanism.budgets[0],
             masks=self._masks(agreement.sums_keys, secret),
         )

@@ -13,7 +13,7 @@ from tff_process.silos import continuing, relay, tunnel
 from tff_process.silos import directory as silo_directory
 
 if TYPE_CHECKING:
-    from tff_process.silos import gatekeeper
+    from tff_process.silos import terms as terms_lib
 
 _LOOK_SECONDS, _TIDY_SECONDS, _ASK_SECONDS, _START_SECONDS = 0.1, 2.0, 5.0, 60.0
 # An HTTP/2 client's greeting with empty settings: a server that is alive greets back.
@@ -51,7 +51,7 @@ class Service:
         port: int,
         hang_seconds: float,
         say: Callable[[str], None],
-        terms: "Optional[gatekeeper.Terms]" = None,
+        terms: "Optional[terms_lib.Terms]" = None,
         *,
         threads: int,
     ) -> None:

@@ -21,6 +21,7 @@ from pfrec.models import precision
 from pfrec.report import run_page
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
+from tff_process.algorithms import robust as robust_lib
 from tff_process.process import federation, plan_values
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
@@ -182,7 +183,11 @@ def _loop(
             f"{run.path}: begun by a pfrec that chose the best round otherwise; train into "
             "another --output"
         )
-    best = selection.Best(meta["best_round"], meta["best_score"]) if done else selection.Best()
+    best = selection.Best()
+    if done:
+        scenarios = meta.get("best_scenarios", ())
+        best = selection.Best(meta["best_round"], meta["best_score"], scenarios)
+    robust = plan.robust != robust_lib.NONE
     # How many rounds changed the server's state, and why the first of the others did not.
     changed, why = meta.get("changed_rounds", done), meta.get("unchanged_because", "")
     measured = plan_lib.METRICS not in plan.withhold
@@ -210,7 +215,7 @@ def _loop(
         values = values_on("valid")
         if training.finds_spread:
             values, report = spreading.after_round(
-                training, values, report, lambda: values_on("valid")
+                training, values, report, lambda: values_on("valid"), robust
             )
         score = selection.score(values)
         nan = results.nan(dataset, values)
@@ -222,7 +227,7 @@ def _loop(
                 "round cannot be chosen, convert with more rows"
             )
         # Where metrics are withheld nothing is known of any round: the last one is chosen.
-        best = best.after(number, score, values) if measured else selection.Best(number)
+        best = best.after(number, score, values, robust) if measured else selection.Best(number)
         told: dict[str, Any] = {
             "number": number,
             "best_round": best.round,
@@ -236,6 +241,7 @@ def _loop(
         for hook in writers:
             hook.after_round(**told)
         meta = {**state.meta, "best_round": best.round, "best_score": best.score}
+        meta["best_scenarios"] = list(best.scenarios)
         meta.update(changed_rounds=changed, unchanged_because=why)
         run.commit(number, dataclasses.replace(state, meta=meta))
         training.after_round(_keep_last(run, options.keep_rounds))

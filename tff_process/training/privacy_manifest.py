@@ -20,10 +20,11 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     """The manifest of a training, as plain data.
 
     Shapes and bytes are those of one client and one aggregation, of which a round has
-    `aggregations_per_round`; `uploads_once` leave once a run. The three and `downloads` list
-    everything that crosses the wire, with how exact it is where that is less than it could be; what
-    is in none stays with its client, as do the `kept_copies` of what an algorithm with personal
-    models holds beside the model, and the secret that the order of its rows follows from. Where
+    `aggregations_per_round`, and a training at most `most_rounds` rounds; `uploads_once` leave once
+    a run. The three and `downloads` list everything that crosses the wire, with how exact it is
+    where that is less than it could be; what is in none stays with its client, as do the
+    `kept_copies` of what an algorithm with personal models holds beside the model, and the secret
+    that the order of its rows follows from. Where
     what is evaluated is an average (`averaging`), what a client downloads crosses once more for the
     evaluation of a round, and where it is searched (`spreading`) for each of the
     `evaluations_per_round`: `evaluation_download_bytes`, 0 where what was sent for training serves
@@ -114,6 +115,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         else 0,
         "evaluations_per_round": training.valid_models,
         "aggregations_per_round": training.aggregation_steps,
+        "most_rounds": training.rounds,
         "never_leaves": [row["group"] for row in table if not row["leaves"]]
         + ["optimizer", "secret"],
         "kept_copies": [

@@ -45,11 +45,28 @@ def start(
     """A training that is up; see `loop.Training`. What it started is ended in any case.
 
     Raises:
-      PfrecError: where a worker does not start or a silo cannot be reached.
+      PfrecError: where the options do not go with the plan, a worker does not start or a silo
+        cannot be reached.
     """
     if plan.pooled:
         yield pooled.PooledTraining(plan, dataset)
         return
+    require_together(plan, options)
+    manifest = run.path / "privacy_manifest.json"
+    with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
+        training.open_charges(run.path / charges.FILE)
+        privacy_manifest.write(manifest, training)
+        yield training
+        if training.charges is not None:
+            privacy_manifest.write(manifest, training)
+
+
+def require_together(plan: plan_lib.Plan, options: options_lib.Options) -> None:
+    """Checks that a plan can be trained in the way that options say.
+
+    Raises:
+      PfrecError: where it cannot; the message names both flags.
+    """
     if plan.dp_epsilon and options.runtime == options_lib.REFERENCE:
         raise errors.PfrecError(
             "--dp_epsilon and --runtime=reference: does not see single answers, which are charged; "
@@ -78,13 +95,6 @@ def start(
             "--secure_sums and --max_update_norm or --clip_updates: the server sees no single "
             "update to judge; leave them out"
         )
-    manifest = run.path / "privacy_manifest.json"
-    with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
-        training.open_charges(run.path / charges.FILE)
-        privacy_manifest.write(manifest, training)
-        yield training
-        if training.charges is not None:
-            privacy_manifest.write(manifest, training)
 
 
 @contextlib.contextmanager

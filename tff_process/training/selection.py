@@ -1,6 +1,14 @@
-"""What rounds, settings and entries are chosen by on `valid`."""
+"""What rounds, settings and entries are chosen by on `valid`.
+
+A choice is made by what clients say of themselves. By the mean of it, a client that says 1 of what
+it likes and 0 of all else decides for all: an AUC that it makes up moves the mean by up to `1 / N`,
+more than rounds differ by. With `--robust` it is made by the median of the clients' gains, which no
+minority moves beyond what the others say.
+"""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 
@@ -16,21 +24,50 @@ class Best:
     Attributes:
       round: its number, from 1; 0 before the first.
       score: its `score`; below all scores where it stands only for want of another.
+      scenarios: its `by_scenario`; empty where that is not known, as of a run of before.
     """
 
     round: int = 0
     score: float = _BELOW_ALL
+    scenarios: "Sequence[Optional[float]]" = ()
 
-    def after(self, number: int, score: float, values: np.ndarray) -> "Best":
+    def after(self, number: int, score: float, values: np.ndarray, robust: bool = False) -> "Best":
         """The best round after round `number` came to `score` and `values` on `valid`.
 
         A mean over other scenarios cannot be compared: a round that a skipped client is missing
         from is the best one only for want of another.
         """
         whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
-        if self.round and not (whole and score > self.score):
+        told = by_scenario(values)
+        if robust and self.scenarios and self.score > _BELOW_ALL:
+            better = gain(told, np.array(self.scenarios, np.float64), robust) > 0.0
+        else:
+            better = score > self.score
+        if self.round and not (whole and better):
             return self
-        return Best(number, score if whole else _BELOW_ALL)
+        scenarios = [None if np.isnan(one) else float(one) for one in told]
+        return Best(number, score if whole else _BELOW_ALL, scenarios)
+
+
+def gain(one: np.ndarray, other: np.ndarray, robust: bool = False) -> float:
+    """By how much one is better than another.
+
+    Args:
+      one, other: `by_scenario` of two models.
+      robust: whether by the median of the scenarios' gains, else by that of their mean.
+
+    Returns:
+      the gain, in AUC; NaN where no scenario counts in both, or in either without `robust`.
+    """
+    if robust:
+        gains = (one - other)[~np.isnan(one - other)]
+        return float(np.median(gains)) if len(gains) else float("nan")
+    return _mean(one) - _mean(other)
+
+
+def _mean(scenarios: np.ndarray) -> float:
+    counted = scenarios[~np.isnan(scenarios)]
+    return float(np.mean(counted)) if len(counted) else float("nan")
 
 
 def score(values: np.ndarray) -> float:
@@ -52,6 +89,11 @@ def score(values: np.ndarray) -> float:
       count. A task with rows of both whose predictions are NaN counts as the worst AUC, 0. NaN
       where nothing counts.
     """
+    return _mean(by_scenario(values))
+
+
+def by_scenario(values: np.ndarray) -> np.ndarray:
+    """What `score` is the mean of: float64 [scenarios], NaN where nothing counts."""
     auc, rows, positives = (
         values[:, :, metrics_lib.METRICS.index(name)] for name in ("auc", "rows", "positives")
     )
@@ -64,8 +106,7 @@ def score(values: np.ndarray) -> float:
         defined, 1.0 / ((rows + 1.0) / (12.0 * pairs) + metrics_lib.KNOWN_WELL**2), 0.0
     )
     sums, totals = (weights * np.where(defined, auc, 0.0)).sum(axis=1), weights.sum(axis=1)
-    counted = totals > 0.0
-    return float(np.mean(sums[counted] / totals[counted])) if counted.any() else float("nan")
+    return np.divide(sums, totals, out=np.full_like(sums, np.nan), where=totals > 0.0)
 
 
 def predicts_nan(values: np.ndarray) -> np.ndarray:

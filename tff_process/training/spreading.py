@@ -1,6 +1,7 @@
 """How far apart the clients' values stay is found on their valid rows, after every round.
 
-Of the factors of `process.spread` that one is taken whose models have the best `selection.score`.
+Of the factors of `process.spread` that one is taken whose models have the best `selection.score`
+(with `--robust`: by `selection.gain`).
 One number is chosen for all clients, by all their valid rows together: those of one small scenario
 could not tell. Only metrics leave a client for it, as they do after every round. How much clients
 take from one another in the rounds to come follows it (`spread.followed`).
@@ -57,6 +58,7 @@ def search(
     values: np.ndarray,
     measure: Callable[[State], np.ndarray],
     members: Mapping[str, np.ndarray],
+    robust: bool = False,
 ) -> Found:
     """The best factor for a state.
 
@@ -65,17 +67,18 @@ def search(
       values: metrics on valid with it, float64 [scenarios, tasks, metrics].
       measure: metrics on valid with another state.
       members: see `spread.scaled`.
+      robust: see `selection.gain`.
     """
-    best, score = Found(1.0, values, state), selection.score(values)
+    best = Found(1.0, values, state)
     for factor in spread.FACTORS:
         other = spread.scaled(state, factor, members)
         measured = measure(other)
         # Where another client is missing the means are of other scenarios.
         if (_missing(measured) != _missing(values)).any():
             continue
-        reached = selection.score(measured)
-        if reached > score:
-            best, score = Found(factor, measured, other), reached
+        scores = (selection.by_scenario(of) for of in (measured, best.values))
+        if selection.gain(*scores, robust) > 0.0:
+            best = Found(factor, measured, other)
     return best
 
 
@@ -84,6 +87,7 @@ def after_round(
     values: np.ndarray,
     report: federation.RoundReport,
     measure: Callable[[], np.ndarray],
+    robust: bool = False,
 ) -> tuple[np.ndarray, federation.RoundReport]:
     """Searches after a round, and leaves the training with what was found.
 
@@ -92,6 +96,7 @@ def after_round(
       values: metrics on valid then.
       report: of the round.
       measure: metrics on valid of the training as it stands.
+      robust: see `selection.gain`.
 
     Returns:
       the metrics on valid with the factor that was found, and the report with that, as `spread`,
@@ -102,7 +107,7 @@ def after_round(
         training.set_server_state(state)
         return measure()
 
-    found = search(training.server_state(), values, of, training.spread_members())
+    found = search(training.server_state(), values, of, training.spread_members(), robust)
     training.set_server_state(spread.followed(found.state, found.factor))
     diagnostics = {**report.diagnostics, "spread": np.array(found.factor)}
     return found.values, dataclasses.replace(report, diagnostics=diagnostics)

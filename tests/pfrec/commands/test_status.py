@@ -40,6 +40,17 @@ def test_rounds_tell_what_is_left(tmp_path: pathlib.Path) -> None:
     assert line == "round 4 of 10 is complete since 20 s; 30 s a round, at most 3 min left"
 
 
+def test_a_budget_leaves_fewer_rounds(tmp_path: pathlib.Path) -> None:
+    _begun(tmp_path)
+    lists = ("uploads", "uploads_once", "downloads", "kept_copies", "never_leaves", "groups")
+    manifest: dict[str, object] = {name: [] for name in lists}
+    manifest |= dict.fromkeys(("aggregations_per_round", "upload_bytes", "download_bytes"), 1)
+    files.write_json(tmp_path / "privacy_manifest.json", {**manifest, "most_rounds": 6})
+    assert "round 1 of 6 is under way" in status.status(tmp_path, 0.0)
+    _completed(tmp_path, 6, 1000.0)
+    assert "round 6 of 6 is complete" in status.status(tmp_path, 1000.0)
+
+
 def test_the_last_metrics_are_shown(tmp_path: pathlib.Path) -> None:
     _begun(tmp_path)
     rows = [

@@ -13,6 +13,7 @@ from tensorflow_federated.python.core.impl.compiler import array as array_lib
 from tff_process.runtime import together
 from tff_process.silos import gatekeeper as gatekeeper_lib
 from tff_process.silos import labels, ledger, receivable, values, work_rules
+from tff_process.silos import terms as terms_lib
 
 FLOATS = values.Tensor(values.FLOAT, (3, 2))
 ID = "0123456789abcdef"
@@ -170,10 +171,8 @@ def terms(**changed):
         labels.ACKNOWLEDGEMENT: {"": number},
         labels.FACTS: {"silo.json": values.Tensor(values.STRING, ())},
     }
-    limits = gatekeeper_lib.Limits(
-        {labels.REPORT: 8, labels.METRICS: 6, labels.COUNTS: 1}, trainings=1
-    )
-    return gatekeeper_lib.Terms(
+    limits = terms_lib.Limits({labels.REPORT: 8, labels.METRICS: 6, labels.COUNTS: 1}, trainings=1)
+    return terms_lib.Terms(
         **{
             "plan_digest": "aa" * 32,
             "agreement_digest": "bb" * 32,

@@ -20,7 +20,7 @@ from tests.tff_process.silos import flood
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.runtime import together
 from tff_process.silos import directory, gate_server, labels, ledger, values
-from tff_process.silos import gatekeeper as gatekeeper_lib
+from tff_process.silos import terms as terms_lib
 
 
 def test_calls_in_one_message_are_as_if_each_came_alone(silo, driver):
@@ -208,7 +208,7 @@ def test_with_one_thing_refused_nothing_leaves_or_is_counted(silo, trained, call
         _sent(trained, *calls)
     assert len(worker.answers) == 2, "the worker was asked"
     assert not silo[2].entries
-    assert not any(gatekeeper._answered.values())
+    assert not any(gatekeeper._leaving.answered.values())
 
 
 def test_an_answer_that_does_not_survive_does_not_leave(silo, trained):
@@ -221,7 +221,7 @@ def test_an_answer_that_does_not_survive_does_not_leave(silo, trained):
     gatekeeper._written = full
     with pytest.raises(stand_in.AbortedError, match="its ledger cannot be written"):
         _sent(trained, *_write("~30"), _wanted("~13"), _wanted("~30"))
-    assert not any(gatekeeper._answered.values())
+    assert not any(gatekeeper._leaving.answered.values())
 
 
 def test_a_message_has_a_bounded_number_of_calls(silo, driver):
@@ -264,7 +264,7 @@ def test_what_a_driver_can_leave_in_the_ledger_and_on_the_disk_is_bounded(tmp_pa
     states = {stand_in.ID: 0}
     limits = {labels.ACKNOWLEDGEMENT: 2, labels.FACTS: 1}
     gatekeeper, worker, _ = stand_in.made(
-        tmp_path / "ledger.jsonl", limits=gatekeeper_lib.Limits(limits, trainings=1)
+        tmp_path / "ledger.jsonl", limits=terms_lib.Limits(limits, trainings=1)
     )
     gatekeeper._states = lambda training: states[training]
     driver = stand_in.Driver(gatekeeper)

@@ -4,6 +4,7 @@ import pytest
 
 from pfrec import errors, files
 from tests.integration import commands
+from tff_process.commands import ledger as ledger_command
 from tff_process.silos import labels, ledger
 
 
@@ -106,6 +107,14 @@ def test_it_is_compared_with_a_manifest(path):
         == "entry 1: table left with shape [3, 2] and 24 bytes, the manifest says [4, 2] and 32"
     )
     assert not ledger.differences(entries, manifest(), agreement="b" * 64)
+
+
+def test_what_is_noted_and_stays_is_printed_as_to_nobody(path):
+    book = ledger.Ledger(path)
+    book.append(ledger.STATE, "a" * 64, state="0123456789abcdef/version_00001", origin="cc" * 32)
+    book.close()
+    line = ledger_command._line(ledger.read(path)[0][-1])
+    assert line.endswith("state            0123456789abcdef/version_00001: stays, noted alone")
 
 
 def test_the_command_prints_verifies_and_compares(path, tmp_path):

@@ -21,10 +21,10 @@ REPORT = {
 TABLE = np.arange(6, dtype=np.int64).reshape(3, 2)
 
 
-def terms(name, **changed):
+def terms(name, keys=KEYS, **changed):
     answers = {**stand_in.terms().answers, labels.REPORT: REPORT}
     return {
-        "masks": masks.Masks(SECRETS[name], name, KEYS),
+        "masks": masks.Masks(SECRETS[name], name, keys),
         "answers": answers,
         "receivable": dataclasses.replace(stand_in.terms().receivable, summed=True),
         **changed,
@@ -35,14 +35,31 @@ class Silo:
     """A gatekeeper with masks, and its driver."""
 
     def __init__(self, path, name="nl", **changed):
+        self.number = list(SECRETS).index(name)
         made = stand_in.made(path, **terms(name, **changed))
         self.gatekeeper, self.worker, self.book = made
         self.driver = stand_in.Driver(self.gatekeeper)
 
     def trained(
-        self, private=None, shared=1.0, number=0, steps=5, rate=0.5, training=7, first_step=None
+        self,
+        private=None,
+        shared=1.0,
+        number=0,
+        steps=5,
+        rate=0.5,
+        training=7,
+        first_step=None,
+        began=0.0,
+        personal=0.0,
     ):
         driver = self.driver
+        if private is None:
+            begun = stand_in.struct(user=stand_in.tensor(np.full([3, 2], began)))
+            private = driver.call("start", driver.value(begun))
+        own = stand_in.struct(
+            client_id=stand_in.tensor(self.number, np.int32),
+            values=stand_in.struct(tower=stand_in.tensor(np.full([3, 2], personal))),
+        )
         first = steps * number if first_step is None else first_step
         asked = stand_in.work(first_step=first, steps=steps, learning_rate=rate)
         elements = [(element.name, element.value) for element in asked.struct.element]
@@ -54,7 +71,7 @@ class Silo:
             "train",
             driver.struct(
                 shared=driver.value(stand_in.shared(shared)),
-                personal=driver.value(stand_in.personal()),
+                personal=driver.value(own),
                 client=driver.client(private, stand_in.struct(**parts)),
             ),
         )
@@ -112,7 +129,7 @@ def test_reports_of_all_silos_add_up_and_each_is_hidden(silos):
 
 @pytest.mark.parametrize(
     "other",
-    [{"shared": 0.0}, {"steps": 10}, {"training": 8}],
+    [{"shared": 0.0}, {"steps": 10}, {"training": 8}, {"began": 1.0}, {"personal": 1.0}],
 )
 def test_silos_that_were_told_otherwise_have_no_sum(silos, other):
     sent = [
@@ -162,6 +179,23 @@ def test_another_report_under_the_same_masks_is_refused_and_the_same_one_is_not(
         again.report(again.trained(), TABLE + 1)
     np.testing.assert_array_equal(again.report(again.trained()), first)
     again.report(again.trained(shared=2.0), TABLE + 1)
+
+
+def test_who_agrees_anew_without_a_silo_gives_its_update_away(tmp_path, silos):
+    """What docs/secure_sums.md says of dropping out: the same training again over all others is one
+    subtraction away from the missing one's. Under the number that it had it is refused.
+    """
+    whole = [silo.report(silo.trained(), TABLE * k) for k, silo in enumerate(silos.values(), 1)]
+    keys = {name: KEYS[name] for name in ("es", "nl")}
+    left = []
+    for k, name in ((1, "es"), (3, "nl")):
+        silos[name].book.close()
+        again = Silo(tmp_path / f"{name}.jsonl", name, keys=keys, agreement_digest="cc" * 32)
+        with stand_in.refused("under the masks of one that left"):
+            again.report(again.trained(), TABLE * k)
+        left.append(again.report(again.trained(training=8), TABLE * k))
+    missing = fixed_point.added(whole) - fixed_point.added(left)
+    np.testing.assert_array_equal(missing, [*(2 * TABLE).ravel(), 50])
 
 
 def test_masks_of_two_reports_do_not_cancel(silo):

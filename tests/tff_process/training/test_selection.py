@@ -95,3 +95,22 @@ def test_predictions_that_are_nan_count_as_the_worst():
     values[:, :, logloss] = [[NAN], [0.5], [0.3]]
     assert selection.score(values) == pytest.approx(0.4)
     assert selection.predicts_nan(values).tolist() == [[True], [False], [False]]
+
+
+def test_the_best_round_is_not_chosen_by_one_client_of_four():
+    """One says 1 of the first round and 0 afterwards; the others become better from 0.6 to 0.8."""
+    rounds = [[0.6, 0.6, 0.6, 1.0], [0.7, 0.7, 0.7, 0.0], [0.8, 0.8, 0.8, 0.0]]
+    for robust, best in ((False, 1), (True, 3)):
+        found = selection.Best()
+        for number, aucs in enumerate(rounds, 1):
+            values = _values([[(auc, 10**6, 10**5)] for auc in aucs])
+            found = found.after(number, selection.score(values), values, robust)
+            # As after a resume.
+            found = selection.Best(found.round, found.score, list(found.scenarios))
+        assert found.round == best
+
+
+def test_who_has_no_auc_has_no_say_in_a_gain():
+    one, other = np.array([0.7, NAN, 0.9, 0.5]), np.array([0.6, 0.1, NAN, 0.4])
+    assert selection.gain(one, other, robust=True) == pytest.approx(0.1)
+    assert np.isnan(selection.gain(one[1:2], other[1:2], robust=True))

@@ -46,9 +46,9 @@ class Training:
         self.asked.append(self.distance)
         return self._auc(self.distance)
 
-    def after_round(self):
+    def after_round(self, robust=False):
         report = federation.RoundReport({"S1": 0.5}, {"gram/all": np.eye(2)})
-        return spreading.after_round(self, self._auc(1.0), report, self.measure)
+        return spreading.after_round(self, self._auc(1.0), report, self.measure, robust)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,21 @@ def test_the_best_on_valid_is_taken(best, factor):
     assert report.diagnostics["spread"] == factor
     assert set(report.diagnostics) == {"gram/all", "spread"}
     assert report.loss == {"S1": 0.5}
+
+
+def test_one_lying_client_of_four_decides_by_the_mean_and_not_by_the_median():
+    """It says 1 of what drives clients furthest apart, where all others say that nothing should."""
+
+    def auc(distance):
+        values = _values(0.8 - 0.01 * distance, scenarios=4)
+        values[1] = _values(float(distance == 1.5), scenarios=1)[0]
+        return values
+
+    lying, robust = Training(auc), Training(auc)
+    lying.after_round()
+    assert lying.distance == 1.5
+    robust.after_round(robust=True)
+    assert robust.distance == 0.0
 
 
 def test_where_all_are_alike_clients_stay_where_they_are():
