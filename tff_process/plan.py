@@ -140,7 +140,8 @@ class Plan(settings_lib.Settings):
     robust: str = setting(
         "none",
         "how far a client's update may differ from what is usual among the clients: a bound on its "
-        "norm, each coordinate within the range of the middle ones, or their median",
+        "norm, each coordinate within the range of the middle ones, or their median; rounds and "
+        "the spread are then chosen by the median of the clients' gains on valid",
         choices=robust_lib.CHOICES,
     )
     upload_bits: int = setting(

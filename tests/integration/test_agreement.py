@@ -5,7 +5,6 @@ and a driver that wants more than was agreed is refused in one line.
 import json
 import os
 import pathlib
-import socket
 
 import grpc
 import numpy as np
@@ -17,11 +16,7 @@ import tensorflow_federated as tff
 import pfrec
 from benchmarks import wire_capture
 from pfrec import checkpoint, errors, files
-from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, writer
-from pfrec.models.config import ModelConfig
-from tests.conftest import random_rows
-from tests.integration import commands, silo_machines
+from tests.integration import commands, silo_machines, two_silos
 from tff_process import plan
 from tff_process.process import spread
 from tff_process.runtime import options, remote
@@ -31,24 +26,14 @@ from tff_process.silos import training as silo_training
 from tff_process.training import loop
 
 ROUNDS = 2
-MODEL = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
-PLAN = plan.Plan("pf_msmtrec", rounds=ROUNDS, aggregations=2, batch_size=50, model=MODEL)
+PLAN = plan.Plan("pf_msmtrec", rounds=ROUNDS, aggregations=2, batch_size=50, model=two_silos.MODEL)
 PLANTED = np.float32(-7654.321)
 
 
 @pytest.fixture(scope="module")
 def data(schema, tmp_path_factory):
     """Two scenarios; one feature of some rows is a planted number."""
-    path = tmp_path_factory.mktemp("data") / "planted"
-    with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:
-        for number, scenario in enumerate(("es", "nl")):
-            for offset, split in enumerate(("train", "valid", "test")):
-                rows = random_rows(schema, 200, 10 * number + offset)
-                numerical = rows.numerical.copy()
-                numerical[:8] = PLANTED
-                planted = row_block.Rows(rows.categorical, numerical, rows.labels, rows.group)
-                target.add(scenario, split, planted)
-    return dataset_lib.Dataset.open(path)
+    return two_silos.data(schema, tmp_path_factory.mktemp("data") / "planted", PLANTED)
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +65,15 @@ def trained(agreements, tmp_path_factory):
 
 
 def _trained(directories, made, run):
-    with (
-        silo_machines.running(directories, None, agreements=made) as running,
-        socket.create_server(("127.0.0.1", 0)) as port,
-    ):
-        host, _, number = running["nl"].address.rpartition(":")
-        recorder = wire_capture.Recorder(port, host, int(number))
-        through = {"es": running["es"].address, "nl": "{}:{}".format(*port.getsockname())}
-        chosen = options.Options(workers=through)
-        loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen)
-        recorder.stop()
+    with silo_machines.running(directories, None, agreements=made) as running:
+        with two_silos.recorded(running) as (chosen, recorder):
+            loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen)
         (worker,) = running["nl"].children("worker_binary")
         environment = pathlib.Path(f"/proc/{worker}/environ").read_bytes()
         assert b"TF_NUM_INTRAOP_THREADS=1\0" in environment
         refusals = [hostile(running["nl"].address) for hostile in (_graph, _private, _file)]
         workers = options.Options(workers={name: silo.address for name, silo in running.items()})
-        another = plan.Plan("fedavg", rounds=5, batch_size=50, model=MODEL)
+        another = plan.Plan("fedavg", rounds=5, batch_size=50, model=two_silos.MODEL)
         dataset = silo_training.survey(workers, run)
         with pytest.raises(errors.PfrecError) as other:
             loop.train(another, dataset, run.parent / "other", options=workers)
@@ -287,7 +265,7 @@ def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledg
         rounds=1,
         aggregations=2,
         batch_size=50,
-        model=MODEL,
+        model=two_silos.MODEL,
         dp_epsilon=8.0,
         dp_home_epochs=2.0,
         upload_bits=8,

@@ -4,7 +4,6 @@ keeps holds an update of one silo.
 
 import itertools
 import json
-import socket
 
 import numpy as np
 import pytest
@@ -12,11 +11,7 @@ import pytest
 import pfrec
 from benchmarks import wire_capture
 from pfrec import checkpoint, errors, files
-from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import writer
-from pfrec.models.config import ModelConfig
-from tests.conftest import random_rows
-from tests.integration import commands, silo_machines
+from tests.integration import commands, silo_machines, two_silos
 from tff_process import plan
 from tff_process.runtime import options, summing
 from tff_process.silos import directory as silo_directory
@@ -25,19 +20,15 @@ from tff_process.silos import training as silo_training
 from tff_process.sums import fixed_point, masks
 from tff_process.training import loop
 
-MODEL = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
-PLAN = plan.Plan("fedbn", rounds=2, aggregations=2, batch_size=50, model=MODEL, secure_sums=True)
+PLAN = plan.Plan(
+    "fedbn", rounds=2, aggregations=2, batch_size=50, model=two_silos.MODEL, secure_sums=True
+)
 
 
 @pytest.fixture(scope="module")
 def data(schema, tmp_path_factory):
     """Two scenarios."""
-    path = tmp_path_factory.mktemp("data") / "two"
-    with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:
-        for number, scenario in enumerate(("es", "nl")):
-            for offset, split in enumerate(("train", "valid", "test")):
-                target.add(scenario, split, random_rows(schema, 200, 10 * number + offset))
-    return dataset_lib.Dataset.open(path)
+    return two_silos.data(schema, tmp_path_factory.mktemp("data") / "two")
 
 
 @pytest.fixture(scope="module")
@@ -77,26 +68,15 @@ def trained(data, tmp_path_factory):
         assert told["es"] in agreed.describe()
         files.write_json(agreements[name], agreed.to_json())
 
-    def stop(number, auc):
-        raise StoppedError
-
     with (
         silo_machines.running(directories, None, agreements=agreements) as running,
-        socket.create_server(("127.0.0.1", 0)) as port,
+        two_silos.recorded(running) as (chosen, recorder),
     ):
-        host, _, number = running["nl"].address.rpartition(":")
-        recorder = wire_capture.Recorder(port, host, int(number))
-        through = {"es": running["es"].address, "nl": "{}:{}".format(*port.getsockname())}
-        chosen = options.Options(workers=through)
-        with pytest.raises(StoppedError):
-            loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen, progress=stop)
+        dataset = silo_training.survey(chosen, run)
+        with pytest.raises(two_silos.StoppedError):
+            loop.train(PLAN, dataset, run, options=chosen, progress=two_silos.stop)
         loop.train(PLAN, silo_training.survey(chosen, run), run, resume=True, options=chosen)
-        recorder.stop()
     return run, recorder.passed, directories, keys
-
-
-class StoppedError(Exception):
-    """Ends the driver's work after a round."""
 
 
 def test_it_ends_where_a_simulation_ends(trained, simulated):

@@ -5,21 +5,15 @@ what must not pass is looked for in it and not found.
 import collections
 import json
 import re
-import socket
 
 import numpy as np
 import pytest
 
 from benchmarks import wire_capture
 from pfrec import checkpoint
-from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, writer
-from pfrec.models.config import ModelConfig
-from tests.conftest import random_rows
-from tests.integration import silo_machines
+from tests.integration import silo_machines, two_silos
 from tff_process import plan
 from tff_process.process import spread
-from tff_process.runtime import options
 from tff_process.silos import training as silo_training
 from tff_process.training import loop
 
@@ -29,9 +23,7 @@ PLAN = plan.Plan(
     rounds=ROUNDS,
     aggregations=1,
     batch_size=50,
-    model=ModelConfig(
-        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
-    ),
+    model=two_silos.MODEL,
 )
 # Numbers that occur nowhere by chance: eight equal float32 in a row in the data, and each in every
 # private value.
@@ -42,19 +34,7 @@ PLANTED_IN_STATE = np.float32(0.7654321)
 @pytest.fixture(scope="module")
 def data(schema, tmp_path_factory):
     """Two scenarios; one feature of some rows is a planted number."""
-    path = tmp_path_factory.mktemp("data") / "planted"
-    with writer.DatasetWriter(path, schema, source_format="test", split_seed=0) as target:
-        for number, scenario in enumerate(("es", "nl")):
-            for offset, split in enumerate(("train", "valid", "test")):
-                rows = random_rows(schema, 200, 10 * number + offset)
-                numerical = rows.numerical.copy()
-                numerical[:8] = PLANTED_IN_DATA
-                target.add(
-                    scenario,
-                    split,
-                    row_block.Rows(rows.categorical, numerical, rows.labels, rows.group),
-                )
-    return dataset_lib.Dataset.open(path)
+    return two_silos.data(schema, tmp_path_factory.mktemp("data") / "planted", PLANTED_IN_DATA)
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +46,11 @@ def captured(data, tmp_path_factory):
     run = parent / "run"
     with (
         silo_machines.running(silo_machines.directories(data, parent), None) as running,
-        socket.create_server(("127.0.0.1", 0)) as port,
+        two_silos.recorded(running) as (chosen, recorder),
     ):
-        host, _, number = running["nl"].address.rpartition(":")
-        recorder = wire_capture.Recorder(port, host, int(number))
-        through = {"es": running["es"].address, "nl": "{}:{}".format(*port.getsockname())}
-        chosen = options.Options(workers=through)
-
-        def stop(number, auc):
-            raise StoppedError
-
-        with pytest.raises(StoppedError):
-            loop.train(PLAN, silo_training.survey(chosen, run), run, options=chosen, progress=stop)
+        dataset = silo_training.survey(chosen, run)
+        with pytest.raises(two_silos.StoppedError):
+            loop.train(PLAN, dataset, run, options=chosen, progress=two_silos.stop)
         (version,) = running["nl"].directory.glob("runs/*/version_00001")
         values, owner = checkpoint.load(version)
         planted = {
@@ -86,13 +59,8 @@ def captured(data, tmp_path_factory):
         }
         checkpoint.save(version, planted, owner)
         loop.train(PLAN, silo_training.survey(chosen, run), run, resume=True, options=chosen)
-        recorder.stop()
     manifest = json.loads((run / "privacy_manifest.json").read_text())
     return recorder.passed, wire_capture.decode(recorder.passed), manifest, values
-
-
-class StoppedError(Exception):
-    """Ends the driver's work after a round."""
 
 
 def test_the_frames_make_up_all_bytes(captured):

@@ -48,6 +48,7 @@ def test_a_loss_has_three_decimals_and_stays_what_it_is_where_it_is_none():
 
 
 @hypothesis.given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(0, 1))
+@hypothesis.settings(deadline=None)
 def test_metrics_keep_both_classes(positives, negatives, value):
     given_ = dict.fromkeys(metrics.METRICS, value) | {
         "rows": positives + negatives,

@@ -11,7 +11,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
-from tff_process.process import computations, federation, plan_values
+from tff_process.process import computations, federation, joining, plan_values
 from tff_process.runtime import clients, remote, state_files
 from tff_process.silos import agreement as agreement_lib
 from tff_process.silos import (
@@ -220,6 +220,7 @@ class OwnComputations:
             ),
             continued=agreement.plan if self.plan.continues else None,
             summed=self.plan.secure_sums,
+            begins=self._begins(compiled.start.type_signature.parameter),
         )
         limits = {
             labels.REPORT: bounds.reports,
@@ -247,6 +248,21 @@ class OwnComputations:
             budget=None if mechanism is None else mechanism.budgets[0],
             masks=self._masks(agreement.sums_keys, secret),
         )
+
+    def _begins(self, kind: tff.StructType) -> "dict[str, np.ndarray]":
+        """The first values that follow from the plan's seed: all, or of a training that goes on
+        from another one, or starts from what others have in common, its private tables alone.
+        """
+        own = self._federation._initial
+        found = {name: own[name] for name, _ in tff.structure.to_elements(kind)}
+        if not self.plan.continues and self.plan.name != joining.ALGORITHM:
+            return found
+        private = tuple(
+            f"embedding/{feature.name}/"
+            for feature in self._facts.schema.categorical
+            if feature.policy == "private"
+        )
+        return {name: value for name, value in found.items() if name.startswith(private)}
 
     def _masks(self, keys: "Mapping[str, str]", secret: bytes) -> Optional[masks.Masks]:
         """What reports are masked by; None where they leave as they are."""

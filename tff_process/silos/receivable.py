@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
+import numpy as np
 from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory, files
@@ -75,6 +76,8 @@ class Receivable:
       client: what client.json must say, but for its rounds and metrics.
       continued: the plan of a training that goes on from a finished one; None where none may.
       summed: whether work says which sum it is for.
+      begins: of the first values those that are the plan's own, by name: a driver that chose where
+        a private table begins could single out an id of it in what leaves.
     """
 
     shared: Spec
@@ -86,6 +89,7 @@ class Receivable:
     client: "Mapping[str, Any]"
     continued: "Optional[Mapping[str, Any]]" = None
     summed: bool = False
+    begins: "Mapping[str, np.ndarray]" = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def most_bytes(self) -> int:
@@ -126,7 +130,18 @@ class Receivable:
             return taken
         if "first_step" in names:
             return self._work(value, size)
-        return self._of(labels.FIRST_VALUES, value, self.first_values, size)
+        taken = self._of(labels.FIRST_VALUES, value, self.first_values, size)
+        for element in value.struct.element if self.begins else ():
+            own = self.begins.get(element.name)
+            if own is None:
+                continue
+            sent = numbers(element.value.array)
+            # Another machine's arithmetic may differ in last bits.
+            if not np.array_equal(sent, own.ravel()) and not np.allclose(
+                sent, own.ravel(), rtol=1e-4, atol=1e-6
+            ):
+                raise labels.RefusedError(f"first values of {element.name} that are not the plan's")
+        return taken
 
     def _of(self, label: str, value: executor_pb2.Value, spec: Spec, size: int) -> Received:
         check(value, spec, label)

@@ -76,8 +76,8 @@ def search(
         # Where another client is missing the means are of other scenarios.
         if (_missing(measured) != _missing(values)).any():
             continue
-        scores = (selection.by_scenario(of) for of in (measured, best.values))
-        if selection.gain(*scores, robust) > 0.0:
+        reached, before = (selection.by_scenario(of) for of in (measured, best.values))
+        if selection.gain(reached, before, robust) > 0.0:
             best = Found(factor, measured, other)
     return best
 

@@ -279,6 +279,25 @@ def test_values_are_of_their_type_finite_and_whole(silo, driver):
     assert len(silo[1].asked) == before
 
 
+def test_a_private_state_begins_as_the_plan_says(tmp_path):
+    """Else a driver has one user's rows of a private table alone pass a signal on."""
+    own = np.arange(6, dtype=np.float32).reshape(3, 2)
+    taken = dataclasses.replace(stand_in.terms().receivable, begins={"user": own})
+    silo = stand_in.made(tmp_path / "ledger.jsonl", receivable=taken)
+    driver = stand_in.Driver(silo[0])
+
+    def begin(values):
+        driver.call("start", driver.value(stand_in.struct(user=stand_in.tensor(values))))
+
+    begin(own)
+    begin(own * np.float32(1 + 1e-6))  # another machine's arithmetic
+    asked = len(silo[1].asked)
+    for other in (own * 1.1, own[::-1], np.zeros([3, 2])):
+        with stand_in.refused("first values of user that are not the plan's"):
+            begin(other)
+    assert len(silo[1].asked) == asked
+
+
 def test_evaluation_is_of_valid_and_test_and_counting_of_train(driver):
     shards = {
         split: driver.value(stand_in.tensor(np.array(names, object), np.str_))
@@ -346,6 +365,34 @@ def test_replays_end_with_the_agreement(silo, driver):
     again = gatekeeper_lib.Gatekeeper(stand_in.terms(), worker, book)
     with stand_in.refused("report after"):
         stand_in.Driver(again).train()
+
+
+def test_questions_by_evaluations_end_with_the_agreement(silo, driver):
+    """Each is of other values, so that it answers something else."""
+    _, worker, book = silo
+
+    def evaluate(driver, value):
+        names = np.array(stand_in.SHARDS["valid"], object)
+        client = driver.struct(
+            client_id=driver.value(stand_in.tensor(0, np.int32)),
+            private=driver.private(),
+            shards=driver.value(stand_in.tensor(names, np.str_)),
+        )
+        argument = driver.struct(
+            shared=driver.value(stand_in.shared(value)),
+            personal=driver.value(stand_in.personal()),
+            client=client,
+        )
+        worker.answers = [stand_in.tensor(np.zeros([2, 4]), np.float64)]
+        driver.fetch(driver.call("evaluate", argument))
+
+    for number in range(6):
+        evaluate(driver, float(number))
+    with stand_in.refused("metrics after the agreement's 6 have left"):
+        evaluate(driver, 6.0)
+    again = gatekeeper_lib.Gatekeeper(stand_in.terms(), worker, book)
+    with stand_in.refused("metrics after"):
+        evaluate(stand_in.Driver(again), 7.0)
 
 
 def test_no_more_trainings_begin_than_agreed(driver):
