@@ -74,8 +74,7 @@ def make(output: pathlib.Path, silos: Sequence[str], days: int = 365) -> "list[s
         if taken is not None:
             raise errors.PfrecError(
                 f"{taken}: exists; remove it to make a new certificate, or rename the "
-                "scenario where "
-                "where they differ in capitals alone"
+                "scenario where they differ in capitals alone"
             )
     if len({scenario.lower() for scenario in silos}) < len(silos):
         raise errors.PfrecError(

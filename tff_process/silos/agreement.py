@@ -163,11 +163,21 @@ class Agreement:
             f"at most {bounds.trainings} training(s) of {bounds.rounds} rounds, {bounds.reports} "
             f"reports and {bounds.evaluations} evaluations",
             f"behind each report at least {bounds.rows} rows in {bounds.steps} batches",
+            self._budget(),
         ]
         if self.sums_keys:
             lines += ["", "reports are masked; the server learns their sum over the silos of"]
             lines += [f"  {scenario:<20} {key}" for scenario, key in sorted(self.sums_keys.items())]
         return "\n".join(lines)
+
+    def _budget(self) -> str:
+        """What differential privacy bounds, as text."""
+        epsilon, delta = self.plan.get("dp_epsilon"), self.plan.get("dp_delta")
+        if not epsilon:
+            return "no budget of differential privacy bounds what the values tell (--dp_epsilon)"
+        told = f"delta {delta:g}" if delta else "delta 1 / rows^1.1"
+        unit = self.plan.get("dp_unit", "row")
+        return f"differential privacy of each {unit}: at most epsilon {epsilon:g} at {told}"
 
 
 def plan_digest(

@@ -45,6 +45,12 @@ def test_it_is_read_back_and_told_to_a_person(agreed, tmp_path):
     assert "never leaves: embedding/user, optimizer" in text
     assert "at most 1 training(s) of 3 rounds, 24 reports and 8 evaluations" in text
     assert "behind each report at least 50 rows in 1 batches" in text
+    assert "no budget of differential privacy" in text
+    budget = {**agreed.plan, "dp_epsilon": 3.0, "dp_delta": 0.0, "dp_unit": "group"}
+    assert (
+        "differential privacy of each group: at most epsilon 3 at delta 1 / rows^1.1"
+        in dataclasses.replace(agreed, plan=budget).describe()
+    )
 
 
 def test_its_columns_stand_under_each_other_however_long_a_name(agreed):
