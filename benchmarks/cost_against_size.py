@@ -2,7 +2,7 @@
 time from a base of four clients with 10,000 rows of the default shape.
 
     python benchmarks/cost_against_size.py [--quick] [--axes=rows,clients,table,experts,tasks]
-        [--largest=N] [--rows=N]
+        [--smallest=N] [--largest=N] [--rows=N] [--algorithm=NAME]
 
 A value is trained in a process of its own: two rounds of two aggregations, of which the second is
 measured. Prints processor seconds of driver and worker, seconds by the clock, and the most memory
@@ -34,7 +34,9 @@ AXES = {
 _MEASURED = ("processor_s", "wall_s", "driver_mb", "worker_mb")
 
 
-def one(rows: int, clients: int, table: int, experts: int, tasks: int) -> "dict[str, float]":
+def one(
+    algorithm: str, rows: int, clients: int, table: int, experts: int, tasks: int
+) -> "dict[str, float]":
     """A round at one size: `_MEASURED`."""
     from benchmarks import resident_runs
     from pfrec.data import schema as schema_lib
@@ -49,7 +51,7 @@ def one(rows: int, clients: int, table: int, experts: int, tasks: int) -> "dict[
         tasks=tuple(schema_lib.Task(f"task_{n}", f"label_{n}") for n in range(tasks)),
     )
     plan = plan_lib.Plan(
-        "fedavg",
+        algorithm,
         batch_size=256,
         model=ModelConfig(experts=experts),
         aggregations=2,
@@ -95,8 +97,10 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="the two smallest values of each axis")
     parser.add_argument("--axes", default=",".join(AXES), help="which, with commas")
+    parser.add_argument("--smallest", type=int, default=0, help="leave out smaller values")
     parser.add_argument("--largest", type=int, default=1 << 62, help="leave out larger values")
     parser.add_argument("--rows", type=int, default=BASE["rows"], help="of a client, as the base")
+    parser.add_argument("--algorithm", default="fedavg", help="what is trained")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -106,15 +110,19 @@ def main() -> None:
     print(f"{'axis':<9}{'value':>9}" + "".join(f"{name:>13}" for name in _MEASURED))
     for axis in arguments.axes.split(","):
         found: dict[int, dict[str, float]] = {}
-        values = [value for value in AXES[axis] if value <= arguments.largest]
+        values = [value for value in AXES[axis] if arguments.smallest <= value <= arguments.largest]
         for value in values[: 2 if arguments.quick else None]:
-            asked = json.dumps({**BASE, "rows": arguments.rows, axis: value})
+            asked = json.dumps(
+                {"algorithm": arguments.algorithm, **BASE, "rows": arguments.rows, axis: value}
+            )
             done = subprocess.run(
                 [sys.executable, __file__, f"--one={asked}"], stdout=subprocess.PIPE, check=True
             )
             found[value] = json.loads(done.stdout.splitlines()[-1])
             shown = "".join(f"{found[value][name]:>13}" for name in _MEASURED)
             print(f"{axis:<9}{value:>9}{shown}", flush=True)
+        if len(found) < 2:
+            continue
         slopes = {name: slope(list(found), [f[name] for f in found.values()]) for name in _MEASURED}
         print(f"{axis:<9}{'slope':>9}" + "".join(f"{slopes[name]:>13}" for name in _MEASURED))
         result[axis] = {"by_value": found, "slope": slopes}

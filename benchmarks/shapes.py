@@ -62,6 +62,8 @@ class Shape:
 SHAPES = {
     "paper": Shape(PAPER, 2048),
     "small": Shape(ModelConfig(), 256),
+    "medium": Shape(ModelConfig(embedding_dim=32, expert_units=(128, 64)), 256),
+    "large": Shape(ModelConfig(embedding_dim=64, expert_units=(256, 128)), 1024),
     "wide": Shape(
         ModelConfig(embedding_dim=16),
         2048,

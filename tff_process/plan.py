@@ -19,6 +19,8 @@ _BITS = (8, 16, strategy.FULL_BITS)
 _BATCHES, _NOISED_BATCHES = 20, 4
 CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
+AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
+PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +131,11 @@ class Plan(settings_lib.Settings):
         "hold them: faster on wide tables, and another algorithm than Adam",
     )
     precision: str = setting(
-        "float32",
-        "of federated clients' large products in training, on processors that have bfloat16 "
-        "products; evaluation is always in float32",
-        choices=("float32", "bfloat16"),
+        FLOAT32,
+        "of federated clients' large products in training, bfloat16 on processors that have such "
+        "products; auto is bfloat16 where that is faster, decided when a run begins; evaluation is "
+        "always in float32",
+        choices=PRECISIONS,
     )
     participation: float = setting(
         1.0, "share of the clients that take part in a round", above=0.0, high=1.0
@@ -400,8 +403,10 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
 
     Settings that the record does not hold, being older than they are, had their defaults, or what
     their class says of such records; those that mean nothing in it (`privacy_settings`) do not
-    differ.
+    differ. An automatic precision is what the record came to.
     """
+    if plan.precision == AUTO:
+        plan = dataclasses.replace(plan, precision=before.get("precision", FLOAT32))
     own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
     defaults = {**Plan(plan.algorithm).to_json(), "settings": own, "model": model}

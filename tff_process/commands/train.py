@@ -114,8 +114,9 @@ def _main(argv: "list[str]") -> None:
     from pfrec.report import run_page
     from tff_process.commands import progress
     from tff_process.silos import training as silo_training
-    from tff_process.training import loop
+    from tff_process.training import automatic, loop
 
+    asked, plan = plan, automatic.resolved(plan, output if f.resume else None)
     if options.workers:
         if plan.pooled:
             raise errors.PfrecError(
@@ -142,6 +143,11 @@ def _main(argv: "list[str]") -> None:
         f"{plan.rounds} rounds",
         flush=True,
     )
+    begun = f.resume and (output / run_records.CONFIG).exists()
+    if told := automatic.told(asked, plan, begun):
+        if options.workers and plan.precision == plan_lib.BFLOAT16:
+            told += "; a silo whose processor has no such products trains all the same, slowly"
+        print(told, flush=True)
     with progress.reporting(plan) as shown:
         outcome = loop.train(
             plan,

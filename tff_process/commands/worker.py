@@ -7,12 +7,16 @@ import pathlib
 import resource
 import signal
 import socket
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from pfrec import command, errors
 from tff_process.runtime import private_network
 from tff_process.silos import addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # In a network of its own every port is free.
 _INNER_PORT = 10_000
@@ -134,6 +138,12 @@ def _main(argv: "list[str]") -> None:
             f"{bound}",
             flush=True,
         )
+        if agreed is not None and not _multiplies_as(agreed.plan):
+            print(
+                "note: this processor has no bfloat16 products, in which the agreed training "
+                "multiplies: it trains all the same, slowly",
+                flush=True,
+            )
         if service.unconfined:
             print(
                 "note: TFF's worker has no sandbox and reaches every file that this user may read: "
@@ -143,6 +153,13 @@ def _main(argv: "list[str]") -> None:
         service.run()
     lock.release()
     print("ended", flush=True)
+
+
+def _multiplies_as(plan: "Mapping[str, Any]") -> bool:
+    """Whether this processor has the products of an agreed plan."""
+    from pfrec.models import precision
+
+    return precision.available(plan.get("precision", precision.FLOAT32))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -151,6 +151,11 @@ class Federation:
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
+        if plan.precision == plan_lib.AUTO:
+            raise errors.PfrecError(
+                "--precision=auto: is decided where a run begins, by pfrec-train, which says it; "
+                "name float32 or bfloat16"
+            )
         plan = fitted(plan, dataset)
         self.plan, self.dataset = plan, dataset
         self._tasks = tuple(task.name for task in dataset.schema.tasks)

@@ -84,7 +84,8 @@ def judge(
         if reason is None:
             norms[client] = update_norm(report["values"], received(client))
             if not np.isfinite(norms[client]):
-                reason = "its update is too large for its norm to be a float32"
+                # Nor is it where a value is not, so that values are looked through here alone.
+                reason = _infinite(report) or "its update is too large for its norm to be a float32"
                 del norms[client]
         if reason is not None:
             refused[client] = reason
@@ -132,10 +133,10 @@ def excess(norms: "Mapping[int, float]", steps: "Mapping[int, int]") -> "dict[in
 
 def update_norm(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> float:
     """The L2 norm of all shared variables' change together;
-    infinite where its square is beyond float32.
+    infinite where its square is beyond float32, and not finite where a value is not.
     """
     total = 0.0
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         for name, value in values.items():
             difference = np.asarray(value - before[name]).ravel()
             total += float(np.dot(difference, difference))
@@ -165,7 +166,8 @@ def unfit_metrics(values: Any) -> "str | None":
 
 
 def _unfit(report: Any, kind: tff.StructType, asked: Asked) -> "str | None":
-    reason = unlike(report, kind)
+    said = {name: value for name, value in report.items() if name != "values"}
+    reason = _misshapen(report, kind) or _infinite(said)
     if reason is None and not asked.least <= report["examples"] <= asked.most:
         of = f"{asked.least}" if asked.least == asked.most else f"{asked.least} to {asked.most}"
         reason = (
@@ -176,6 +178,10 @@ def _unfit(report: Any, kind: tff.StructType, asked: Asked) -> "str | None":
 
 def unlike(values: Any, kind: tff.StructType) -> "str | None":
     """Why what a client sent is not of a type, or not finite; None where it is."""
+    return _misshapen(values, kind) or _infinite(values)
+
+
+def _misshapen(values: Any, kind: tff.StructType) -> "str | None":
     for (name, value), (_, inner) in zip(_leaves(values), _type_leaves(kind)):
         array = np.asarray(value)
         if array.shape != tuple(inner.shape) or array.dtype != inner.dtype:
@@ -183,7 +189,12 @@ def unlike(values: Any, kind: tff.StructType) -> "str | None":
                 f"{name} is {array.dtype}{list(array.shape)}, not "
                 f"{np.dtype(inner.dtype.type)}{list(inner.shape)}"
             )
-        if not np.all(np.isfinite(array)):
+    return None
+
+
+def _infinite(values: Any) -> "str | None":
+    for name, value in _leaves(values):
+        if not np.all(np.isfinite(value)):
             return f"{name} holds values that are not finite"
     return None
 

@@ -26,7 +26,15 @@ from tff_process.process import federation, plan_values
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
-from tff_process.training import beginning, continuing, results, runtimes, selection, spreading
+from tff_process.training import (
+    automatic,
+    beginning,
+    continuing,
+    results,
+    runtimes,
+    selection,
+    spreading,
+)
 from tff_process.training import callbacks as callbacks_lib
 
 _log = logging.getLogger(__name__)
@@ -126,6 +134,7 @@ def train(
     if isinstance(plan.algorithm, str):
         registry.check(plan.algorithm)
     path = pathlib.Path(output)
+    plan = automatic.resolved(plan, path if resume else None)
     # Of silos' rows each silo alone knows the classes, and looks at them itself.
     trainable.require(dataset, classes=not options.workers)
     plan_values.require_known(plan, dataset.scenarios, [task.name for task in dataset.schema.tasks])

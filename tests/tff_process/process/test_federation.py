@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from pfrec import errors
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan
@@ -183,6 +184,13 @@ def test_report_of_a_round_by_hand():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_precision_reaches_the_clients(dataset, precision):
     assert federation(dataset, precision=precision).process_spec().settings.precision == precision
+
+
+def test_an_automatic_precision_is_decided_before(dataset):
+    """So pfrec-agreement, which knows one side alone, asks for one of the two."""
+    told = "is decided where a run begins, by pfrec-train, .*; name float32 or bfloat16"
+    with pytest.raises(errors.PfrecError, match=told):
+        federation(dataset, precision="auto")
 
 
 @pytest.mark.parametrize("lazy", [False, True])
