@@ -10,10 +10,10 @@ import numpy as np
 
 from export import interface
 from export.checks import answers as answers_lib
-from export.checks import fresh_process, malformed, onnx_file, saved_graph
-from export.graph import onnx_graph, serving_module
+from export.checks import fresh_process, malformed, onnx_file, saved_graph, written
+from export.graph import onnx_graph
 from export.graph import requests as requests_lib
-from export.version import manifest, warmup
+from export.version import warmup
 from pfrec import errors
 
 BATCH_SIZES = (1, 32, 512)
@@ -108,8 +108,8 @@ def verify(
       The checks in order. Nothing is raised for a damaged version: that is a check that failed.
     """
     made, directory = Checklist(), pathlib.Path(version)
-    held = made.passed("manifest", lambda: _manifest(directory))
-    if held is None or made.passed("files", lambda: _files(directory, held[0])) is None:
+    held = made.passed("manifest", lambda: written.manifest(directory))
+    if held is None or made.passed("files", lambda: written.files(directory, held[0])) is None:
         return Report(directory, tuple(made.checks))
     value, served = held
     latency: dict[int, float] = {}
@@ -117,14 +117,14 @@ def verify(
     graph = made.passed(
         "graph", lambda: ("saved_model.pb can be read", saved_graph.read(directory, served))
     )
-    replays = made.passed("warm-up file", lambda: _warmup(directory, value, served))
+    replays = made.passed("warm-up file", lambda: written.warmup(directory, value, served))
     if graph is not None:
-        made.passed("paths", lambda: _paths(graph))
-        runs = made.passed("operations", lambda: _operations(graph))
-        made.passed("variables", lambda: _variables(directory, value, graph))
+        made.passed("paths", lambda: written.paths(graph))
+        runs = made.passed("operations", lambda: written.operations(graph))
+        made.passed("variables", lambda: written.variables(directory, value, graph))
         # A graph is a program: one that holds what no export has is not run.
         if (
-            made.passed("signatures", lambda: _signatures(served, graph)) is not None
+            made.passed("signatures", lambda: written.signatures(served, graph)) is not None
             and runs is not None
         ):
             latency, given = _answers(
@@ -261,120 +261,6 @@ def _medians(answers: "Sequence[fresh_process.Answer]") -> "dict[int, float]":
 def tolerance(value: Mapping[str, Any]) -> float:
     """How far a probability may be from the trained model's, by the version's manifest."""
     return answers_lib.FOLDED_TOLERANCE if value["made"].get("folded") else answers_lib.TOLERANCE
-
-
-def _manifest(directory: pathlib.Path) -> Any:
-    value = manifest.read(directory)
-    served = manifest.served_by(value, place=str(directory / manifest.FILE))
-    return f"model {value['model']}, run {value['run']['id']}, round {value['run']['round']}", (
-        value,
-        served,
-    )
-
-
-def _files(directory: pathlib.Path, value: Mapping[str, Any]) -> str:
-    found = manifest.differences(directory, value)
-    if found:
-        raise errors.PfrecError("; ".join(found))
-    return f"{len(value['files'])} files as written"
-
-
-def _warmup(directory: pathlib.Path, value: Mapping[str, Any], served: interface.Interface) -> Any:
-    replays = warmup.read(directory)
-    signatures = served.signatures()
-    for replay in replays:
-        if replay.signature not in signatures:
-            raise errors.PfrecError(
-                f"a warm-up request is for signature {replay.signature!r}, which the schema "
-                "does not have"
-            )
-        if set(replay.inputs) != set(signatures[replay.signature].inputs):
-            raise errors.PfrecError(
-                f"a warm-up request to {replay.signature} does not hold exactly the inputs of "
-                "the schema"
-            )
-        if replay.request.model_spec.name != value["model"]:
-            raise errors.PfrecError(
-                f"a warm-up request is for model {replay.request.model_spec.name!r}, not "
-                f"{value['model']!r}"
-            )
-    missing = sorted(set(signatures) - {replay.signature for replay in replays})
-    if missing:
-        raise errors.PfrecError(f"no warm-up request for {', '.join(missing)}")
-    sizes = sorted({requests_lib.rows(replay.inputs) for replay in replays})
-    return (
-        f"{len(replays)} requests to {len(signatures)} signatures, of "
-        f"{', '.join(map(str, sizes))} rows",
-        replays,
-    )
-
-
-def _paths(graph: saved_graph.SavedGraph) -> str:
-    if graph.absolute_paths:
-        raise errors.PfrecError(
-            f"saved_model.pb holds absolute paths: {', '.join(graph.absolute_paths[:5])}"
-        )
-    return "no absolute path in saved_model.pb"
-
-
-def _operations(graph: saved_graph.SavedGraph) -> str:
-    if graph.training_only:
-        raise errors.PfrecError(
-            f"saved_model.pb holds operations of training: {', '.join(graph.training_only)}"
-        )
-    if graph.not_allowed:
-        raise errors.PfrecError(
-            "saved_model.pb holds what no export has, and is not run: "
-            f"{', '.join(graph.not_allowed[:10])}"
-        )
-    return (
-        "no operation of training, such as dropout or an optimizer's, and none that no "
-        "export has, in "
-        "saved_model.pb"
-    )
-
-
-def _variables(
-    directory: pathlib.Path, value: Mapping[str, Any], graph: saved_graph.SavedGraph
-) -> str:
-    found = serving_module.checkpoint_variables(directory)
-    listed = {name: list(shape) for name, shape in value["variables"].items()}
-    if found != listed:
-        names = sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name))
-        raise errors.PfrecError(f"not as in the manifest: {', '.join(names)}")
-    if graph.unreachable:
-        raise errors.PfrecError(
-            f"not read by {interface.SERVE}: {', '.join(sorted(graph.unreachable))}"
-        )
-    if len(found) != len(graph.reachable):
-        raise errors.PfrecError(
-            f"the graph reads {len(graph.reachable)} variables, the checkpoint holds {len(found)}"
-        )
-    return f"{len(found)} variables, all read by {interface.SERVE}"
-
-
-def _signatures(served: interface.Interface, graph: saved_graph.SavedGraph) -> str:
-    wanted = served.signatures()
-    if set(wanted) != set(graph.signatures):
-        names = ", ".join(sorted(set(wanted) ^ set(graph.signatures)))
-        raise errors.PfrecError(f"the signatures {names} are not in both the graph and the schema")
-    for name, signature_wanted in sorted(wanted.items()):
-        found = graph.signatures[name]
-        for what, one, other in (
-            ("input", signature_wanted.inputs, found.inputs),
-            ("output", signature_wanted.outputs, found.outputs),
-            ("method", {name: signature_wanted.method}, {name: found.method}),
-        ):
-            for key in sorted({*one, *other}):
-                if one.get(key) != other.get(key):
-                    raise errors.PfrecError(
-                        f"{name}: {what} {key!r} is {other.get(key, 'absent')} where the schema "
-                        f"says {one.get(key, 'absent')}"
-                    )
-    return (
-        f"{', '.join(sorted(wanted))}: methods, {len(served.inputs())} inputs and "
-        f"{len(served.tasks())} tasks as in the schema"
-    )
 
 
 def _replayed(replays: "list[warmup.Replay]", answers: "list[fresh_process.Answer]") -> str:
