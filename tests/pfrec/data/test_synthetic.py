@@ -4,7 +4,7 @@ import tensorflow as tf
 from sklearn import metrics
 
 from pfrec import errors
-from pfrec.data import synthetic
+from pfrec.data import synthetic, synthetic_worlds
 from pfrec.data.dataset import dataset, row_block
 
 
@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 
 
 def test_weeks_have_rows_of_their_own_and_drift_by_what_is_asked(tmp_path):
-    reference = synthetic._World.create(0, None).draw(np.random.default_rng(9), 20_000)
+    reference = synthetic_worlds.World.create(0, None).draw(np.random.default_rng(9), 20_000)
 
     def clicks(week, drift):
         scenario = synthetic.Scenario.create(0, 0, 0.5, 0.5, week, drift)
