@@ -31,7 +31,9 @@ OD = collections.OrderedDict
 State = Mapping[str, Any]
 
 
-def scaled(state: State, factor: float, members: Mapping[str, np.ndarray]) -> State:
+def scaled(
+    state: State, factor: float, members: Mapping[str, np.ndarray], *, trained: bool = True
+) -> State:
     """A server's state with the clients' differences from the consensus times a factor.
 
     Args:
@@ -39,6 +41,8 @@ def scaled(state: State, factor: float, members: Mapping[str, np.ndarray]) -> St
       factor: s of the formula.
       members: bool [clients], by the names of values that not all clients take part in: the others
         stay where they are, as they have no labels of the task.
+      trained: whether what training goes on from is moved too, or what is served alone, which is
+        enough to evaluate it.
     """
 
     def parts(values: State, own: str, consensus: State, common: str) -> Any:
@@ -54,11 +58,10 @@ def scaled(state: State, factor: float, members: Mapping[str, np.ndarray]) -> St
         return found
 
     extra = state["extra"]
-    trained = parts(extra, f"{base.TRAINED}personal/", extra, f"{base.TRAINED}consensus/")
-    changed = {
-        "personal": parts(state["personal"], "", state["consensus"], ""),
-        "extra": OD((name, trained.get(name, value)) for name, value in extra.items()),
-    }
+    changed = {"personal": parts(state["personal"], "", state["consensus"], "")}
+    if trained:
+        own = parts(extra, f"{base.TRAINED}personal/", extra, f"{base.TRAINED}consensus/")
+        changed["extra"] = OD((name, own.get(name, value)) for name, value in extra.items())
     return OD((part, changed.get(part, value)) for part, value in state.items())
 
 

@@ -3,6 +3,7 @@ and its files are written and read there.
 """
 
 import collections
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
@@ -72,9 +73,15 @@ class Compiled:
 def traced_functions(
     traced: computations.Computations, names: "Sequence[str]"
 ) -> "dict[str, remote.Function]":
-    """Traces computations, and compiles them for TFF's native runtime, which takes seconds."""
+    """Traces computations, and compiles them for TFF's native runtime, which takes seconds: each in
+    a thread beside the tracing of the next, as TensorFlow's optimizer leaves Python to others.
+    """
     how = {**_CLIENT, **_SERVER}
-    return {name: remote.Function.of(name, how[name](traced)) for name in names}
+    with concurrent.futures.ThreadPoolExecutor(1, "compile") as pool:
+        compiling = {
+            name: pool.submit(remote.Function.of, name, how[name](traced)) for name in names
+        }
+        return {name: made.result() for name, made in compiling.items()}
 
 
 def serialised(functions: "Mapping[str, remote.Function]") -> "dict[str, bytes]":

@@ -65,21 +65,22 @@ def search(
     Args:
       state: after a round.
       values: metrics on valid with it, float64 [scenarios, tasks, metrics].
-      measure: metrics on valid with another state.
+      measure: metrics on valid with another state, of which what is served is moved alone.
       members: see `spread.scaled`.
       robust: see `selection.gain`.
     """
     best = Found(1.0, values, state)
     for factor in spread.FACTORS:
-        other = spread.scaled(state, factor, members)
-        measured = measure(other)
+        measured = measure(spread.scaled(state, factor, members, trained=False))
         # Where another client is missing the means are of other scenarios.
         if (_missing(measured) != _missing(values)).any():
             continue
         reached, before = (selection.by_scenario(of) for of in (measured, best.values))
         if selection.gain(reached, before, robust) > 0.0:
-            best = Found(factor, measured, other)
-    return best
+            best = Found(factor, measured, state)
+    if best.factor == 1.0:
+        return best
+    return dataclasses.replace(best, state=spread.scaled(state, best.factor, members))
 
 
 def after_round(

@@ -45,6 +45,16 @@ def test_differences_are_scaled_and_all_else_stays():
     np.testing.assert_array_equal(before["personal"]["w"], [[1.0], [4.0]])
 
 
+def test_to_evaluate_it_what_is_served_is_moved_alone():
+    served, trained = np.array([[1.0], [4.0]]), np.array([[2.0], [10.0]])
+    before = _state(served, np.array([2.0]), trained, np.array([4.0]))
+    whole = spread.scaled(before, 1.5, {})
+    after = spread.scaled(before, 1.5, {}, trained=False)
+    np.testing.assert_array_equal(after["personal"]["w"], whole["personal"]["w"])
+    assert after["extra"] is before["extra"]
+    assert list(after) == list(before)
+
+
 def test_a_factor_of_0_gives_everybody_the_consensus():
     served, mean = np.array([[1.0, 2.0], [4.0, 6.0]]), np.array([2.0, 3.0])
     np.testing.assert_array_equal(

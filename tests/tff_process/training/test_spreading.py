@@ -80,6 +80,17 @@ def test_one_lying_client_of_four_decides_by_the_mean_and_not_by_the_median():
     assert robust.distance == 0.0
 
 
+def test_what_training_goes_on_from_is_moved_once_the_best_is_found():
+    training = Training(lambda distance: _values(0.9 - 0.05 * abs(distance - 0.5)))
+    trained = OD({"trained/personal/w": np.array([[2.0], [6.0]])})
+    trained["trained/consensus/w"] = np.array([4.0])
+    training.state["extra"] = trained
+    training.after_round()
+    moved = training.state["extra"]
+    np.testing.assert_array_equal(moved["trained/personal/w"], [[3.0], [5.0]])
+    np.testing.assert_array_equal(moved["trained/consensus/w"], [4.0])
+
+
 def test_where_all_are_alike_clients_stay_where_they_are():
     training = Training(lambda distance: _values(0.7))
     before = training.state
