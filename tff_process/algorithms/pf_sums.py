@@ -56,6 +56,8 @@ class OwnMixing(strategy.Strategy):
       epochs: how much of its rows a client goes over between two aggregations.
     """
 
+    reckons_with_epochs = True
+
     def __init__(
         self,
         settings: pf_msmtrec.Settings,

@@ -58,6 +58,8 @@ class Strategy:
     upload_bits = FULL_BITS
     # Whether what leaves is for a sum (`summed_uploads`).
     summed = False
+    # Whether its graph depends on how much of its rows a client goes over between aggregations.
+    reckons_with_epochs = False
 
     def own_work(self, client_id: tf.Tensor, secret: tf.Tensor) -> work_lib.Values:
         """What of the client's own stands in the `work` of `train` besides; `secret` is int64 [2]

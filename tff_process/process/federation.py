@@ -146,8 +146,9 @@ class Federation:
       mechanism: how what leaves is made differentially private; None where it is not.
       charges: what of its budgets is spent; None where there are none, or before they are opened.
       graph_key: all that the run's graphs depend on.
-      graph_record: the same as plain data, for what outlives the process; None for an algorithm
-        that is not the project's own, of which a name says too little.
+      graph_record: the same as plain data, for what outlives the process: `client`, all that a
+        client's graphs depend on, and `server`, what the server's depend on besides. None for an
+        algorithm that is not the project's own, of which a name says too little.
     """
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
@@ -175,6 +176,7 @@ class Federation:
                 "single updates, or compares them, and sums do not hold those; train with one "
                 "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
             )
+        epochs_of_a_client = epochs if algorithm.client.reckons_with_epochs else None
         algorithm = dataclasses.replace(
             robust.applied(algorithm, plan.robust),
             policy=algorithm.policy.override(dict(plan.sharing)),
@@ -229,12 +231,14 @@ class Federation:
         self.graph_record: Optional[Mapping[str, Any]] = None
         if isinstance(plan.algorithm, str) and registry.is_own(plan.algorithm):
             self.graph_record = {
-                "plan": {**plan.to_json(), **_VALUES},
-                # Noise and rates are constants of a private training's graphs.
-                "mechanism": self.mechanism and dataclasses.asdict(self.mechanism),
-                "epochs": epochs,
-                "schema": dataset.schema.to_json(),
-                "clients": len(dataset.scenarios),
+                "client": {
+                    "plan": {**plan.to_json(), **_VALUES},
+                    # Noise and rates are constants of a private training's graphs.
+                    "mechanism": self.mechanism and dataclasses.asdict(self.mechanism),
+                    "epochs": epochs_of_a_client,
+                    "schema": dataset.schema.to_json(),
+                },
+                "server": {"epochs": epochs, "clients": len(dataset.scenarios)},
             }
 
     def _make_small(self) -> None:

@@ -48,7 +48,8 @@ def compiled(
 ) -> clients.Compiled:
     """The computations, compiled: here, or by an earlier process of this user that needed the same.
 
-    Clients' are kept apart from the server's, so that they serve runs with more or fewer clients.
+    Clients' are kept apart from the server's, so that they serve runs with more or fewer clients,
+    or aggregations.
 
     Args:
       traced: what to trace and compile where it is not kept.
@@ -59,9 +60,8 @@ def compiled(
     if record is None or place is None:
         names = (*clients.CLIENT_FUNCTIONS, *clients.SERVER_FUNCTIONS)
         return clients.Compiled.of(traced, clients.traced_functions(traced, names))
-    of_a_client = {name: value for name, value in record.items() if name != "clients"}
     keys = {
-        _key(of_a_client): clients.CLIENT_FUNCTIONS,
+        _key(record["client"]): clients.CLIENT_FUNCTIONS,
         _key(record): clients.SERVER_FUNCTIONS,
     }
     functions: dict[str, remote.Function] = {}

@@ -8,6 +8,7 @@ import pytest
 from pfrec import store
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
+from tff_process.algorithms import pf_msmtrec, registry
 from tff_process.process import computations as computations_lib
 from tff_process.process import federation
 from tff_process.runtime import cache, resident
@@ -80,15 +81,33 @@ def test_what_another_process_kept_comes_to_the_same(
         outcome({**settings, "batch_size": 50}, dataset, workers, a_crew, None, tmp_path / "other")
 
 
-def test_what_one_client_traced_serves_three(dataset, workers, a_crew, tmp_path, monkeypatch):
-    """A client's graphs do not depend on how many there are; the server's are traced anew."""
+def test_what_clients_traced_serves_more_of_them_and_fewer_aggregations(
+    dataset, workers, a_crew, tmp_path, monkeypatch
+):
+    """A client's graphs depend on neither; the server's are traced anew."""
     expected = outcome({}, dataset, workers, a_crew, None, tmp_path / "three")
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "cache"))
-    outcome({}, dataset.only(["es"]), workers, a_crew, None, tmp_path / "one")
+    one = dataset.only(["es"])
+    outcome({"aggregations": 1}, one, workers, a_crew, None, tmp_path / "one")
     found = outcome({}, dataset, workers, a_crew, None, tmp_path / "both")
     assert len(list((tmp_path / "cache" / "computations").iterdir())) == 3
     for part, value in expected.items():
         np.testing.assert_array_equal(found[part], value, err_msg=part)
+
+
+# Settings whose updates may be summed.
+SUMMED = {"pf_msmtrec": pf_msmtrec.Settings(coordination="mean")}
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if registry.is_own(name)])
+def test_clients_that_reckon_with_epochs_say_so(name, schema):
+    """What a client's strategy holds is the same for any epochs where it says nothing."""
+    made = [registry.find(name).build(schema, SUMMED.get(name), epochs) for epochs in (1.0, 0.25)]
+    forms = [[algorithm.client for algorithm in made]]
+    if made[0].in_sums is not None:
+        forms.append([algorithm.in_sums().client for algorithm in made])
+    for one, other in forms:
+        assert one.reckons_with_epochs == (vars(one) != vars(other))
 
 
 def test_a_users_own_algorithm_is_not_kept(dataset):
@@ -107,10 +126,10 @@ def test_a_private_trainings_noise_is_in_its_key(dataset):
         federation.Federation(plan, dataset.only(["es", "nl"])),
     ]
     private = federation.Federation(plan, dataset)
-    (noise, *_) = [budget["noise"] for budget in private.graph_record["mechanism"]["budgets"]]
-    assert noise == private.mechanism.budgets[0].noise
+    told = private.graph_record["client"]["mechanism"]["budgets"]
+    assert [budget["noise"] for budget in told] == [b.noise for b in private.mechanism.budgets]
     for other in others:
-        assert other.graph_record["mechanism"] != private.graph_record["mechanism"]
+        assert other.graph_record["client"] != private.graph_record["client"]
 
 
 def test_what_a_graph_holds_is_in_its_key(dataset):
