@@ -21,6 +21,9 @@ class Progress(callbacks.Callback):
       plan: of the training.
       write: shows how many rounds are complete, and of a round its number and a text.
       measured: how long rounds take.
+
+    Attributes:
+      rounds: how many there are at most, which a budget of steps or rows makes fewer.
     """
 
     def __init__(
@@ -31,8 +34,12 @@ class Progress(callbacks.Callback):
     ) -> None:
         self._plan, self._write = plan, write
         self._pace = measured or pace.Pace()
+        self.rounds = plan.rounds
 
-    def before_training(self, *, done: int, **others: Any) -> None:  # type: ignore[override]
+    def before_training(  # type: ignore[override]
+        self, *, done: int, rounds: Optional[int] = None, **others: Any
+    ) -> None:
+        self.rounds = rounds or self.rounds
         self._pace.begin()
         self._write(done, done + 1, "tracing computations, once")
 
@@ -48,9 +55,8 @@ class Progress(callbacks.Callback):
         if mean is None:
             parts.append("with tracing, which is no measure of the rest")
         else:
-            plan = self._plan
-            most = "at most " if plan.patience or plan.max_steps or plan.max_rows else ""
-            left = (self._plan.rounds - number) * mean
+            most = "at most " if self._plan.patience else ""
+            left = (self.rounds - number) * mean
             parts.append(f"{pace.duration(mean)} a round, {most}{pace.duration(left)} left")
         self._write(number, number, ", ".join(parts))
 
@@ -65,22 +71,27 @@ def reporting(plan: plan_lib.Plan, label: str = "") -> "Iterator[callbacks.Callb
       label: what stands before a round, as which of several runs it is.
     """
     if not sys.stderr.isatty():
-        yield Progress(
+        shown = Progress(
             plan,
             lambda complete, number, text: print(
-                f"{label}round {number}/{plan.rounds}: {text}", flush=True
+                f"{label}round {number}/{shown.rounds}: {text}", flush=True
             ),
         )
+        yield shown
         return
     import tqdm
 
     # Its own estimate would take the traced round for one like the others.
     form = "{desc}{n_fmt}/{total_fmt} |{bar}| {postfix}"
     with tqdm.tqdm(total=plan.rounds, desc=label or "round ", bar_format=form) as bar:
-        yield Progress(plan, lambda complete, number, text: _advance(bar, complete, text))
+        told = Progress(
+            plan, lambda complete, number, text: _advance(bar, told.rounds, complete, text)
+        )
+        yield told
 
 
-def _advance(bar: "tqdm.tqdm", complete: int, text: str) -> None:
+def _advance(bar: "tqdm.tqdm", rounds: int, complete: int, text: str) -> None:
+    bar.total = rounds
     bar.update(complete - bar.n)
     bar.set_postfix_str(text)
 

@@ -24,9 +24,9 @@ class Callback:
     needs and `**others`, so that a later pfrec may say more.
     """
 
-    def before_training(self, *, done: int, best_round: int, **others: Any) -> None:
+    def before_training(self, *, done: int, best_round: int, rounds: int, **others: Any) -> None:
         """Called once, where `done` rounds are complete, of which `best_round` (0 for none) is the
-        best on `valid`.
+        best on `valid`, and there are `rounds` at most.
         """
 
     def after_round(

@@ -212,10 +212,9 @@ def _loop(
         callbacks_lib.Metrics(run, dataset, plan_lib.LOSS not in plan.withhold, measured),
         callbacks_lib.Diagnostics(run),
     ]
-    stopping = callbacks_lib.EarlyStopping(plan.patience)
+    stopping, rounds = callbacks_lib.EarlyStopping(plan.patience), training.rounds
     for hook in (*writers, stopping, *hooks):
-        hook.before_training(done=done, best_round=best.round)
-    rounds = training.rounds
+        hook.before_training(done=done, best_round=best.round, rounds=rounds)
     ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
     for number in range(done + 1, rounds + 1):
         if ended:

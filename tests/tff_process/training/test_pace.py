@@ -83,6 +83,13 @@ def test_lines_when_piped(capsys):
     assert len(said) == 2
 
 
+def test_a_budget_leaves_fewer_rounds_to_be_shown(capsys):
+    with progress.reporting(plan_lib.Plan("fedavg", rounds=20, max_steps=6)) as shown:
+        shown.before_training(done=0, best_round=0, rounds=3)
+        shown.after_round(number=1, best_round=1, score=0.61, report=report(0.5))
+    assert [line[:10] for line in capsys.readouterr().out.splitlines()] == ["round 1/3:"] * 2
+
+
 def test_runs_are_numbered_as_they_are_met(tmp_path):
     count = progress.Counter(5, done=1)
     assert count.label("a", 0) == "run 2 of 5, a seed 0: "

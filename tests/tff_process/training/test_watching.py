@@ -20,7 +20,7 @@ def rounds(watcher, dataset):
     """Two rounds and an end: AUC of the first scenario and task is 0.5 and as many tenths as
     rounds.
     """
-    watcher.before_training(done=0, best_round=0)
+    watcher.before_training(done=0, best_round=0, rounds=1)
     for number in (1, 2):
         values = np.full([3, 2, len(metrics.METRICS)], np.nan)
         values[0, 0, metrics.METRICS.index("auc")] = 0.5 + number / 10
