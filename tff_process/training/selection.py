@@ -35,15 +35,16 @@ class Best:
         """The best round after round `number` came to `score` and `values` on `valid`.
 
         A mean over other scenarios cannot be compared: a round that a skipped client is missing
-        from is the best one only for want of another.
+        from is the best one only for want of another. With `robust` scenarios are compared one by
+        one, and a minority that is missing, or says what cannot be, holds no round back.
         """
         whole = not np.isnan(values[:, :, metrics_lib.METRICS.index("rows")]).any()
         told = by_scenario(values)
-        if robust and self.scenarios and self.score > _BELOW_ALL:
+        if robust and self.scenarios:
             better = gain(told, np.array(self.scenarios, np.float64), robust) > 0.0
         else:
-            better = score > self.score
-        if self.round and not (whole and better):
+            better = whole and score > self.score
+        if self.round and not better:
             return self
         scenarios = [None if np.isnan(one) else float(one) for one in told]
         return Best(number, score if whole else _BELOW_ALL, scenarios)
@@ -57,11 +58,13 @@ def gain(one: np.ndarray, other: np.ndarray, robust: bool = False) -> float:
       robust: whether by the median of the scenarios' gains, else by that of their mean.
 
     Returns:
-      the gain, in AUC; NaN where no scenario counts in both, or in either without `robust`.
+      the gain, in AUC; NaN where nothing counts, and with `robust` where no majority of those that
+      count in `other` counts in both.
     """
     if robust:
         gains = (one - other)[~np.isnan(one - other)]
-        return float(np.median(gains)) if len(gains) else float("nan")
+        known = 2 * len(gains) > np.sum(~np.isnan(other))
+        return float(np.median(gains)) if known else float("nan")
     return _mean(one) - _mean(other)
 
 

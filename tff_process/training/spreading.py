@@ -73,7 +73,7 @@ def search(
     for factor in spread.FACTORS:
         measured = measure(spread.scaled(state, factor, members, trained=False))
         # Where another client is missing the means are of other scenarios.
-        if (_missing(measured) != _missing(values)).any():
+        if not robust and (_missing(measured) != _missing(values)).any():
             continue
         reached, before = (selection.by_scenario(of) for of in (measured, best.values))
         if selection.gain(reached, before, robust) > 0.0:

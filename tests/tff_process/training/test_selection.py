@@ -114,3 +114,16 @@ def test_who_has_no_auc_has_no_say_in_a_gain():
     one, other = np.array([0.7, NAN, 0.9, 0.5]), np.array([0.6, 0.1, NAN, 0.4])
     assert selection.gain(one, other, robust=True) == pytest.approx(0.1)
     assert np.isnan(selection.gain(one[1:2], other[1:2], robust=True))
+    # Nor without a majority of those that had one.
+    assert np.isnan(selection.gain(one[:2], np.array([0.6, 0.1]), robust=True))
+
+
+def test_a_client_that_stays_silent_holds_no_round_back():
+    """As one that says what cannot be after the first round, whose metrics are refused."""
+    for robust, best in ((False, 1), (True, 2)):
+        found = selection.Best()
+        for number, (auc, last) in enumerate(((0.6, 0.6), (0.7, NAN), (0.65, NAN)), 1):
+            cells = [[(auc, 10**6, 10**5)]] * 3
+            values = _values([*cells, [(last, NAN if np.isnan(last) else 10**6, 10**5)]])
+            found = found.after(number, selection.score(values), values, robust)
+        assert found.round == best
