@@ -10,9 +10,9 @@ from export.commands import export
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import writer
-from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tests.integration import commands
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.training import loop
 
@@ -45,10 +45,7 @@ def test_a_worse_model_is_refused_forced_and_taken_back(
 ) -> None:
     serving, worse = tmp_path / "serving", tmp_path / "worse"
     export.export(run, serving)
-    model = ModelConfig(
-        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
-    )
-    plan = plan_lib.Plan("local", rounds=1, learning_rate=1e-6, batch_size=50, model=model)
+    plan = plan_lib.Plan("local", rounds=1, learning_rate=1e-6, batch_size=50, model=SHAPE)
     loop.train(plan, later, worse)
     again = ("pfrec-export", f"--run={worse}", f"--output={serving}")
     done = commands.run(*again)

@@ -17,9 +17,9 @@ from pfrec import checkpoint, errors, files, run_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import writer
-from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
 from tests.integration import commands, silo_machines
+from tests.small_model import SHAPE
 from tff_process import plan
 from tff_process.algorithms import base
 from tff_process.silos import directory as silo_directory
@@ -32,9 +32,7 @@ PLAN = plan.Plan(
     rounds=3,
     batch_size=50,
     participation=0.67,
-    model=ModelConfig(
-        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
-    ),
+    model=SHAPE,
 )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan
 from tff_process.training import loop
 
@@ -12,12 +12,9 @@ from tff_process.training import loop
 @pytest.fixture(scope="session")
 def two_scenarios_run(dataset, tmp_path_factory):
     """The directory of two rounds of pf_msmtrec on two of the three scenarios."""
-    shape = ModelConfig(
-        embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,)
-    )
     path = tmp_path_factory.mktemp("runs") / "run"
     two = dataclasses.replace(dataset, scenarios=("nl", "es"))
     loop.train(
-        plan.Plan("pf_msmtrec", rounds=2, batch_size=50, model=shape, learning_rate=1e-2), two, path
+        plan.Plan("pf_msmtrec", rounds=2, batch_size=50, model=SHAPE, learning_rate=1e-2), two, path
     )
     return path

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from pfrec import errors, groups
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.aggregation import mix, tables
 from tff_process.algorithms import pf_msmtrec, pf_sums
@@ -18,7 +18,6 @@ from tff_process.client import counting, variables, work
 from tff_process.process import federation
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 SETTINGS = pf_msmtrec.Settings(coordination="mean", mu=0.5, tower_mu=0.25, rows_prior=30.0)
 PLAN = plan_lib.Plan(
     "pf_msmtrec",

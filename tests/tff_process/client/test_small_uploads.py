@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfrec import errors, groups
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads
 from tff_process.process import computations, federation
 from tff_process.runtime import options, wire
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 PLAN = plan_lib.Plan("fedavg", rounds=2, aggregations=2, batch_size=50, model=SHAPE)
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pfrec import errors
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import summed_uploads, variables
@@ -20,7 +20,6 @@ from tff_process.runtime import options, server, summing
 from tff_process.sums import fixed_point
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 PLAN = plan_lib.Plan(
     "fedavg", rounds=2, aggregations=2, batch_size=50, model=SHAPE, secure_sums=True
 )

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 from pfrec import errors, run_directory
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
 from tff_process.process import federation, joining
 from tff_process.training import loop
-
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from pfrec import errors, evaluation, groups, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import writer
 from pfrec.models import networks
-from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
+from tests.small_model import SHAPE
 from tff_process import plan
 from tff_process.runtime import options
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=1, expert_units=(4,), tower_units=())
 PLAN = plan.Plan("pf_msmtrec", rounds=2, aggregations=1, batch_size=50, model=SHAPE)
 
 
@@ -92,8 +91,14 @@ def test_a_client_that_had_not_trained_by_the_best_round_has_a_model(dataset, tm
     assert made.summary["fault"] == ""
 
 
-def test_the_state_of_another_client_is_not_taken(dataset, tmp_path):
-    loop.train(PLAN, dataset, tmp_path / "run")
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    """A run that tests make their copies of."""
+    return loop.train(PLAN, dataset, tmp_path_factory.mktemp("finished") / "run").run
+
+
+def test_the_state_of_another_client_is_not_taken(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
     clients = tmp_path / "run" / "clients"
     shutil.rmtree(clients / "nl" / "version_00002")
     shutil.copytree(clients / "es" / "version_00002", clients / "nl" / "version_00002")
@@ -103,8 +108,10 @@ def test_the_state_of_another_client_is_not_taken(dataset, tmp_path):
         run.load_model("nl", 2)
 
 
-def test_a_resumed_run_goes_back_behind_the_state_of_another_client(dataset, tmp_path, caplog):
-    loop.train(PLAN, dataset, tmp_path / "run")
+def test_a_resumed_run_goes_back_behind_the_state_of_another_client(
+    finished, dataset, tmp_path, caplog
+):
+    shutil.copytree(finished.path, tmp_path / "run")
     whole = (tmp_path / "run" / "metrics.csv").read_bytes()
     clients = tmp_path / "run" / "clients"
     shutil.rmtree(clients / "nl" / "version_00002")
@@ -178,16 +185,19 @@ def _network(run):
     return networks.build("pf_msmtrec", run.schema, SHAPE, run.config["seed"], 3)
 
 
-def test_the_state_of_another_run_of_the_same_scenario_and_version_is_not_taken(dataset, tmp_path):
-    for name, seed in (("run", 0), ("other", 1)):
-        settings = dataclasses.replace(PLAN, rounds=1, seed=seed)
-        loop.train(settings, dataset, tmp_path / name)
-    place = pathlib.PurePath("clients", "nl", "version_00001")
+def test_the_state_of_another_run_of_the_same_scenario_and_version_is_not_taken(
+    finished, dataset, tmp_path
+):
+    shutil.copytree(finished.path, tmp_path / "run")
+    loop.train(dataclasses.replace(PLAN, seed=1), dataset, tmp_path / "other")
+    run = run_directory.open_run(tmp_path / "run")
+    best = run.summary["best_round"]
+    place = pathlib.PurePath("clients", "nl", f"version_{best:05d}")
     shutil.rmtree(tmp_path / "run" / place)
     shutil.copytree(tmp_path / "other" / place, tmp_path / "run" / place)
-    run = run_directory.open_run(tmp_path / "run")
-    with pytest.raises(errors.PfrecError, match="nl/version_00001: is not the state that belongs"):
+    told = f"nl/version_{best:05d}: is not the state that belongs"
+    with pytest.raises(errors.PfrecError, match=told):
         run.load_model("nl")
-    with pytest.raises(errors.PfrecError, match="nl/version_00001: is not the state that belongs"):
-        run.load(1)
+    with pytest.raises(errors.PfrecError, match=told):
+        run.load(best)
     assert run.load_model("fr") is not None

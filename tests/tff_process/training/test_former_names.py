@@ -6,12 +6,11 @@ import shutil
 import numpy as np
 
 from pfrec import checkpoint, run_directory
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.process import joining
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=1, expert_units=(4,), tower_units=())
 PLAN = plan_lib.Plan("pf_msmtrec", rounds=1, aggregations=1, batch_size=50, model=SHAPE)
 
 

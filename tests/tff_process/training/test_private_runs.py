@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from pfrec import errors, evaluation, groups
-from pfrec.models.config import ModelConfig
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.privacy import charges
 from tff_process.runtime import options
 from tff_process.training import loop
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 PLAN = plan_lib.Plan(
     "pf_msmtrec", rounds=2, aggregations=2, batch_size=50, model=SHAPE, dp_epsilon=4.0
 )

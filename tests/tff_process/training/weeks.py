@@ -7,11 +7,10 @@ import numpy as np
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
-from pfrec.models.config import ModelConfig
 from tests.conftest import random_rows
+from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 
-SHAPE = ModelConfig(embedding_dim=3, numeric_dim=2, experts=2, expert_units=(4,), tower_units=(3,))
 PLAN = plan_lib.Plan("pf_msmtrec", rounds=2, aggregations=2, batch_size=50, model=SHAPE)
 WORDS = tuple(f"user {number}" for number in range(12))
 FILMS = tuple(f"film {number}" for number in range(9))
