@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import row_block, writer
 from pfrec.models import roles
-from tests.tff_process.algorithms import test_client_strategies as clients
+from tests.tff_process import one_weight
+from tests.tff_process.algorithms import eager
 from tests.tff_process.algorithms import test_server_baselines as servers
 from tff_process.algorithms import clustered, fedavg, feddyn, fedrod, per_fedavg, scaffold
 
-ONE, NAME, sigmoid = clients.ONE, clients.NAME, clients.sigmoid
-one_batch, fedavg_rounds = clients.one_batch, clients.fedavg_rounds
+ONE, NAME, sigmoid = one_weight.ONE, one_weight.NAME, eager.sigmoid
 
 
 @pytest.mark.parametrize(
@@ -31,9 +29,9 @@ one_batch, fedavg_rounds = clients.one_batch, clients.fedavg_rounds
     ids=["scaffold", "feddyn", "per_fedavg", "fedrod_without_heads", "fedrod"],
 )
 def test_what_is_uploaded_is_fedavgs_without_the_correction(make, dataset, fedavg_rounds):
-    client, rounds = clients.trajectory(make(dataset.schema), dataset, clients.shifted)
+    client, rounds = eager.trajectory(make(dataset.schema), dataset, eager.shifted)
     for own, expected in zip(rounds, fedavg_rounds):
-        clients.assert_equal(own.upload, expected.upload, "upload")
+        eager.assert_equal(own.upload, expected.upload, "upload")
         np.testing.assert_array_equal(own.loss, expected.loss)
     kept = {item.name for item in client.algorithm.client.kept(client.layout)}
     if NAME.split("/")[0] in {name.split("/")[0] for name in kept}:
@@ -47,7 +45,7 @@ def test_what_is_uploaded_is_fedavgs_without_the_correction(make, dataset, fedav
 
 def test_scaffold_by_hand(one_batch):
     """All moved by 1 - 0.9, the client by 0.3: its one step is Adam's 0.1 and 0.1 - 0.3."""
-    client = clients.one_weight(scaffold.scaffold(ONE), one_batch)
+    client = eager.one_weight(scaffold.scaffold(ONE), one_batch)
     private = {f"own_move/{NAME}": 0.3, f"received_before/{NAME}": 0.9, "steps_done": 0.0}
     upload, kept = client.one(1.0, **private)
     assert upload == pytest.approx(0.9, rel=1e-5)
@@ -55,7 +53,7 @@ def test_scaffold_by_hand(one_batch):
     assert kept[f"received_before/{NAME}"] == 1.0
     assert kept["steps_done"] == 1.0
     # A client that was away for a step shares the move among two.
-    away = clients.one_weight(scaffold.scaffold(ONE), one_batch)
+    away = eager.one_weight(scaffold.scaffold(ONE), one_batch)
     upload, _ = away.one(1.0, **{**private, "steps_done": -1.0})
     assert upload == pytest.approx(1.0 + 0.1 + 0.05 - 0.3, rel=1e-5)
 
@@ -64,7 +62,7 @@ def test_scaffolds_mean_move_is_what_clients_see_of_the_server(one_batch):
     """Own moves of 0.3 and -0.1 have the mean that all moved by, and so have the next ones."""
     found = []
     for move in (0.3, -0.1):
-        client = clients.one_weight(scaffold.scaffold(ONE), one_batch)
+        client = eager.one_weight(scaffold.scaffold(ONE), one_batch)
         private = {f"own_move/{NAME}": move, f"received_before/{NAME}": 0.9, "steps_done": 0.0}
         upload, kept = client.one(1.0, **private)
         found.append((upload - 1.0, kept[f"own_move/{NAME}"]))
@@ -74,7 +72,7 @@ def test_scaffolds_mean_move_is_what_clients_see_of_the_server(one_batch):
 
 def test_feddyn_by_hand(one_batch):
     """The gradient is less 0.2; w goes by Adam's 0.1, of which alpha takes a half from it."""
-    client = clients.one_weight(feddyn.feddyn(ONE, feddyn.Settings(0.5)), one_batch)
+    client = eager.one_weight(feddyn.feddyn(ONE, feddyn.Settings(0.5)), one_batch)
     upload, kept = client.one(1.0, **{f"linear/{NAME}": 0.2})
     assert upload == pytest.approx(1.1, rel=1e-5)
     assert kept["optimizer/0000"] == pytest.approx(0.1 * (sigmoid(1) - 1 - 0.2), rel=1e-5)
@@ -114,14 +112,7 @@ def test_feddyns_server_without_a_pull_is_fedavgs():
 @pytest.fixture(scope="module")
 def two_batches(tmp_path_factory):
     """As `one_batch`, with twice the rows."""
-    path = tmp_path_factory.mktemp("data") / "two"
-    with writer.DatasetWriter(path, ONE, source_format="test", split_seed=0) as target:
-        for split in ("train", "valid", "test"):
-            rows = row_block.Rows(
-                np.zeros([6, 0], np.int32), np.ones([6, 1], np.float32), np.ones([6, 1], np.uint8)
-            )
-            target.add("a", split, rows)
-    return dataset_lib.Dataset.open(path)
+    return one_weight.log(tmp_path_factory.mktemp("data") / "two", {"a": (6, 1)})
 
 
 def test_per_fedavg_by_hand(two_batches):
@@ -129,7 +120,7 @@ def test_per_fedavg_by_hand(two_batches):
     step of 2 from there.
     """
     algorithm = per_fedavg.per_fedavg(ONE, per_fedavg.Settings(2.0))
-    client = clients.Client(algorithm, two_batches, "a", clients.make_one, 2, 0.1, 3)
+    client = eager.Client(algorithm, two_batches, "a", one_weight.make, 2, 0.1, 3)
     upload, kept = client.one(1.0, **{NAME: 7.0})
     there = 1.1 - 2.0 * (sigmoid(1.1) - 1)
     moment = 0.9 * 0.1 * (sigmoid(1) - 1) + 0.1 * (sigmoid(there) - 1)
@@ -139,32 +130,16 @@ def test_per_fedavg_by_hand(two_batches):
     assert kept[NAME] == pytest.approx(upload - 2.0 * (sigmoid(upload) - 1), rel=1e-5)
 
 
-class TowerOnBody(tf.keras.Model):
-    """logit = tower * expert * x."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="body")
-        self.head = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="head")
-        roles.declare(self.body, roles.expert(0))
-        roles.declare(self.head, roles.tower("click"))
-
-    def call(self, inputs, training=None):
-        return {"click": self.head(self.body(inputs["numerical"]))[:, 0]}
-
-
 def test_fedrod_by_hand(one_batch):
     """The own head goes by 0.1 from nothing beside a common head of 1, which goes by 0.1 itself; in
     the second round it is met by the heads' sum.
     """
 
     def make():
-        made = TowerOnBody()
-        made({"numerical": tf.zeros([1, 1])})
-        return made
+        return one_weight.built(one_weight.HeadOnBody(roles.tower("click")))
 
     head, body = "tower/click/head/kernel", "expert/0/shared/body/kernel"
-    client = clients.Client(fedrod.fedrod(ONE), one_batch, "a", make, 1, 0.1, 3)
+    client = eager.Client(fedrod.fedrod(ONE), one_batch, "a", make, 1, 0.1, 3)
     incoming = collections.OrderedDict({body: tf.constant([[1.0]]), head: tf.constant([[1.0]])})
     done = client.round(incoming)
     assert [float(done.upload[name]) for name in (body, head)] == pytest.approx([1.1, 1.1], 1e-5)

@@ -8,12 +8,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pfrec import groups
-from pfrec.data import schema as schema_lib
-from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import pipeline, row_block, writer
-from pfrec.models import roles
+from pfrec.data.dataset import pipeline
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
+from tests.tff_process import one_weight
 from tff_process import plan
 from tff_process.algorithms import base, fedavg, pf_msmtrec
 from tff_process.client import counting, variables
@@ -23,6 +21,7 @@ from tff_process.process.spec import ProcessSpec
 from tff_process.runtime import reference_context
 
 OD = collections.OrderedDict
+ONE, NAME = one_weight.ONE, one_weight.NAME
 
 
 @pytest.fixture(scope="module")
@@ -32,56 +31,21 @@ def context(tmp_path_factory):
             yield
 
 
-class OneWeight(tf.keras.Model):
-    """logit = w * x: the smallest model there is."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = tf.keras.layers.Dense(
-            1, use_bias=False, kernel_initializer="ones", name="dense"
-        )
-        roles.declare(self.dense, roles.expert(0))
-
-    def call(self, inputs, training=None):
-        return {"click": self.dense(inputs["numerical"])[:, 0]}
-
-
-ONE = schema_lib.Schema((), (schema_lib.Numerical("x"),), (schema_lib.Task("click", "click"),))
-
-
 @pytest.fixture(scope="module")
 def two_clients(tmp_path_factory):
     """Client a: 3 rows of x = 1 with label 1. Client b: 1 row of x = 1 with label 0."""
     path = tmp_path_factory.mktemp("data") / "two"
-    with writer.DatasetWriter(path, ONE, source_format="test", split_seed=0) as target:
-        for scenario, rows, label in (("a", 3, 1), ("b", 1, 0)):
-            for split in ("train", "valid", "test"):
-                target.add(
-                    scenario,
-                    split,
-                    row_block.Rows(
-                        np.zeros([rows, 0], np.int32),
-                        np.ones([rows, 1], np.float32),
-                        np.full([rows, 1], label, np.uint8),
-                    ),
-                )
-    return dataset_lib.Dataset.open(path)
+    return one_weight.log(path, {"a": (3, 1), "b": (1, 0)})
 
 
 def one_weight_process(algorithm):
-    network = OneWeight()
-    network({"numerical": tf.zeros([1, 1])})
-    tagged = groups.tag(network)
+    tagged = groups.tag(one_weight.make())
     layout = variables.of(tagged, algorithm.policy, algorithm.personal_kinds)
-
-    def make():
-        made = OneWeight()
-        made({"numerical": tf.zeros([1, 1])})
-        return made
-
     settings = work_lib.TrainingSettings(batch_size=3)
     initial = OD((item.name, item.variable.numpy()) for item in tagged)
-    return iterative.build(ProcessSpec(algorithm, layout, ONE, make, settings, initial, 2))
+    return iterative.build(
+        ProcessSpec(algorithm, layout, ONE, one_weight.make, settings, initial, 2)
+    )
 
 
 def client(dataset, number, private):
@@ -111,9 +75,6 @@ def zero_private(made):
         (name, np.zeros(inner.shape, inner.dtype))
         for name, inner in tff.structure.to_elements(kind)
     )
-
-
-NAME = "expert/0/shared/dense/kernel"
 
 
 def test_fedavg_of_two_clients_by_hand(context, two_clients):
