@@ -56,8 +56,8 @@ _SLOW = (
 # minutes after the other. `make test` keeps this order.
 _LONGEST = (
     "integration/test_main_job.py",
-    "integration/test_agreement.py",
     "integration/test_tutorial.py",
+    "integration/test_agreement.py",
     "test_examples.py",
     "tff_process/training/test_continuing.py",
     "integration/test_silos.py",
