@@ -9,9 +9,10 @@ are those that a training with default settings has, and evaluation comes after 
 instead of after each epoch (`--local_epochs` of one part, `--aggregations=1`). What `pf_msmtrec`
 finds on valid after an epoch (`--pf_find_spread`) is left out, or it would come after every
 aggregation: the first epoch is that of a training with default settings, later ones are without
-what was found. Prints a Markdown table for each size: parts of an epoch, steps of the largest scenario, valid AUC of each algorithm,
-the mean over scenario-task pairs and seeds; and by how much the subject is behind another at most
-after the first tenth of an epoch, with the standard error over seeds.
+what was found. Prints a Markdown table for each size: parts of an epoch, steps of the largest
+scenario, valid AUC of each algorithm, the mean over scenario-task pairs and seeds; and by how much
+the subject is behind another at most after the first tenth of an epoch, with the standard error
+over seeds.
 """
 
 import argparse
