@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 import types
 from collections.abc import Sequence
 from typing import Optional
@@ -44,6 +45,8 @@ MODULES = frozenset(
     }
 )
 
+_LOCK = threading.Lock()
+
 
 class _Unread(importlib.util._LazyModule):  # type: ignore[name-defined,misc]
     """A module that was not executed yet, and is where something is asked of it that its file does
@@ -54,7 +57,11 @@ class _Unread(importlib.util._LazyModule):  # type: ignore[name-defined,misc]
         if name in ("__file__", "__name__"):
             spec = object.__getattribute__(self, "__spec__")
             return spec.origin if name == "__file__" else spec.name
-        return super().__getattribute__(name)
+        # Python 3.11.9 and later execute what is of their own class alone.
+        with _LOCK:
+            if type(self) is _Unread:
+                self.__class__ = importlib.util._LazyModule  # type: ignore[attr-defined]
+        return getattr(self, name)
 
 
 class _Loader(importlib.util.LazyLoader):

@@ -110,7 +110,9 @@ class Child:
 
 
 class Server:
-    """The process that has imported them; it ends with the one that started it."""
+    """The process that has imported them; it ends with the one that started it, however that
+    ended, and so do the commands that it runs.
+    """
 
     def __init__(self) -> None:
         self._socket, other = socket.socketpair()
@@ -198,11 +200,22 @@ def _watch(request: "dict[str, object]", out: int, err: int, ended: int) -> None
             _become(request, out, err)
         os.close(out)
         os.close(err)
-        os.write(ended, f"{child}\n".encode())
+        threading.Thread(target=_end_with_its_reader, args=(ended, child), daemon=True).start()
+        with contextlib.suppress(ConnectionError):
+            os.write(ended, f"{child}\n".encode())
         _, status = os.waitpid(child, 0)
         os.write(ended, f"{os.waitstatus_to_exitcode(status)}\n".encode())
     finally:
         os._exit(0)
+
+
+def _end_with_its_reader(ended: int, child: int) -> None:
+    """Kills a child and its group once nobody is there any more to be told of its end."""
+    with contextlib.suppress(ConnectionError):
+        os.read(ended, 1)  # Nothing is written there: it returns when the other end is closed.
+    for end in (os.killpg, os.kill):  # It may not have its group yet.
+        with contextlib.suppress(ProcessLookupError):
+            end(child, signal.SIGKILL)
 
 
 def _become(request: "dict[str, object]", out: int, err: int) -> None:

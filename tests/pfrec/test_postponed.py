@@ -1,6 +1,7 @@
 """Modules that are put off."""
 
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import subprocess
@@ -57,6 +58,21 @@ def test_who_looks_through_all_modules_for_a_file_executes_none(put_off):
     assert not hasattr(shelf.book, "cover")
     assert put_off() == {"shelf.list_of", "shelf.read"}
     assert type(book) is types.ModuleType
+
+
+def test_python_finds_a_module_of_its_own_class_when_it_executes_it(put_off, monkeypatch):
+    """Python 3.11.9 and later take one of another class for executed, and ask it again for ever."""
+    of_python, kinds = importlib.util._LazyModule, []
+    execute = of_python.__getattribute__
+
+    def told(module, name):
+        kinds.append(type(module))
+        return execute(module, name)
+
+    monkeypatch.setattr(of_python, "__getattribute__", told)
+
+    assert importlib.import_module("shelf").book.pages == 7
+    assert kinds == [of_python]
 
 
 def test_one_finder_is_enough():

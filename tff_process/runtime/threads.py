@@ -40,7 +40,7 @@ def multiply_adds(plan: plan_lib.Plan, schema: schema_lib.Schema) -> int:
     """Of one batch on its way forward through the dense layers as they are written: a first layer
     that is folded into the embeddings counts whole.
     """
-    model, tasks, numbers = plan.model, len(schema.tasks), len(schema.numerical)
+    model, tasks, numbers = plan.model, len(schema.tasks), schema.number_columns
     width = model.embedding_dim * len(schema.categorical) + (model.numeric_dim or numbers)
     expert = _dense((width, *model.expert_units))
     tower = _dense((model.expert_units[-1], *model.tower_units, 1))

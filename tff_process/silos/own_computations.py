@@ -251,18 +251,23 @@ class OwnComputations:
 
     def _begins(self, kind: tff.StructType) -> "dict[str, np.ndarray]":
         """The first values that follow from the plan's seed: all, or of a training that goes on
-        from another one, or starts from what others have in common, its private tables alone.
+        from another one, or starts from what others have in common, its private tables alone, and
+        all copies of them: an average trains on in one.
         """
         own = self._federation._initial
         found = {name: own[name] for name, _ in tff.structure.to_elements(kind)}
         if not self.plan.continues and self.plan.name != joining.ALGORITHM:
             return found
-        private = tuple(
-            f"embedding/{feature.name}/"
+        private = [
+            f"/embedding/{feature.name}/"
             for feature in self._facts.schema.categorical
             if feature.policy == "private"
-        )
-        return {name: value for name, value in found.items() if name.startswith(private)}
+        ]
+        return {
+            name: value
+            for name, value in found.items()
+            if any(table in f"/{name}" for table in private)
+        }
 
     def _masks(self, keys: "Mapping[str, str]", secret: bytes) -> Optional[masks.Masks]:
         """What reports are masked by; None where they leave as they are."""

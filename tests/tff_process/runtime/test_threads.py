@@ -39,6 +39,15 @@ def test_multiply_adds_are_those_of_the_dense_layers() -> None:
     assert found == 10 * (projected + experts + gates + towers)
 
 
+def test_a_vector_counts_with_all_its_numbers() -> None:
+    one = schema_of(2, 1, tasks=1)
+    vector = schema_lib.Schema(
+        one.categorical, (schema_lib.Numerical("n0", values=9, separator=" "),), one.tasks
+    )
+    plan = plan_of(ModelConfig(), 1)
+    assert threads.multiply_adds(plan, vector) == threads.multiply_adds(plan, schema_of(2, 9, 1))
+
+
 def test_numbers_that_pass_on_as_they_are_have_no_projection() -> None:
     model = ModelConfig(
         embedding_dim=3, numeric_dim=0, experts=1, expert_units=(7,), tower_units=()

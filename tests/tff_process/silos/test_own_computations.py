@@ -1,0 +1,35 @@
+"""What a silo works out of an agreed plan."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from pfrec.data.dataset import dataset as dataset_lib
+from tests.integration import silo_machines, two_silos
+from tff_process import plan as plan_lib
+from tff_process.runtime import state_files
+from tff_process.silos import directory, own_computations
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        plan_lib.Plan("fedavg", batch_size=50, model=two_silos.MODEL, continues=True),
+        plan_lib.Plan("local", batch_size=50, model=two_silos.MODEL),
+    ],
+    ids=["goes on", "joins"],
+)
+def test_of_a_private_table_the_copy_that_training_goes_on_from_is_the_plans_too(
+    plan: plan_lib.Plan, dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    own = own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "plan")
+    kind = state_files.starter(own._traced.types.private).type_signature.parameter
+
+    begins = own._begins(kind)
+
+    table = "embedding/user/embedding_user/table"
+    assert sorted(begins) == [table, f"trained/{table}"]
+    np.testing.assert_array_equal(begins[table], begins[f"trained/{table}"])
+    assert begins[table].any()
