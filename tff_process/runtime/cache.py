@@ -21,7 +21,13 @@ from tff_process.runtime import clients, remote
 
 _DIRECTORY = "computations"
 # What makes graphs, or decides on how they are optimised.
-_PACKAGES = ("tensorflow", "keras", "tensorflow-federated", "numpy")
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tensorflow-recommenders",
+    "tensorflow-federated",
+    "numpy",
+)
 _ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 
 

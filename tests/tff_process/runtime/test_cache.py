@@ -1,6 +1,7 @@
 """What is traced for one run serves another only where both come to what they come to alone."""
 
 import dataclasses
+import importlib.metadata
 
 import numpy as np
 import pytest
@@ -108,6 +109,15 @@ def test_clients_that_reckon_with_epochs_say_so(name, schema):
         forms.append([algorithm.in_sums().client for algorithm in made])
     for one, other in forms:
         assert one.reckons_with_epochs == (vars(one) != vars(other))
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "tensorflow-recommenders"])
+def test_a_library_that_makes_graphs_is_in_the_key_by_its_version(package, monkeypatch):
+    before, version = cache._maker.__wrapped__(), importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0" if name == package else version(name)
+    )
+    assert cache._maker.__wrapped__() != before
 
 
 def test_a_users_own_algorithm_is_not_kept(dataset):

@@ -4,10 +4,12 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import silo_machines, two_silos
 from tff_process import plan as plan_lib
+from tff_process.process import carrying
 from tff_process.runtime import state_files
 from tff_process.silos import directory, own_computations
 
@@ -33,3 +35,8 @@ def test_of_a_private_table_the_copy_that_training_goes_on_from_is_the_plans_too
     assert sorted(begins) == [table, f"trained/{table}"]
     np.testing.assert_array_equal(begins[table], begins[f"trained/{table}"])
     assert begins[table].any()
+    # What a driver has a silo begin with that the finished run does not know is taken.
+    fresh = {name: own._federation._initial[name] for name, _ in tff.structure.to_elements(kind)}
+    newcomer = carrying.Carrying(own._federation).newcomer(fresh, {})
+    for name, value in begins.items():
+        np.testing.assert_array_equal(newcomer[name], value)
