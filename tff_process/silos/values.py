@@ -57,7 +57,7 @@ class Tensor:
         )
 
 
-Spec = Union[Tensor, "Mapping[str, Any]"]
+Spec = Union[Tensor, Mapping[str, Any]]
 
 
 def check(value: executor_pb2.Value, spec: Spec, place: str) -> None:
