@@ -12,7 +12,8 @@ w is `mix.own_weight`. What is mixed is how a row changes, from where its client
 of its own is not pulled back to the others at every aggregation. A row that a client did not meet,
 and every row of an absent client, goes with the others. With an endless prior all clients have one
 table, averaged by rows seen; with a prior of almost nothing each has what it trained.
-With a sharing q (`process.spread`) w is nearer to 1: `w + (1 - q) (1 - w)`.
+With a sharing q (`process.spread`) w is nearer to 1: `w + (1 - q) (1 - w)`; what was not met, of
+which W is P, then goes the part q of the way.
 
 [ours] The rule; the source of the paper that was at hand leaves open how tables are aggregated.
 """

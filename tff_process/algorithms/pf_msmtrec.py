@@ -274,6 +274,8 @@ def aggregate(
         own = mix.own_weight(seen, settings.table_prior)
         if sharing is not None:
             own += (1.0 - sharing) * (1.0 - own)
+            # Of an absent client, which then has a weight too, there are zeros.
+            trained = tf.where(mix.broadcast_like(reports.present, previous), trained, previous)
         personal[spec.name] = tables.blend_rows(previous, trained, change, own)
         consensus[spec.name] = state.consensus[spec.name] + change
         diagnostics[f"own_weight/{group}"] = tf.math.divide_no_nan(

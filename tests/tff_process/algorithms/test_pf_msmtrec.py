@@ -492,6 +492,25 @@ def test_rows_of_tables_are_shared_as_much(seed, much):
     )
 
 
+@few
+@hypothesis.given(seed=SEEDS, much=st.floats(0.0, 1.0, width=32))
+def test_the_table_of_an_absent_client_goes_with_the_others_as_far_as_the_sharing_says(seed, much):
+    layout, state, reports = round_with_a_table(seed)
+    here = np.array([True, False, True])
+    reports = dataclasses.replace(
+        reports,
+        values={"t": reports.values["t"] * here[:, np.newaxis, np.newaxis]},
+        seen={"t": reports.seen["t"] * here[:, np.newaxis]},
+        present=tf.constant(here),
+    )
+    after, _ = pf_msmtrec.aggregate(
+        pf_msmtrec.Settings(table_prior=10.0), layout, ("ctr",), sharing(state, much), reports
+    )
+    before = state.personal["t"][1].numpy()
+    change = (after.consensus["t"] - state.consensus["t"]).numpy()
+    np.testing.assert_allclose(after.personal["t"][1], before + much * change, atol=1e-5)
+
+
 def test_sharing_is_kept_where_it_is_followed():
     for settings, kept in (
         (pf_msmtrec.Settings(), [base.SHARING]),
