@@ -46,7 +46,7 @@ def why_not(plan: plan_lib.Plan) -> str:
         return "gradients of single rows were not measured in bfloat16"
     if not precision.available(precision.BFLOAT16):
         return "this processor has no bfloat16 products"
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false"):
         return "oneDNN, which has the bfloat16 products, is turned off"
     if max(plan.model.expert_units) < WIDTH:
         return f"experts narrower than {WIDTH} gain nothing by bfloat16"

@@ -41,9 +41,10 @@ def test_a_run_begins_with_what_is_faster_and_says_why(processor, asked, flags, 
     assert why in told
 
 
-def test_without_onednn_it_is_float32(processor, monkeypatch):
+@pytest.mark.parametrize("off", ["0", "false", "False"])
+def test_without_onednn_it_is_float32(processor, monkeypatch, off):
     processor("avx512_bf16")
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", off)
     assert automatic.resolved(WIDE, None).precision == "float32"
 
 

@@ -127,3 +127,12 @@ def test_a_client_that_stays_silent_holds_no_round_back():
             values = _values([*cells, [(last, NAN if np.isnan(last) else 10**6, 10**5)]])
             found = found.after(number, selection.score(values), values, robust)
         assert found.round == best
+
+
+def test_a_round_that_few_spoke_of_stands_only_for_want_of_another():
+    """Where all but one were away in the first, and that one is worse later."""
+    found = selection.Best()
+    for number, aucs in enumerate(([0.9, NAN, NAN], [0.6, 0.7, 0.7], [0.8, NAN, NAN]), 1):
+        values = _values([[(auc, NAN if np.isnan(auc) else 10**6, 10**5)] for auc in aucs])
+        found = found.after(number, selection.score(values), values, robust=True)
+    assert found.round == 2
