@@ -126,6 +126,19 @@ def test_a_record_from_before_attraction_is_of_joined_values():
     assert plan.Plan.from_json(json.loads(json.dumps(now.to_json()))) == now
 
 
+def test_a_run_that_finds_no_spread_goes_on_with_the_flags_that_it_began_with():
+    """A record from before the spread was followed does not speak of it."""
+    for settings in ({"find_spread": False}, {"find_spread": False, "follow_spread": False}):
+        made = plan.Plan("pf_msmtrec", settings=pf_msmtrec.Settings(**settings))
+        record = json.loads(json.dumps(made.to_json()))
+        assert plan.first_difference(record, made) == ""
+        del record["settings"]["follow_spread"]
+        assert plan.first_difference(record, made) == ""
+    record["settings"]["find_spread"] = True
+    difference = plan.first_difference(record, plan.Plan("pf_msmtrec"))
+    assert difference == "settings.follow_spread was False and is True"
+
+
 def test_a_plan_may_hold_an_algorithm_itself(schema):
     own = fedavg.fedavg(schema)
     made = plan.Plan(own, rounds=1)

@@ -154,6 +154,12 @@ class Settings(settings_lib.Settings, prefix="pf"):
         "those to come",
     )
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, in which nothing is followed where nothing is found: a run that began
+        without either goes on with the same flags.
+        """
+        return {**super().to_json(), "follow_spread": self.find_spread and self.follow_spread}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Settings:
         """The inverse of `to_json`; a record from before `attraction` came is of clients whose
