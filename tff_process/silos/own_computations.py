@@ -258,16 +258,15 @@ class OwnComputations:
         found = {name: own[name] for name, _ in tff.structure.to_elements(kind)}
         if not self.plan.continues and self.plan.name != joining.ALGORITHM:
             return found
-        private = [
-            f"/embedding/{feature.name}/"
+        groups = {
+            f"embedding/{feature.name}"
             for feature in self._facts.schema.categorical
             if feature.policy == "private"
-        ]
-        return {
-            name: value
-            for name, value in found.items()
-            if any(table in f"/{name}" for table in private)
         }
+        private = tuple(
+            f"/{spec.name}" for spec in self._federation.layout.specs if spec.group in groups
+        )
+        return {name: value for name, value in found.items() if f"/{name}".endswith(private)}
 
     def _masks(self, keys: "Mapping[str, str]", secret: bytes) -> Optional[masks.Masks]:
         """What reports are masked by; None where they leave as they are."""
