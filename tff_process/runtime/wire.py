@@ -15,7 +15,6 @@ from google.protobuf import message as message_lib  # type: ignore[import-untype
 from tensorflow_federated.proto.v0 import array_pb2, executor_pb2
 
 from tff_process.runtime import exchange, tags
-from tff_process.runtime.tags import varint
 
 _LISTS = {np.dtype(np.float32): tags.FLOAT32_LIST, np.dtype(np.float64): tags.FLOAT64_LIST}
 
@@ -28,9 +27,9 @@ def request(value: Any, kind: tff.Type, executor: executor_pb2.ExecutorId) -> by
     """
     pieces: list[Any] = [b""]
     length = _append(pieces, value, kind, named=True)
-    pieces[0] = tags.VALUE_OF_REQUEST + varint(length)
+    pieces[0] = tags.VALUE_OF_REQUEST + tags.varint(length)
     name = executor.SerializeToString()
-    return b"".join([*pieces, tags.EXECUTOR_OF_REQUEST, varint(len(name)), name])
+    return b"".join([*pieces, tags.EXECUTOR_OF_REQUEST, tags.varint(len(name)), name])
 
 
 class UnreadableError(Exception):
@@ -113,7 +112,7 @@ class Layout:
             length = _append(pieces, value, kind, named=False)
         except TypeError:  # It is none of the type, which its reader refuses.
             return None
-        pieces[0] = tags.VALUE_OF_ANSWER + varint(length)
+        pieces[0] = tags.VALUE_OF_ANSWER + tags.varint(length)
         place = arrays = 0
         for piece in pieces:
             arrays += isinstance(piece, np.ndarray)
@@ -175,20 +174,20 @@ def _append_struct(pieces: "list[Any]", value: Any, kind: tff.StructType, named:
         place = len(pieces)
         pieces.append(b"")
         length = _append(pieces, inner, of, named)
-        head = tags.VALUE_OF_ELEMENT + varint(length)
+        head = tags.VALUE_OF_ELEMENT + tags.varint(length)
         if named:
             head = _name(name) + head
-        head = tags.ELEMENT + varint(len(head) + length) + head
+        head = tags.ELEMENT + tags.varint(len(head) + length) + head
         pieces[place] = head
         total += len(head) + length
-    pieces[start] = tags.STRUCT + varint(total)
+    pieces[start] = tags.STRUCT + tags.varint(total)
     return len(pieces[start]) + total
 
 
 @functools.lru_cache(maxsize=4096)
 def _name(name: str) -> bytes:
     text = name.encode()
-    return tags.NAME_OF_ELEMENT + varint(len(text)) + text
+    return tags.NAME_OF_ELEMENT + tags.varint(len(text)) + text
 
 
 @functools.lru_cache(maxsize=4096)
@@ -198,8 +197,8 @@ def _head(dtype: "np.dtype[Any]", shape: "tuple[int, ...]") -> bytes:
     number = exchange.DTYPES[dtype.type]
     head = array_pb2.Array(dtype=number, shape=array_pb2.ArrayShape(dim=shape)).SerializeToString()
     if shape:
-        head += tags.CONTENT + varint(size)
+        head += tags.CONTENT + tags.varint(size)
     else:
-        inner = tags.LIST_VALUE + varint(size)
-        head += _LISTS[dtype] + varint(len(inner) + size) + inner
-    return tags.ARRAY + varint(len(head) + size) + head
+        inner = tags.LIST_VALUE + tags.varint(size)
+        head += _LISTS[dtype] + tags.varint(len(inner) + size) + inner
+    return tags.ARRAY + tags.varint(len(head) + size) + head
