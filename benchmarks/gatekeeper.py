@@ -8,7 +8,9 @@ Two silos on loopback with an agreement and two without, the same rows in both, 
 that ran one after the other, `small_processor` and `paper_processor` the same of the processor time
 of all rounds, of the driver and of the silos with all their processes, `growth_mb` is how much more
 memory a `pfrec-worker` with a gatekeeper has after all rounds than after the first, `peak_mb` how
-much more it had at any time meanwhile, and `message_mb` a report, the largest message.
+much more it had at any time meanwhile, and `message_mb` a report, the largest message. All silos
+have the threads within an operation that the plan asks for: one without an agreement, which does
+not know the plan when it starts, would otherwise always have one.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from pfrec import files, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.runtime import options as options_lib
+from tff_process.runtime import threads
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import own_computations
 from tff_process.silos import training as silo_training
@@ -97,6 +100,7 @@ def measure(name: str, quick: bool) -> "dict[str, float]":
     plan = plan_lib.Plan(
         "pf_msmtrec", rounds=1_000, aggregations=2 if quick else 4, batch_size=batch, model=model
     )
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads.within_operations(plan, schema))
     with resident_runs.directory() as path, contextlib.ExitStack() as stack:
         sides, message = [], 0.0
         pids: list[list[int]] = []
