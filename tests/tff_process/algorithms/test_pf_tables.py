@@ -1,0 +1,49 @@
+"""PF-MSMTrec's tables, of which every client may have its own."""
+
+import dataclasses
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from tests.tff_process.algorithms import pf_rounds
+from tff_process.algorithms import pf_msmtrec
+from tff_process.client import variables
+
+
+@pf_rounds.few
+@hypothesis.given(seed=pf_rounds.SEEDS)
+def test_a_table_of_every_client_with_an_endless_prior_is_the_one_that_all_share(seed):
+    """The consensus is that table too, so a newcomer starts from it."""
+    layout, state, reports = pf_rounds.round_with_a_table(seed)
+    settings = pf_msmtrec.Settings(table_prior=1e12)
+    after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
+    common = variables.ModelVariables(
+        (dataclasses.replace(layout.specs[0], join=variables.COMMON),)
+    )
+    shared = dataclasses.replace(state, common=state.consensus, personal={}, consensus={})
+    expected, _ = pf_msmtrec.aggregate(settings, common, ("ctr",), shared, reports)
+    for table in (*after.personal["t"], after.consensus["t"]):
+        np.testing.assert_allclose(table, expected.common["t"], atol=1e-5)
+
+
+@pf_rounds.few
+@hypothesis.given(seed=pf_rounds.SEEDS, parts=st.integers(1, 8))
+def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, parts):
+    layout, state, reports = pf_rounds.round_with_a_table(seed)
+    settings = pf_msmtrec.Settings(table_prior=1000.0)
+    one, said = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports)
+    other, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), state, reports, epochs=1.0 / parts)
+    np.testing.assert_allclose(other.personal["t"], one.personal["t"], atol=1e-5)
+    weights = reports.seen["t"].numpy() / (reports.seen["t"].numpy() + 1000.0)
+    mean = (weights * reports.seen["t"].numpy()).sum(axis=1) / reports.seen["t"].numpy().sum(axis=1)
+    np.testing.assert_allclose(said["own_weight/embedding/t"], mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prior", "joined"), [(0.0, variables.COMMON), (1000.0, variables.PERSONAL)]
+)
+def test_without_a_prior_shared_tables_are_one_for_all(schema, prior, joined):
+    algorithm = pf_msmtrec.pf_msmtrec(schema, pf_msmtrec.Settings(table_prior=prior))
+    assert ("embedding" in algorithm.personal_kinds) == (joined == variables.PERSONAL)
