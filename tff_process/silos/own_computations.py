@@ -174,6 +174,11 @@ class OwnComputations:
                 "with pfrec-agreement"
             )
         mine = self.agreement(bounds, agreement.version, agreement.sums_keys)
+        if unsaid := _unsaid(agreement.plan, mine.plan):
+            raise errors.PfrecError(
+                f"{place}: made by pfrec {agreement.version}, it says nothing of "
+                f"{', '.join(unsaid)}; make it anew with pfrec-agreement, and read it once more"
+            )
         if agreement.digest != mine.digest:
             raise errors.PfrecError(
                 f"{place}: what it says of what leaves is not what its plan makes leave; make it "
@@ -312,3 +317,14 @@ def spec(kind: tff.Type) -> Any:
     if isinstance(kind, tff.StructType):
         return {name: spec(of) for name, of in tff.structure.to_elements(kind)}
     return values.Tensor(_DTYPES[kind.dtype.type], tuple(kind.shape))
+
+
+def _unsaid(agreed: "Mapping[str, Any]", whole: "Mapping[str, Any]", of: str = "") -> "list[str]":
+    """The settings of a plan that an agreement does not speak of, as one made before they were."""
+    found = []
+    for name, value in whole.items():
+        if name not in agreed:
+            found.append(f"{of}{name}")
+        elif isinstance(value, Mapping) and isinstance(agreed[name], Mapping):
+            found += _unsaid(agreed[name], value, f"{of}{name}.")
+    return found

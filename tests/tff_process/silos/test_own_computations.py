@@ -1,11 +1,13 @@
 """What a silo works out of an agreed plan."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from pfrec import errors
 from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import silo_machines, two_silos
 from tff_process import plan as plan_lib
@@ -40,3 +42,17 @@ def test_of_a_private_table_the_copy_that_training_goes_on_from_is_the_plans_too
     newcomer = carrying.Carrying(own._federation).newcomer(fresh, {})
     for name, value in begins.items():
         np.testing.assert_array_equal(newcomer[name], value)
+
+
+def test_an_agreement_of_before_a_setting_is_refused_by_the_settings_name(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    plan = plan_lib.Plan("fedavg", batch_size=50, model=two_silos.MODEL)
+    own = own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "agreed.json")
+    whole = own.agreement(own.bounds(1, 0), "0.0.1")
+    model = {name: value for name, value in whole.plan["model"].items() if name != "experts"}
+    older = {name: value for name, value in whole.plan.items() if name != "batch_size"}
+
+    with pytest.raises(errors.PfrecError, match=r"^agreed.json: .*0.0.1.* batch_size, model.exp"):
+        own.terms(dataclasses.replace(whole, plan={**older, "model": model}))
