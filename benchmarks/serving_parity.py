@@ -29,7 +29,7 @@ def main() -> None:
 
     from export.checks import answers
     from export.graph import folded_network, folding
-    from pfrec import run_directory
+    from pfrec import run_directory, run_model
     from pfrec.data.dataset import row_block
 
     run = run_directory.open_run(options.run)
@@ -40,7 +40,7 @@ def main() -> None:
         "changed_places_beyond_1e-6": 0,
     }
     for scenario in run.scenarios:
-        network = run.load_model(scenario)
+        network = run_model.load(run, scenario)
         sides = (network, folded_network.FoldedNetwork(folding.fold(network)))
         given: list[dict[str, list[np.ndarray]]] = [{}, {}]
         for shard in run.dataset.shards(scenario, "test"):

@@ -37,7 +37,7 @@ class ClientModel:
         """The trained network.
 
         Args:
-          received: see `RunDirectory.load_model`.
+          received: see `run_model.load`.
 
         Raises:
           PfrecError: where a part is missing or damaged.

@@ -6,7 +6,7 @@ from typing import Optional, Union
 
 import tensorflow as tf
 
-from pfrec import cells, metrics, run_directory
+from pfrec import cells, metrics, run_directory, run_model
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import pipeline, windows
 from pfrec.models.mmoe import first_layer
@@ -45,7 +45,7 @@ def evaluate(
     dataset.verify()
     found: dict[str, dict[str, dict[str, Optional[float]]]] = {}
     for scenario in [name for name in opened.scenarios if name in dataset.scenarios]:
-        evaluator = Evaluator(opened.load_model(scenario), opened.schema)
+        evaluator = Evaluator(run_model.load(opened, scenario), opened.schema)
         values = evaluator(tf.constant(dataset.shards(scenario, split))).numpy()
         served = opened.served(scenario)
         found[scenario] = {

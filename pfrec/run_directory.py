@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
-import tensorflow as tf
 
 import pfrec
 from pfrec import (
@@ -31,15 +30,12 @@ from pfrec import (
     client_directory,
     errors,
     files,
-    groups,
     json_fields,
     run_data,
     run_records,
 )
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.models import networks
-from pfrec.models.config import ModelConfig
 
 FORMAT_VERSION = run_records.FORMAT_VERSION
 SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthetic made for it
@@ -357,18 +353,17 @@ class RunDirectory:
         told = self.summary.get("test", {}).get(scenario, {})
         return tuple(t.name for t in self.schema.tasks if cells.served(told.get(t.name, {})))
 
-    # Models ---------------------------------------------------------------------------------------
-
-    def load_model(
-        self, scenario: str, round_number: Optional[int] = None, received: bool = False
-    ) -> tf.keras.Model:
-        """The trained model of a scenario.
+    def model_values(
+        self, scenario: str, round_number: Optional[int] = None
+    ) -> "tuple[Mapping[str, np.ndarray], dict[str, np.ndarray]]":
+        """What the model of a scenario is made of, see `run_model.load`.
 
         Args:
           scenario: which one.
           round_number: after which round; None for the best one.
-          received: whether its shared variables have the values that the client received last, and
-            not those that it made of them for itself.
+
+        Returns:
+          the server's tensors by name, and the client's private state.
 
         Raises:
           PfrecError: where there is no such scenario, the run is not finished, or the round is
@@ -382,32 +377,7 @@ class RunDirectory:
         server, meta = checkpoint.load(self._server(number))
         self._check_meta(number, meta)
         self._require_own(scenario, meta)
-        private = self.private_state(scenario, meta["versions"])
-        if received:
-            private = client_directory.as_received(
-                private,
-                {
-                    name.split("/", 1)[1]
-                    for name in server
-                    if name.startswith(("common/", "personal/"))
-                },
-            )
-        shape = ModelConfig.from_json(self.config["model"])
-        model = networks.build(
-            self.config["algorithm"], self.schema, shape, self.config["seed"], len(self.scenarios)
-        )
-        client = self.scenarios.index(scenario)
-        for item in groups.tag(model):
-            value: Optional[np.ndarray]
-            if item.name in private:
-                value = private[item.name]
-            elif f"personal/{item.name}" in server:
-                value = server[f"personal/{item.name}"][client : client + 1]
-                value = value[0] if len(value) else None
-            else:
-                value = server.get(f"common/{item.name}")
-            groups.assign(item, value, place=f"{self._server(number)}, scenario {scenario}")
-        return networks.for_scenario(model, client)
+        return server, self.private_state(scenario, meta["versions"])
 
     def private_state(self, scenario: str, versions: Mapping[str, int]) -> "dict[str, np.ndarray]":
         """A client's private state of a round, which must be its own and of that version.

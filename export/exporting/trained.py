@@ -15,7 +15,7 @@ import tensorflow as tf
 from export import interface
 from export.exporting import held_ids
 from export.graph import requests as requests_lib
-from pfrec import cells, client_model, errors, run_data, run_directory
+from pfrec import cells, client_model, errors, run_data, run_directory, run_model
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
@@ -229,7 +229,7 @@ class Run:
         own = None
         if self._data is not None:
             own = of_tasks(_first_rows(self._data, scenario, whole, rows, "train"), whole, schema)
-        network, config = self._run.load_model(scenario), self._run.config
+        network, config = run_model.load(self._run, scenario), self._run.config
         held: Callable[[], Mapping[str, np.ndarray]] = dict
         first: Optional[Callable[[], tf.keras.Model]] = None
         received: Optional[Callable[[], tf.keras.Model]] = None
@@ -238,7 +238,7 @@ class Run:
             first = functools.partial(mmoe.build, whole, shape, config["seed"])
             held = functools.partial(_held, self._data, scenario, whole, network, first)
             if config["algorithm"] != "local":
-                received = functools.partial(self._run.load_model, scenario, received=True)
+                received = functools.partial(run_model.load, self._run, scenario, received=True)
         return TrainedModel(
             scenario=scenario,
             network=network,

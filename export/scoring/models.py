@@ -65,7 +65,9 @@ class RunModels:
 
     def load(self, scenario: str) -> Predict:
         """See `Models`."""
-        return _in_memory(self._run.load_model(scenario), self.interface(scenario).schema)
+        from pfrec import run_model
+
+        return _in_memory(run_model.load(self._run, scenario), self.interface(scenario).schema)
 
 
 class ClientModels:

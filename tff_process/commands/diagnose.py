@@ -12,6 +12,7 @@ is drawn, and each silo computes its own part, of which it may hand the summary 
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional
@@ -111,6 +112,7 @@ def draw(
     Raises:
       PfrecError: where a file of the run is damaged, or its data are gone.
     """
+    from pfrec import run_model
     from pfrec.report import run_page, signals
     from tff_process.comparison import pictures
 
@@ -121,7 +123,12 @@ def draw(
         gates = {number: gate_use(run, number) for number in run.rounds()}
         drawn.update(pictures.of_gates(best, gates))
         computed = _inspected(
-            run.scenarios, run.load_model, run.dataset, run.schema, best, importance
+            run.scenarios,
+            functools.partial(run_model.load, run),
+            run.dataset,
+            run.schema,
+            best,
+            importance,
         )
         if any(gates.values()):
             computed["gate_use.json"] = gates
@@ -230,12 +237,13 @@ def gate_use(run: "run_directory.RunDirectory", round_number: int) -> "GateUse":
     import numpy as np
     import tensorflow as tf
 
+    from pfrec import run_model
     from pfrec.data.dataset import pipeline
     from pfrec.models.mmoe import mmoe
 
     found: dict[str, dict[str, list[float]]] = {}
     for scenario in run.scenarios:
-        model = run.load_model(scenario, round_number)
+        model = run_model.load(run, scenario, round_number)
         if not isinstance(model, mmoe.MMoE):
             return {}
         totals, rows = {task: np.zeros(model.config.experts) for task in model.gates}, 0

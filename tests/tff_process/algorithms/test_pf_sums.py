@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import errors, groups
+from pfrec import errors, groups, run_model
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.aggregation import mix, tables
@@ -164,7 +164,7 @@ def test_a_run_mixes_at_its_clients(dataset, tmp_path):
     shapes = {spec.name: spec.shape for spec in made.layout.specs}
     assert state.server[f"common/{name}"].shape == shapes[name]
     nl, es = (
-        {item.name: item.variable.numpy() for item in groups.tag(run.load_model(scenario))}
+        {item.name: item.variable.numpy() for item in groups.tag(run_model.load(run, scenario))}
         for scenario in ("nl", "es")
     )
     assert not np.array_equal(nl[name], es[name])

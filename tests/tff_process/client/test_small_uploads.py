@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfrec import errors, groups
+from pfrec import errors, groups, run_model
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads
@@ -126,7 +126,7 @@ def test_a_run_of_few_bits_comes_to_nearly_the_same(two, tmp_path, monkeypatch):
     # Two scenarios, rounds and aggregations.
     codes = [array for array in passed if np.asarray(array).dtype == np.int8]
     assert sum(array.nbytes for array in codes) == 8 * numbers
-    received = small.load_model("nl", received=True)
+    received = run_model.load(small, "nl", received=True)
     for item in groups.tag(received):
         if f"common/{item.name}" in small.load(2).server:
             np.testing.assert_array_equal(

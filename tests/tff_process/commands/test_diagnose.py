@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import errors, run_directory
+from pfrec import errors, run_directory, run_model
 from pfrec.data.dataset import pipeline
 from pfrec.report import signals
 from tests.pfrec.report import pages
@@ -110,7 +110,7 @@ def test_gate_use_is_the_mean_over_valid_rows(run, dataset):
     )
     assert set(by_round) == {"1", "2"}
     assert by_round["1"] != by_round["2"]
-    gates, model = by_round["1"], run.load_model("nl", 1)
+    gates, model = by_round["1"], run_model.load(run, "nl", 1)
     (batch,) = pipeline.evaluation_batches(
         tf.constant(dataset.shards("nl", "valid")), dataset.schema
     )

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pfrec import errors, run_directory
+from pfrec import errors, run_directory, run_model
 from tests.small_model import SHAPE
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
@@ -65,7 +65,7 @@ def test_it_trains_alone_and_the_run_stays_as_it_is(run, dataset, tmp_path):
     outcome = loop.train(joining.plan(asked, run, alone, "fr"), alone, tmp_path / "joined")
     assert digest(run) == before
     assert list(outcome.summary["test"]) == ["fr"]
-    assert run_directory.open_run(tmp_path / "joined").load_model("fr").config == SHAPE
+    assert run_model.load(run_directory.open_run(tmp_path / "joined"), "fr").config == SHAPE
 
 
 def test_what_cannot_join_is_named(run, dataset, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export.exporting import build, trained
-from pfrec import errors, evaluation, groups, run_directory
+from pfrec import errors, evaluation, groups, run_directory, run_model
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import writer
 from pfrec.models import networks
@@ -103,9 +103,9 @@ def test_the_state_of_another_client_is_not_taken(finished, tmp_path):
     shutil.rmtree(clients / "nl" / "version_00002")
     shutil.copytree(clients / "es" / "version_00002", clients / "nl" / "version_00002")
     run = run_directory.open_run(tmp_path / "run")
-    run.load_model("es", 2)
+    run_model.load(run, "es", 2)
     with pytest.raises(errors.PfrecError, match="is not the state that belongs to this"):
-        run.load_model("nl", 2)
+        run_model.load(run, "nl", 2)
 
 
 def test_a_resumed_run_goes_back_behind_the_state_of_another_client(
@@ -197,7 +197,7 @@ def test_the_state_of_another_run_of_the_same_scenario_and_version_is_not_taken(
     shutil.copytree(tmp_path / "other" / place, tmp_path / "run" / place)
     told = f"nl/version_{best:05d}: is not the state that belongs"
     with pytest.raises(errors.PfrecError, match=told):
-        run.load_model("nl")
+        run_model.load(run, "nl")
     with pytest.raises(errors.PfrecError, match=told):
         run.load(best)
-    assert run.load_model("fr") is not None
+    assert run_model.load(run, "fr") is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import checkpoint, client_directory, errors, files, run_directory
+from pfrec import checkpoint, client_directory, errors, files, run_directory, run_model
 from pfrec.data import schema as schema_lib
 from pfrec.models import networks
 from tests.conftest import random_rows
@@ -89,8 +89,8 @@ def test_round_0_answers_as_the_run_did(finished, gone_on, later, scenario):
         raw, schema.categorical[0].vocabulary, schema.categorical[1].vocabulary, weeks.NEW[scenario]
     )
     assert (old.categorical != new.categorical).any()
-    before = predictions(finished.load_model(scenario), old)
-    after = predictions(gone_on.load_model(scenario, 0), new)
+    before = predictions(run_model.load(finished, scenario), old)
+    after = predictions(run_model.load(gone_on, scenario, 0), new)
     for task, values in before.items():
         np.testing.assert_allclose(after[task], values, atol=2e-5, err_msg=task)
 

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pfrec import errors, evaluation, groups
+from pfrec import errors, evaluation, groups, run_model
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.privacy import charges
@@ -32,7 +32,7 @@ def run(two, tmp_path_factory):
 
 
 def values(run, scenario):
-    return {item.name: item.variable.numpy() for item in groups.tag(run.load_model(scenario))}
+    return {item.name: item.variable.numpy() for item in groups.tag(run_model.load(run, scenario))}
 
 
 def test_it_says_what_it_has_spent_and_nothing_else(run):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import evaluation, metrics, run_directory
+from pfrec import evaluation, metrics, run_directory, run_model
 from pfrec.data.dataset import pipeline
 from pfrec.models.config import ModelConfig
 from tff_process import plan
@@ -63,7 +63,7 @@ def test_a_finished_run_evaluates_afresh_to_the_same(algorithm, dataset, tmp_pat
     )
     run = run_directory.open_run(tmp_path / "run")
     for scenario in dataset.scenarios:
-        evaluator = evaluation.Evaluator(run.load_model(scenario), dataset.schema)
+        evaluator = evaluation.Evaluator(run_model.load(run, scenario), dataset.schema)
         found = evaluator(tf.constant(dataset.shards(scenario, "test"))).numpy()
         expected = [
             [outcome.summary["test"][scenario][task.name][metric] for metric in ("auc", "logloss")]
