@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import pfrec
 from pfrec import errors, postponed
@@ -199,7 +199,12 @@ def _described(names: Sequence[str]) -> "list[str]":
 
 def _parse_flags(argv: "list[str]") -> "list[str]":
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        # absl's default shows all that libraries say in passing, such as TFF of each graph that
+        # holds nothing to optimise; `-v=0` does.
+        if flags.FLAGS["verbosity"].using_default_value:
+            flags.FLAGS.verbosity = logging.WARNING
+        return rest
     except flags.UnrecognizedFlagError as error:
         name = error.flagname
         near = difflib.get_close_matches(name, _own_flags(), 1)

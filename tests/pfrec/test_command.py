@@ -47,10 +47,25 @@ os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(60)
 """
 
+_SAYING = """
+from absl import logging
+from pfrec import command
 
-def _run(program):
+def main(argv):
+    logging.info("in passing")
+    logging.warning("of note")
+
+command.run(main)
+"""
+
+
+def _run(program, *arguments):
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
     )
 
 
@@ -69,3 +84,9 @@ def test_no_alarm_is_left_for_an_interpreter_that_goes():
     """It would be killed by one where its own end takes more than a second."""
     done = _run(_ENDING)
     assert (done.returncode, done.stdout, done.stderr) == (143, "(0.0, 0.0)\n", "")
+
+
+def test_what_libraries_say_in_passing_is_shown_where_it_is_asked_for():
+    told, asked = _run(_SAYING).stderr, _run(_SAYING, "-v=0").stderr
+    assert "of note" in told and "in passing" not in told
+    assert "of note" in asked and "in passing" in asked
