@@ -64,7 +64,7 @@ endef
 help:
 	@echo "make setup   make .venv with every package at its locked version" \
 	  "(3 GB, one to three minutes; done once)"
-	@echo "make demo    on synthetic data: compare algorithms, export the best federated one," \
+	@echo "make demo    on synthetic data: compare algorithms, export the best federated one on valid," \
 	  "verify the exports; writes demo/"
 	@echo "make test    run all tests"
 	@echo "make test-quick  all but those that train, export or run whole commands"
@@ -122,7 +122,7 @@ demo:
 	  --output=demo/compare --flagfile=configs/demo.flags; \
 	step="reading demo/compare/winner.json"; \
 	winner=$$($(BIN)/python -c 'import json; print(json.load(open("demo/compare/winner.json", encoding="utf-8"))["federated"])'); \
-	echo "demo 2/3: export the best federated algorithm ($$winner):" \
+	echo "demo 2/3: export the federated algorithm that is best on valid rows ($$winner):" \
 	  "one SavedModel for each scenario"; \
 	step="exporting"; \
 	run pfrec-export --run="demo/compare/$$winner" --output=demo/serving; \

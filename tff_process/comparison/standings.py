@@ -186,20 +186,22 @@ def rounds_to(cells: "Sequence[runs.Cell]", entry: str, target: float) -> Option
 
 
 def winner(cells: "Sequence[runs.Cell]", output: pathlib.Path) -> "dict[str, Any]":
-    """The best federated entry on the mean, and its run of the first seed,
-    as a path relative to `output`.
+    """The federated entry that is best on `valid`, and its run of the first seed, as a path
+    relative to `output`. What is to be exported is not chosen on the rows that say how good it is.
     """
-    for row in standings(cells):
-        if row.federated and not np.isnan(row.mean):
-            cell = min((c for c in cells if c.entry.name == row.entry), key=lambda c: c.seed)
-            path = runs.run_path(output, cell.entry, cell.seed).relative_to(output)
-            return {
-                "federated": str(path),
-                "algorithm": row.algorithm,
-                "entry": row.entry,
-                "mean_auc": row.mean,
-            }
-    return {"federated": None, "algorithm": None, "entry": None, "mean_auc": None}
+    known = [row for row in standings(cells) if row.federated and not np.isnan(row.mean)]
+    if not known:
+        return dict.fromkeys(("federated", "algorithm", "entry", "mean_auc", "valid_auc"))
+    row = max(known, key=lambda row: row.valid)
+    cell = min((c for c in cells if c.entry.name == row.entry), key=lambda c: c.seed)
+    path = runs.run_path(output, cell.entry, cell.seed).relative_to(output)
+    return {
+        "federated": str(path),
+        "algorithm": row.algorithm,
+        "entry": row.entry,
+        "mean_auc": row.mean,
+        "valid_auc": row.valid,
+    }
 
 
 def _by_entry(cells: "Sequence[runs.Cell]") -> "dict[str, list[runs.Cell]]":

@@ -222,10 +222,22 @@ def test_long_rows_keep_the_contract_and_leave_undefined_values_empty():
     assert ("local", 0, "", "", "valid_auc", 0.7) in rows
 
 
-def test_the_winner_is_the_best_federated_one(tmp_path):
-    winner = standings.winner([*CELLS, _cell("pooled_mmoe", 0, 0.9)], tmp_path)
-    assert winner["algorithm"] == "pf_msmtrec"
-    assert winner["federated"] == "runs/pf_msmtrec/seed_0"
+def test_the_winner_is_the_federated_one_that_is_best_on_valid(tmp_path):
+    cells = [
+        _cell("local", 0, 0.75, valid=(0.6, 0.7), leaves=()),
+        _cell("pf_msmtrec", 1, 0.74, valid=(0.6, 0.72)),
+        _cell("pf_msmtrec", 0, 0.73, valid=(0.6, 0.71)),
+        _cell("fedavg", 0, math.nan, valid=(0.6, 0.8)),
+        _cell("pooled_mmoe", 0, 0.9, valid=(0.6, 0.9)),
+    ]
+    assert standings.winner(cells, tmp_path) == {
+        "federated": "runs/pf_msmtrec/seed_0",
+        "algorithm": "pf_msmtrec",
+        "entry": "pf_msmtrec",
+        "mean_auc": pytest.approx(0.735),
+        "valid_auc": pytest.approx(0.715),
+    }
+    assert standings.winner(cells[-2:], tmp_path)["federated"] is None
 
 
 def test_no_defined_auc_at_all_is_one_clear_error():
