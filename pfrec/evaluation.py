@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import tensorflow as tf
 
@@ -81,29 +81,80 @@ class Evaluator:
         """
         return self._run(shards)
 
-    def _predict(self, batch: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
+    def each(
+        self, shards: tf.Tensor, models: tf.Tensor, load: "Callable[[tf.Tensor], Any]"
+    ) -> tf.Tensor:
+        """Evaluates several models, each block of rows read once for all of them; inside a
+        `tf.function`.
+
+        Args:
+          shards: string [shards], paths.
+          models: how many there are, an int32 scalar.
+          load: gives the network the values of a model, by its number from 0.
+
+        Returns:
+          float64 [models, tasks, metrics]; of a model what `__call__` says with its values.
+        """
+        return self._evaluate_each(shards, models, load)
+
+    # Autograph is for the loops: rewriting Keras and the metrics by it would take longer than
+    # tracing them.
+    @tf.autograph.experimental.do_not_convert
+    def _predict(self, batch: "dict[str, tf.Tensor]") -> tf.Tensor:
+        """Logits [rows, tasks]."""
         with first_layer.expected_rows(pipeline.EVALUATION_ROWS):
-            return self._network(batch, training=False)
+            predicted = self._network(batch, training=False)
+        return tf.stack([predicted[task.name] for task in self._schema.tasks], axis=1)
 
     def _evaluate(self, shards: tf.Tensor) -> tf.Tensor:
+        measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
+        labels, logits, groups = self._over_blocks(
+            shards, self._predict, [None, len(self._schema.tasks)]
+        )
+        return measure(labels, logits, groups)
+
+    def _evaluate_each(
+        self, shards: tf.Tensor, models: tf.Tensor, load: "Callable[[tf.Tensor], Any]"
+    ) -> tf.Tensor:
+        measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
+        give = tf.autograph.experimental.do_not_convert(load)
+        tasks = len(self._schema.tasks)
+
+        def predict_each(batch: "dict[str, tf.Tensor]") -> tf.Tensor:
+            found = tf.TensorArray(tf.float32, models, element_shape=[None, tasks])
+            for model in tf.range(models):
+                give(model)
+                found = found.write(model, self._predict(batch))
+            return tf.transpose(found.stack(), [1, 0, 2])
+
+        labels, logits, groups = self._over_blocks(shards, predict_each, [None, None, tasks])
+        measured = tf.TensorArray(tf.float64, models, element_shape=[tasks, len(metrics.METRICS)])
+        for model in tf.range(models):
+            measured = measured.write(model, measure(labels, logits[:, model], groups))
+        return measured.stack()
+
+    def _over_blocks(
+        self,
+        shards: tf.Tensor,
+        predict: "Callable[[dict[str, tf.Tensor]], tf.Tensor]",
+        shape: "list[int | None]",
+    ) -> "tuple[tf.Tensor, tf.Tensor, Optional[tf.Tensor]]":
+        """Labels [rows, tasks], what is predicted of a batch, of a shape, for all rows, and groups
+        [rows] where there are any.
+        """
         schema = self._schema
-        tasks = len(schema.tasks)
 
         def store(dtype: tf.DType, shape: "list[int | None]") -> tf.TensorArray:
             return tf.TensorArray(
                 dtype, 0, dynamic_size=True, element_shape=shape, infer_shape=False
             )
 
-        # Autograph is for the loop: rewriting Keras and the metrics by it would take longer than
-        # tracing them.
-        predict = tf.autograph.experimental.do_not_convert(self._predict)
-        measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
         decode = tf.autograph.experimental.do_not_convert(
             lambda records: pipeline.decode_blocks(records, schema)
         )
         logits, labels, groups = (
-            store(tf.float32, [None, tasks]),
-            store(tf.uint8, [None, tasks]),
+            store(tf.float32, shape),
+            store(tf.uint8, [None, len(schema.tasks)]),
             store(tf.int64, [None]),
         )
         number = 0  # not enumerate: the loop becomes a graph
@@ -111,14 +162,10 @@ class Evaluator:
         # build its step anew in every call.
         for records in iter(windows.lean(pipeline.evaluation_blocks(shards))):
             batch = decode(records)
-            predicted = predict(batch)
-            logits = logits.write(
-                number, tf.stack([predicted[task.name] for task in schema.tasks], axis=1)
-            )
+            logits = logits.write(number, predict(batch))
             labels = labels.write(number, batch["labels"])
             if schema.group is not None:
                 groups = groups.write(number, batch["group"])
             number += 1  # noqa: SIM113
-        return measure(
-            labels.concat(), logits.concat(), groups.concat() if schema.group is not None else None
-        )
+        grouped = groups.concat() if schema.group is not None else None
+        return labels.concat(), logits.concat(), grouped

@@ -98,7 +98,7 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
     values = [
         item["what"]
         for item in manifest["uploads"]
-        if item["what"] not in ("examples", "loss", "serves", "metrics")
+        if item["what"] not in ("examples", "loss", "serves", "metrics", "spreads_metrics")
     ]
     found = collections.Counter()
     for call in traffic.calls:
@@ -120,12 +120,13 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
         elif len(arrays) > 1:
             # The worker sends structures without names, in the order of the report's type.
             assert len(arrays) == len(values) + 3
-            assert sum(sizes) == manifest["upload_bytes"] - uploads["metrics"]["bytes"]
+            told = [uploads[name]["bytes"] for name in ("metrics", "spreads_metrics")]
+            assert sum(sizes) == manifest["upload_bytes"] - sum(told)
             for name, (_, array) in zip(values, arrays):
                 assert list(array.shape.dim) == uploads[name]["shape"], name
             found["report"] += 1
-        elif sizes == [uploads["metrics"]["bytes"]]:
-            found["metrics"] += 1
+        elif sizes in ([uploads[name]["bytes"]] for name in ("metrics", "spreads_metrics")):
+            found["metrics"] += int(arrays[0][1].shape.dim[0])
         elif arrays[0][1].HasField("string_list"):
             facts = json.loads(wire_capture.content(arrays[0][1])[0])
             told = {"data", "format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
@@ -149,6 +150,7 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
 def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
     _, traffic, manifest, private = captured
     downloads = sum(item["bytes"] for item in manifest["downloads"])
+    consensus = sum(item["bytes"] for item in manifest["evaluation_downloads"])
     initial = sorted(name for name in private if not name.startswith("optimizer/"))
     found = collections.Counter()
     for call in traffic.calls:
@@ -163,7 +165,11 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
         arrays = dict(wire_capture.leaves(value))
         size = sum(map(wire_capture.payload_bytes, arrays.values()))
         parts = {name.split("/")[0] for name in arrays}
-        if parts <= {"common", "consensus"} or parts == {"client_id", "values"}:
+        if parts == {"factors", "consensus"}:
+            factors = len(wire_capture.content(arrays["factors"]))
+            assert size == 4 * factors + consensus
+            found[f"{factors} spreads"] += 1
+        elif parts <= {"common", "consensus"} or parts == {"client_id", "values"}:
             found["from the server"] += size
         elif "shards" in parts:
             assert parts == {
@@ -184,6 +190,7 @@ def test_what_a_silo_is_sent_is_shared_values_its_own_and_what_to_do(captured):
             assert sorted(arrays) == initial
             found["first values"] += 1
     assert found["work"] == ROUNDS
+    assert (found[f"{1 + len(spread.FACTORS)} spreads"], found["1 spreads"]) == (ROUNDS, 1)
     # Each state of the server once: the initial one, after each round but the last one's for the
     # next, and those it is restored to.
     assert found["from the server"] % (downloads + 4) == 0

@@ -29,3 +29,33 @@ def test_many_batches_equal_one_and_the_fast_form_equals_the_plain_one(dataset):
     np.testing.assert_allclose(
         values[False], metrics.evaluate(joined["labels"], logits, joined["group"]), rtol=1e-5
     )
+
+
+def test_several_models_on_rows_read_once_are_each_what_it_is_alone(dataset, monkeypatch):
+    """To the last bit, over several blocks."""
+    whole = pipeline.evaluation_blocks
+    monkeypatch.setattr(pipeline, "evaluation_blocks", lambda shards: whole(shards, 128))
+    model = mmoe.build(
+        dataset.schema, ModelConfig(experts=2, expert_units=(6,), tower_units=(4,)), 3
+    )
+    shards = tf.constant(dataset.shards("nl", "train"))
+    rng = np.random.default_rng(0)
+    first = [variable.numpy() for variable in model.weights]
+    sets = [first, *([v + rng.normal(0, 0.1, v.shape) for v in first] for _ in range(2))]
+    sets = [[np.float32(value) for value in values] for values in sets]
+    alone, evaluator = [], evaluation.Evaluator(model, dataset.schema)
+    for values in sets:
+        model.set_weights(values)
+        alone.append(evaluator(shards).numpy())
+    stacked = [tf.constant(np.stack(values)) for values in zip(*sets)]
+
+    def load(number):
+        for variable, values in zip(model.weights, stacked):
+            variable.assign(values[number])
+
+    @tf.function
+    def together():
+        return evaluator.each(shards, tf.constant(len(sets)), load)
+
+    np.testing.assert_array_equal(together(), alone)
+    assert len({values.tobytes() for values in alone}) == len(sets)

@@ -353,3 +353,37 @@ def evaluate(model: ClientModel, incoming: Values, private: Values, shards: tf.T
         return evaluator(shards)
 
     return run()
+
+
+def evaluate_each(
+    model: ClientModel,
+    incoming: Values,
+    private: Values,
+    shards: tf.Tensor,
+    models: tf.Tensor,
+    values_of: "Callable[[tf.Tensor], Values]",
+) -> tf.Tensor:
+    """`evaluate` of several models on rows that are read once.
+
+    Args:
+      model, incoming, private, shards: see `evaluate`.
+      models: how many there are, an int32 scalar.
+      values_of: what a model, by its number, has in place of what was received, by name: the same
+        names for all.
+
+    Returns:
+      float64 [models, tasks, metrics].
+    """
+    evaluator = evaluation.Evaluator(model.network, model.schema)
+    own = {name: value for name, value in private.items() if name in model.variables}
+
+    def load(number: tf.Tensor) -> None:
+        model.load({k: value for k, value in values_of(number).items() if k not in own})
+
+    @tf.function
+    def run() -> tf.Tensor:
+        model.load(incoming)
+        model.load(own)
+        return evaluator.each(shards, models, load)
+
+    return run()

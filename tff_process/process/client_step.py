@@ -8,9 +8,9 @@ import tensorflow_federated as tff
 
 from pfrec import coarsening
 from pfrec.data.dataset import pipeline
-from tff_process.client import counting
+from tff_process.client import counting, variables
 from tff_process.client import work as work_lib
-from tff_process.process import keras_in_tff
+from tff_process.process import keras_in_tff, spread
 from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
@@ -63,6 +63,36 @@ class ClientStep:
         """`(shared, personal, client) -> float64 [tasks, metrics]`."""
         values = work_lib.evaluate(
             self._model(), _incoming(shared, personal), client["private"], client["shards"]
+        )
+        return coarsening.evaluated(values)
+
+    def evaluate_spreads(self, shared: Any, personal: Any, client: Any) -> tf.Tensor:
+        """`(shared, personal, client) -> float64 [factors, tasks, metrics]`: of the model with its
+        differences from the consensus times each of some factors (`spread.scaled`), where 1 leaves
+        it as it is to the last bit.
+        """
+        incoming, serves = _incoming(shared, personal), client["serves"]
+        factors, consensus = client["spreads"]["factors"], client["spreads"]["consensus"]
+        specs = self._spec.layout.joined(variables.PERSONAL)
+        differences = {spec.name: incoming[spec.name] - consensus[spec.name] for spec in specs}
+
+        def values_of(number: tf.Tensor) -> "OD[str, tf.Tensor]":
+            factor, found = factors[number], OD()
+            for spec in specs:
+                moves = tf.not_equal(factor, 1.0)
+                if spec.kind in variables.TASK_KINDS:
+                    moves &= serves[self._spec.tasks.index(spec.member)] > 0
+                after = spread.moved(consensus[spec.name], differences[spec.name], factor)
+                found[spec.name] = tf.where(moves, after, incoming[spec.name])
+            return found
+
+        values = work_lib.evaluate_each(
+            self._model(),
+            incoming,
+            client["private"],
+            client["shards"],
+            tf.size(factors),
+            values_of,
         )
         return coarsening.evaluated(values)
 

@@ -58,6 +58,11 @@ class Computations:
         """Whether what is served is not what is trained from."""
         return self.spec.algorithm.keeps_trained
 
+    @property
+    def finds_spread(self) -> bool:
+        """Whether clients evaluate by `evaluate_spreads`, with one factor or several."""
+        return self.spec.algorithm.finds_spread
+
     def initial_state(self, values: "Mapping[str, Any]") -> Any:
         """The server's state before the first round, of the model's initial values by name."""
         return server_step.initial_state(self.spec, values)
@@ -78,6 +83,11 @@ class Computations:
         return self.bodies["evaluate_client"].trace()
 
     @functools.cached_property
+    def evaluate_spreads(self) -> tff.Computation:
+        """`(shared, personal, client) -> float64 [factors, tasks, metrics]`."""
+        return self.bodies["evaluate_spreads"].trace()
+
+    @functools.cached_property
     def aggregate(self) -> tff.Computation:
         """`(state, collected) -> (state, report of the round)`, at the server."""
         return self.bodies["aggregate"].trace()
@@ -96,6 +106,7 @@ def trace(spec: ProcessSpec) -> Computations:
             "train": Body(client.train, (*received, types.client)),
             "count_client": Body(client.count, (types.evaluation_client["shards"],)),
             "evaluate_client": Body(client.evaluate, (*received, types.evaluation_client)),
+            "evaluate_spreads": Body(client.evaluate_spreads, (*received, types.spreads_client)),
             "aggregate": Body(server.aggregate, (types.state, types.collected)),
         },
     )

@@ -330,7 +330,7 @@ class Federation:
 
     @property
     def valid_models(self) -> int:
-        """How many models a client measures on valid after a round."""
+        """How many models a client measures on valid after a round, in one answer."""
         return 1 + (len(spread.FACTORS) if self.finds_spread else 0)
 
     def spread_members(self) -> "Mapping[str, np.ndarray]":
@@ -349,6 +349,12 @@ class Federation:
 
     def set_server_state(self, state: "Mapping[str, Any]") -> None:
         """Replaces the server's state."""
+        raise NotImplementedError("each runtime has its own")
+
+    def evaluate_spreads(self, split: str, factors: "Sequence[float]") -> np.ndarray:
+        """Metrics of all clients' models on a split with their differences from the consensus times
+        each factor (`spread.scaled`), float64 [factors, scenarios, tasks, metrics].
+        """
         raise NotImplementedError("each runtime has its own")
 
     def train_aggregation_step(self, number: int) -> RoundReport:

@@ -1,7 +1,7 @@
 """The reference runtime: the pure process, in the current TFF context."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from pfrec import run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
-from tff_process.process import federation, iterative
+from tff_process.process import federation, iterative, spread
 
 OD = collections.OrderedDict
 
@@ -86,6 +86,21 @@ class FederatedTraining(federation.Federation):
             for i in range(len(self.dataset.scenarios))
         ]
         return self.process.evaluate(self._state, clients)
+
+    def evaluate_spreads(self, split: str, factors: "Sequence[float]") -> np.ndarray:
+        """`evaluate` with each of some factors of the clients' differences, one after the other:
+        float64 [factors, scenarios, tasks, metrics].
+        """
+        state, members, found = self._state, self.spread_members(), []
+        try:
+            for factor in factors:
+                if factor != 1.0:
+                    self._state = spread.scaled(state, factor, members, trained=False)
+                found.append(self.evaluate(split))
+                self._state = state
+        finally:
+            self._state = state
+        return np.stack(found)
 
     def to_save(self) -> run_directory.RoundState:
         """All state, for `restore`."""

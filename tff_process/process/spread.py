@@ -31,6 +31,17 @@ OD = collections.OrderedDict
 State = Mapping[str, Any]
 
 
+def moved(mean: Any, difference: Any, factor: Any) -> Any:
+    """The formula, for arrays and tensors alike: what a client's values become.
+
+    Args:
+      mean: G.
+      difference: P - G.
+      factor: s, a scalar of their type.
+    """
+    return mean + factor * difference
+
+
 def scaled(
     state: State, factor: float, members: Mapping[str, np.ndarray], *, trained: bool = True
 ) -> State:
@@ -41,8 +52,7 @@ def scaled(
       factor: s of the formula.
       members: bool [clients], by the names of values that not all clients take part in: the others
         stay where they are, as they have no labels of the task.
-      trained: whether what training goes on from is moved too, or what is served alone, which is
-        enough to evaluate it.
+      trained: whether what training goes on from is moved too, or what is served alone.
     """
 
     def parts(values: State, own: str, consensus: State, common: str) -> Any:
@@ -50,11 +60,11 @@ def scaled(
         for name in state["personal"]:
             if own + name in values:
                 value, mean = np.asarray(values[own + name]), np.asarray(consensus[common + name])
-                moved = mean + value.dtype.type(factor) * (value - mean)
+                after = moved(mean, value - mean, value.dtype.type(factor))
                 if name in members:
                     here = members[name].reshape([-1] + [1] * (value.ndim - 1))
-                    moved = np.where(here, moved, value)
-                found[own + name] = moved
+                    after = np.where(here, after, value)
+                found[own + name] = after
         return found
 
     extra = state["extra"]

@@ -34,12 +34,17 @@ class ProcessTypes:
       client: a client that trains: its number, private state, secret, work, and the tasks that it
         has labels of.
       evaluation_client: a client that evaluates: its number, private state and shards.
+      spreads: how far apart to evaluate a client: `factors`, and the `consensus` of personal values
+        (`spread.scaled`).
+      spreads_client: a client that does: as `evaluation_client`, with the tasks that it has labels
+        of, and `spreads`.
       sent: what leaves a client after its round.
       report: what the server learns of it: `sent`, decoded (`small_uploads.decoded`), or the
         mean of all clients' (`summed_uploads.report_of`).
       collected: the reports of a round, stacked along a client axis.
       counts: by shared table, how often a client holds each id.
       metrics: of a client's model, [tasks, metrics].
+      spreads_metrics: the same of each factor, [factors, tasks, metrics].
     """
 
     state: tff.StructType
@@ -48,11 +53,14 @@ class ProcessTypes:
     private: tff.StructType
     client: tff.StructType
     evaluation_client: tff.StructType
+    spreads: tff.StructType
+    spreads_client: tff.StructType
     sent: tff.StructType
     report: tff.StructType
     collected: tff.StructType
     counts: tff.StructType
     metrics: tff.TensorType
+    spreads_metrics: tff.TensorType
 
 
 def types_of(spec: ProcessSpec) -> ProcessTypes:
@@ -73,6 +81,12 @@ def types_of(spec: ProcessSpec) -> ProcessTypes:
     personal = OD(client_id=number, values=_of_variables(layout.joined(variables.PERSONAL)))
     private = _private(spec)
     report = report_of(_of_variables(layout.uploaded))
+    evaluation_client = OD(client_id=number, private=private, shards=_SHARDS)
+    spreads = OD(
+        factors=tff.TensorType(np.float32, [None]),
+        consensus=_of_variables(layout.joined(variables.PERSONAL)),
+    )
+    measured = [tasks, len(metrics.METRICS)]
     return ProcessTypes(
         state=tff.to_type(state),
         shared=tff.to_type(shared),
@@ -81,14 +95,17 @@ def types_of(spec: ProcessSpec) -> ProcessTypes:
         client=tff.to_type(
             OD(client_id=number, private=private, secret=SECRET, work=_work(spec), serves=serves)
         ),
-        evaluation_client=tff.to_type(OD(client_id=number, private=private, shards=_SHARDS)),
+        evaluation_client=tff.to_type(evaluation_client),
+        spreads=tff.to_type(spreads),
+        spreads_client=tff.to_type(OD(**evaluation_client, serves=serves, spreads=spreads)),
         sent=report_of(_sent(spec)),
         report=report,
         collected=collecting.collected_type(report, spec.client_count),
         counts=tff.to_type(
             OD((s.name, tff.TensorType(np.float32, [s.shape[0]])) for s in spec.counted)
         ),
-        metrics=tff.TensorType(np.float64, [tasks, len(metrics.METRICS)]),
+        metrics=tff.TensorType(np.float64, measured),
+        spreads_metrics=tff.TensorType(np.float64, [None, *measured]),
     )
 
 

@@ -22,7 +22,10 @@ OD = collections.OrderedDict
 _CLIENT: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "train": lambda traced: traced.train,
     "count": lambda traced: traced.count_client,
-    "evaluate": lambda traced: traced.evaluate_client,
+    # One graph serves the search for the spread and the test alike.
+    "evaluate": lambda traced: (
+        traced.evaluate_spreads if traced.finds_spread else traced.evaluate_client
+    ),
     "write": lambda traced: state_files.writer(traced.types.private),
     "read": lambda traced: state_files.reader(traced.types.private),
     "start": lambda traced: state_files.starter(traced.types.private),
@@ -246,10 +249,19 @@ class ClientCalls:
         )
         there.fetch(there.call(write, there.struct(values)))
 
-    def evaluate(self, client: Client, incoming: server.Server, split: str) -> np.ndarray:
-        """Metrics of the client's model on a split, float64 [tasks, metrics]."""
+    def evaluate(
+        self,
+        client: Client,
+        incoming: server.Server,
+        split: str,
+        factors: "tuple[float, ...]" = (1.0,),
+    ) -> np.ndarray:
+        """Metrics of the client's model on a split with its differences from the consensus times
+        each factor, float64 [factors, tasks, metrics]; another factor than 1 is for algorithms
+        that find the spread alone.
+        """
         there = client.handle.host.remote
-        types = self._traced.types.evaluation_client
+        types = self._traced.types.spreads_client
         own = OD(
             client_id=self._constant(
                 client, "client_id", np.int32(client.handle.number), types["client_id"]
@@ -259,13 +271,23 @@ class ClientCalls:
                 client, split, np.array(client.shards(split), dtype=object), types["shards"]
             ),
         )
-        return np.asarray(
+        if self._traced.finds_spread:
+            own["serves"] = self._constant(client, "serves", client.serves, types["serves"])
+            own["spreads"] = client.handle.host.kept(
+                ("spreads", factors, tuple(client.serves)),
+                incoming.version,
+                lambda there: there.send(
+                    incoming.spreads(factors, client.serves), types["spreads"]
+                ),
+            )
+        values = np.asarray(
             there.fetch(
                 there.call(
                     self._compiled.evaluate, self._argument(client, incoming, own, served=True)
                 )
             )
         )
+        return values if self._traced.finds_spread else values[np.newaxis]
 
     def load(self, client: Client, version: int) -> None:
         """Makes a version on the client's disk its private state.

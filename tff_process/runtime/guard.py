@@ -151,9 +151,14 @@ def unfit_counts(counts: Any, kind: tff.StructType) -> "str | None":
     return reason
 
 
-def unfit_metrics(values: Any) -> "str | None":
-    """Why a client's metrics [tasks, metrics] cannot be; None where they can. NaN is not known."""
-    for row in np.asarray(values, np.float64):
+def unfit_metrics(values: Any, shape: "tuple[int, ...]") -> "str | None":
+    """Why a client's metrics of a shape [..., metrics] cannot be; None where they can. NaN is not
+    known.
+    """
+    told = np.asarray(values, np.float64)
+    if told.shape != shape:
+        return f"they are of shape {list(told.shape)}, not {list(shape)}"
+    for row in told.reshape(-1, len(metrics.METRICS)):
         named = dict(zip(metrics.METRICS, row.tolist()))
         for name in ("auc", "gauc", "ece"):
             if not (np.isnan(named[name]) or 0.0 <= named[name] <= 1.0):

@@ -268,21 +268,28 @@ class ResidentTraining(federation.Federation):
         """Metrics of all clients' personalised models, float64 [scenarios, tasks, metrics];
         NaN for a client that was skipped, or that says what cannot be.
         """
+        return self.evaluate_spreads(split, (1.0,))[0]
+
+    def evaluate_spreads(self, split: str, factors: "Sequence[float]") -> np.ndarray:
+        """`evaluate` with each of some factors of the clients' differences, by one call of each
+        client: float64 [factors, scenarios, tasks, metrics].
+        """
         done, _ = self._each(
             range(len(self.clients)),
-            lambda client: self._calls.evaluate(client, self.server, split),
+            lambda client: self._calls.evaluate(client, self.server, split, tuple(factors)),
             "evaluation",
         )
+        shape = (len(factors), len(self.dataset.schema.tasks), len(metrics.METRICS))
         for i, values in list(done.items()):
-            fault = guard.unfit_metrics(values)
+            fault = guard.unfit_metrics(values, shape)
             if fault is not None:
                 scenario = self.dataset.scenarios[i]
                 _log.warning(
                     "the metrics of client %s on %s are refused: %s", scenario, split, fault
                 )
                 del done[i]
-        missing = np.full([len(self.dataset.schema.tasks), len(metrics.METRICS)], np.nan)
-        return np.stack([done.get(i, missing) for i in range(len(self.clients))])
+        missing = np.full(shape, np.nan)
+        return np.stack([done.get(i, missing) for i in range(len(self.clients))], axis=1)
 
     def to_save(self) -> run_directory.RoundState:
         """The server's state, and which version of each client's own belongs to it;

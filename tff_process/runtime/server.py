@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_process.client import variables
 from tff_process.process import computations, server_step
 
 OD = collections.OrderedDict
@@ -67,6 +68,18 @@ class Server:
             client_id=np.int32(client),
             values=OD((name, value[client]) for name, value in own.items()),
         )
+
+    def spreads(self, factors: "Sequence[float]", serves: np.ndarray) -> Any:
+        """What a client evaluates at several spreads with, see `types.ProcessTypes.spreads`: of
+        tasks that it has no labels of it is told no consensus, as its values stay there.
+        """
+        spec, consensus = self._traced.spec, self.values(served=True)["consensus"]
+        told = OD()
+        for of in self._traced.layout.joined(variables.PERSONAL):
+            foreign = of.kind in variables.TASK_KINDS and not serves[spec.tasks.index(of.member)]
+            value = np.asarray(consensus[of.name])
+            told[of.name] = np.zeros_like(value) if foreign else value
+        return OD(factors=np.array(factors, np.float32), consensus=told)
 
     def apply(self, reports: "dict[int, Any]") -> Any:
         """Aggregates the reports of the clients present, by client number, into the next state.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 # Values from the driver, by what they are for.
 SHARED, PERSONAL, FIRST_VALUES = "shared values", "personal values", "first values"
+ONE_SPREAD, SPREADS = "one spread", "spreads"
 CLIENT_ID, SERVES, WORK = "client number", "tasks served", "work"
 TRAINING_SHARDS, EVALUATION_SHARDS = "shards to train on", "shards to evaluate"
 # Names of what is in the silo's directory, and texts that are left there.
@@ -26,17 +27,22 @@ CONTINUE_NAME, CONTINUE = "name of continue.json", "what to go on from"
 # Values that the silo's computations make.
 PRIVATE, SECRET, TRAINED, READ = "private", "secret", "training result", "what was read"
 REPORT, COUNTS, METRICS = "report", "row counts", "metrics"
+SPREADS_METRICS = "spreads' metrics"
 ACKNOWLEDGEMENT, FACTS = "acknowledgement", "facts"
 # Structures of all these.
 TRAINING_CLIENT, TRAINING = "client to train", "argument of training"
 EVALUATION_CLIENT, EVALUATION = "client to evaluate", "argument of evaluation"
+SPREADS_CLIENT, SPREADS_EVALUATION = (
+    "client to evaluate at several spreads",
+    "argument of evaluation at several spreads",
+)
 WRITING, WRITING_RECEIVED, NOTING = (
     "argument of writing",
     "argument of writing shared values",
     "argument of a note",
 )
 
-LEAVES = frozenset({REPORT, COUNTS, METRICS, ACKNOWLEDGEMENT, FACTS})
+LEAVES = frozenset({REPORT, COUNTS, METRICS, SPREADS_METRICS, ACKNOWLEDGEMENT, FACTS})
 
 # The parts of each structure, in order; one label may have several forms.
 STRUCTS: "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]" = (
@@ -55,7 +61,21 @@ STRUCTS: "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]" = (
         EVALUATION_CLIENT,
         (("client_id", CLIENT_ID), ("private", PRIVATE), ("shards", EVALUATION_SHARDS)),
     ),
+    *(
+        (
+            label,
+            (
+                ("client_id", CLIENT_ID),
+                ("private", PRIVATE),
+                ("shards", EVALUATION_SHARDS),
+                ("serves", SERVES),
+                ("spreads", spreads),
+            ),
+        )
+        for label, spreads in ((EVALUATION_CLIENT, ONE_SPREAD), (SPREADS_CLIENT, SPREADS))
+    ),
     (EVALUATION, (("shared", SHARED), ("personal", PERSONAL), ("client", EVALUATION_CLIENT))),
+    (SPREADS_EVALUATION, (("shared", SHARED), ("personal", PERSONAL), ("client", SPREADS_CLIENT))),
     (WRITING, (("private", PRIVATE), ("directory", VERSION))),
     (WRITING_RECEIVED, (("shared", SHARED), ("personal", PERSONAL), ("directory", SHARED_VERSION))),
     (NOTING, (("path", KEEP_NAME), ("text", KEEP))),
@@ -64,18 +84,18 @@ STRUCTS: "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]" = (
     (NOTING, (("path", CONTINUE_NAME), ("text", CONTINUE))),
 )
 
-# The label of the argument and of the result of each computation.
-CALLS: "Mapping[str, tuple[str, str]]" = {
-    "train": (TRAINING, TRAINED),
-    "evaluate": (EVALUATION, METRICS),
-    "count": (TRAINING_SHARDS, COUNTS),
-    "write": (WRITING, ACKNOWLEDGEMENT),
-    "write_received": (WRITING_RECEIVED, ACKNOWLEDGEMENT),
-    "read": (VERSION, READ),
-    "start": (FIRST_VALUES, PRIVATE),
-    "note": (NOTING, ACKNOWLEDGEMENT),
-    "secret": (SECRET_NAME, SECRET),
-    "facts": (FACTS_NAME, FACTS),
+# The result's label by the argument's, of each computation.
+CALLS: "Mapping[str, Mapping[str, str]]" = {
+    "train": {TRAINING: TRAINED},
+    "evaluate": {EVALUATION: METRICS, SPREADS_EVALUATION: SPREADS_METRICS},
+    "count": {TRAINING_SHARDS: COUNTS},
+    "write": {WRITING: ACKNOWLEDGEMENT},
+    "write_received": {WRITING_RECEIVED: ACKNOWLEDGEMENT},
+    "read": {VERSION: READ},
+    "start": {FIRST_VALUES: PRIVATE},
+    "note": {NOTING: ACKNOWLEDGEMENT},
+    "secret": {SECRET_NAME: SECRET},
+    "facts": {FACTS_NAME: FACTS},
 }
 
 ELEMENTS: "Mapping[str, tuple[str, ...]]" = {
@@ -111,10 +131,10 @@ def call(name: str, argument: str) -> str:
     """
     if name not in CALLS:
         raise RefusedError(f"this silo has no computation {name[:40]!r}; it has {', '.join(CALLS)}")
-    takes, result = CALLS[name]
-    if argument != takes:
-        raise RefusedError(f"{name} takes {takes}, not {argument}")
-    return result
+    takes = CALLS[name]
+    if argument not in takes:
+        raise RefusedError(f"{name} takes {' or '.join(takes)}, not {argument}")
+    return takes[argument]
 
 
 def select(label: str, index: int) -> str:

@@ -23,7 +23,7 @@ class Leaving:
       sums: what masks reports; None where they leave as they are.
 
     Attributes:
-      answered: how often something of a label has left.
+      answered: how often something of a label has left, as the limits count it.
     """
 
     def __init__(
@@ -35,9 +35,11 @@ class Leaving:
         self._terms, self._ledger, self._sums = terms, book, sums
         self._lock = threading.Lock()
         own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
-        self.answered = {
-            label: sum(1 for entry in own if entry["what"] == label) for label in labels.LEAVES
-        }
+        self.answered = dict.fromkeys(labels.LEAVES, 0)
+        for entry in own:
+            if entry["what"] in labels.LEAVES:
+                label, times = self._counted_as(entry["what"])
+                self.answered[label] += times
         self._trainings = {entry["training"] for entry in own if entry["what"] == ledger.TRAINING}
         for entry in own:
             if entry["what"] == labels.REPORT:
@@ -77,9 +79,14 @@ class Leaving:
 
     def require_left(self, label: str) -> None:
         """Refuses what would be of a label that the agreement's answers of have left."""
+        label, times = self._counted_as(label)
         most = self._terms.limits.most.get(label)
-        if most is not None and self.answered[label] >= most:
+        if most is not None and self.answered[label] + times > most:
             raise labels.RefusedError(f"{label} after the agreement's {most} have left")
+
+    def _counted_as(self, label: str) -> "tuple[str, int]":
+        """Under which label an answer counts, and as how many of it."""
+        return self._terms.limits.counted_as.get(label, (label, 1))
 
     @contextlib.contextmanager
     def counted(self, label: str) -> Iterator[None]:
@@ -88,12 +95,13 @@ class Leaving:
         """
         with self._lock:
             self.require_left(label)
-            self.answered[label] += 1
+            label, times = self._counted_as(label)
+            self.answered[label] += times
         try:
             yield
         except BaseException:
             with self._lock:
-                self.answered[label] -= 1
+                self.answered[label] -= times
             raise
 
     def entered(

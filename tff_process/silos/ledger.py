@@ -230,6 +230,7 @@ def differences(
             labels.REPORT,
             labels.COUNTS,
             labels.METRICS,
+            labels.SPREADS_METRICS,
         ):
             continue
         sent = {name: [list(shape), size] for name, shape, size in entry["leaves"]}

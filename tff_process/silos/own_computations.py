@@ -123,8 +123,8 @@ class OwnComputations:
         """What leaves, as it stands in an agreement."""
         answers = self._answers()
 
-        def listed(label: str) -> "list[dict[str, Any]]":
-            named = values.tensors(answers[label]) if label in answers else ()
+        def listed(*told: str) -> "list[dict[str, Any]]":
+            named = [it for of in told for it in values.tensors(answers.get(of, {}))]
             return [
                 {"what": name, "shape": list(of.shape), "bytes": of.bytes} for name, of in named
             ]
@@ -133,7 +133,7 @@ class OwnComputations:
             "groups": [{"group": row["group"], "leaves": row["leaves"]} for row in self._groups],
             "report": listed(labels.REPORT),
             "row_counts": listed(labels.COUNTS),
-            "metrics": listed(labels.METRICS),
+            "metrics": listed(labels.METRICS, labels.SPREADS_METRICS),
             "never": [str(row["group"]) for row in self._groups if not row["leaves"]]
             + ["optimizer", "secret"],
         }
@@ -225,6 +225,8 @@ class OwnComputations:
             ),
             continued=agreement.plan if self.plan.continues else None,
             summed=self.plan.secure_sums,
+            spreads=spec(traced.types.spreads) if labels.SPREADS_METRICS in answers else None,
+            tried=self._federation.valid_models,
             begins=self._begins(compiled.start.type_signature.parameter),
         )
         limits = {
@@ -249,7 +251,11 @@ class OwnComputations:
                 for it in own
             },
             answers=answers,
-            limits=terms_lib.Limits(limits, bounds.trainings),
+            limits=terms_lib.Limits(
+                limits,
+                bounds.trainings,
+                {labels.SPREADS_METRICS: (labels.METRICS, self._federation.valid_models)},
+            ),
             budget=None if mechanism is None else mechanism.budgets[0],
             masks=self._masks(agreement.sums_keys, secret),
         )
@@ -304,9 +310,15 @@ class OwnComputations:
             labels.FACTS: {directory.FACTS: values.Tensor(values.STRING, ())},
         }
         if plan_lib.METRICS not in self.plan.withhold:
-            found[labels.METRICS] = {
-                "metrics": values.Tensor(values.DOUBLE, (tasks, len(metrics.METRICS)))
-            }
+            shape = (tasks, len(metrics.METRICS))
+            if traced.finds_spread:
+                models = self._federation.valid_models
+                found[labels.METRICS] = {"metrics": values.Tensor(values.DOUBLE, (1, *shape))}
+                found[labels.SPREADS_METRICS] = {
+                    "spreads_metrics": values.Tensor(values.DOUBLE, (models, *shape))
+                }
+            else:
+                found[labels.METRICS] = {"metrics": values.Tensor(values.DOUBLE, shape)}
         if self._federation.counts_ids:
             found[labels.COUNTS] = {"row_counts": spec(traced.types.counts)}
         return found

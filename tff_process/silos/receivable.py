@@ -76,6 +76,8 @@ class Receivable:
       client: what client.json must say, but for its rounds and metrics.
       continued: the plan of a training that goes on from a finished one; None where none may.
       summed: whether work says which sum it is for.
+      spreads: the type of what it evaluates at several spreads with; None where it does not.
+      tried: how many spreads it evaluates in one answer, where it is not one.
       begins: of the first values those that are the plan's own, by name: a driver that chose where
         a private table begins could single out an id of it in what leaves.
     """
@@ -89,19 +91,16 @@ class Receivable:
     client: "Mapping[str, Any]"
     continued: "Optional[Mapping[str, Any]]" = None
     summed: bool = False
+    spreads: Optional[Spec] = None
+    tried: int = 0
     begins: "Mapping[str, np.ndarray]" = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def most_bytes(self) -> int:
         """Of a message that can be a value of these."""
-        largest = max(
-            sum(8 * 64 + of.bytes for _, of in values.tensors(spec))
-            for spec in (self.shared, self.personal, self.first_values)
-        )
-        names = max(
-            sum(2 * len(name) for name, _ in values.tensors(spec))
-            for spec in (self.shared, self.personal, self.first_values)
-        )
+        specs = (self.shared, self.personal, self.first_values, self.spreads or {})
+        largest = max(sum(8 * 64 + of.bytes for _, of in values.tensors(spec)) for spec in specs)
+        names = max(sum(2 * len(name) for name, _ in values.tensors(spec)) for spec in specs)
         return largest + names + values.MOST_TEXT + 4_096
 
     def receive(self, value: executor_pb2.Value) -> Received:
@@ -128,6 +127,8 @@ class Receivable:
             taken = self._of(labels.PERSONAL, value, self.personal, size)
             _client_number(integer(value.struct.element[0].value))
             return taken
+        if names == ["factors", "consensus"]:
+            return self._spreads(value, size)
         if "first_step" in names:
             return self._work(value, size)
         taken = self._of(labels.FIRST_VALUES, value, self.first_values, size)
@@ -146,6 +147,19 @@ class Receivable:
     def _of(self, label: str, value: executor_pb2.Value, spec: Spec, size: int) -> Received:
         check(value, spec, label)
         return Received(label, value, size)
+
+    def _spreads(self, value: executor_pb2.Value, size: int) -> Received:
+        if self.spreads is None:
+            raise labels.RefusedError("spreads, which the agreed plan does not find")
+        taken = self._of(labels.SPREADS, value, self.spreads, size)
+        (factors,) = value.struct.element[0].value.array.shape.dim
+        if factors == 1:
+            return dataclasses.replace(taken, label=labels.ONE_SPREAD)
+        if factors != self.tried:
+            raise labels.RefusedError(
+                f"{factors} spreads in one answer, where 1 or {self.tried} are agreed"
+            )
+        return taken
 
     def _array(self, value: executor_pb2.Value, size: int) -> Received:
         array = value.array

@@ -21,10 +21,12 @@ class Limits:
     Attributes:
       most: answers of a label, by label; those of other labels are not counted.
       trainings: how many trainings may begin.
+      counted_as: of labels whose answers count as several of another, that one and how many.
     """
 
     most: "Mapping[str, int]"
     trainings: int
+    counted_as: "Mapping[str, tuple[str, int]]" = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

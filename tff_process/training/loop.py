@@ -60,6 +60,12 @@ class Training(spreading.Training, Protocol):
         """Metrics, float64 [scenarios, tasks, metrics]."""
         ...
 
+    def evaluate_spreads(self, split: str, factors: "Sequence[float]") -> np.ndarray:
+        """`evaluate` with the clients' differences from the consensus times each factor, float64
+        [factors, scenarios, tasks, metrics]; asked where `finds_spread`.
+        """
+        ...
+
     def to_save(self) -> run_directory.RoundState:
         """All state."""
         ...
@@ -206,6 +212,10 @@ def _loop(
             return results.unknown(dataset)
         return results.measured(dataset, training.evaluate(split))
 
+    def spreads_on_valid(factors: "Sequence[float]") -> np.ndarray:
+        told = training.evaluate_spreads("valid", factors)
+        return np.stack([results.measured(dataset, values) for values in told])
+
     # A round is complete once its state is committed: what is written before that is taken out
     # again where a kill cuts it off.
     writers = [
@@ -220,11 +230,10 @@ def _loop(
         if ended:
             break
         report = training.train_round(number - 1)
-        values = values_on("valid")
         if training.finds_spread:
-            values, report = spreading.after_round(
-                training, values, report, lambda: values_on("valid"), robust
-            )
+            values, report = spreading.after_round(training, report, spreads_on_valid, robust)
+        else:
+            values = values_on("valid")
         score = selection.score(values)
         nan = results.nan(dataset, values)
         if nan:

@@ -1,6 +1,7 @@
 """The privacy manifest: what leaves a client in a run, group by group, and what never does."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from pfrec import coarsening, files, metrics
@@ -26,9 +27,9 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     `kept_copies` of what an algorithm with personal models holds beside the model, and the secret
     that the order of its rows follows from. Where
     what is evaluated is an average (`averaging`), what a client downloads crosses once more for the
-    evaluation of a round, and where it is searched (`spreading`) for each of the
-    `evaluations_per_round`: `evaluation_download_bytes`, 0 where what was sent for training serves
-    for it.
+    evaluation of a round, and where that is searched (`spreading`) the `evaluation_downloads` with
+    it: `evaluation_download_bytes` in all, 0 where what was sent for training serves for it. Then
+    metrics of all `evaluations_per_round` models leave in one answer, `spreads_metrics`.
     """
     layout, bits = training.layout, training.algorithm.client.upload_bits
     table = training.algorithm.policy.table(training.tagged)
@@ -70,37 +71,30 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         {"what": "serves", "group": "", "shape": [tasks], "bytes": 4 * tasks},
     ]
     if plan_lib.METRICS not in withheld:
-        uploads.append(
+        told = {"metrics": [tasks, len(metrics.METRICS)]}
+        if training.finds_spread:
+            told["metrics"].insert(0, 1)
+            told["spreads_metrics"] = [training.valid_models, *told["metrics"][1:]]
+        uploads += [
             {
-                "what": "metrics",
+                "what": name,
                 "group": "",
-                "shape": [tasks, len(metrics.METRICS)],
-                "bytes": 8 * tasks * len(metrics.METRICS),
+                "shape": shape,
+                "bytes": 2 * _bytes(shape),
                 "exactness": (
                     f"{coarsening.METRIC_DECIMALS} decimals; rows and positives of valid "
                     "and test to two significant digits"
                 ),
             }
-        )
-    downloads: list[dict[str, Any]] = [
-        {
-            "what": spec.name,
-            "group": spec.group,
-            "shape": list(spec.shape),
-            "bytes": _bytes(spec.shape),
-        }
-        for spec in layout.uploaded
-    ]
-    downloads += [
-        {
-            "what": f"consensus/{spec.name}",
-            "group": spec.group,
-            "shape": list(spec.shape),
-            "bytes": _bytes(spec.shape),
-        }
-        for spec in training.algorithm.anchors(layout)
+            for name, shape in told.items()
+        ]
+    downloads = [
+        *(_received(spec, "") for spec in layout.uploaded),
+        *(_received(spec, "consensus/") for spec in training.algorithm.anchors(layout)),
     ]
     download_bytes = sum(item["bytes"] for item in downloads)
+    tried = layout.joined(variables.PERSONAL) if training.finds_spread else []
+    evaluation_downloads = [_received(spec, "consensus/") for spec in tried]
     manifest = {
         "algorithm": training.algorithm.name,
         "groups": table,
@@ -110,9 +104,9 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         "upload_bytes": sum(item["bytes"] for item in uploads),
         "upload_bytes_once": sum(item["bytes"] for item in once),
         "download_bytes": download_bytes,
-        "evaluation_download_bytes": download_bytes * training.valid_models
-        if training.algorithm.keeps_trained or training.finds_spread
-        else 0,
+        "evaluation_downloads": evaluation_downloads,
+        "evaluation_download_bytes": sum(item["bytes"] for item in evaluation_downloads)
+        + (download_bytes if training.algorithm.keeps_trained or training.finds_spread else 0),
         "evaluations_per_round": training.valid_models,
         "aggregations_per_round": training.aggregation_steps,
         "most_rounds": training.rounds,
@@ -192,6 +186,16 @@ def _sent(spec: variables.VariableSpec, bits: int) -> "list[dict[str, Any]]":
     ]
 
 
+def _received(spec: variables.VariableSpec, prefix: str) -> "dict[str, Any]":
+    """A variable's values on their way to a client."""
+    return {
+        "what": f"{prefix}{spec.name}",
+        "group": spec.group,
+        "shape": list(spec.shape),
+        "bytes": _bytes(spec.shape),
+    }
+
+
 def _summed(layout: variables.ModelVariables) -> "list[dict[str, Any]]":
     """What leaves for a sum: masked whole numbers of 64 bits."""
     groups = {spec.name: spec.group for spec in layout.uploaded}
@@ -207,7 +211,8 @@ def _summed(layout: variables.ModelVariables) -> "list[dict[str, Any]]":
     ]
 
 
-def _bytes(shape: "tuple[int, ...]") -> int:
+def _bytes(shape: "Sequence[int]") -> int:
+    """Of float32 numbers."""
     size = 4
     for length in shape:
         size *= length

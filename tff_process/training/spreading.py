@@ -3,14 +3,15 @@
 Of the factors of `process.spread` that one is taken whose models have the best `selection.score`
 (with `--robust`: by `selection.gain`).
 One number is chosen for all clients, by all their valid rows together: those of one small scenario
-could not tell. Only metrics leave a client for it, as they do after every round. How much clients
-take from one another in the rounds to come follows it (`spread.followed`).
+could not tell. Only metrics leave a client for it, as they do after every round: of all factors in
+one answer, as it is told the consensus and moves its values itself. How much clients take from one
+another in the rounds to come follows it (`spread.followed`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ from tff_process.process import federation, spread
 from tff_process.training import selection
 
 State = Mapping[str, Any]
+# Float64 [factors, scenarios, tasks, metrics] of factors, 1 among them for the state as it is.
+Measure = Callable[[Sequence[float]], np.ndarray]
 
 
 class Training(Protocol):
@@ -55,8 +58,7 @@ class Found:
 
 def search(
     state: State,
-    values: np.ndarray,
-    measure: Callable[[State], np.ndarray],
+    measure: Measure,
     members: Mapping[str, np.ndarray],
     robust: bool = False,
 ) -> Found:
@@ -64,14 +66,13 @@ def search(
 
     Args:
       state: after a round.
-      values: metrics on valid with it, float64 [scenarios, tasks, metrics].
-      measure: metrics on valid with another state, of which what is served is moved alone.
+      measure: metrics on valid with what the state serves moved by each of some factors.
       members: see `spread.scaled`.
       robust: see `selection.gain`.
     """
+    values, *tried = measure((1.0, *spread.FACTORS))
     best = Found(1.0, values, state)
-    for factor in spread.FACTORS:
-        measured = measure(spread.scaled(state, factor, members, trained=False))
+    for factor, measured in zip(spread.FACTORS, tried):
         # Where another client is missing the means are of other scenarios.
         if not robust and (_missing(measured) != _missing(values)).any():
             continue
@@ -85,31 +86,25 @@ def search(
 
 def after_round(
     training: Training,
-    values: np.ndarray,
     report: federation.RoundReport,
-    measure: Callable[[], np.ndarray],
+    measure: Measure,
     robust: bool = False,
 ) -> tuple[np.ndarray, federation.RoundReport]:
     """Searches after a round, and leaves the training with what was found.
 
     Args:
       training: after the round.
-      values: metrics on valid then.
       report: of the round.
-      measure: metrics on valid of the training as it stands.
+      measure: metrics on valid of the training as it stands, by factor.
       robust: see `selection.gain`.
 
     Returns:
       the metrics on valid with the factor that was found, and the report with that, as `spread`,
       among its diagnostics.
     """
-
-    def of(state: State) -> np.ndarray:
-        training.set_server_state(state)
-        return measure()
-
-    found = search(training.server_state(), values, of, training.spread_members(), robust)
-    training.set_server_state(spread.followed(found.state, found.factor))
+    found = search(training.server_state(), measure, training.spread_members(), robust)
+    if found.factor != 1.0:
+        training.set_server_state(spread.followed(found.state, found.factor))
     diagnostics = {**report.diagnostics, "spread": np.array(found.factor)}
     return found.values, dataclasses.replace(report, diagnostics=diagnostics)
 

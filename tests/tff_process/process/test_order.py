@@ -92,6 +92,11 @@ def test_evaluation(dataset):
     )
 
 
+def test_evaluation_of_several_spreads(dataset):
+    made = traced(dataset, "pf_msmtrec")
+    assert graph_order.unordered(*graph_order.graph_of(made.evaluate_spreads)) == []
+
+
 def counted(body):
     """A computation that calls `body(variable, total)` three times in a loop of a `tf.function`."""
 

@@ -4,7 +4,8 @@ import collections
 
 import numpy as np
 import pytest
-from hypothesis import given
+import tensorflow as tf
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_process.algorithms import base
@@ -67,6 +68,16 @@ def test_who_takes_no_part_stays():
     members = {"w": np.array([True, False])}
     after = spread.scaled(_state(served, mean), 0.5, members)["personal"]["w"]
     np.testing.assert_array_equal(after, [[1.5, 2.5], [4.0, 6.0]])
+
+
+@given(st.integers(0, 1_000), st.sampled_from(spread.FACTORS))
+@settings(max_examples=25, deadline=None)
+def test_a_client_comes_to_the_same_bits_as_the_server(seed, factor):
+    rng = np.random.default_rng(seed)
+    served, mean = (rng.normal(0, 1, shape).astype(np.float32) for shape in ([2, 50], [50]))
+    own = tf.function(lambda p, g, s: spread.moved(g, p - g, s))
+    after = spread.scaled(_state(served, mean), factor, {})["personal"]["w"]
+    np.testing.assert_array_equal(own(served[1], mean, np.float32(factor)), after[1])
 
 
 @given(

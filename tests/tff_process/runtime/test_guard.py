@@ -125,12 +125,21 @@ def metrics_of(**changes):
     ],
 )
 def test_metrics_that_cannot_be_are_refused(changes, reason):
-    assert reason in guard.unfit_metrics(metrics_of(**changes))
+    shape = (2, *metrics_of().shape)
+    told = np.stack([metrics_of(), metrics_of(**changes)])
+    assert reason in guard.unfit_metrics(told, shape)
 
 
 def test_metrics_that_are_not_defined_pass():
-    assert guard.unfit_metrics(metrics_of()) is None
-    assert guard.unfit_metrics(metrics_of(auc=np.nan, gauc=np.nan, positives=0.0)) is None
+    shape = metrics_of().shape
+    assert guard.unfit_metrics(metrics_of(), shape) is None
+    undefined = metrics_of(auc=np.nan, gauc=np.nan, positives=0.0)
+    assert guard.unfit_metrics(undefined, shape) is None
+
+
+def test_metrics_of_another_shape_are_refused():
+    reason = guard.unfit_metrics(metrics_of(), (2, *metrics_of().shape))
+    assert reason == f"they are of shape [1, {len(metrics.METRICS)}], not [2, 1, 6]"
 
 
 def test_counts_below_nothing_are_refused():

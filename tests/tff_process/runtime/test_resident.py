@@ -13,6 +13,8 @@ import tensorflow_federated as tff
 from pfrec import checkpoint, errors, run_directory
 from pfrec.models.config import ModelConfig
 from tff_process import plan
+from tff_process.client import variables
+from tff_process.process import federation, spread
 from tff_process.process import reference as reference_lib
 from tff_process.runtime import cache, executor, guard, hosts, reference_context, resident
 
@@ -62,6 +64,8 @@ def run_rounds(training):
         training.trained.append(training.working(number))
         training.train_aggregation_step(number)
         metrics.append(training.evaluate("valid"))
+        if training.finds_spread:
+            metrics += [*training.evaluate_spreads("valid", (1.0, *spread.FACTORS))]
         states.append({name: np.array(value) for name, value in training.to_save().server.items()})
     return states, metrics
 
@@ -70,8 +74,18 @@ def run_rounds(training):
 @pytest.fixture(scope="module", params=[("pf_msmtrec", 2), ("apfl", 4)], ids=lambda it: it[0])
 def both(request, dataset, workers, a_crew, computations, tmp_path_factory):
     """Three rounds, in each of which one client of three or two are absent, by the pure process,
-    by one worker and by two.
+    by one worker and by two. One client has no labels of the second task.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            federation.Federation,
+            "_serves",
+            lambda self, client: np.array([1.0, client != 1], np.float32),
+        )
+        return _both(request, dataset, workers, a_crew, computations, tmp_path_factory)
+
+
+def _both(request, dataset, workers, a_crew, computations, tmp_path_factory):
     algorithm, aggregations = request.param
     reference_log = tmp_path_factory.mktemp("reference") / "worker.log"
     with (
@@ -112,6 +126,25 @@ def test_equals_the_pure_process_bit_for_bit_with_one_worker_and_two(both):
             np.testing.assert_array_equal(two[name], expected[name], err_msg=name)
     np.testing.assert_array_equal(metrics, expected_metrics)
     np.testing.assert_array_equal(two_metrics, expected_metrics)
+
+
+def test_a_client_is_told_no_consensus_of_a_task_that_it_has_no_labels_of(both, dataset):
+    _, _, one, _, _, _ = both
+    if not one.finds_spread:
+        pytest.skip("it is told none")
+    consensus = one.server.state["consensus"]
+    everybody, without = (
+        one.server.spreads((1.0, 0.5), serves)["consensus"] for serves in ([1, 1], [1, 0])
+    )
+    of_task = {
+        spec.name
+        for spec in one.layout.joined(variables.PERSONAL)
+        if spec.kind in variables.TASK_KINDS and spec.member == dataset.schema.tasks[1].name
+    }
+    assert 0 < len(of_task) < len(consensus)
+    for name, value in consensus.items():
+        np.testing.assert_array_equal(everybody[name], value)
+        np.testing.assert_array_equal(without[name], 0 * value if name in of_task else value)
 
 
 def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, dataset):

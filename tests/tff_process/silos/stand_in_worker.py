@@ -131,6 +131,14 @@ def personal(number=0):
     return struct(client_id=tensor(number, np.int32), values=struct(tower=tensor(np.zeros([3, 2]))))
 
 
+def spreads(factors=(1.0, 0.5, 2.0), value=1.0):
+    """What it evaluates at several spreads with."""
+    return struct(
+        factors=tensor(np.array(factors)),
+        consensus=struct(tower=tensor(np.full([3, 2], value))),
+    )
+
+
 def report(value=1.0, rows=80.0):
     """An answer of `train`; the worker sends structures without names."""
     made = executor_pb2.Value()
@@ -155,6 +163,8 @@ def terms(**changed):
         shared={"common": {"table": FLOATS}, "consensus": {}},
         personal={"client_id": values.Tensor(values.INT32, ()), "values": {"tower": FLOATS}},
         first_values={"user": FLOATS},
+        spreads={"factors": values.Tensor(values.FLOAT, (None,)), "consensus": {"tower": FLOATS}},
+        tried=3,
         serves=(1.0, 1.0),
         shards=SHARDS,
         work=work_rules.WorkRules(
@@ -167,11 +177,16 @@ def terms(**changed):
     answers = {
         labels.REPORT: REPORT,
         labels.METRICS: {"metrics": values.Tensor(values.DOUBLE, (2, 4))},
+        labels.SPREADS_METRICS: {"spreads_metrics": values.Tensor(values.DOUBLE, (3, 2, 4))},
         labels.COUNTS: {"row_counts/table": values.Tensor(values.FLOAT, (3,))},
         labels.ACKNOWLEDGEMENT: {"": number},
         labels.FACTS: {"silo.json": values.Tensor(values.STRING, ())},
     }
-    limits = terms_lib.Limits({labels.REPORT: 8, labels.METRICS: 6, labels.COUNTS: 1}, trainings=1)
+    limits = terms_lib.Limits(
+        {labels.REPORT: 8, labels.METRICS: 6, labels.COUNTS: 1},
+        trainings=1,
+        counted_as={labels.SPREADS_METRICS: (labels.METRICS, 3)},
+    )
     return terms_lib.Terms(
         **{
             "plan_digest": "aa" * 32,

@@ -367,32 +367,83 @@ def test_replays_end_with_the_agreement(silo, driver):
         stand_in.Driver(again).train()
 
 
+def evaluated(worker, driver, value, spreads=None, shape=(2, 4)):
+    """An evaluation of values, at several spreads or as they are."""
+    names = np.array(stand_in.SHARDS["valid"], object)
+    parts = {}
+    if spreads is not None:
+        parts["serves"] = driver.value(stand_in.tensor([1.0, 1.0]))
+        parts["spreads"] = driver.value(spreads)
+    client = driver.struct(
+        client_id=driver.value(stand_in.tensor(0, np.int32)),
+        private=driver.private(),
+        shards=driver.value(stand_in.tensor(names, np.str_)),
+        **parts,
+    )
+    argument = driver.struct(
+        shared=driver.value(stand_in.shared(value)),
+        personal=driver.value(stand_in.personal()),
+        client=client,
+    )
+    worker.answers = [stand_in.tensor(np.zeros(shape), np.float64)]
+    return driver.fetch(driver.call("evaluate", argument))
+
+
 def test_questions_by_evaluations_end_with_the_agreement(silo, driver):
     """Each is of other values, so that it answers something else."""
     _, worker, book = silo
-
-    def evaluate(driver, value):
-        names = np.array(stand_in.SHARDS["valid"], object)
-        client = driver.struct(
-            client_id=driver.value(stand_in.tensor(0, np.int32)),
-            private=driver.private(),
-            shards=driver.value(stand_in.tensor(names, np.str_)),
-        )
-        argument = driver.struct(
-            shared=driver.value(stand_in.shared(value)),
-            personal=driver.value(stand_in.personal()),
-            client=client,
-        )
-        worker.answers = [stand_in.tensor(np.zeros([2, 4]), np.float64)]
-        driver.fetch(driver.call("evaluate", argument))
-
     for number in range(6):
-        evaluate(driver, float(number))
+        evaluated(worker, driver, float(number))
     with stand_in.refused("metrics after the agreement's 6 have left"):
-        evaluate(driver, 6.0)
+        evaluated(worker, driver, 6.0)
     again = gatekeeper_lib.Gatekeeper(stand_in.terms(), worker, book)
     with stand_in.refused("metrics after"):
-        evaluate(stand_in.Driver(again), 7.0)
+        evaluated(worker, stand_in.Driver(again), 7.0)
+
+
+def test_an_answer_of_several_spreads_is_as_many_evaluations(silo, driver):
+    _, worker, book = silo
+    several = stand_in.spreads()
+    evaluated(worker, driver, 1.0, several, (3, 2, 4))
+    evaluated(worker, driver, 2.0, stand_in.spreads([1.0]))
+    # Four of six have left, and it would be three more.
+    with stand_in.refused("metrics after the agreement's 6 have left"):
+        evaluated(worker, driver, 3.0, several, (3, 2, 4))
+    again = gatekeeper_lib.Gatekeeper(stand_in.terms(), worker, book)
+    restarted = stand_in.Driver(again)
+    with stand_in.refused("metrics after"):
+        evaluated(worker, restarted, 4.0, several, (3, 2, 4))
+    for number in range(2):
+        evaluated(worker, restarted, float(number))
+    with stand_in.refused("metrics after"):
+        evaluated(worker, restarted, 5.0, stand_in.spreads([1.0]))
+    left = [(e["what"], e["leaves"][0][1]) for e in book.entries if "metrics" in e["what"]]
+    assert left[:2] == [(labels.SPREADS_METRICS, [3, 2, 4]), (labels.METRICS, [2, 4])]
+    assert len(left) == 4
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_as_many_spreads_are_evaluated_as_agreed(driver, count):
+    with stand_in.refused(f"{count} spreads in one answer, where 1 or 3 are agreed"):
+        driver.value(stand_in.spreads(np.ones(count)))
+
+
+def test_an_answer_at_several_spreads_has_as_many_metrics(silo, driver):
+    _, worker, _ = silo
+    with stand_in.refused("not of the type agreed"):
+        evaluated(worker, driver, 1.0, stand_in.spreads([1.0]), (3, 2, 4))
+    with stand_in.refused("not of the type agreed"):
+        evaluated(worker, driver, 1.0, stand_in.spreads(), (4, 2, 4))
+
+
+def test_a_plan_that_finds_no_spread_takes_none(tmp_path):
+    terms = stand_in.terms()
+    terms = dataclasses.replace(
+        terms, receivable=dataclasses.replace(terms.receivable, spreads=None)
+    )
+    gatekeeper, _, _ = stand_in.made(tmp_path / "ledger.jsonl", receivable=terms.receivable)
+    with stand_in.refused("spreads, which the agreed plan does not find"):
+        stand_in.Driver(gatekeeper).value(stand_in.spreads())
 
 
 def test_no_more_trainings_begin_than_agreed(driver):

@@ -27,11 +27,20 @@ def test_what_crosses_for_each_spread_that_is_tried_is_counted(dataset):
     models = 1 + len(spread.FACTORS)
     assert (told["evaluations_per_round"], once["evaluations_per_round"]) == (models, 1)
     assert once["evaluation_download_bytes"] == once["download_bytes"]
-    assert told["evaluation_download_bytes"] == models * once["download_bytes"]
+    # With its own values each client gets the consensus of what is personal, and moves them itself.
+    consensus = sum(item["bytes"] for item in told["evaluation_downloads"])
+    assert 0 < consensus <= once["download_bytes"]
+    assert told["evaluation_download_bytes"] == once["download_bytes"] + consensus
+    assert once["evaluation_downloads"] == []
+    shapes = {item["what"]: item["shape"] for item in told["uploads"]}
+    one = next(item["shape"] for item in once["uploads"] if item["what"] == "metrics")
+    assert shapes["metrics"] == [1, *one]
+    assert shapes["spreads_metrics"] == [models, *one]
     last = dataclasses.replace(stays, average_over=0.0)
     assert (
         privacy_manifest.of(federation.Federation(last, dataset))["evaluation_download_bytes"] == 0
     )
     hidden = dataclasses.replace(base, withhold=(plan.METRICS,))
     told = privacy_manifest.of(federation.Federation(hidden, dataset))
+    assert not {"metrics", "spreads_metrics"} & {item["what"] for item in told["uploads"]}
     assert told["evaluations_per_round"] == 1

@@ -42,13 +42,13 @@ class Training:
     def spread_members(self):
         return {}
 
-    def measure(self):
-        self.asked.append(self.distance)
-        return self._auc(self.distance)
+    def measure(self, factors):
+        self.asked.append(factors)
+        return np.stack([self._auc(factor * self.distance) for factor in factors])
 
     def after_round(self, robust=False):
         report = federation.RoundReport({"S1": 0.5}, {"gram/all": np.eye(2)})
-        return spreading.after_round(self, self._auc(1.0), report, self.measure, robust)
+        return spreading.after_round(self, report, self.measure, robust)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,8 @@ class Training:
 def test_the_best_on_valid_is_taken(best, factor):
     training = Training(lambda distance: _values(0.9 - 0.05 * abs(distance - best)))
     values, report = training.after_round()
-    assert training.asked == list(spread.FACTORS)
+    # At one time, with what the round itself came to.
+    assert training.asked == [(1.0, *spread.FACTORS)]
     assert training.distance == factor
     np.testing.assert_array_equal(values, _values(0.9 - 0.05 * abs(factor - best)))
     assert report.diagnostics["spread"] == factor
