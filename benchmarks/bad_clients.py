@@ -24,12 +24,12 @@ figures in a file, so that what was stopped goes on there; `--attacks` and `--de
 import argparse
 import collections
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
 import sys
 import tempfile
+from collections.abc import Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -142,15 +142,16 @@ def outcome(
                 return private, report
 
             training._calls.train = trained
-            evaluate, evaluations = training.evaluate, itertools.count()
+            evaluate = training.evaluate_spreads
 
-            def evaluated(split: str) -> np.ndarray:
-                values, number = evaluate(split), next(evaluations) % (1 + len(spread.FACTORS))
+            def evaluated(split: str, factors: "Sequence[float]") -> np.ndarray:
+                values = evaluate(split, factors)
                 for client in sending if attack == "claims" and split == "valid" else ():
-                    values[client] = claimed(values[client], number)
+                    for number, told in enumerate(values):
+                        told[client] = claimed(told[client], number)
                 return values
 
-            training.evaluate = evaluated
+            training.evaluate_spreads = evaluated
             steps = plan.rounds * training.aggregation_steps
             for number in range(steps):
                 report = training.train_aggregation_step(number)

@@ -29,6 +29,7 @@ import os
 import pathlib
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -115,11 +116,12 @@ def find_spread(training: Any, report: federation.RoundReport) -> None:
     """What the loop does with a federated training after a round, see `training.spreading`."""
     if training.finds_spread:
 
-        def measure() -> np.ndarray:
-            return results.measured(training.dataset, training.evaluate("valid"))
+        def measure(factors: "Sequence[float]") -> np.ndarray:
+            told = training.evaluate_spreads("valid", factors)
+            return np.stack([results.measured(training.dataset, values) for values in told])
 
         robust = training.plan.robust != robust_lib.NONE
-        spreading.after_round(training, measure(), report, measure, robust)
+        spreading.after_round(training, report, measure, robust)
 
 
 def positions(

@@ -11,7 +11,7 @@ from pfrec import errors
 from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import silo_machines, two_silos
 from tff_process import plan as plan_lib
-from tff_process.process import carrying
+from tff_process.process import carrying, spread
 from tff_process.runtime import state_files
 from tff_process.silos import directory, own_computations
 
@@ -56,3 +56,18 @@ def test_an_agreement_of_before_a_setting_is_refused_by_the_settings_name(
 
     with pytest.raises(errors.PfrecError, match=r"^agreed.json: .*0.0.1.* batch_size, model.exp"):
         own.terms(dataclasses.replace(whole, plan={**older, "model": model}))
+
+
+def test_an_answer_at_all_spreads_is_said_to_hold_as_many_models_as_are_counted(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    plan = plan_lib.Plan("pf_msmtrec", rounds=3, batch_size=50, model=two_silos.MODEL)
+    own = own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "plan")
+
+    told = {item["what"]: item["shape"] for item in own.leaves()["metrics"]}
+    models = 1 + len(spread.FACTORS)
+    assert told["spreads_metrics"] == [models, *told["metrics"][1:]]
+    assert told["metrics"][0] == 1
+    # Each round's search, and the test at the end; all of it once more.
+    assert own.bounds(1, 0).evaluations == 2 * (3 * models + 1)
