@@ -28,6 +28,7 @@ from tff_process.client import work as work_lib
 from tff_process.privacy import teaching
 
 STEPS, EPOCH_STEPS, VALID = "home_steps", "home_epoch_steps", "valid_shards"
+SERVES = "serves"
 # Of the step size, what is left from what was received.
 _RECEIVED_RATE = 0.3
 # How much better on `valid` training alone must be to be served, and how much worse what is taught
@@ -58,7 +59,8 @@ def finish(
       model: where it stands; its own optimizer begins anew from each start.
       settings: with the batch size at home.
       work: that of a round, with `STEPS` as the most of each of the three, where 0 leaves the model
-        as it is; `EPOCH_STEPS`; and `VALID`, paths.
+        as it is; `EPOCH_STEPS`; `VALID`, paths; and `SERVES`, float32 [tasks], 1 where the client
+        has labels of the task.
       first: the values that training began with, of trained variables by name; of others both
         starts have what the model has.
       share: of the average, see `averaging.part`.
@@ -217,7 +219,7 @@ def _steps(
         seed = batch["dropout_seed"]  # There is no dropout here.
         rows = tf.cond(
             lesson.is_taught,
-            lambda: teaching.with_answers(model, lesson.teachers, batch, seed),
+            lambda: teaching.with_answers(model, lesson.teachers, batch, seed, work[SERVES]),
             lambda: teaching.with_labels(batch),
         )
         # Numbers are scaled as in the released model, which knows no batch's statistics.

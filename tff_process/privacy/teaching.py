@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import row_block
 from pfrec.models import ranker
 from tff_process.client import work as work_lib
 
@@ -53,14 +54,18 @@ def with_answers(
     teachers: "Sequence[work_lib.Values]",
     batch: Mapping[str, tf.Tensor],
     seed: tf.Tensor,
+    serves: tf.Tensor,
 ) -> "dict[str, tf.Tensor]":
-    """Mixed rows of a batch, whose targets are what the teachers answer on them, for all tasks.
+    """Mixed rows of a batch, whose targets are what the teachers answer on them. A row has targets
+    of each task that the client has labels of, whether it has a label itself: of other tasks a
+    teacher that was never sent anything answers at random.
 
     Args:
       model: left as it is.
       teachers: values of its trained variables by name, of each teacher.
       batch: of labelled rows.
       seed: see `mixed`.
+      serves: float32 [tasks], 1 where the client has labels of the task.
     """
     rows, learnt = mixed(batch, model.schema, seed), model.read(model.trained)
     answers = []
@@ -70,4 +75,6 @@ def with_answers(
         answers.append(tf.stack([logits[task.name] for task in model.schema.tasks], axis=1))
     model.load(learnt)
     mean = tf.add_n(answers) / len(answers)
-    return {**rows, "labels": tf.zeros_like(batch["labels"]), ranker.TARGETS: tf.sigmoid(mean)}
+    absent = tf.cast(tf.equal(serves, 0.0), tf.uint8) * row_block.UNOBSERVED
+    labels = tf.zeros_like(batch["labels"]) + absent
+    return {**rows, "labels": labels, ranker.TARGETS: tf.sigmoid(mean)}

@@ -63,6 +63,7 @@ class Client:
             "shards": tf.constant(self.dataset.shards(scenario, "train")),
             "valid_shards": tf.constant(self.dataset.shards(scenario, "valid")),
             "learning_rate": tf.constant(0.05),
+            "serves": tf.ones([len(self.dataset.schema.tasks)]),
             **{k: tf.constant(v, tf.int64) for k, v in {**told, **numbers}.items()},
             **self.strategy.own_work(tf.constant(0), tf.constant(secret)),
             **dict(own),
@@ -241,6 +242,7 @@ def test_at_first_only_what_was_not_received_is_trained(fedavg):
         "shards": tf.constant(fedavg.dataset.shards("nl", "train")),
         "seed": tf.constant(1, tf.int64),
         home_lib.EPOCH_STEPS: tf.constant(6, tf.int64),
+        home_lib.SERVES: tf.ones([len(fedavg.dataset.schema.tasks)]),
     }
     begin, end = tf.constant(0, tf.int64), tf.constant(1, tf.int64)
 
@@ -286,6 +288,7 @@ def test_the_third_model_comes_to_answer_as_the_other_two_in_the_mean(fedavg):
         "shards": tf.constant(fedavg.dataset.shards("nl", "train")),
         "seed": tf.constant(1, tf.int64),
         home_lib.EPOCH_STEPS: tf.constant(6, tf.int64),
+        home_lib.SERVES: tf.ones([len(fedavg.dataset.schema.tasks)]),
     }
     lesson = home_lib._Lesson(
         tf.constant(0.01), frozenset(), tf.constant(False), teachers, tf.constant(True)
@@ -342,7 +345,7 @@ def test_what_was_received_is_served_where_nothing_can_be_measured(fedavg, first
 def test_the_taught_model_is_served_unless_it_is_well_behind(dataset, monkeypatch):
     """Taught the opposite of all labels, it is behind."""
 
-    def answers(model, teachers, batch, seed):
+    def answers(model, teachers, batch, seed, serves):
         taught = teaching.with_labels(batch)
         return {**taught, ranker.TARGETS: 1.0 - taught[ranker.TARGETS]}
 

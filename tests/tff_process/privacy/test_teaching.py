@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import row_block
 from pfrec.models import ranker
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
@@ -60,7 +61,7 @@ def test_targets_are_the_mean_answers_and_the_model_is_left_as_it_is():
         for _ in range(2)
     ]
     before = {name: value.numpy() for name, value in model.read(model.trained).items()}
-    taught = teaching.with_answers(model, teachers, _batch(), _SEED)
+    taught = teaching.with_answers(model, teachers, _batch(), _SEED, tf.constant([1.0, 0.0]))
     for name, value in model.read(model.trained).items():
         np.testing.assert_array_equal(value, before[name])
     rows, logits = teaching.mixed(_batch(), _SCHEMA, _SEED), []
@@ -72,5 +73,6 @@ def test_targets_are_the_mean_answers_and_the_model_is_left_as_it_is():
     np.testing.assert_allclose(taught[ranker.TARGETS], wanted, atol=1e-5)
     for name in ("categorical", "numerical"):
         np.testing.assert_array_equal(taught[name], rows[name])
-    # Also of tasks that the rows have no labels of.
-    assert not np.any(taught["labels"].numpy())
+    # Of the first task all rows have a target, of the second, which the client lacks, none.
+    wanted = [0, row_block.UNOBSERVED]
+    np.testing.assert_array_equal(taught["labels"], np.tile(wanted, (_ROWS, 1)))
