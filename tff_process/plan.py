@@ -16,7 +16,7 @@ from tff_process.privacy import soundness
 LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
 _BITS = (8, 16, strategy.FULL_BITS)
-_BATCHES, _NOISED_BATCHES = 20, 4
+_BATCHES, _NOISED_BATCHES = 20, 3
 CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
@@ -91,7 +91,7 @@ class Plan(settings_lib.Settings):
     batch_size: int = setting(
         0,
         "rows of a batch; 0 takes 32 to 256, so that the mean scenario has 20 batches of them, and "
-        "with --dp_epsilon up to 8,192, so that it has 4",
+        "with --dp_epsilon up to 8,192, so that it has 3",
         low=0,
     )
     learning_rate: float = setting(2e-2, "step size of Adam", above=0.0)
@@ -276,7 +276,7 @@ class Plan(settings_lib.Settings):
 
         With fewer batches an epoch is too few steps, and aggregation has nothing to aggregate
         often; smaller ones cost time. With `dp_epsilon` the largest up to 8,192 of which it has at
-        least 4, since noise does not grow with a batch as the sum over its rows does.
+        least 3, since noise does not grow with a batch as the sum over its rows does.
 
         Args:
           rows: each scenario's training rows.

@@ -7,14 +7,14 @@ knows more than the client's rows do, and is kept: its step size is a third, and
 model did not read, as a user table that is zero, is trained for the first epochs alone, so that it
 learns what is left to explain before anything received moves. The two know different things, since
 only one of them learned all groups together; a third model goes on from what became of the first
-and is taught what both answer in the mean (`teaching`).
+and is taught what both answer in the mean (`teaching`), in which the better one counts for more.
 
 Weights are averaged as every algorithm averages what it serves (`averaging`), four times an epoch,
 and after each epoch the average is measured on the client's own `valid` rows; the best of each
-model stands for it, and of the first also what was received as it is. The third is served unless
-it is behind the first by more than chance. What came from nobody is served only where it is ahead
-by more than chance, and then nothing is taught: so what noise has made useless is left aside, and
-what was received is not given up for the accidents of few rows.
+model stands for it, and of the first also what was received as it is. What came from nobody is
+better than the first only where it is ahead by more than chance: what was received is not given up
+for the accidents of few rows. The third is served unless it is behind the better of both by more
+than chance: so what noise has made useless is left aside.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ _RECEIVED_RATE = 0.3
 # How much better on `valid` training alone must be to be served, and how much worse what is taught
 # may be: `valid` has few rows, what was received is of the rows of all, and a mean of two models
 # goes by chance less than either.
-_AHEAD = 0.01
+_AHEAD = 0.02
 # Epochs, at most half of all, in which only what was not received is trained.
 _NEW_EPOCHS = 4
 _PIECES = 4
@@ -73,9 +73,10 @@ def finish(
     new = frozenset(model.trained) - frozenset(first)
     epochs = (most + epoch_steps - 1) // epoch_steps
     if most > 0:
-        best, best_score, well_alone = received, _nothing(), tf.constant(False)
+        best, best_score = received, _nothing()
         # What became of each start, which the third model is taught.
         one, other = received, alone
+        one_score = other_score = _nothing()
         for turn in tf.range(3):
             is_alone, is_taught = tf.equal(turn, 1), tf.equal(turn, 2)
             served = _either(is_alone, alone, one)
@@ -85,16 +86,17 @@ def finish(
             found, found_score = served, score(evaluator(work[VALID]))
             if is_taught:
                 found_score = _nothing()
+            shares = teaching.shares_of((one_score, other_score))
             latest, waited, averaged = _nothing(), tf.constant(0), tf.constant(0)
-            # Nothing is taught by who is no better than none, or where nothing could be measured.
-            idle = is_taught & (well_alone | (best_score <= 0.0))
+            # Nothing is taught where nothing could be measured.
+            idle = is_taught & (best_score <= 0.0)
             for epoch in tf.range(tf.where(idle, tf.zeros_like(epochs), epochs)):
                 for piece in tf.range(tf.constant(_PIECES, tf.int64)):
                     begin, end = (
                         tf.minimum(epoch * epoch_steps + at * epoch_steps // _PIECES, most)
                         for at in (piece, piece + 1)
                     )
-                    lesson = _Lesson(rate, new, epoch < new_epochs, (one, other), is_taught)
+                    lesson = _Lesson(rate, new, epoch < new_epochs, (one, other), shares, is_taught)
                     _steps(model, settings, work, begin, end, lesson)
                     averaged += 1
                     served = _averaged(model, served, averaging.part(averaged, share))
@@ -107,8 +109,12 @@ def finish(
                 if waited >= _PATIENCE:
                     break
             one, other = _either(is_alone, one, found), _either(is_alone, found, other)
+            if is_alone:
+                other_score = found_score
+            else:
+                one_score = found_score
             if found_score > best_score + _margin(is_alone, is_taught):
-                best, best_score, well_alone = found, found_score, is_alone
+                best, best_score = found, found_score
         model.load(best)
 
 
@@ -192,6 +198,7 @@ class _Lesson:
       new: names of variables that were not received.
       only_new: bool scalar, whether these alone are trained.
       teachers: values of each teacher.
+      shares: see `teaching.with_answers`.
       is_taught: bool scalar, whether what they answer is learnt, and not labels.
     """
 
@@ -199,6 +206,7 @@ class _Lesson:
     new: "frozenset[str]"
     only_new: tf.Tensor
     teachers: "tuple[work_lib.Values, ...]"
+    shares: tf.Tensor
     is_taught: tf.Tensor
 
 
@@ -219,7 +227,9 @@ def _steps(
         seed = batch["dropout_seed"]  # There is no dropout here.
         rows = tf.cond(
             lesson.is_taught,
-            lambda: teaching.with_answers(model, lesson.teachers, batch, seed, work[SERVES]),
+            lambda: teaching.with_answers(
+                model, lesson.teachers, lesson.shares, batch, seed, work[SERVES]
+            ),
             lambda: teaching.with_labels(batch),
         )
         # Numbers are scaled as in the released model, which knows no batch's statistics.

@@ -1,7 +1,7 @@
 """Several models taught to one, on rows that nobody has seen.
 
 A network learns what others answer instead of labels (Hinton et al., "Distilling the knowledge in
-a neural network", 2015): the mean of their logits, so that one model has what their mean has. On
+a neural network", 2015): a mean of their logits, so that one model has what their mean has. On
 the rows that they were trained on they answer what they remember. So each feature's value is, by a
 coin, that of the row or of another one of the batch, which makes new rows of known values, as many
 as are asked for.
@@ -16,7 +16,21 @@ from pfrec.data.dataset import row_block
 from pfrec.models import ranker
 from tff_process.client import work as work_lib
 
+# Of AUC on `valid`, by how much one teacher is ahead where it counts for e times the other.
+_WELL_AHEAD = 0.02
+
 _plain = tf.autograph.experimental.do_not_convert
+
+
+@_plain
+def shares_of(scores: "Sequence[tf.Tensor]") -> tf.Tensor:
+    """What each teacher's answers count for, by how well it does; float32 [teachers]: the softmax
+    of scores over 0.02, so that equal ones count the same and what is far behind hardly does.
+
+    Args:
+      scores: of each teacher, AUC on `valid`, float64 scalars.
+    """
+    return tf.cast(tf.nn.softmax(tf.stack(scores) / _WELL_AHEAD), tf.float32)
 
 
 @_plain
@@ -52,6 +66,7 @@ def with_labels(batch: Mapping[str, tf.Tensor]) -> "dict[str, tf.Tensor]":
 def with_answers(
     model: work_lib.ClientModel,
     teachers: "Sequence[work_lib.Values]",
+    shares: tf.Tensor,
     batch: Mapping[str, tf.Tensor],
     seed: tf.Tensor,
     serves: tf.Tensor,
@@ -63,6 +78,7 @@ def with_answers(
     Args:
       model: left as it is.
       teachers: values of its trained variables by name, of each teacher.
+      shares: float32 [teachers], what each one's logits count for in the mean; they add up to 1.
       batch: of labelled rows.
       seed: see `mixed`.
       serves: float32 [tasks], 1 where the client has labels of the task.
@@ -74,7 +90,7 @@ def with_answers(
         logits = model.network(rows, training=False)
         answers.append(tf.stack([logits[task.name] for task in model.schema.tasks], axis=1))
     model.load(learnt)
-    mean = tf.add_n(answers) / len(answers)
+    mean = tf.tensordot(shares, tf.stack(answers), 1)
     absent = tf.cast(tf.equal(serves, 0.0), tf.uint8) * row_block.UNOBSERVED
     labels = tf.zeros_like(batch["labels"]) + absent
     return {**rows, "labels": labels, ranker.TARGETS: tf.sigmoid(mean)}

@@ -256,7 +256,12 @@ def test_at_first_only_what_was_not_received_is_trained(fedavg):
             begin,
             end,
             home_lib._Lesson(
-                tf.constant(0.003), frozenset([USER]), only_new, (start, start), tf.constant(False)
+                tf.constant(0.003),
+                frozenset([USER]),
+                only_new,
+                (start, start),
+                tf.constant([0.5, 0.5]),
+                tf.constant(False),
             ),
         )
 
@@ -291,7 +296,12 @@ def test_the_third_model_comes_to_answer_as_the_other_two_in_the_mean(fedavg):
         home_lib.SERVES: tf.ones([len(fedavg.dataset.schema.tasks)]),
     }
     lesson = home_lib._Lesson(
-        tf.constant(0.01), frozenset(), tf.constant(False), teachers, tf.constant(True)
+        tf.constant(0.01),
+        frozenset(),
+        tf.constant(False),
+        teachers,
+        tf.constant([0.5, 0.5]),
+        tf.constant(True),
     )
 
     @tf.function
@@ -345,7 +355,7 @@ def test_what_was_received_is_served_where_nothing_can_be_measured(fedavg, first
 def test_the_taught_model_is_served_unless_it_is_well_behind(dataset, monkeypatch):
     """Taught the opposite of all labels, it is behind."""
 
-    def answers(model, teachers, batch, seed, serves):
+    def answers(model, teachers, shares, batch, seed, serves):
         taught = teaching.with_labels(batch)
         return {**taught, ranker.TARGETS: 1.0 - taught[ranker.TARGETS]}
 

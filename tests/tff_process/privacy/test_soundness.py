@@ -65,6 +65,8 @@ def test_it_says_nothing_else_and_normalises_no_batch():
 def test_batches_are_large():
     plan = plan_lib.Plan("fedavg", dp_epsilon=3.0)
     assert plan.fitting([17_000, 16_000]).batch_size == 4096
+    assert plan.fitting([4_000, 2_144]).batch_size == 1024  # A third of the mean, 3,072.
+    assert plan.fitting([4_000, 2_142]).batch_size == 512
     assert plan.fitting([10**6]).batch_size == 8192
     assert plan.fitting([100]).batch_size == 32
     assert plan_lib.Plan("fedavg").fitting([17_000, 16_000]).batch_size == 256

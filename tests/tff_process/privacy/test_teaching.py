@@ -49,7 +49,17 @@ def test_each_feature_is_the_rows_own_or_of_the_one_before_as_a_whole():
     assert np.any(other["categorical"].numpy() != found["categorical"].numpy())
 
 
-def test_targets_are_the_mean_answers_and_the_model_is_left_as_it_is():
+def test_who_is_ahead_counts_for_more():
+    def shares(*scores):
+        return teaching.shares_of([tf.constant(score, tf.float64) for score in scores]).numpy()
+
+    np.testing.assert_allclose(shares(0.7, 0.7), [0.5, 0.5], atol=1e-6)
+    # By 0.02 * ln 3: three times as much.
+    np.testing.assert_allclose(shares(0.7 + 0.02 * np.log(3.0), 0.7), [0.75, 0.25], atol=1e-6)
+    assert shares(0.6, 0.8)[0] < 1e-4
+
+
+def test_targets_are_the_weighted_mean_of_answers_and_the_model_is_left_as_it_is():
     config = ModelConfig(embedding_dim=2, numeric_dim=2, experts=2, expert_units=(3,))
     model = work_lib.ClientModel(lambda: mmoe.build(_SCHEMA, config, 0), _SCHEMA, 0.1)
     random = np.random.default_rng(0)
@@ -61,7 +71,10 @@ def test_targets_are_the_mean_answers_and_the_model_is_left_as_it_is():
         for _ in range(2)
     ]
     before = {name: value.numpy() for name, value in model.read(model.trained).items()}
-    taught = teaching.with_answers(model, teachers, _batch(), _SEED, tf.constant([1.0, 0.0]))
+    serves = tf.constant([1.0, 0.0])
+    taught = teaching.with_answers(
+        model, teachers, tf.constant([0.75, 0.25]), _batch(), _SEED, serves
+    )
     for name, value in model.read(model.trained).items():
         np.testing.assert_array_equal(value, before[name])
     rows, logits = teaching.mixed(_batch(), _SCHEMA, _SEED), []
@@ -69,7 +82,7 @@ def test_targets_are_the_mean_answers_and_the_model_is_left_as_it_is():
         model.load(teacher)
         found = model.network(rows, training=False)
         logits.append(np.stack([found["click"], found["buy"]], axis=1))
-    wanted = 1.0 / (1.0 + np.exp(-np.mean(logits, axis=0)))
+    wanted = 1.0 / (1.0 + np.exp(-(0.75 * logits[0] + 0.25 * logits[1])))
     np.testing.assert_allclose(taught[ranker.TARGETS], wanted, atol=1e-5)
     for name in ("categorical", "numerical"):
         np.testing.assert_array_equal(taught[name], rows[name])
