@@ -13,6 +13,7 @@ from pfrec.models.config import ModelConfig
 with lazy.imports():
     import tensorflow as tf
 
+    from pfrec.models import ranker
     from pfrec.models.mmoe import mmoe
     from pfrec.models.pooled import aitm, esmm, hmoe, pepnet, ple, shared_bottom, single_task, star
     from pfrec.models.pooled import base as pooled
@@ -64,3 +65,10 @@ def for_scenario(network: tf.keras.Model, number: int) -> tf.keras.Model:
     return (
         pooled.ForScenario(network, number) if isinstance(network, pooled.PooledModel) else network
     )
+
+
+def make_ranker(network: tf.keras.Model, schema: schema_lib.Schema) -> ranker.MultiTaskRanker:
+    """What trains a network: its own ranker where it has one."""
+    if isinstance(network, pooled.PooledModel):
+        return network.make_ranker()
+    return ranker.MultiTaskRanker(network, [task.name for task in schema.tasks])

@@ -15,7 +15,7 @@ import tensorflow as tf
 from pfrec import coarsening, evaluation, groups
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import pipeline, windows
-from pfrec.models import adam, precision, ranker
+from pfrec.models import adam, networks, precision, ranker
 from pfrec.models.mmoe import first_layer
 from tff_process.client import variables
 
@@ -88,7 +88,7 @@ class ClientModel:
     ) -> None:
         self.schema = schema
         self.network = make_network()
-        self.ranker = ranker.MultiTaskRanker(self.network, [task.name for task in schema.tasks])
+        self.ranker = networks.make_ranker(self.network, schema)
         self.tagged = groups.tag(self.network)
         self.variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
         self.trained = [item.name for item in self.tagged if item.variable.trainable]
@@ -274,7 +274,8 @@ def for_each_batch(
     for use inside a `tf.function`.
 
     Args:
-      model, settings, work: see `train` and `ClientInputs`.
+      model, settings, work: see `train` and `ClientInputs`; where `work` holds `scenarios`, int32
+        [shards], batches hold `scenario`, see `pipeline.epoch_batches`.
       step: called with each batch.
       state: what the first step is given, a tuple of tensors.
     """
@@ -293,9 +294,10 @@ def for_each_batch(
     for epoch in tf.range(first // epoch_steps, (last - 1) // epoch_steps + 1):
         start = epoch * epoch_steps
         begin, end = tf.maximum(first - start, 0), tf.minimum(last - start, epoch_steps)
-        passed, rest = tf.zeros([], tf.int64), windows.no_rows(model.schema)
-        for number, records in iter(windows.read(work["shards"], seed, epoch)):
-            window = windows.Window.of(rest, records, model.schema, seed, epoch, number)
+        passed, rest = tf.zeros([], tf.int64), windows.no_rows(model.schema, "scenarios" in work)
+        blocks_of = windows.read(work["shards"], seed, epoch, work.get("scenarios"))
+        for number, blocks in iter(blocks_of):
+            window = windows.Window.of(rest, blocks, model.schema, seed, epoch, number)
             size, whole = window.batches(settings.batch_size, number, passed)
             for place in tf.range(tf.maximum(begin - passed, 0), tf.minimum(end - passed, whole)):
                 batch = window.batch(place, size)

@@ -11,8 +11,10 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Optional
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Optional, TypeVar
+
+import tensorflow_federated as tff
 
 import pfrec
 from pfrec import store
@@ -28,6 +30,9 @@ _PACKAGES = (
     "tensorflow-federated",
     "numpy",
 )
+_ALL = (*clients.CLIENT_FUNCTIONS, *clients.SERVER_FUNCTIONS)
+_Part = tuple[Optional[Mapping[str, Any]], Mapping[str, Callable[[], tff.Computation]]]
+_Made = TypeVar("_Made")
 _ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 
 
@@ -35,9 +40,9 @@ _ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 class ComputationCache:
     """Keeps the computations of the runs of one process. Whoever wants them kept hands one in."""
 
-    _compiled: "dict[Hashable, clients.Compiled]" = dataclasses.field(default_factory=dict)
+    _compiled: "dict[Hashable, Any]" = dataclasses.field(default_factory=dict)
 
-    def get(self, key: Hashable, make: "Callable[[], clients.Compiled]") -> clients.Compiled:
+    def get(self, key: Hashable, make: "Callable[[], _Made]") -> _Made:
         """What was made for a key.
 
         Args:
@@ -46,7 +51,8 @@ class ComputationCache:
         """
         if key not in self._compiled:
             self._compiled[key] = make()
-        return self._compiled[key]
+        made: _Made = self._compiled[key]
+        return made
 
 
 def compiled(
@@ -62,25 +68,36 @@ def compiled(
       record: all that the graphs depend on as plain data, see `Federation.graph_record`; None where
         they depend on more than that can say, so that nothing may be kept.
     """
-    place = None if record is None else store.of_user(_DIRECTORY)
-    if record is None or place is None:
-        names = (*clients.CLIENT_FUNCTIONS, *clients.SERVER_FUNCTIONS)
-        return clients.Compiled.of(traced, clients.traced_functions(traced, names))
-    keys = {
-        _key(record["client"]): clients.CLIENT_FUNCTIONS,
-        _key(record): clients.SERVER_FUNCTIONS,
-    }
-    functions: dict[str, remote.Function] = {}
-    for key, names in keys.items():
-        parts = place.load(key)
-        if parts is not None and set(parts) == set(names):
-            functions.update(clients.restored(parts))
-    missing = [name for names in keys.values() for name in names if name not in functions]
-    made = clients.traced_functions(traced, missing)
-    for key, names in keys.items():
-        if made.keys() >= set(names):
-            place.save(key, clients.serialised({name: made[name] for name in names}))
-    return clients.Compiled.of(traced, {**functions, **made})
+    parts: list[_Part] = [(None, clients.tracers(traced, _ALL))]
+    if record is not None:
+        parts = [
+            (record["client"], clients.tracers(traced, clients.CLIENT_FUNCTIONS)),
+            (record, clients.tracers(traced, clients.SERVER_FUNCTIONS)),
+        ]
+    return clients.Compiled.of(traced, functions(parts))
+
+
+def functions(parts: "Sequence[_Part]") -> "dict[str, remote.Function]":
+    """Computations by name, compiled: here, or by an earlier process of this user.
+
+    Args:
+      parts: what is kept together, each with all that its graphs depend on as plain data, None
+        where nothing may be kept, and with what traces each computation, by name.
+    """
+    place = store.of_user(_DIRECTORY)
+    keys = [None if place is None or record is None else _key(record) for record, _ in parts]
+    found: dict[str, remote.Function] = {}
+    for key, (_, how) in zip(keys, parts):
+        kept = None if place is None or key is None else place.load(key)
+        if kept is not None and set(kept) == set(how):
+            found.update(clients.restored(kept))
+    made = clients.traced_functions(
+        {name: trace for _, how in parts for name, trace in how.items() if name not in found}
+    )
+    for key, (_, how) in zip(keys, parts):
+        if place is not None and key is not None and made.keys() >= set(how):
+            place.save(key, clients.serialised({name: made[name] for name in how}))
+    return {**found, **made}
 
 
 def _key(record: "Mapping[str, Any]") -> str:

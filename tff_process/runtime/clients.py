@@ -5,6 +5,7 @@ and its files are written and read there.
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
@@ -73,16 +74,23 @@ class Compiled:
         )
 
 
-def traced_functions(
+def tracers(
     traced: computations.Computations, names: "Sequence[str]"
+) -> "dict[str, Callable[[], tff.Computation]]":
+    """What traces each of some computations, by name."""
+    how = {**_CLIENT, **_SERVER}
+    return {name: functools.partial(how[name], traced) for name in names}
+
+
+def traced_functions(
+    how: "Mapping[str, Callable[[], tff.Computation]]",
 ) -> "dict[str, remote.Function]":
     """Traces computations, and compiles them for TFF's native runtime, which takes seconds: each in
     a thread beside the tracing of the next, as TensorFlow's optimizer leaves Python to others.
     """
-    how = {**_CLIENT, **_SERVER}
     with concurrent.futures.ThreadPoolExecutor(1, "compile") as pool:
         compiling = {
-            name: pool.submit(remote.Function.of, name, how[name](traced)) for name in names
+            name: pool.submit(remote.Function.of, name, trace()) for name, trace in how.items()
         }
         return {name: made.result() for name, made in compiling.items()}
 

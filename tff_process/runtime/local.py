@@ -61,6 +61,8 @@ class LocalFunction:
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
         settings.graph_options.optimizer_options.opt_level = -1
         session = tf.compat.v1.Session(graph=graph, config=settings)
+        if whole.tensorflow.initialize_op:
+            session.run(whole.tensorflow.initialize_op)
         given, wanted = _tensors(whole.tensorflow.parameter), _tensors(whole.tensorflow.result)
         # `make_callable` looks up every name and checks every shape in each call, which takes
         # longer than the aggregation of a small model; Keras's graph functions call like this.

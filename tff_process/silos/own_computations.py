@@ -197,7 +197,7 @@ class OwnComputations:
                 "here; agree to less"
             )
         traced = self._traced
-        functions = clients.traced_functions(traced, clients.CLIENT_FUNCTIONS)
+        functions = clients.traced_functions(clients.tracers(traced, clients.CLIENT_FUNCTIONS))
         compiled = clients.Compiled.of(traced, functions)
         received_writer = state_files.received_writer(traced.types.shared, traced.types.personal)
         answers, mechanism = self._answers(), self._federation.mechanism

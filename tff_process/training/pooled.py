@@ -3,20 +3,34 @@ Recommenders. Not private; the usual yardstick.
 """
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from pfrec import evaluation, groups, run_directory
+from pfrec import groups, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
-from pfrec.models import networks, ranker
-from pfrec.models.pooled import base as pooled
+from pfrec.models import adam, networks, ranker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging
-from tff_process.process import carrying, federation, plan_values
+from tff_process.client import work as work_lib
+from tff_process.process import carrying, federation, plan_values, pooled_step
+from tff_process.runtime import cache as cache_lib
+from tff_process.runtime import local, remote
+
+OD = collections.OrderedDict
+_OPTIMIZER = "optimizer/"
+_WEIGHTS = {
+    ranker.TASK_WEIGHTS: plan_values.task_weights,
+    ranker.POSITIVE_WEIGHTS: plan_values.positive_weights,
+}
+
+
+def _here(function: remote.Function) -> "Callable[..., Any]":
+    return local.LocalFunction(function.computation)
 
 
 class PooledTraining:
@@ -28,137 +42,103 @@ class PooledTraining:
     Args:
       plan: what to do.
       dataset: of all scenarios.
+      cache: keeps what is traced and compiled; None where no other training is to use it.
+      calling: makes a compiled computation one to call from arrays to arrays; it runs in this
+        process where nothing else is said.
     """
 
     finds_spread = False
 
-    def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
-        plan = plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])
+    def __init__(
+        self,
+        plan: plan_lib.Plan,
+        dataset: dataset_lib.Dataset,
+        cache: "Optional[cache_lib.ComputationCache]" = None,
+        calling: "Callable[[remote.Function], Callable[..., Any]]" = _here,
+    ) -> None:
+        plan = fitted(plan, dataset)
         self.plan, self.dataset = plan, dataset
-        self.network = networks.build(
+        network = networks.build(
             plan.name, dataset.schema, plan.model, plan.seed, len(dataset.scenarios)
         )
-        self.tagged = groups.tag(self.network)
-        self._variables = collections.OrderedDict(
-            (item.name, item.variable) for item in self.tagged
-        )
-        own = isinstance(self.network, pooled.PooledModel)
-        self._ranker = (
-            self.network.make_ranker()
-            if own
-            else ranker.MultiTaskRanker(self.network, [task.name for task in dataset.schema.tasks])
-        )
-        # Keras's Adam: the same formula as `pfrec.models.adam`, so pooled and federated clients
-        # take equal steps.
-        self._optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
-        self._optimizer.build(self._ranker.trainable_variables)
-        self._train = tf.function(self._train_batches)
-        # A variable, so that one graph evaluates all scenarios.
-        self._scenario = tf.Variable(0, trainable=False)
-        self._evaluator = evaluation.Evaluator(self._with_scenario, dataset.schema)
+        self.tagged = groups.tag(network)
+        names = {id(item.variable): item.name for item in self.tagged}
+        # As they are saved: in the order in which Keras's optimizers hold them.
+        self._saved_order = [names[id(variable)] for variable in network.trainable_variables]
+        trained = [item for item in self.tagged if item.variable.trainable]
+        self._shapes = OD((item.name, tuple(item.variable.shape)) for item in trained)
+        optimizer = work_lib.make_optimizer([item.variable for item in trained], 0.0)
+        self._slots = {
+            name: slot.numpy() for name, slot in work_lib.optimizer_slots(optimizer).items()
+        }
+        self._averaged = 0
+        self._trained = self._served = {item.name: item.variable.numpy() for item in self.tagged}
         shards = [
             (shard, number)
             for number, scenario in enumerate(dataset.scenarios)
             for shard in dataset.shards(scenario, "train")
         ]
-        self._shards, self._scenario_of_shard = (
-            [shard for shard, _ in shards],
-            [number for _, number in shards],
-        )
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
-        self._epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
-        self.round_steps = max(1, round(plan.local_epochs * self._epoch_steps))
+        epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
+        self.round_steps = max(1, round(plan.local_epochs * epoch_steps))
         self.rounds = plan.rounds_of(self.round_steps)
         # As often as a federated round aggregates.
         self._parts = federation.aggregations_of_a_round(plan, [self.round_steps])
-        self._averaged = 0
-        self._trained = self._served = self._values()
-
-    def _with_scenario(
-        self, batch: "Mapping[str, tf.Tensor]", training: bool
-    ) -> "dict[str, tf.Tensor]":
-        rows = tf.shape(batch["categorical"])[0]
-        return self.network(
-            {**batch, pooled.SCENARIO: tf.fill([rows], self._scenario)}, training=training
+        step = pooled_step.PooledStep(
+            plan.name,
+            dataset.schema,
+            plan.model,
+            len(dataset.scenarios),
+            plan.batch_size,
+            pooled_step.weights_of(plan),
         )
+        tasks = [task.name for task in dataset.schema.tasks]
+        self._work = {
+            "shards": np.array([shard for shard, _ in shards], object),
+            "scenarios": np.array([number for _, number in shards], np.int32),
+            "seed": np.int64(pipeline.stream_seed(plan.seed, 0)),
+            "epoch_steps": np.int64(epoch_steps),
+            **{
+                name: np.array([_WEIGHTS[name](plan, s, tasks) for s in dataset.scenarios])
+                for name in step.weights
+            },
+        }
+
+        def compiled() -> "dict[str, remote.Function]":
+            bodies = step.bodies(self._trained, self._slots)
+            how = {name: body.trace for name, body in bodies.items()}
+            return cache_lib.functions([(step.record(), how)])
+
+        key = json.dumps(step.record(), sort_keys=True)
+        functions = (cache or cache_lib.ComputationCache()).get(key, compiled)
+        self._train, self._evaluate = (calling(functions[n]) for n in ("train", "evaluate"))
 
     def train_round(self, round_number: int) -> federation.RoundReport:
         """Trains round `round_number` (from 0)."""
         ends = [part * self.round_steps // self._parts for part in range(self._parts + 1)]
         losses = []
-        self._load(self._trained)
-        # One dataset for all parts: one that began in the middle would read what comes before.
-        batches = pipeline.training_batches(
-            tf.constant(self._shards),
-            self.dataset.schema,
-            self.plan.batch_size,
-            seed=pipeline.stream_seed(self.plan.seed, 0),
-            first_step=round_number * self.round_steps,
-            steps=self.round_steps,
-            epoch_steps=self._epoch_steps,
-            scenarios=tf.constant(self._scenario_of_shard),
-        )
-        waiting = iter(self._weighted(batches))
         for part, (first, last) in enumerate(zip(ends, ends[1:])):
-            total = self.rounds * self._parts
-            done = round_number * self._parts + part
-            rate = plan_values.learning_rate(self.plan, done, total)
-            self._optimizer.learning_rate.assign(rate)
-            losses.append((last - first) * float(self._train(waiting, tf.constant(last - first))))
+            work = self.work_of(round_number, part, first, last - first)
+            done = self._train(self._trained, self._slots, work)
+            self._trained, self._slots = dict(done["variables"]), dict(done["slots"])
+            losses.append((last - first) * float(done["loss"]))
             self._average()
         return federation.RoundReport({"pooled": sum(losses) / self.round_steps}, {})
 
-    def _train_batches(self, batches: "Iterator[Any]", steps: tf.Tensor) -> tf.Tensor:
-        """The mean loss of some batches, after a step for each.
-
-        The loop is one of the graph: Keras's own goes back to Python for every batch, which takes
-        longer than a small step, and lets Adam count the call that finds no further batch.
-        """
-        step = tf.autograph.experimental.do_not_convert(self._step)
-        total = tf.constant(0.0)
-        for _ in tf.range(steps):
-            total += step(next(batches))
-        return total / tf.cast(steps, tf.float32)
-
-    def _step(self, batch: "Mapping[str, tf.Tensor]") -> tf.Tensor:
-        trained = self._ranker.trainable_variables
-        with tf.GradientTape() as tape:
-            loss = self._ranker.compute_loss(batch, training=True)
-        self._optimizer.apply_gradients(zip(tape.gradient(loss, trained), trained))
-        return loss
-
-    def _weighted(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """The batches with the weights of the loss, where the plan has any."""
-        plan, tasks = self.plan, [task.name for task in self.dataset.schema.tasks]
-        found = {
-            ranker.TASK_WEIGHTS: (plan.task_weights, plan_values.task_weights),
-            ranker.POSITIVE_WEIGHTS: (plan.positive_weights, plan_values.positive_weights),
+    def work_of(self, round_number: int, part: int, first: int, steps: int) -> "dict[str, Any]":
+        """What a part of a round is to do; its first step counts from the round's beginning."""
+        done = round_number * self._parts + part
+        rate = plan_values.learning_rate(self.plan, done, self.rounds * self._parts)
+        return {
+            **self._work,
+            "first_step": np.int64(round_number * self.round_steps + first),
+            "steps": np.int64(steps),
+            "learning_rate": np.float32(rate),
         }
-        tables = {
-            name: tf.constant([of(plan, s, tasks) for s in self.dataset.scenarios], tf.float32)
-            for name, (text, of) in found.items()
-            if text
-        }
-        if not tables:
-            return batches
-
-        def add(batch: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
-            own = batch[pooled.SCENARIO]
-            return {**batch, **{n: tf.gather(table, own) for n, table in tables.items()}}
-
-        return batches.map(add)
-
-    def _values(self) -> "dict[str, np.ndarray]":
-        return {name: variable.numpy() for name, variable in self._variables.items()}
-
-    def _load(self, values: "Mapping[str, np.ndarray]") -> None:
-        for name, variable in self._variables.items():
-            variable.assign(values[name])
 
     def _average(self) -> None:
-        """The network's values are what was trained; what is served goes towards them."""
+        """What is served goes towards what was trained."""
         self._averaged += 1
-        self._trained = self._values()
         portion = np.float32(averaging.part(tf.constant(self._averaged), self.plan.average_over))
         self._served = {
             name: old + portion * (self._trained[name] - old) for name, old in self._served.items()
@@ -172,12 +152,16 @@ class PooledTraining:
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics by scenario, float64 [scenarios, tasks, metrics]."""
-        self._load(self._served)
-        found = []
-        for number, scenario in enumerate(self.dataset.scenarios):
-            self._scenario.assign(number)
-            found.append(self._evaluator(tf.constant(self.dataset.shards(scenario, split))).numpy())
-        return np.stack(found)
+        return np.stack(
+            [
+                self._evaluate(
+                    self._served,
+                    np.array(self.dataset.shards(scenario, split), object),
+                    np.int32(number),
+                )
+                for number, scenario in enumerate(self.dataset.scenarios)
+            ]
+        )
 
     def to_save(self) -> run_directory.RoundState:
         """The model as a round whose clients hold nothing."""
@@ -185,9 +169,7 @@ class PooledTraining:
         server.update(
             {f"{averaging.TRAINED}{name}": value for name, value in self._trained.items()}
         )
-        server.update(
-            {f"optimizer/{i:04d}": slot.numpy() for i, slot in enumerate(self._optimizer.variables)}
-        )
+        server.update(self._saved_slots())
         return run_directory.RoundState(
             server,
             {scenario: {} for scenario in self.dataset.scenarios},
@@ -212,31 +194,40 @@ class PooledTraining:
         for name, item in tagged.items():
             for place in (f"common/{name}", f"{averaging.TRAINED}{name}"):
                 server[place] = meaning.carried(item, old[place], fresh.server[place])
-        moments = self._moments()
-        for i, slot in enumerate(self._optimizer.variables):
-            place = f"optimizer/{i:04d}"
+        for i, place in enumerate(sorted(_in_optimizer(fresh.server))):
             server[place] = old[place]
-            if id(slot) in moments:
+            if i:  # The first counts steps.
+                item = tagged[self._saved_order[(i - 1) // 2]]
                 none = np.zeros_like(fresh.server[place])
-                server[place] = meaning.carried(tagged[moments[id(slot)]], old[place], none)
+                server[place] = meaning.carried(item, old[place], none)
         return run_directory.RoundState(server, fresh.clients, fresh.meta)
 
-    def _moments(self) -> "dict[int, str]":
-        """Of each moment of the optimizer, told by its identity, the variable that it is of."""
-        names = {id(item.variable): item.name for item in self.tagged}
-        trained = self._ranker.trainable_variables
-        return {
-            id(moment): names[id(variable)]
-            for moments in (self._optimizer._momentums, self._optimizer._velocities)
-            for variable, moment in zip(trained, moments)
-        }
+    def _saved_slots(self) -> "dict[str, np.ndarray]":
+        """The optimizer's state as Keras's Adam would hold it: the number of steps, then both
+        moments of each variable in turn.
+        """
+        moments, steps = adam.moments_of(self._shapes, list(self._slots.values()))
+        pairs = [moment for name in self._saved_order for moment in moments[name]]
+        saved = [np.array(steps, np.int64), *pairs]
+        return {f"{_OPTIMIZER}{i:04d}": value for i, value in enumerate(saved)}
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round."""
-        self._served = {name: saved.server[f"common/{name}"] for name in self._variables}
-        self._trained = {
-            name: saved.server[f"{averaging.TRAINED}{name}"] for name in self._variables
-        }
+        server = saved.server
+        self._served = {name: server[f"common/{name}"] for name in self._served}
+        self._trained = {name: server[f"{averaging.TRAINED}{name}"] for name in self._trained}
         self._averaged = saved.meta["averaged"]
-        for i, slot in enumerate(self._optimizer.variables):
-            slot.assign(saved.server[f"optimizer/{i:04d}"])
+        steps, *moments = (server[place] for place in sorted(_in_optimizer(server)))
+        pairs = dict(zip(self._saved_order, zip(moments[::2], moments[1::2])))
+        in_order = {name: pairs[name] for name in self._shapes}
+        slots = adam.slots_of(in_order, np.array(steps, np.float32))
+        self._slots = dict(zip(self._slots, slots))
+
+
+def _in_optimizer(server: "Mapping[str, np.ndarray]") -> "list[str]":
+    return [name for name in server if name.startswith(_OPTIMIZER)]
+
+
+def fitted(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> plan_lib.Plan:
+    """The plan with a batch size, by the scenarios' rows."""
+    return plan.fitting([dataset.rows(scenario, "train") for scenario in dataset.scenarios])

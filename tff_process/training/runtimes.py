@@ -14,7 +14,9 @@ from tff_process.privacy import charges
 from tff_process.process import federation, reference
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import (
+    calls,
     executor,
+    hosts,
     private_network,
     reference_context,
     simulation,
@@ -49,7 +51,8 @@ def start(
         cannot be reached.
     """
     if plan.pooled:
-        yield pooled.PooledTraining(plan, dataset)
+        with _pooled(plan, dataset, run, options, cache) as training:
+            yield training
         return
     require_together(plan, options)
     manifest = run.path / "privacy_manifest.json"
@@ -59,6 +62,31 @@ def start(
         yield training
         if training.charges is not None:
             privacy_manifest.write(manifest, training)
+
+
+@contextlib.contextmanager
+def _pooled(
+    plan: plan_lib.Plan,
+    dataset: dataset_lib.Dataset,
+    run: run_directory.RunDirectory,
+    options: options_lib.Options,
+    cache: "Optional[cache_lib.ComputationCache]",
+) -> "Iterator[pooled.PooledTraining]":
+    """In a worker, whose threads the plan decides, as those of a simulation's clients."""
+    private_network.warn_if_open()
+    log = run.path / "logs" / "worker.log"
+    limit = options.client_timeout and options.client_timeout * len(dataset.scenarios)
+    within = threads.within_operations(pooled.fitted(plan, dataset), dataset.schema)
+    host = hosts.LocalHost(f"the worker with log {log}", log, 1, limit, within)
+    try:
+        host.begin()  # It comes up while graphs are traced.
+        training = pooled.PooledTraining(
+            plan, dataset, cache, lambda function: calls.WorkerFunction(host, function)
+        )
+        host.up()
+        yield training
+    finally:
+        host.down()
 
 
 def require_together(plan: plan_lib.Plan, options: options_lib.Options) -> None:

@@ -59,6 +59,23 @@ def decode_blocks(records: tf.Tensor, schema: schema_lib.Schema) -> dict[str, tf
     return decoded
 
 
+def decode(blocks: Any, schema: schema_lib.Schema) -> dict[str, tf.Tensor]:
+    """Decodes row blocks, with the scenario of each row where the blocks come with theirs.
+
+    Args:
+      blocks: string [blocks], or a pair of those and int32 [blocks], the scenario of each.
+      schema: of the rows.
+
+    Returns:
+      see `decode_blocks`; of a pair also `scenario`, int32 [rows].
+    """
+    records, scenario = blocks if isinstance(blocks, tuple) else (blocks, None)
+    rows = decode_blocks(records, schema)
+    if scenario is not None:
+        rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
+    return rows
+
+
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Whole batches in an epoch, at least one; the rows left over differ from epoch to epoch."""
     return max(1, rows // batch_size)
@@ -113,10 +130,7 @@ def epoch_batches(
 
     @tf.autograph.experimental.do_not_convert
     def permute(window: tf.Tensor, blocks: Any) -> dict[str, tf.Tensor]:
-        records, scenario = (blocks, None) if scenarios is None else blocks
-        rows = decode_blocks(records, schema)
-        if scenario is not None:
-            rows["scenario"] = tf.repeat(scenario, tf.strings.length(records) // schema.row_bytes)
+        rows = decode(blocks, schema)
         order = window_order(tf.shape(rows["labels"])[0], seed, epoch, window)
         return {name: tf.gather(value, order) for name, value in rows.items()}
 
@@ -140,7 +154,7 @@ def training_batches(
     epoch_steps: Any,
     scenarios: Optional[tf.Tensor] = None,
 ) -> tf.data.Dataset:
-    """The batches of one round of training as one dataset, for Keras's loop.
+    """The batches of one round of training as one dataset, for loops outside of a graph.
 
     Args:
       shards: string [shards], paths.

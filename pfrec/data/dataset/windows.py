@@ -7,6 +7,7 @@ few operations per window and one gather per batch.
 """
 
 import dataclasses
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -25,23 +26,31 @@ def lean(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def read(shards: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
-    """The windows of an epoch in order, (number, records), int64 scalar and string [blocks];
-    after the last an empty one, `END`.
+def read(
+    shards: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor, scenarios: Optional[tf.Tensor] = None
+) -> tf.data.Dataset:
+    """The windows of an epoch in order, (number, blocks), int64 scalar and what `pipeline.decode`
+    takes: pairs where `scenarios` are given; after the last an empty one, `END`.
     """
-    windows = pipeline.shuffled_blocks(shards, seed, epoch).batch(pipeline.WINDOW_BLOCKS)
+    windows = pipeline.shuffled_blocks(shards, seed, epoch, scenarios).batch(pipeline.WINDOW_BLOCKS)
     # Not `enumerate`, which has each call rewrite a graph for a service that is not there.
     numbers = tf.data.Dataset.range(tf.int64.max)
     windows = tf.data.Dataset.zip((numbers, windows))
-    end = tf.data.Dataset.from_tensors((tf.constant(END, tf.int64), tf.zeros([0], tf.string)))
+    end = tf.data.Dataset.from_tensors((tf.constant(END, tf.int64), _none(scenarios is not None)))
     return lean(windows.concatenate(end))
 
 
-def no_rows(schema: schema_lib.Schema) -> Rows:
-    """No rows, of the form that `pipeline.decode_blocks` gives them,
-    of a shape that any number of rows may take in a loop.
+def _none(with_scenarios: bool) -> Any:
+    """No blocks."""
+    records = tf.zeros([0], tf.string)
+    return (records, tf.zeros([0], tf.int32)) if with_scenarios else records
+
+
+def no_rows(schema: schema_lib.Schema, with_scenarios: bool = False) -> Rows:
+    """No rows, of the form that `pipeline.decode` gives them, of a shape that any number of rows
+    may take in a loop.
     """
-    rows = pipeline.decode_blocks(tf.zeros([0], tf.string), schema)
+    rows = pipeline.decode(_none(with_scenarios), schema)
     return {
         name: tf.raw_ops.PlaceholderWithDefault(input=value, shape=[None, *value.shape[1:]])
         for name, value in rows.items()
@@ -53,7 +62,7 @@ class Window:
     """Rows in the order of an epoch.
 
     Attributes:
-      rows: see `pipeline.decode_blocks`, in any order.
+      rows: see `pipeline.decode`, in any order.
       order: int32 [rows], which row comes when.
     """
 
@@ -64,7 +73,7 @@ class Window:
     def of(
         cls,
         rest: Rows,
-        records: tf.Tensor,
+        blocks: Any,
         schema: schema_lib.Schema,
         seed: tf.Tensor,
         epoch: tf.Tensor,
@@ -74,12 +83,12 @@ class Window:
 
         Args:
           rest: rows left over, in order.
-          records: string [blocks], the window's.
+          blocks: the window's, see `pipeline.decode`.
           schema: of the rows.
           seed, epoch: int64 scalars.
           number: int64 scalar, of the window.
         """
-        decoded = pipeline.decode_blocks(records, schema)
+        decoded = pipeline.decode(blocks, schema)
         before = tf.shape(rest["labels"])[0]
         order = pipeline.window_order(tf.shape(decoded["labels"])[0], seed, epoch, number)
         joined = {name: tf.concat([rest[name], value], 0) for name, value in decoded.items()}

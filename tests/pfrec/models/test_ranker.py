@@ -63,11 +63,7 @@ def test_rows_without_weight_teach_nothing(algorithm):
     config = ModelConfig(embedding_dim=4, experts=2, expert_units=(4,), batch_norm=False)
     config = dataclasses.replace(config, numeric_dim=0)
     network = networks.build(algorithm, _SCHEMA, config, 0, 1)
-    made = (
-        network.make_ranker()
-        if hasattr(network, "make_ranker")
-        else ranker_lib.MultiTaskRanker(network, ["click", "buy"])
-    )
+    made = networks.make_ranker(network, _SCHEMA)
 
     def gradient(weights):
         batch = {

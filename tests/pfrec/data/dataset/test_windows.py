@@ -42,12 +42,13 @@ def small_windows(monkeypatch):
     monkeypatch.setattr(pipeline, "WINDOW_BLOCKS", 1)
 
 
-def batches(shards, batch_size, epoch, first, steps):
+def batches(shards, batch_size, epoch, first, steps, scenarios=None):
     """What a loop in a graph sees, as `work.over` goes."""
     seed, epoch = tf.constant(3, tf.int64), tf.constant(epoch, tf.int64)
-    seen, passed, rest = [], tf.zeros([], tf.int64), windows.no_rows(SCHEMA)
-    for number, records in windows.read(shards, seed, epoch):
-        window = windows.Window.of(rest, records, SCHEMA, seed, epoch, number)
+    rest = windows.no_rows(SCHEMA, scenarios is not None)
+    seen, passed = [], tf.zeros([], tf.int64)
+    for number, blocks in windows.read(shards, seed, epoch, scenarios):
+        window = windows.Window.of(rest, blocks, SCHEMA, seed, epoch, number)
         size, whole = window.batches(batch_size, number, passed)
         seen += [window.batch(tf.constant(place, tf.int64), size) for place in range(int(whole))]
         passed, rest = passed + whole, window.after(whole, size)
@@ -78,6 +79,24 @@ def test_a_windows_batches_are_the_pipelines(shards, batch_size, epoch, first, s
         assert set(one) == set(other)
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_scenarios_come_with_their_rows(shards):
+    both, numbers = tf.concat([shards, shards], 0), tf.constant([3, 4])
+    settings = {"seed": tf.constant(3, tf.int64), "epoch": tf.constant(1, tf.int64)}
+    expected = list(
+        pipeline.epoch_batches(
+            both, SCHEMA, 300, **settings, first_step=0, steps=4, scenarios=numbers
+        )
+    )
+    found = batches(both, 300, 1, 0, 4, numbers)
+    assert len(found) == len(expected) == 4
+    for one, other in zip(found, expected):
+        assert set(one) == set(other) >= {"scenario"}
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    assert {int(n) for one in found for n in one["scenario"]} == {3, 4}
 
 
 @pytest.mark.usefixtures("small_windows")
