@@ -46,7 +46,7 @@ from pfrec.data.dataset import pipeline, row_block, shards
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.algorithms import robust as robust_lib
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.runtime import options as options_lib
 from tff_process.runtime import simulation
 from tff_process.training import results, spreading
@@ -112,7 +112,7 @@ def record(
     return seen
 
 
-def find_spread(training: Any, report: federation.RoundReport) -> None:
+def find_spread(training: Any, report: round_report.RoundReport) -> None:
     """What the loop does with a federated training after a round, see `training.spreading`."""
     if training.finds_spread:
 

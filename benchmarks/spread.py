@@ -32,7 +32,7 @@ from benchmarks import peers_protocol, resident_runs, shapes
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.training import results, spreading
 
 _CLIENTS, _ROWS, _VALID = 4, 5_000, 1_000
@@ -57,7 +57,7 @@ def measured(data: dataset_lib.Dataset, plan: Any, path: pathlib.Path, rounds: i
             told = made.evaluate_spreads("valid", factors)
             return np.stack([results.measured(data, values) for values in told])
 
-        def evaluation(report: federation.RoundReport) -> None:
+        def evaluation(report: round_report.RoundReport) -> None:
             if made.finds_spread:
                 spreading.after_round(made, report, on_valid)
             else:

@@ -11,7 +11,7 @@ from tff_process.training import callbacks, pace
 if TYPE_CHECKING:
     import tqdm
 
-    from tff_process.process import federation
+    from tff_process.process import round_report
 
 
 class Progress(callbacks.Callback):
@@ -44,7 +44,7 @@ class Progress(callbacks.Callback):
         self._write(done, done + 1, "tracing computations, once")
 
     def after_round(  # type: ignore[override]
-        self, *, number: int, score: float, report: "federation.RoundReport", **others: Any
+        self, *, number: int, score: float, report: "round_report.RoundReport", **others: Any
     ) -> None:
         self._pace.ended(number)
         parts = [f"valid AUC {score:.4f}"]

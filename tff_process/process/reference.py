@@ -11,7 +11,7 @@ from pfrec import run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
-from tff_process.process import federation, iterative, spread
+from tff_process.process import federation, iterative, round_report, spread
 
 OD = collections.OrderedDict
 
@@ -58,11 +58,11 @@ class FederatedTraining(federation.Federation):
             for i in self.working(number)
         ]
 
-    def train_aggregation_step(self, number: int) -> federation.RoundReport:
+    def train_aggregation_step(self, number: int) -> round_report.RoundReport:
         present = self.working(number)
         if not present:
             self._pass_over(number)
-            return federation.RoundReport({}, {}, applied=False)
+            return round_report.RoundReport({}, {}, applied=False)
         self._state, returned, report = self.process.iterative.next(
             self._state, self.clients(number)
         )
@@ -71,7 +71,7 @@ class FederatedTraining(federation.Federation):
             self._private[client] = private
             self._participations[client] += 1
         losses = {self.dataset.scenarios[i]: float(report["loss"][i]) for i in present}
-        return federation.RoundReport(losses, dict(report["diagnostics"]))
+        return round_report.RoundReport(losses, dict(report["diagnostics"]))
 
     def server_state(self) -> "Mapping[str, Any]":
         return self._state

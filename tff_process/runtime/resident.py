@@ -19,7 +19,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads, strategy
-from tff_process.process import computations, federation
+from tff_process.process import computations, federation, round_report
 from tff_process.process import types as types_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import clients as clients_lib
@@ -97,7 +97,7 @@ class ResidentTraining(federation.Federation):
     def _compile(self) -> clients_lib.Compiled:
         return cache_lib.compiled(computations.trace(self.process_spec()), self.graph_record)
 
-    def train_round(self, round_number: int) -> federation.RoundReport:
+    def train_round(self, round_number: int) -> round_report.RoundReport:
         """Trains round `round_number` (from 0),
         after which every client's private state is in its directory.
 
@@ -125,7 +125,7 @@ class ResidentTraining(federation.Federation):
                 self.restore(start)
         raise AssertionError
 
-    def train_aggregation_step(self, number: int) -> federation.RoundReport:
+    def train_aggregation_step(self, number: int) -> round_report.RoundReport:
         """Trains aggregation step `number` (from 0) and aggregates it.
 
         A client that is absent, skipped or refused keeps what it has, and its next aggregation step
@@ -187,7 +187,7 @@ class ResidentTraining(federation.Federation):
             )
         if ends_round:
             self._write_all()
-        return federation.RoundReport(
+        return round_report.RoundReport(
             loss={self.dataset.scenarios[i]: loss for i, loss in accepted.items()},
             diagnostics=dict(report["diagnostics"]),
             refused={self.dataset.scenarios[i]: reason for i, reason in verdict.refused.items()},
@@ -198,7 +198,7 @@ class ResidentTraining(federation.Federation):
 
     def _train_sum(
         self, number: int, done: "Mapping[int, Any]", works: "Mapping[int, Any]"
-    ) -> federation.RoundReport:
+    ) -> round_report.RoundReport:
         """Goes on from the sum of what all clients sent; none of it is looked at by itself.
 
         Raises:
@@ -227,7 +227,7 @@ class ResidentTraining(federation.Federation):
             if (number + 1) % self.aggregation_steps == 0:
                 client.written = client.version
             self._participations[i] += 1
-        return federation.RoundReport(
+        return round_report.RoundReport(
             dict.fromkeys(self.dataset.scenarios, 0.0), dict(report["diagnostics"])
         )
 

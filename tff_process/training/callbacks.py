@@ -15,7 +15,7 @@ from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
 from pfrec.report import run_files
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.training import pace
 
 
@@ -36,7 +36,7 @@ class Callback:
         best_round: int,
         score: float,
         values: np.ndarray,
-        report: federation.RoundReport,
+        report: round_report.RoundReport,
         **others: Any,
     ) -> Optional[bool]:
         """Called after each round.
@@ -119,7 +119,7 @@ class Metrics(Callback):
         self.run.begin_metrics(done)
 
     def after_round(  # type: ignore[override]
-        self, *, number: int, values: np.ndarray, report: federation.RoundReport, **others: Any
+        self, *, number: int, values: np.ndarray, report: round_report.RoundReport, **others: Any
     ) -> None:
         told = report.loss if self.losses else {}
         rows: list[run_directory.MetricRow] = [
@@ -144,7 +144,7 @@ class Diagnostics(Callback):
     run: run_directory.RunDirectory
 
     def after_round(  # type: ignore[override]
-        self, *, number: int, report: federation.RoundReport, **others: Any
+        self, *, number: int, report: round_report.RoundReport, **others: Any
     ) -> None:
         value: dict[str, Any] = {
             name: np.asarray(array).tolist()

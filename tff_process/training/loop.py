@@ -22,7 +22,7 @@ from pfrec.report import run_page
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.algorithms import robust as robust_lib
-from tff_process.process import federation, plan_values
+from tff_process.process import plan_values, round_report
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
@@ -52,7 +52,7 @@ class Training(spreading.Training, Protocol):
     rounds: int
     finds_spread: bool
 
-    def train_round(self, round_number: int) -> federation.RoundReport:
+    def train_round(self, round_number: int) -> round_report.RoundReport:
         """Trains round `round_number`, counted from 0."""
         ...
 

@@ -17,7 +17,7 @@ from pfrec.models import adam, networks, ranker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging
 from tff_process.client import work as work_lib
-from tff_process.process import carrying, federation, plan_values, pooled_step
+from tff_process.process import carrying, federation, plan_values, pooled_step, round_report
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import local, remote
 
@@ -113,7 +113,7 @@ class PooledTraining:
         functions = (cache or cache_lib.ComputationCache()).get(key, compiled)
         self._train, self._evaluate = (calling(functions[n]) for n in ("train", "evaluate"))
 
-    def train_round(self, round_number: int) -> federation.RoundReport:
+    def train_round(self, round_number: int) -> round_report.RoundReport:
         """Trains round `round_number` (from 0)."""
         ends = [part * self.round_steps // self._parts for part in range(self._parts + 1)]
         losses = []
@@ -123,7 +123,7 @@ class PooledTraining:
             self._trained, self._slots = dict(done["variables"]), dict(done["slots"])
             losses.append((last - first) * float(done["loss"]))
             self._average()
-        return federation.RoundReport({"pooled": sum(losses) / self.round_steps}, {})
+        return round_report.RoundReport({"pooled": sum(losses) / self.round_steps}, {})
 
     def work_of(self, round_number: int, part: int, first: int, steps: int) -> "dict[str, Any]":
         """What a part of a round is to do; its first step counts from the round's beginning."""

@@ -10,7 +10,7 @@ from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
 from tff_process import plan as plan_lib
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.training import selection
 
 
@@ -30,7 +30,7 @@ def fault(summary: "Mapping[str, Any]") -> str:
     return ""
 
 
-def why_not_applied(report: federation.RoundReport) -> str:
+def why_not_applied(report: round_report.RoundReport) -> str:
     """Why a round was not applied, in words; empty where it was."""
     if report.applied:
         return ""

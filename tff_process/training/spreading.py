@@ -17,7 +17,7 @@ from typing import Any, Callable, Protocol
 import numpy as np
 
 from pfrec import metrics
-from tff_process.process import federation, spread
+from tff_process.process import round_report, spread
 from tff_process.training import selection
 
 State = Mapping[str, Any]
@@ -86,10 +86,10 @@ def search(
 
 def after_round(
     training: Training,
-    report: federation.RoundReport,
+    report: round_report.RoundReport,
     measure: Measure,
     robust: bool = False,
-) -> tuple[np.ndarray, federation.RoundReport]:
+) -> tuple[np.ndarray, round_report.RoundReport]:
     """Searches after a round, and leaves the training with what was found.
 
     Args:

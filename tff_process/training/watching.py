@@ -16,7 +16,7 @@ from pfrec import errors
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.training import callbacks
 
 # Counts are no news after the first round.
@@ -47,7 +47,7 @@ class Watcher(callbacks.Callback):
         number: int,
         score: float,
         values: np.ndarray,
-        report: federation.RoundReport,
+        report: round_report.RoundReport,
         **others: Any,
     ) -> None:
         told = {f"loss/{name}": loss for name, loss in report.loss.items()}

@@ -156,31 +156,6 @@ def test_a_silo_of_one_row_leaves_the_others_rounds_as_they_were(dataset):
     assert [batches for _, batches in parts(own, 2)] == [0, 0, 0, 1, 0, 0, 0, 1]
 
 
-def test_report_of_a_round_by_hand():
-    report = federation_lib.whole_round(
-        [
-            federation_lib.RoundReport(
-                {"a": 1.0, "b": 3.0}, {"gram": 1}, refused={"c": "not finite"}
-            ),
-            federation_lib.RoundReport(
-                {"a": 2.0}, {"gram": 2}, skipped={"b": "hung"}, clipped={"a": 0.5}
-            ),
-            federation_lib.RoundReport({"a": 6.0}, {}, applied=False),
-        ]
-    )
-    assert report == federation_lib.RoundReport(
-        {"a": 3.0, "b": 3.0},
-        {"gram": 2},
-        refused={"c": "not finite"},
-        skipped={"b": "hung"},
-        clipped={"a": 0.5},
-        applied=True,
-    )
-    assert not federation_lib.whole_round(
-        [federation_lib.RoundReport({}, {}, applied=False)] * 2
-    ).applied
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_precision_reaches_the_clients(dataset, precision):
     assert federation(dataset, precision=precision).process_spec().settings.precision == precision

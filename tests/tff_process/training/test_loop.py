@@ -10,7 +10,7 @@ from pfrec import cells, errors, metrics, run_directory
 from tests import run_records
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.runtime import options
 from tff_process.training import beginning, callbacks, loop
 
@@ -30,7 +30,7 @@ class Scripted:
     def train_round(self, number):
         assert number == self.done
         self.done += 1
-        return federation.RoundReport({}, {})
+        return round_report.RoundReport({}, {})
 
     def evaluate(self, split):
         values = np.zeros(self._shape)
@@ -237,7 +237,7 @@ def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset
     class Refused(Scripted):
         def train_round(self, number):
             self.done += 1
-            return federation.RoundReport({}, {}, refused={"nl": "too large"}, applied=False)
+            return round_report.RoundReport({}, {}, refused={"nl": "too large"}, applied=False)
 
     class KilledError(Exception):
         pass

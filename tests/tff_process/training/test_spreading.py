@@ -7,7 +7,7 @@ import pytest
 
 from pfrec import metrics
 from tff_process.algorithms import base
-from tff_process.process import federation, spread
+from tff_process.process import round_report, spread
 from tff_process.training import spreading
 
 OD = collections.OrderedDict
@@ -47,7 +47,7 @@ class Training:
         return np.stack([self._auc(factor * self.distance) for factor in factors])
 
     def after_round(self, robust=False):
-        report = federation.RoundReport({"S1": 0.5}, {"gram/all": np.eye(2)})
+        report = round_report.RoundReport({"S1": 0.5}, {"gram/all": np.eye(2)})
         return spreading.after_round(self, report, self.measure, robust)
 
 

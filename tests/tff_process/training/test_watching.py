@@ -10,7 +10,7 @@ from tensorboard.util import tensor_util
 
 from pfrec import errors, metrics
 from tff_process import plan as plan_lib
-from tff_process.process import federation
+from tff_process.process import round_report
 from tff_process.training import watching
 
 PLAN = plan_lib.Plan("pf_msmtrec", rounds=2, seed=5)
@@ -29,7 +29,7 @@ def rounds(watcher, dataset):
             best_round=number,
             score=0.6,
             values=values,
-            report=federation.RoundReport({"nl": 1.0 / number}, {}),
+            report=round_report.RoundReport({"nl": 1.0 / number}, {}),
         )
     cell = {"auc": 0.75, "gauc": None, "logloss": 0.25, "ece": 0.125, "rows": 9, "positives": 1}
     summary = {"best_round": 2, "mean_auc": None, "test": {"nl": {"ctr": cell}}}
