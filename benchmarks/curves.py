@@ -1,6 +1,7 @@
 """Valid AUC against training steps, at every aggregation, on built-in data of several sizes.
 
     python benchmarks/curves.py [--rows=300,3000,30000,300000] [--epochs=2] [--seeds=1] [--quick]
+        [--quick_start=2000]
 
 `--rows` are training rows of the largest of four scenarios, half of whose signal is common; the
 smallest has a tenth of them, and each has 20,000 valid rows beside them: an AUC on the few that
@@ -9,10 +10,10 @@ are those that a training with default settings has, and evaluation comes after 
 instead of after each epoch (`--local_epochs` of one part, `--aggregations=1`). What `pf_msmtrec`
 finds on valid after an epoch (`--pf_find_spread`) is left out, or it would come after every
 aggregation: the first epoch is that of a training with default settings, later ones are without
-what was found. Prints a Markdown table for each size: parts of an epoch, steps of the largest
-scenario, valid AUC of each algorithm, the mean over scenario-task pairs and seeds; and by how much
-the subject is behind another at most after the first tenth of an epoch, with the standard error
-over seeds.
+what was found. `--quick_start` is its `--pf_quick_start`. Prints a Markdown table for each size:
+parts of an epoch, steps of the largest scenario, valid AUC of each algorithm, the mean over
+scenario-task pairs and seeds; and by how much the subject is behind another at most after the first
+tenth of an epoch, with the standard error over seeds.
 """
 
 import argparse
@@ -23,7 +24,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-from typing import Optional
 
 import numpy as np
 
@@ -41,12 +41,7 @@ from tff_process.algorithms import pf_msmtrec
 from tff_process.process import federation
 from tff_process.training import loop
 
-ALGORITHMS: "dict[str, Optional[pf_msmtrec.Settings]]" = {
-    "pf_msmtrec": pf_msmtrec.Settings(find_spread=False),
-    "local": None,
-    "fedbn": None,
-}
-SUBJECT = "pf_msmtrec"
+SUBJECT, OTHERS = "pf_msmtrec", ("local", "fedbn")
 SCENARIOS = 4
 VALID_ROWS, TEST_ROWS = 20_000, 500
 CHUNK = 1 << 15
@@ -60,13 +55,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--learning_rate", type=float, default=0.01)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--quick_start", type=float, default=0.0)
     parser.add_argument("--quick", action="store_true", help="for a smoke run")
     arguments = parser.parse_args()
     valid_rows = VALID_ROWS
     if arguments.quick:
         arguments.rows, arguments.epochs, valid_rows = "300", 0.5, 500
+    settings = pf_msmtrec.Settings(find_spread=False, quick_start=arguments.quick_start)
+    algorithms = {SUBJECT: settings, **dict.fromkeys(OTHERS)}
     for rows in map(int, arguments.rows.split(",")):
-        curves: dict[str, list[list[float]]] = {name: [] for name in ALGORITHMS}
+        curves: dict[str, list[list[float]]] = {name: [] for name in algorithms}
         for seed in range(arguments.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 path = pathlib.Path(folder)
@@ -74,7 +72,7 @@ def main() -> None:
                 plan, parts, steps = in_parts(data, arguments.epochs, arguments.learning_rate)
                 for name, found in curves.items():
                     one = dataclasses.replace(
-                        plan, algorithm=name, settings=ALGORITHMS[name], seed=seed
+                        plan, algorithm=name, settings=algorithms[name], seed=seed
                     )
                     found.append(curve(data, one, path / name))
         print("\n".join(table(rows, parts, steps, curves)), flush=True)

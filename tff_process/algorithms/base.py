@@ -29,6 +29,9 @@ TRAINED = "trained/"
 # The extra's name of the part, 0 to 1, of what the settings let clients take from one another that
 # they take (`process.spread`).
 SHARING = "sharing"
+# The extra's name of the rows that the mean client has trained on since training began, over all
+# runs that went on from one another.
+ROWS_GONE = "rows_gone"
 TRAINED_PARTS = ("common", "personal", "consensus")
 TASK_KINDS = variables.TASK_KINDS
 

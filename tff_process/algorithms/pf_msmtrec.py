@@ -22,6 +22,9 @@ how far apart clients stay is therefore found on valid after every round (`train
 the sharing q, of 1 at first, follows what was found (`process.spread`): where nothing is common it
 goes to nearly 0, which is local training.
 
+With a `quick_start`, sums of updates and the common change of a table's row are lengthened while
+training begins: see `aggregation.lengths`.
+
 All that the server keeps of these may then go a part of the way only, `server_step`, from where it
 was to what was aggregated: slow weights. By default it goes all the way, and what is served is
 averaged over time instead (`averaging`), as for every algorithm. Rows of shared embedding tables
@@ -52,7 +55,7 @@ from tff_process.client import variables
 with lazy.imports():
     import tensorflow as tf
 
-    from tff_process.aggregation import attention, conflict, mix, tables
+    from tff_process.aggregation import attention, conflict, lengths, mix, tables
     from tff_process.aggregation import gram as gram_lib
 
 COORDINATIONS = ("none", "mean", "pcgrad", "conflict_averse")
@@ -154,6 +157,13 @@ class Settings(settings_lib.Settings, prefix="pf"):
         "those to come",
     )
 
+    quick_start: float = settings_lib.setting(
+        0.0,
+        "for how many rows of the mean client joined updates are lengthened, less and less, to "
+        "those of one client, for data whose epochs are a few steps; 0 for never",
+        low=0.0,
+    )
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, in which nothing is followed where nothing is found: a run that began
         without either goes on with the same flags.
@@ -170,10 +180,16 @@ class Settings(settings_lib.Settings, prefix="pf"):
         return super().from_json({**before, **value})
 
     def initial_extra(self, layout: variables.ModelVariables, clients: int) -> base.Values:
-        """`Algorithm.initial_extra`: q of the formula, where it is followed."""
+        """`Algorithm.initial_extra`: q of the formula, where it is followed, and the rows gone,
+        where it matters that training begins.
+        """
         del layout, clients
-        followed = self.find_spread and self.follow_spread
-        return collections.OrderedDict({base.SHARING: tf.constant(1.0)} if followed else {})
+        kept = collections.OrderedDict()
+        if self.find_spread and self.follow_spread:
+            kept[base.SHARING] = tf.constant(1.0)
+        if self.quick_start:
+            kept[base.ROWS_GONE] = tf.constant(0.0)
+        return kept
 
 
 def coefficients(
@@ -224,7 +240,12 @@ def aggregate(
     """
     personal = collections.OrderedDict(state.personal)
     diagnostics: collections.OrderedDict[str, tf.Tensor] = collections.OrderedDict()
-    sharing = state.extra.get(base.SHARING)
+    extra = collections.OrderedDict(state.extra)
+    sharing, early = extra.get(base.SHARING), None
+    if base.ROWS_GONE in extra:
+        early = lengths.beginning(extra[base.ROWS_GONE], settings.quick_start)
+        here = tf.reduce_sum(tf.cast(reports.present, tf.float32))
+        extra[base.ROWS_GONE] += tf.reduce_sum(reports.examples) / here
 
     def join(
         group: str,
@@ -238,17 +259,25 @@ def aggregate(
         weights = attention.attention(
             gram, reports.examples, members, settings.temperature, settings.log_counts
         )
-        update = coefficients(settings, gram, reports.examples, members)
+        coordinated = coordinate and settings.coordination != "none"
+        joined, longer = weights, None
+        if coordinated:
+            joined = coefficients(settings, gram, reports.examples, members)[tf.newaxis]
+        if early is not None:
+            by = lengths.lengthening(gram, joined, reports.examples, members, early)
+            longer = (by - 1.0)[:, tf.newaxis] * tf.cast(joined, by.dtype)
         taken = from_aggregation(mu, reports.examples, settings.rows_prior * epochs)
         if sharing is not None:
             taken *= sharing
         for spec, delta in zip(specs, deltas):
             trained, previous = reports.values[spec.name], state.personal[spec.name]
             gathered = mix.combine(weights, previous)
-            if coordinate and settings.coordination != "none":
-                attended = gathered + mix.combine(update[tf.newaxis], delta)
+            if coordinated:
+                attended = gathered + mix.combine(joined, delta)
             else:
                 attended = mix.combine(weights, trained)
+            if longer is not None:
+                attended += mix.combine(longer, delta)
             if settings.attraction < 1.0:
                 attended -= (1.0 - settings.attraction) * (gathered - previous)
             personal[spec.name] = tf.where(
@@ -277,6 +306,8 @@ def aggregate(
             state.personal[spec.name],
         )
         change = tables.common_change(trained - previous, seen, settings.server_step)
+        if early is not None:
+            change *= lengths.lengthening_of_rows(seen, early)[:, tf.newaxis]
         own = mix.own_weight(seen, settings.table_prior)
         if sharing is not None:
             own += (1.0 - sharing) * (1.0 - own)
@@ -290,7 +321,7 @@ def aggregate(
     common = mix.interpolate(
         state.common, fedavg.average(layout, tasks, state.common, reports), settings.server_step
     )
-    return base.ServerState(state.round + 1, common, personal, consensus, state.extra), diagnostics
+    return base.ServerState(state.round + 1, common, personal, consensus, extra), diagnostics
 
 
 @registry.register("pf_msmtrec")

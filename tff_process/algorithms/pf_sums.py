@@ -197,6 +197,7 @@ def in_sums(
             "is even in sums; leave it out",
         ),
         (settings.proximal > 0, "--pf_proximal pulls to a consensus that the server does not have"),
+        (settings.quick_start > 0, "--pf_quick_start needs the lengths of single updates"),
         (settings.server_step < 1, "--pf_server_step is of the server's own mixing"),
     ):
         if wrong:

@@ -180,6 +180,7 @@ def test_a_run_mixes_at_its_clients(dataset, tmp_path):
         ({"temperature": 0.5}, "pf_temperature=0.5"),
         ({"proximal": 0.1}, "pf_proximal"),
         ({"server_step": 0.5}, "pf_server_step"),
+        ({"quick_start": 100.0}, "pf_quick_start"),
     ],
 )
 def test_what_needs_single_updates_is_refused(changed, told, dataset):
