@@ -207,11 +207,13 @@ def _of_scenario(shard: tf.Tensor, scenario: tf.Tensor) -> tf.data.Dataset:
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def dropout_seed(seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """The seed of a step's dropout masks, int64 [2]."""
     return tf.stack([seed, step])
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_blocks(shards: tf.Tensor, batch_size: int = EVALUATION_ROWS) -> tf.data.Dataset:
     """The records of all rows once, in the order of the shards; string [blocks of a batch]."""
     return tf.data.TFRecordDataset(shards).batch(max(1, batch_size // row_block.ROWS_PER_BLOCK))

@@ -15,9 +15,13 @@ from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import pipeline
 
 Rows = dict[str, tf.Tensor]
+# Autograph is for loops over windows, which are a caller's: rewriting what has none takes longer
+# than tracing it.
+_plain = tf.autograph.experimental.do_not_convert
 END = -1
 
 
+@_plain
 def lean(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The same dataset without the rewriting and tuning that only pay in long pipelines."""
     options = tf.data.Options()
@@ -26,6 +30,7 @@ def lean(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
+@_plain
 def read(
     shards: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor, scenarios: Optional[tf.Tensor] = None
 ) -> tf.data.Dataset:
@@ -46,6 +51,7 @@ def _none(with_scenarios: bool) -> Any:
     return (records, tf.zeros([0], tf.int32)) if with_scenarios else records
 
 
+@_plain
 def no_rows(schema: schema_lib.Schema, with_scenarios: bool = False) -> Rows:
     """No rows, of the form that `pipeline.decode` gives them, of a shape that any number of rows
     may take in a loop.
@@ -70,6 +76,7 @@ class Window:
     order: tf.Tensor
 
     @classmethod
+    @_plain
     def of(
         cls,
         rest: Rows,
@@ -94,6 +101,7 @@ class Window:
         joined = {name: tf.concat([rest[name], value], 0) for name, value in decoded.items()}
         return cls(joined, tf.concat([tf.range(before), order + before], 0))
 
+    @_plain
     def batches(
         self, batch_size: int, number: tf.Tensor, passed: tf.Tensor
     ) -> "tuple[tf.Tensor, tf.Tensor]":
@@ -110,10 +118,12 @@ class Window:
         size = tf.where(alone, rows, batch_size)
         return size, rows // size
 
+    @_plain
     def batch(self, number: tf.Tensor, size: tf.Tensor) -> Rows:
         """Batch `number`, from 0, of those of `size` rows."""
         return self._take(self.order[number * size : (number + 1) * size])
 
+    @_plain
     def after(self, number: tf.Tensor, size: tf.Tensor) -> Rows:
         """The rows left over by the first `number` batches of `size` rows."""
         return self._take(self.order[number * size :])
