@@ -30,7 +30,7 @@ _PACKAGES = (
     "tensorflow-federated",
     "numpy",
 )
-_ALL = (*clients.CLIENT_FUNCTIONS, *clients.SERVER_FUNCTIONS)
+_ALL = (*clients.SERVER_FUNCTIONS, *clients.CLIENT_FUNCTIONS)
 _Part = tuple[Optional[Mapping[str, Any]], Mapping[str, Callable[[], tff.Computation]]]
 _Made = TypeVar("_Made")
 _ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
@@ -71,8 +71,8 @@ def compiled(
     parts: list[_Part] = [(None, clients.tracers(traced, _ALL))]
     if record is not None:
         parts = [
-            (record["client"], clients.tracers(traced, clients.CLIENT_FUNCTIONS)),
             (record, clients.tracers(traced, clients.SERVER_FUNCTIONS)),
+            (record["client"], clients.tracers(traced, clients.CLIENT_FUNCTIONS)),
         ]
     return clients.Compiled.of(traced, functions(parts))
 

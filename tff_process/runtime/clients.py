@@ -19,14 +19,15 @@ from tff_process.runtime import executor, remote, server, state_files
 
 OD = collections.OrderedDict
 # Of a run's computations, by name, how each is traced: a client's, which do not depend on how many
-# clients there are, and the server's.
+# clients there are, and the server's. Those that take long come first: the compiling of the last has
+# nothing beside it.
 _CLIENT: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "train": lambda traced: traced.train,
-    "count": lambda traced: traced.count_client,
     # One graph serves the search for the spread and the test alike.
     "evaluate": lambda traced: (
         traced.evaluate_spreads if traced.finds_spread else traced.evaluate_client
     ),
+    "count": lambda traced: traced.count_client,
     "write": lambda traced: state_files.writer(traced.types.private),
     "read": lambda traced: state_files.reader(traced.types.private),
     "start": lambda traced: state_files.starter(traced.types.private),
