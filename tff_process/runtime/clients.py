@@ -19,8 +19,8 @@ from tff_process.runtime import executor, remote, server, state_files
 
 OD = collections.OrderedDict
 # Of a run's computations, by name, how each is traced: a client's, which do not depend on how many
-# clients there are, and the server's. Those that take long come first: the compiling of the last has
-# nothing beside it.
+# clients there are, and the server's. Those that take long come first: the compiling of the last
+# has nothing beside it.
 _CLIENT: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "train": lambda traced: traced.train,
     # One graph serves the search for the spread and the test alike.
