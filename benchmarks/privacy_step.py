@@ -33,6 +33,7 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import work as work_lib
+from tff_process.privacy import home
 from tff_process.process import federation
 
 _ROWS, _EPSILON = 20_000, 8.0
@@ -77,6 +78,7 @@ def step_of(
     private.update({name: tf.zeros(slot.shape) for name, slot in model.slots.items()})
     incoming = {spec.name: tf.constant(initial[spec.name]) for spec in layout.uploaded}
     asked = {name: tf.constant(value) for name, value in made._work(0, 0).items()}
+    asked[home.SERVES] = tf.ones([len(dataset.schema.tasks)])
     settings = work_lib.TrainingSettings(shape.batch)
 
     @tf.function
