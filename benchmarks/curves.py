@@ -38,7 +38,7 @@ from pfrec.data.dataset import pipeline, writer
 from pfrec.report import run_files
 from tff_process import plan as plan_lib
 from tff_process.algorithms import pf_msmtrec
-from tff_process.process import federation
+from tff_process.process import turns
 from tff_process.training import loop
 
 SUBJECT, OTHERS = "pf_msmtrec", ("local", "fedbn")
@@ -113,7 +113,7 @@ def in_parts(
     rows = [coarsening.row_count(data.rows(scenario, "train")) for scenario in data.scenarios]
     plan = plan_lib.Plan(SUBJECT, learning_rate=learning_rate).fitting(rows)
     steps = [pipeline.steps_per_epoch(count, plan.batch_size) for count in rows]
-    parts = federation.aggregations_of_a_round(plan, steps)
+    parts = turns.aggregations_of_a_round(plan, steps)
     return (
         dataclasses.replace(
             plan,

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import pathlib
-import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Optional
 
@@ -23,6 +22,7 @@ from tff_process.privacy import home as home_lib
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
 from tff_process.process import joining, plan_values, spread
+from tff_process.process import turns as turns_lib
 from tff_process.process.round_report import RoundReport, whole_round
 from tff_process.process.spec import ProcessSpec
 
@@ -54,25 +54,6 @@ _VALUES: "dict[str, Any]" = {
 NAMED_PARTS = ("common", "personal", "consensus", "extra", "row_counts")
 
 
-def aggregations_of_a_round(plan: plan_lib.Plan, steps: "Sequence[int]") -> int:
-    """How many aggregation steps a round's local training is cut into: `plan.aggregations`, more
-    where more than `plan.aggregate_every` batches of the median client would lie between two, and
-    no more than the batches of the median client. Of two, that is the one with more for what the
-    plan asks for, and the one with fewer for what is beyond that.
-
-    A median, so that no client sets everybody's number by the rows that it says it has, nor one of
-    two the other's. Who has fewer batches than there are aggregation steps takes part in as many of
-    them (`Federation.working`).
-
-    Args:
-      plan: with what is asked for.
-      steps: each client's batches in a round.
-    """
-    wanted = max(plan.aggregations, round(statistics.median(steps) / plan.aggregate_every))
-    asked = min(plan.aggregations, statistics.median_high(steps))
-    return min(wanted, max(asked, statistics.median_low(steps)))
-
-
 def fitted(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> plan_lib.Plan:
     """The plan with a batch size, by rows as silos say that they have them, so that a simulation
     comes to the same.
@@ -82,8 +63,7 @@ def fitted(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> plan_lib.Plan:
 
 
 class Federation:
-    """What every runtime knows of a run: who takes part when, with which work,
-    and the model's variables.
+    """What every runtime knows of a run: who is to do what, and the model's variables.
 
     Args:
       plan: what to do.
@@ -94,8 +74,9 @@ class Federation:
       tagged: the variables of the client model.
       layout: the same as data, under the algorithm's policy.
       aggregation_steps: how many pieces a round's local training is cut into, each of which is
-        trained and aggregated by `train_aggregation_step` (`aggregations_of_a_round`); one where
-        nothing is shared.
+        trained and aggregated by `train_aggregation_step` (`turns.aggregations_of_a_round`); one
+        where nothing is shared.
+      turns: who takes part in which of them, with which batches.
       round_steps: the most batches that a client trains in a round.
       rounds: how many there are at most.
       mechanism: how what leaves is made differentially private; None where it is not.
@@ -115,8 +96,15 @@ class Federation:
         plan = fitted(plan, dataset)
         self.plan, self.dataset = plan, dataset
         self._tasks = tuple(task.name for task in dataset.schema.tasks)
-        steps = [self._steps(client)[0] for client in range(len(dataset.scenarios))]
-        aggregations = aggregations_of_a_round(plan, steps)
+        epoch_steps = [
+            # As many rows as a silo says that it has: the same rows make the same run everywhere.
+            pipeline.steps_per_epoch(
+                coarsening.row_count(dataset.rows(name, "train")), plan.batch_size
+            )
+            for name in dataset.scenarios
+        ]
+        steps = turns_lib.round_steps(plan, epoch_steps)
+        aggregations = turns_lib.aggregations_of_a_round(plan, steps)
         if plan.secure_sums:
             # Everybody has a batch in each, so that all sums are over the same clients.
             aggregations = min(aggregations, *steps)
@@ -174,8 +162,8 @@ class Federation:
                 else np.full(item.shape, item.initial, np.float32)
             )
             self._initial.setdefault(item.name, first)
-        self._participations: list[int] = [0] * len(dataset.scenarios)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
+        self.turns = turns_lib.Turns(plan, epoch_steps, self.aggregation_steps, self.rounds)
         self.graph_key: Hashable = (
             dataclasses.replace(plan, **_VALUES),
             self.mechanism,
@@ -360,59 +348,16 @@ class Federation:
             spec.counts_rows for spec in self.layout.specs
         )
 
-    def participants(self, round_number: int) -> "list[int]":
-        """The clients of a round, ascending; a function of the seed and the round."""
-        clients = len(self.dataset.scenarios)
-        count = max(1, round(self.plan.participation * clients))
-        chosen = np.random.default_rng([self.plan.seed, round_number]).permutation(clients)[:count]
-        return sorted(int(i) for i in chosen)
-
-    def working(self, number: int) -> "list[int]":
-        """The participants of aggregation step `number` that have a batch in it.
-
-        A client's round is cut into `aggregation_steps` parts; where it has fewer batches, some
-        parts are empty. In those it is absent, and they count as done (`_pass_over`).
-        """
-        return [client for client in self.participants(number) if self._part(client)[1]]
-
-    def _pass_over(self, number: int) -> int:
-        """Counts the empty parts of an aggregation step as done; how many there were."""
-        idle = [client for client in self.participants(number) if not self._part(client)[1]]
-        for client in idle:
-            self._participations[client] += 1
-        return len(idle)
-
-    def _part(self, client: int, later: int = 0) -> "tuple[int, int]":
-        """A client's next part of its training, or one so many parts later: its first batch,
-        counted over all rounds, and how many batches it has.
-        """
-        steps, _ = self._steps(client)
-        rounds, part = divmod(self._participations[client] + later, self.aggregation_steps)
-        first, last = (at * steps // self.aggregation_steps for at in (part, part + 1))
-        return rounds * steps + first, last - first
-
-    def _is_last(self, client: int, number: int) -> bool:
-        """Whether a client has a batch in no aggregation step after `number`, in which it has."""
-        end = self.rounds * self.aggregation_steps
-        parts = 0
-        for later in range(number + 1, end):
-            if client in self.participants(later):
-                parts += 1
-                if self._part(client, parts)[1]:
-                    return False
-        return True
-
     def _work(self, client: int, number: int) -> "OD[str, Any]":
         """What a client is to do in aggregation step `number`, counted from 0 over all rounds."""
         scenario, tasks = self.dataset.scenarios[client], self._tasks
         total = self.rounds * self.aggregation_steps
-        first_step, steps = self._part(client)
-        _, epoch_steps = self._steps(client)
+        first_step, steps = self.turns.part(client)
         asked: OD[str, Any] = OD()
         if home_lib.STEPS in self.algorithm.client.asked:
             assert self.mechanism is not None
             home = self.mechanism.budgets[client].home_steps(self.plan.dp_home_epochs)
-            asked[home_lib.STEPS] = np.int64(home if self._is_last(client, number) else 0)
+            asked[home_lib.STEPS] = np.int64(home if self.turns.is_last(client, number) else 0)
             asked[home_lib.VALID] = self._shards(client, "valid")
         if self.plan.secure_sums:
             asked[summed_uploads.NUMBER] = np.int64(number)
@@ -423,7 +368,7 @@ class Federation:
             seed=np.int64(self.plan.seed),
             first_step=np.int64(first_step),
             steps=np.int64(steps),
-            epoch_steps=np.int64(epoch_steps),
+            epoch_steps=np.int64(self.turns.epoch_steps[client]),
             **asked,
             learning_rate=np.float32(plan_values.learning_rate(self.plan, number, total)),
             task_weights=np.array(plan_values.task_weights(self.plan, scenario, tasks), np.float32),
@@ -436,13 +381,6 @@ class Federation:
     def _training_number(self) -> int:
         """Tells trainings with sums apart at the same clients."""
         return 0
-
-    def _steps(self, client: int) -> "tuple[int, int]":
-        """A client's batches in a round, and in an epoch."""
-        # As many as a silo says that it has: the same rows make the same run wherever they are.
-        rows = coarsening.row_count(self.dataset.rows(self.dataset.scenarios[client], "train"))
-        epoch = pipeline.steps_per_epoch(rows, self.plan.batch_size)
-        return max(1, round(self.plan.local_epochs * epoch)), epoch
 
     def _shards(self, client: int, split: str) -> np.ndarray:
         # Bytes of UTF-8: TFF would encode text as ASCII.

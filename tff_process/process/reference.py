@@ -55,21 +55,21 @@ class FederatedTraining(federation.Federation):
                 work=self._work(i, number),
                 serves=self._serves(i),
             )
-            for i in self.working(number)
+            for i in self.turns.working(number)
         ]
 
     def train_aggregation_step(self, number: int) -> round_report.RoundReport:
-        present = self.working(number)
+        present = self.turns.working(number)
         if not present:
-            self._pass_over(number)
+            self.turns.pass_over(number)
             return round_report.RoundReport({}, {}, applied=False)
         self._state, returned, report = self.process.iterative.next(
             self._state, self.clients(number)
         )
-        self._pass_over(number)
+        self.turns.pass_over(number)
         for client, private in zip(present, returned):
             self._private[client] = private
-            self._participations[client] += 1
+            self.turns.done[client] += 1
         losses = {self.dataset.scenarios[i]: float(report["loss"][i]) for i in present}
         return round_report.RoundReport(losses, dict(report["diagnostics"]))
 
@@ -108,7 +108,7 @@ class FederatedTraining(federation.Federation):
         for name in federation.NAMED_PARTS:
             server.update({f"{name}/{key}": value for key, value in self._state[name].items()})
         clients = dict(zip(self.dataset.scenarios, self._private))
-        return run_directory.RoundState(server, clients, {"participations": self._participations})
+        return run_directory.RoundState(server, clients, {"participations": self.turns.done})
 
     def restore(self, saved: run_directory.RoundState) -> None:
         """Continues from a saved round."""
@@ -130,7 +130,7 @@ class FederatedTraining(federation.Federation):
             )
             for scenario in self.dataset.scenarios
         ]
-        self._participations: list[int] = list(saved.meta["participations"])
+        self.turns.done = list(saved.meta["participations"])
 
     def _initial_private(self) -> "OD[str, np.ndarray]":
         # Optimizer slots start at zero, as `adam.Adam` says.

@@ -137,7 +137,7 @@ class ResidentTraining(federation.Federation):
         """
         self._count_ids()
         version, ends_round = number + 1, (number + 1) % self.aggregation_steps == 0
-        present = self.working(number)
+        present = self.turns.working(number)
         works = {i: self._work(i, number) for i in present}
         write_as = version if ends_round else None
         done, skipped = self._each(
@@ -164,7 +164,7 @@ class ResidentTraining(federation.Federation):
         )
         self._tell(verdict, number)
         # Who has no batch in this step is not missing from it.
-        needed = max(1, self._rules.min_clients - self._pass_over(number))
+        needed = max(1, self._rules.min_clients - self.turns.pass_over(number))
         applied = len(verdict.accepted) >= needed
         report: Mapping[str, Any] = {"diagnostics": {}}
         accepted = {i: float(said["loss"]) for i, said in verdict.accepted.items()}
@@ -177,7 +177,7 @@ class ResidentTraining(federation.Federation):
                 client = self.clients[i]
                 client.private, client.version = private[i], version
                 client.written = version if ends_round else client.written
-                self._participations[i] += 1
+                self.turns.done[i] += 1
         elif present:
             _log.warning(
                 "%s: %d client(s) accepted of at least %d; it is not applied",
@@ -226,7 +226,7 @@ class ResidentTraining(federation.Federation):
             client.private, client.version = done[i][0], number + 1
             if (number + 1) % self.aggregation_steps == 0:
                 client.written = client.version
-            self._participations[i] += 1
+            self.turns.done[i] += 1
         return round_report.RoundReport(
             dict.fromkeys(self.dataset.scenarios, 0.0), dict(report["diagnostics"])
         )
@@ -306,7 +306,7 @@ class ResidentTraining(federation.Federation):
             )
         versions = {client.handle.scenario: client.version for client in self.clients}
         meta = {
-            "participations": list(self._participations),
+            "participations": list(self.turns.done),
             "versions": versions,
             "counted": self._counted,
             "continued": any(client.given for client in self.clients),
@@ -331,7 +331,7 @@ class ResidentTraining(federation.Federation):
         self.server.set_state(
             OD(round=saved.server["round"], **{name: part(name) for name in federation.NAMED_PARTS})
         )
-        self._participations: list[int] = list(saved.meta["participations"])
+        self.turns.done = list(saved.meta["participations"])
         self._counted = saved.meta["counted"]
         versions = saved.meta["versions"]
         damaged: dict[int, str] = {}

@@ -77,13 +77,13 @@ class OwnComputations:
         """How much a driver may ask for, with at least some rows and steps behind each report."""
         plan = self._federation.plan
         tasks = [task.name for task in self._facts.schema.tasks]
-        round_steps, epoch_steps = self._federation._steps(0)
+        turns = self._federation.turns
         mechanism = self._federation.mechanism
         home = None if mechanism is None else mechanism.budgets[0].home_steps(plan.dp_home_epochs)
         return work_rules.WorkRules(
             plan.rounds,
-            round_steps,
-            epoch_steps,
+            turns.round_steps[0],
+            turns.epoch_steps[0],
             plan.batch_size,
             rows,
             steps,

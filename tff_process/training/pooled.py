@@ -17,7 +17,7 @@ from pfrec.models import adam, networks, ranker
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging
 from tff_process.client import work as work_lib
-from tff_process.process import carrying, federation, plan_values, pooled_step, round_report
+from tff_process.process import carrying, plan_values, pooled_step, round_report, turns
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import local, remote
 
@@ -83,7 +83,7 @@ class PooledTraining:
         self.round_steps = max(1, round(plan.local_epochs * epoch_steps))
         self.rounds = plan.rounds_of(self.round_steps)
         # As often as a federated round aggregates.
-        self._parts = federation.aggregations_of_a_round(plan, [self.round_steps])
+        self._parts = turns.aggregations_of_a_round(plan, [self.round_steps])
         step = pooled_step.PooledStep(
             plan.name,
             dataset.schema,

@@ -32,10 +32,10 @@ def test_aggregation_steps_are_the_round_and_follow_each_other(dataset, local_ep
             for number in range(made.aggregation_steps):
                 work = made._work(client, 0)
                 assert work["first_step"] == expected
-                assert (work["steps"] >= 1) == (client in made.working(number))
+                assert (work["steps"] >= 1) == (client in made.turns.working(number))
                 assert work["steps"] >= 1 or steps < made.aggregation_steps
                 expected += work["steps"]
-                made._participations[client] += 1
+                made.turns.done[client] += 1
             assert expected % steps == 0
         assert expected == 2 * steps
 
@@ -75,35 +75,6 @@ def test_batches_fit_the_mean_scenario(rows, expected):
     assert plan.Plan("fedavg", batch_size=7).fitting(rows).batch_size == 7
 
 
-@pytest.mark.parametrize(
-    ("every", "steps", "expected"),
-    [
-        (64, [10, 20], 4),
-        (64, [3, 2], 3),
-        # Nor does one of two that says 1 or 10^9.
-        (64, [1, 90], 4),
-        (64, [10**9, 90], 90),
-        (64, [10**9, 3], 4),
-        (64, [600, 4000], 36),
-        (100, [5, 4000], 5),
-        (1, [6, 6], 6),
-        (64, [10, 20, 30, 40], 4),
-        # One that says 1 or 10^9 changes nothing for the others.
-        (64, [1, 20, 30, 40], 4),
-        (64, [10, 20, 30, 10**9], 4),
-        (64, [640, 640, 640], 10),
-        (64, [1, 640, 640], 10),
-        (64, [640, 640, 10**9], 10),
-    ],
-)
-def test_a_long_round_aggregates_more_often(every, steps, expected):
-    """2,300 batches of the median client are 36 times 64, and it is not left without a batch."""
-    assert (
-        federation_lib.aggregations_of_a_round(plan.Plan("fedavg", aggregate_every=every), steps)
-        == expected
-    )
-
-
 def saying(dataset, rows):
     """The dataset of clients that say so many training rows."""
     names = [f"c{number}" for number in range(len(rows))]
@@ -120,10 +91,10 @@ def parts(made, client, rounds=2):
     """A client's first batch and number of batches in each aggregation step of some rounds."""
     found = []
     for number in range(rounds * made.aggregation_steps):
-        found.append(made._part(client))
-        trains = client in made.working(number)
-        made._pass_over(number)
-        made._participations[client] += trains
+        found.append(made.turns.part(client))
+        trains = client in made.turns.working(number)
+        made.turns.pass_over(number)
+        made.turns.done[client] += trains
     return found
 
 
@@ -132,13 +103,13 @@ def test_a_clients_last_batch_is_known_to_be_its_last(dataset, away_from, last):
     """Of its three parts of a round two are empty: in those it takes part without a batch."""
     made = federation(saying(dataset, [400, 400, 1]), rounds=2, aggregations=3)
     assert made.aggregation_steps == 3
-    made.participants = lambda number: [0, 1, 2] if number < away_from else [0, 1]
+    made.turns.participants = lambda number: [0, 1, 2] if number < away_from else [0, 1]
     found = []
     for number in range(6):
-        trains = 2 in made.working(number)
-        found += [made._is_last(2, number)] * trains
-        made._pass_over(number)
-        made._participations[2] += trains
+        trains = 2 in made.turns.working(number)
+        found += [made.turns.is_last(2, number)] * trains
+        made.turns.pass_over(number)
+        made.turns.done[2] += trains
     assert found == last
 
 
@@ -152,7 +123,7 @@ def test_a_silo_of_one_row_leaves_the_others_rounds_as_they_were(dataset):
     for client in (0, 1, 3):
         assert parts(lied, client) == parts(honest, client)
     own = federation(saying(dataset, [300, 200, 1, 160]))
-    assert [2 in own.working(number) for number in range(3)] == [False] * 3
+    assert [2 in own.turns.working(number) for number in range(3)] == [False] * 3
     assert [batches for _, batches in parts(own, 2)] == [0, 0, 0, 1, 0, 0, 0, 1]
 
 

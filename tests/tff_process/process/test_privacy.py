@@ -52,7 +52,7 @@ def training(dataset, context):
             )
             made[key] = fresh, fresh._state, list(fresh._private)
         found, state, private = made[key]
-        found._state, found._private, found._participations = (
+        found._state, found._private, found.turns.done = (
             state,
             list(private),
             [0] * len(private),

@@ -194,7 +194,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
     private = [dict(p) for p in made._private]
     absent = 0
     for number in range(3):
-        present = made.working(number)
+        present = made.turns.working(number)
         absent += 3 - len(present)
         done = {}
         for i in present:

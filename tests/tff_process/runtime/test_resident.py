@@ -61,7 +61,7 @@ def run_rounds(training):
     states, metrics = [], []
     training.trained = []
     for number in range(ROUNDS):
-        training.trained.append(training.working(number))
+        training.trained.append(training.turns.working(number))
         training.train_aggregation_step(number)
         metrics.append(training.evaluate("valid"))
         if training.finds_spread:
@@ -152,7 +152,7 @@ def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, 
     assert reference.trained == one.trained
     absent_in_the_last = set(range(3)) - set(one.trained[-1])
     assert absent_in_the_last
-    idle = [set(one.participants(n)) - set(one.trained[n]) for n in range(ROUNDS)]
+    idle = [set(one.turns.participants(n)) - set(one.trained[n]) for n in range(ROUNDS)]
     assert any(idle) == (one.aggregation_steps == 4)
     for number, client in enumerate(one.clients):
         assert (client.version < ROUNDS) == (number in absent_in_the_last)
@@ -234,7 +234,7 @@ def test_private_states_are_written_once_a_round(dataset, workers, a_crew, compu
             took_part = [
                 n
                 for n in (2 * round_number, 2 * round_number + 1)
-                if client in training.participants(n)
+                if client in training.turns.participants(n)
             ]
             if took_part:
                 expected[scenario].add(f"version_{took_part[-1] + 1:05d}")
