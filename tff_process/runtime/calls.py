@@ -47,12 +47,12 @@ class WorkerFunction:
             try:
                 return self._called(arguments)
             except remote.WorkError as error:
+                host.lost |= error.lost
                 if not error.lost or attempt + 1 == executor.ATTEMPTS:
                     raise errors.PfrecError(
                         f"{host.name}: {error}; see its log, mend it and continue with --resume"
                     ) from error
                 _log.warning("%s is lost (%s); %s", host.name, error, host.again)
-                host.lost = True
                 host.down()
                 host.up()
         raise AssertionError

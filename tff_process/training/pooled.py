@@ -99,7 +99,9 @@ class PooledTraining:
             "seed": np.int64(pipeline.stream_seed(plan.seed, 0)),
             "epoch_steps": np.int64(epoch_steps),
             **{
-                name: np.array([_WEIGHTS[name](plan, s, tasks) for s in dataset.scenarios])
+                name: np.array(
+                    [_WEIGHTS[name](plan, s, tasks) for s in dataset.scenarios], np.float32
+                )
                 for name in step.weights
             },
         }

@@ -107,14 +107,15 @@ def test_a_worker_that_is_lost_changes_nothing(dataset, tmp_path):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_large_values_pass_in_parts(dataset, tmp_path, monkeypatch):
-    training = pooled.PooledTraining(PLAN, dataset)
+def test_large_values_and_weights_pass_in_parts(dataset, tmp_path, monkeypatch):
+    plan = dataclasses.replace(PLAN, task_weights="ctr=2", positive_weights="cvr=3")
+    training = pooled.PooledTraining(plan, dataset)
     training.train_round(0)
     monkeypatch.setattr(calls, "_TOGETHER", 1)
     host = hosts.LocalHost("the worker", tmp_path / "log", 1, 120.0, threads=1)
     try:
         other = pooled.PooledTraining(
-            PLAN, dataset, calling=lambda function: calls.WorkerFunction(host, function)
+            plan, dataset, calling=lambda function: calls.WorkerFunction(host, function)
         )
         host.up()
         other.train_round(0)
