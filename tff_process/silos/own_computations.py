@@ -11,7 +11,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
-from tff_process.process import computations, federation, joining, plan_values
+from tff_process.process import computations, federation, joining, plan_values, spread
 from tff_process.runtime import clients, remote, state_files
 from tff_process.silos import agreement as agreement_lib
 from tff_process.silos import (
@@ -226,7 +226,7 @@ class OwnComputations:
             continued=agreement.plan if self.plan.continues else None,
             summed=self.plan.secure_sums,
             spreads=spec(traced.types.spreads) if labels.SPREADS_METRICS in answers else None,
-            tried=self._federation.valid_models,
+            tried=(1.0, *spread.FACTORS),
             begins=self._begins(compiled.start.type_signature.parameter),
         )
         limits = {

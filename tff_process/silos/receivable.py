@@ -77,7 +77,7 @@ class Receivable:
       continued: the plan of a training that goes on from a finished one; None where none may.
       summed: whether work says which sum it is for.
       spreads: the type of what it evaluates at several spreads with; None where it does not.
-      tried: how many spreads it evaluates in one answer, where it is not one.
+      tried: the spreads that it evaluates in one answer, where it is not 1 alone.
       begins: of the first values those that are the plan's own, by name: a driver that chose where
         a private table begins could single out an id of it in what leaves.
     """
@@ -92,7 +92,7 @@ class Receivable:
     continued: "Optional[Mapping[str, Any]]" = None
     summed: bool = False
     spreads: Optional[Spec] = None
-    tried: int = 0
+    tried: "tuple[float, ...]" = ()
     begins: "Mapping[str, np.ndarray]" = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -152,13 +152,12 @@ class Receivable:
         if self.spreads is None:
             raise labels.RefusedError("spreads, which the agreed plan does not find")
         taken = self._of(labels.SPREADS, value, self.spreads, size)
-        (factors,) = value.struct.element[0].value.array.shape.dim
-        if factors == 1:
+        factors = numbers(value.struct.element[0].value.array).tolist()
+        if factors == [1.0]:
             return dataclasses.replace(taken, label=labels.ONE_SPREAD)
-        if factors != self.tried:
-            raise labels.RefusedError(
-                f"{factors} spreads in one answer, where 1 or {self.tried} are agreed"
-            )
+        if factors != np.array(self.tried, np.float32).tolist():
+            agreed = ", ".join(f"{factor:g}" for factor in self.tried)
+            raise labels.RefusedError(f"other spreads in one answer than 1 alone or {agreed}")
         return taken
 
     def _array(self, value: executor_pb2.Value, size: int) -> Received:

@@ -164,7 +164,7 @@ def terms(**changed):
         personal={"client_id": values.Tensor(values.INT32, ()), "values": {"tower": FLOATS}},
         first_values={"user": FLOATS},
         spreads={"factors": values.Tensor(values.FLOAT, (None,)), "consensus": {"tower": FLOATS}},
-        tried=3,
+        tried=(1.0, 0.5, 2.0),
         serves=(1.0, 1.0),
         shards=SHARDS,
         work=work_rules.WorkRules(

@@ -422,10 +422,12 @@ def test_an_answer_of_several_spreads_is_as_many_evaluations(silo, driver):
     assert len(left) == 4
 
 
-@pytest.mark.parametrize("count", [0, 2, 4])
-def test_as_many_spreads_are_evaluated_as_agreed(driver, count):
-    with stand_in.refused(f"{count} spreads in one answer, where 1 or 3 are agreed"):
-        driver.value(stand_in.spreads(np.ones(count)))
+@pytest.mark.parametrize(
+    "factors", [(), (0.5,), (1.0, 0.5), (1.0, 0.5, 2.0, 2.0), (1.0, 0.5, 1e30), (0.5, 1.0, 2.0)]
+)
+def test_the_spreads_evaluated_are_those_agreed(driver, factors):
+    with stand_in.refused("other spreads in one answer than 1 alone or 1, 0.5, 2"):
+        driver.value(stand_in.spreads(factors))
 
 
 def test_an_answer_at_several_spreads_has_as_many_metrics(silo, driver):
