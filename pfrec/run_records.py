@@ -110,7 +110,10 @@ def read_manifest(place: pathlib.Path, remedy: str) -> "Mapping[str, Any]":
         if name in told:
             told.integer(name)
     told.texts("never_leaves")
-    for name in ("uploads", "uploads_once", "downloads", "kept_copies"):
+    lists = ["uploads", "uploads_once", "downloads", "kept_copies"]
+    if "evaluation_downloads" in told:
+        lists.append("evaluation_downloads")
+    for name in lists:
         for item in told.each(name):
             item.text("what")
             item.integer("bytes")

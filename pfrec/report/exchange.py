@@ -63,6 +63,7 @@ def leaving(run: RunFiles) -> Markup:
         cards.append(results.card(results.size(of_round * best), f"until round {best}, the chosen"))
     sent = [*_each(manifest, "uploads"), *_each(manifest, "uploads_once", "once a run")]
     kept = [item["what"] for item in manifest.get("kept_copies", [])]
+    tried = _each(manifest, "evaluation_downloads", "every round")
     return markup.section(
         "What left each site",
         tag("div", cards, class_="cards"),
@@ -76,6 +77,7 @@ def leaving(run: RunFiles) -> Markup:
             _names(manifest["never_leaves"]),
         ),
         markup.folded("Received by each site", _values(_each(manifest, "downloads"))),
+        markup.folded("Received besides, to find the spread", _values(tried)) if tried else None,
         markup.folded("Copies that a site keeps beside the model", tag("p", _names(kept)))
         if kept
         else None,

@@ -136,7 +136,7 @@ ITEM = {"bytes": 1248, "group": "expert/0", "shape": [39, 8], "what": "expert/0/
 MANIFEST = {
     "groups": [{"group": "expert/0", "leaves": True}],
     **{"aggregations_per_round": 4, "upload_bytes": 2000, "download_bytes": 3000},
-    **{"evaluation_download_bytes": 500, "upload_bytes_once": 0},
+    **{"evaluation_download_bytes": 500, "upload_bytes_once": 0, "evaluation_downloads": [ITEM]},
     **{"uploads": [{**ITEM, "exactness": "as it is"}], "uploads_once": [], "downloads": [ITEM]},
     **{"never_leaves": ["secret"], "kept_copies": [{"what": "a", "shape": [], "bytes": 4}]},
 }

@@ -22,14 +22,16 @@ def of(training: federation.Federation) -> "dict[str, Any]":
 
     Shapes and bytes are those of one client and one aggregation, of which a round has
     `aggregations_per_round`, and a training at most `most_rounds` rounds; `uploads_once` leave once
-    a run. The three and `downloads` list everything that crosses the wire, with how exact it is
-    where that is less than it could be; what is in none stays with its client, as do the
-    `kept_copies` of what an algorithm with personal models holds beside the model, and the secret
-    that the order of its rows follows from. Where
-    what is evaluated is an average (`averaging`), what a client downloads crosses once more for the
-    evaluation of a round, and where that is searched (`spreading`) the `evaluation_downloads` with
-    it: `evaluation_download_bytes` in all, 0 where what was sent for training serves for it. Then
-    metrics of all `evaluations_per_round` models leave in one answer, `spreads_metrics`.
+    a run. These, `downloads` and `evaluation_downloads` list everything that crosses the wire, with
+    how exact it is where that is less than it could be; what is in none stays with its client, as
+    do the `kept_copies` of what an algorithm with personal models holds beside the model, and the
+    secret that the order of its rows follows from.
+
+    Where what is evaluated is an average (`averaging`), what a client downloads crosses once more
+    for the evaluation of a round, and where the spread is found (`spreading`) the
+    `evaluation_downloads` with it: `evaluation_download_bytes` in all, 0 where what was sent for
+    training serves for it. Then metrics of all `evaluations_per_round` models leave in one answer,
+    `spreads_metrics`.
     """
     layout, bits = training.layout, training.algorithm.client.upload_bits
     table = training.algorithm.policy.table(training.tagged)

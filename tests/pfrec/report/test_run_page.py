@@ -46,6 +46,17 @@ def test_grouped_auc_has_a_column_where_there_is_any(tmp_path):
     assert nothing in page.rows
 
 
+def test_what_a_site_receives_to_find_the_spread_is_told(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    assert "to find the spread" not in made(run).text
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+    told = {"bytes": 640, "group": "expert/1", "shape": [20, 8], "what": "consensus/expert/1/bias"}
+    pages.put(run / "privacy_manifest.json", {**manifest, "evaluation_downloads": [told]})
+    page = made(run)
+    assert "to find the spread" in page.text
+    assert ["expert/1", "20×8", "640 B", "as it is", "every round"] in page.rows
+
+
 def test_budgets_of_differential_privacy(tmp_path):
     run = pages.write_run(tmp_path / "run")
     assert "Differential privacy" not in made(run).text
