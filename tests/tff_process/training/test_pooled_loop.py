@@ -22,13 +22,16 @@ PLAN = plan_lib.Plan(
 )
 
 
-def plain_loop(plan, dataset):
-    """The values of the network's variables after a round, and the loss of each batch."""
+def made(plan, dataset):
+    """The network and its ranker as they begin."""
     network = networks.build(
         plan.name, dataset.schema, plan.model, plan.seed, len(dataset.scenarios)
     )
-    ranker = networks.make_ranker(network, dataset.schema)
-    optimizer = tf.keras.optimizers.legacy.Adam(plan.learning_rate)
+    return network, networks.make_ranker(network, dataset.schema)
+
+
+def batches_of(plan, dataset):
+    """Those of the first round."""
     shards = [
         (shard, number)
         for number, scenario in enumerate(dataset.scenarios)
@@ -37,7 +40,7 @@ def plain_loop(plan, dataset):
     steps = pipeline.steps_per_epoch(
         sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios), plan.batch_size
     )
-    batches = pipeline.training_batches(
+    return pipeline.training_batches(
         tf.constant([shard for shard, _ in shards]),
         dataset.schema,
         plan.batch_size,
@@ -48,6 +51,12 @@ def plain_loop(plan, dataset):
         scenarios=tf.constant([number for _, number in shards]),
     )
 
+
+def plain_loop(plan, dataset):
+    """The values of the network's variables after a round, and the loss of each batch."""
+    network, ranker = made(plan, dataset)
+    optimizer = tf.keras.optimizers.legacy.Adam(plan.learning_rate)
+
     @tf.function(autograph=False)
     def step(batch):
         with tf.GradientTape() as tape:
@@ -56,7 +65,7 @@ def plain_loop(plan, dataset):
         optimizer.apply_gradients(zip(tape.gradient(loss, trained), trained))
         return loss
 
-    losses = [float(step(batch)) for batch in batches]
+    losses = [float(step(batch)) for batch in batches_of(plan, dataset)]
     return {item.name: item.variable.numpy() for item in groups.tag(network)}, losses
 
 
@@ -84,6 +93,31 @@ def test_the_optimizer_counts_the_batches(dataset):
         steps = training.to_save().server["optimizer/0000"]
         assert steps.dtype == np.int64
         assert steps == (number + 1) * training.round_steps
+
+
+def test_moments_are_saved_in_pairs_in_the_order_of_the_networks_variables(dataset):
+    """As Keras's Adam had them, so that earlier runs go on."""
+    model = dataclasses.replace(PLAN.model, batch_norm=False)
+    plan = dataclasses.replace(PLAN, algorithm="pooled_star", batch_size=1_000, model=model)
+    network, ranker = made(plan, dataset)
+    (batch,) = batches_of(plan, dataset)
+    with tf.GradientTape() as tape:
+        loss = ranker.compute_loss(batch, training=True)
+    gradients = tape.gradient(loss, network.trainable_variables)
+    training = pooled.PooledTraining(plan, dataset)
+    training.train_round(0)
+    saved = training.to_save()
+    of_adam = [saved.server[name] for name in sorted(saved.server) if name.startswith("optimizer/")]
+    assert len(of_adam) == 1 + 2 * len(gradients)
+    for i, gradient in enumerate(map(tf.convert_to_tensor, gradients)):
+        first, second = of_adam[2 * i + 1 : 2 * i + 3]
+        np.testing.assert_allclose(first, 0.1 * gradient, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(second, 1e-3 * gradient**2, rtol=2e-3, atol=1e-9)
+    slots = {name: np.array(value) for name, value in training._slots.items()}
+    training._slots = {name: np.zeros_like(value) for name, value in slots.items()}
+    training.restore(saved)
+    for name, value in slots.items():
+        np.testing.assert_array_equal(training._slots[name], value)
 
 
 def test_a_worker_that_is_lost_changes_nothing(dataset, tmp_path):
