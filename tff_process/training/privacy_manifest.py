@@ -1,10 +1,11 @@
 """The privacy manifest: what leaves a client in a run, group by group, and what never does."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from pfrec import coarsening, files, metrics
+from pfrec import coarsening, errors, files, metrics
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads, strategy, summed_uploads, variables
 from tff_process.privacy import mechanism as mechanism_lib
@@ -165,6 +166,31 @@ def _told(mechanism: mechanism_lib.Mechanism) -> str:
             "which the same epsilon pays for, and held against a threshold"
         )
     return told
+
+
+def require_same_noise(path: pathlib.Path, training: federation.Federation) -> None:
+    """Checks that a private run goes on with the noise that its budgets were spent with so far.
+
+    Args:
+      path: of the manifest of before; none where the run begins.
+      training: with its charges open.
+
+    Raises:
+      PfrecError: where it is another, so that nobody could say what both have spent.
+    """
+    if training.charges is None or not path.exists():
+        return
+    remedy = "go on with the pfrec that began the run, or train into another --output"
+    manifest = files.read_json(path, remedy=remedy)
+    before = manifest.get("differential_privacy", {}).get("scenarios", {})
+    for scenario, now in differential_privacy(training)["scenarios"].items():
+        then, spent = before.get(scenario, {}), now["steps_spent"]
+        for name in ("noise_multiplier", "sampling_rate", "steps") if spent else ():
+            if not math.isclose(then.get(name, math.nan), now[name], rel_tol=1e-9):
+                raise errors.PfrecError(
+                    f"{path}: {scenario} has spent {spent} steps with {name} {then.get(name)}, "
+                    f"and this pfrec would go on with {now[name]}; {remedy}"
+                )
 
 
 def write(path: pathlib.Path, training: federation.Federation) -> None:

@@ -58,6 +58,7 @@ def start(
     manifest = run.path / "privacy_manifest.json"
     with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
         training.open_charges(run.path / charges.FILE)
+        privacy_manifest.require_same_noise(manifest, training)
         privacy_manifest.write(manifest, training)
         yield training
         if training.charges is not None:

@@ -2,6 +2,10 @@
 
 import dataclasses
 
+import numpy as np
+import pytest
+
+from pfrec import errors
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
 from tff_process.privacy import mechanism as mechanism_lib
@@ -44,3 +48,25 @@ def test_what_crosses_for_each_spread_that_is_tried_is_counted(dataset):
     told = privacy_manifest.of(federation.Federation(hidden, dataset))
     assert not {"metrics", "spreads_metrics"} & {item["what"] for item in told["uploads"]}
     assert told["evaluations_per_round"] == 1
+
+
+def test_a_private_run_goes_on_with_the_noise_that_it_spent_its_budgets_with_alone(
+    dataset, tmp_path
+):
+    """Where the batch that a plan leaves open has come to be another, noise is another too."""
+    begun = plan.Plan("fedavg", rounds=2, batch_size=50, dp_epsilon=4.0)
+    path = tmp_path / "privacy_manifest.json"
+
+    def opened(batch_size):
+        made = federation.Federation(dataclasses.replace(begun, batch_size=batch_size), dataset)
+        made.open_charges(tmp_path / "charges.jsonl")
+        return made
+
+    first = opened(50)
+    privacy_manifest.require_same_noise(path, first)
+    privacy_manifest.write(path, first)
+    privacy_manifest.require_same_noise(path, opened(80))  # Nothing is spent.
+    first.charges.charge("es", {"a": np.zeros([1], np.float32)}, 2)
+    privacy_manifest.require_same_noise(path, opened(50))
+    with pytest.raises(errors.PfrecError, match=r"es has spent 2 steps with noise_mult.* or train"):
+        privacy_manifest.require_same_noise(path, opened(80))
