@@ -10,8 +10,12 @@ from typing import Any, Optional
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
+from pfrec import errors
 from tff_process.silos import directory, labels, ledger, masked_reports, sessions, values
 from tff_process.silos import terms as terms_lib
+
+# Of an epsilon in the ledger, which has four decimals.
+_ROUNDING = 1e-3
 
 
 class Leaving:
@@ -24,6 +28,9 @@ class Leaving:
 
     Attributes:
       answered: how often something of a label has left, as the limits count it.
+
+    Raises:
+      PfrecError: where reports have left under another noise than that of the agreement now.
     """
 
     def __init__(
@@ -44,6 +51,7 @@ class Leaving:
         for entry in own:
             if entry["what"] == labels.REPORT:
                 terms.receivable.work.narrow(*entry["work"])
+        self._require_same_noise()
 
     def require_training(self, function: str, training: str, states: Callable[[str], int]) -> None:
         """Counts the trainings that begin;
@@ -83,6 +91,36 @@ class Leaving:
         most = self._terms.limits.most.get(label)
         if most is not None and self.answered[label] + times > most:
             raise labels.RefusedError(f"{label} after the agreement's {most} have left")
+
+    def _steps_charged(self) -> "dict[str, int]":
+        """The steps of each report that has left under the agreement, by the report's digest."""
+        return {
+            entry["sha256"]: entry["work"][1]
+            for entry in self._ledger.entries
+            if entry["agreement"] == self._terms.agreement_digest and entry["what"] == labels.REPORT
+        }
+
+    def _require_same_noise(self) -> None:
+        """Checks that reports that have left were charged by the noise of those to come, which a
+        plan that leaves its batch open does not say.
+        """
+        budget, agreement = self._terms.budget, self._terms.agreement_digest
+        told = [
+            entry["epsilon_spent"]
+            for entry in self._ledger.entries
+            if entry["agreement"] == agreement and "epsilon_spent" in entry
+        ]
+        if budget is None or not told:
+            return
+        steps = sum(self._steps_charged().values())
+        now = budget.spent(steps)
+        if abs(now - told[-1]) > _ROUNDING:
+            raise errors.PfrecError(
+                f"the ledger says that {steps} steps have spent epsilon {told[-1]:g} under this "
+                f"agreement, and by the noise of this pfrec they would have spent {now:.4f}: start "
+                "the pfrec-worker that began it, or agree anew with pfrec-agreement; the budgets "
+                "of both add up"
+            )
 
     def _counted_as(self, label: str) -> "tuple[str, int]":
         """Under which label an answer counts, and as how many of it."""
@@ -158,12 +196,7 @@ class Leaving:
             yield
             return
         with self._lock:
-            left = {
-                entry["sha256"]: entry["work"][1]
-                for entry in self._ledger.entries
-                if entry["agreement"] == self._terms.agreement_digest
-                and entry["what"] == labels.REPORT
-            }
+            left = self._steps_charged()
             left[hashlib.sha256(message).hexdigest()] = source.work[1]
             steps = sum(left.values())
             if steps > budget.steps:

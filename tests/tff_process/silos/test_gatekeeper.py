@@ -699,6 +699,12 @@ def test_reports_spend_the_budget_and_none_passes_it(tmp_path):
     assert told.startswith("bbbbbbbbbbbb: epsilon ")
     assert told.endswith(" spent at delta 0.0001")
     assert float(told.split()[2]) == pytest.approx(budget.spent(10), abs=1e-3)
+    # Nor does it go on with another noise, as of a version that takes another batch.
+    (other_batch,) = mechanism.of(2.0, 1e-4, 1.0, 20, [100], [20]).budgets
+    with pytest.raises(errors.PfrecError, match=r"10 steps have spent .* agree anew"):
+        gatekeeper_lib.Gatekeeper(
+            dataclasses.replace(gate._terms, budget=other_batch), worker, book
+        )
 
 
 def test_what_a_home_model_may_be_asked():
