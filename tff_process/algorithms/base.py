@@ -30,7 +30,7 @@ TRAINED = "trained/"
 # they take (`process.spread`).
 SHARING = "sharing"
 # The extra's name of the rows that the mean client has trained on since training began, over all
-# runs that went on from one another.
+# runs that went on from one another and counted them.
 ROWS_GONE = "rows_gone"
 TRAINED_PARTS = ("common", "personal", "consensus")
 TASK_KINDS = variables.TASK_KINDS
