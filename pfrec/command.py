@@ -7,6 +7,7 @@ that begin with its name are examples.
 import atexit
 import contextlib
 import difflib
+import logging as std_logging
 import os
 import pathlib
 import re
@@ -200,10 +201,11 @@ def _described(names: Sequence[str]) -> "list[str]":
 def _parse_flags(argv: "list[str]") -> "list[str]":
     try:
         rest = flags.FLAGS(argv)
-        # absl's default shows all that libraries say in passing, such as TFF of each graph that
-        # holds nothing to optimise; `-v=0` does.
+        # absl shows by default what libraries say in passing through it, such as TFF of each graph
+        # that holds nothing to optimise; `-v=0` does.
         if flags.FLAGS["verbosity"].using_default_value:
-            flags.FLAGS.verbosity = logging.WARNING
+            flags.FLAGS.verbosity = logging.INFO
+            logging.get_absl_logger().setLevel(std_logging.WARNING)
         return rest
     except flags.UnrecognizedFlagError as error:
         name = error.flagname
