@@ -36,10 +36,14 @@ class FederatedTraining(federation.Federation):
         ]
         self._state = self.process.iterative.initialize()
         self._private = [self._initial_private() for _ in dataset.scenarios]
+        self._count_ids()
+
+    def _count_ids(self) -> None:
+        """Asks each client how often it holds the ids of shared tables."""
         if self.counts_ids:
             counting = [
                 OD(client_id=np.int32(i), shards=self._shards(i, "train"))
-                for i in range(len(dataset.scenarios))
+                for i in range(len(self.dataset.scenarios))
             ]
             self._state = self.process.count(self._state, counting)
 
@@ -131,6 +135,9 @@ class FederatedTraining(federation.Federation):
             for scenario in self.dataset.scenarios
         ]
         self.turns.done = list(saved.meta["participations"])
+        # Of a run that went on from another one and was stopped before its first round.
+        if not saved.meta.get("counted", True):
+            self._count_ids()
 
     def _initial_private(self) -> "OD[str, np.ndarray]":
         # Optimizer slots start at zero, as `adam.Adam` says.

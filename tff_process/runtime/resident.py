@@ -332,7 +332,8 @@ class ResidentTraining(federation.Federation):
             OD(round=saved.server["round"], **{name: part(name) for name in federation.NAMED_PARTS})
         )
         self.turns.done = list(saved.meta["participations"])
-        self._counted = saved.meta["counted"]
+        # The pure process counts as it begins, and does not say so.
+        self._counted = saved.meta.get("counted", True)
         versions = saved.meta["versions"]
         damaged: dict[int, str] = {}
 

@@ -93,6 +93,15 @@ def _both(request, dataset, workers, a_crew, computations, tmp_path_factory):
         tff.framework.get_context_stack().install(running.context()),
     ):
         reference = reference_lib.FederatedTraining(make_plan(algorithm, aggregations), dataset)
+        # As it goes on where a resident one was stopped before it had counted ids.
+        begun = reference.to_save()
+        server = {
+            name: np.zeros_like(value) if name.startswith("row_counts/") else value
+            for name, value in begun.server.items()
+        }
+        assert any(np.any(begun.server[name] != value) for name, value in server.items())
+        uncounted = {**begun.meta, "counted": False}
+        reference.restore(run_directory.RoundState(server, begun.clients, uncounted))
         expected = run_rounds(reference)
     one = resident_training(
         dataset,
@@ -176,10 +185,13 @@ def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(
     other = resident_training(
         dataset, "pf_msmtrec", [workers[1]] * 3, a_crew, computations, tmp_path
     )
-    other.restore(run_directory.RoundState(saved.server, {}, saved.meta))
-    assert other.train_aggregation_step(2).loss == expected
-    for name, value in first.to_save().server.items():
-        np.testing.assert_array_equal(other.to_save().server[name], value)
+    # And as a run of the pure process says it, which has counted ids as it began.
+    pure = {name: saved.meta[name] for name in ("participations", "versions")}
+    for meta in (saved.meta, pure):
+        other.restore(run_directory.RoundState(saved.server, {}, meta))
+        assert other.train_aggregation_step(2).loss == expected
+        for name, value in first.to_save().server.items():
+            np.testing.assert_array_equal(other.to_save().server[name], value)
 
 
 class Struck(resident.ResidentTraining):
