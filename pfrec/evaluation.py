@@ -95,27 +95,6 @@ class Evaluator:
         Returns:
           float64 [models, tasks, metrics]; of a model what `__call__` says with its values.
         """
-        return self._evaluate_each(shards, models, load)
-
-    # Autograph is for the loops: rewriting Keras and the metrics by it would take longer than
-    # tracing them.
-    @tf.autograph.experimental.do_not_convert
-    def _predict(self, batch: "dict[str, tf.Tensor]") -> tf.Tensor:
-        """Logits [rows, tasks]."""
-        with first_layer.expected_rows(pipeline.EVALUATION_ROWS):
-            predicted = self._network(batch, training=False)
-        return tf.stack([predicted[task.name] for task in self._schema.tasks], axis=1)
-
-    def _evaluate(self, shards: tf.Tensor) -> tf.Tensor:
-        measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
-        labels, logits, groups = self._over_blocks(
-            shards, self._predict, [None, len(self._schema.tasks)]
-        )
-        return measure(labels, logits, groups)
-
-    def _evaluate_each(
-        self, shards: tf.Tensor, models: tf.Tensor, load: "Callable[[tf.Tensor], Any]"
-    ) -> tf.Tensor:
         measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
         give = tf.autograph.experimental.do_not_convert(load)
         tasks = len(self._schema.tasks)
@@ -132,6 +111,22 @@ class Evaluator:
         for model in tf.range(models):
             measured = measured.write(model, measure(labels, logits[:, model], groups))
         return measured.stack()
+
+    # Autograph is for the loops: rewriting Keras and the metrics by it would take longer than
+    # tracing them.
+    @tf.autograph.experimental.do_not_convert
+    def _predict(self, batch: "dict[str, tf.Tensor]") -> tf.Tensor:
+        """Logits [rows, tasks]."""
+        with first_layer.expected_rows(pipeline.EVALUATION_ROWS):
+            predicted = self._network(batch, training=False)
+        return tf.stack([predicted[task.name] for task in self._schema.tasks], axis=1)
+
+    def _evaluate(self, shards: tf.Tensor) -> tf.Tensor:
+        measure = tf.autograph.experimental.do_not_convert(metrics.evaluate)
+        labels, logits, groups = self._over_blocks(
+            shards, self._predict, [None, len(self._schema.tasks)]
+        )
+        return measure(labels, logits, groups)
 
     def _over_blocks(
         self,

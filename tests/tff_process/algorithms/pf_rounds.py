@@ -95,3 +95,12 @@ def sharing(state, much):
     return dataclasses.replace(
         state, extra=collections.OrderedDict({base.SHARING: tf.constant(much)})
     )
+
+
+def with_one_far_away(reports, client, factor):
+    """The same reports, but that one client's values are so many times as large."""
+    values = collections.OrderedDict(
+        (name, tf.tensor_scatter_nd_update(value, [[client]], [value[client] * factor]))
+        for name, value in reports.values.items()
+    )
+    return dataclasses.replace(reports, values=values)

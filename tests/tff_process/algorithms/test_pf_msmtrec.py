@@ -163,13 +163,7 @@ def test_a_client_keeps_as_much_as_its_rows_of_an_epoch_bear(seed, parts):
 def test_an_absent_client_keeps_its_values_and_counts_for_nothing(seed, absent):
     present = [client != absent for client in range(4)]
     state, reports = pf_rounds.round_of(seed, present=present)
-    changed = dataclasses.replace(
-        reports,
-        values=collections.OrderedDict(
-            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e6]))
-            for name, value in reports.values.items()
-        ),
-    )
+    changed = pf_rounds.with_one_far_away(reports, absent, 1e6)
     one, _, _ = pf_rounds.aggregate(state, reports)
     two, _, _ = pf_rounds.aggregate(state, changed)
     for name in one:

@@ -104,13 +104,7 @@ def test_clients_that_learn_the_same_are_not_hurried(seed):
 def test_an_absent_client_counts_for_nothing(seed, absent):
     present = [client != absent for client in range(4)]
     state, reports = pf_rounds.round_of(seed, present=present)
-    changed = dataclasses.replace(
-        reports,
-        values=collections.OrderedDict(
-            (name, tf.tensor_scatter_nd_update(value, [[absent]], [value[absent] * 1e3]))
-            for name, value in reports.values.items()
-        ),
-    )
+    changed = pf_rounds.with_one_far_away(reports, absent, 1e3)
     one, _, _ = pf_rounds.aggregate(at(state, 0.0), reports, quick_start=LATE)
     two, _, _ = pf_rounds.aggregate(at(state, 0.0), changed, quick_start=LATE)
     for name in one:

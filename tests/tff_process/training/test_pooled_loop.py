@@ -2,6 +2,7 @@
 batches.
 """
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -120,21 +121,28 @@ def test_moments_are_saved_in_pairs_in_the_order_of_the_networks_variables(datas
         np.testing.assert_array_equal(training._slots[name], value)
 
 
+@contextlib.contextmanager
+def in_a_worker(plan, dataset, log):
+    """A training in a worker of its own, and the worker's host."""
+    host = hosts.LocalHost("the worker", log, 1, 120.0, threads=1)
+    try:
+        training = pooled.PooledTraining(
+            plan, dataset, calling=lambda function: calls.WorkerFunction(host, function)
+        )
+        host.up()
+        yield training, host
+    finally:
+        host.down()
+
+
 def test_a_worker_that_is_lost_changes_nothing(dataset, tmp_path):
     outcome = loop.train(PLAN, dataset, tmp_path / "run")
     assert (tmp_path / "run" / "logs" / "worker.log").exists()
     saved = outcome.run.load(2).server
-    host = hosts.LocalHost("the worker", tmp_path / "log", 1, 120.0, threads=1)
-    try:
-        training = pooled.PooledTraining(
-            PLAN, dataset, calling=lambda function: calls.WorkerFunction(host, function)
-        )
-        host.up()
+    with in_a_worker(PLAN, dataset, tmp_path / "log") as (training, host):
         training.train_round(0)
         host._process.kill()
         training.train_round(1)
-    finally:
-        host.down()
     assert host.generation == 2
     found = training.to_save().server
     for name, value in saved.items():
@@ -146,15 +154,8 @@ def test_large_values_and_weights_pass_in_parts(dataset, tmp_path, monkeypatch):
     training = pooled.PooledTraining(plan, dataset)
     training.train_round(0)
     monkeypatch.setattr(calls, "_TOGETHER", 1)
-    host = hosts.LocalHost("the worker", tmp_path / "log", 1, 120.0, threads=1)
-    try:
-        other = pooled.PooledTraining(
-            plan, dataset, calling=lambda function: calls.WorkerFunction(host, function)
-        )
-        host.up()
+    with in_a_worker(plan, dataset, tmp_path / "log") as (other, _):
         other.train_round(0)
-    finally:
-        host.down()
     assert list(other._slots) == list(training._slots)
     for name, value in training._trained.items():
         np.testing.assert_allclose(other._trained[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
