@@ -33,7 +33,7 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import work as work_lib
-from tff_process.privacy import home
+from tff_process.finishing import home
 from tff_process.process import federation
 
 _ROWS, _EPSILON = 20_000, 8.0

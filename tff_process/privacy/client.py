@@ -29,7 +29,8 @@ from pfrec.data.dataset import pipeline, windows
 from tff_process.algorithms import averaging
 from tff_process.client import strategy, variables
 from tff_process.client import work as work_lib
-from tff_process.privacy import draws, home, sampled_gaussian
+from tff_process.finishing import home
+from tff_process.privacy import draws, sampled_gaussian
 from tff_process.privacy import mechanism as mechanism_lib
 
 RELEASED, RELEASED_OPTIMIZER = client_directory.RELEASED, client_directory.RELEASED_OPTIMIZER

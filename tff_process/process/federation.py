@@ -16,9 +16,9 @@ from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging, base, registry, robust
 from tff_process.client import small_uploads, strategy, summed_uploads, variables, work
+from tff_process.finishing import home as home_lib
 from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
-from tff_process.privacy import home as home_lib
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
 from tff_process.process import joining, plan_values, spread

@@ -11,9 +11,10 @@ from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import work as work_lib
+from tff_process.finishing import home as home_lib
+from tff_process.finishing import teaching
 from tff_process.privacy import client as client_lib
-from tff_process.privacy import clipping, teaching
-from tff_process.privacy import home as home_lib
+from tff_process.privacy import clipping
 from tff_process.process import federation
 from tff_process.training import selection
 

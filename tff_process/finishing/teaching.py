@@ -77,13 +77,13 @@ def with_answers(
 
     Args:
       model: left as it is.
-      teachers: values of its trained variables by name, of each teacher.
+      teachers: values of its variables by name, of each teacher the same ones.
       shares: float32 [teachers], what each one's logits count for in the mean; they add up to 1.
       batch: of labelled rows.
       seed: see `mixed`.
       serves: float32 [tasks], 1 where the client has labels of the task.
     """
-    rows, learnt = mixed(batch, model.schema, seed), model.read(model.trained)
+    rows, learnt = mixed(batch, model.schema, seed), model.read(list(teachers[0]))
     answers = []
     for teacher in teachers:
         model.load(teacher)

@@ -9,7 +9,7 @@ from pfrec.models import ranker
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process.client import work as work_lib
-from tff_process.privacy import teaching
+from tff_process.finishing import teaching
 
 _SCHEMA = schema_lib.Schema(
     categorical=(schema_lib.Categorical("item", 5000),),

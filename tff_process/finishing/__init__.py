@@ -1,0 +1,1 @@
+"""How does a client make, of what it received and its own rows, the model that it serves?"""
