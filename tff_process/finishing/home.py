@@ -28,7 +28,9 @@ from tff_process.algorithms import averaging
 from tff_process.client import work as work_lib
 from tff_process.finishing import teaching
 
-STEPS, EPOCH_STEPS, VALID = "home_steps", "home_epoch_steps", "valid_shards"
+STEPS: str = "home_steps"
+EPOCH_STEPS: str = "home_epoch_steps"
+VALID: str = "valid_shards"
 SERVES = "serves"
 # Of the step size, what is left from what was received.
 _RECEIVED_RATE = 0.3
