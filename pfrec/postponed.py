@@ -2,8 +2,8 @@
 
 `import tensorflow_federated` imports all of it: learning algorithms, simulation data sets,
 analytics, JAX. Half of its time goes there. Here each of these parts is a module that is there by
-name and is executed when one of its attributes is first asked for, by Python's own
-`importlib.util.LazyLoader`. Who looks through all modules for a file, as AutoGraph does for each
+name and is executed when one of its attributes is first asked for, as Python's own
+`importlib.util.LazyLoader` does, by one thread while others wait. Who looks through all modules for a file, as AutoGraph does for each
 function that it converts, is told a module's file and name without that.
 """
 
@@ -45,28 +45,51 @@ MODULES = frozenset(
     }
 )
 
-_LOCK = threading.Lock()
-
-
-class _Unread(importlib.util._LazyModule):  # type: ignore[name-defined,misc]
+class _Unread(types.ModuleType):
     """A module that was not executed yet, and is where something is asked of it that its file does
     not hold already.
+
+    Whoever asks while another thread executes it waits for that thread: Python's own lazy modules
+    before 3.11.9 hand out what there is so far, and two threads that convert by Arrow at once asked
+    half a pandas for its version.
     """
 
     def __getattribute__(self, name: str) -> object:
+        spec = object.__getattribute__(self, "__spec__")
         if name in ("__file__", "__name__"):
-            spec = object.__getattribute__(self, "__spec__")
             return spec.origin if name == "__file__" else spec.name
-        # Python 3.11.9 and later execute what is of their own class alone.
-        with _LOCK:
-            if type(self) is _Unread:
-                self.__class__ = importlib.util._LazyModule  # type: ignore[attr-defined]
-        return getattr(self, name)
+        state = spec.loader_state
+        with state.lock:
+            # Of the thread that executes it, who asks is the module's own code.
+            if type(self) is _Unread and not state.executing:
+                state.executing = True
+                try:
+                    spec.loader.exec_module(self)
+                    object.__setattr__(self, "__class__", types.ModuleType)
+                finally:
+                    state.executing = False
+        return types.ModuleType.__getattribute__(self, name)
+
+
+class _State:
+    """What a module that is put off has to know until it is executed."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.executing = False
 
 
 class _Loader(importlib.util.LazyLoader):
+    """Creates a module as its own loader does, and leaves its execution to `_Unread`."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        super().__init__(loader)
+        self._own = loader
+
     def exec_module(self, module: types.ModuleType) -> None:
-        super().exec_module(module)
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._own
+        module.__spec__.loader_state = _State()
         module.__class__ = _Unread
 
 

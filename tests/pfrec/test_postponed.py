@@ -1,7 +1,7 @@
 """Modules that are put off."""
 
+import concurrent.futures
 import importlib
-import importlib.util
 import inspect
 import pathlib
 import subprocess
@@ -60,19 +60,26 @@ def test_who_looks_through_all_modules_for_a_file_executes_none(put_off):
     assert type(book) is types.ModuleType
 
 
-def test_python_finds_a_module_of_its_own_class_when_it_executes_it(put_off, monkeypatch):
-    """Python 3.11.9 and later take one of another class for executed, and ask it again for ever."""
-    of_python, kinds = importlib.util._LazyModule, []
-    execute = of_python.__getattribute__
+def test_threads_that_ask_while_it_is_executed_wait_for_all_of_it(put_off, tmp_path):
+    """Arrow asks pandas for its version in whichever thread first converts something."""
+    (tmp_path / "shelf" / "book.py").write_text("import time\ntime.sleep(0.2)\npages = 7\n")
+    shelf = importlib.import_module("shelf")
 
-    def told(module, name):
-        kinds.append(type(module))
-        return execute(module, name)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(getattr, shelf.book, "pages") for _ in range(4)]
 
-    monkeypatch.setattr(of_python, "__getattribute__", told)
+        assert [one.result() for one in asked] == [7] * 4
 
-    assert importlib.import_module("shelf").book.pages == 7
-    assert kinds == [of_python]
+
+def test_a_module_that_fails_is_executed_anew_when_it_is_asked_again(put_off, tmp_path):
+    (tmp_path / "shelf" / "book.py").write_text("import shelf.read\nassert shelf.read.times > 1\n")
+    shelf = importlib.import_module("shelf")
+
+    with pytest.raises(AssertionError):
+        shelf.book.pages  # noqa: B018
+    sys.modules["shelf.read"].times = 2
+    assert not hasattr(shelf.book, "cover")
+    assert type(shelf.book) is types.ModuleType
 
 
 def test_one_finder_is_enough():
