@@ -13,6 +13,7 @@ from pfrec.models.config import ModelConfig
 
 CONFIG, SUMMARY, MANIFEST = "config.json", "summary.json", "privacy_manifest.json"
 FORMAT_VERSION = 2
+WITHHELD = "withheld"  # of a summary: what the plan had clients not say, where there is any
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _MOST_ROUNDS = 1 << 31
 _DAMAGED = "it is damaged or was edited: train again"
@@ -62,6 +63,13 @@ def read_config(run: pathlib.Path) -> "Mapping[str, Any]":
     return told.value
 
 
+def measured(summary: "Mapping[str, Any]") -> bool:
+    """Whether a finished run's metrics are known: not where its plan withholds them, and then no
+    round was chosen by them either.
+    """
+    return "metrics" not in summary.get(WITHHELD, ())
+
+
 def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     """The content of a finished run's summary.json.
 
@@ -79,8 +87,9 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     told.integer("rounds", 1, _MOST_ROUNDS)
     told.integer("best_round", 0, _MOST_ROUNDS)
     told.number("mean_auc", 0.0, 1.0, none=True)
-    if "nan" in told:
-        told.texts("nan")
+    for name in ("nan", WITHHELD):
+        if name in told:
+            told.texts(name)
     for name in ("fault", "unchanged_because"):
         if name in told:
             told.text(name)

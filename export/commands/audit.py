@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import command, errors, text_table
 
 if TYPE_CHECKING:
     from export.scoring import membership
@@ -143,15 +143,12 @@ def page(found: "Sequence[membership.Finding]") -> str:
 
 def _told(found: "Sequence[membership.Finding]") -> "list[str]":
     """A line for each finding."""
-    lines = [
-        f"{'scenario':<14} {'model':<9} {'attack':<40} {'auc':>7} {'+-':>7} {'at 1%':>6}  tells"
-    ]
-    lines += [
-        f"{one.scenario:<14} {one.model:<9} {one.attack:<40} {one.auc:>7.4f} "
-        f"{one.half_width:>7.4f} {one.found:>6.1%}  {'yes' if one.tells else 'no'}"
-        for one in found
-    ]
-    return lines
+    lines = [("scenario", "model", "attack", "auc", "+-", "at 1%", "tells")]
+    for one in found:
+        numbers = (f"{one.auc:.4f}", f"{one.half_width:.4f}", f"{one.found:.1%}")
+        tells = "yes" if one.tells else "no"
+        lines.append((one.scenario, one.model, one.attack, *numbers, tells))
+    return text_table.aligned(lines, "lllrrrl")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import command, errors, text_table
 
 FILE = "evaluation.json"  # in the run or serving directory
 
@@ -115,16 +115,14 @@ def _tell(result: "Mapping[str, Any]") -> "list[str]":
     """Prints the table; the scenarios and tasks whose predictions are NaN."""
     from pfrec import cells
 
-    nan = []
-    print(f"{'scenario':<16} {'task':<12} {'rows':>8} {'auc':>9} {'logloss':>9}")
+    nan: "list[str]" = []
+    lines = [("scenario", "task", "rows", "auc", "logloss")]
     for scenario, tasks in result.items():
         for task, cell in tasks.items():
-            texts = (cells.text(cell, "rows", ".0f"), cells.text(cell, "auc"))
-            print(
-                f"{scenario:<16} {task:<12} {texts[0]:>8} {texts[1]:>9} "
-                f"{cells.text(cell, 'logloss'):>9}"
-            )
+            texts = (cells.text(cell, "auc"), cells.text(cell, "logloss"))
+            lines.append((scenario, task, cells.text(cell, "rows", ".0f"), *texts))
             nan += [f"{scenario} {task}"] * cells.predicts_nan(cell)
+    print("\n".join(text_table.aligned(lines, "llrrr")))
     return nan
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
 
-from pfrec import command, errors, files
+from pfrec import command, errors, files, text_table
 
 if TYPE_CHECKING:
     from export.exporting import build, trained
@@ -239,10 +239,7 @@ def table(result: "dict[str, Any]") -> str:
         if "onnx_latency_ms" in entry:
             times = ", ".join(f"{value:.3g}" for value in entry["onnx_latency_ms"].values())
             lines.append(["  as ONNX", "", "", "", times, "", ""])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
-    )
+    return "\n".join(text_table.aligned(lines, "l" * len(lines[0])))
 
 
 def _switch(

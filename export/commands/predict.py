@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 from absl import flags
 
-from pfrec import cells, command, errors, row_progress
+from pfrec import cells, command, errors, row_progress, text_table
 
 if TYPE_CHECKING:
     from export.scoring import models as models_lib
@@ -159,13 +159,7 @@ def _table(totals: "score.Totals") -> "list[str]":
         sums = totals.sums[scenario]
         means = [f"{sums[n] / count:.4f}" if n in sums else cells.NOT_SERVED for n in names]
         lines.append([scenario, f"{count:,}", *means])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return [
-        "  ".join(
-            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths))
-        )
-        for line in lines
-    ]
+    return text_table.aligned(lines, "l" + "r" * (len(names) + 1))
 
 
 if __name__ == "__main__":

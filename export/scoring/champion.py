@@ -18,7 +18,7 @@ from export.exporting import trained
 from export.graph import requests
 from export.scoring import delong
 from export.scoring import models as models_lib
-from pfrec import errors
+from pfrec import errors, text_table
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block
 
@@ -94,21 +94,17 @@ class Comparison:
         """As aligned text; empty where nothing was compared."""
         if not self.cells:
             return ""
-        lines = [
-            f"{'scenario':<16} {'task':<12} {'rows':>8} {'champion':>9} {'challenger':>10} "
-            f"{'difference, 95% interval':>32}"
-        ]
+        head = ("rows", "champion", "challenger", "difference, 95% interval", "")
+        lines = [("scenario", "task", *head)]
         for cell in self.cells:
-            if cell.found is None:
-                lines.append(f"{cell.scenario:<16} {cell.task:<12} rows of one class")
-                continue
-            found = cell.found
-            between = f"{found.difference:+.4f} [{cell.low:+.4f}, {cell.high:+.4f}]"
-            lines.append(
-                f"{cell.scenario:<16} {cell.task:<12} {found.rows:>8} {found.first:>9.4f} "
-                f"{found.second:>10.4f} {between:>32}{'  WORSE' if cell.worse else ''}"
-            )
-        return "\n".join(lines)
+            told = ("", "", "", "rows of one class", "")
+            if cell.found is not None:
+                found = cell.found
+                between = f"{found.difference:+.4f} [{cell.low:+.4f}, {cell.high:+.4f}]"
+                both = (f"{found.first:.4f}", f"{found.second:.4f}")
+                told = (str(found.rows), *both, between, "WORSE" if cell.worse else "")
+            lines.append((cell.scenario, cell.task, *told))
+        return "\n".join(text_table.aligned(lines, "llrrrrl"))
 
 
 class Champions:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags
 
-from pfrec import command, errors, files, row_progress
+from pfrec import command, errors, files, row_progress, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,14 +316,7 @@ def table(path: pathlib.Path) -> str:
                     *(f"{counts.rate(task):.4f}" for task in tasks),
                 ]
             )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))
-        )
-        for line in lines
-    )
+    return "\n".join(text_table.aligned(lines, "ll" + "r" * (len(tasks) + 1)))
 
 
 def _layout(values: Any) -> "dict[str, Any]":

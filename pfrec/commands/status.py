@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from absl import flags
 
-from pfrec import command, files, run_records
+from pfrec import command, files, run_records, text_table
 
 
 def main() -> None:
@@ -47,8 +47,11 @@ def status(run: pathlib.Path, now: float) -> str:
     if (run / "summary.json").exists():
         summary = run_records.read_summary(run)
         mean = summary["mean_auc"]
-        told = "undefined" if mean is None else f"{mean:.4f}"
-        lines.append(f"finished: mean test AUC {told} at round {summary['best_round']}")
+        number = "undefined" if mean is None else f"{mean:.4f}"
+        told = f"mean test AUC {number} at round {summary['best_round']}"
+        if not run_records.measured(summary):
+            told = f"metrics are withheld; the model is of round {summary['best_round']}, the last"
+        lines.append(f"finished: {told}")
     elif not rounds:
         lines.append(f"round 1 of {wanted} is under way; computations are traced in it")
     else:
@@ -56,9 +59,9 @@ def status(run: pathlib.Path, now: float) -> str:
     found = _valid(run)
     if found is not None:
         number, cells = found
-        lines += ["", f"{'scenario':<16} {'task':<12} valid AUC, round {number}"]
-        for (scenario, task), auc in cells.items():
-            lines.append(f"{scenario:<16} {task:<12} {auc or 'one class'}")
+        table = [("scenario", "task", f"valid AUC, round {number}")]
+        table += [(*cell, auc or "one class") for cell, auc in cells.items()]
+        lines += ["", *text_table.aligned(table, "lll")]
     return "\n".join(lines)
 
 

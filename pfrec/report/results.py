@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pfrec import cells
+from pfrec import cells, run_records
 from pfrec.report import figures, markup
 from pfrec.report.markup import Markup, tag
 from pfrec.report.run_files import RunFiles
@@ -16,6 +16,9 @@ def card(value: markup.Content, words: str) -> Markup:
 
 def test_table(run: RunFiles) -> Markup:
     """Metrics on test at the chosen round: a line for each scenario and task."""
+    if not run_records.measured(run.summary):
+        note = "Metrics are withheld: no round was chosen by them, the model is that of the last."
+        return markup.section("Test", tag("p", note))
     test = run.summary.get("test", {})
     found = [
         (scenario, task, test[scenario][task])

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from pfrec import files
+from pfrec import files, run_records
 from pfrec.report import exchange, figures, insight, markup, results
 from pfrec.report.markup import Markup, tag
 from pfrec.report.run_files import RunFiles
@@ -49,8 +49,9 @@ def _head(run: RunFiles) -> Markup:
     cards = []
     if summary:
         mean = summary.get("mean_auc")
+        unknown = "undefined" if run_records.measured(summary) else "withheld"
         cards = [
-            results.card("undefined" if mean is None else f"{mean:.4f}", "mean test AUC"),
+            results.card(unknown if mean is None else f"{mean:.4f}", "mean test AUC"),
             results.card(f"{run.best_round} of {run.last_round}", "chosen round"),
             results.card(results.duration(summary.get("wall_seconds", float("nan"))), "in all"),
         ]

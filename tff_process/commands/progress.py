@@ -47,7 +47,8 @@ class Progress(callbacks.Callback):
         self, *, number: int, score: float, report: "round_report.RoundReport", **others: Any
     ) -> None:
         self._pace.ended(number)
-        parts = [f"valid AUC {score:.4f}"]
+        measured = plan_lib.METRICS not in self._plan.withhold
+        parts = [f"valid AUC {score:.4f}" if measured else "metrics withheld"]
         if report.loss and plan_lib.LOSS not in self._plan.withhold:
             parts.append(f"loss {sum(report.loss.values()) / len(report.loss):.4f}")
         parts.append(f"{pace.duration(self._pace.elapsed)} elapsed")

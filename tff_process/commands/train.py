@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import cells, command, errors, files, json_fields, run_records
+from pfrec import cells, command, errors, files, json_fields, run_records, text_table
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
@@ -274,28 +274,27 @@ def open_data(
 
 def table(summary: "Mapping[str, Any]") -> str:
     """The test metrics as text."""
-    lines = [
-        f"{'scenario':<16} {'task':<12} {'rows':>8} {'positives':>9} {'auc':>8} {'logloss':>8} "
-        f"{'ece':>8}"
+    spent = [
+        f"{scenario}: epsilon {told['epsilon_spent']:.3f} spent at delta {told['delta']:.3g}"
+        for scenario, told in summary.get("differential_privacy", {}).items()
     ]
+    if not run_records.measured(summary):
+        model = f"the model is that of round {summary['best_round']}, the last one trained"
+        return "\n".join([*spent, f"metrics are withheld: no round was chosen by them, {model}"])
+    counts, numbers = ("rows", "positives"), ("auc", "logloss", "ece")
+    lines = [("scenario", "task", *counts, *numbers)]
     for scenario, tasks in summary["test"].items():
         for task, cell in tasks.items():
-            counts = (cells.text(cell, name, ".0f") for name in ("rows", "positives"))
-            numbers = (cells.text(cell, name) for name in ("auc", "logloss", "ece"))
-            texts = (*(f"{n:>9}" for n in counts), *(f"{n:>8}" for n in numbers))
-            lines.append(f"{scenario:<16} {task:<12}{' '.join(texts)}")
+            texts = [cells.text(cell, name, ".0f") for name in counts]
+            texts += [cells.text(cell, name) for name in numbers]
+            lines.append((scenario, task, *texts))
     mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"
     if summary.get("nan"):
         mean = f"undefined (predictions are NaN: {', '.join(summary['nan'])})"
-    for scenario, spent in summary.get("differential_privacy", {}).items():
-        lines.append(
-            f"{scenario}: epsilon {spent['epsilon_spent']:.3f} spent at delta {spent['delta']:.3g}"
-        )
-    lines.append(
-        f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
-        f"{summary['rounds']}"
+    told = f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
+    return "\n".join(
+        [*text_table.aligned(lines, "llrrrrr"), *spent, f"{told}{summary['rounds']}"]
     )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -264,7 +264,7 @@ def _loop(
         training.after_round(_keep_last(run, options.keep_rounds))
         answers = [hook.after_round(**told) for hook in (stopping, *hooks)]
         ended = any(answers)
-    if best.round == rounds > 1:
+    if measured and best.round == rounds > 1:
         budgets = [name for name in ("max_steps", "max_rows") if getattr(plan, name)]
         _log.warning(
             "%s: the best round is the last one, %d; with more --%s it may become better",

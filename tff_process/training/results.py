@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pfrec import cells
+from pfrec import cells, run_records
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
@@ -95,6 +95,7 @@ def summary(
                 cell = cells.not_served(metrics_lib.METRICS)
             test.setdefault(scenario, {})[task.name] = cell
     mean_auc = mean_metric(values, "auc")
+    withheld = {run_records.WITHHELD: list(plan.withhold)} if plan.withhold else {}
     return {
         "algorithm": plan.name,
         "seed": plan.seed,
@@ -102,4 +103,5 @@ def summary(
         "mean_auc": None if np.isnan(mean_auc) else mean_auc,
         "nan": nan(dataset, values),
         "test": test,
+        **withheld,
     }

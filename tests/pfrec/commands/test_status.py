@@ -63,9 +63,9 @@ def test_the_last_metrics_are_shown(tmp_path: pathlib.Path) -> None:
     with (tmp_path / "metrics.csv").open("a") as stream:
         stream.write("3,fr,val")
     assert status.status(tmp_path, 0.0).splitlines()[3:] == [
-        "scenario         task         valid AUC, round 2",
-        "fr               click        0.5000",
-        "nl               click        one class",
+        "scenario  task   valid AUC, round 2",
+        "fr        click  0.5000",
+        "nl        click  one class",
     ]
 
 
@@ -73,3 +73,12 @@ def test_a_finished_run(tmp_path: pathlib.Path) -> None:
     _begun(tmp_path)
     run_records.write(tmp_path, summary={"mean_auc": 0.75, "best_round": 8})
     assert "finished: mean test AUC 0.7500 at round 8" in status.status(tmp_path, 0.0)
+
+
+def test_a_finished_run_whose_metrics_are_withheld(tmp_path: pathlib.Path) -> None:
+    _begun(tmp_path)
+    told = {"mean_auc": None, "best_round": 8, "withheld": ["loss", "metrics"]}
+    run_records.write(tmp_path, summary=told)
+    assert "finished: metrics are withheld; the model is of round 8, the last" in status.status(
+        tmp_path, 0.0
+    )

@@ -46,6 +46,18 @@ def test_grouped_auc_has_a_column_where_there_is_any(tmp_path):
     assert nothing in page.rows
 
 
+def test_withheld_metrics_are_called_so(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    summary.update(mean_auc=None, withheld=["metrics"])
+    pages.put(run / "summary.json", summary)
+    page = made(run)
+
+    assert "withheld" in page.text
+    assert "the model is that of the last" in page.text
+    assert "At the round that was best on valid" not in page.text
+
+
 def test_what_a_site_receives_to_find_the_spread_is_told(tmp_path):
     run = pages.write_run(tmp_path / "run")
     assert "to find the spread" not in made(run).text

@@ -64,3 +64,23 @@ def test_synthetic_data_are_of_one_world(tmp_path) -> None:
     told = "synthetic data of seed 3, rows 600, scenarios 2, shared 0.5; give the same flags"
     with pytest.raises(errors.PfrecError, match=told):
         train.open_data("synthetic", tmp_path, world, 4)
+
+
+def test_where_metrics_are_withheld_no_round_is_called_the_best() -> None:
+    unknown = {"rows": None, "positives": None, "auc": None, "logloss": None, "ece": None}
+    told = train.table(
+        {
+            "test": {"nl": {"click": unknown}},
+            "mean_auc": None,
+            "best_round": 4,
+            "rounds": 4,
+            "withheld": ["loss", "metrics"],
+            "differential_privacy": {"nl": {"epsilon_spent": 2.0, "delta": 0.001}},
+        }
+    )
+
+    assert told.splitlines() == [
+        "nl: epsilon 2.000 spent at delta 0.001",
+        "metrics are withheld: no round was chosen by them, the model is that of round 4, the last "
+        "one trained",
+    ]
