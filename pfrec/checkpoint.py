@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 import numpy as np
-import tensorflow as tf
 
-from pfrec import errors, files, json_fields
+from pfrec import errors, files, json_fields, lazy
+
+with lazy.imports():  # who reads a run's records needs no tensors
+    import tensorflow as tf
 
 PREFIX = "state"
 META = "meta.json"
@@ -51,7 +53,7 @@ def save(
             files.write_bytes(temporary / META, description(names, meta).encode())
     except tf.errors.OpError as error:
         raise errors.PfrecError(
-            f"{directory}: {error.message}; free space or choose another path"
+            f"{directory}: {errors.readable(error.message)}; free space or choose another path"
         ) from error
 
 
@@ -66,7 +68,7 @@ def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
         reader = tf.train.load_checkpoint(str(directory / PREFIX))
         return {name: reader.get_tensor(name) for name in meta["names"]}, meta["meta"]
     except (tf.errors.OpError, ValueError, RuntimeError, KeyError) as error:
-        reason = getattr(error, "message", None) or str(error)
+        reason = errors.readable(getattr(error, "message", None) or str(error))
         raise errors.PfrecError(
             f"{directory}: damaged checkpoint ({reason}); remove it to use the one before"
         ) from error

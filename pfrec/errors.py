@@ -1,5 +1,11 @@
 """The one error that pfrec shows to a user as a single line."""
 
+import re
+
+_ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
+_TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
+_NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}|\[Op:\w+\]")
+
 
 class PfrecError(Exception):
     """Something a user can mend: bad input, a bad flag, a damaged file.
@@ -7,3 +13,17 @@ class PfrecError(Exception):
     The message names the place and the remedy. Commands print it as one line, without a traceback,
     and exit with status 1.
     """
+
+
+def readable(details: str) -> str:
+    """An error of TensorFlow's in one line: what went wrong, without the graph's nodes and hints,
+    which tell a user nothing.
+
+    Example:
+      >>> readable("2 root error(s) found.\\n (0) DATA_LOSS: corrupted record at 12\\n\\t [[{{node
+      Next}}]]\\nHint: ...")
+      'DATA_LOSS: corrupted record at 12'
+    """
+    line = _TAIL.split(_ROOTS.sub("", " ".join(details.split())), maxsplit=1)[0]
+    line = " ".join(_NODE.sub("", line).split())
+    return line if len(line) <= 400 else line[:400] + "..."

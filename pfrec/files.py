@@ -57,15 +57,18 @@ class Lock:
 
     Args:
       directory: made where it is not there.
+      public: whether other users may read it where it is made, whatever the umask.
 
     Raises:
       PfrecError: where another process holds it.
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, *, public: bool = False) -> None:
         self._directory, self._made = directory, not directory.exists()
         with readable_errors(directory):
-            make_directory(directory)
+            make_directory(directory, public=public)
+            if self._made and public:
+                directory.chmod(0o755)
             self._descriptor = os.open(directory, os.O_RDONLY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,8 +3,9 @@
 `import tensorflow_federated` imports all of it: learning algorithms, simulation data sets,
 analytics, JAX. Half of its time goes there. Here each of these parts is a module that is there by
 name and is executed when one of its attributes is first asked for, as Python's own
-`importlib.util.LazyLoader` does, by one thread while others wait. Who looks through all modules for a file, as AutoGraph does for each
-function that it converts, is told a module's file and name without that.
+`importlib.util.LazyLoader` does, by one thread while others wait. Who looks through all modules for
+a file, as AutoGraph does for each function that it converts, is told a module's file and name
+without that.
 """
 
 import atexit
@@ -44,6 +45,7 @@ MODULES = frozenset(
         "pandas",
     }
 )
+
 
 class _Unread(types.ModuleType):
     """A module that was not executed yet, and is where something is asked of it that its file does

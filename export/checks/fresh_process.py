@@ -13,6 +13,7 @@ seconds of a call that was repeated are under `2.seconds`.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -131,9 +132,10 @@ def run(
             ) from None
         if done.returncode:
             reason = _reason(done.returncode, done.stderr.decode(errors="replace"))
+            full = os.strerror(errno.ENOSPC) in reason
+            remedy = "free space" if full else "export the model again"
             raise errors.PfrecError(
-                f"{model_directory}: does not load through the C library ({reason}); export the "
-                "model again"
+                f"{model_directory}: does not load through the C library ({reason}); {remedy}"
             )
         with np.load(response) as given:
             return [_answer(given, number, call.names) for number, call in enumerate(calls)]

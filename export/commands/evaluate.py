@@ -115,7 +115,7 @@ def _tell(result: "Mapping[str, Any]") -> "list[str]":
     """Prints the table; the scenarios and tasks whose predictions are NaN."""
     from pfrec import cells
 
-    nan: "list[str]" = []
+    nan: list[str] = []
     lines = [("scenario", "task", "rows", "auc", "logloss")]
     for scenario, tasks in result.items():
         for task, cell in tasks.items():

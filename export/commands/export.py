@@ -197,7 +197,7 @@ def export(
         onnx_graph.package("onnx")
         onnx_graph.package("onnxruntime")
     models_config.read(serving)  # A damaged one is an error before the work, not after it.
-    with files.Lock(serving):
+    with files.Lock(serving, public=True):
         together.recover(serving)
         before = models_config.served(serving)
         rows = models_of.test_rows if champion_data is None else champion.rows_of(champion_data)
@@ -250,7 +250,7 @@ def _switch(
 
     if not output.is_dir():
         raise errors.PfrecError(f"{output}: no such directory; name what pfrec-export wrote")
-    with files.Lock(output):
+    with files.Lock(output, public=True):
         together.recover(output)
         if rollback:
             found = models_config.roll_back(output, version, names)

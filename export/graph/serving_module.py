@@ -284,7 +284,7 @@ def save(
         set_methods(directory, {name: value.method for name, value in served.signatures().items()})
     except tf.errors.OpError as error:
         raise errors.PfrecError(
-            f"{directory}: {error.message}; free space or choose another path"
+            f"{directory}: {errors.readable(error.message)}; free space or choose another path"
         ) from error
     saved = checkpoint_variables(directory)
     # TensorFlow's names in a checkpoint: the path of attributes, with a slash inside a key written

@@ -100,6 +100,7 @@ class Publication:
             for parent in (*reversed(directory.parents), directory):
                 if not parent.is_dir():
                     parent.mkdir(mode=0o755)
+                    parent.chmod(0o755)
                     self._made.append(parent)
             temporary = pathlib.Path(tempfile.mkdtemp(prefix=files.TEMPORARY_PREFIX, dir=directory))
         self._staged[target] = temporary

@@ -47,8 +47,8 @@ def status(run: pathlib.Path, now: float) -> str:
     if (run / "summary.json").exists():
         summary = run_records.read_summary(run)
         mean = summary["mean_auc"]
-        number = "undefined" if mean is None else f"{mean:.4f}"
-        told = f"mean test AUC {number} at round {summary['best_round']}"
+        auc = "undefined" if mean is None else f"{mean:.4f}"
+        told = f"mean test AUC {auc} at round {summary['best_round']}"
         if not run_records.measured(summary):
             told = f"metrics are withheld; the model is of round {summary['best_round']}, the last"
         lines.append(f"finished: {told}")

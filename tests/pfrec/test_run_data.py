@@ -1,6 +1,8 @@
 """A run knows its rows wherever they are, and takes no others for them."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +109,9 @@ def test_a_keyed_digest_needs_the_secret():
     assert (
         len({run_data.keyed("a", b"1"), run_data.keyed("a", b"2"), run_data.keyed("b", b"1")}) == 3
     )
+
+
+def test_the_records_of_a_run_are_read_without_tensorflow():
+    program = "import sys, pfrec.run_directory; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -7,7 +7,6 @@ Every call has a deadline, and an error says whether the worker is lost or the c
 import collections
 import concurrent.futures
 import dataclasses
-import re
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Optional
@@ -34,9 +33,6 @@ _MOST_CONNECTIONS = 1_000
 # The name of an executor that a silo's gatekeeper hands out begins with this and the digest of the
 # plan that the silo agreed to.
 GATEKEEPER = "pfrec-gatekeeper/3/"
-_ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
-_TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
-_NODE = re.compile(r"\{\{(?:function_)?node [^}]*\}\}")
 
 
 class WorkError(errors.PfrecError):
@@ -306,10 +302,10 @@ class Remote:
                 raise WorkError(f"no answer within {self._deadline:g} s", lost=True) from error
             if code in _LOST:
                 raise WorkError(
-                    f"the worker is gone ({readable(details)[:200]})", lost=True
+                    f"the worker is gone ({errors.readable(details)[:200]})", lost=True
                 ) from error
             refused = self.agreed is not None and code == grpc.StatusCode.PERMISSION_DENIED
-            raise WorkError(readable(details), lost=False, refused=refused) from error
+            raise WorkError(errors.readable(details), lost=False, refused=refused) from error
         except wire.UnreadableError as error:
             raise WorkError(f"what it answered cannot be read: {error}", lost=False) from error
         except (concurrent.futures.CancelledError, ValueError) as error:
@@ -338,17 +334,3 @@ def _finish(work: "Coroutine[Any, Any, Any]") -> Any:
     except StopIteration as done:
         return done.value
     raise RuntimeError("the executor waits for something else than its worker")
-
-
-def readable(details: str) -> str:
-    """A worker's error in one line: what went wrong, without the graph's nodes and TensorFlow's
-    hints, which tell a user nothing.
-
-    Example:
-      >>> readable("2 root error(s) found.\\n (0) DATA_LOSS: corrupted record at 12\\n\\t [[{{node
-      Next}}]]\\nHint: ...")
-      'DATA_LOSS: corrupted record at 12'
-    """
-    line = _TAIL.split(_ROOTS.sub("", " ".join(details.split())), maxsplit=1)[0]
-    line = " ".join(_NODE.sub("", line).split())
-    return line if len(line) <= 400 else line[:400] + "..."

@@ -21,6 +21,7 @@ _DAY = 86_400.0
 # Beyond this many times every second one is left out: where a part of them ends hardly moves.
 _MOST_TIMES = 4_000_000
 _GROUP_BUCKETS = 2**63 - 1
+_FORMS = "seconds since 1970, 20231114 or 2023-11-14T22:26:20Z"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Splitter:
         self._starts = rule.starts
         self._times: list[np.ndarray] = []
         self._stride = 1
+        self._other = ""  # A value that is no time, as messages show it.
 
     @property
     def open(self) -> bool:
@@ -56,8 +58,12 @@ class Splitter:
 
     def see(self, chunk: source.RawChunk) -> None:
         """Takes in the times of a chunk."""
-        found = times.seconds(chunk.columns[self._rule.column])
-        self._times.append(found[np.isfinite(found)][:: self._stride])
+        values = chunk.columns[self._rule.column]
+        found = times.seconds(values)
+        good = np.isfinite(found)
+        if not (self._other or good.all()):
+            self._other = column_text.shown(values[int(np.argmin(good))])
+        self._times.append(found[good][:: self._stride])
         if sum(map(len, self._times)) > _MOST_TIMES:
             self._times = [np.concatenate(self._times)[::2]]
             self._stride *= 2
@@ -66,8 +72,10 @@ class Splitter:
         """Sets where valid and test start, by the times seen."""
         seen = np.sort(np.concatenate(self._times)) if self._times else np.zeros(0)
         if not len(seen):
+            found = f" (but {self._other})" if self._other else ""
             raise errors.PfrecError(
-                f"[split]: column {self._rule.column!r} holds no time; name another as time"
+                f"[split]: column {self._rule.column!r} holds no time{found}; write times as "
+                f"{_FORMS}, or name another column"
             )
         if self._rule.days is not None:
             valid_days, test_days = self._rule.days
@@ -110,7 +118,7 @@ class Splitter:
             found = times.seconds(values)
             places = (found >= self._starts[0]).astype(np.int8) + (found >= self._starts[1])
             bad = np.isnan(found)
-            reason, what = "time", "is no time; write seconds since 1970 or 2023-11-14T22:26:20Z"
+            reason, what = "time", f"is no time; write {_FORMS}"
         elif kind == COLUMN:
             encoded = column_text.of(values).dictionary_encode()
             known = [WORDS.get(w.strip().lower(), -1) for w in encoded.dictionary.to_pylist()]

@@ -6,6 +6,7 @@ What makes a conversion impossible shows here, before the work.
 
 import collections
 import functools
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
@@ -168,10 +169,13 @@ def _notes(order: Sequence[str], kept: Sequence[str], counts: Mapping[str, Any])
         notes.append(f"scenarios left out: {_listed(left)}")
     spellings: dict[str, list[str]] = {}
     for value in kept:
-        spellings.setdefault(" ".join(value.casefold().split()), []).append(value)
+        # An accented letter may be one character or two, which no screen tells apart.
+        plain = unicodedata.normalize("NFC", value.casefold())
+        spellings.setdefault(" ".join(plain.split()), []).append(value)
     notes += [
-        f"scenarios {' and '.join(map(repr, alike))} differ in case or blanks alone; if they are "
-        f'one, write aliases = {{"{alike[0]}" = "{alike[-1]}"}} under [scenario]'
+        f"scenarios {' and '.join(map(repr, alike))} differ in case, blanks or the "
+        "encoding of accents alone; if they are one, write "
+        f'aliases = {{"{alike[0]}" = "{alike[-1]}"}} under [scenario]'
         for alike in spellings.values()
         if len(alike) > 1
     ]

@@ -1,5 +1,6 @@
 """Versions appear whole, and are never overwritten."""
 
+import os
 import pathlib
 import stat
 from typing import Optional
@@ -7,7 +8,7 @@ from typing import Optional
 import pytest
 
 from export.publishing import publish
-from pfrec import errors
+from pfrec import errors, files
 
 
 def _publish(
@@ -35,8 +36,14 @@ def test_version_numbers(tmp_path: pathlib.Path) -> None:
 
 
 def test_other_users_can_read(tmp_path: pathlib.Path) -> None:
-    (directory,) = _publish(tmp_path, "NL")
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o755
+    before = os.umask(0o077)
+    try:
+        with files.Lock(tmp_path / "serving", public=True):
+            (directory,) = _publish(tmp_path / "serving", "NL")
+    finally:
+        os.umask(before)
+    for place in (directory, directory.parent, tmp_path / "serving"):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o755
     assert stat.S_IMODE((directory / "saved_model.pb").stat().st_mode) == 0o644
 
 

@@ -6,35 +6,6 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from tff_process.runtime import remote, stubs, wire
 
 
-@pytest.mark.parametrize(
-    ("details", "line"),
-    [
-        (
-            "Failed to run computation: runs/a; No such file\n\t [[{{node SaveV2}}]]",
-            "Failed to run computation: runs/a; No such file",
-        ),
-        (
-            "{{function_node __inference_loop_7}} NaN in loss\n [[{{node loop/Check}}]]\nHint: If "
-            "you want to see a list of tensors",
-            "NaN in loss",
-        ),
-        (
-            "OOM when allocating [2,3]\nHint: If you want to see a list of allocated tensors",
-            "OOM when allocating [2,3]",
-        ),
-        (
-            "2 root error(s) found.\n  (0) DATA_LOSS: corrupted record at 12\n\t [[{{node "
-            "Next}}]]\n  (1) DATA_LOSS: the same",
-            "DATA_LOSS: corrupted record at 12",
-        ),
-        ("plain", "plain"),
-        ("x" * 401, "x" * 400 + "..."),
-    ],
-)
-def test_nodes_and_hints_are_left_out(details, line):
-    assert remote.readable(details) == line
-
-
 def test_an_answer_that_cannot_be_read_is_a_failure_of_the_client():
     def call():
         raise wire.UnreadableError("3 elements where the type has 4")

@@ -106,7 +106,7 @@ def test_splits_by_files(nested, valid, tmp_path):
         ("files = false", "files must be true"),
         ("files = true", "called train, valid or test"),
         ('time = "item"\nvalid_from = 1\ntest_from = 9999', "no test rows.*--min_rows"),
-        ('time = "part"', "holds no time"),
+        ('time = "part"', r"holds no time \(but 'train'\); write times as seconds.*2023-11-14T22"),
         ('column = "site"', "line 2, column 'site': 'a' is not train, valid or test"),
         ('time = "never"', "no column 'never'"),
     ],

@@ -1,8 +1,10 @@
 """Scenarios of a user's own files: their spellings, which are converted, and what one lacks."""
 
+import numpy as np
 import pytest
 
 from pfrec import errors
+from pfrec.data.conversion import survey
 from tests.pfrec.data.converters import small_log
 
 
@@ -15,13 +17,22 @@ def test_spellings_of_a_scenario_are_joined_or_told(tmp_path):
     (tmp_path / "raw" / "log.csv").write_text(small_log.csv(rows))
     data, notes = small_log.convert(tmp_path)
     assert data.scenarios == ("A", "B", "a", "b")
-    assert sum("differ in case or blanks alone" in note for note in notes) == 2
+    assert sum("differ in case, blanks" in note for note in notes) == 2
     (tmp_path / "joined").mkdir()
     (tmp_path / "joined" / "raw").symlink_to(tmp_path / "raw")
     joined = small_log.SCHEMA.replace('"site"', '"site"\naliases = {A = "a", B = "b"}')
     data, notes = small_log.convert(tmp_path / "joined", schema=joined)
     assert data.scenarios == ("a", "b")
     assert notes == []
+
+
+def test_names_that_differ_in_the_encoding_of_an_accent_alone_are_told():
+    counts = dict.fromkeys(("é", "e\u0301", "e"), np.ones(3, int))
+
+    told = [note for note in survey._notes([], list(counts), counts) if "differ in" in note]
+
+    assert len(told) == 1
+    assert "scenarios 'é' and 'e\u0301' differ in" in told[0]
 
 
 def test_scenarios_are_chosen_and_small_ones_left_out(tmp_path):
