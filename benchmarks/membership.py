@@ -93,7 +93,7 @@ def main() -> None:
         model=ModelConfig(experts=2),
         dp_epsilon=arguments.dp_epsilon,
         dp_clip=arguments.dp_clip,
-        dp_home_epochs=0.0,
+        home_epochs=0.0,
     )
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:

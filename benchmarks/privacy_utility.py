@@ -88,7 +88,7 @@ def main() -> None:
         name, epsilon, home, seed = entry
         settings = [("rounds", str(given.rounds))]
         if epsilon != NONE:
-            budget = [("dp_epsilon", epsilon), ("dp_home_epochs", home)]
+            budget = [("dp_epsilon", epsilon), ("home_epochs", home)]
             settings = [("rounds", str(given.dp_rounds)), *budget, *own]
         plan = plan_lib.Plan(name, seed=seed, batch_size=0).with_texts(settings)
         with tempfile.TemporaryDirectory() as folder:

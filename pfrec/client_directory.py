@@ -5,6 +5,8 @@ it, by computations of the client, and exports read it; both have its format fro
 
 DIRECTORY/version_00007/                the private state after aggregation 7, counted over the
                                         whole training, where the client took part in that
+DIRECTORY/finished_00003/               all values of the model that it made of those after round 3,
+                                        the best one, at the end (`--home_epochs`), and serves
 
 and of a silo, where DIRECTORY is CLIENT/runs/ID:
 
@@ -31,6 +33,7 @@ from pfrec.models.config import ModelConfig
 # What a private state holds of the model whose training is differentially private: values of what
 # stays with the client, and slots of its optimizer.
 RELEASED, RELEASED_OPTIMIZER = "released/", "optimizer/released"
+FINISHED = "finished_"
 DATA, RUNS, CLIENT = "data", "runs", "client.json"
 FORMAT_VERSION = 2
 # As `tff_process.silos.training.identity` names a training.
@@ -47,6 +50,11 @@ def version_of(name: str) -> int:
     """The inverse of `version_name`; -1 for the name of something else."""
     match = _VERSION.fullmatch(name)
     return int(match.group(1)) if match else -1
+
+
+def finished_name(round_number: int) -> str:
+    """The directory of the model that a client finished at the end, from its values of a round."""
+    return f"{FINISHED}{round_number:05d}"
 
 
 def shared_name(round_number: int) -> str:

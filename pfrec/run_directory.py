@@ -42,6 +42,8 @@ SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthe
 LOGS = "logs"
 METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
 
+# Of summary.json: by scenario, the fingerprint of the model that its client finished.
+FINISHED = "finished"
 # Of a round's meta: by scenario, the fingerprint of the client's state that belongs to it.
 _STATES = "states"
 # What a run of an earlier pfrec calls a part of the server's state.
@@ -271,6 +273,23 @@ class RunDirectory:
                 "back, or remove it to use the one before"
             )
 
+    def finished(self, round_number: int) -> "dict[str, str]":
+        """Fingerprints of the models that clients finished from their values of a round, by
+        scenario; safe on the disk from then on.
+        """
+        name = client_directory.finished_name(round_number)
+        places = {scenario: self.client_path(scenario) / name for scenario in self.scenarios}
+        found = {key: place for key, place in places.items() if place.is_dir()}
+        self._sync(found.values())
+        return {key: checkpoint.fingerprint(place) for key, place in found.items()}
+
+    def remove_finished(self) -> None:
+        """Removes what clients finished, before they do so anew."""
+        # First: a run must not be taken for finished by models that may be gone.
+        (self.path / run_records.SUMMARY).unlink(missing_ok=True)
+        for scenario in self.scenarios:
+            _remove_others(self.client_path(scenario), client_directory.FINISHED, set())
+
     def remove_leftovers(self) -> None:
         """Removes what a kill left half-written;
         only for the one process that trains into the directory.
@@ -378,6 +397,30 @@ class RunDirectory:
         self._check_meta(number, meta)
         self._require_own(scenario, meta)
         return server, self.private_state(scenario, meta["versions"])
+
+    def finished_values(
+        self, scenario: str, round_number: Optional[int] = None
+    ) -> "dict[str, np.ndarray]":
+        """All values of the model that a scenario's client finished at the end, by name; empty
+        where it serves what it received, or a round by its number is asked for.
+
+        Args:
+          scenario, round_number: see `model_values`.
+
+        Raises:
+          PfrecError: where they are missing, damaged, or another run's.
+        """
+        known = self.summary.get(FINISHED, {}).get(scenario) if round_number is None else None
+        if known is None:
+            return {}
+        name = client_directory.finished_name(self.summary["best_round"])
+        place = self.client_path(scenario) / name
+        if checkpoint.fingerprint(place) != known:
+            raise errors.PfrecError(
+                f"{place}: is not the model that this run's client finished; put the run's own back"
+            )
+        values, _ = checkpoint.load(place)
+        return values
 
     def private_state(self, scenario: str, versions: Mapping[str, int]) -> "dict[str, np.ndarray]":
         """A client's private state of a round, which must be its own and of that version.

@@ -27,7 +27,9 @@ def load(
       PfrecError: where there is no such scenario, the run is not finished, or the round is damaged.
     """
     server, private = run.model_values(scenario, round_number)
-    if received:
+    if not received:
+        private = {**private, **run.finished_values(scenario, round_number)}
+    else:
         shared = {
             name.split("/", 1)[1] for name in server if name.startswith(("common/", "personal/"))
         }

@@ -21,6 +21,9 @@ CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
+AS_THE_BUDGET, _PRIVATE_PASSES = -1.0, 20.0
+# What records of earlier versions call a setting that had a meaning under a budget alone.
+_FORMER = {"dp_home_rate": "home_rate", "dp_home_epochs": "home_epochs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,18 +185,21 @@ class Plan(settings_lib.Settings):
         "and which these are is told with noise too; 0 gives noise to all rows of every table",
         low=0,
     )
-    dp_home_rate: float = setting(
+    home_rate: float = setting(
         1e-2,
-        "step size by which a client trains its home model, whatever --schedule says; three tenths "
-        "of it from what it received",
+        "step size by which a client finishes what it serves, whatever --schedule says; three "
+        "tenths of it from what it received",
         above=0.0,
+        alias="dp_home_rate",
     )
-    dp_home_epochs: float = setting(
-        20.0,
-        "at most so many passes over its own rows for each of the three models of which a client's "
-        "home model is the best on its valid rows, made at the end, without noise; 0 serves what "
-        "was received",
-        low=0.0,
+    home_epochs: float = setting(
+        AS_THE_BUDGET,
+        "at the end each client finishes what it serves on its own rows, without noise and without "
+        "telling anybody: at most so many passes for each of three models, of which one is served "
+        "(docs/algorithms.md); 0 serves what was received, -1 is 20 with --dp_epsilon and 0 "
+        "without",
+        low=AS_THE_BUDGET,
+        alias="dp_home_epochs",
     )
     seed: int = 0
     model: ModelConfig = ModelConfig()
@@ -213,6 +219,11 @@ class Plan(settings_lib.Settings):
             raise errors.PfrecError(
                 f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
                 "leave it out"
+            )
+        if self.home_epochs > 0 and self.pooled:
+            raise errors.PfrecError(
+                f"--home_epochs with {self.name}: all rows are in one place, and no client is "
+                "there to finish at home; leave it out"
             )
         if self.secure_sums:
             self._check_secure_sums()
@@ -305,6 +316,20 @@ class Plan(settings_lib.Settings):
         return rounds
 
     @property
+    def passes_at_home(self) -> float:
+        """How often at most a client goes over its rows for each model at the end."""
+        if self.home_epochs < 0:
+            return _PRIVATE_PASSES if self.dp_epsilon else 0.0
+        return self.home_epochs
+
+    @property
+    def finishes(self) -> bool:
+        """Whether clients finish once the best round is known; under a budget nothing is known of
+        any round, and they do in their last aggregation step.
+        """
+        return self.passes_at_home > 0 and not self.dp_epsilon
+
+    @property
     def name(self) -> str:
         """The algorithm's name."""
         return self.algorithm if isinstance(self.algorithm, str) else self.algorithm.name
@@ -393,8 +418,8 @@ def _meant(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
     since some records were written, and the trainings have not.
     """
     if record.get("dp_epsilon"):
-        return record
-    meaningless = {one.name for one in privacy_settings()}
+        return {_FORMER.get(name, name): value for name, value in record.items()}
+    meaningless = {*_FORMER, *(one.name for one in privacy_settings())}
     return {name: value for name, value in record.items() if name not in meaningless}
 
 
@@ -410,4 +435,8 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
     own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
     defaults = {**Plan(plan.algorithm).to_json(), "settings": own, "model": model}
-    return settings_lib.first_difference(_meant(before), _meant(plan.to_json()), defaults)
+    before, now = _meant(before), _meant(plan.to_json())
+    if plan.dp_epsilon and before.get("home_epochs") == plan.passes_at_home:
+        # As records of before say what is now said by a default.
+        now = {**now, "home_epochs": plan.passes_at_home}
+    return settings_lib.first_difference(before, now, defaults)

@@ -270,7 +270,7 @@ def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledg
         batch_size=50,
         model=two_silos.MODEL,
         dp_epsilon=8.0,
-        dp_home_epochs=2.0,
+        home_epochs=2.0,
         upload_bits=8,
     )
     directories = silo_machines.directories(data, tmp_path)

@@ -157,3 +157,30 @@ def test_what_means_nothing_without_a_budget_makes_no_other_plan():
     assert plan.Plan.from_json(record).dp_clip == 1.0
     difference = plan.first_difference({**made.to_json(), "dp_clip": 1.0}, private)
     assert difference == "dp_epsilon was 0.0 and is 8.0"
+
+
+def test_clients_finish_where_it_is_asked_for_or_under_a_budget():
+    assert not plan.Plan("fedavg").finishes
+    asked = plan.Plan("fedavg", home_epochs=5.0)
+    assert (asked.finishes, asked.passes_at_home) == (True, 5.0)
+    private = plan.Plan("fedavg", dp_epsilon=8.0)
+    assert (private.finishes, private.passes_at_home) == (False, 20.0)
+    assert plan.Plan("fedavg", dp_epsilon=8.0, home_epochs=0.0).passes_at_home == 0.0
+    with pytest.raises(errors.PfrecError, match="--home_epochs with pooled_mmoe"):
+        plan.Plan("pooled_mmoe", home_epochs=5.0)
+
+
+def test_former_names_of_what_clients_do_at_home_still_work():
+    made = plan.Plan("fedavg").with_texts([("dp_home_epochs", "3"), ("dp_home_rate", "0.1")])
+    assert (made.home_epochs, made.home_rate) == (3.0, 0.1)
+    private = plan.Plan("fedavg", dp_epsilon=8.0)
+    record = private.to_json()
+    del record["home_epochs"], record["home_rate"]
+    record.update(dp_home_epochs=20.0, dp_home_rate=0.01)
+    assert plan.first_difference(record, private) == ""
+    assert plan.Plan.from_json(record).passes_at_home == 20.0
+    record["dp_home_epochs"] = 3.0
+    assert plan.first_difference(record, private) == "home_epochs was 3.0 and is -1.0"
+    # Without a budget they meant nothing.
+    record["dp_epsilon"] = 0.0
+    assert plan.Plan.from_json(record).home_epochs == plan.AS_THE_BUDGET

@@ -31,6 +31,8 @@ from tff_process.finishing import teaching
 STEPS: str = "home_steps"
 EPOCH_STEPS: str = "home_epoch_steps"
 VALID: str = "valid_shards"
+# What is measured once a model is finished.
+TEST: str = "test_shards"
 SERVES = "serves"
 # Of the step size, what is left from what was received.
 _RECEIVED_RATE = 0.3

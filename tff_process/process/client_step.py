@@ -1,15 +1,18 @@
 """What a client does when it is asked: `work_lib` in the terms of a process."""
 
 import collections
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from pfrec import coarsening
+from pfrec import coarsening, evaluation
 from pfrec.data.dataset import pipeline
 from tff_process.client import counting, variables
+from tff_process.client import strategy as strategy_lib
 from tff_process.client import work as work_lib
+from tff_process.finishing import home
 from tff_process.process import keras_in_tff, spread
 from tff_process.process.spec import ProcessSpec
 
@@ -55,6 +58,36 @@ class ClientStep:
             private=OD((name, done.private[name]) for name in self._private_names), report=report
         )
 
+    def finish(self, shared: Any, personal: Any, client: Any, first: Any) -> Any:
+        """`(shared, personal, client, first) -> (values, metrics)`: all values of the model that a
+        client makes of what it serves and of first values (`home.finish`), and its metrics on test.
+        """
+        spec, asked = self._spec, client["work"]
+        work = OD(asked.items())
+        work["seed"] = pipeline.order_seed(client["secret"], asked["seed"])
+        work[home.SERVES] = client["serves"]
+        # One optimizer for all, whatever the algorithm's own train.
+        model = self._model(asked["learning_rate"], one_optimizer=True)
+        evaluator = evaluation.Evaluator(model.network, spec.schema)
+
+        @tf.function
+        def run() -> Any:
+            model.load(_incoming(shared, personal))
+            model.load(strategy_lib.of_variables(model, client["private"]))
+            home.finish(
+                model,
+                dataclasses.replace(spec.settings, proximal=0.0),
+                work,
+                first,
+                spec.average_over,
+                asked["learning_rate"],
+                batch_statistics=True,
+            )
+            return model.read(list(model.variables)), evaluator(work[home.TEST])
+
+        values, measured = run()
+        return OD(values=values, metrics=coarsening.evaluated(measured))
+
     def count(self, shards: tf.Tensor) -> Any:
         """`shards -> row counts`, by table, see `counting.count_ids`."""
         return counting.count_ids(self._spec.layout, self._spec.schema, shards)
@@ -97,15 +130,15 @@ class ClientStep:
         return coarsening.evaluated(values)
 
     @tf.autograph.experimental.do_not_convert
-    def _model(self, learning_rate: Any = 0.0) -> work_lib.ClientModel:
+    def _model(self, learning_rate: Any = 0.0, one_optimizer: bool = False) -> work_lib.ClientModel:
         spec = self._spec
         with keras_in_tff.version_2():
             return work_lib.ClientModel(
                 spec.make_network,
                 spec.schema,
                 learning_rate,
-                self._optimizers,
-                spec.settings.lazy_adam,
+                None if one_optimizer else self._optimizers,
+                spec.settings.lazy_adam and not one_optimizer,
             )
 
 

@@ -73,6 +73,13 @@ class Computations:
         return self.bodies["train"].trace()
 
     @functools.cached_property
+    def finish_client(self) -> tff.Computation:
+        """`(shared, personal, client, first) -> (values, metrics)`, what a client serves at last,
+        see `home.finish`.
+        """
+        return self.bodies["finish_client"].trace()
+
+    @functools.cached_property
     def count_client(self) -> tff.Computation:
         """`shards -> row counts`, by table, see `counting.count_ids`."""
         return self.bodies["count_client"].trace()
@@ -104,6 +111,7 @@ def trace(spec: ProcessSpec) -> Computations:
         types,
         bodies={
             "train": Body(client.train, (*received, types.client)),
+            "finish_client": Body(client.finish, (*received, types.finishing_client, types.whole)),
             "count_client": Body(client.count, (types.evaluation_client["shards"],)),
             "evaluate_client": Body(client.evaluate, (*received, types.evaluation_client)),
             "evaluate_spreads": Body(client.evaluate_spreads, (*received, types.spreads_client)),

@@ -50,6 +50,7 @@ _VALUES: "dict[str, Any]" = {
     "participation": 1.0,
     "init_from": "",
     "continues": False,
+    "home_epochs": 0.0,
 }
 NAMED_PARTS = ("common", "personal", "consensus", "extra", "row_counts")
 
@@ -239,7 +240,7 @@ class Federation:
         graph = {**dataclasses.replace(plan, **_VALUES).to_json(), "init_from": ""}
         context = files.json_text([pfrec.__version__, graph, dataset.schema.to_json()])
         client = private_client.PrivateTraining(
-            mechanism, dataset.schema, plan.average_over, context, plan.dp_home_rate
+            mechanism, dataset.schema, plan.average_over, context, plan.home_rate
         )
         self.algorithm = dataclasses.replace(self.algorithm, client=client)
         # Tables that the released model does not read add nothing at first.
@@ -337,6 +338,7 @@ class Federation:
             self._initial,
             len(dataset.scenarios),
             withheld,
+            plan.average_over,
         )
 
     @property
@@ -356,7 +358,7 @@ class Federation:
         asked: OD[str, Any] = OD()
         if home_lib.STEPS in self.algorithm.client.asked:
             assert self.mechanism is not None
-            home = self.mechanism.budgets[client].home_steps(self.plan.dp_home_epochs)
+            home = self.mechanism.budgets[client].home_steps(self.plan.passes_at_home)
             asked[home_lib.STEPS] = np.int64(home if self.turns.is_last(client, number) else 0)
             asked[home_lib.VALID] = self._shards(client, "valid")
         if self.plan.secure_sums:
@@ -375,6 +377,36 @@ class Federation:
             positive_weights=np.array(
                 plan_values.positive_weights(self.plan, scenario, tasks), np.float32
             ),
+        )
+
+    def finish_at_home(self, round_number: int) -> np.ndarray:
+        """Lets each client finish what it serves (`finishing.home`), from the state that is
+        current, which is left as it is, and keep what comes of it.
+
+        Args:
+          round_number: of the state.
+
+        Returns:
+          the metrics of the finished models on test, float64 [scenarios, tasks, metrics]; NaN where
+          they are withheld, and for a client that was skipped, which serves what it received.
+        """
+        raise NotImplementedError("each runtime has its own")
+
+    def _finishing(self, client: int) -> "OD[str, Any]":
+        """What a client is to do to finish."""
+        work, epoch_steps = self._work(client, 0), self.turns.epoch_steps[client]
+        return OD(
+            [
+                ("shards", work["shards"]),
+                (home_lib.VALID, self._shards(client, "valid")),
+                (home_lib.TEST, self._shards(client, "test")),
+                ("seed", work["seed"]),
+                (home_lib.STEPS, np.int64(round(self.plan.passes_at_home * epoch_steps))),
+                (home_lib.EPOCH_STEPS, np.int64(epoch_steps)),
+                ("learning_rate", np.float32(self.plan.home_rate)),
+                ("task_weights", work["task_weights"]),
+                ("positive_weights", work["positive_weights"]),
+            ]
         )
 
     @property

@@ -26,6 +26,7 @@ class ProcessSpec:
       initial: the model's initial values by name.
       client_count: how many clients there are.
       withhold_loss: whether clients report a loss of 0.
+      average_over: of what a client finishes, see `averaging.part`.
     """
 
     algorithm: base.Algorithm
@@ -36,6 +37,7 @@ class ProcessSpec:
     initial: "collections.OrderedDict[str, np.ndarray]"
     client_count: int
     withhold_loss: bool = False
+    average_over: float = 0.0
 
     @property
     def tasks(self) -> "tuple[str, ...]":

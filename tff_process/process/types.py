@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 from pfrec import metrics
 from tff_process.client import small_uploads, summed_uploads, variables
 from tff_process.client import work as work_lib
+from tff_process.finishing import home
 from tff_process.process import collecting, server_step
 from tff_process.process.spec import ProcessSpec
 
@@ -33,6 +34,8 @@ class ProcessTypes:
       private: what a client keeps.
       client: a client that trains: its number, private state, secret, work, and the tasks that it
         has labels of.
+      finishing_client: a client that finishes what it serves: as `client`, with other work.
+      whole: all variables of a client's model.
       evaluation_client: a client that evaluates: its number, private state and shards.
       spreads: how far apart to evaluate a client: `factors`, and the `consensus` of personal values
         (`spread.scaled`).
@@ -52,6 +55,8 @@ class ProcessTypes:
     personal: tff.StructType
     private: tff.StructType
     client: tff.StructType
+    finishing_client: tff.StructType
+    whole: tff.StructType
     evaluation_client: tff.StructType
     spreads: tff.StructType
     spreads_client: tff.StructType
@@ -87,14 +92,20 @@ def types_of(spec: ProcessSpec) -> ProcessTypes:
         consensus=_of_variables(layout.joined(variables.PERSONAL)),
     )
     measured = [tasks, len(metrics.METRICS)]
+
+    def client_of(work: "OD[str, tff.TensorType]") -> tff.StructType:
+        return tff.to_type(
+            OD(client_id=number, private=private, secret=SECRET, work=work, serves=serves)
+        )
+
     return ProcessTypes(
         state=tff.to_type(state),
         shared=tff.to_type(shared),
         personal=tff.to_type(personal),
         private=private,
-        client=tff.to_type(
-            OD(client_id=number, private=private, secret=SECRET, work=_work(spec), serves=serves)
-        ),
+        client=client_of(_work(spec)),
+        finishing_client=client_of(_finishing(spec)),
+        whole=tff.to_type(_of_variables(layout.specs)),
         evaluation_client=tff.to_type(evaluation_client),
         spreads=tff.to_type(spreads),
         spreads_client=tff.to_type(OD(**evaluation_client, serves=serves, spreads=spreads)),
@@ -121,6 +132,24 @@ def _work(spec: ProcessSpec) -> "OD[str, tff.TensorType]":
         learning_rate=tff.TensorType(np.float32),
         task_weights=weights,
         positive_weights=weights,
+    )
+
+
+def _finishing(spec: ProcessSpec) -> "OD[str, tff.TensorType]":
+    """What a client is asked to do to finish what it serves."""
+    number, weights = tff.TensorType(np.int64), tff.TensorType(np.float32, [len(spec.tasks)])
+    return OD(
+        [
+            ("shards", _SHARDS),
+            (home.VALID, _SHARDS),
+            (home.TEST, _SHARDS),
+            ("seed", number),
+            (home.STEPS, number),
+            (home.EPOCH_STEPS, number),
+            ("learning_rate", tff.TensorType(np.float32)),
+            ("task_weights", weights),
+            ("positive_weights", weights),
+        ]
     )
 
 

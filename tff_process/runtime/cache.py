@@ -77,6 +77,15 @@ def compiled(
     return clients.Compiled.of(traced, functions(parts))
 
 
+def finishing(
+    traced: computations.Computations, record: "Optional[Mapping[str, Any]]"
+) -> "dict[str, remote.Function]":
+    """The computations by which clients finish, by name; arguments as of `compiled`."""
+    how = clients.tracers(traced, clients.FINISHING_FUNCTIONS)
+    told = None if record is None else {"finishing": record["client"]}
+    return functions([(told, how)])
+
+
 def functions(parts: "Sequence[_Part]") -> "dict[str, remote.Function]":
     """Computations by name, compiled: here, or by an earlier process of this user.
 

@@ -33,10 +33,16 @@ _CLIENT: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "start": lambda traced: state_files.starter(traced.types.private),
     "note": lambda traced: state_files.noter(),
 }
+# Of a run whose clients finish what they serve.
+_FINISHING: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
+    "finish": lambda traced: traced.finish_client,
+    "write_whole": lambda traced: state_files.writer(traced.types.whole),
+}
 _SERVER: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "aggregate": lambda traced: traced.aggregate
 }
 CLIENT_FUNCTIONS, SERVER_FUNCTIONS = tuple(_CLIENT), tuple(_SERVER)
+FINISHING_FUNCTIONS = tuple(_FINISHING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +85,7 @@ def tracers(
     traced: computations.Computations, names: "Sequence[str]"
 ) -> "dict[str, Callable[[], tff.Computation]]":
     """What traces each of some computations, by name."""
-    how = {**_CLIENT, **_SERVER}
+    how = {**_CLIENT, **_SERVER, **_FINISHING}
     return {name: functools.partial(how[name], traced) for name in names}
 
 
@@ -183,16 +189,7 @@ class ClientCalls:
         """
         generation = client.handle.host.generation
         there = client.handle.host.remote
-        types = self._traced.types.client
-        own = OD(
-            client_id=self._constant(
-                client, "client_id", np.int32(client.handle.number), types["client_id"]
-            ),
-            private=self._private(client),
-            secret=client.handle.host.kept((client.handle.number, "secret"), self, client.secret),
-            work=there.send(work, types["work"]),
-            serves=self._constant(client, "serves", client.serves, types["serves"]),
-        )
+        own = self._training_client(client, there.send(work, self._traced.types.client["work"]))
         result = there.call(
             self._compiled.train, self._argument(client, incoming, own, served=False)
         )
@@ -204,6 +201,53 @@ class ClientCalls:
         # The generation that it was begun in: by the end another client may have had the worker
         # started again.
         return RemoteState(private, generation), report
+
+    def finish(
+        self,
+        client: Client,
+        incoming: server.Server,
+        work: Any,
+        functions: "Mapping[str, remote.Function]",
+        path: str,
+        tells: bool,
+    ) -> Optional[np.ndarray]:
+        """Lets a client finish what it serves, and write that; nothing that it keeps changes.
+
+        Args:
+          client: which one.
+          incoming: what the server has for it.
+          work: see `types.ProcessTypes.finishing_client`.
+          functions: of `FINISHING_FUNCTIONS`, by name.
+          path: where to write.
+          tells: whether it tells how good that is.
+
+        Returns:
+          metrics on test, float64 [tasks, metrics]; None where they are not told.
+        """
+        host = client.handle.host
+        there, types = host.remote, self._traced.types
+        own = self._training_client(client, there.send(work, types.finishing_client["work"]))
+        first = host.kept("first", self, lambda there: there.send(self._of_model(), types.whole))
+        argument = there.struct(
+            OD(
+                **self._received(client, incoming, served=True),
+                client=there.struct(own),
+                first=first,
+            )
+        )
+        result = there.call(functions["finish"], argument)
+        directory = there.send(path, tff.TensorType(np.str_))
+        written = there.struct(OD(private=there.select(result, 0), directory=directory))
+        wanted = [there.call(functions["write_whole"], written)]
+        if tells:
+            wanted.append(there.select(result, 1))
+        _, *told = there.fetch_all(wanted)
+        return np.asarray(told[0]) if told else None
+
+    def _of_model(self) -> "OD[str, np.ndarray]":
+        """The model's first values."""
+        kinds = tff.structure.to_elements(self._traced.types.whole)
+        return OD((name, self._initial[name]) for name, _ in kinds)
 
     def count(self, client: Client) -> "Mapping[str, np.ndarray]":
         """How often the client's training rows hold the ids of shared tables, by table;
@@ -353,6 +397,19 @@ class ClientCalls:
     def _constant(self, client: Client, name: str, value: Any, kind: tff.Type) -> Any:
         return client.handle.host.kept(
             (client.handle.number, name), self, lambda there: there.send(value, kind)
+        )
+
+    def _training_client(self, client: Client, work: Any) -> "OD[str, Any]":
+        """The parts of a client that is to train, of a reference to its work."""
+        types = self._traced.types.client
+        return OD(
+            client_id=self._constant(
+                client, "client_id", np.int32(client.handle.number), types["client_id"]
+            ),
+            private=self._private(client),
+            secret=client.handle.host.kept((client.handle.number, "secret"), self, client.secret),
+            work=work,
+            serves=self._constant(client, "serves", client.serves, types["serves"]),
         )
 
     def _argument(self, client: Client, incoming: server.Server, own: Any, served: bool) -> Any:

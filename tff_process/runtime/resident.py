@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import coarsening, errors, metrics, run_directory
+from pfrec import client_directory, coarsening, errors, metrics, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
@@ -71,6 +71,12 @@ class ResidentTraining(federation.Federation):
         assert compiled.aggregate is not None
         self.server: server_lib.Server = server_lib.Server(
             compiled.traced, local.LocalFunction(compiled.aggregate.computation), self._initial
+        )
+        # Traced where it comes to that: what a training does not come to costs nothing.
+        self._finishing_functions = functools.partial(
+            (cache or cache_lib.ComputationCache()).get,
+            ("finishing", self.graph_key),
+            lambda: cache_lib.finishing(compiled.traced, self.graph_record),
         )
         self._calls: clients_lib.ClientCalls = clients_lib.ClientCalls(compiled, self._initial)
         self.clients: list[clients_lib.Client] = [
@@ -279,7 +285,13 @@ class ResidentTraining(federation.Federation):
             lambda client: self._calls.evaluate(client, self.server, split, tuple(factors)),
             "evaluation",
         )
-        shape = (len(factors), len(self.dataset.schema.tasks), len(metrics.METRICS))
+        return self._measured(split, done, len(factors))
+
+    def _measured(self, split: str, done: "dict[int, np.ndarray]", models: int) -> np.ndarray:
+        """What clients say of their models on a split, float64 [models, scenarios, tasks, metrics];
+        NaN of those that say nothing, or what cannot be.
+        """
+        shape = (models, len(self.dataset.schema.tasks), len(metrics.METRICS))
         for i, values in list(done.items()):
             fault = guard.unfit_metrics(values, shape)
             if fault is not None:
@@ -290,6 +302,23 @@ class ResidentTraining(federation.Federation):
                 del done[i]
         missing = np.full(shape, np.nan)
         return np.stack([done.get(i, missing) for i in range(len(self.clients))], axis=1)
+
+    def finish_at_home(self, round_number: int) -> np.ndarray:
+        functions, name = self._finishing_functions(), client_directory.finished_name(round_number)
+        done, _ = self._each(
+            range(len(self.clients)),
+            lambda client: self._calls.finish(
+                client,
+                self.server,
+                self._finishing(client.handle.number),
+                functions,
+                f"{client.directory}/{name}",
+                plan_lib.METRICS not in self.plan.withhold,
+            ),
+            "finishing what it serves",
+        )
+        told = {i: values[np.newaxis] for i, values in done.items() if values is not None}
+        return self._measured("test", told, 1)[0]
 
     def to_save(self) -> run_directory.RoundState:
         """The server's state, and which version of each client's own belongs to it;

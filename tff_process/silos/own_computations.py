@@ -79,7 +79,7 @@ class OwnComputations:
         tasks = [task.name for task in self._facts.schema.tasks]
         turns = self._federation.turns
         mechanism = self._federation.mechanism
-        home = None if mechanism is None else mechanism.budgets[0].home_steps(plan.dp_home_epochs)
+        home = None if mechanism is None else mechanism.budgets[0].home_steps(plan.passes_at_home)
         return work_rules.WorkRules(
             plan.rounds,
             turns.round_steps[0],

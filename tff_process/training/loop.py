@@ -66,6 +66,12 @@ class Training(spreading.Training, Protocol):
         """
         ...
 
+    def finish_at_home(self, round_number: int) -> np.ndarray:
+        """Lets clients finish what they serve; called once, where the plan says so, when the best
+        round's state is current. Metrics on test, float64 [scenarios, tasks, metrics].
+        """
+        ...
+
     def to_save(self) -> run_directory.RoundState:
         """All state."""
         ...
@@ -273,11 +279,19 @@ def _loop(
             "rounds" if rounds == plan.rounds else " and --".join(budgets),
         )
     training.restore(run.load(best.round))
-    values = values_on("test")
+    finished: dict[str, str] = {}
+    if plan.finishes:
+        run.remove_finished()
+        values = results.measured(dataset, training.finish_at_home(best.round))
+        finished = run.finished(best.round)
+    else:
+        values = values_on("test")
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
     run.append_metrics(rows)
     summary = results.summary(plan, dataset, best.round, values)
     summary.update(rounds=rounds, changed_rounds=changed, unchanged_because=why)
+    if finished:
+        summary[run_directory.FINISHED] = finished
     summary["fault"] = results.fault(summary)
     if not summary["fault"]:
         training.finish(best.round, summary["test"])

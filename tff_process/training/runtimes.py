@@ -101,6 +101,15 @@ def require_together(plan: plan_lib.Plan, options: options_lib.Options) -> None:
             "--dp_epsilon and --runtime=reference: does not see single answers, which are charged; "
             "take --runtime=resident"
         )
+    for where, at in (
+        ("--runtime=reference", options.runtime == options_lib.REFERENCE),
+        ("--workers", bool(options.workers)),
+    ):
+        if plan.finishes and at:
+            raise errors.PfrecError(
+                f"--home_epochs and {where}: without --dp_epsilon clients finish in simulations by "
+                "--runtime=resident alone; leave it out"
+            )
     if plan.upload_bits < strategy.FULL_BITS and options.runtime == options_lib.REFERENCE:
         raise errors.PfrecError(
             "--upload_bits and --runtime=reference: it brings reports to the server as one value, "

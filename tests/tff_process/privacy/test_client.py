@@ -36,7 +36,7 @@ class Client:
             batch_size=50,
             dp_epsilon=4.0,
             model=SHAPE,
-            **{"dp_home_rate": 0.05, **settings},
+            **{"home_rate": 0.05, **settings},
         )
         self.made = federation.Federation(plan, dataset)
         self.layout, self.strategy = self.made.layout, self.made.algorithm.client

@@ -149,7 +149,7 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
     values |= {"schedule", "warmup", "schedule_end", "schedule_factor", "schedule_parts"}
     values |= {"task_weights", "positive_weights"}
     # `aggregate_every` moves `aggregations` where rounds are long.
-    values |= {"aggregate_every", "init_from", "continues"}
+    values |= {"aggregate_every", "init_from", "continues", "home_epochs"}
     others = {
         "algorithm": "fedavg",
         "local_epochs": 2.0,
@@ -170,8 +170,7 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "dp_clip": 2.0,
         "dp_unit": "group",
         "dp_sparse_rows": 1000,
-        "dp_home_rate": 0.02,
-        "dp_home_epochs": 2.0,
+        "home_rate": 0.02,
     }
     assert values | set(others) == {field.name for field in dataclasses.fields(BASE)}
     made = federation.Federation(BASE, dataset)
