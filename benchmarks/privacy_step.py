@@ -1,18 +1,22 @@
 """What a step costs under differential privacy, against one without.
 
     python benchmarks/privacy_step.py [--shapes=small,paper] [--tables=1000000] [--sparse=0,50000]
-        [--steps=30]
+        [--steps=12] [--pairs=3]
 
 Times a client's aggregation step of `fedavg` without batch normalisation and dropout on random
 rows: the plain one, and the one that clips and adds noise, which also reads all rows and draws the
 sample. `--shapes` are of `benchmarks/shapes.py`; `--tables` are small models with one shared table
-of so many rows, once for each `--sparse` (`--dp_sparse_rows`). Prints the processor's milliseconds
-of a step (user and system time, least of three stretches, each of both in turn), and how much the
-peak of memory grew over all private steps so far, a line for each.
+of so many rows, once for each `--sparse` (`--dp_sparse_rows`).
+
+A line for each has the processor's milliseconds (user and system time, least of the pairs, in each
+of which both take turns) of a step and of what a call takes beside its steps: a line through calls
+of a third of the steps and of all; how many times a private step is a plain one, and a private call
+of all steps a plain one; and the peak of memory of a process that makes calls of one kind alone.
 """
 
 import argparse
 import dataclasses
+import multiprocessing
 import os
 import pathlib
 import resource
@@ -98,24 +102,72 @@ def step_of(
     return seconds
 
 
-def compare(name: str, shape: shapes.Shape, steps: int, sparse: int) -> None:
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a private step is asked for beside a plain one; without an epsilon, a plain one."""
+
+    dp_epsilon: float = 0.0
+    dp_sparse_rows: int = 0
+
+    def step(self, dataset: dataset_lib.Dataset, shape: shapes.Shape) -> "Callable[[int], float]":
+        return step_of(dataset, shape, **(dataclasses.asdict(self) if self.dp_epsilon else {}))
+
+
+def peak_of(path: pathlib.Path, shape: shapes.Shape, budget: Budget, steps: int) -> float:
+    """MB of memory that this process has had at most, after calls of one kind."""
+    call = budget.step(dataset_lib.Dataset.open(path), shape)
+    call(steps)
+    call(steps)
+    # Of this program alone: what resource tells begins with the memory of what started it.
+    status = pathlib.Path("/proc/self/status").read_text()
+    return float(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def peak_in_a_process_of_its_own(*given: Any) -> float:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(peak_of, given)
+
+
+def line(times: "dict[int, float]") -> "tuple[float, float]":
+    """Of a step, and of a call beside its steps."""
+    (few, short), (many, long) = sorted(times.items())
+    slope = (long - short) / (many - few)
+    return slope, short - few * slope
+
+
+def compare(name: str, shape: shapes.Shape, steps: int, pairs: int, sparse: int) -> None:
     """Prints a line of both."""
+    kinds = {"plain": Budget(), "private": Budget(_EPSILON, sparse)}
+    counts = max(1, steps // 3), steps
     with tempfile.TemporaryDirectory() as folder:
-        dataset = dataset_of(shape, pathlib.Path(folder) / "data")
-        plain = step_of(dataset, shape)
-        plain(steps)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        private = step_of(dataset, shape, dp_epsilon=_EPSILON, dp_sparse_rows=sparse)
-        pairs = [(plain(steps), private(steps)) for _ in range(3)]
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # A call's own time, as that of reading all rows, is the private one's.
-    one, other = (1000.0 * min(times) / steps for times in zip(*pairs))
-    print(
-        f"{name}, batch {shape.batch}, sparse from {sparse or '-'}: plain {one:.2f} ms, private "
-        f"{other:.2f} ms, {other / one:.2f} times; peak {before / 1024:.0f} MB, then "
-        f"{after / 1024:.0f} MB",
-        flush=True,
-    )
+        path = pathlib.Path(folder) / "data"
+        dataset = dataset_of(shape, path)
+        peaks = {
+            kind: peak_in_a_process_of_its_own(path, shape, budget, steps)
+            for kind, budget in kinds.items()
+        }
+        calls = {kind: budget.step(dataset, shape) for kind, budget in kinds.items()}
+        taken = [
+            {kind: {count: call(count) for count in counts} for kind, call in calls.items()}
+            for _ in range(pairs)
+        ]
+    least = {
+        kind: {count: 1000.0 * min(turn[kind][count] for turn in taken) for count in counts}
+        for kind in kinds
+    }
+    lines = {kind: line(times) for kind, times in least.items()}
+    told = [
+        f"{kind} {step:.2f} ms a step and {call:.0f} ms a call, peak {peaks[kind]:.0f} MB"
+        for kind, (step, call) in lines.items()
+    ]
+    times = {
+        "a step": lines["private"][0] / lines["plain"][0],
+        f"a call of {steps} steps": least["private"][steps] / least["plain"][steps],
+        "the peak": peaks["private"] / peaks["plain"],
+    }
+    told += [f"{value:.2f} times {what}" for what, value in times.items()]
+    named = f"{name}, batch {shape.batch}, sparse from {sparse or '-'}"
+    print(f"{named}: {'; '.join(told)}", flush=True)
 
 
 def main() -> None:
@@ -126,16 +178,17 @@ def main() -> None:
     parser.add_argument("--tables", default="1000000")
     parser.add_argument("--sparse", default="0,50000")
     parser.add_argument("--batches", default="", help="of --shapes, in place of their own")
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=3)
     given = parser.parse_args()
     for name in filter(None, given.shapes.split(",")):
         shape = shapes.SHAPES[name]
         for batch in filter(None, given.batches.split(",")) if given.batches else [shape.batch]:
-            compare(name, dataclasses.replace(shape, batch=int(batch)), given.steps, 0)
+            compare(name, dataclasses.replace(shape, batch=int(batch)), given.steps, given.pairs, 0)
     for rows in filter(None, given.tables.split(",")):
         large = shapes.Shape(ModelConfig(), 1024, cardinalities=(int(rows), 1000, 20))
         for sparse in map(int, given.sparse.split(",")):
-            compare(f"a table of {int(rows):,} rows", large, given.steps, sparse)
+            compare(f"a table of {int(rows):,} rows", large, given.steps, given.pairs, sparse)
 
 
 if __name__ == "__main__":

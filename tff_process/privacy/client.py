@@ -26,6 +26,7 @@ import tensorflow as tf
 from pfrec import client_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import pipeline, windows
+from pfrec.models.mmoe import first_layer
 from tff_process.algorithms import averaging
 from tff_process.client import strategy, variables
 from tff_process.client import work as work_lib
@@ -175,12 +176,13 @@ class PrivateTraining(strategy.Strategy):
             self.absent(inputs.layout),
             self._mechanism.unit,
             self._mechanism.sparse_rows,
+            work["batch"],
         )
 
         @_plain
         def step(number: tf.Tensor) -> None:
-            sums = answering.sums(model, names, rows, draws.folded(key, number))
-            gradients = {name: value / work["batch"] for name, value in sums.items()}
+            with first_layer.expected_rows(self._mechanism.budgets[0].batch):
+                gradients = answering.sums(model, names, rows, draws.folded(key, number))
             # The pull depends on what was noised already.
             for name, anchor in anchors.items():
                 gradients[name] += inputs.settings.proximal * (model.variables[name] - anchor)

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from pfrec.data.dataset import row_block
-from pfrec.models.mmoe import per_example
+from pfrec.models.mmoe import per_example, per_example_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Clipped:
     """What a batch came to.
 
     Attributes:
-      sums: by variable (`tf.Variable.ref`), the sum of clipped gradients.
+      sums: by variable (`tf.Variable.ref`), the sum of clipped gradients; that of a large table as
+        `tf.IndexedSlices`, to be added up.
       moved: by variable, which of its rows can have a gradient, bool; None for all.
       met: by table, how much of the batch met each row of it, float32 [rows of the table]: one row
         of the batch adds at most its weight, over all rows of a table together.
@@ -25,7 +26,7 @@ class Clipped:
         is left out.
     """
 
-    sums: "dict[Any, tf.Tensor]"
+    sums: "dict[Any, Any]"
     moved: "dict[Any, Any]"
     met: "dict[Any, tf.Tensor]"
     norms: tf.Tensor
@@ -38,6 +39,7 @@ def clipped_sums(
     clip: float,
     absent: "Collection[str]" = (),
     weights: "Optional[tf.Tensor]" = None,
+    divisor: "tf.Tensor | float" = 1.0,
 ) -> Clipped:
     """The sum over a batch's rows of `a * g * min(1, clip / |g|)`, with g the gradient of the row's
     loss at all variables together and a the row's weight, 1 where there are none.
@@ -51,6 +53,7 @@ def clipped_sums(
       clip: C.
       weights: float32 [rows]; where those of some rows add up to at most 1, all of these together
         change the sum by at most C.
+      divisor: what the sum is divided by.
     """
     with tf.GradientTape() as tape:
         logits, pieces = per_example.forward(network, batch, absent)
@@ -58,21 +61,21 @@ def clipped_sums(
     upstream = tape.gradient(
         loss, [p.output for p in pieces], unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
-    squares = tf.add_n([piece.squared_norms(own) for piece, own in zip(pieces, upstream)])
-    norms = tf.sqrt(squares)
-    counted = tf.math.is_finite(norms)
-    factor = clip / tf.maximum(norms, clip)
-    factor = (factor if weights is None else factor * weights)[:, tf.newaxis]
-    sums: dict[Any, tf.Tensor] = {}
+    backward = [piece.backward(own) for piece, own in zip(pieces, upstream)]
+    norms = tf.sqrt(tf.add_n([squares for squares, _ in backward]))
+    factor = clip / tf.maximum(norms, clip) / divisor
+    factor = factor if weights is None else factor * weights
+    factor = tf.where(tf.math.is_finite(norms), factor, 0.0)[:, tf.newaxis]
+    sums: dict[Any, Any] = {}
     moved: dict[Any, Any] = {}
     met: dict[Any, tf.Tensor] = {}
-    for piece, own in zip(pieces, upstream):
-        scaled = tf.where(counted[:, tf.newaxis], own * factor, 0.0)
-        for variable, total in piece.sums(scaled, counted):
+    for piece, (_, summed) in zip(pieces, backward):
+        for variable, total in summed(factor):
             sums[variable.ref()] = total
             moved[variable.ref()] = piece.moved(variable)
-        if isinstance(piece, per_example.LookUp):
-            met[piece.table.ref()] = piece.met(tf.ones_like(norms) if weights is None else weights)
+        if isinstance(piece, per_example_first.FirstLayer):
+            for own in piece.look_ups():
+                met[own.table.ref()] = own.met(tf.ones_like(norms) if weights is None else weights)
     return Clipped(sums, moved, met, norms)
 
 
@@ -107,13 +110,22 @@ def noised(
       draw: `shape -> noise`.
       chosen: int64, the variable's rows that take part; all others are 0; None for all.
     """
-    reference = variable.ref()
+    total, moved = found.sums[variable.ref()], found.moved[variable.ref()]
     if chosen is not None:
-        own = tf.gather(found.sums[reference], chosen)
+        own = tf.gather(_added_up(total, variable), chosen)
         own += draw(tf.concat([tf.shape(chosen), variable.shape[1:].as_list()], axis=0))
         shape = tf.constant(variable.shape.as_list(), tf.int64)
         return tf.scatter_nd(chosen[:, tf.newaxis], own, shape)
-    noise, moved = draw(variable.shape), found.moved[reference]
+    noise = draw(variable.shape)
     if moved is not None:
         noise *= tf.constant(moved[:, None], noise.dtype)
-    return found.sums[reference] + noise
+    if isinstance(total, tf.IndexedSlices):
+        return tf.tensor_scatter_nd_add(noise, total.indices[:, tf.newaxis], total.values)
+    return total + noise
+
+
+def _added_up(total: Any, variable: Any) -> tf.Tensor:
+    """A sum of `Clipped` in the shape of its variable."""
+    if isinstance(total, tf.IndexedSlices):
+        return tf.math.unsorted_segment_sum(total.values, total.indices, int(variable.shape[0]))
+    return total

@@ -9,28 +9,42 @@ TensorFlow's graph has no cryptographic hash and no cryptographic generator: key
 message that begins and ends with the secret, 63 bits twice, and draws are Philox's.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from tff_process.privacy import mechanism
 
 # Arbitrary numbers that tell the two halves of a key apart.
 _HALVES = ([0x51A9, 0x7C3E], [0x2F4D, 0x90B1])
 _BUCKETS = 2**63 - 1
+# Of noise that is made at once: so many stay in the processor's cache.
+_PAIRS = 1 << 16
+_PHILOX = 1
 
 
 def key(secret: tf.Tensor, parts: "Sequence[tf.Tensor]") -> tf.Tensor:
     """A key, int64 [2].
+
+    Each part is told by 63 bits of its hash behind the secret, so that nobody without the secret
+    can look for two parts that are told alike.
 
     Args:
       secret: int64 [2], the client's own.
       parts: tensors of any type that are of one shape in every call, or strings.
     """
     own = tf.io.serialize_tensor(secret)
-    # What has no fixed length is told by its hash.
-    told = [
-        _halves(tf.strings.join([own, part])) if part.dtype == tf.string else part for part in parts
-    ]
-    return _halves(tf.strings.join([own, *map(tf.io.serialize_tensor, told), own]))
+    told: list[tf.Tensor] = []
+    for part in parts:
+        # One after the other: so no more than one stands in memory as a message.
+        with tf.control_dependencies(told[-1:]):
+            message = part if part.dtype == tf.string else tf.io.serialize_tensor(part)
+            told.append(_hashed(tf.strings.join([own, message]), _HALVES[0]))
+    whole = [tf.constant(mechanism.DRAWS, tf.int64), *told]
+    return _halves(tf.strings.join([own, *map(tf.io.serialize_tensor, whole), own]))
 
 
 def folded(seed: tf.Tensor, number: "tf.Tensor | int") -> tf.Tensor:
@@ -52,10 +66,50 @@ def poisson_sample(seed: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tens
     return tf.where(tf.cast(drawn, tf.int64) < threshold)[:, 0]
 
 
-def noise(seed: tf.Tensor, shape: "Sequence[int]", deviation: tf.Tensor) -> tf.Tensor:
-    """Gaussian noise, float32 of a shape."""
-    return tf.random.stateless_normal(shape, seed) * deviation
+def noise(seed: tf.Tensor, shape: Any, deviation: tf.Tensor) -> tf.Tensor:
+    """Gaussian noise, float32 of a shape: of two numbers drawn in (0, 1] and [0, 1) two of noise by
+    Box and Muller's formula, on whole tensors, which takes half the time of
+    `tf.random.stateless_normal`.
+
+    Args:
+      seed: int64 [2].
+      shape: of a `tf.TensorShape` or integers; large ones are made block by block, so that what
+        stands between is small.
+      deviation: float32 scalar.
+    """
+    static = tf.get_static_value(tf.convert_to_tensor(shape))
+    size = tf.reduce_prod(shape) if static is None else int(np.prod(static))
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    if static is None or size <= 2 * _PAIRS:
+        drawn = _pairs(key, counter, (size + 1) // 2, deviation)
+    else:
+        # Four numbers come from one count.
+        stride = tf.constant([_PAIRS // 2, 0], tf.uint64)
+        drawn = tf.map_fn(
+            lambda block: _pairs(
+                key, counter + tf.cast(block, tf.uint64) * stride, _PAIRS, deviation
+            ),
+            tf.range(-(-size // (2 * _PAIRS)), dtype=tf.int64),
+            fn_output_signature=tf.TensorSpec([2 * _PAIRS], tf.float32),
+            parallel_iterations=2,
+        )
+    return tf.reshape(tf.reshape(drawn, [-1])[:size], shape)
+
+
+def _pairs(
+    key: tf.Tensor, counter: tf.Tensor, pairs: "tf.Tensor | int", deviation: tf.Tensor
+) -> tf.Tensor:
+    first, second = tf.unstack(
+        tf.raw_ops.StatelessRandomUniformV2(shape=[2, pairs], key=key, counter=counter, alg=_PHILOX)
+    )
+    radius = tf.sqrt(tf.math.log(1.0 - first) * (-2.0 * tf.square(deviation)))
+    angle = (2.0 * math.pi) * second
+    return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
+
+
+def _hashed(message: tf.Tensor, half: "Sequence[int]") -> tf.Tensor:
+    return tf.strings.to_hash_bucket_strong(message, _BUCKETS, half)
 
 
 def _halves(message: tf.Tensor) -> tf.Tensor:
-    return tf.stack([tf.strings.to_hash_bucket_strong(message, _BUCKETS, half) for half in _HALVES])
+    return tf.stack([_hashed(message, half) for half in _HALVES])

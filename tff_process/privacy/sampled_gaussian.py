@@ -23,6 +23,7 @@ class SampledGaussian:
         `soundness.UNITS`: a row; or all rows of a group, whose clipped gradients' mean counts.
       sparse_rows: of tables from which on few of their rows take part in a step, `row_selection`; 0
         for none.
+      divisor: what sums with their noise are divided by, float32.
 
     References:
       Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1.
@@ -34,6 +35,7 @@ class SampledGaussian:
     absent: "frozenset[str]" = frozenset()
     unit: str = soundness.ROW
     sparse_rows: int = 0
+    divisor: "tf.Tensor | float" = 1.0
 
     @tf.autograph.experimental.do_not_convert
     def sums(
@@ -43,7 +45,7 @@ class SampledGaussian:
         rows: work_lib.Values,
         seed: tf.Tensor,
     ) -> "dict[str, tf.Tensor]":
-        """Sums of clipped gradients over a sample, with noise, by name.
+        """Sums of clipped gradients over a sample, with noise, over the divisor; by name.
 
         Args:
           model: where it stands.
@@ -53,12 +55,14 @@ class SampledGaussian:
         """
         chosen, weights = self._sample(rows, draws.folded(seed, 0))
         batch = {name: tf.gather(value, chosen) for name, value in rows.items()}
-        found = clipping.clipped_sums(model.network, batch, self.clip, self.absent, weights)
+        found = clipping.clipped_sums(
+            model.network, batch, self.clip, self.absent, weights, self.divisor
+        )
 
         selection = row_selection.Selection.of(
             found, self.sparse_rows, draws.folded(seed, -1), self.deviation / self.clip
         )
-        deviation = self.deviation * selection.factor
+        deviation = self.deviation * selection.factor / self.divisor
 
         def noised(place: int, name: str) -> tf.Tensor:
             def draw(shape: Any) -> tf.Tensor:

@@ -149,6 +149,7 @@ def differential_privacy(training: federation.Federation) -> "dict[str, Any]":
                 "noise_multiplier": budget.noise,
                 "sampling_rate": budget.rate,
                 "steps": budget.steps,
+                "draws": mechanism_lib.DRAWS,
                 **spent.get(scenario, {}),
             }
             for scenario, budget in zip(training.dataset.scenarios, mechanism.budgets)
@@ -185,7 +186,7 @@ def require_same_noise(path: pathlib.Path, training: federation.Federation) -> N
     before = manifest.get("differential_privacy", {}).get("scenarios", {})
     for scenario, now in differential_privacy(training)["scenarios"].items():
         then, spent = before.get(scenario, {}), now["steps_spent"]
-        for name in ("noise_multiplier", "sampling_rate", "steps") if spent else ():
+        for name in ("noise_multiplier", "sampling_rate", "steps", "draws") if spent else ():
             if not math.isclose(then.get(name, math.nan), now[name], rel_tol=1e-9):
                 raise errors.PfrecError(
                     f"{path}: {scenario} has spent {spent} steps with {name} {then.get(name)}, "

@@ -41,7 +41,7 @@ LOOK_UP, PROJECT, OCCURRING = "look_up", "project", "occurring"
 _GATHER_COST = 180.0
 # A feature must save this many multiplications and additions per step to be worth the operations
 # that folding it takes.
-_OPERATIONS_COST = 4e6
+OPERATIONS_COST = 4e6
 # Rows of a training batch where nobody said.
 _DEFAULT_ROWS = 1024
 # Tables up to this many elements are looked up in one go, after putting them one below the other.
@@ -90,7 +90,7 @@ def way(cardinality: int, dim: int, outputs: int, rows: int, listed: bool = Fals
         del costs[OCCURRING]
     best = min(costs, key=lambda name: costs[name])
     saved = 2.0 * rows * outputs * (costs[LOOK_UP] - costs[best])
-    return best if saved > _OPERATIONS_COST else LOOK_UP
+    return best if saved > OPERATIONS_COST else LOOK_UP
 
 
 def numbers_fold(features: int, dim: int) -> bool:

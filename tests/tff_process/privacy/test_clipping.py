@@ -12,7 +12,7 @@ from pfrec import groups
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import row_block
 from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import mmoe
+from pfrec.models.mmoe import first_layer, mmoe, per_example_sources
 from tff_process.privacy import clipping
 
 SCHEMA = schema_lib.Schema(
@@ -46,6 +46,10 @@ SHAPES = {
 }
 
 
+# Whether the first layer is multiplied out: what it costs to do so decides.
+COSTS = {"as it is": 1e30, "folded": -1e30}
+
+
 def make(shape):
     network = mmoe.build(SCHEMA, SHAPES[shape], seed=3)
     random = np.random.default_rng(0)
@@ -57,8 +61,14 @@ def make(shape):
 
 
 @pytest.fixture(scope="module", params=sorted(SHAPES))
-def network(request):
+def made(request):
     return make(request.param)
+
+
+@pytest.fixture(params=sorted(COSTS))
+def network(request, made, monkeypatch):
+    monkeypatch.setattr(first_layer, "OPERATIONS_COST", COSTS[request.param])
+    return made
 
 
 def rows(count, seed, scale=1.0):
@@ -112,37 +122,45 @@ def norm(gradients):
     return np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients.values()))
 
 
-def test_sums_and_norms_are_those_of_single_gradients(network):
-    batch, clip = rows(40, seed=1, scale=3.0), 0.7
+@pytest.fixture(scope="module")
+def single(made):
+    """A batch, and the gradient of each of its rows."""
+    batch = rows(40, seed=1, scale=3.0)
+    return batch, [single_gradients(made, batch, row) for row in range(40)]
+
+
+def test_sums_and_norms_are_those_of_single_gradients(network, single):
+    (batch, gradients), clip = single, 0.7
     found, norms = sums(network, batch, clip)
     expected = {name: np.zeros(value.shape) for name, value in found.items()}
-    lengths = []
-    for row in range(40):
-        own = single_gradients(network, batch, row)
+    lengths = [norm(own) for own in gradients]
+    for own, length in zip(gradients, lengths):
         assert set(own) == set(found)
-        lengths.append(norm(own))
         for name, gradient in own.items():
-            expected[name] += gradient * min(1.0, clip / max(lengths[-1], 1e-30))
+            expected[name] += gradient * min(1.0, clip / max(length, 1e-30))
     np.testing.assert_allclose(norms, lengths, rtol=1e-5, atol=1e-7)
     assert min(lengths) < clip < max(lengths)
     for name, value in found.items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 @hypothesis.given(
     st.integers(0, 2**31),
     st.integers(1, 12),
     st.floats(0.01, 10.0),
     st.sampled_from([0.0, 1.0, 1e3, 1e15, 1e30, np.inf, np.nan]),
+    st.sampled_from(sorted(COSTS)),
 )
-def test_a_row_changes_the_sum_by_at_most_the_clip(seed, count, clip, scale):
+def test_a_row_changes_the_sum_by_at_most_the_clip(seed, count, clip, scale, cost):
     for shape in SHAPES:
         network = _NETWORKS.setdefault(shape, make(shape))
         batch = rows(count, seed)
         batch["numerical"][0] *= np.float32(scale)
-        whole, _ = sums(network, batch, clip)
-        without, _ = sums(network, {name: value[1:] for name, value in batch.items()}, clip)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(first_layer, "OPERATIONS_COST", COSTS[cost])
+            whole, _ = sums(network, batch, clip)
+            without, _ = sums(network, {name: value[1:] for name, value in batch.items()}, clip)
         change = norm({name: value - without[name] for name, value in whole.items()})
         # Of sums in float32, which add up to `count` rows.
         assert change <= clip * (1.0 + 1e-5 * count), (shape, change / clip)
@@ -183,3 +201,24 @@ def test_what_is_absent_has_neither_gradient_nor_noise(network):
         elif item.name == "embedding/item/embedding_item/table":
             # Ids that no row holds get it too: else noise would tell which are held.
             np.testing.assert_allclose(noised, 1.0, rtol=1e-6)
+
+
+def test_a_large_table_is_told_by_the_rows_that_were_met_and_comes_to_the_same(made, monkeypatch):
+    batch = tensors(rows(30, seed=4))
+    tables = [layer.table for layer in made.embeddings if layer.feature not in ABSENT]
+    plain = clipping.clipped_sums(made, batch, 1.0, ABSENT)
+    monkeypatch.setattr(per_example_sources, "LARGE_ELEMENTS", 1)
+    found = clipping.clipped_sums(made, batch, 1.0, ABSENT)
+    for table in tables:
+        assert isinstance(found.sums[table.ref()], tf.IndexedSlices)
+        for chosen in (None, tf.constant([0, 2], tf.int64)):
+            one, other = (clipping.noised(of, table, tf.ones, chosen) for of in (plain, found))
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_what_sums_are_divided_by(made):
+    batch = tensors(rows(20, seed=5))
+    whole = clipping.clipped_sums(made, batch, 0.5, ABSENT)
+    found = clipping.clipped_sums(made, batch, 0.5, ABSENT, divisor=tf.constant(8.0))
+    for reference, value in whole.sums.items():
+        np.testing.assert_allclose(found.sums[reference], value / 8.0, rtol=1e-5, atol=1e-8)

@@ -75,6 +75,25 @@ def test_samples_of_rates_zero_and_one():
     np.testing.assert_array_equal(whole, np.arange(50))
 
 
+def test_noise_of_many_blocks_is_one_stream_of_gaussians(monkeypatch):
+    key, deviation = draws.key(SECRET, []), tf.constant(1.0)
+    shape = [draws._PAIRS // 4, 9]  # Two blocks, the second in part.
+    whole = draws.noise(key, shape, deviation).numpy().ravel()
+    assert stats.kstest(whole[::3], "norm").pvalue > 1e-3
+    halves = whole[: draws._PAIRS], whole[draws._PAIRS : 2 * draws._PAIRS]
+    first, second = whole[: draws._PAIRS // 4], whole[2 * draws._PAIRS :][: draws._PAIRS // 4]
+    for one, other in (halves, (first, second), (whole[1:], whole[:-1])):
+        # Neither they nor their sizes go together, as those of one radius would.
+        for power in (1, 2):
+            assert abs(np.corrcoef(one**power, other**power)[0, 1]) < 5 / np.sqrt(one.size)
+    # Nothing is drawn twice, but for what 24 bits leave to chance.
+    assert len(np.unique(whole)) > 0.98 * whole.size
+    dynamic = tf.function(lambda n: draws.noise(key, [n, 9], deviation))(tf.constant(7))
+    np.testing.assert_array_equal(dynamic.numpy().shape, (7, 9))
+    for count in (1, 2, 5):
+        assert draws.noise(key, [count], deviation).shape == [count]
+
+
 def test_noise_is_gaussian_of_its_deviation_and_of_each_number_another():
     key = draws.key(SECRET, [])
     drawn = [draws.noise(draws.folded(key, n), [40_000], tf.constant(2.5)).numpy() for n in (1, 2)]

@@ -149,7 +149,7 @@ def test_a_step_equals_the_plain_form(
     # Rows and widths are small: without its price every way to read a feature is taken, with it
     # none but lookup.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(first_layer, "_OPERATIONS_COST", operations_cost)
+        patch.setattr(first_layer, "OPERATIONS_COST", operations_cost)
         assert_equal_steps(make_schema(cardinalities, numbers, tasks, lists), config, rows)
 
 
@@ -158,7 +158,7 @@ def test_a_step_equals_the_plain_form(
 def test_every_way_of_reading_and_of_grouping_equals_the_plain_form(
     monkeypatch, template, side_by_side
 ):
-    monkeypatch.setattr(first_layer, "_OPERATIONS_COST", 0.0)
+    monkeypatch.setattr(first_layer, "OPERATIONS_COST", 0.0)
     monkeypatch.setattr(first_layer, "_JOINT_ELEMENTS", 200_000)
     monkeypatch.setattr(fast, "_SIDE_BY_SIDE", side_by_side)
     schema = make_schema((5, 300, 1000, 3000), 7, 3)
@@ -183,7 +183,7 @@ def test_every_way_of_reading_and_of_grouping_equals_the_plain_form(
 @pytest.mark.parametrize(("cost", "projected"), [(0.0, True), (1e12, False)])
 def test_lists_read_either_way_equal_the_plain_form(monkeypatch, cost, projected):
     """Between single features, and alone; with every list empty in the end."""
-    monkeypatch.setattr(first_layer, "_OPERATIONS_COST", cost)
+    monkeypatch.setattr(first_layer, "OPERATIONS_COST", cost)
     assert (first_layer.way(7, 16, 100, 200, listed=True) == first_layer.PROJECT) == projected
     # Where single values would be projected row by row, lists are looked up.
     assert first_layer.way(500, 128, 4112, 2048) == first_layer.OCCURRING or cost
@@ -232,7 +232,7 @@ def test_expected_rows_matter_only_where_the_graph_does_not_know_them():
 @pytest.mark.parametrize("wrong", [-1, 6])
 @pytest.mark.parametrize("cost", [0.0, 1e12])
 def test_an_id_outside_its_table_is_an_error_not_another_features_row(monkeypatch, wrong, cost):
-    monkeypatch.setattr(first_layer, "_OPERATIONS_COST", cost)
+    monkeypatch.setattr(first_layer, "OPERATIONS_COST", cost)
     features = [
         first_layer.Feature(tf.Variable(tf.ones([6, 4])), slice(place, place + 1))
         for place in range(2)
