@@ -116,7 +116,9 @@ def noised(
         own += draw(tf.concat([tf.shape(chosen), variable.shape[1:].as_list()], axis=0))
         shape = tf.constant(variable.shape.as_list(), tf.int64)
         return tf.scatter_nd(chosen[:, tf.newaxis], own, shape)
-    noise = draw(variable.shape)
+    # Not before it is wanted: noise of all variables at once is as large as the model.
+    with tf.control_dependencies([total.values if isinstance(total, tf.IndexedSlices) else total]):
+        noise = draw(variable.shape)
     if moved is not None:
         noise *= tf.constant(moved[:, None], noise.dtype)
     if isinstance(total, tf.IndexedSlices):

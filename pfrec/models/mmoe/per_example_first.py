@@ -17,12 +17,16 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from pfrec.models.mmoe import first_layer, fused, readings
+from pfrec.models.mmoe import first_layer, fused
 from pfrec.models.mmoe import per_example_sources as sources_lib
 
 # The squared norms of rows' gradients at a piece's variables, [rows]; and of a factor for each row,
 # float32 [rows, 1], the sums of gradients times it. A row of factor 0 may hold what is no number.
 Backward = tuple[tf.Tensor, Callable[[tf.Tensor], sources_lib.Sums]]
+
+
+def _joined(parts: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=axis)
 
 
 def folds(columns: int, width: int, outputs: int, rows: int) -> bool:
@@ -70,7 +74,7 @@ class FirstLayer:
           rows: to expect in a batch.
         """
         kernels, biases = [layer.kernel for layer in layers], [layer.bias for layer in layers]
-        whole = readings.joined([tf.convert_to_tensor(kernel) for kernel in kernels])
+        whole = _joined([tf.convert_to_tensor(kernel) for kernel in kernels], axis=1)
         outputs = int(whole.shape[1])
         below = tf.split(whole, [own.width for own in sources], axis=0)
         read = [part for part, own in enumerate(sources) if own.read.any()]
@@ -87,8 +91,8 @@ class FirstLayer:
                 tf.matmul(sources[part].factor(), below[part]) if part in folded else below[part]
                 for part in read
             ]
-            whole = readings.joined(weights, axis=0)
-        product = tf.matmul(readings.joined(list(columns.values())), whole)
+            whole = _joined(weights, axis=0)
+        product = tf.matmul(_joined(list(columns.values()), axis=1), whole)
         output = tf.nn.bias_add(product, fused.joined(biases))
         return cls(kernels, biases, sources, folded, columns, below, output)
 
@@ -102,7 +106,7 @@ class FirstLayer:
 
         def sums(factor: tf.Tensor) -> sources_lib.Sums:
             scaled, counted = tf.math.multiply_no_nan(upstream, factor), factor > 0.0
-            columns = tf.where(counted, readings.joined(list(self.columns.values())), 0.0)
+            columns = tf.where(counted, _joined(list(self.columns.values()), axis=1), 0.0)
             widths = [int(own.shape[1]) for own in self.columns.values()]
             products = tf.split(tf.matmul(columns, scaled, transpose_a=True), widths, axis=0)
             at_kernels = {
@@ -121,7 +125,7 @@ class FirstLayer:
                         at_part = tf.math.multiply_no_nan(at_parts[part], factor)
                         found += own.sums(at_part, counted)
             units = [int(kernel.shape[1]) for kernel in self.kernels]
-            whole = readings.joined(list(at_kernels.values()), axis=0)
+            whole = _joined(list(at_kernels.values()), axis=0)
             found += zip(self.kernels, tf.split(whole, units, axis=1))
             found += zip(self.biases, tf.split(tf.reduce_sum(scaled, axis=0), units))
             return found
@@ -134,7 +138,7 @@ class FirstLayer:
         """
         plain = [own for part, own in self.columns.items() if part not in self.folded]
         squares = [self.sources[part].squared_norms() for part in sorted(self.folded)]
-        squares += [sources_lib.squares(readings.joined(plain))] if plain else []
+        squares += [sources_lib.squares(_joined(plain, axis=1))] if plain else []
         found = [(tf.add_n(squares) + 1.0) * sources_lib.squares(upstream)]
         # Those of which the norm at the variables is that at the part are squared in one go.
         trained = {part: self.sources[part].ratio for part in self.columns}
@@ -143,7 +147,7 @@ class FirstLayer:
         at_parts: dict[int, tf.Tensor] = {}
         for group in (alike, others):
             if group:
-                kernel = readings.joined([self.below[part] for part in group], axis=0)
+                kernel = _joined([self.below[part] for part in group], axis=0)
                 at_group = tf.matmul(upstream, kernel, transpose_b=True)
                 widths = [self.sources[part].width for part in group]
                 at_parts.update(zip(group, tf.split(at_group, widths, axis=1)))

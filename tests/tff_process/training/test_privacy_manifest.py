@@ -51,7 +51,7 @@ def test_what_crosses_for_each_spread_that_is_tried_is_counted(dataset):
 
 
 def test_a_private_run_goes_on_with_the_noise_that_it_spent_its_budgets_with_alone(
-    dataset, tmp_path
+    dataset, tmp_path, monkeypatch
 ):
     """Where the batch that a plan leaves open has come to be another, noise is another too."""
     begun = plan.Plan("fedavg", rounds=2, batch_size=50, dp_epsilon=4.0)
@@ -70,3 +70,7 @@ def test_a_private_run_goes_on_with_the_noise_that_it_spent_its_budgets_with_alo
     privacy_manifest.require_same_noise(path, opened(50))
     with pytest.raises(errors.PfrecError, match=r"es has spent 2 steps with noise_mult.* or train"):
         privacy_manifest.require_same_noise(path, opened(80))
+    # A key may not give two noises to one question, whose difference has none.
+    monkeypatch.setattr(mechanism_lib, "DRAWS", mechanism_lib.DRAWS + 1)
+    with pytest.raises(errors.PfrecError, match="es has spent 2 steps with draws"):
+        privacy_manifest.require_same_noise(path, first)
