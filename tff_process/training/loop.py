@@ -199,19 +199,14 @@ def _loop(
     hooks: "Sequence[callbacks_lib.Callback]",
 ) -> "dict[str, Any]":
     done, meta = _resume(run, training)
-    if done and "best_score" not in meta:
-        raise errors.PfrecError(
-            f"{run.path}: begun by a pfrec that chose the best round otherwise; train into "
-            "another --output"
-        )
-    best = selection.Best()
-    if done:
-        scenarios = meta.get("best_scenarios", ())
-        best = selection.Best(meta["best_round"], meta["best_score"], scenarios)
     robust = plan.robust != robust_lib.NONE
     # How many rounds changed the server's state, and why the first of the others did not.
     changed, why = meta.get("changed_rounds", done), meta.get("unchanged_because", "")
     measured = plan_lib.METRICS not in plan.withhold
+    best = selection.Best(meta["best_round"] if done else 0)
+    if measured and done:
+        # By what it came to, since what is best may be measured otherwise than when it was chosen.
+        best = selection.Best.of(best.round, results.on_valid(run.path, dataset, best.round))
 
     def values_on(split: str) -> np.ndarray:
         if not measured:
@@ -250,7 +245,7 @@ def _loop(
                 "round cannot be chosen, convert with more rows"
             )
         # Where metrics are withheld nothing is known of any round: the last one is chosen.
-        best = best.after(number, score, values, robust) if measured else selection.Best(number)
+        best = best.after(number, values, robust) if measured else selection.Best(number)
         told: dict[str, Any] = {
             "number": number,
             "best_round": best.round,
@@ -263,8 +258,7 @@ def _loop(
         state = training.to_save()
         for hook in writers:
             hook.after_round(**told)
-        meta = {**state.meta, "best_round": best.round, "best_score": best.score}
-        meta["best_scenarios"] = list(best.scenarios)
+        meta = {**state.meta, "best_round": best.round}
         meta.update(changed_rounds=changed, unchanged_because=why)
         run.commit(number, dataclasses.replace(state, meta=meta))
         training.after_round(_keep_last(run, options.keep_rounds))

@@ -1,5 +1,6 @@
 """What a training came to: metrics of its test round, and whether they are of use."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from pfrec import cells, run_records
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
+from pfrec.report import run_files
 from tff_process import plan as plan_lib
 from tff_process.process import round_report
 from tff_process.training import selection
@@ -68,6 +70,23 @@ def measured(dataset: dataset_lib.Dataset, values: np.ndarray) -> np.ndarray:
     ]
     nothing = [0.0 if name in ("rows", "positives") else np.nan for name in metrics_lib.METRICS]
     return np.where(np.array(served)[:, :, np.newaxis], values, nothing)
+
+
+def on_valid(run: pathlib.Path, dataset: dataset_lib.Dataset, number: int) -> np.ndarray:
+    """Metrics on `valid` after round `number`, as a run's metrics.csv tells them, float64
+    [scenarios, tasks, metrics].
+
+    Raises:
+      PfrecError: where it cannot be read.
+    """
+    tasks = [task.name for task in dataset.schema.tasks]
+    values = unknown(dataset)
+    for place, points in run_files.read_metrics(run / "metrics.csv").items():
+        scenario, split, task, metric = place
+        if split == "valid":
+            at = dataset.scenarios.index(scenario), tasks.index(task)
+            values[(*at, metrics_lib.METRICS.index(metric))] = dict(points).get(number, np.nan)
+    return measured(dataset, values)
 
 
 def unknown(dataset: dataset_lib.Dataset) -> np.ndarray:

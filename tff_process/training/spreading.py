@@ -1,7 +1,7 @@
 """How far apart the clients' values stay is found on their valid rows, after every round.
 
-Of the factors of `process.spread` that one is taken whose models have the best `selection.score`
-(with `--robust`: by `selection.gain`).
+Of the factors of `process.spread` that one is taken whose models are the best ones by
+`selection.better`.
 One number is chosen for all clients, by all their valid rows together: those of one small scenario
 could not tell. Only metrics leave a client for it, as they do after every round: of all factors in
 one answer, as it is told the consensus and moves its values itself. How much clients take from one
@@ -68,7 +68,7 @@ def search(
       state: after a round.
       measure: metrics on valid with what the state serves moved by each of some factors.
       members: see `spread.scaled`.
-      robust: see `selection.gain`.
+      robust: see `selection.better`.
     """
     values, *tried = measure((1.0, *spread.FACTORS))
     best = Found(1.0, values, state)
@@ -76,8 +76,7 @@ def search(
         # Where another client is missing the means are of other scenarios.
         if not robust and (_missing(measured) != _missing(values)).any():
             continue
-        reached, before = (selection.by_scenario(of) for of in (measured, best.values))
-        if selection.gain(reached, before, robust) > 0.0:
+        if selection.better(measured, best.values, robust):
             best = Found(factor, measured, state)
     if best.factor == 1.0:
         return best
@@ -96,7 +95,7 @@ def after_round(
       training: after the round.
       report: of the round.
       measure: metrics on valid of the training as it stands, by factor.
-      robust: see `selection.gain`.
+      robust: see `selection.better`.
 
     Returns:
       the metrics on valid with the factor that was found, and the report with that, as `spread`,

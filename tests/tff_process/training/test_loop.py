@@ -140,17 +140,19 @@ def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_p
     assert (made["best_round"], seen) == (1, [1, 2, 3])
 
 
-def test_a_run_whose_best_round_was_chosen_otherwise_is_not_taken_up_again(dataset, tmp_path):
-    """A run of an older pfrec: its state has no score."""
-    summary(tmp_path / "run", dataset, [0.6, 0.7], rounds=2)
+@pytest.mark.parametrize("old", [{}, {"best_score": 0.9, "best_scenarios": [0.9]}])
+def test_a_run_whose_best_round_was_chosen_otherwise_goes_on_by_what_it_came_to(
+    dataset, tmp_path, old
+):
+    """A run of an older pfrec: what its state says of the score is of another rule, or nothing."""
+    summary(tmp_path / "run", dataset, [0.7, 0.6], rounds=2)
     opened = run_directory.RunDirectory(tmp_path / "run", {"scenarios": []})
     state = opened.load(2)
-    meta = {key: value for key, value in state.meta.items() if key != "best_score"}
-    opened.commit(2, run_directory.RoundState(state.server, {}, meta))
-    with pytest.raises(
-        errors.PfrecError, match="begun by a pfrec that chose the best round otherwise"
-    ):
-        summary(tmp_path / "run", dataset, [0.6, 0.7, 0.8], rounds=3)
+    opened.commit(2, dataclasses.replace(state, clients={}, meta={**state.meta, **old}))
+    made, _ = summary(tmp_path / "run", dataset, [0.7, 0.6, 0.65, 0.75], rounds=3)
+    assert made["best_round"] == 1
+    made, _ = summary(tmp_path / "run", dataset, [0.7, 0.6, 0.65, 0.75], rounds=4)
+    assert made["best_round"] == 4
 
 
 def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):

@@ -34,8 +34,12 @@ def test_tasks_weigh_by_the_variance_of_their_auc():
     assert selection.score(uneven) == pytest.approx((0.8 * first + 0.6 * second) / (first + second))
 
 
-def test_scenarios_weigh_the_same_whatever_their_size():
-    assert selection.score(_values([[(0.9, 10_000, 5_000)], [(0.5, 10, 5)]])) == pytest.approx(0.7)
+def test_a_scenario_with_few_rows_weighs_as_much_as_they_tell():
+    # Variances 10,001 / (12 * 5,000^2) and 11 / (12 * 25).
+    many, few = 1 / (10_001 / 3e8 + 1e-4), 1 / (11 / 300 + 1e-4)
+    found = selection.score(_values([[(0.9, 10_000, 5_000)], [(0.5, 10, 5)]]))
+    assert found == pytest.approx((0.9 * many + 0.5 * few) / (many + few))
+    assert found > 0.898
 
 
 def test_with_many_rows_it_is_the_plain_mean():
@@ -49,7 +53,7 @@ def test_what_is_not_defined_does_not_count():
         [
             [(0.8, 100, 50), (NAN, 100, 0)],
             [(NAN, 0, 0), (NAN, NAN, NAN)],
-            [(0.6, 9, 3), (0.6, 9, 6)],
+            [(0.6, 100, 50), (NAN, 9, 9)],
         ]
     )
     assert selection.score(lacking) == pytest.approx(0.7)
@@ -104,18 +108,16 @@ def test_the_best_round_is_not_chosen_by_one_client_of_four():
         found = selection.Best()
         for number, aucs in enumerate(rounds, 1):
             values = _values([[(auc, 10**6, 10**5)] for auc in aucs])
-            found = found.after(number, selection.score(values), values, robust)
-            # As after a resume.
-            found = selection.Best(found.round, found.score, list(found.scenarios))
+            found = found.after(number, values, robust)
         assert found.round == best
 
 
 def test_who_has_no_auc_has_no_say_in_a_gain():
     one, other = np.array([0.7, NAN, 0.9, 0.5]), np.array([0.6, 0.1, NAN, 0.4])
-    assert selection.gain(one, other, robust=True) == pytest.approx(0.1)
-    assert np.isnan(selection.gain(one[1:2], other[1:2], robust=True))
+    assert selection.gain(one, other) == pytest.approx(0.1)
+    assert np.isnan(selection.gain(one[1:2], other[1:2]))
     # Nor without a majority of those that had one.
-    assert np.isnan(selection.gain(one[:2], np.array([0.6, 0.1]), robust=True))
+    assert np.isnan(selection.gain(one[:2], np.array([0.6, 0.1])))
 
 
 def test_a_client_that_stays_silent_holds_no_round_back():
@@ -125,7 +127,7 @@ def test_a_client_that_stays_silent_holds_no_round_back():
         for number, (auc, last) in enumerate(((0.6, 0.6), (0.7, NAN), (0.65, NAN)), 1):
             cells = [[(auc, 10**6, 10**5)]] * 3
             values = _values([*cells, [(last, NAN if np.isnan(last) else 10**6, 10**5)]])
-            found = found.after(number, selection.score(values), values, robust)
+            found = found.after(number, values, robust)
         assert found.round == best
 
 
@@ -134,5 +136,5 @@ def test_a_round_that_few_spoke_of_stands_only_for_want_of_another():
     found = selection.Best()
     for number, aucs in enumerate(([0.9, NAN, NAN], [0.6, 0.7, 0.7], [0.8, NAN, NAN]), 1):
         values = _values([[(auc, NAN if np.isnan(auc) else 10**6, 10**5)] for auc in aucs])
-        found = found.after(number, selection.score(values), values, robust=True)
+        found = found.after(number, values, robust=True)
     assert found.round == 2
