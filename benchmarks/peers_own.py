@@ -46,6 +46,7 @@ def plan_of(aggregations: int, shape: ModelConfig, batch: int) -> plan_lib.Plan:
         aggregations=aggregations,
         aggregate_every=1 << 30,
         average_over=0.0,
+        weight_decay=0.0,
     )
 
 

@@ -16,6 +16,7 @@ from keras.src.layers.normalization import batch_normalization
 from pfrec import errors
 from pfrec.models import roles
 
+BATCH_NORM = "batch_norm"
 # Layers that hold statistics of the data they saw. The first is the common base of all of Keras's
 # batch normalisations.
 STATISTICS_LAYERS = (batch_normalization.BatchNormalizationBase, tf.keras.layers.Normalization)
@@ -31,6 +32,7 @@ class TaggedVariable:
       kind: the role's kind, or `batch_norm`.
       group: the group, as `expert/0/shared`.
       member: what tells this group from others of its kind (`Role.member`).
+      layer: the layer of the model that holds it, by name.
       variable: the variable.
     """
 
@@ -38,6 +40,7 @@ class TaggedVariable:
     kind: str
     group: str
     member: str
+    layer: str
     variable: tf.Variable
 
 
@@ -58,9 +61,10 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
             seen.add(id(variable))
             leaf = variable.name.rsplit("/", 1)[-1].split(":")[0]
             if isinstance(layer, STATISTICS_LAYERS):
-                group = "/".join(("batch_norm", *path))
+                group = "/".join((BATCH_NORM, *path))
+                member = "/".join(path)
                 tagged.append(
-                    TaggedVariable(f"{group}/{leaf}", "batch_norm", group, "/".join(path), variable)
+                    TaggedVariable(f"{group}/{leaf}", BATCH_NORM, group, member, path[0], variable)
                 )
                 continue
             if role is None:
@@ -80,6 +84,7 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
                     role.kind,
                     role.group,
                     role.member,
+                    path[0],
                     variable,
                 )
             )

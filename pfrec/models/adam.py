@@ -1,7 +1,7 @@
 """Adam over variables whose state is plain tensors that a client can keep between rounds."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,11 @@ class Adam:
       lazy: leaves rows of a large table as they are, moments and all, in steps whose batch did not
         hold them. That is another algorithm: in Adam such a row's moments decay and it moves on by
         them. It takes time by the rows of a batch instead of the rows of the table.
+      decay: lambda of decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay
+        regularization", ICLR 2019), a number or a float32 scalar of the graph; None for none. With
+        each step also `w -= lr * lambda * w`, of w before the step. An element that has had no
+        gradient yet, as of the row of an id that no batch held, stays as it is.
+      decays: the places of the variables that decay.
 
     Attributes:
       slots: m and v of each large variable in turn, then m and v of all small ones one after the
@@ -39,8 +44,11 @@ class Adam:
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         lazy: bool = False,
+        decay: Optional[Any] = None,
+        decays: Container[int] = (),
     ) -> None:
         self._lazy = lazy
+        self._decay, self._decays = decay, decays
         self._variables = list(variables)
         self._settings = (learning_rate, beta_1, beta_2, epsilon)
         self._large, self._small = _large_and_small(
@@ -61,25 +69,32 @@ class Adam:
         return [slot for pair in self._moments for slot in pair] + [self._steps]
 
     @tf.autograph.experimental.do_not_convert
-    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: Any = None) -> None:
+    def apply(
+        self, gradients: Sequence[tf.Tensor], learning_rate: Any = None, decay: Any = None
+    ) -> None:
         """One step.
 
         Args:
           gradients: in the order of the variables, dense or IndexedSlices.
-          learning_rate: of this step; None for the optimizer's own.
+          learning_rate, decay: of this step; None for the optimizer's own.
         """
         rate = self._settings[0] if learning_rate is None else learning_rate
+        decay = self._decay if decay is None else decay
+        lost = None if decay is None else rate * decay
         beta_1, beta_2 = self._settings[1:3]
         steps = self._steps.assign_add(1.0)
         powers = tf.pow(beta_1, steps), tf.pow(beta_2, steps)
         for i, moments in zip(self._large, self._moments):
+            variable, own = self._variables[i], lost if i in self._decays else None
             if self._lazy and isinstance(gradients[i], tf.IndexedSlices):
-                self._apply_rows(self._variables[i], moments, gradients[i], powers, rate)
-            else:
-                gradient = tf.convert_to_tensor(gradients[i])
-                self._apply_one(self._variables[i], moments, gradient, powers, rate)
+                self._apply_rows(variable, moments, gradients[i], powers, rate, own)
+                continue
+            if own is not None:
+                variable.assign_sub(own * _met(moments[1]) * variable)
+            gradient = tf.convert_to_tensor(gradients[i])
+            self._apply_one(variable, moments, gradient, powers, rate)
         if self._small:
-            self._step.assign(tf.zeros_like(self._step))
+            self._step.assign(self._small_decay(lost))
             joint = tf.concat(
                 [tf.reshape(tf.convert_to_tensor(gradients[i]), [-1]) for i in self._small], axis=0
             )
@@ -94,17 +109,31 @@ class Adam:
         gradient: tf.IndexedSlices,
         powers: "tuple[tf.Tensor, tf.Tensor]",
         learning_rate: Any,
+        lost: Optional[Any],
     ) -> None:
         beta_1, beta_2, epsilon = self._settings[1:]
         rows, place = tf.unique(gradient.indices)
         own = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+        old, old_v = variable.sparse_read(rows), moments[1].sparse_read(rows)
+        if lost is not None:
+            old -= lost * _met(old_v) * old
         m = beta_1 * moments[0].sparse_read(rows) + (1.0 - beta_1) * own
-        v = beta_2 * moments[1].sparse_read(rows) + (1.0 - beta_2) * tf.square(own)
+        v = beta_2 * old_v + (1.0 - beta_2) * tf.square(own)
         size = learning_rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
-        moved = variable.sparse_read(rows) - size * m / (tf.sqrt(v) + epsilon)
+        moved = old - size * m / (tf.sqrt(v) + epsilon)
         # Rows are distinct, so that the order of the updates does not matter.
         for target, value in ((moments[0], m), (moments[1], v), (variable, moved)):
             target.scatter_update(tf.IndexedSlices(value, rows))
+
+    def _small_decay(self, lost: Optional[Any]) -> tf.Tensor:
+        """What decay adds to the step of small variables, one after the other."""
+        if lost is None or not any(i in self._decays for i in self._small):
+            return tf.zeros_like(self._step)
+        values = [
+            tf.reshape(self._variables[i], [-1]) if i in self._decays else tf.zeros([size])
+            for i, size in zip(self._small, self._sizes)
+        ]
+        return -lost * _met(self._moments[-1][1]) * tf.concat(values, axis=0)
 
     def _apply_one(
         self,
@@ -128,6 +157,11 @@ class Adam:
             grad=gradient,
             use_locking=True,
         )
+
+
+def _met(v: tf.Tensor) -> tf.Tensor:
+    """1 where there was a gradient, of Adam's second moments; 0 elsewhere."""
+    return tf.cast(v > 0.0, tf.float32)
 
 
 def _large_and_small(sizes: "Sequence[int]") -> "tuple[list[int], list[int]]":

@@ -41,6 +41,7 @@ class TrainingSettings:
         variables to their incoming values.
       lazy_adam: see `adam.Adam`.
       precision: of the large products of a step, see `models.precision`.
+      weight_decay: see `step_decay`.
     """
 
     batch_size: int = 256
@@ -48,13 +49,33 @@ class TrainingSettings:
     anchor: str = CONSENSUS
     lazy_adam: bool = False
     precision: str = "float32"
+    weight_decay: float = 0.0
+
+    @_plain
+    def step_decay(self, epoch_steps: tf.Tensor) -> Optional[tf.Tensor]:
+        """`decay` of `adam.Adam` for a client with so many batches in an epoch; None without.
+
+        What decay does goes by how long a weight lasts, in epochs (Wang and Aitchison, "How to set
+        AdamW's weight decay as you scale model and dataset size", 2024): so it is said for an
+        epoch, and is the same for clients with few rows and with many, in small batches and large.
+        """
+        if not self.weight_decay:
+            return None
+        return self.weight_decay / tf.cast(epoch_steps, tf.float32)
 
 
-def make_optimizer(
-    trainable: "list[tf.Variable]", learning_rate: Any, lazy: bool = False
-) -> adam.Adam:
-    """A client's optimizer of its trainable variables, in model order."""
-    return adam.Adam(trainable, learning_rate, lazy=lazy)
+def decaying(tagged: "Sequence[groups.TaggedVariable]") -> "frozenset[str]":
+    """The names of a model's variables that weight decay is for: tables and kernels. Not biases,
+    and nothing in a layer with batch normalisation: what comes out of it is the same whatever the
+    size of its kernels, and smaller ones would turn further with each step.
+    """
+    trained = [item for item in tagged if item.variable.trainable]
+    normalised = {item.layer for item in trained if item.kind == groups.BATCH_NORM}
+    return frozenset(
+        item.name
+        for item in trained
+        if item.layer not in normalised and item.variable.shape.rank == 2
+    )
 
 
 def optimizer_slots(
@@ -75,7 +96,7 @@ class ClientModel:
       learning_rate: of Adam, a number or a float32 scalar.
       optimizers: the names of the variables that each optimizer trains, by the prefix of its slots
         in a private state; None for one optimizer of all.
-      lazy_adam: see `adam.Adam`.
+      lazy_adam, decay: see `adam.Adam`.
     """
 
     def __init__(
@@ -85,6 +106,7 @@ class ClientModel:
         learning_rate: Any,
         optimizers: "Optional[Mapping[str, Sequence[str]]]" = None,
         lazy_adam: bool = False,
+        decay: Optional[Any] = None,
     ) -> None:
         self.schema = schema
         self.network = make_network()
@@ -93,9 +115,14 @@ class ClientModel:
         self.variables = collections.OrderedDict((item.name, item.variable) for item in self.tagged)
         self.trained = [item.name for item in self.tagged if item.variable.trainable]
         self._trains = {OPTIMIZER: self.trained} if optimizers is None else optimizers
+        decays = decaying(self.tagged)
         self.optimizers = {
-            prefix: make_optimizer(
-                [self.variables[name] for name in names], learning_rate, lazy_adam
+            prefix: adam.Adam(
+                [self.variables[name] for name in names],
+                learning_rate,
+                lazy=lazy_adam,
+                decay=decay,
+                decays={i for i, name in enumerate(names) if name in decays},
             )
             for prefix, names in self._trains.items()
         }
@@ -117,13 +144,21 @@ class ClientModel:
         return collections.OrderedDict((name, self.variables[name].read_value()) for name in names)
 
     @_plain
-    def apply(self, gradients: Values, prefix: str = OPTIMIZER, learning_rate: Any = None) -> None:
-        """One step of an optimizer, by its own learning rate or another; a variable without a
-        gradient gets zero.
+    def apply(
+        self,
+        gradients: Values,
+        prefix: str = OPTIMIZER,
+        learning_rate: Any = None,
+        decay: Any = None,
+    ) -> None:
+        """One step of an optimizer, by its own learning rate and decay or others; a variable
+        without a gradient gets zero.
         """
         own = [(self.variables[name], gradients.get(name)) for name in self._trains[prefix]]
         self.optimizers[prefix].apply(
-            [tf.zeros_like(variable) if g is None else g for variable, g in own], learning_rate
+            [tf.zeros_like(variable) if g is None else g for variable, g in own],
+            learning_rate,
+            decay,
         )
 
     @_plain

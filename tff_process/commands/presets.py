@@ -35,5 +35,6 @@ PRESETS: "Mapping[str, Mapping[str, str]]" = {
         "aggregations": "1",
         "aggregate_every": "1000000000",
         "average_over": "0",
+        "weight_decay": "0",
     },
 }

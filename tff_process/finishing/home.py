@@ -305,7 +305,7 @@ def _steps(
             name: value if name in lesson.new else tf.where(lesson.only_new, 0.0, value)
             for name, value in gradients.items()
         }
-        model.apply(kept, learning_rate=lesson.rate)
+        model.apply(kept, learning_rate=lesson.rate, decay=settings.step_decay(work[EPOCH_STEPS]))
         return loss, state
 
     own = dict(work)

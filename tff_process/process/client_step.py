@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -47,7 +47,8 @@ class ClientStep:
             client["private"],
             work,
         )
-        done = strategy.train(self._model(client["work"]["learning_rate"]), inputs)
+        decay = spec.settings.step_decay(work["epoch_steps"])
+        done = strategy.train(self._model(work["learning_rate"], decay), inputs)
         report = OD(
             values=done.upload,
             examples=done.examples,
@@ -130,7 +131,12 @@ class ClientStep:
         return coarsening.evaluated(values)
 
     @tf.autograph.experimental.do_not_convert
-    def _model(self, learning_rate: Any = 0.0, one_optimizer: bool = False) -> work_lib.ClientModel:
+    def _model(
+        self,
+        learning_rate: Any = 0.0,
+        decay: Optional[Any] = None,
+        one_optimizer: bool = False,
+    ) -> work_lib.ClientModel:
         spec = self._spec
         with keras_in_tff.version_2():
             return work_lib.ClientModel(
@@ -139,6 +145,7 @@ class ClientStep:
                 learning_rate,
                 None if one_optimizer else self._optimizers,
                 spec.settings.lazy_adam and not one_optimizer,
+                decay,
             )
 
 

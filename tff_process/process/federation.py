@@ -322,6 +322,7 @@ class Federation:
             self.algorithm.anchor,
             plan.lazy_adam,
             plan.precision,
+            plan.weight_decay,
         )
 
         def make_network() -> Any:

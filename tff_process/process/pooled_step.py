@@ -5,7 +5,7 @@ scenarios.
 import collections
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +36,7 @@ class PooledStep:
       batch_size: rows of a batch.
       weights: which weights of the loss there are, `ranker.TASK_WEIGHTS` and
         `ranker.POSITIVE_WEIGHTS`, in this order.
+      weight_decay: see `work_lib.TrainingSettings`.
     """
 
     algorithm: str
@@ -44,6 +45,7 @@ class PooledStep:
     scenarios: int
     batch_size: int
     weights: "tuple[str, ...]" = ()
+    weight_decay: float = 0.0
 
     def record(self) -> "dict[str, Any]":
         """The same as plain data."""
@@ -81,8 +83,8 @@ class PooledStep:
         }
 
     def _train(self, variables: Any, slots: Any, work: Any) -> Any:
-        model = self._model(work["learning_rate"])
-        settings = work_lib.TrainingSettings(self.batch_size)
+        settings = work_lib.TrainingSettings(self.batch_size, weight_decay=self.weight_decay)
+        model = self._model(work["learning_rate"], settings.step_decay(work["epoch_steps"]))
         names, work = list(variables), OD(work.items())
 
         @_plain
@@ -126,9 +128,9 @@ class PooledStep:
         return run()
 
     @_plain
-    def _model(self, learning_rate: Any = 0.0) -> work_lib.ClientModel:
+    def _model(self, learning_rate: Any = 0.0, decay: Optional[Any] = None) -> work_lib.ClientModel:
         with keras_in_tff.version_2():
-            return work_lib.ClientModel(self._network, self.schema, learning_rate)
+            return work_lib.ClientModel(self._network, self.schema, learning_rate, decay=decay)
 
     def _network(self) -> tf.keras.Model:
         # The seed is of initial values, and variables are loaded.

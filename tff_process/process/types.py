@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pfrec import metrics
+from pfrec.models import adam
 from tff_process.client import small_uploads, summed_uploads, variables
 from tff_process.client import work as work_lib
 from tff_process.finishing import home
@@ -198,7 +199,7 @@ def _of_optimizers(
     with tf.Graph().as_default():
         for prefix, names in optimizers.items():
             stand_ins = [tf.Variable(tf.zeros(shapes[name])) for name in names]
-            slots = work_lib.optimizer_slots(work_lib.make_optimizer(stand_ins, 0.0), prefix)
+            slots = work_lib.optimizer_slots(adam.Adam(stand_ins), prefix)
             types.update(
                 (name, tff.TensorType(np.float32, list(slot.shape))) for name, slot in slots.items()
             )

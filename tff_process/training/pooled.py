@@ -67,7 +67,7 @@ class PooledTraining:
         self._saved_order = [names[id(variable)] for variable in network.trainable_variables]
         trained = [item for item in self.tagged if item.variable.trainable]
         self._shapes = OD((item.name, tuple(item.variable.shape)) for item in trained)
-        optimizer = work_lib.make_optimizer([item.variable for item in trained], 0.0)
+        optimizer = adam.Adam([item.variable for item in trained])
         self._slots = {
             name: slot.numpy() for name, slot in work_lib.optimizer_slots(optimizer).items()
         }
@@ -91,6 +91,7 @@ class PooledTraining:
             len(dataset.scenarios),
             plan.batch_size,
             pooled_step.weights_of(plan),
+            plan.weight_decay,
         )
         tasks = [task.name for task in dataset.schema.tasks]
         self._work = {

@@ -91,6 +91,64 @@ def test_lazy_adam_by_row():
     np.testing.assert_allclose(sparse.slots[0][1, 0], 0.2, rtol=1e-5)
 
 
+def test_decay_by_hand():
+    """Each step takes rate * lambda of w as it was, beside the move; 0.1 of it here. What had no
+    gradient, as the third element, and what does not decay goes by Adam alone.
+    """
+    weight, bias = tf.Variable([[1.0], [-2.0], [3.0]]), tf.Variable([1.0])
+    optimizer = adam.Adam([weight, bias], 0.01, decay=10.0, decays={0})
+    gradients = [tf.constant([[1.0], [1.0], [0.0]]), tf.constant([1.0])]
+    optimizer.apply(gradients)
+    # Nothing had had a gradient before the first step.
+    np.testing.assert_allclose(weight[:, 0], [0.99, -2.01, 3.0], rtol=1e-5)
+    optimizer.apply(gradients)
+    np.testing.assert_allclose(
+        weight[:, 0], [0.9 * 0.99 - 0.01, -0.9 * 2.01 - 0.01, 3.0], rtol=1e-5
+    )
+    np.testing.assert_allclose(bias, [0.98], rtol=1e-5)
+
+
+def test_decay_is_the_same_alone_together_large_and_lazy():
+    rng = np.random.default_rng(2)
+    start = rng.normal(size=(4, 20_000)).astype(np.float32)
+    few = start[:, :5]
+    large, lazy, small, alone = (tf.Variable(value) for value in (start, start, few, few))
+    how = {"decay": 3.0, "decays": {0}}
+    optimizers = [
+        adam.Adam([large], 0.01, **how),
+        adam.Adam([lazy], 0.01, lazy=True, **how),
+        adam.Adam([small, tf.Variable([1.0])], 0.01, **how),
+        adam.Adam([alone], 0.01, **how),
+    ]
+    for _ in range(3):
+        slope = rng.normal(size=(3, 20_000)).astype(np.float32)
+
+        def slices(value):
+            return tf.IndexedSlices(
+                tf.constant(value), tf.constant([0, 1, 3]), tf.constant([4, value.shape[1]])
+            )
+
+        optimizers[0].apply([slices(slope)])
+        optimizers[1].apply([slices(slope)])
+        optimizers[2].apply([slices(slope[:, :5]), tf.constant([1.0])])
+        optimizers[3].apply([slices(slope[:, :5])])
+    np.testing.assert_array_equal(large[2], start[2])
+    np.testing.assert_allclose(small, large[:, :5], atol=1e-6)
+    np.testing.assert_allclose(alone, small, atol=1e-6)
+    np.testing.assert_allclose(lazy, large, atol=1e-6)
+
+
+def test_decay_draws_a_weight_that_nothing_moves_to_zero():
+    variable = tf.Variable([[4.0]])
+    optimizer = adam.Adam([variable], 0.1, decay=1.0, decays={0})
+    optimizer.apply([tf.constant([[1e-10]])])
+    before = float(variable)
+    for _ in range(5):
+        optimizer.apply([tf.constant([[0.0]])])
+    assert before == pytest.approx(4.0)
+    assert float(variable) == pytest.approx(4.0 * 0.9**5, rel=1e-3)
+
+
 @pytest.mark.parametrize("shapes", [{"a": (3, 2)}, {"a": (3, 2), "b": (2,), "c": (300, 300)}])
 def test_slots_are_told_apart_by_variable_and_put_together_again(shapes):
     """A large variable has moments of its own, small ones share; in the order of the variables."""

@@ -1,12 +1,14 @@
 """A client's training: rounds cut anywhere in the epochs come to the same values."""
 
+import dataclasses
+
 import pytest
 import tensorflow as tf
 
 from pfrec import groups
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
-from tff_process.algorithms import local
+from tff_process.algorithms import local, registry
 from tff_process.client import variables
 from tff_process.client import work as work_lib
 
@@ -31,6 +33,43 @@ def after_rounds(dataset, lengths):
         done = work_lib.train(model, inputs)
         state, first, rows = done.private, first + steps, rows + float(done.examples)
     return state, rows
+
+
+def groups_that_decay(schema, **shape):
+    """And those that do not, without biases and batch normalisation."""
+    tagged = groups.tag(mmoe.build(schema, dataclasses.replace(SMALL, **shape), 0))
+    decay = work_lib.decaying(tagged)
+    kernels = [item for item in tagged if item.variable.shape.rank == 2]
+    assert decay <= {item.name for item in kernels}
+    found = {item.group.split("/")[0] for item in kernels if item.name in decay}
+    return found, {item.group.split("/")[0] for item in kernels if item.name not in decay}
+
+
+def test_kernels_decay_where_no_batch_normalisation_follows(dataset):
+    most = {"embedding", "gate", "numeric"}
+    assert groups_that_decay(dataset.schema) == ({*most, "tower"}, {"expert"})
+    assert groups_that_decay(dataset.schema, tower_batch_norm=True) == (most, {"expert", "tower"})
+    assert groups_that_decay(dataset.schema, batch_norm=False) == (
+        {*most, "tower", "expert"},
+        set(),
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["fedbabu", "ditto"])
+def test_every_optimizer_decays_what_it_trains(dataset, algorithm):
+    """Also where the batch normalisation beside a kernel is another optimizer's."""
+    made = registry.find(algorithm).build(dataset.schema)
+    tagged = groups.tag(mmoe.build(dataset.schema, SMALL, 0))
+    layout = variables.of(tagged, made.policy, ())
+    optimizers = made.client.optimizers(layout)
+    model = work_lib.ClientModel(
+        lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 0.01, optimizers, decay=1.0
+    )
+    decay = work_lib.decaying(tagged)
+    assert len(model.optimizers) == 2
+    for prefix, optimizer in model.optimizers.items():
+        found = {name for i, name in enumerate(optimizers[prefix]) if i in optimizer._decays}
+        assert found == decay & set(optimizers[prefix]) != set()
 
 
 @pytest.fixture(scope="module")

@@ -197,6 +197,7 @@ def test_two_plans_have_two_records():
         dataclasses.replace(plain, **{name: value})
         for name, value in {
             "lazy_adam": True,
+            "weight_decay": 7.0,
             "precision": "bfloat16",
             "sharing": (("gate/*", "private"),),
             "init_from": "run",

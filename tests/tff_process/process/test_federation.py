@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import tensorflow as tf
 
 from pfrec import errors
 from pfrec.models.config import ModelConfig
@@ -149,6 +150,14 @@ def test_lazy_adam_reaches_the_optimizers(dataset, lazy):
         lazy_adam=settings.lazy_adam,
     )
     assert [optimizer._lazy for optimizer in model.optimizers.values()] == [lazy]
+
+
+def test_weight_decay_is_said_for_an_epoch(dataset):
+    """Of 30, a twentieth for a client with twenty batches; without any, nothing is computed."""
+    settings = federation(dataset, weight_decay=30.0).process_spec().settings
+    assert float(settings.step_decay(tf.constant(20, tf.int64))) == 1.5
+    none = federation(dataset, weight_decay=0.0).process_spec().settings
+    assert none.step_decay(tf.constant(20, tf.int64)) is None
 
 
 def test_the_batch_fits_the_rows_that_silos_would_say(dataset, monkeypatch):

@@ -157,6 +157,7 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
         "average_over": 0.5,
         "batch_size": 50,
         "lazy_adam": True,
+        "weight_decay": 7.0,
         "precision": "bfloat16",
         "model": dataclasses.replace(SMALL, dropout=0.2),
         "settings": dataclasses.replace(BASE.settings, mu=0.5),

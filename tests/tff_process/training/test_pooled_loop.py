@@ -19,7 +19,12 @@ from tff_process.runtime import calls, hosts
 from tff_process.training import loop, pooled
 
 PLAN = plan_lib.Plan(
-    "pooled_mmoe", rounds=2, batch_size=60, aggregations=2, model=small_model.SHAPE
+    "pooled_mmoe",
+    rounds=2,
+    batch_size=60,
+    aggregations=2,
+    weight_decay=0.0,
+    model=small_model.SHAPE,
 )
 
 
