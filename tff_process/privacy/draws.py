@@ -24,6 +24,8 @@ _BUCKETS = 2**63 - 1
 # Of noise that is made at once: so many stay in the processor's cache.
 _PAIRS = 1 << 16
 _PHILOX = 1
+# Elements of a large tensor that are hashed at once.
+_PIECE = 1 << 20
 
 
 def key(secret: tf.Tensor, parts: "Sequence[tf.Tensor]") -> tf.Tensor:
@@ -41,10 +43,29 @@ def key(secret: tf.Tensor, parts: "Sequence[tf.Tensor]") -> tf.Tensor:
     for part in parts:
         # One after the other: so no more than one stands in memory as a message.
         with tf.control_dependencies(told[-1:]):
-            message = part if part.dtype == tf.string else tf.io.serialize_tensor(part)
-            told.append(_hashed(tf.strings.join([own, message]), _HALVES[0]))
+            told.append(_told(own, part))
     whole = [tf.constant(mechanism.DRAWS, tf.int64), *told]
     return _halves(tf.strings.join([own, *map(tf.io.serialize_tensor, whole), own]))
+
+
+def _told(own: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """The hash of a part behind the secret; of large tensors those of their pieces, as a message is
+    two copies more.
+    """
+
+    def of(message: tf.Tensor) -> tf.Tensor:
+        return _hashed(tf.strings.join([own, message]), _HALVES[0])
+
+    size = part.shape.num_elements()
+    if part.dtype == tf.string or size is None or size <= _PIECE:
+        return of(part if part.dtype == tf.string else tf.io.serialize_tensor(part))
+    flat = tf.reshape(part, [-1])
+    return tf.map_fn(
+        lambda piece: of(tf.io.serialize_tensor(flat[piece * _PIECE : (piece + 1) * _PIECE])),
+        tf.range(-(-size // _PIECE)),
+        fn_output_signature=tf.TensorSpec([], tf.int64),
+        parallel_iterations=1,
+    )
 
 
 def folded(seed: tf.Tensor, number: "tf.Tensor | int") -> tf.Tensor:
@@ -67,9 +88,8 @@ def poisson_sample(seed: tf.Tensor, rows: tf.Tensor, rate: tf.Tensor) -> tf.Tens
 
 
 def noise(seed: tf.Tensor, shape: Any, deviation: tf.Tensor) -> tf.Tensor:
-    """Gaussian noise, float32 of a shape: of two numbers drawn in (0, 1] and [0, 1) two of noise by
-    Box and Muller's formula, on whole tensors, which takes half the time of
-    `tf.random.stateless_normal`.
+    """Gaussian noise, float32 of a shape: two numbers of two drawn by Box and Muller's formula,
+    on whole tensors, which takes six tenths of the time of `tf.random.stateless_normal`.
 
     Args:
       seed: int64 [2].
@@ -81,19 +101,26 @@ def noise(seed: tf.Tensor, shape: Any, deviation: tf.Tensor) -> tf.Tensor:
     size = tf.reduce_prod(shape) if static is None else int(np.prod(static))
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
     if static is None or size <= 2 * _PAIRS:
-        drawn = _pairs(key, counter, (size + 1) // 2, deviation)
-    else:
-        # Four numbers come from one count.
-        stride = tf.constant([_PAIRS // 2, 0], tf.uint64)
-        drawn = tf.map_fn(
-            lambda block: _pairs(
-                key, counter + tf.cast(block, tf.uint64) * stride, _PAIRS, deviation
-            ),
-            tf.range(-(-size // (2 * _PAIRS)), dtype=tf.int64),
-            fn_output_signature=tf.TensorSpec([2 * _PAIRS], tf.float32),
-            parallel_iterations=2,
-        )
-    return tf.reshape(tf.reshape(drawn, [-1])[:size], shape)
+        drawn = _pairs(key, counter, (size + 1) // 2, deviation)[:size]
+        return tf.reshape(drawn, shape)
+    # Four numbers come from one count.
+    stride = tf.constant([_PAIRS // 2, 0], tf.uint64)
+    blocks = -(-size // (2 * _PAIRS))
+
+    def add(block: tf.Tensor, drawn: tf.TensorArray) -> "tuple[tf.Tensor, tf.TensorArray]":
+        own = counter + tf.cast(block, tf.uint64) * stride
+        left = tf.minimum(size - block * (2 * _PAIRS), 2 * _PAIRS)
+        pairs = _pairs(key, own, (left + 1) // 2, deviation)
+        return block + 1, drawn.write(block, pairs[:left])
+
+    _, drawn = tf.while_loop(
+        lambda block, _: block < blocks,
+        add,
+        (0, tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None])),
+        parallel_iterations=2,
+    )
+    # A tensor of just this size, which what is added to it need not copy.
+    return tf.reshape(drawn.concat(), shape)
 
 
 def _pairs(

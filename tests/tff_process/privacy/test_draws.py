@@ -40,6 +40,21 @@ def test_a_key_is_repeated_by_a_replay_alone():
     assert len({pair[0] for pair in keys}) == len({pair[1] for pair in keys}) == 6
 
 
+def test_every_piece_of_a_large_tensor_is_told(monkeypatch):
+    monkeypatch.setattr(draws, "_PIECE", 4)
+    values = np.arange(9, dtype=np.float32).reshape(3, 3)
+    keys = {tuple(draws.key(SECRET, [tf.constant(values)]).numpy()) for _ in range(2)}
+    assert len(keys) == 1
+    for place in range(9):
+        other = values.copy()
+        other.flat[place] += 1
+        keys.add(tuple(draws.key(SECRET, [tf.constant(other)]).numpy()))
+    # The same pieces in another order are other values.
+    other = np.concatenate([values.flat[4:8], values.flat[:4], values.flat[8:]]).reshape(3, 3)
+    keys.add(tuple(draws.key(SECRET, [tf.constant(other)]).numpy()))
+    assert len(keys) == 11
+
+
 def test_a_sample_holds_each_row_by_itself_with_the_rate():
     rows, rate, count = 400, 0.05, 3000
     key = draws.key(SECRET, [])
