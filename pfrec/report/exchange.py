@@ -129,6 +129,9 @@ def _each(
     manifest: Mapping[str, Any], kind: str, often: str = "every aggregation"
 ) -> "list[_Value]":
     """One for each group of variables, and for each value that is no variable."""
+    often_by_name = dict.fromkeys(("metrics", "spreads_metrics"), "every round")
+    if any(item["what"] == "spreads_metrics" for item in manifest.get(kind, [])):
+        often_by_name["metrics"] = "once, on test"
     groups: dict[str, list[Any]] = {}
     for item in manifest.get(kind, []):
         name = item["group"] or item["what"]
@@ -141,7 +144,7 @@ def _each(
             tuple("×".join(map(str, item["shape"])) or "one number" for item in items),
             sum(item["bytes"] for item in items),
             items[0].get("exactness", "as it is"),
-            often,
+            often_by_name.get(name, often),
         )
         for name, items in groups.items()
     ]

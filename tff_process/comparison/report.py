@@ -172,8 +172,8 @@ def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]")
     else:
         judgement = "ahead" if found.mean > 0 else "behind"
     lines = [
-        f"Against the best federated rival, {baseline.entry}, {own.entry} stands "
-        f"{_interval(found)}, paired by seed: {judgement}."
+        f"Against {baseline.entry}, which on test is the best of the others whose rows stay where "
+        f"they are, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
     ]
     closed = standings.gap_closed(rows)
     if closed is not None:

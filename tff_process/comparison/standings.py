@@ -106,7 +106,9 @@ def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
 
 
 def best_baseline(rows: Sequence[Standing]) -> Optional[Standing]:
-    """The best federated entry of another algorithm than the subject's; None without any."""
+    """The federated entry of another algorithm than the subject's that is best on test, which
+    favours it beside one that was chosen on `valid`; None without any.
+    """
     own = subject(rows)
     return next(
         (

@@ -121,9 +121,12 @@ class Federation:
                 "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
             )
         epochs_of_a_client = epochs if algorithm.client.reckons_with_epochs else None
+        self._measured = plan_lib.METRICS not in plan.withhold
         algorithm = dataclasses.replace(
             robust.applied(algorithm, plan.robust),
             policy=algorithm.policy.override(dict(plan.sharing)),
+            # It is searched by metrics.
+            finds_spread=algorithm.finds_spread and self._measured,
         )
         self.algorithm: base.Algorithm = (
             algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
@@ -164,7 +167,7 @@ class Federation:
             )
             self._initial.setdefault(item.name, first)
         self.aggregation_steps = aggregations if self.layout.uploaded else 1
-        self.turns = turns_lib.Turns(plan, epoch_steps, self.aggregation_steps, self.rounds)
+        self.turns = turns_lib.Turns(plan, epoch_steps, steps, self.aggregation_steps, self.rounds)
         self.graph_key: Hashable = (
             dataclasses.replace(plan, **_VALUES),
             self.mechanism,
@@ -270,7 +273,7 @@ class Federation:
     @property
     def finds_spread(self) -> bool:
         """Whether how far apart clients stay is found on valid after every round."""
-        return self.algorithm.finds_spread and plan_lib.METRICS not in self.plan.withhold
+        return self.algorithm.finds_spread
 
     @property
     def valid_models(self) -> int:
@@ -329,7 +332,6 @@ class Federation:
             # Its values are loaded over before they are used, so the seed is none of the graph's.
             return mmoe.build(dataset.schema, plan.model, seed=0)
 
-        withheld = plan_lib.LOSS in plan.withhold
         return ProcessSpec(
             self.algorithm,
             self.layout,
@@ -338,8 +340,9 @@ class Federation:
             settings,
             self._initial,
             len(dataset.scenarios),
-            withheld,
-            plan.average_over,
+            withhold_loss=plan_lib.LOSS in plan.withhold,
+            measured=self._measured,
+            average_over=plan.average_over,
         )
 
     @property

@@ -59,7 +59,8 @@ class PooledStep:
         `train` is `(variables, slots, work) -> (variables, slots, loss)`, a stretch of steps, with
         `work` as in `work_lib.ClientInputs` and besides: `scenarios` int32 [shards], the scenario
         of each shard's rows, `learning_rate` float32 scalar, and weights float32 [scenarios,
-        tasks]. `evaluate` is `(variables, shards, scenario) -> float64 [tasks, metrics]`.
+        tasks]. `evaluate` is `(variables, shards, scenarios) -> float64 [scenarios, tasks,
+        metrics]`, with the scenario of each shard's rows.
 
         Args:
           variables: anything with a shape for each of the network's variables, by name.
@@ -78,7 +79,7 @@ class PooledStep:
         return {
             "train": computations.Body(self._train, (*kinds, tff.to_type(work))),
             "evaluate": computations.Body(
-                self._evaluate, (kinds[0], _SHARDS, tff.TensorType(np.int32))
+                self._evaluate, (kinds[0], _SHARDS, tff.TensorType(np.int32, [None]))
             ),
         }
 
@@ -108,22 +109,26 @@ class PooledStep:
             loss=loss,
         )
 
-    def _evaluate(self, variables: Any, shards: tf.Tensor, scenario: tf.Tensor) -> tf.Tensor:
+    def _evaluate(self, variables: Any, shards: tf.Tensor, scenarios: tf.Tensor) -> tf.Tensor:
         model = self._model()
 
         @_plain
-        def network(batch: Any, training: bool) -> Any:
-            rows = tf.shape(batch["categorical"])[0]
-            return model.network(
-                {**batch, pooled.SCENARIO: tf.fill([rows], scenario)}, training=training
-            )
+        def of(scenario: tf.Tensor) -> tf.Tensor:
+            def network(batch: Any, training: bool) -> Any:
+                rows = tf.shape(batch["categorical"])[0]
+                return model.network(
+                    {**batch, pooled.SCENARIO: tf.fill([rows], scenario)}, training=training
+                )
 
-        evaluator = evaluation.Evaluator(network, self.schema)
+            own = tf.boolean_mask(shards, tf.equal(scenarios, scenario))
+            return evaluation.Evaluator(_plain(network), self.schema)(own)
 
         @tf.function
         def run() -> tf.Tensor:
             model.load(variables)
-            return evaluator(shards)
+            every = tf.range(self.scenarios)
+            # One after the other: predictions of one scenario's rows are in memory at a time.
+            return tf.map_fn(of, every, parallel_iterations=1, fn_output_signature=tf.float64)
 
         return run()
 

@@ -26,6 +26,7 @@ class ProcessSpec:
       initial: the model's initial values by name.
       client_count: how many clients there are.
       withhold_loss: whether clients report a loss of 0.
+      measured: whether clients evaluate what they serve.
       average_over: of what a client finishes, see `averaging.part`.
     """
 
@@ -37,6 +38,7 @@ class ProcessSpec:
     initial: "collections.OrderedDict[str, np.ndarray]"
     client_count: int
     withhold_loss: bool = False
+    measured: bool = True
     average_over: float = 0.0
 
     @property

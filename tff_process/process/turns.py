@@ -42,14 +42,14 @@ class Turns:
     A client that is absent goes on, when it is there again, where it stopped.
 
     Args:
-      plan: with the seed, the part of an epoch that a round is, and who takes part.
+      plan: with the seed, and who takes part.
       epoch_steps: each client's batches in an epoch.
+      steps: each client's batches in a round, `round_steps`.
       aggregation_steps: how many parts a round has.
       rounds: how many there are at most.
 
     Attributes:
-      epoch_steps: as given.
-      round_steps: each client's batches in a round.
+      epoch_steps, round_steps: as given.
       done: how many parts each client has done, of all rounds.
     """
 
@@ -57,12 +57,12 @@ class Turns:
         self,
         plan: plan_lib.Plan,
         epoch_steps: Sequence[int],
+        steps: Sequence[int],
         aggregation_steps: int,
         rounds: int,
     ) -> None:
         self._plan, self._parts, self._rounds = plan, aggregation_steps, rounds
-        self.epoch_steps = list(epoch_steps)
-        self.round_steps = round_steps(plan, epoch_steps)
+        self.epoch_steps, self.round_steps = list(epoch_steps), list(steps)
         self.done = [0] * len(self.epoch_steps)
 
     def participants(self, number: int) -> list[int]:

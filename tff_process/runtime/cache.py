@@ -30,7 +30,6 @@ _PACKAGES = (
     "tensorflow-federated",
     "numpy",
 )
-_ALL = (*clients.SERVER_FUNCTIONS, *clients.CLIENT_FUNCTIONS)
 _Part = tuple[Optional[Mapping[str, Any]], Mapping[str, Callable[[], tff.Computation]]]
 _Made = TypeVar("_Made")
 _ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
@@ -68,11 +67,12 @@ def compiled(
       record: all that the graphs depend on as plain data, see `Federation.graph_record`; None where
         they depend on more than that can say, so that nothing may be kept.
     """
-    parts: list[_Part] = [(None, clients.tracers(traced, _ALL))]
+    own = clients.client_functions(traced)
+    parts: list[_Part] = [(None, clients.tracers(traced, (*clients.SERVER_FUNCTIONS, *own)))]
     if record is not None:
         parts = [
             (record, clients.tracers(traced, clients.SERVER_FUNCTIONS)),
-            (record["client"], clients.tracers(traced, clients.CLIENT_FUNCTIONS)),
+            (record["client"], clients.tracers(traced, own)),
         ]
     return clients.Compiled.of(traced, functions(parts))
 

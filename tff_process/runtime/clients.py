@@ -41,8 +41,12 @@ _FINISHING: "dict[str, Callable[[computations.Computations], tff.Computation]]" 
 _SERVER: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "aggregate": lambda traced: traced.aggregate
 }
-CLIENT_FUNCTIONS, SERVER_FUNCTIONS = tuple(_CLIENT), tuple(_SERVER)
-FINISHING_FUNCTIONS = tuple(_FINISHING)
+SERVER_FUNCTIONS, FINISHING_FUNCTIONS = tuple(_SERVER), tuple(_FINISHING)
+
+
+def client_functions(traced: computations.Computations) -> "tuple[str, ...]":
+    """The names of a client's computations: where metrics are withheld nobody evaluates."""
+    return tuple(name for name in _CLIENT if name != "evaluate" or traced.spec.measured)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Compiled:
     """The computations of a run, compiled once; each is sent to a worker once.
 
     Attributes:
-      train, evaluate: see `computations.Computations`.
+      train: see `computations.Computations`.
+      evaluate: `Computations.evaluate_spreads` where the spread is found, else `evaluate_client`;
+        None where metrics are withheld.
       aggregate: `Computations.aggregate`, which the driver runs itself; None where it is another's.
       count: `Computations.count_client`.
       write, read, start, note: see `state_files`.
@@ -59,7 +65,7 @@ class Compiled:
 
     train: remote.Function
     count: remote.Function
-    evaluate: remote.Function
+    evaluate: Optional[remote.Function]
     aggregate: Optional[remote.Function]
     write: remote.Function
     read: remote.Function
@@ -71,11 +77,12 @@ class Compiled:
     def of(
         cls, traced: computations.Computations, functions: "Mapping[str, remote.Function]"
     ) -> "Compiled":
-        """Of functions by name: all of `CLIENT_FUNCTIONS`, and those of `SERVER_FUNCTIONS` where
-        the server's part is needed.
+        """Of functions by name: all `client_functions`, and those of `SERVER_FUNCTIONS` where the
+        server's part is needed.
         """
+        named = {name: functions[name] for name in client_functions(traced)}
         return cls(
-            **{name: functions[name] for name in CLIENT_FUNCTIONS},
+            **{"evaluate": None, **named},
             aggregate=functions.get("aggregate"),
             traced=traced,
         )
@@ -333,13 +340,9 @@ class ClientCalls:
                     incoming.spreads(factors, client.serves), types["spreads"]
                 ),
             )
-        values = np.asarray(
-            there.fetch(
-                there.call(
-                    self._compiled.evaluate, self._argument(client, incoming, own, served=True)
-                )
-            )
-        )
+        assert self._compiled.evaluate is not None  # Nobody asks where metrics are withheld.
+        argument = self._argument(client, incoming, own, served=True)
+        values = np.asarray(there.fetch(there.call(self._compiled.evaluate, argument)))
         return values if self._traced.finds_spread else values[np.newaxis]
 
     def load(self, client: Client, version: int) -> None:

@@ -197,13 +197,15 @@ class OwnComputations:
                 "here; agree to less"
             )
         traced = self._traced
-        functions = clients.traced_functions(clients.tracers(traced, clients.CLIENT_FUNCTIONS))
+        functions = clients.traced_functions(
+            clients.tracers(traced, clients.client_functions(traced))
+        )
         compiled = clients.Compiled.of(traced, functions)
         received_writer = state_files.received_writer(traced.types.shared, traced.types.personal)
         answers, mechanism = self._answers(), self._federation.mechanism
         own = [
             compiled.train,
-            *([compiled.evaluate] if labels.METRICS in answers else []),
+            *([compiled.evaluate] if compiled.evaluate else []),
             *([compiled.count] if labels.COUNTS in answers else []),
             compiled.write,
             remote.Function.of("write_received", received_writer),

@@ -73,11 +73,7 @@ class PooledTraining:
         }
         self._averaged = 0
         self._trained = self._served = {item.name: item.variable.numpy() for item in self.tagged}
-        shards = [
-            (shard, number)
-            for number, scenario in enumerate(dataset.scenarios)
-            for shard in dataset.shards(scenario, "train")
-        ]
+        shards, scenarios = _shards(dataset, "train")
         rows = sum(dataset.rows(scenario, "train") for scenario in dataset.scenarios)
         epoch_steps = pipeline.steps_per_epoch(rows, plan.batch_size)
         self.round_steps = max(1, round(plan.local_epochs * epoch_steps))
@@ -95,8 +91,8 @@ class PooledTraining:
         )
         tasks = [task.name for task in dataset.schema.tasks]
         self._work = {
-            "shards": np.array([shard for shard, _ in shards], object),
-            "scenarios": np.array([number for _, number in shards], np.int32),
+            "shards": shards,
+            "scenarios": scenarios,
             "seed": np.int64(pipeline.stream_seed(plan.seed, 0)),
             "epoch_steps": np.int64(epoch_steps),
             **{
@@ -155,16 +151,8 @@ class PooledTraining:
 
     def evaluate(self, split: str) -> np.ndarray:
         """Metrics by scenario, float64 [scenarios, tasks, metrics]."""
-        return np.stack(
-            [
-                self._evaluate(
-                    self._served,
-                    np.array(self.dataset.shards(scenario, split), object),
-                    np.int32(number),
-                )
-                for number, scenario in enumerate(self.dataset.scenarios)
-            ]
-        )
+        found: np.ndarray = self._evaluate(self._served, *_shards(self.dataset, split))
+        return found
 
     def to_save(self) -> run_directory.RoundState:
         """The model as a round whose clients hold nothing."""
@@ -225,6 +213,17 @@ class PooledTraining:
         in_order = {name: pairs[name] for name in self._shapes}
         slots = adam.slots_of(in_order, np.array(steps, np.float32))
         self._slots = dict(zip(self._slots, slots))
+
+
+def _shards(dataset: dataset_lib.Dataset, split: str) -> "tuple[np.ndarray, np.ndarray]":
+    """The shards of a split, and the scenario of each by its number."""
+    found = [
+        (shard, number)
+        for number, scenario in enumerate(dataset.scenarios)
+        for shard in dataset.shards(scenario, split)
+    ]
+    shards, scenarios = zip(*found)
+    return np.array(shards, object), np.array(scenarios, np.int32)
 
 
 def _in_optimizer(server: "Mapping[str, np.ndarray]") -> "list[str]":

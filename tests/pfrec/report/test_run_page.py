@@ -69,6 +69,20 @@ def test_what_a_site_receives_to_find_the_spread_is_told(tmp_path):
     assert ["expert/1", "20×8", "640 B", "as it is", "every round"] in page.rows
 
 
+def test_metrics_leave_once_a_round(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+
+    def often(*names):
+        told = [{"bytes": 96, "group": "", "shape": [2, 6], "what": name} for name in names]
+        pages.put(run / "privacy_manifest.json", {**manifest, "uploads": told})
+        return {row[0]: row[-1] for row in made(run).rows if row[0] in names}
+
+    assert often("metrics", "loss") == {"metrics": "every round", "loss": "every aggregation"}
+    spreads = often("metrics", "spreads_metrics")
+    assert spreads == {"metrics": "once, on test", "spreads_metrics": "every round"}
+
+
 def test_budgets_of_differential_privacy(tmp_path):
     run = pages.write_run(tmp_path / "run")
     assert "Differential privacy" not in made(run).text

@@ -38,8 +38,7 @@ def test_parts_by_hand():
     """Rounds of 5 and 2 batches in three parts: of one, 2 and 2 batches, and of none, one and one;
     two rounds follow each other.
     """
-    made = turns.Turns(plan.Plan("fedavg"), [5, 2], 3, 2)
-    assert made.round_steps == [5, 2]
+    made = turns.Turns(plan.Plan("fedavg"), [5, 2], [5, 2], 3, 2)
     assert [made.part(0, later) for later in range(4)] == [(0, 1), (1, 2), (3, 2), (5, 1)]
     assert [made.part(1, later) for later in range(4)] == [(0, 0), (0, 1), (1, 1), (2, 0)]
     assert (made.working(0), made.pass_over(0), made.done) == ([0], 1, [0, 1])
@@ -48,7 +47,7 @@ def test_parts_by_hand():
 
 
 def test_half_of_the_clients_take_part_and_the_last_time_is_known():
-    made = turns.Turns(plan.Plan("fedavg", participation=0.5, seed=3), [4] * 4, 1, 6)
+    made = turns.Turns(plan.Plan("fedavg", participation=0.5, seed=3), [4] * 4, [4] * 4, 1, 6)
     took = [made.participants(number) for number in range(6)]
     assert all(len(clients) == 2 and clients == sorted(clients) for clients in took)
     assert took == [made.participants(number) for number in range(6)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import groups, store
+from pfrec import evaluation, groups, store
 from pfrec.data.dataset import pipeline
 from pfrec.models import networks
 from tests import small_model
@@ -90,6 +90,23 @@ def test_a_round_is_that_of_a_plain_loop(algorithm, dataset):
         np.testing.assert_allclose(
             training._trained[name], value, rtol=2e-3, atol=2e-5, err_msg=name
         )
+
+
+def test_each_scenario_is_evaluated_by_its_own_parts_on_its_own_rows(dataset):
+    plan = dataclasses.replace(PLAN, algorithm="pooled_star")
+    network, _ = made(plan, dataset)
+
+    found = pooled.PooledTraining(plan, dataset).evaluate("valid")
+
+    for number, scenario in enumerate(dataset.scenarios):
+
+        def own(batch, training, number=number):
+            rows = tf.shape(batch["categorical"])[0]
+            return network({**batch, "scenario": tf.fill([rows], number)}, training=training)
+
+        expected = evaluation.Evaluator(own, dataset.schema)(dataset.shards(scenario, "valid"))
+        np.testing.assert_allclose(found[number], expected, rtol=1e-6)
+    assert len({value.tobytes() for value in found}) == len(dataset.scenarios)
 
 
 def test_the_optimizer_counts_the_batches(dataset):
