@@ -121,7 +121,7 @@ def measure(name: str, quick: bool) -> "dict[str, float]":
             workers, made = stack.enter_context(running(path, directories, agreements))
             pids.append(made)
             options = options_lib.Options(workers=workers)
-            run = run_directory.RunDirectory.create(path / f"run_{side}", {})
+            run = run_directory.RunDirectory.create(path / f"run_{side}", {"scenarios": []})
             data = silo_training.survey(options, run.path)
             identity = silo_training.identity({}, run.path)
             training = silo_training.silo_training(plan, data, run, options, identity)

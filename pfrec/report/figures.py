@@ -1,19 +1,15 @@
-"""Small charts as SVG inside a page, whose colours are the page's, in light and dark."""
+"""Small charts over axes as SVG inside a page, whose colours are the page's, in light and dark."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Optional
 
-from pfrec.report import markup
+from pfrec.report import drawing, markup
 from pfrec.report.markup import Markup, tag
 
-_COLOURS = 8
-_DASHES = (None, "5 3", "1.5 2.5")
 _SMALL, _LARGE = (280, 150), (400, 210)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 8, 22
-_LONGEST_NAME = 34
-_CHARACTER = 6.3  # of a text of 11 pixels, about
 
 Point = tuple[float, float]
 
@@ -35,25 +31,6 @@ class Line:
     spread: Sequence[float] = ()
 
 
-def short(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name with its middle left out where it is long: both ends tell entries apart."""
-    if len(name) <= longest:
-        return name
-    tail = (longest - 1) // 2
-    return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
-
-
-def distinct(names: Sequence[str], longest: int) -> "list[str]":
-    """Names as `short` makes them, each as much longer as it takes for all that differ to be told
-    apart.
-    """
-    for length in range(longest, max(map(len, names), default=0)):
-        made = [short(name, length) for name in names]
-        if len(set(made)) == len(set(names)):
-            return made
-    return list(names)
-
-
 def legend(names: Sequence[str]) -> Markup:
     """What each style stands for."""
     entries = [
@@ -61,7 +38,7 @@ def legend(names: Sequence[str]) -> Markup:
             "span",
             tag(
                 "svg",
-                tag("line", x1=0, y1=5, x2=22, y2=5, **_stroke(style)),
+                tag("line", x1=0, y1=5, x2=22, y2=5, **drawing.stroke(style)),
                 width=22,
                 height=10,
                 aria_hidden="true",
@@ -98,12 +75,12 @@ def lines(
     kept = [_finite(row) for row in rows]
     points = [point for row in kept for point in row.points]
     if not points:
-        return _panel(title, tag("p", "no values", class_="note"))
+        return drawing.panel(title, tag("p", "no values", class_="note"))
     spreads = [(y, s) for row in kept for (_, y), s in zip(row.points, row.spread)]
     ys = [y for _, y in points] + [y + s for y, s in spreads] + [y - s for y, s in spreads]
     xs = [x for x, _ in points]
-    x0, x1 = _ends(xs, low, high, 0.5)
-    y0, y1 = _ends(ys, low, high, max(abs(ys[0]) * 1e-3, 1e-4))
+    x0, x1 = drawing.ends(xs, low, high, 0.5)
+    y0, y1 = drawing.ends(ys, low, high, max(abs(ys[0]) * 1e-3, 1e-4))
     place = _Places(x0, x1, y0, y1, *(_LARGE if large else _SMALL))
     drawn = [
         *_frame(place, axis, whole),
@@ -111,7 +88,7 @@ def lines(
         *(_band(place, row) for row in kept if row.spread),
         *(_line(place, row) for row in kept),
     ]
-    panel = _panel(title, _svg(place.width, place.height, title, drawn))
+    panel = drawing.panel(title, drawing.svg(place.width, place.height, title, drawn))
     return tag("div", panel, class_="large") if large else panel
 
 
@@ -132,93 +109,7 @@ def calibration(title: str, rows: Sequence[Line], high: float) -> Markup:
         ),
         *(_line(place, row, dots=True) for row in kept),
     ]
-    return _panel(title, _svg(place.width, place.height, title, drawn))
-
-
-def matrix(
-    title: str,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    values: "Sequence[Sequence[Optional[float]]]",
-    *,
-    row_axis: str = "",
-    column_axis: str = "",
-    largest: Optional[float] = None,
-    opposed: bool = False,
-    form: str = ".2f",
-) -> Markup:
-    """A matrix of numbers as shades: warm above 0, cold below, the fuller the farther; None is left
-    empty. Each cell says its number to the pointer, and in itself where there are few.
-
-    Args:
-      title: above it.
-      rows, columns: their names.
-      values: by row and column.
-      row_axis, column_axis: what they are.
-      largest: the number that is fullest; the farthest from 0 where not given.
-      opposed: whether warm and cold change places, for what is no good where it is high.
-      form: of the numbers.
-    """
-    known = [abs(v) for row in values for v in row if v is not None and math.isfinite(v)]
-    most = largest or max(known, default=0.0) or 1.0
-    told = len(columns) <= 8
-    wide, high = (44, 20) if told else (16, 16)
-    names = distinct(rows, 26)
-    left = 10 + _CHARACTER * max((len(name) for name in names), default=0)
-    labels = distinct(columns, 16)
-    longest = max((len(label) for label in labels), default=0) * _CHARACTER + 4
-    # Of crowded numbers some stand for all; names stand upright.
-    every = math.ceil(longest / wide) if all(label.isdecimal() for label in labels) else 1
-    upright = every == 1 and longest > wide
-    top = 16 + (_CHARACTER * max(map(len, labels), default=0) if upright else 0)
-    cells: list[Markup] = []
-    for c, label in enumerate(labels):
-        x = left + (c + 0.5) * wide
-        turn = f"rotate(-90 {x + 4:.1f} {top - 4:.1f})" if upright else None
-        anchor = "start" if upright else "middle"
-        if c % every == 0:
-            at = x + 4 if upright else x
-            cells.append(_text(at, top - 4, label, anchor, transform=turn))
-    for r, name in enumerate(names):
-        cells.append(_text(left - 4, top + (r + 0.7) * high, name, "end"))
-        for c, value in enumerate(values[r]):
-            if value is None or not math.isfinite(value):
-                continue
-            x, y = left + c * wide, top + r * high
-            number = format(value, form)
-            cells.append(
-                tag(
-                    "rect",
-                    tag("title", f"{rows[r]}, {columns[c]}: {number}"),
-                    x=f"{x + 0.5:.1f}",
-                    y=f"{y + 0.5:.1f}",
-                    width=wide - 1,
-                    height=high - 1,
-                    fill="var(--warm)" if (value >= 0) != opposed else "var(--cold)",
-                    fill_opacity=f"{0.04 + 0.71 * min(1.0, abs(value) / most):.3f}",
-                )
-            )
-            if told:
-                at = x + wide / 2
-                cells.append(_text(at, y + 0.7 * high, number, "middle", style="fill:var(--text)"))
-    width, height = left + wide * len(columns) + 8, top + high * len(rows) + 6
-    axes = " · ".join(
-        part
-        for part in (
-            row_axis and f"rows: {row_axis}",
-            column_axis and f"columns: {column_axis}",
-        )
-        if part
-    )
-    chart = _svg(width, height, title, cells, fixed=True)
-    note = tag("p", axes, class_="note") if axes else None
-    return tag(
-        "figure",
-        tag("figcaption", title),
-        note,
-        tag("div", chart, class_="scroll wide", tabindex=0, role="region", aria_label=title),
-        class_="matrix",
-    )
+    return drawing.panel(title, drawing.svg(place.width, place.height, title, drawn))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,9 +128,9 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
     """
     kept = [row for row in rows if math.isfinite(row.value)]
     if not kept:
-        return _panel(title, tag("p", "no values", class_="note"))
+        return drawing.panel(title, tag("p", "no values", class_="note"))
     widths = [row.half_width if math.isfinite(row.half_width) else 0.0 for row in kept]
-    first, last = _ends(
+    first, last = drawing.ends(
         [row.value + sign * width for row, width in zip(kept, widths) for sign in (-1, 1)],
         None,
         None,
@@ -252,33 +143,28 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
         return round(22 + (span - 44) * (value - first) / (last - first), 1)
 
     drawn: list[Markup] = []
-    for value in ticks(first, last):
+    for value in drawing.ticks(first, last):
         x = across(value)
         drawn.append(tag("line", x1=x, y1=4, x2=x, y2=bottom, stroke="var(--rule)"))
-        drawn.append(_text(x, bottom + 14, f"{value:.4g}", "middle"))
+        drawn.append(drawing.text(x, bottom + 14, f"{value:.4g}", "middle"))
     for place, (row, width) in enumerate(zip(kept, widths)):
         # Its name stands above it, so that a narrow page holds both.
         y = 4 + high * place
-        name = short(row.name, 46)
-        drawn.append(_text(2, y + 11, name, "start", style="fill:var(--text)"))
-        colour = _colour(row.style)
+        name = drawing.short(row.name, 46)
+        drawn.append(drawing.text(2, y + 11, name, "start", style="fill:var(--text)"))
+        colour = drawing.colour(row.style)
         ends = across(row.value - width), across(row.value + width)
         drawn.append(tag("line", x1=ends[0], y1=y + 22, x2=ends[1], y2=y + 22, stroke=colour))
         told = f"{row.name}: {row.value:.4f}" + (f" ± {width:.4f}" if width else "")
         point = tag("title", told)
         drawn.append(tag("circle", point, cx=across(row.value), cy=y + 22, r=4, fill=colour))
-    chart = _svg(span, bottom + 20, title, drawn)
-    return tag("div", _panel(title, chart), class_="narrow")
+    chart = drawing.svg(span, bottom + 20, title, drawn)
+    return tag("div", drawing.panel(title, chart), class_="narrow")
 
 
 def panels(*figures: markup.Content) -> Markup:
     """Figures beside each other, as many as the page is wide."""
     return tag("div", *figures, class_="panels")
-
-
-def matrices(*figures: markup.Content) -> Markup:
-    """Figures beside each other, each as wide as it is."""
-    return tag("div", *figures, class_="matrices")
 
 
 class _Places:
@@ -306,39 +192,20 @@ def _finite(row: Line) -> Line:
     )
 
 
-def _ends(
-    values: Sequence[float], low: Optional[float], high: Optional[float], least: float
-) -> "tuple[float, float]":
-    """The ends of an axis, apart from each other even where all values are one."""
-    first = min(values) if low is None else low
-    last = max(values) if high is None else high
-    return (first, last) if last > first else (first - least, last + least)
-
-
-def ticks(first: float, last: float, *, whole: bool = False, about: int = 4) -> "list[float]":
-    """Round numbers from `first` to `last`, both included, about so many of them."""
-    step = 10.0 ** math.floor(math.log10((last - first) / about))
-    step *= next(m for m in (1, 2, 5, 10) if (last - first) / (m * step) <= about)
-    if whole:
-        step = max(1.0, math.ceil(step))
-    start = math.ceil(first / step - 1e-9)
-    return [n * step for n in range(start, math.floor(last / step + 1e-9) + 1)]
-
-
 def _frame(place: _Places, axis: str, whole: bool) -> "list[Markup]":
     drawn = []
-    for value in ticks(place.y0, place.y1):
+    for value in drawing.ticks(place.y0, place.y1):
         y = place.y(value)
         drawn.append(
             tag("line", x1=_LEFT, y1=y, x2=place.width - _RIGHT, y2=y, stroke="var(--rule)")
         )
-        drawn.append(_text(_LEFT - 4, y + 4, f"{value:.4g}", "end"))
+        drawn.append(drawing.text(_LEFT - 4, y + 4, f"{value:.4g}", "end"))
     base = place.height - _BOTTOM
-    for value in ticks(place.x0, place.x1, whole=whole):
+    for value in drawing.ticks(place.x0, place.x1, whole=whole):
         x = place.x(value)
         drawn.append(tag("line", x1=x, y1=base, x2=x, y2=base + 3, stroke="var(--dim)"))
-        drawn.append(_text(x, place.height - 7, f"{value:.4g}", "middle"))
-    drawn.append(_text(2, place.height - 7, axis, "start"))
+        drawn.append(drawing.text(x, place.height - 7, f"{value:.4g}", "middle"))
+    drawn.append(drawing.text(2, place.height - 7, axis, "start"))
     return drawn
 
 
@@ -353,7 +220,7 @@ def _line(place: _Places, row: Line, *, dots: bool = False) -> Markup:
                 points=path,
                 fill="none",
                 stroke_linejoin="round",
-                **_stroke(row.style),
+                **drawing.stroke(row.style),
             )
         )
     if dots or len(row.points) == 1:
@@ -364,7 +231,7 @@ def _line(place: _Places, row: Line, *, dots: bool = False) -> Markup:
                 cx=place.x(x),
                 cy=place.y(y),
                 r=2.5,
-                fill=_colour(row.style),
+                fill=drawing.colour(row.style),
             )
             for x, y in row.points
         ]
@@ -375,7 +242,7 @@ def _band(place: _Places, row: Line) -> Markup:
     above = [(x, y + s) for (x, y), s in zip(row.points, row.spread)]
     below = [(x, y - s) for (x, y), s in zip(row.points, row.spread)]
     path = " ".join(f"{place.x(x)},{place.y(y)}" for x, y in [*above, *reversed(below)])
-    return tag("polygon", points=path, fill=_colour(row.style), fill_opacity=0.15)
+    return tag("polygon", points=path, fill=drawing.colour(row.style), fill_opacity=0.15)
 
 
 def _vertical(place: _Places, mark: float) -> Markup:
@@ -390,37 +257,3 @@ def _vertical(place: _Places, mark: float) -> Markup:
         stroke="var(--dim)",
         stroke_dasharray="2 3",
     )
-
-
-def _colour(style: int) -> str:
-    return f"var(--c{style % _COLOURS})"
-
-
-def _stroke(style: int) -> "dict[str, object]":
-    return {
-        "stroke": _colour(style),
-        "stroke_width": 1.8,
-        "stroke_dasharray": _DASHES[style // _COLOURS % len(_DASHES)],
-    }
-
-
-def _text(x: float, y: float, words: str, anchor: str, **others: object) -> Markup:
-    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, **others)
-
-
-def _svg(
-    width: float, height: float, title: str, content: markup.Content, *, fixed: bool = False
-) -> Markup:
-    size = {"width": f"{width:.0f}", "height": f"{height:.0f}"} if fixed else {"width": "100%"}
-    return tag(
-        "svg",
-        content,
-        viewBox=f"0 0 {width:.0f} {height:.0f}",
-        role="img",
-        aria_label=title,
-        **size,
-    )
-
-
-def _panel(title: str, content: Markup) -> Markup:
-    return tag("figure", tag("figcaption", title), content)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from pfrec.report import figures, markup, signals
+from pfrec.report import figures, markup, shades, signals
 from pfrec.report.markup import Markup, tag
 from pfrec.report.run_files import RunFiles
 
@@ -42,7 +42,7 @@ def importance(run: RunFiles) -> Markup:
     first, rest = order[:_FIRST_FEATURES], order[_FIRST_FEATURES:]
 
     def chart(numbers: "list[int]") -> Markup:
-        return figures.matrix(
+        return shades.matrix(
             "AUC lost where the feature is shuffled",
             [features[number] for number in numbers],
             [f"{scenario} {task}" for scenario, task in columns],
@@ -112,7 +112,7 @@ def _over_rounds(
     numbers = numbers[::step]
     if step > 1:
         title += f", every {step}th"
-    return figures.matrix(
+    return shades.matrix(
         title,
         list(rows),
         [str(number) for number in numbers],
@@ -133,7 +133,7 @@ def _applied(run: RunFiles) -> Optional[Markup]:
         "(columns) have in what a scenario (rows) gets back, its own included."
     )
     drawn = [
-        figures.matrix(
+        shades.matrix(
             group,
             run.scenarios,
             run.scenarios,
@@ -147,8 +147,8 @@ def _applied(run: RunFiles) -> Optional[Markup]:
     return markup.joined(
         tag("h3", "What each scenario takes from which"),
         tag("p", note, class_="note"),
-        figures.matrices(drawn[:1]),
-        markup.folded(markup.counted(len(drawn) - 1, "more group"), figures.matrices(drawn[1:]))
+        shades.matrices(drawn[:1]),
+        markup.folded(markup.counted(len(drawn) - 1, "more group"), shades.matrices(drawn[1:]))
         if drawn[1:]
         else None,
     )
@@ -185,7 +185,7 @@ def _gates(run: RunFiles) -> Optional[Markup]:
     experts = [f"expert {number}" for number in range(len(values[0]))]
     return markup.joined(
         tag("h3", "Gates"),
-        figures.matrix(
+        shades.matrix(
             "Mean weight of each expert on valid rows",
             labels,
             experts,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from pfrec.report import figures
+from pfrec.report import drawing
 
 _WIDTH = 9.0  # inches
 # Beyond the colours that tell lines apart they are dashed.
@@ -40,7 +40,7 @@ def dots(title: str, axis: str, rows: Sequence[Dot], kinds: Sequence[str] = ()) 
     for place, row in enumerate(rows):
         width = row.half_width if math.isfinite(row.half_width) else None
         axes.errorbar(row.value, place, xerr=width, fmt="o", color=_kind(row.kind), capsize=3)
-    axes.set_yticks(range(len(rows)), [figures.short(row.label) for row in rows])
+    axes.set_yticks(range(len(rows)), [drawing.short(row.label) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(axis)
     axes.grid(axis="x", alpha=0.3)
@@ -84,7 +84,7 @@ def lines(title: str, axis: str, up: str, rows: Sequence[Line], *, whole: bool =
         (drawn,) = axes.plot(
             x,
             y,
-            label=figures.short(row.label),
+            label=drawing.short(row.label),
             linestyle="-" if number < _COLOURS else "--",
             marker="o" if len(row.points) == 1 else None,
         )
@@ -138,14 +138,14 @@ def grid(
     else:
         figure.colorbar(mesh, ax=axes)
     step = -(-len(columns) // 40)
-    names = [figures.short(column, 18) for column in columns]
+    names = [drawing.short(column, 18) for column in columns]
     upright = max(map(len, names), default=0) * len(columns) > 90
     axes.set_xticks(
         [c + 0.5 for c in range(0, len(columns), step)],
         names[::step],
         rotation=90 if upright else 0,
     )
-    axes.set_yticks([r + 0.5 for r in range(len(rows))], [figures.short(row) for row in rows])
+    axes.set_yticks([r + 0.5 for r in range(len(rows))], [drawing.short(row) for row in rows])
     axes.set_xlabel(column_axis)
     axes.set_ylabel(row_axis)
     axes.invert_yaxis()

@@ -121,12 +121,12 @@ class Federation:
                 "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
             )
         epochs_of_a_client = epochs if algorithm.client.reckons_with_epochs else None
-        self._measured = plan_lib.METRICS not in plan.withhold
+        self._evaluates = plan_lib.METRICS not in plan.withhold
         algorithm = dataclasses.replace(
             robust.applied(algorithm, plan.robust),
             policy=algorithm.policy.override(dict(plan.sharing)),
             # It is searched by metrics.
-            finds_spread=algorithm.finds_spread and self._measured,
+            finds_spread=algorithm.finds_spread and self._evaluates,
         )
         self.algorithm: base.Algorithm = (
             algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
@@ -341,7 +341,7 @@ class Federation:
             self._initial,
             len(dataset.scenarios),
             withhold_loss=plan_lib.LOSS in plan.withhold,
-            measured=self._measured,
+            measured=self._evaluates,
             average_over=plan.average_over,
         )
 

@@ -82,7 +82,8 @@ class Compiled:
         """
         named = {name: functions[name] for name in client_functions(traced)}
         return cls(
-            **{"evaluate": None, **named},
+            evaluate=named.pop("evaluate", None),
+            **named,
             aggregate=functions.get("aggregate"),
             traced=traced,
         )

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pfrec.report import figures, markup, results, signals
+from pfrec.report import drawing, figures, markup, results, shades, signals
 from tests.pfrec.report import pages
 
 
@@ -22,16 +22,16 @@ def test_the_browser_is_told_to_fetch_nothing():
 
 
 def test_ticks_are_round_and_rounds_are_whole():
-    assert figures.ticks(0.5, 0.7) == pytest.approx([0.5, 0.55, 0.6, 0.65, 0.7])
-    assert figures.ticks(1, 3, whole=True) == [1, 2, 3]
-    assert figures.ticks(1, 2, whole=True) == [1, 2]
-    assert figures.ticks(1, 300, whole=True) == [100, 200, 300]
+    assert drawing.ticks(0.5, 0.7) == pytest.approx([0.5, 0.55, 0.6, 0.65, 0.7])
+    assert drawing.ticks(1, 3, whole=True) == [1, 2, 3]
+    assert drawing.ticks(1, 2, whole=True) == [1, 2]
+    assert drawing.ticks(1, 300, whole=True) == [100, 200, 300]
 
 
 def test_long_names_keep_both_ends():
     name = "pf_msmtrec:gate/*=private:pf_mu=0.9"
-    assert figures.short(name, 21) == "pf_msmtrec…:pf_mu=0.9"
-    assert figures.short(name, len(name)) == name
+    assert drawing.short(name, 21) == "pf_msmtrec…:pf_mu=0.9"
+    assert drawing.short(name, len(name)) == name
 
 
 def test_lines_leave_out_what_is_no_number():
@@ -45,11 +45,11 @@ def test_lines_leave_out_what_is_no_number():
 
 
 def test_a_matrix_is_warm_above_zero_and_empty_where_nothing_is_known():
-    page = pages.Page(figures.matrix("t", ["r"], ["a", "b", "c"], [[0.5, -1.0, None]]))
+    page = pages.Page(shades.matrix("t", ["r"], ["a", "b", "c"], [[0.5, -1.0, None]]))
     fills = [value for tag, name, value in page.attributes if (tag, name) == ("rect", "fill")]
     assert fills == ["var(--warm)", "var(--cold)"]
     assert "r, b: -1.00" in page.text
-    turned = pages.Page(figures.matrix("t", ["r"], ["a"], [[0.5]], opposed=True))
+    turned = pages.Page(shades.matrix("t", ["r"], ["a"], [[0.5]], opposed=True))
     assert ("rect", "fill", "var(--cold)") in turned.attributes
 
 
@@ -124,17 +124,17 @@ def test_units():
 
 
 def test_names_are_as_long_as_it_takes_to_tell_them_apart():
-    assert figures.distinct(["a", "bc"], 5) == ["a", "bc"]
+    assert drawing.distinct(["a", "bc"], 5) == ["a", "bc"]
     names = [f"market_{n}_of_some_country" for n in (10, 11)]
-    assert figures.distinct(names, 9) == [figures.short(name, 18) for name in names]
-    assert figures.short(names[0], 17) == figures.short(names[1], 17)
-    assert figures.distinct(["same_name", "same_name"], 5) == ["sa…me", "sa…me"]
+    assert drawing.distinct(names, 9) == [drawing.short(name, 18) for name in names]
+    assert drawing.short(names[0], 17) == drawing.short(names[1], 17)
+    assert drawing.distinct(["same_name", "same_name"], 5) == ["sa…me", "sa…me"]
 
 
 def test_of_crowded_numbers_some_stand_for_all_and_names_stand_upright():
     rounds = [str(number) for number in range(1, 31)]
-    page = pages.Page(figures.matrix("t", ["r"], rounds, [[0.5] * 30]))
+    page = pages.Page(shades.matrix("t", ["r"], rounds, [[0.5] * 30]))
     assert "1 3 5 7" in " ".join(page.text.split())
     assert not any(name == "transform" for _, name, _ in page.attributes)
-    named = pages.Page(figures.matrix("t", ["r"], ["north", "south"] * 5, [[0.5] * 10]))
+    named = pages.Page(shades.matrix("t", ["r"], ["north", "south"] * 5, [[0.5] * 10]))
     assert sum(name == "transform" for _, name, _ in named.attributes) == 10

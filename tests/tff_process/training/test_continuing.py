@@ -343,7 +343,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_as_long_at_once(dataset, t
 
 def test_a_run_that_is_being_extended_is_not_finished(tmp_path):
     files.write_json(tmp_path / "summary.json", {})
-    run = run_directory.RunDirectory(tmp_path, {"plan": {"rounds": 2}})
+    run = run_directory.RunDirectory(tmp_path, {"scenarios": [], "plan": {"rounds": 2}})
     run.extended_to({"rounds": 5})
     assert not (tmp_path / "summary.json").exists()
     assert json.loads((tmp_path / "config.json").read_text())["plan"] == {"rounds": 5}
