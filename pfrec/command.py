@@ -44,7 +44,8 @@ def run(
     common: Sequence[str] = (),
     go_on: Optional[str] = None,
 ) -> None:
-    """Runs `main` as an absl app: flags first, one line and status 1 for a `PfrecError`.
+    """Runs `main` as an absl app: flags first, one line and status 1 for a `PfrecError`; SIGTERM
+    unwinds it.
 
     TensorFlow's start-up messages are silenced unless TF_CPP_MIN_LOG_LEVEL says otherwise, and what
     of it no command needs is put off (`postponed`).
@@ -68,6 +69,7 @@ def run(
     def wrapped(argv: "list[str]") -> None:
         if len(argv) > 1:
             _fail(f"{argv[1]!r}: not a flag; every setting is given as --name=value")
+        unwind_when_terminated()
         try:
             main(argv)
         except errors.PfrecError as error:
@@ -224,7 +226,7 @@ class _TerminatedError(SystemExit):
 
 def unwind_when_terminated() -> None:
     """Lets SIGTERM end this process as an error does, so that what it holds is removed: folders of
-    feature rows, versions that are half built.
+    feature rows, versions that are half built, what AutoGraph wrote to read it back.
 
     Python drops an exception that is raised while an object is finalised. It is raised again each
     second until one is on its way.

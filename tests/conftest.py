@@ -4,6 +4,7 @@ import atexit
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,6 +13,8 @@ if "PFREC_CACHE" not in os.environ:
     # traced before serves any.
     os.environ["PFREC_CACHE"] = tempfile.mkdtemp(prefix="pfrec-tests-")
     atexit.register(shutil.rmtree, os.environ["PFREC_CACHE"], ignore_errors=True)
+    # SIGTERM ends the tests as Ctrl-C does, so that this and what AutoGraph writes do not stay.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ import pytest
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, shards, writer
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import rows_back
 
 _TESTS = pathlib.Path(__file__).parent
 # What trains, exports, runs whole commands or reads whole logs; `make test-quick` leaves it out.
@@ -137,5 +140,5 @@ def rows_in_source_order():
     place; `test_shards.py` has the order.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards.ShardWriter, "_shuffled", raw_layouts.as_they_come)
+        patch.setattr(shards.ShardWriter, "_shuffled", rows_back.as_they_come)
         yield

@@ -265,7 +265,6 @@ def _switch(
 
 def _main(argv: "list[str]") -> None:
     del argv
-    command.unwind_when_terminated()
     values = flags.FLAGS
     output = pathlib.Path(values.output)
     chosen = [

@@ -89,7 +89,6 @@ def version_directories(
 
 def _main(argv: "list[str]") -> None:
     del argv
-    command.unwind_when_terminated()
     values = flags.FLAGS
     if (values.model is None) == (values.serving is None):
         also = (

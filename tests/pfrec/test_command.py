@@ -1,5 +1,7 @@
 """How a command ends."""
 
+import pathlib
+import signal
 import subprocess
 import sys
 
@@ -47,6 +49,20 @@ os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(60)
 """
 
+_HOLDING = """
+import atexit, os, signal, tempfile, time
+from pfrec import command
+
+def main(argv):
+    with tempfile.TemporaryDirectory() as held:
+        print(held, flush=True)
+        atexit.register(print, "at its end")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+command.run(main)
+"""
+
 _SAYING = """
 import logging
 import absl.logging
@@ -69,6 +85,15 @@ def _run(program, *arguments):
         timeout=50,
         check=False,
     )
+
+
+def test_a_command_that_is_terminated_leaves_nothing_behind():
+    done = _run(_HOLDING)
+
+    held, *rest = done.stdout.splitlines()
+    assert not pathlib.Path(held).exists()
+    assert rest == ["at its end"]
+    assert done.returncode == 128 + signal.SIGTERM
 
 
 def test_a_termination_that_python_dropped_comes_again():

@@ -16,7 +16,7 @@ from pfrec.commands import convert
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from tests.export import tiny
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -116,7 +116,7 @@ def test_raw_values_are_encoded_as_the_converter_did(tmp_path, scenario):
     rows = raw_rows(("NL", "ES").index(scenario) + 1)
     tables = {f.name: serving_module._vocabulary_table(f) for f in schema.categorical}
     for split, chosen in zip(
-        ("train", "valid", "test"), raw_layouts.in_order(len(rows), 0, (0.6, 0.2, 0.2))
+        ("train", "valid", "test"), rows_back.in_order(len(rows), 0, (0.6, 0.2, 0.2))
     ):
         features = {
             "street": tf.constant([rows[i]["street"] for i in chosen]),
@@ -126,7 +126,7 @@ def test_raw_values_are_encoded_as_the_converter_did(tmp_path, scenario):
             ),
         }
         served = serving_module.encode(features, schema, tables)
-        converted = raw_layouts.read_back(data, scenario, split)
+        converted = rows_back.read_back(data, scenario, split)
         np.testing.assert_array_equal(served["categorical"], converted["categorical"])
         np.testing.assert_allclose(
             served["numerical"], converted["numerical"], rtol=1e-6, atol=1e-7

@@ -11,7 +11,7 @@ from pfrec.commands import convert
 from pfrec.data.conversion import toml_schema
 from pfrec.data.dataset import dataset
 from pfrec.data.inference import infer, roles
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import rows_back
 
 _HERE = pathlib.Path(__file__).resolve().parents[3]
 _CASES = pathlib.Path(os.environ.get("PFREC_CASES", _HERE / ".." / "shared" / "cases")) / "data"
@@ -117,7 +117,7 @@ def test_one_item_is_one_item_on_every_day(tmp_path):
     for scenario in data.scenarios:
         for split in ("train", "valid", "test"):
             for path in data.shards(scenario, split):
-                for row in raw_layouts.rows_of(path, data.schema):
+                for row in rows_back.rows_of(path, data.schema):
                     ids.add(int(row.categorical[0, item]))
     texts = set()
     for day in ("day1.csv", "day2.csv"):
@@ -179,7 +179,7 @@ def test_a_search_stays_whole(tmp_path):
     where = {}
     for split in ("train", "valid", "test"):
         for path in data.shards("de", split):
-            for row in raw_layouts.rows_of(path, data.schema):
+            for row in rows_back.rows_of(path, data.schema):
                 where.setdefault(int(row.group[0]), set()).add(split)
     assert len(where) > 10
     assert all(len(found) == 1 for found in where.values())

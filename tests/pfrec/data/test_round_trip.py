@@ -17,7 +17,7 @@ from pyarrow import parquet
 from pfrec.commands import convert
 from pfrec.data.dataset import dataset
 from pfrec.data.reading import csv_stream
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -99,10 +99,10 @@ def _check(folder, rows, known, scenario):
 
     data = dataset.Dataset.open(folder / "data")
     for split, numbers in zip(
-        ("train", "valid", "test"), raw_layouts.in_order(len(rows), 0, _FRACTIONS)
+        ("train", "valid", "test"), rows_back.in_order(len(rows), 0, _FRACTIONS)
     ):
         expected = [rows[i] for i in numbers]
-        found = raw_layouts.read_back(data, scenario, split)
+        found = rows_back.read_back(data, scenario, split)
         hashed = tf.strings.to_hash_bucket_fast(
             [str(row["user"]) for row in expected], 1_000_003
         ).numpy()
@@ -213,7 +213,7 @@ def test_values_read_the_same_beside_a_bad_row(tmp_path):
             on_bad_row="skip",
         )
         rows = [
-            raw_layouts.read_back(dataset.Dataset.open(folder / "data"), "NL", split)
+            rows_back.read_back(dataset.Dataset.open(folder / "data"), "NL", split)
             for split in ("train", "valid", "test")
         ]
         found.append({key: np.concatenate([part[key] for part in rows]) for key in rows[0]})

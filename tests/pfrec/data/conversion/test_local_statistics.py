@@ -10,7 +10,7 @@ from pfrec.data import splits
 from pfrec.data.conversion import local_statistics
 from pfrec.data.dataset import dataset
 from pfrec.data.reading import column_text, csv_stream
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -83,7 +83,7 @@ def folder(tmp_path_factory):
 def test_statistics_are_those_of_the_clients_own_training_rows(folder, scenario):
     data = dataset.Dataset.open(folder / "data")
     rows = _rows(scenario)
-    numbers = raw_layouts.in_order(len(rows), 0, _FRACTIONS)
+    numbers = rows_back.in_order(len(rows), 0, _FRACTIONS)
     train = [rows[i] for i in numbers[0]]
     schema = data.client_schema(scenario)
     counts = collections.Counter(row["street"] for row in train if row["street"])
@@ -101,7 +101,7 @@ def test_statistics_are_those_of_the_clients_own_training_rows(folder, scenario)
         ages.max() - ages.min(),
     )
     for split, chosen in zip(("train", "valid", "test"), numbers):
-        found = raw_layouts.read_back(data, scenario, split)
+        found = rows_back.read_back(data, scenario, split)
         places = [
             expected.index(rows[i]["street"]) if rows[i]["street"] in expected else 6
             for i in chosen
@@ -143,7 +143,7 @@ def test_a_served_graph_gives_the_same_ids(folder):
     tables = {f.name: serving_module._vocabulary_table(f) for f in schema.categorical}
     import tensorflow as tf
 
-    numbers = raw_layouts.in_order(400, 0, _FRACTIONS)[2]
+    numbers = rows_back.in_order(400, 0, _FRACTIONS)[2]
     rows = [_rows("NL")[i] for i in numbers]
     for i, feature in enumerate(schema.categorical):
         served = (
@@ -152,7 +152,7 @@ def test_a_served_graph_gives_the_same_ids(folder):
             .numpy()
         )
         np.testing.assert_array_equal(
-            served, raw_layouts.read_back(data, "NL", "test")["categorical"][:, i]
+            served, rows_back.read_back(data, "NL", "test")["categorical"][:, i]
         )
 
 
@@ -172,7 +172,7 @@ def test_bad_rows_do_not_count(folder, tmp_path):
     (tmp_path / "raw").mkdir()
     for scenario in ("NL", "ESP"):
         rows = _rows(scenario)
-        for i in raw_layouts.in_order(len(rows), 0, _FRACTIONS)[0][:20]:
+        for i in rows_back.in_order(len(rows), 0, _FRACTIONS)[0][:20]:
             rows[i].update(price=1e9, click=7)
         (tmp_path / "raw" / f"{scenario}.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
     convert.convert(
@@ -243,14 +243,14 @@ def test_a_wrong_schema_is_one_line(folder, tmp_path, old, new, message):
 
 def test_missing_numbers_become_the_clients_mean(folder, tmp_path):
     rows = _rows("NL")
-    numbers = raw_layouts.in_order(len(rows), 0, _FRACTIONS)
+    numbers = rows_back.in_order(len(rows), 0, _FRACTIONS)
     for i in numbers[2][:5]:
         rows[i]["price"] = ""
     (tmp_path / "NL.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
     options = {"schema_path": folder / "s.toml", "missing_numerical": "impute"}
     notes = convert.convert("csv", tmp_path / "NL.csv", tmp_path / "data", **options)
     assert notes[0] == "price: 5 missing values imputed"
-    found = raw_layouts.read_back(dataset.Dataset.open(tmp_path / "data"), "NL", "test")
+    found = rows_back.read_back(dataset.Dataset.open(tmp_path / "data"), "NL", "test")
     assert found["numerical"][:5, 0].tolist() == [0.0] * 5  # (mean - mean) / deviation
 
 

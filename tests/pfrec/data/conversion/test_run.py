@@ -17,7 +17,7 @@ from pfrec.data.conversion import run as conversion
 from pfrec.data.conversion import work_directory
 from pfrec.data.dataset import dataset, shards
 from pfrec.data.reading import csv_stream
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 _ROOT = pathlib.Path(__file__).resolve().parents[4]
 _SCHEMA = """
@@ -132,7 +132,7 @@ def test_a_conversion_killed_again_and_again_ends_like_one_that_was_not(
 
 
 def test_many_shards_hold_the_rows_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards.ShardWriter, "_shuffled", raw_layouts.as_they_come)
+    monkeypatch.setattr(shards.ShardWriter, "_shuffled", rows_back.as_they_come)
     _raw(tmp_path)
     options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip"}
     convert.convert("csv", tmp_path / "raw", tmp_path / "one", **options)
@@ -146,7 +146,7 @@ def test_many_shards_hold_the_rows_in_order(tmp_path, monkeypatch):
         "train-00002-of-00003.tfrecord",
     ]
     for split in ("train", "valid", "test"):
-        expected, found = (raw_layouts.read_back(data, "NL", split) for data in (one, many))
+        expected, found = (rows_back.read_back(data, "NL", split) for data in (one, many))
         for key, values in expected.items():
             np.testing.assert_array_equal(found[key], values)
 
@@ -280,9 +280,7 @@ def test_a_process_killed_from_outside_can_be_resumed(tmp_path):
     assert json.loads((tmp_path / "data" / "dataset.json").read_text())["bad_rows"]["rows"] == 4
     for scenario in one.scenarios:
         for split in ("train", "valid", "test"):
-            expected, found = (
-                raw_layouts.read_back(data, scenario, split) for data in (one, other)
-            )
+            expected, found = (rows_back.read_back(data, scenario, split) for data in (one, other))
             for key, values in expected.items():
                 np.testing.assert_array_equal(found[key], values)
 

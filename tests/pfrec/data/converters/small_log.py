@@ -2,7 +2,7 @@
 
 from pfrec.commands import convert as convert_lib
 from pfrec.data.dataset import dataset
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import rows_back
 
 ROWS = 120
 NAMES = ["site", "item", "price", "click", "ts", "part", "search"]
@@ -71,7 +71,7 @@ def stored(data):
             (int(row.categorical[0, 0]), int(row.labels[0, 0]))
             for scenario in data.scenarios
             for path in data.shards(scenario, split)
-            for row in raw_layouts.rows_of(path, data.schema)
+            for row in rows_back.rows_of(path, data.schema)
         )
         for split in ("train", "valid", "test")
     }

@@ -9,7 +9,7 @@ from pfrec.commands import convert
 from pfrec.data.converters import ali_ccp
 from pfrec.data.dataset import dataset
 from pfrec.data.reading import csv_stream
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -54,10 +54,8 @@ def test_every_row_comes_out_with_its_values(tmp_path, monkeypatch, block_bytes)
         "101"
     ]
     train = _expected(skeleton, common, "train")
-    kept = set(raw_layouts.in_order(300, 0, ali_ccp.FRACTIONS)[0].tolist())
-    found = {
-        scenario: raw_layouts.read_back(data, scenario, "train") for scenario in data.scenarios
-    }
+    kept = set(rows_back.in_order(300, 0, ali_ccp.FRACTIONS)[0].tolist())
+    found = {scenario: rows_back.read_back(data, scenario, "train") for scenario in data.scenarios}
     for i, feature in enumerate(data.schema.categorical):
         counts = collections.Counter(row[feature.name] for _, row in train)
         common_ids = {word for word, count in counts.items() if count >= 40}

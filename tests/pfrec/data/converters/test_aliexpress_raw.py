@@ -11,7 +11,7 @@ from pfrec.commands import convert
 from pfrec.data.converters import aliexpress_raw
 from pfrec.data.dataset import dataset
 from pfrec.data.reading import csv_stream
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -49,10 +49,10 @@ def test_the_columns_are_those_of_the_publication(converted):
 def test_every_row_comes_out_with_its_values(made, converted):
     for split, raw_split in (("test", "test"), ("train", "train"), ("valid", "train")):
         expected = _joined(made, raw_split)
-        numbers = raw_layouts.in_order(len(expected), 0, aliexpress_raw.FRACTIONS)
+        numbers = rows_back.in_order(len(expected), 0, aliexpress_raw.FRACTIONS)
         if split != "test":
             expected = expected.iloc[numbers[0 if split == "train" else 1]]
-        rows = raw_layouts.read_back(converted, "NL", split)
+        rows = rows_back.read_back(converted, "NL", split)
         assert len(rows["labels"]) == len(expected)
         np.testing.assert_array_equal(rows["group"], expected["item_1"].astype(int))
         np.testing.assert_array_equal(rows["labels"][:, 0], expected["item_49"].isin(["1", "2"]))
@@ -108,7 +108,7 @@ def test_a_value_that_only_the_test_rows_have_is_unknown(made, tmp_path):
     convert.convert("aliexpress_raw", tmp_path / "raw", tmp_path / "data")
     data = dataset.Dataset.open(tmp_path / "data")
     place = [feature.name for feature in data.schema.categorical].index("item_19")
-    ids = raw_layouts.read_back(data, "NL", "test")["categorical"][:, place]
+    ids = rows_back.read_back(data, "NL", "test")["categorical"][:, place]
     assert ids[0] == data.schema.categorical[place].cardinality
     assert (ids[1:] < data.schema.categorical[place].cardinality).all()
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pfrec import errors
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import rows_back
 from tests.pfrec.data.converters import small_log
 
 
@@ -67,7 +67,7 @@ def test_a_group_is_not_cut(tmp_path):
     for split in ("train", "valid", "test"):
         for scenario in data.scenarios:
             for path in data.shards(scenario, split):
-                for row in raw_layouts.rows_of(path, data.schema):
+                for row in rows_back.rows_of(path, data.schema):
                     places.setdefault(int(row.group[0]), set()).add(split)
     assert len(places) == small_log.ROWS // 2
     assert all(len(found) == 1 for found in places.values())

@@ -8,7 +8,7 @@ from pfrec import errors
 from pfrec.commands import convert
 from pfrec.data.converters import kuairand
 from pfrec.data.dataset import dataset
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -37,8 +37,8 @@ def test_the_joined_sample(tmp_path):
         {"play_time_ms", "profile_stay_time", "comment_stay_time", "is_click", "tab"}
     )
     rows = _table(_SAMPLE / "kuairand_sample.csv")
-    numbers = raw_layouts.in_order(200, 0, kuairand.FRACTIONS)[0]
-    found = raw_layouts.read_back(data, "tab_1", "train")
+    numbers = rows_back.in_order(200, 0, kuairand.FRACTIONS)[0]
+    found = rows_back.read_back(data, "tab_1", "train")
     np.testing.assert_array_equal(found["group"], [int(rows[i]["user_id"]) for i in numbers])
     place = [feature.name for feature in data.schema.categorical].index("onehot_feat4")
     words = [data.schema.categorical[place].vocabulary[v] for v in found["categorical"][:, place]]
@@ -62,12 +62,12 @@ def test_logs_are_joined_with_their_features(tmp_path, name):
     videos = {
         row["video_id"]: row for row in _table(raw / "data" / f"video_features_basic_{name}.csv")
     }
-    numbers = raw_layouts.in_order(400, 0, kuairand.FRACTIONS)[2]
+    numbers = rows_back.in_order(400, 0, kuairand.FRACTIONS)[2]
     rows = []
     for log in sorted((raw / "data").glob("log_*")):
         rows += [row for i, row in enumerate(_table(log)) if i in numbers and row["tab"] == "2"]
     rows = [{**row, **users[row["user_id"]], **videos[row["video_id"]]} for row in rows]
-    found = raw_layouts.read_back(data, "tab_2", "test")
+    found = rows_back.read_back(data, "tab_2", "test")
     labels = [[int(row[column]) for column in ("is_click", "long_view", "is_like")] for row in rows]
     np.testing.assert_array_equal(found["labels"], labels)
     for i, column in enumerate(data.schema.numerical):

@@ -10,7 +10,7 @@ from pfrec.data import converters
 from pfrec.data.conversion import encoding
 from pfrec.data.converters import movielens
 from pfrec.data.dataset import dataset
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -150,13 +150,13 @@ def test_1m_rows_come_out_with_their_values(tmp_path):
         for line in (folder / "users.dat").read_text("latin-1").splitlines()
     }
     bands = {1: 0, 18: 0, 25: 1, 35: 2, 45: 3, 50: 3, 56: 3}
-    numbers = raw_layouts.in_order(900, 0, movielens.FRACTIONS)
+    numbers = rows_back.in_order(900, 0, movielens.FRACTIONS)
     ordered = sorted(ratings)
     occupation = data.schema.categorical[2].vocabulary
     for band, scenario in enumerate(movielens.SCENARIOS):
         for split, chosen in zip(("train", "valid", "test"), numbers):
             expected = [ordered[i] for i in chosen if bands[int(users[ordered[i][0]][2])] == band]
-            found = raw_layouts.read_back(data, scenario, split)
+            found = rows_back.read_back(data, scenario, split)
             assert found["categorical"][:, :2].tolist() == [
                 [user, item] for user, item, _ in expected
             ]

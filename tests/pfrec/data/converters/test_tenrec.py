@@ -7,7 +7,7 @@ from pfrec import errors
 from pfrec.commands import convert
 from pfrec.data.converters import tenrec
 from pfrec.data.dataset import dataset
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 pytestmark = pytest.mark.usefixtures("rows_in_source_order")
 
@@ -41,10 +41,10 @@ def test_video_files_are_scenarios_and_rows_come_out_equal(tmp_path):
     assert data.schema.numerical == ()
     for scenario, rows in made.items():
         for split, numbers in zip(
-            ("train", "valid", "test"), raw_layouts.in_order(len(rows), 0, tenrec.FRACTIONS)
+            ("train", "valid", "test"), rows_back.in_order(len(rows), 0, tenrec.FRACTIONS)
         ):
             expected = [rows[i] for i in numbers]
-            found = raw_layouts.read_back(data, scenario, split)
+            found = rows_back.read_back(data, scenario, split)
             np.testing.assert_array_equal(found["group"], [row["user_id"] for row in expected])
             for i, task in enumerate(data.schema.tasks):
                 np.testing.assert_array_equal(
@@ -116,7 +116,7 @@ def test_sampling_keeps_whole_users_the_same_in_every_file(tmp_path):
     for scenario, rows in made.items():
         groups = np.concatenate(
             [
-                raw_layouts.read_back(data, scenario, split)["group"]
+                rows_back.read_back(data, scenario, split)["group"]
                 for split in ("train", "valid", "test")
             ]
         )
@@ -125,7 +125,7 @@ def test_sampling_keeps_whole_users_the_same_in_every_file(tmp_path):
     assert kept["QK-video"] == kept["QB-video"]
     assert 6 <= len(kept["QK-video"]) <= 26  # of 40 users; the binomial's deviation is 3.1
     convert.convert("tenrec", tmp_path / "raw", tmp_path / "other", sample_users=0.4, split_seed=4)
-    other = raw_layouts.read_back(dataset.Dataset.open(tmp_path / "other"), "QK-video", "train")[
+    other = rows_back.read_back(dataset.Dataset.open(tmp_path / "other"), "QK-video", "train")[
         "group"
     ]
     assert set(other.tolist()) != kept["QK-video"]

@@ -9,7 +9,7 @@ from pfrec.commands import convert
 from pfrec.data.conversion import column_statistics, toml_schema
 from pfrec.data.dataset import dataset
 from pfrec.data.inference import infer
-from tests.pfrec.data import raw_layouts
+from tests.pfrec.data import raw_layouts, rows_back
 
 
 def _rows(count=2000):
@@ -196,7 +196,7 @@ def test_lists_proper_in_parquet(tmp_path):
         "parquet", tmp_path / "log.parquet", tmp_path / "data", schema_path=tmp_path / "s.toml"
     )
     data = dataset.Dataset.open(tmp_path / "data")
-    rows = raw_layouts.read_back(data, "log", "train")["categorical"]
+    rows = rows_back.read_back(data, "log", "train")["categorical"]
     assert {tuple(row) for row in rows.tolist()} <= {
         (0, 1, -1, 1, -1),
         (-1, -1, -1, 5, 2),
