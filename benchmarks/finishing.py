@@ -8,9 +8,11 @@ Trains each algorithm on each dataset, and lets each client finish what it serve
 (`tff_process/finishing/home.py`) on its own rows. Of the same runs it prints the mean test AUC of
 what is served as it is, and its change where clients go on from it and each serves its best epoch
 on its valid rows (`received`), where they may serve what they trained alone as well (`both`), and
-where they serve what was taught (`all`); `alone` is training from first values by itself. A line of
-JSON for each run is appended to the log, with processor seconds of training and of finishing, and a
-run that has its line there is not trained again; after `--minutes` no further run begins.
+where they serve what was taught (`all`), each but where too few valid rows say nothing; `alone` is
+training from first values by itself. `time` is that of finishing over that of training. A line of
+JSON for each run is appended to the log, client by client, with processor seconds of training and
+of finishing, and a run that has its line there is not trained again; after `--minutes` no further
+run begins.
 """
 
 import argparse
@@ -39,6 +41,7 @@ from tff_process.finishing import home
 from tff_process.runtime import cache as cache_lib
 from tff_process.training import loop
 
+MODELS = ("served", "received", "alone", "taught")
 SERVED, RECEIVED, ALONE, BOTH, ALL = "served", "received", "alone", "both", "all"
 VARIANTS = (SERVED, RECEIVED, ALONE, BOTH, ALL)
 AUC = metrics.METRICS.index("auc")
@@ -54,7 +57,7 @@ class Finisher:
 
     def __init__(self, dataset: dataset_lib.Dataset, plan: plan_lib.Plan) -> None:
         self._dataset, self._plan = dataset, plan
-        settings = work_lib.TrainingSettings(plan.batch_size)
+        settings = work_lib.TrainingSettings(plan.batch_size, weight_decay=plan.weight_decay)
         model = work_lib.ClientModel(
             lambda: mmoe.build(dataset.schema, plan.model, 0), dataset.schema, plan.learning_rate
         )
@@ -63,21 +66,22 @@ class Finisher:
         @tf.function
         def call(served: Any, first: Any, work: Any, test: Any, rate: Any) -> Any:
             model.load(served)
-            told = [evaluator(test)]
-            found = home.made(
-                model, settings, work, first, plan.average_over, rate, batch_statistics=True
-            )
+            told, valid = [evaluator(test)], evaluator(work[home.VALID])
+            found = home.made(model, settings, work, first, plan.average_over, rate)
             for values in (found.received, found.alone, found.taught):
                 model.load(values)
                 told.append(evaluator(test))
-            return tf.stack(told)[:, :, AUC], found.scores
+            scores = tf.concat([[home.score(valid)], found.scores], axis=0)
+            return tf.stack(told)[:, :, AUC], scores, home.chance(valid)
 
         self._call = call
 
-    def aucs(
+    def measured(
         self, run: run_directory.RunDirectory, scenario: str, epochs: float, rate: float
-    ) -> "dict[str, np.ndarray]":
-        """Test AUC of each task, by variant."""
+    ) -> "dict[str, Any]":
+        """The score on valid and the mean test AUC of a client's models, `MODELS`, and what is
+        chance on valid.
+        """
         dataset, plan = self._dataset, self._plan
         number = run.scenarios.index(scenario)
         tasks = [task.name for task in dataset.schema.tasks]
@@ -93,21 +97,31 @@ class Finisher:
             home.SERVES: tf.constant(serves, tf.float32),
         }
         first = mmoe.build(dataset.schema, plan.model, run.config["seed"])
-        test, scores = self._call(
+        test, scores, chance = self._call(
             _values(run_model.load(run, scenario)),
             _values(first),
             work,
             tf.constant(dataset.shards(scenario, "test")),
             tf.constant(rate),
         )
-        served, received, alone, taught = np.where(serves, test.numpy(), np.nan)
-        # As `home.Made.chosen` does.
-        of_received, of_alone, of_taught = scores.numpy()
-        is_alone = of_alone > of_received + home._AHEAD
-        both = alone if is_alone else received
-        behind = of_taught <= (of_alone if is_alone else of_received) - home._AHEAD
-        found = (served, received, alone, both, both if behind else taught)
-        return dict(zip(VARIANTS, found))
+        aucs = np.nanmean(np.where(serves, test.numpy(), np.nan), axis=1)
+        told = {"valid": np.round(scores, 5).tolist(), "test": np.round(aucs, 5).tolist()}
+        return {**told, "chance": round(float(chance), 5)}
+
+
+def variants(client: "Mapping[str, Any]") -> "dict[str, float]":
+    """Test AUC of what a client serves in each way, of what `measured` says of it."""
+    served, *tests = client["test"]
+    if client["chance"] > home._TOO_FEW:
+        return {**dict.fromkeys(VARIANTS, served), ALONE: tests[1]}
+    scores, margin = client["valid"][1:], max(home._AHEAD, client["chance"])
+
+    def chosen(*scores: float) -> float:
+        values = [{"auc": tf.constant(test)} for test in tests]
+        return float(home.Made(*values, tf.constant(scores), tf.constant(margin)).chosen()["auc"])
+
+    both, everything = chosen(*scores[:2], -1.0), chosen(*scores)
+    return dict(zip(VARIANTS, (served, tests[0], tests[1], both, everything)))
 
 
 def _values(network: tf.keras.Model) -> "dict[str, tf.Tensor]":
@@ -125,7 +139,8 @@ def _table(runs: "list[Mapping[str, Any]]") -> None:
     print(10 * "| --- " + "|")
     for key in dict.fromkeys((run["data"], run["algorithm"], run["rate"]) for run in runs):
         own = [run for run in runs if (run["data"], run["algorithm"], run["rate"]) == key]
-        means = {name: np.mean([run[name] for run in own]) for name in VARIANTS}
+        found = [variants(client) for run in own for client in run["clients"].values()]
+        means = {name: np.mean([client[name] for client in found]) for name in VARIANTS}
         changes = [f"{means[name] - means[SERVED]:+.4f}" for name in VARIANTS[1:]]
         times = np.mean([run["finishing"] / run["training"] for run in own])
         told = [*key, f"{means[SERVED]:.4f}", *changes, f"{times:.1f}", len(own)]
@@ -177,16 +192,16 @@ def main() -> None:
                 finishers[path.name] = Finisher(dataset, plan)
             for rate in map(float, given.home_rates.split(",")):
                 before = _seconds()
-                aucs = [
-                    finishers[path.name].aucs(run, scenario, given.epochs, rate)
+                clients = {
+                    scenario: finishers[path.name].measured(run, scenario, given.epochs, rate)
                     for scenario in dataset.scenarios
-                ]
+                }
                 told: dict[str, Any] = {
                     "data": path.name,
                     "algorithm": name,
                     "seed": seed,
                     "rate": rate,
-                    **{v: round(float(np.nanmean([a[v] for a in aucs])), 5) for v in VARIANTS},
+                    "clients": clients,
                     "training": round(training, 1),
                     "finishing": round(_seconds() - before, 1),
                 }

@@ -15,7 +15,10 @@ and statistics of batches with them. After each epoch the average is measured on
 `valid` rows; the best of each model stands for it, and of the first also what was received as it
 is. What came from nobody is better than the first only where it is ahead by more than chance: what
 was received is not given up for the accidents of few rows. The third is served unless it is behind
-the better of both by more than chance: so what is of no use is left aside.
+the better of both by more than chance: so what is of no use is left aside. Chance is the standard
+error of AUC on so many rows, or 0.02 where that is more; who has too few rows to tell keeps what it
+received. Under differential privacy it is always 0.02, and nobody does: what noise has made useless
+is to be left aside by all.
 """
 
 import dataclasses
@@ -40,6 +43,8 @@ _RECEIVED_RATE = 0.3
 # may be: `valid` has few rows, what was received is of the rows of all, and a mean of two models
 # goes by chance less than either.
 _AHEAD = 0.02
+# Standard error of AUC on `valid` above which nothing can be told by it.
+_TOO_FEW = 0.1
 # Epochs, at most half of all, in which only what was not received is trained.
 _NEW_EPOCHS = 4
 _PIECES = 4
@@ -57,20 +62,23 @@ class Made:
     Attributes:
       received, alone, taught: values of all variables by name.
       scores: of the three on `valid`, float64 [3]; -1 where one was not made.
+      margin: by how much a score must be ahead to be so by more than chance, float64 scalar.
     """
 
     received: work_lib.Values
     alone: work_lib.Values
     taught: work_lib.Values
     scores: tf.Tensor
+    margin: tf.Tensor
 
     @_plain
     def chosen(self) -> work_lib.Values:
         """The one to serve."""
         received, alone, taught = (self.scores[number] for number in range(_MODELS))
-        is_alone = alone > received + _AHEAD
+        is_alone = alone > received + self.margin
         better = _either(is_alone, self.alone, self.received)
-        return _either(taught > tf.where(is_alone, alone, received) - _AHEAD, self.taught, better)
+        behind = taught <= tf.where(is_alone, alone, received) - self.margin
+        return _either(behind, better, self.taught)
 
 
 def finish(
@@ -80,18 +88,21 @@ def finish(
     first: work_lib.Values,
     share: float,
     learning_rate: float,
-    batch_statistics: bool = False,
+    noised: bool = False,
 ) -> None:
     """Makes a model that holds what was received the one to serve; for use inside a
     `tf.function`.
 
     Args:
-      model, settings, work, first, share, learning_rate, batch_statistics: see `made`; where `work`
-        asks for no steps the model is left as it is.
+      model, settings, work, first, share, learning_rate, noised: see `made`; where `work` asks for
+        no steps the model is left as it is, and where there are too few rows to choose by.
     """
-    if work[STEPS] > 0:
-        found = made(model, settings, work, first, share, learning_rate, batch_statistics)
-        model.load(found.chosen())
+    wanted = work[STEPS] > 0
+    if not noised:
+        evaluator = evaluation.Evaluator(model.network, model.schema)
+        wanted &= chance(evaluator(work[VALID])) <= _TOO_FEW
+    if wanted:
+        model.load(made(model, settings, work, first, share, learning_rate, noised).chosen())
 
 
 def made(
@@ -101,7 +112,7 @@ def made(
     first: work_lib.Values,
     share: float,
     learning_rate: float,
-    batch_statistics: bool = False,
+    noised: bool = False,
 ) -> Made:
     """The three models; for use inside a `tf.function`.
 
@@ -114,8 +125,8 @@ def made(
         those of them that are trained are what was not received.
       share: of the average, see `averaging.part`.
       learning_rate: of training from the first values.
-      batch_statistics: whether labels are learned by the statistics of each batch, and with
-        dropout, as in a round; if not, by those that the model has.
+      noised: whether what was received was trained under differential privacy. If not, labels are
+        learned by the statistics of each batch, and with dropout, as in a round.
     """
     evaluator = evaluation.Evaluator(model.network, model.schema)
     served = dict(model.read(list(model.variables)))
@@ -123,7 +134,9 @@ def made(
     epoch_steps, most = work[EPOCH_STEPS], work[STEPS]
     new = frozenset(model.trained) - frozenset(first)
     epochs = (most + epoch_steps - 1) // epoch_steps
-    scores = tf.fill([_MODELS], _nothing())
+    scores, margin = tf.fill([_MODELS], _nothing()), tf.constant(_AHEAD, tf.float64)
+    if not noised:
+        margin = tf.maximum(margin, chance(evaluator(work[VALID])))
     for turn in tf.range(_MODELS):
         is_alone, is_taught = tf.equal(turn, 1), tf.equal(turn, 2)
         served = _either(is_alone, alone, received)
@@ -150,7 +163,7 @@ def made(
                     (received, alone),
                     shares,
                     is_taught,
-                    batch_statistics,
+                    noised,
                 )
                 _steps(model, settings, work, begin, end, lesson)
                 averaged += 1
@@ -166,7 +179,7 @@ def made(
         received = _either(tf.equal(turn, 0), found, received)
         alone, taught = _either(is_alone, found, alone), _either(is_taught, found, taught)
         scores = tf.where(tf.equal(tf.range(_MODELS), turn), found_score, scores)
-    return Made(received, alone, taught, scores)
+    return Made(received, alone, taught, scores, margin)
 
 
 @_plain
@@ -177,14 +190,36 @@ def score(values: tf.Tensor) -> tf.Tensor:
     Args:
       values: float64 [tasks, metrics], in the order of `metrics.METRICS`.
     """
-    auc, rows, positives = (
-        values[:, metrics.METRICS.index(name)] for name in ("auc", "rows", "positives")
-    )
-    pairs = positives * (rows - positives)
-    known = 1.0 / ((rows + 1.0) / (12.0 * tf.maximum(pairs, 1.0)) + metrics.KNOWN_WELL**2)
-    weights = tf.where(pairs > 0.0, known, tf.zeros_like(known))
+    auc, (weights, _) = values[:, metrics.METRICS.index("auc")], _known(values)
     auc = tf.where(tf.math.is_finite(auc), auc, tf.zeros_like(auc))
     return tf.math.divide_no_nan(tf.reduce_sum(weights * auc), tf.reduce_sum(weights))
+
+
+@_plain
+def chance(values: tf.Tensor) -> tf.Tensor:
+    """The standard error of `score` where the model knows nothing, float64 scalar; 1 where no task
+    has rows of both classes.
+
+    Formula: of the AUC of n rows with p positives `sqrt((n + 1) / (12 p (n - p)))` (Mann and
+    Whitney, 1947), and of the mean of tasks as of independent ones.
+
+    Args:
+      values: see `score`.
+    """
+    weights, variances = _known(values)
+    whole = tf.reduce_sum(weights)
+    error = tf.math.divide_no_nan(tf.sqrt(tf.reduce_sum(weights**2 * variances)), whole)
+    return tf.where(whole > 0.0, error, tf.ones_like(error))
+
+
+@_plain
+def _known(values: tf.Tensor) -> "tuple[tf.Tensor, tf.Tensor]":
+    """Of each task the weight of its AUC, and the AUC's variance, float64 [tasks]."""
+    rows, positives = (values[:, metrics.METRICS.index(name)] for name in ("rows", "positives"))
+    pairs = positives * (rows - positives)
+    variances = (rows + 1.0) / (12.0 * tf.maximum(pairs, 1.0))
+    known = 1.0 / (variances + metrics.KNOWN_WELL**2)
+    return tf.where(pairs > 0.0, known, tf.zeros_like(known)), variances
 
 
 @_plain
@@ -245,7 +280,7 @@ class _Lesson:
       teachers: values of each teacher.
       shares: see `teaching.with_answers`.
       is_taught: bool scalar, whether what they answer is learnt, and not labels.
-      batch_statistics: see `made`.
+      noised: see `made`.
     """
 
     rate: tf.Tensor
@@ -254,7 +289,7 @@ class _Lesson:
     teachers: "tuple[work_lib.Values, ...]"
     shares: tf.Tensor
     is_taught: tf.Tensor
-    batch_statistics: bool = False
+    noised: bool
 
 
 def _steps(
@@ -290,17 +325,17 @@ def _steps(
     @_plain
     def step(batch: work_lib.Values, state: "tuple[()]") -> "tuple[tf.Tensor, tuple[()]]":
         # Mixed rows are none whose statistics a model should have.
-        if lesson.batch_statistics:
+        if lesson.noised:
+            rows = tf.cond(
+                lesson.is_taught, lambda: taught(batch), lambda: teaching.with_labels(batch)
+            )
+            loss, gradients = learned(rows, training=False)
+        else:
             loss, gradients = tf.cond(
                 lesson.is_taught,
                 lambda: learned(taught(batch), training=False),
                 lambda: learned(teaching.with_labels(batch), training=True),
             )
-        else:
-            rows = tf.cond(
-                lesson.is_taught, lambda: taught(batch), lambda: teaching.with_labels(batch)
-            )
-            loss, gradients = learned(rows, training=False)
         kept = {
             name: value if name in lesson.new else tf.where(lesson.only_new, 0.0, value)
             for name, value in gradients.items()

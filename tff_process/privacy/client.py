@@ -125,7 +125,9 @@ class PrivateTraining(strategy.Strategy):
                 inputs.settings, batch_size=self._mechanism.budgets[0].home_batch
             )
             first = strategy.under(private, FIRST)
-            home.finish(model, at_home, inputs.work, first, self._share, self._home_rate)
+            home.finish(
+                model, at_home, inputs.work, first, self._share, self._home_rate, noised=True
+            )
             state = {
                 **model.private_state(layout),
                 **model.upload(layout),

@@ -82,7 +82,6 @@ class ClientStep:
                 first,
                 spec.average_over,
                 asked["learning_rate"],
-                batch_statistics=True,
             )
             return model.read(list(model.variables)), evaluator(work[home.TEST])
 

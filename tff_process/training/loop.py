@@ -276,6 +276,7 @@ def _loop(
     finished: dict[str, str] = {}
     if plan.finishes:
         run.remove_finished()
+        _log.info("each client finishes what it serves of round %d on its own rows", best.round)
         values = results.measured(dataset, training.finish_at_home(best.round))
         finished = run.finished(best.round)
     else:

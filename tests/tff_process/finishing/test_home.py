@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import evaluation
+from pfrec import evaluation, metrics
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process.client import work as work_lib
@@ -39,26 +39,27 @@ class Client:
         def call(received, first, work):
             self.model.load(received)
             settings = work_lib.TrainingSettings(50)
-            made = home.made(self.model, settings, work, first, 0.25, 0.05, batch_statistics=True)
-            return made.received, made.alone, made.taught, made.scores
+            made = home.made(self.model, settings, work, first, 0.25, 0.05)
+            return made.received, made.alone, made.taught, made.scores, made.margin
 
         self._call = call
 
     def made(self, scenario="nl", epochs=4, **changed):
         given = {"received": self.received, "first": self.first, **changed}
-        found = self._call(
-            given["received"],
-            given["first"],
-            {
-                "shards": tf.constant(self.dataset.shards(scenario, "train")),
-                home.VALID: tf.constant(self.dataset.shards(scenario, "train")),
-                "seed": tf.constant(1, tf.int64),
-                home.STEPS: tf.constant(STEPS * epochs, tf.int64),
-                home.EPOCH_STEPS: tf.constant(STEPS, tf.int64),
-                home.SERVES: tf.ones([len(self.dataset.schema.tasks)]),
-            },
+        return home.Made(
+            *self._call(given["received"], given["first"], self.work(scenario, epochs))
         )
-        return home.Made(*found)
+
+    def work(self, scenario="nl", epochs=4):
+        shards = tf.constant(self.dataset.shards(scenario, "train"))
+        return {
+            "shards": shards,
+            home.VALID: shards,
+            "seed": tf.constant(1, tf.int64),
+            home.STEPS: tf.constant(STEPS * epochs, tf.int64),
+            home.EPOCH_STEPS: tf.constant(STEPS, tf.int64),
+            home.SERVES: tf.ones([len(self.dataset.schema.tasks)]),
+        }
 
     def score(self, values, scenario="nl"):
         self.model.load(values)
@@ -113,16 +114,51 @@ def test_what_was_received_knows_nothing_of_first_values(client, made):
 
 
 @pytest.mark.parametrize(
-    ("scores", "served"),
+    ("scores", "margin", "served"),
     [
-        ((0.70, 0.71, 0.69), "taught"),
-        ((0.70, 0.71, 0.67), "received"),
-        ((0.70, 0.73, 0.70), "alone"),
-        ((0.70, 0.73, 0.72), "taught"),
-        ((0.70, -1.0, -1.0), "received"),
+        ((0.70, 0.71, 0.69), 0.02, "taught"),
+        ((0.70, 0.71, 0.67), 0.02, "received"),
+        ((0.70, 0.71, 0.67), 0.05, "taught"),
+        ((0.70, 0.73, 0.70), 0.02, "alone"),
+        ((0.70, 0.73, 0.64), 0.05, "received"),
+        ((0.70, 0.73, 0.72), 0.02, "taught"),
+        ((0.70, -1.0, -1.0), 0.02, "received"),
     ],
 )
-def test_what_is_served_goes_by_scores_and_what_chance_is(scores, served):
+def test_what_is_served_goes_by_scores_and_what_chance_is(scores, margin, served):
     values = [{"x": tf.constant(float(number))} for number in range(3)]
-    found = home.Made(*values, tf.constant(scores, tf.float64)).chosen()["x"]
+    told = (tf.constant(told, tf.float64) for told in (scores, margin))
+    found = home.Made(*values, *told).chosen()["x"]
     assert ("received", "alone", "taught")[int(found)] == served
+
+
+def told(rows, positives, tasks=1):
+    values = np.full([tasks, len(metrics.METRICS)], np.nan)
+    values[:, metrics.METRICS.index("rows")] = rows
+    values[:, metrics.METRICS.index("positives")] = positives
+    return tf.constant(values)
+
+
+def test_chance_is_what_aucs_of_random_scores_differ_by():
+    random, rows, positives = np.random.default_rng(0), 150, 30
+    ranks = [1 + random.permutation(rows)[:positives] for _ in range(2000)]
+    least = positives * (positives + 1) / 2
+    aucs = [(own.sum() - least) / (positives * (rows - positives)) for own in ranks]
+    one, two = (float(home.chance(told(rows, positives, tasks))) for tasks in (1, 2))
+    # Three standard deviations of a standard deviation of 2,000.
+    assert one == pytest.approx(np.std(aucs), rel=0.05)
+    assert two == pytest.approx(one / np.sqrt(2))
+    assert float(home.chance(told(rows, 0))) == 1.0
+
+
+@pytest.mark.parametrize(("few", "kept"), [(0.1, False), (0.001, True)])
+def test_who_has_too_few_rows_to_choose_by_keeps_what_it_received(client, monkeypatch, few, kept):
+    first = client.first
+    found = home.Made(first, first, first, tf.zeros([3], tf.float64), tf.zeros([], tf.float64))
+    monkeypatch.setattr(home, "made", lambda *given: found)
+    monkeypatch.setattr(home, "_TOO_FEW", few)
+    client.model.load(client.received)
+    settings = work_lib.TrainingSettings(50)
+    home.finish(client.model, settings, client.work(), first, 0.25, 0.05)
+    for name, value in (client.received if kept else first).items():
+        np.testing.assert_array_equal(client.model.variables[name].numpy(), value)

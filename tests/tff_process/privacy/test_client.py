@@ -263,6 +263,7 @@ def test_at_first_only_what_was_not_received_is_trained(fedavg):
                 (start, start),
                 tf.constant([0.5, 0.5]),
                 tf.constant(False),
+                noised=True,
             ),
         )
 
@@ -303,6 +304,7 @@ def test_the_third_model_comes_to_answer_as_the_other_two_in_the_mean(fedavg):
         teachers,
         tf.constant([0.5, 0.5]),
         tf.constant(True),
+        noised=True,
     )
 
     @tf.function
