@@ -32,7 +32,7 @@ class TaggedVariable:
       kind: the role's kind, or `batch_norm`.
       group: the group, as `expert/0/shared`.
       member: what tells this group from others of its kind (`Role.member`).
-      layer: the layer of the model that holds it, by name.
+      path: the names of the layers that hold it, from the model's down to its own.
       variable: the variable.
     """
 
@@ -40,7 +40,7 @@ class TaggedVariable:
     kind: str
     group: str
     member: str
-    layer: str
+    path: "tuple[str, ...]"
     variable: tf.Variable
 
 
@@ -64,7 +64,7 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
                 group = "/".join((BATCH_NORM, *path))
                 member = "/".join(path)
                 tagged.append(
-                    TaggedVariable(f"{group}/{leaf}", BATCH_NORM, group, member, path[0], variable)
+                    TaggedVariable(f"{group}/{leaf}", BATCH_NORM, group, member, path, variable)
                 )
                 continue
             if role is None:
@@ -84,7 +84,7 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
                     role.kind,
                     role.group,
                     role.member,
-                    path[0],
+                    path,
                     variable,
                 )
             )

@@ -132,7 +132,7 @@ class Plan(settings_lib.Settings):
         30.0,
         "decoupled weight decay of tables and of kernels that no batch normalisation follows, "
         "AdamW's but said for an epoch: with each step w loses w * step size * this / batches in "
-        "an epoch; 0 for none",
+        "an epoch, at most all of it; 0 for none",
         low=0.0,
     )
     lazy_adam: bool = setting(
@@ -386,7 +386,7 @@ class Plan(settings_lib.Settings):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Plan":
         """The inverse of `to_json`, also after a trip through JSON; what is missing, or means
-        nothing (`privacy_settings`), has its default, or what it was before it came (`_BEFORE`).
+        nothing (`privacy_settings`), has its default, or what it was before it came (`BEFORE`).
 
         Raises:
           PfrecError: where a name is unknown or a value does not fit.
@@ -396,7 +396,7 @@ class Plan(settings_lib.Settings):
         own = value.get("settings")
         return super().from_json(
             {
-                **_BEFORE,
+                **BEFORE,
                 **value,
                 "model": ModelConfig.from_json(value.get("model", {})),
                 "settings": default.from_json(own) if default and own is not None else None,
@@ -407,7 +407,7 @@ class Plan(settings_lib.Settings):
 
 
 # What settings were that are not in records of before they came, where their default is another.
-_BEFORE: "Mapping[str, Any]" = {"weight_decay": 0.0}
+BEFORE: "Mapping[str, Any]" = {"weight_decay": 0.0}
 
 
 def setting_names(plan: Plan) -> "set[str]":
@@ -446,7 +446,7 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
         plan = dataclasses.replace(plan, precision=before.get("precision", FLOAT32))
     own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
-    defaults = {**Plan(plan.algorithm).to_json(), **_BEFORE, "settings": own, "model": model}
+    defaults = {**Plan(plan.algorithm).to_json(), **BEFORE, "settings": own, "model": model}
     before, now = _meant(before), _meant(plan.to_json())
     if plan.dp_epsilon and before.get("home_epochs") == plan.passes_at_home:
         # As records of before say what is now said by a default.

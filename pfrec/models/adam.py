@@ -27,8 +27,9 @@ class Adam:
         them. It takes time by the rows of a batch instead of the rows of the table.
       decay: lambda of decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay
         regularization", ICLR 2019), a number or a float32 scalar of the graph; None for none. With
-        each step also `w -= lr * lambda * w`, of w before the step. An element that has had no
-        gradient yet, as of the row of an id that no batch held, stays as it is.
+        each step also `w -= min(lr * lambda, 1) * w`, of w before the step: at most all of it, or
+        w would turn its sign and grow. An element that has had no gradient yet, as of the row of an
+        id that no batch held, stays as it is.
       decays: the places of the variables that decay.
 
     Attributes:
@@ -80,7 +81,7 @@ class Adam:
         """
         rate = self._settings[0] if learning_rate is None else learning_rate
         decay = self._decay if decay is None else decay
-        lost = None if decay is None else rate * decay
+        lost = None if decay is None else tf.minimum(rate * decay, 1.0)
         beta_1, beta_2 = self._settings[1:3]
         steps = self._steps.assign_add(1.0)
         powers = tf.pow(beta_1, steps), tf.pow(beta_2, steps)

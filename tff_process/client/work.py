@@ -66,15 +66,18 @@ class TrainingSettings:
 
 def decaying(tagged: "Sequence[groups.TaggedVariable]") -> "frozenset[str]":
     """The names of a model's variables that weight decay is for: tables and kernels. Not biases,
-    and nothing in a layer with batch normalisation: what comes out of it is the same whatever the
-    size of its kernels, and smaller ones would turn further with each step.
+    nor the factors of a kernel that start at one (`pooled.star`), and nothing in a block with batch
+    normalisation: what comes out of it is the same whatever the size of its kernels, and smaller
+    ones would turn further with each step.
     """
     trained = [item for item in tagged if item.variable.trainable]
-    normalised = {item.layer for item in trained if item.kind == groups.BATCH_NORM}
+    normalised = {item.path[:-1] for item in trained if item.kind == groups.BATCH_NORM}
     return frozenset(
         item.name
         for item in trained
-        if item.layer not in normalised and item.variable.shape.rank == 2
+        if item.variable.shape.rank == 2
+        and not item.name.endswith("bias")
+        and not any(item.path[:end] in normalised for end in range(1, len(item.path)))
     )
 
 

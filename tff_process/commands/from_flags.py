@@ -169,6 +169,24 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
     )
 
 
+def as_begun(made: plan_lib.Plan, run: "pathlib.Path") -> plan_lib.Plan:
+    """The plan by which a run is resumed: where its record is older than a setting, and no flag
+    names that, what it was before it came (`plan.BEFORE`).
+
+    Raises:
+      PfrecError: where the record is damaged.
+    """
+    if not (run / run_records.CONFIG).exists():
+        return made
+    record = run_records.read_config(run)["plan"]
+    former = {
+        name: value
+        for name, value in plan_lib.BEFORE.items()
+        if name not in record and flags.FLAGS[name].using_default_value
+    }
+    return dataclasses.replace(made, **former)
+
+
 def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
     """Checks that what is said of differential privacy is of a plan that has it.
 

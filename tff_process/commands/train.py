@@ -98,6 +98,8 @@ def _main(argv: "list[str]") -> None:
         if continues
         else from_flags.plan(f.algorithm, f.seed)
     )
+    if f.resume:
+        plan = from_flags.as_begun(plan, output)
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `private_network`.

@@ -134,7 +134,7 @@ def made(
     epoch_steps, most = work[EPOCH_STEPS], work[STEPS]
     new = frozenset(model.trained) - frozenset(first)
     epochs = (most + epoch_steps - 1) // epoch_steps
-    scores, margin = tf.fill([_MODELS], _nothing()), tf.constant(_AHEAD, tf.float64)
+    scores, margin = tf.fill([_MODELS], _nothing()), tf.convert_to_tensor(_AHEAD, tf.float64)
     if not noised:
         margin = tf.maximum(margin, chance(evaluator(work[VALID])))
     for turn in tf.range(_MODELS):

@@ -41,6 +41,11 @@ class Budget:
         return self.batch / self.rows
 
     @property
+    def epoch_steps(self) -> int:
+        """Batches of the released model in an epoch."""
+        return max(1, self.rows // self.batch)
+
+    @property
     def home_epoch_steps(self) -> int:
         """Batches of the home model in an epoch."""
         return max(1, self.rows // self.home_batch)

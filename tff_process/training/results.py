@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pfrec import cells, run_records
+from pfrec import cells, errors, run_records
 from pfrec import metrics as metrics_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
@@ -74,18 +74,31 @@ def measured(dataset: dataset_lib.Dataset, values: np.ndarray) -> np.ndarray:
 
 def on_valid(run: pathlib.Path, dataset: dataset_lib.Dataset, number: int) -> np.ndarray:
     """Metrics on `valid` after round `number`, as a run's metrics.csv tells them, float64
-    [scenarios, tasks, metrics].
+    [scenarios, tasks, metrics]; NaN where it says that nothing is known, as of a skipped client.
 
     Raises:
-      PfrecError: where it cannot be read.
+      PfrecError: where it cannot be read, or does not speak of the round: then nothing would be
+        known of the round that others are held against, and any of them would be better.
     """
-    tasks = [task.name for task in dataset.schema.tasks]
-    values = unknown(dataset)
-    for place, points in run_files.read_metrics(run / "metrics.csv").items():
-        scenario, split, task, metric = place
-        if split == "valid":
-            at = dataset.scenarios.index(scenario), tasks.index(task)
-            values[(*at, metrics_lib.METRICS.index(metric))] = dict(points).get(number, np.nan)
+    path, values = run / "metrics.csv", unknown(dataset)
+    told = {}
+    for row in run_files.read_rows(path):
+        # A line that was being written is of a round that was not complete.
+        if row.get("value") is not None and row["split"] == "valid" and row["round"] == str(number):
+            told[row["scenario"], row["task"], row["metric"]] = row["value"]
+    remedy = "put it back as it was, or train into another --output"
+    with run_files.readable(path, remedy):
+        for s, scenario in enumerate(dataset.scenarios):
+            for t, task in enumerate(dataset.schema.tasks):
+                for m, metric in enumerate(metrics_lib.METRICS):
+                    values[s, t, m] = float(told.get((scenario, task.name, metric)) or np.nan)
+                if trainable.serves(dataset, scenario, task.name) and (
+                    (scenario, task.name, "rows") not in told
+                ):
+                    raise errors.PfrecError(
+                        f"{path}: does not tell what round {number}, the best one until now, came "
+                        f"to on valid for {task.name} of {scenario}; {remedy}"
+                    )
     return measured(dataset, values)
 
 

@@ -138,6 +138,27 @@ def test_decay_is_the_same_alone_together_large_and_lazy():
     np.testing.assert_allclose(lazy, large, atol=1e-6)
 
 
+def test_decay_takes_at_most_all_of_a_weight():
+    """Of one batch an epoch and a step size of 0.1, 30 would take it three times, and w would turn
+    its sign and double with each step.
+    """
+    large = tf.Variable(tf.ones([300, 300]))
+    lazy, small = tf.Variable(tf.ones([300, 300])), tf.Variable([[1.0]])
+    optimizers = [
+        adam.Adam([large], 0.1, decay=tf.constant(30.0), decays={0}),
+        adam.Adam([lazy], 0.1, lazy=True, decay=30.0, decays={0}),
+        adam.Adam([small, tf.Variable([1.0])], 0.1, decay=30.0, decays={0}),
+    ]
+    slope = tf.IndexedSlices(tf.ones([1, 300]), tf.constant([7]), tf.constant([300, 300]))
+    for _ in range(4):
+        optimizers[0].apply([slope])
+        optimizers[1].apply([slope])
+        optimizers[2].apply([tf.constant([[1.0]]), tf.constant([1.0])])
+    for found in (large[7, 0], lazy[7, 0], small[0, 0]):
+        # What the last step moved it by.
+        assert float(found) == pytest.approx(-0.1, rel=1e-4)
+
+
 def test_decay_draws_a_weight_that_nothing_moves_to_zero():
     variable = tf.Variable([[4.0]])
     optimizer = adam.Adam([variable], 0.1, decay=1.0, decays={0})

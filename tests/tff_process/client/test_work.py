@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pfrec import groups
+from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process.algorithms import local, registry
@@ -53,6 +54,29 @@ def test_kernels_decay_where_no_batch_normalisation_follows(dataset):
         {*most, "tower", "expert"},
         set(),
     )
+
+
+def pooled_that_decay(schema, algorithm, batch_norm):
+    shape = dataclasses.replace(SMALL, batch_norm=batch_norm)
+    tagged = groups.tag(networks.build(algorithm, schema, shape, 0, 3))
+    decay = work_lib.decaying(tagged)
+    return decay, {item.name for item in tagged if item.variable.trainable} - decay
+
+
+def test_only_the_block_of_a_batch_normalisation_does_not_decay(dataset):
+    """Networks within a network have blocks of their own."""
+    decay, others = pooled_that_decay(dataset.schema, "pooled_single_task", True)
+    assert {name.split("/")[0] for name in decay} == {"embedding", "numeric", "tower"}
+    kept = {name.split("/")[0] for name in others if not name.endswith("bias")}
+    assert kept == {"expert", "batch_norm"}
+
+
+def test_biases_and_factors_of_a_scenario_do_not_decay(dataset):
+    decay, others = pooled_that_decay(dataset.schema, "pooled_star", False)
+    assert not [name for name in decay if name.endswith("bias")]
+    own = {name.split("/")[-1] for name in others if "/star/" in name}
+    assert own == {"bias", "own_bias", "own_kernel"}
+    assert "expert/0/shared/star/dense_0/kernel" in decay
 
 
 @pytest.mark.parametrize("algorithm", ["fedbabu", "ditto"])

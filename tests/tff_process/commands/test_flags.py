@@ -102,6 +102,26 @@ def test_presets_name_flags_and_values_that_there_are(given):
         from_flags.plan("pf_msmtrec", 0, settings=list(settings.items()))
 
 
+def test_a_run_that_is_older_than_a_setting_is_resumed_without(given, tmp_path):
+    given()
+    now = from_flags.plan("fedavg", 0)
+    assert from_flags.as_begun(now, tmp_path) == now
+    record = now.to_json()
+    run_records.write(tmp_path, {"plan": record})
+    assert from_flags.as_begun(now, tmp_path) == now
+    del record["weight_decay"]
+    run_records.write(tmp_path, {"plan": record})
+    assert now.weight_decay == 30.0
+    assert plan_lib.first_difference(record, now) == "weight_decay was 0.0 and is 30.0"
+    begun = from_flags.as_begun(now, tmp_path)
+    assert begun == plan_lib.Plan("fedavg", weight_decay=0.0)
+    assert plan_lib.first_difference(record, begun) == ""
+    # Who asks for it is told that the run has none.
+    given("--weight_decay=30")
+    asked = from_flags.plan("fedavg", 0)
+    assert from_flags.as_begun(asked, tmp_path) == asked
+
+
 def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
     before = plan_lib.Plan("fedavg", rounds=7, seed=4, model=ModelConfig(experts=2), patience=3)
     run_records.write(tmp_path, {"plan": before.to_json()})

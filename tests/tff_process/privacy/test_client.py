@@ -426,3 +426,13 @@ def test_noise_is_as_large_as_the_budget_says(fedavg):
     assert float(own["deviation"]) == pytest.approx(budget.noise * fedavg.made.plan.dp_clip)
     assert float(own["rate"]) == budget.rate
     assert float(own["batch"]) == budget.batch
+
+
+@pytest.mark.parametrize("batch", [50, 4096])
+def test_weights_decay_by_the_clients_own_epoch_not_by_one_that_is_asked_for(dataset, batch):
+    """Keys do not follow from it: the same noise would be drawn for two amounts of decay."""
+    plan = plan_lib.Plan("fedavg", batch_size=batch, dp_epsilon=4.0, model=SHAPE)
+    made = federation.Federation(plan, dataset)
+    for number, steps in enumerate(made.turns.epoch_steps):
+        own = made.algorithm.client.own_work(tf.constant(number), tf.constant(SECRET))
+        assert int(own["epoch_steps"]) == steps

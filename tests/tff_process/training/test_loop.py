@@ -155,6 +155,26 @@ def test_a_run_whose_best_round_was_chosen_otherwise_goes_on_by_what_it_came_to(
     assert made["best_round"] == 4
 
 
+def test_a_run_is_not_resumed_where_what_its_best_round_came_to_is_lost(dataset, tmp_path):
+    """Any round would be better than one of which nothing is known."""
+    summary(tmp_path / "run", dataset, [0.6, 0.7, 0.5], rounds=3)
+    table = tmp_path / "run" / "metrics.csv"
+    lines = table.read_text().splitlines()
+    last = f"2,{dataset.scenarios[-1]},valid,{dataset.schema.tasks[-1].name},rows"
+    for lost in (last, "2,"):
+        table.write_text("\n".join(line for line in lines if not line.startswith(lost)))
+        with pytest.raises(errors.PfrecError, match="does not tell what round 2, the best one"):
+            summary(tmp_path / "run", dataset, [0.6, 0.7, 0.5, 0.65], rounds=4)
+    table.write_text("\n".join(lines).replace("0.7", "o.7"))
+    with pytest.raises(errors.PfrecError, match=r"metrics\.csv: cannot be read"):
+        summary(tmp_path / "run", dataset, [0.6, 0.7, 0.5, 0.65], rounds=4)
+    # A client that was skipped is told of, by nothing; a line that a kill cut is of no round.
+    known = [f"{last}," if line.startswith(last) else line for line in lines]
+    table.write_text("\n".join([*known, "4,nl,va"]))
+    made, _ = summary(tmp_path / "run", dataset, [0.6, 0.7, 0.5, 0.65], rounds=4)
+    assert made["best_round"] == 4
+
+
 def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
     begun = plan.Plan("pf_msmtrec", rounds=3)
     run_directory.RunDirectory.create(
