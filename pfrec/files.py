@@ -57,7 +57,8 @@ class Lock:
 
     Args:
       directory: made where it is not there.
-      public: whether other users may read it where it is made, whatever the umask.
+      public: whether other users may read it where it is made, and go through all that is made
+        above it, whatever the umask.
 
     Raises:
       PfrecError: where another process holds it.
@@ -66,9 +67,9 @@ class Lock:
     def __init__(self, directory: pathlib.Path, *, public: bool = False) -> None:
         self._directory, self._made = directory, not directory.exists()
         with readable_errors(directory):
-            make_directory(directory, public=public)
-            if self._made and public:
-                directory.chmod(0o755)
+            for made in make_directory(directory, public=public):
+                if public:
+                    made.chmod(0o755)
             self._descriptor = os.open(directory, os.O_RDONLY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,9 +112,9 @@ def sync_tree(directory: pathlib.Path) -> None:
     sync(directory)
 
 
-def make_directory(path: pathlib.Path, *, public: bool = False) -> None:
+def make_directory(path: pathlib.Path, *, public: bool = False) -> "list[pathlib.Path]":
     """Makes a directory and those above it that are missing, so that they survive a power cut; it
-    is its owner's alone, whatever the umask, where it is not `public`.
+    is its owner's alone, whatever the umask, where it is not `public`. Returns what was made.
     """
     missing = [place for place in (path, *path.absolute().parents) if not place.exists()]
     for place in reversed(missing):
@@ -121,6 +122,7 @@ def make_directory(path: pathlib.Path, *, public: bool = False) -> None:
         place.mkdir(mode=0o700 if private_one else 0o755, exist_ok=True)
     for place in missing:
         sync(place.absolute().parent)
+    return missing
 
 
 def write_bytes(path: pathlib.Path, content: bytes, *, public: bool = False) -> None:

@@ -37,8 +37,7 @@ SYNTHETIC_DATA = "data"  # the directory in a run of the data that --data=synthe
 LOGS = "logs"
 METRICS_HEADER = ("round", "scenario", "split", "task", "metric", "value")
 
-# Of summary.json: by scenario, the fingerprint of the model that its client finished.
-FINISHED = "finished"
+FINISHED = run_records.FINISHED
 RoundState = run_rounds.RoundState
 MetricRow = tuple[int, str, str, str, str, float]
 
@@ -223,11 +222,17 @@ class RunDirectory(run_rounds.Rounds):
             return {}
         name = client_directory.finished_name(self.summary["best_round"])
         place = self.client_path(scenario) / name
-        if checkpoint.fingerprint(place) != known:
+        try:
+            whole = checkpoint.fingerprint(place) == known
+            values, _ = checkpoint.load(place) if whole else ({}, None)
+        except errors.PfrecError:
+            whole = False
+        if not whole:
             raise errors.PfrecError(
-                f"{place}: is not the model that this run's client finished; put the run's own back"
+                f"{place}: is not the model that this run's client finished, or damaged; put the "
+                f"run's own back, or remove {self.path / run_records.SUMMARY}, and pfrec-train "
+                "--resume finishes it anew"
             )
-        values, _ = checkpoint.load(place)
         return values
 
     def client_schema(self, scenario: str) -> schema_lib.Schema:

@@ -14,6 +14,8 @@ from pfrec.models.config import ModelConfig
 CONFIG, SUMMARY, MANIFEST = "config.json", "summary.json", "privacy_manifest.json"
 FORMAT_VERSION = 2
 WITHHELD = "withheld"  # of a summary: what the plan had clients not say, where there is any
+# Of a summary: by scenario, the fingerprint of the model that its client finished, where any did.
+FINISHED = "finished"
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _MOST_ROUNDS = 1 << 31
 _DAMAGED = "it is damaged or was edited: train again"
@@ -70,6 +72,13 @@ def measured(summary: "Mapping[str, Any]") -> bool:
     return "metrics" not in summary.get(WITHHELD, ())
 
 
+def finished(summary: "Mapping[str, Any]") -> bool:
+    """Whether the models of a finished run are those that clients made of what they received
+    (`--home_epochs`), and its metrics on test theirs; under a budget nothing of that is told.
+    """
+    return bool(summary.get(FINISHED))
+
+
 def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     """The content of a finished run's summary.json.
 
@@ -90,6 +99,9 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     for name in ("nan", WITHHELD):
         if name in told:
             told.texts(name)
+    models = told.fields(FINISHED) if FINISHED in told else None
+    for name in models.names() if models else ():
+        models.text(name)
     for name in ("fault", "unchanged_because"):
         if name in told:
             told.text(name)

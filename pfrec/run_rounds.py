@@ -156,15 +156,21 @@ class Rounds:
                 "back, or remove it to use the one before"
             )
 
-    def finished(self, round_number: int) -> "dict[str, str]":
+    def finished(self, round_number: int, scenarios: "Iterable[str]") -> "dict[str, str]":
         """Fingerprints of the models that clients finished from their values of a round, by
         scenario; safe on the disk from then on.
+
+        Args:
+          round_number: of the round.
+          scenarios: whose clients did.
+
+        Raises:
+          PfrecError: where one of them is not there.
         """
         name = client_directory.finished_name(round_number)
-        places = {scenario: self.client_path(scenario) / name for scenario in self.scenarios}
-        found = {key: place for key, place in places.items() if place.is_dir()}
-        self._sync(found.values())
-        return {key: checkpoint.fingerprint(place) for key, place in found.items()}
+        places = {scenario: self.client_path(scenario) / name for scenario in scenarios}
+        self._sync(places.values())
+        return {key: checkpoint.fingerprint(place) for key, place in places.items()}
 
     def remove_finished(self) -> None:
         """Removes what clients finished, before they do so anew."""

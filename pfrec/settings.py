@@ -55,6 +55,11 @@ class Setting:
     least: int = 0
 
     @property
+    def names(self) -> "frozenset[str]":
+        """Its flag, and its alias where it has one."""
+        return frozenset(filter(None, (self.flag, self.alias)))
+
+    @property
     def kind(self) -> type:
         """The type of its value, or of each element of a tuple."""
         return type(self.default[0] if self.many else self.default)
@@ -251,7 +256,7 @@ def _of(settings: "type[Settings]") -> "Iterator[Setting]":
 
 def names(settings: "type[Settings]") -> "set[str]":
     """The flags of a class, aliases too."""
-    return {name for one in of(settings) for name in (one.flag, one.alias) if name}
+    return {name for one in of(settings) for name in one.names}
 
 
 def _plain(value: Any) -> Any:

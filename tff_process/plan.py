@@ -227,10 +227,16 @@ class Plan(settings_lib.Settings):
                 f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
                 "leave it out"
             )
+        if AS_THE_BUDGET < self.home_epochs < 0:
+            raise errors.PfrecError(
+                f"home_epochs is {self.home_epochs:g}; it must be at least 0, or "
+                f"{AS_THE_BUDGET:g} for what goes with the budget"
+            )
         if self.home_epochs > 0 and self.pooled:
             raise errors.PfrecError(
                 f"--home_epochs with {self.name}: all rows are in one place, and no client is "
-                "there to finish at home; leave it out"
+                "there to finish at home; leave it out, in a comparison by an entry of its own for "
+                "who does, as fedavg:home_epochs=20"
             )
         if self.secure_sums:
             self._check_secure_sums()
@@ -325,9 +331,7 @@ class Plan(settings_lib.Settings):
     @property
     def passes_at_home(self) -> float:
         """How often at most a client goes over its rows for each model at the end."""
-        if self.home_epochs < 0:
-            return _PRIVATE_PASSES if self.dp_epsilon else 0.0
-        return self.home_epochs
+        return _passes_at_home(self.home_epochs, self.dp_epsilon)
 
     @property
     def finishes(self) -> bool:
@@ -447,8 +451,20 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
     own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
     defaults = {**Plan(plan.algorithm).to_json(), **BEFORE, "settings": own, "model": model}
-    before, now = _meant(before), _meant(plan.to_json())
-    if plan.dp_epsilon and before.get("home_epochs") == plan.passes_at_home:
-        # As records of before say what is now said by a default.
-        now = {**now, "home_epochs": plan.passes_at_home}
-    return settings_lib.first_difference(before, now, defaults)
+    return settings_lib.first_difference(
+        _with_passes(_meant(before)), _with_passes(_meant(plan.to_json())), defaults
+    )
+
+
+def _passes_at_home(home_epochs: float, dp_epsilon: float) -> float:
+    if home_epochs == AS_THE_BUDGET:
+        return _PRIVATE_PASSES if dp_epsilon else 0.0
+    return home_epochs
+
+
+def _with_passes(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
+    """A record that says how often clients go over their rows at home, whether that was said by a
+    number or left to the budget.
+    """
+    given = record.get("home_epochs", AS_THE_BUDGET)
+    return {**record, "home_epochs": _passes_at_home(given, record.get("dp_epsilon", 0.0))}

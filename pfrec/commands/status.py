@@ -48,7 +48,8 @@ def status(run: pathlib.Path, now: float) -> str:
         summary = run_records.read_summary(run)
         mean = summary["mean_auc"]
         auc = "undefined" if mean is None else f"{mean:.4f}"
-        told = f"mean test AUC {auc} at round {summary['best_round']}"
+        at_home = ", finished at home" * run_records.finished(summary)
+        told = f"mean test AUC {auc} at round {summary['best_round']}{at_home}"
         if not run_records.measured(summary):
             told = f"metrics are withheld; the model is of round {summary['best_round']}, the last"
         lines.append(f"finished: {told}")

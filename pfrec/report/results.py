@@ -46,8 +46,9 @@ def test_table(run: RunFiles) -> Markup:
         )
     header = ["scenario", "task", *(titles[name] for name in shown), "rows", "positives", "rate"]
     note = (
-        "At the round that was best on valid. AUC: the share of pairs of a positive and a negative "
-        "row that are ranked rightly. "
+        "At the round that was best on valid"
+        + (", finished by each client on its own rows" if run_records.finished(run.summary) else "")
+        + ". AUC: the share of pairs of a positive and a negative row that are ranked rightly. "
         + ("Grouped AUC: the same within each group, averaged by rows. " if grouped else "")
         + "ECE: how far predicted probabilities lie from observed rates."
     )

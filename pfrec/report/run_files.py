@@ -102,8 +102,9 @@ class RunFiles:
 
     @property
     def last_round(self) -> int:
-        """The last one with a figure; 0 for none."""
-        return int(max((points[-1][0] for points in self.metrics.values()), default=0))
+        """The last one with a figure, of metrics or of time; 0 for none."""
+        told = (points[-1][0] for points in self.metrics.values())
+        return int(max((*told, *self.seconds), default=0))
 
     def curve(
         self, scenario: str, split: str, task: str, metric: str

@@ -53,6 +53,14 @@ def test_directories_that_are_missing_are_made_for_their_owner(tmp_path):
         assert mode(tmp_path / "log") == 0o600
 
 
+@pytest.mark.usefixtures("umask")
+def test_a_public_directory_is_reached_through_all_that_was_made_for_it(tmp_path):
+    (tmp_path / "own").mkdir(mode=0o700)
+    with files.Lock(tmp_path / "own" / "a" / "b", public=True):
+        assert [mode(tmp_path / "own" / name) for name in ("a", "a/b")] == [0o755, 0o755]
+    assert mode(tmp_path / "own") == 0o700  # What was there stays as it is.
+
+
 _HOLD = (
     "import pathlib, sys, time; from pfrec import files; "
     "held = files.Lock(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"

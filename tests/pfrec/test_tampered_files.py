@@ -55,6 +55,8 @@ SUMMARY = {
     "wall_seconds": 1.5,
     "changed_rounds": 2,
     "unchanged_because": "",
+    "withheld": ["loss"],
+    "finished": {"nl": "0f"},
     "fault": "",
 }
 CLIENT = client_directory.ClientRecord(
@@ -77,6 +79,8 @@ def read_summary(folder):
     for tasks in summary["test"].values():
         for cell in tasks.values():
             assert all(value is None or value + 1 for value in cell.values())
+    assert run_records.measured(summary) in (True, False)
+    assert all(isinstance(known, str) for known in summary.get("finished", {}).values())
     return summary["best_round"] + (summary["mean_auc"] or 0) + summary["rounds"]
 
 

@@ -166,8 +166,26 @@ def test_clients_finish_where_it_is_asked_for_or_under_a_budget():
     private = plan.Plan("fedavg", dp_epsilon=8.0)
     assert (private.finishes, private.passes_at_home) == (False, 20.0)
     assert plan.Plan("fedavg", dp_epsilon=8.0, home_epochs=0.0).passes_at_home == 0.0
+    with pytest.raises(
+        errors.PfrecError, match=r"home_epochs is -0.5; it must be at least 0, or -1"
+    ):
+        plan.Plan("fedavg", home_epochs=-0.5)
     with pytest.raises(errors.PfrecError, match="--home_epochs with pooled_mmoe"):
         plan.Plan("pooled_mmoe", home_epochs=5.0)
+
+
+def test_what_is_left_to_the_budget_is_the_same_plan_as_what_it_comes_to():
+    """A run that was begun without the flag is resumed with what it stands for, and the other way
+    round.
+    """
+    for epsilon, passes, other in ((0.0, 0.0, 20.0), (8.0, 20.0, 0.0)):
+        left = plan.Plan("fedavg", dp_epsilon=epsilon)
+        said = plan.Plan("fedavg", dp_epsilon=epsilon, home_epochs=passes)
+        assert plan.first_difference(left.to_json(), said) == ""
+        assert plan.first_difference(said.to_json(), left) == ""
+        another = plan.Plan("fedavg", dp_epsilon=epsilon, home_epochs=other)
+        told = f"home_epochs was {passes} and is {other}"
+        assert plan.first_difference(left.to_json(), another) == told
 
 
 def test_former_names_of_what_clients_do_at_home_still_work():
@@ -180,7 +198,7 @@ def test_former_names_of_what_clients_do_at_home_still_work():
     assert plan.first_difference(record, private) == ""
     assert plan.Plan.from_json(record).passes_at_home == 20.0
     record["dp_home_epochs"] = 3.0
-    assert plan.first_difference(record, private) == "home_epochs was 3.0 and is -1.0"
+    assert plan.first_difference(record, private) == "home_epochs was 3.0 and is 20.0"
     # Without a budget they meant nothing.
     record["dp_epsilon"] = 0.0
     assert plan.Plan.from_json(record).home_epochs == plan.AS_THE_BUDGET

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -153,11 +153,10 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
     if f.sharing:
         raise errors.PfrecError(f"--sharing: {run} goes on with what it shares; leave the flag out")
     texts = _preset(made, {})
-    for settings in (plan_lib.Plan, ModelConfig, type(made.settings)):
-        for one in settings_lib.of(settings) if issubclass(settings, settings_lib.Settings) else ():
-            if not f[one.flag].using_default_value:
-                value = f[one.flag].value
-                texts.append((one.flag, ",".join(value) if one.many else str(value)))
+    for one in _settings(made):
+        if _is_given(one.names):
+            value = f[one.flag].value
+            texts.append((one.flag, ",".join(value) if one.many else str(value)))
     made = made.with_texts(texts)
     _require_used(made, {})
     return dataclasses.replace(
@@ -188,20 +187,39 @@ def as_begun(made: plan_lib.Plan, run: "pathlib.Path") -> plan_lib.Plan:
 
 
 def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
-    """Checks that what is said of differential privacy is of a plan that has it.
+    """Checks that what is said of differential privacy, and of finishing, is of a plan that has it.
 
     Raises:
       PfrecError: where it would do nothing; the message names the flag.
     """
+    rate = next(one for one in settings_lib.of(plan_lib.Plan) if one.name == "home_rate")
+    if not made.passes_at_home and (_is_given(rate.names) or rate.names & set(own)):
+        raise errors.PfrecError(
+            f"--home_rate={made.home_rate:g}: by it clients finish what they serve, and with "
+            f"{made.name} here none does; give --home_epochs too, or leave it out"
+        )
     if made.dp_epsilon:
         return
     for one in plan_lib.privacy_settings():
-        flag = flags.FLAGS[one.flag]
-        if one.flag in own or not flag.using_default_value:
+        if one.flag in own or _is_given(one.names):
+            value = own.get(one.flag, flags.FLAGS[one.flag].value)
             raise errors.PfrecError(
-                f"--{one.flag}={own.get(one.flag, flag.value)} without --dp_epsilon: there is no "
+                f"--{one.flag}={value} without --dp_epsilon: there is no "
                 "differential privacy that it could be of; give --dp_epsilon too, or leave it out"
             )
+
+
+def _settings(made: plan_lib.Plan) -> "list[settings_lib.Setting]":
+    """All settings of a plan, of its model and of its algorithm."""
+    classes = [plan_lib.Plan, ModelConfig, *([type(made.settings)] if made.settings else [])]
+    return [one for settings in classes for one in settings_lib.of(settings)]
+
+
+def _is_given(names: "Iterable[str]") -> bool:
+    """Whether the command line says a setting, by one of its names: of an alias absl notes it of
+    that alone.
+    """
+    return not all(flags.FLAGS[name].using_default_value for name in names)
 
 
 def _values(settings: "type[settings_lib.Settings]") -> "dict[str, Any]":
@@ -220,9 +238,9 @@ def _preset(made: plan_lib.Plan, own: "dict[str, str]") -> "list[tuple[str, str]
     name = own.get("preset", flags.FLAGS.preset)
     if name not in presets.PRESETS:
         raise errors.PfrecError(f"preset={name}: is not one of {', '.join(presets.PRESETS)}")
-    known = plan_lib.setting_names(made)
+    names = {name: one.names for one in _settings(made) for name in one.names}
     return [
         (flag, text)
         for flag, text in presets.PRESETS[name].items()
-        if flag in known and flag not in own and flags.FLAGS[flag].using_default_value
+        if flag in names and not names[flag] & set(own) and not _is_given(names[flag])
     ]

@@ -294,7 +294,8 @@ def table(summary: "Mapping[str, Any]") -> str:
     if summary.get("nan"):
         mean = f"undefined (predictions are NaN: {', '.join(summary['nan'])})"
     told = f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
-    return "\n".join([*text_table.aligned(lines, "llrrrrr"), *spent, f"{told}{summary['rounds']}"])
+    told += f"{summary['rounds']}{', finished at home' * run_records.finished(summary)}"
+    return "\n".join([*text_table.aligned(lines, "llrrrrr"), *spent, told])
 
 
 if __name__ == "__main__":

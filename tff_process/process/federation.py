@@ -383,7 +383,7 @@ class Federation:
             ),
         )
 
-    def finish_at_home(self, round_number: int) -> np.ndarray:
+    def finish_at_home(self, round_number: int) -> "tuple[np.ndarray, list[str]]":
         """Lets each client finish what it serves (`finishing.home`), from the state that is
         current, which is left as it is, and keep what comes of it.
 
@@ -392,7 +392,8 @@ class Federation:
 
         Returns:
           the metrics of the finished models on test, float64 [scenarios, tasks, metrics]; NaN where
-          they are withheld, and for a client that was skipped, which serves what it received.
+          they are withheld, and for a client that was skipped, which serves what it received; and
+          the scenarios that finished.
         """
         raise NotImplementedError("each runtime has its own")
 

@@ -55,7 +55,8 @@ class OwnComputations:
       work: how much a driver may ask for.
 
     Raises:
-      PfrecError: where a table would leave that the silo's schema calls private.
+      PfrecError: where a table would leave that the silo's schema calls private, or clients are to
+        finish what they serve, which no gatekeeper knows the computation of.
     """
 
     def __init__(self, plan: "Mapping[str, Any]", facts: directory.Facts, place: str) -> None:
@@ -66,6 +67,11 @@ class OwnComputations:
             raise errors.PfrecError(
                 f"{place}: not a plan ({error!r}); make it with pfrec-agreement"
             ) from error
+        if self.plan.finishes:
+            raise errors.PfrecError(
+                f"{place}: --home_epochs={self.plan.home_epochs:g}: over silos clients finish what "
+                "they serve with --dp_epsilon alone; leave it out"
+            )
         self._facts = facts
         self._federation = federation.Federation(self.plan, joint_dataset.agreed([facts]))
         made = self._federation

@@ -49,7 +49,8 @@ def check_same(
     """
     run = run_directory.RunDirectory.read(output)
     begun = f"{output}: was begun"
-    remedy = "with the same flags and data, or choose another --output"
+    other = "or choose another --output"
+    remedy = f"with the same flags and data, {other}"
     before = run.config["plan"]
     more_rounds = plan.rounds > before.get("rounds", plan.rounds)
     if more_rounds and plan.dp_epsilon:
@@ -66,6 +67,9 @@ def check_same(
         before = {**before, "rounds": plan.rounds}
     difference = plan_lib.first_difference(before, plan)
     if difference:
+        name = difference.partition(" ")[0]
+        if name in plan_lib.BEFORE and name not in before:
+            remedy = f"with --{name}={plan_lib.BEFORE[name]:g}, as all were then, {other}"
         raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
     for key, value in config(plan, dataset).items():
         if key in _OF_PLAN or files.json_text(run.config.get(key)) == files.json_text(value):

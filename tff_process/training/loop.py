@@ -66,9 +66,10 @@ class Training(spreading.Training, Protocol):
         """
         ...
 
-    def finish_at_home(self, round_number: int) -> np.ndarray:
+    def finish_at_home(self, round_number: int) -> "tuple[np.ndarray, list[str]]":
         """Lets clients finish what they serve; called once, where the plan says so, when the best
-        round's state is current. Metrics on test, float64 [scenarios, tasks, metrics].
+        round's state is current. Metrics on test, float64 [scenarios, tasks, metrics], and the
+        scenarios that did.
         """
         ...
 
@@ -277,8 +278,9 @@ def _loop(
     if plan.finishes:
         run.remove_finished()
         _log.info("each client finishes what it serves of round %d on its own rows", best.round)
-        values = results.measured(dataset, training.finish_at_home(best.round))
-        finished = run.finished(best.round)
+        told_at_home, who = training.finish_at_home(best.round)
+        values = results.measured(dataset, told_at_home)
+        finished = run.finished(best.round, who)
     else:
         values = values_on("test")
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []

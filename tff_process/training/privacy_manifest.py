@@ -31,8 +31,8 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     Where what is evaluated is an average (`averaging`), what a client downloads crosses once more
     for the evaluation of a round, and where the spread is found (`spreading`) the
     `evaluation_downloads` with it: `evaluation_download_bytes` in all, 0 where what was sent for
-    training serves for it. Then metrics of all `evaluations_per_round` models leave in one answer,
-    `spreads_metrics`.
+    training serves for it, or metrics are withheld and nobody evaluates. Then metrics of all
+    `evaluations_per_round` models leave in one answer, `spreads_metrics`.
     """
     layout, bits = training.layout, training.algorithm.client.upload_bits
     table = training.algorithm.policy.table(training.tagged)
@@ -73,7 +73,9 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         },
         {"what": "serves", "group": "", "shape": [tasks], "bytes": 4 * tasks},
     ]
+    sent_again = False
     if plan_lib.METRICS not in withheld:
+        sent_again = training.algorithm.keeps_trained or training.finds_spread
         told = {"metrics": [tasks, len(metrics.METRICS)]}
         if training.finds_spread:
             told["metrics"].insert(0, 1)
@@ -109,7 +111,7 @@ def of(training: federation.Federation) -> "dict[str, Any]":
         "download_bytes": download_bytes,
         "evaluation_downloads": evaluation_downloads,
         "evaluation_download_bytes": sum(item["bytes"] for item in evaluation_downloads)
-        + (download_bytes if training.algorithm.keeps_trained or training.finds_spread else 0),
+        + (download_bytes if sent_again else 0),
         "evaluations_per_round": training.valid_models,
         "aggregations_per_round": training.aggregation_steps,
         "most_rounds": training.rounds,

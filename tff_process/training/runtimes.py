@@ -108,7 +108,7 @@ def require_together(plan: plan_lib.Plan, options: options_lib.Options) -> None:
         if plan.finishes and at:
             raise errors.PfrecError(
                 f"--home_epochs and {where}: without --dp_epsilon clients finish in simulations by "
-                "--runtime=resident alone; leave it out"
+                "--runtime=resident alone; give --home_epochs=0"
             )
     if plan.upload_bits < strategy.FULL_BITS and options.runtime == options_lib.REFERENCE:
         raise errors.PfrecError(

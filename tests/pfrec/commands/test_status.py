@@ -72,7 +72,11 @@ def test_the_last_metrics_are_shown(tmp_path: pathlib.Path) -> None:
 def test_a_finished_run(tmp_path: pathlib.Path) -> None:
     _begun(tmp_path)
     run_records.write(tmp_path, summary={"mean_auc": 0.75, "best_round": 8})
-    assert "finished: mean test AUC 0.7500 at round 8" in status.status(tmp_path, 0.0)
+    told = "finished: mean test AUC 0.7500 at round 8"
+    assert told in status.status(tmp_path, 0.0).splitlines()
+    finished = {"mean_auc": 0.75, "best_round": 8, "finished": {"nl": "0f"}}
+    run_records.write(tmp_path, summary=finished)
+    assert f"{told}, finished at home" in status.status(tmp_path, 0.0).splitlines()
 
 
 def test_a_finished_run_whose_metrics_are_withheld(tmp_path: pathlib.Path) -> None:

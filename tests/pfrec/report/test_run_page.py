@@ -46,6 +46,15 @@ def test_grouped_auc_has_a_column_where_there_is_any(tmp_path):
     assert nothing in page.rows
 
 
+def test_metrics_of_finished_models_are_called_so(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    told = "best on valid, finished by each client on its own rows. AUC"
+    assert told not in made(run).text
+    summary = json.loads((run / "summary.json").read_text())
+    pages.put(run / "summary.json", {**summary, "finished": {"nl": "0f"}})
+    assert told in made(run).text
+
+
 def test_withheld_metrics_are_called_so(tmp_path):
     run = pages.write_run(tmp_path / "run")
     summary = json.loads((run / "summary.json").read_text())
@@ -53,6 +62,9 @@ def test_withheld_metrics_are_called_so(tmp_path):
     pages.put(run / "summary.json", summary)
     page = made(run)
 
+    # Where losses are too, metrics.csv tells of no round; times.csv does.
+    (run / "metrics.csv").write_text("round,scenario,split,task,metric,value\n")
+    assert "2 of 3" in made(run).text
     assert "withheld" in page.text
     assert "the model is that of the last" in page.text
     assert "At the round that was best on valid" not in page.text

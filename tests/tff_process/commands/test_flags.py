@@ -15,6 +15,9 @@ from tff_process.comparison import entries
 @pytest.fixture(scope="module")
 def _defined():
     training_flags.define()
+    if "algorithm" not in flags.FLAGS:
+        flags.DEFINE_string("algorithm", "pf_msmtrec", "")
+        flags.DEFINE_integer("seed", 0, "")
 
 
 @pytest.fixture
@@ -50,6 +53,20 @@ def test_a_preset_goes_under_flags_and_settings(given):
         == "additive"
     )
     assert from_flags.plan("pf_msmtrec", 0).model.template == "none"
+
+
+def test_a_flag_counts_as_given_by_either_of_its_names(given, tmp_path):
+    """A preset names `mu`, which is an alias of `pf_mu`."""
+    for flag in ("--mu=0.75", "--pf_mu=0.75"):
+        given("--preset=paper", flag)
+        assert from_flags.plan("pf_msmtrec", 0).settings.mu == 0.75
+        run_records.write(tmp_path, {"plan": plan_lib.Plan("pf_msmtrec").to_json()})
+        given(flag)
+        assert from_flags.continued_plan(tmp_path).settings.mu == 0.75
+    given("--preset=paper")
+    for name in ("mu", "pf_mu"):
+        assert from_flags.plan("pf_msmtrec", 0, settings=[(name, "0.75")]).settings.mu == 0.75
+    assert from_flags.plan("pf_msmtrec", 0).settings.mu == 0.5
 
 
 def test_an_unknown_preset_is_refused(given):
@@ -96,6 +113,27 @@ def test_what_is_said_of_privacy_that_is_asked_for_is_taken(given):
     assert from_flags.plan("fedavg", 0, settings=[("dp_epsilon", "3")]).dp_clip == 2.5
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["--home_rate=0.1"], []),
+        (["--dp_home_rate=0.1"], []),
+        (["--home_rate=0.1", "--dp_epsilon=3", "--home_epochs=0"], []),
+        (["--home_epochs=3"], [("dp_home_rate", "0.1"), ("home_epochs", "0")]),
+    ],
+)
+def test_a_step_size_at_home_where_nobody_finishes_is_refused(given, arguments, settings):
+    given(*arguments)
+    with pytest.raises(errors.PfrecError, match=r"--home_rate=0.1: .*give --home_epochs too"):
+        from_flags.plan("fedavg", 0, settings=settings)
+
+
+def test_a_step_size_at_home_where_clients_finish_is_taken(given):
+    given("--home_rate=0.1")
+    for settings in ([("home_epochs", "3")], [("dp_epsilon", "3")], [("dp_home_epochs", "3")]):
+        assert from_flags.plan("fedavg", 0, settings=settings).home_rate == 0.1
+
+
 def test_presets_name_flags_and_values_that_there_are(given):
     given()
     for settings in presets.PRESETS.values():
@@ -125,9 +163,6 @@ def test_a_run_that_is_older_than_a_setting_is_resumed_without(given, tmp_path):
 def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
     before = plan_lib.Plan("fedavg", rounds=7, seed=4, model=ModelConfig(experts=2), patience=3)
     run_records.write(tmp_path, {"plan": before.to_json()})
-    if "algorithm" not in flags.FLAGS:
-        flags.DEFINE_string("algorithm", "pf_msmtrec", "")
-        flags.DEFINE_integer("seed", 0, "")
     given("--rounds=2", "--learning_rate=0.5")
     made = from_flags.continued_plan(tmp_path)
     assert (made.name, made.rounds, made.learning_rate, made.patience) == ("fedavg", 2, 0.5, 3)

@@ -66,6 +66,16 @@ def test_synthetic_data_are_of_one_world(tmp_path) -> None:
         train.open_data("synthetic", tmp_path, world, 4)
 
 
+def test_metrics_of_finished_models_are_called_so() -> None:
+    cell = {"rows": 5, "positives": 2, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
+    summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 4}
+    plain, finished = (
+        train.table({**summary, **told}) for told in ({}, {"finished": {"nl": "0f"}})
+    )
+    assert plain.splitlines()[-1] == "mean test AUC 0.7500 at round 2 (the best on valid) of 4"
+    assert finished == f"{plain}, finished at home"
+
+
 def test_where_metrics_are_withheld_no_round_is_called_the_best() -> None:
     unknown = {"rows": None, "positives": None, "auc": None, "logloss": None, "ece": None}
     told = train.table(

@@ -44,6 +44,15 @@ def test_of_a_private_table_the_copy_that_training_goes_on_from_is_the_plans_too
         np.testing.assert_array_equal(newcomer[name], value)
 
 
+def test_a_plan_by_which_clients_finish_is_no_silos(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    plan = plan_lib.Plan("fedavg", batch_size=50, model=two_silos.MODEL, home_epochs=3.0)
+    with pytest.raises(errors.PfrecError, match=r"agreed.json: --home_epochs=3: .*leave it out"):
+        own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "agreed.json")
+
+
 def test_an_agreement_of_before_a_setting_is_refused_by_the_settings_name(
     dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
 ) -> None:

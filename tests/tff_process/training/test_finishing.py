@@ -3,15 +3,16 @@ run.
 """
 
 import dataclasses
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
-from pfrec import checkpoint, errors, evaluation, groups, run_directory, run_model
+from pfrec import checkpoint, errors, evaluation, groups, metrics, run_directory, run_model
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
-from tff_process.runtime import options
+from tff_process.runtime import cache, clients, options
 from tff_process.training import loop, runtimes
 
 BASE = plan_lib.Plan("ditto", rounds=2, aggregations=1, batch_size=50, model=SHAPE)
@@ -95,6 +96,36 @@ def test_a_model_that_another_run_finished_is_refused(runs, tmp_path):
     checkpoint.save(place, {"x": np.zeros(1, np.float32)}, checkpoint.owner("nl", name))
     with pytest.raises(errors.PfrecError, match="put the run's own back"):
         run_model.load(run_directory.open_run(moved), "nl")
+    shutil.rmtree(place)
+    with pytest.raises(errors.PfrecError, match=r"summary.json, and .*--resume finishes it anew"):
+        run_model.load(run_directory.open_run(moved), "nl")
+
+
+def test_what_a_skipped_client_left_half_written_is_not_served(runs, two, tmp_path, monkeypatch):
+    plain, run = runs
+    again, name = tmp_path / "run", f"finished_{run.summary['best_round']:05d}"
+    shutil.copytree(run.path, again)
+    (again / "summary.json").unlink()
+    cells = np.zeros((len(two.schema.tasks), len(metrics.METRICS)))
+
+    def finish(calls, client, incoming, work, functions, path, tells):
+        place = pathlib.Path(path)
+        checkpoint.save(place, dict(values(run, "nl")), checkpoint.owner("nl", name))
+        if client.handle.scenario == "es":
+            (place / checkpoint.META).write_text("")
+            raise errors.PfrecError("no space left")
+        return cells
+
+    monkeypatch.setattr(clients.ClientCalls, "finish", finish)
+    monkeypatch.setattr(cache, "finishing", lambda traced, record: {})
+    how = options.Options(on_client_failure="skip")
+    resumed = loop.train(PLAN, two, again, resume=True, options=how)
+
+    assert set(resumed.summary[run_directory.FINISHED]) == {"nl"}
+    assert {cell["rows"] for cell in resumed.summary["test"]["es"].values()} == {None}
+    opened = run_directory.open_run(again)
+    assert not differing(values(opened, "es"), values(plain, "es"))
+    assert not differing(values(opened, "nl"), values(run, "nl"))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ import dataclasses
 import shutil
 
 import numpy as np
+import pytest
 
-from pfrec import checkpoint, run_directory
+from pfrec import checkpoint, errors, run_directory
+from tests import run_records
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.process import joining
-from tff_process.training import loop
+from tff_process.training import beginning, loop
 
 PLAN = plan_lib.Plan("pf_msmtrec", rounds=1, aggregations=1, batch_size=50, model=SHAPE)
 
@@ -35,3 +37,16 @@ def test_a_run_of_former_names_is_read_and_resumed(dataset, tmp_path):
     one, other = (run_directory.open_run(run).load(2).server for run in (today, former))
     np.testing.assert_equal(dict(other), dict(one))
     assert (former / "metrics.csv").read_bytes() == (today / "metrics.csv").read_bytes()
+
+
+def test_a_run_from_before_weights_decayed_says_how_to_go_on(dataset, tmp_path):
+    """The same flags would not do: the default is another."""
+    record = PLAN.to_json()
+    del record["weight_decay"]
+    run_records.write(tmp_path, {"plan": record})
+    with pytest.raises(errors.PfrecError, match="resume with --weight_decay=0, as all were then"):
+        beginning.check_same(tmp_path, PLAN, dataset)
+    record["weight_decay"] = 10.0
+    run_records.write(tmp_path, {"plan": record})
+    with pytest.raises(errors.PfrecError, match="resume with the same flags and data"):
+        beginning.check_same(tmp_path, PLAN, dataset)

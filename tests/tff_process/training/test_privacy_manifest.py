@@ -53,6 +53,8 @@ def test_what_crosses_for_each_spread_that_is_tried_is_counted(dataset):
     assert not training.algorithm.finds_spread
     assert not {"metrics", "spreads_metrics"} & {item["what"] for item in told["uploads"]}
     assert told["evaluations_per_round"] == 1
+    assert training.algorithm.keeps_trained
+    assert told["evaluation_download_bytes"] == 0
 
 
 def test_a_private_run_goes_on_with_the_noise_that_it_spent_its_budgets_with_alone(
