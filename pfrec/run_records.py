@@ -99,9 +99,10 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     for name in ("nan", WITHHELD):
         if name in told:
             told.texts(name)
-    models = told.fields(FINISHED) if FINISHED in told else None
-    for name in models.names() if models else ():
-        models.text(name)
+    if FINISHED in told:
+        models = told.fields(FINISHED)
+        for name in models.names():
+            models.text(name)
     for name in ("fault", "unchanged_because"):
         if name in told:
             told.text(name)

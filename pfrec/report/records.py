@@ -11,6 +11,8 @@ from pfrec import errors, files, json_fields
 _MOST_ROUNDS = 1 << 31
 # Of a difference of AUCs and its interval, which over two seeds is wide.
 _LARGEST = 1e3
+# Times rounds this is still far from what a float cannot hold.
+_MOST_BYTES = 1e18
 
 
 def opened(path: pathlib.Path, remedy: str) -> json_fields.Fields:
@@ -158,7 +160,7 @@ def _entry(entry: json_fields.Fields, place: str, remedy: str) -> None:
         entry.fields("test_auc").number(name, 0.0, 1.0, none=True)
     for name in ("round_bytes", "rounds_to_target", "bytes_to_target"):
         if entry.plain(name) is not None:
-            entry.number(name, 0.0)
+            entry.number(name, 0.0, _MOST_BYTES)
     if entry.plain("subject_minus_it"):
         for name in ("mean", "half_width"):
             entry.fields("subject_minus_it").number(name, -_LARGEST, _LARGEST, none=True)

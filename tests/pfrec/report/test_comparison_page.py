@@ -1,5 +1,7 @@
 """The page of a comparison holds its figures, and stands alone."""
 
+import json
+
 import pytest
 
 from pfrec import errors
@@ -94,6 +96,14 @@ def test_one_seed_has_no_spread(comparison):
     assert line.points == [(1.0, pytest.approx(0.6))]
     assert line.spread == [pytest.approx(0.141421, abs=1e-6)]
     assert comparison_page._mean_line("a", curves[:1], 0).spread == ()
+
+
+def test_bytes_beyond_all_bounds_are_told(comparison):
+    value = json.loads((comparison / "results.json").read_text())
+    value["entries"]["pf_msmtrec"]["round_bytes"] = 1e308
+    pages.put(comparison / "results.json", value)
+    with pytest.raises(errors.PfrecError, match=r"round_bytes is 1e\+308, not a number from 0"):
+        comparison_page.write(comparison)
 
 
 def test_what_is_no_comparison_is_told(tmp_path):
