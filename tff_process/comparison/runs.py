@@ -175,7 +175,7 @@ def _known(
         return (), False
     remedy = f"remove {run} to train it again"
     rounds = run_records.read_config(run)["plan"]["rounds"]
-    if rounds > plan.rounds:
+    if rounds >= plan.rounds:  # One of fewer is checked as it is extended.
         beginning.check_same(run, dataclasses.replace(plan, rounds=rounds), dataset)
     valid = _valid_scores(run / "metrics.csv") if (run / "metrics.csv").exists() else ()
     if not (run / "summary.json").exists():

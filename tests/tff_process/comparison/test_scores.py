@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from pfrec import files, run_directory
+from pfrec import errors, files, run_directory
 from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries, runs
@@ -74,6 +74,20 @@ def test_a_training_of_no_use_is_the_last(trained, tmp_path):
     told = files.read_json(run / "summary.json", remedy="")
     files.write_json(run / "summary.json", {**told, "fault": "every prediction is NaN"})
     assert scores(tmp_path, 2) == -1.0
+
+
+@pytest.mark.parametrize("rounds", [2, 1])
+def test_a_finished_run_of_another_plan_does_not_count(trained, tmp_path, monkeypatch, rounds):
+    """As one from before a default changed, which would be held against trainings of today."""
+    scores(tmp_path, 2)
+
+    def check(run, plan, dataset):
+        assert plan.rounds == 2
+        raise errors.PfrecError("begun with another plan")
+
+    monkeypatch.setattr(beginning, "check_same", check)
+    with pytest.raises(errors.PfrecError, match="begun with another plan"):
+        scores(tmp_path, rounds)
 
 
 def test_who_watches_a_run_is_told_of_its_training_alone(trained, tmp_path):
