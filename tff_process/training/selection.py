@@ -118,7 +118,8 @@ def _weighted(values: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
     pairs = positives * (rows - positives)
     # An AUC is defined where there are both classes and predictions are numbers.
     auc = np.where(predicts_nan(values) & (pairs > 0.0), 0.0, auc)
-    defined = ~np.isnan(auc)
+    # One that is said of rows of one class is none.
+    defined = ~np.isnan(auc) & (pairs > 0.0)
     pairs = np.where(defined, pairs, 1.0)
     variance = (rows + 1.0) / (12.0 * pairs)
     weights = np.where(defined, 1.0 / (variance + metrics_lib.KNOWN_WELL**2), 0.0)

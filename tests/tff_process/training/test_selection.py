@@ -101,6 +101,13 @@ def test_predictions_that_are_nan_count_as_the_worst():
     assert selection.predicts_nan(values).tolist() == [[True], [False], [False]]
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_auc_that_is_said_of_one_class_does_not_count():
+    said = _values([[(0.7, 100, 50)], [(1.0, 10**6, 0)], [(1.0, 10**6, 10**6)]])
+    assert selection.score(said) == pytest.approx(0.7)
+    np.testing.assert_array_equal(np.isnan(selection.by_scenario(said)), [False, True, True])
+
+
 def test_the_best_round_is_not_chosen_by_one_client_of_four():
     """One says 1 of the first round and 0 afterwards; the others become better from 0.6 to 0.8."""
     rounds = [[0.6, 0.6, 0.6, 1.0], [0.7, 0.7, 0.7, 0.0], [0.8, 0.8, 0.8, 0.0]]
