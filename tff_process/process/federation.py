@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Optional
@@ -27,6 +28,7 @@ from tff_process.process.round_report import RoundReport, whole_round
 from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
+_log = logging.getLogger(__name__)
 
 # What of a plan no graph holds: it reaches the computations as values,
 # or only the loop around them.
@@ -104,6 +106,16 @@ class Federation:
             )
             for name in dataset.scenarios
         ]
+        fewest = min(epoch_steps)
+        if plan.learning_rate * plan.weight_decay >= fewest:
+            _log.warning(
+                "--learning_rate=%g and --weight_decay=%g: with %d batches in an epoch, as %s has, "
+                "weights lose all that they are in each step; lower one of the two",
+                plan.learning_rate,
+                plan.weight_decay,
+                fewest,
+                dataset.scenarios[epoch_steps.index(fewest)],
+            )
         steps = turns_lib.round_steps(plan, epoch_steps)
         aggregations = turns_lib.aggregations_of_a_round(plan, steps)
         if plan.secure_sums:

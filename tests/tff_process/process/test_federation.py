@@ -160,6 +160,15 @@ def test_weight_decay_is_said_for_an_epoch(dataset):
     assert none.step_decay(tf.constant(20, tf.int64)) is None
 
 
+@pytest.mark.parametrize(("rate", "told"), [(0.1, False), (0.2, True)])
+def test_who_loses_all_weights_in_each_step_is_told(dataset, caplog, rate, told):
+    """The smallest client has 100 rows: six batches, and 30 times 0.2 is six."""
+    federation(dataset, learning_rate=rate, weight_decay=30.0)
+    warned = [one for one in caplog.messages if "with 6 batches in an epoch" in one]
+    assert len(warned) == told
+    assert all("--learning_rate=0.2 and --weight_decay=30" in one for one in warned)
+
+
 def test_the_batch_fits_the_rows_that_silos_would_say(dataset, monkeypatch):
     """1,289 rows are said to be 1,200: by 1,289 a batch would hold 64 rows."""
     monkeypatch.setattr(type(dataset), "rows", lambda self, scenario, split: 1_289)
