@@ -104,10 +104,15 @@ def traced_functions(
     a thread beside the tracing of the next, as TensorFlow's optimizer leaves Python to others.
     """
     with concurrent.futures.ThreadPoolExecutor(1, "compile") as pool:
-        compiling = {
-            name: pool.submit(remote.Function.of, name, trace()) for name, trace in how.items()
-        }
-        return {name: made.result() for name, made in compiling.items()}
+        try:
+            compiling = {
+                name: pool.submit(remote.Function.of, name, trace()) for name, trace in how.items()
+            }
+            return {name: made.result() for name, made in compiling.items()}
+        except BaseException:
+            # Who ends the command does not wait for what nobody will use.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def serialised(functions: "Mapping[str, remote.Function]") -> "dict[str, bytes]":

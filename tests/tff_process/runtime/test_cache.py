@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tff_process import plan as plan_lib
 from tff_process.algorithms import pf_msmtrec, registry
 from tff_process.process import computations as computations_lib
 from tff_process.process import federation
-from tff_process.runtime import cache, resident
+from tff_process.runtime import cache, clients, remote, resident
 
 SMALL = ModelConfig(
     embedding_dim=2, numeric_dim=2, experts=1, expert_units=(3,), tower_units=(2,), dropout=0.1
@@ -190,3 +191,22 @@ def test_what_a_graph_holds_is_in_its_key(dataset):
     other_values = dataclasses.replace(BASE, seed=1, rounds=7, learning_rate=0.5)
     for key in ("graph_key", "graph_record"):
         assert getattr(federation.Federation(other_values, dataset), key) == getattr(made, key)
+
+
+def test_who_is_interrupted_waits_for_no_compiling_that_has_not_begun(monkeypatch):
+    compiled, begun, go_on = [], threading.Event(), threading.Event()
+
+    def compiles(name, computation):
+        compiled.append(name)
+        begun.set()
+        go_on.wait(10)
+
+    def interrupted():
+        threading.Timer(0.2, go_on.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(remote.Function, "of", compiles)
+    how = {"one": lambda: None, "two": lambda: begun.wait(10), "three": interrupted}
+    with pytest.raises(KeyboardInterrupt):
+        clients.traced_functions(how)
+    assert compiled == ["one"]
