@@ -41,7 +41,10 @@ class Progress(callbacks.Callback):
     ) -> None:
         self.rounds = rounds or self.rounds
         self._pace.begin()
-        self._write(done, done + 1, "tracing computations, once")
+        if done < self.rounds:
+            self._write(done, done + 1, "tracing computations, once")
+        else:
+            self._write(done, done, "was the last one; what comes after the rounds is left")
 
     def after_round(  # type: ignore[override]
         self, *, number: int, score: float, report: "round_report.RoundReport", **others: Any

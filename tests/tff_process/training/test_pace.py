@@ -83,6 +83,15 @@ def test_lines_when_piped(capsys):
     assert len(said) == 2
 
 
+def test_where_no_round_is_left_none_is_called_under_way(capsys):
+    """As in a run that was killed while its clients finished what they serve."""
+    with progress.reporting(plan_lib.Plan("fedavg", rounds=20, max_steps=6)) as shown:
+        shown.before_training(done=3, best_round=1, rounds=3)
+    assert capsys.readouterr().out == (
+        "round 3/3: was the last one; what comes after the rounds is left\n"
+    )
+
+
 def test_a_budget_leaves_fewer_rounds_to_be_shown(capsys):
     with progress.reporting(plan_lib.Plan("fedavg", rounds=20, max_steps=6)) as shown:
         shown.before_training(done=0, best_round=0, rounds=3)
