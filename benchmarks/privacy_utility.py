@@ -2,7 +2,8 @@
 
     python benchmarks/privacy_utility.py --data=DATA --log=FILE [--algorithms=fedavg,fedbn]
         [--epsilons=none,8,3,1] [--home_epochs=20,0] [--seeds=1] [--rounds=20]
-        [--dp_rounds=40] [--dp_settings=FLAG=VALUE,...] [--minutes=9] [--runs=DIRECTORY]
+        [--dp_rounds=40] [--settings=FLAG=VALUE,...] [--dp_settings=FLAG=VALUE,...]
+        [--minutes=9] [--runs=DIRECTORY]
         [--picture=FILE]
 
 Trains each algorithm at each epsilon and with each number of passes at home, and evaluates what is
@@ -73,12 +74,16 @@ def main() -> None:
         default="",
         help="FLAG=VALUE,... of the runs under a budget",
     )
+    parser.add_argument("--settings", default="", help="FLAG=VALUE,... of all runs")
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--runs", type=pathlib.Path, help="keeps run directories; default: none")
     parser.add_argument("--picture", type=pathlib.Path)
     given = parser.parse_args()
     dataset = dataset_lib.Dataset.open(given.data)
-    own = [tuple(text.split("=", 1)) for text in given.dp_settings.split(",") if text]
+    common, own = (
+        [tuple(text.split("=", 1)) for text in texts.split(",") if text]
+        for texts in (given.settings, given.dp_settings)
+    )
     cache = cache_lib.ComputationCache()
     end, wanted = time.monotonic() + 60.0 * given.minutes, entries(given)
     aucs = _logged(given.log)
@@ -90,7 +95,7 @@ def main() -> None:
         if epsilon != NONE:
             budget = [("dp_epsilon", epsilon), ("home_epochs", home)]
             settings = [("rounds", str(given.dp_rounds)), *budget, *own]
-        plan = plan_lib.Plan(name, seed=seed, batch_size=0).with_texts(settings)
+        plan = plan_lib.Plan(name, seed=seed, batch_size=0).with_texts([*settings, *common])
         with tempfile.TemporaryDirectory() as folder:
             run = (given.runs or pathlib.Path(folder)) / "_".join(map(str, entry))
             loop.train(plan, dataset, run, resume=run.exists(), cache=cache)
