@@ -173,6 +173,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
             batch_size=40,
             learning_rate=1e-3,
             participation=0.67,
+            weight_decay=0.0,
             model=shape,
             settings=pf_msmtrec.Settings(proximal=0.1) if algorithm == "pf_msmtrec" else None,
         ),
