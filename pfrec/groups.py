@@ -34,6 +34,8 @@ class TaggedVariable:
       member: what tells this group from others of its kind (`Role.member`).
       path: the names of the layers that hold it, from the model's down to its own.
       variable: the variable.
+      is_kernel: whether it is a kernel or a table: a matrix, unless its layer says that it holds
+        biases (`roles.declare_biases`) or is a normalisation.
     """
 
     name: str
@@ -42,6 +44,7 @@ class TaggedVariable:
     member: str
     path: "tuple[str, ...]"
     variable: tf.Variable
+    is_kernel: bool = False
 
 
 def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
@@ -57,6 +60,7 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
         own = [
             v for v in layer._trainable_weights + layer._non_trainable_weights if id(v) not in seen
         ]
+        biases = {id(getattr(layer, name)) for name in getattr(layer, "pfrec_biases", ())}
         for variable in own:
             seen.add(id(variable))
             leaf = variable.name.rsplit("/", 1)[-1].split(":")[0]
@@ -86,6 +90,7 @@ def tag(model: tf.keras.layers.Layer) -> "list[TaggedVariable]":
                     role.member,
                     path,
                     variable,
+                    is_kernel=variable.shape.rank == 2 and id(variable) not in biases,
                 )
             )
     missing = [v.name for v in model.variables if id(v) not in seen]

@@ -58,3 +58,10 @@ def tower(task: str) -> Role:
 def declare(layer: Any, role: Role) -> None:
     """Says what `layer` and, unless they say otherwise, the layers in it are for."""
     layer.pfrec_role = role
+
+
+def declare_biases(layer: Any, *names: str) -> None:
+    """Says which of a layer's variables, by their attributes, hold biases where their shape is that
+    of a kernel: a bias for each of several things.
+    """
+    layer.pfrec_biases = frozenset(names)

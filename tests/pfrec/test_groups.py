@@ -95,6 +95,23 @@ def test_a_variable_that_is_not_trained_is_refused_where_it_could_be_shared():
         groups.tag(build(layer))
 
 
+def test_what_is_a_kernel_is_its_layers_word_and_not_a_name():
+    class Offsets(tf.keras.layers.Layer):
+        def build(self, shape):
+            self.matrix = self.add_weight("own_bias", [shape[-1], 2])
+            self.offsets = self.add_weight("kernel", [4, 2])
+            self.vector = self.add_weight("vector", [2])
+
+        def call(self, x):
+            return tf.matmul(x, self.matrix) + self.offsets[0] + self.vector
+
+    layer = Offsets()
+    roles.declare(layer, roles.tower("ctr"))
+    roles.declare_biases(layer, "offsets")
+    kernels = {item.name for item in groups.tag(build(layer)) if item.is_kernel}
+    assert kernels == {"tower/ctr/own_bias"}
+
+
 @pytest.mark.parametrize("template", ["none", "additive", "hadamard"])
 def test_every_variable_of_an_mmoe_is_in_exactly_one_group(schema, template):
     model = mmoe.build(schema, ModelConfig(template=template, rank=2))

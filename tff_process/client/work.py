@@ -75,8 +75,7 @@ def decaying(tagged: "Sequence[groups.TaggedVariable]") -> "frozenset[str]":
     return frozenset(
         item.name
         for item in trained
-        if item.variable.shape.rank == 2
-        and not item.name.endswith("bias")
+        if item.is_kernel
         and not any(item.path[:end] in normalised for end in range(1, len(item.path)))
     )
 

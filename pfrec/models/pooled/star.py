@@ -101,6 +101,7 @@ class StarDense(tf.keras.layers.Layer):
     def __init__(self, units: int, domains: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.domains, self.seed = units, domains, seed
+        roles.declare_biases(self, "own_bias")
 
     def build(self, input_shape: Any) -> None:
         inputs = int(input_shape[-1])
