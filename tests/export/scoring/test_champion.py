@@ -71,6 +71,9 @@ def test_a_worse_challenger_is_refused_unless_forced(serving):
     assert click.high < 0
     assert not buy.worse  # a coin's toss
     assert buy.found.rows == rows.rows.labels[:, 0].sum()
+    # Both hold together: two sides of 5%, by two.
+    for cell in found.cells:
+        assert cell.high - cell.low == pytest.approx(2 * 2.241403 * cell.found.error, rel=1e-6)
     assert found.worse == ["NL click"]
     assert "WORSE" in found.table()
     assert found.to_json()["cells"][0]["worse"]
@@ -79,6 +82,15 @@ def test_a_worse_challenger_is_refused_unless_forced(serving):
         champions(serving, rows, 50, say=said.append).decide()
     assert said == [found.table()]
     champions(serving, rows, 50, force=True).decide()
+
+
+def test_what_cannot_be_compared_widens_no_interval(serving):
+    given = rows_that_follow(tiny.model())
+    given.rows.labels[:, 1] = 0  # nobody bought
+    click, buy = compared(serving, given, seed=50).cells
+    assert buy.found is None
+    assert not buy.worse
+    assert click.high - click.low == pytest.approx(2 * 1.959964 * click.found.error, rel=1e-6)
 
 
 def test_the_served_model_against_itself_and_a_better_one_pass(serving):
@@ -102,6 +114,18 @@ def test_models_of_other_inputs_are_not_compared():
     other = champion._other_inputs(tiny.SERVED, interface.Interface(fewer))
     assert other == "takes other inputs (age)"
     assert champion._other_inputs(tiny.SERVED, tiny.SERVED) == ""
+    # A text may be another id, and a task another label.
+    hashed = tuple(
+        dataclasses.replace(f, cardinality=f.cardinality + 1) if f.encoding == "hash" else f
+        for f in tiny.SCHEMA.categorical
+    )
+    other = dataclasses.replace(tiny.SCHEMA, categorical=hashed)
+    told = champion._other_inputs(tiny.SERVED, interface.Interface(other))
+    assert told == "hashes to another number of ids"
+    (task, *_) = tiny.SCHEMA.tasks
+    alone = dataclasses.replace(tiny.SCHEMA, tasks=(dataclasses.replace(task, name="like"),))
+    told = champion._other_inputs(tiny.SERVED, interface.Interface(alone))
+    assert told == "has none of the tasks"
 
 
 def test_the_pinned_version_is_the_champion(serving, copy):

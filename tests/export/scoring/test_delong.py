@@ -59,7 +59,8 @@ def test_more_intervals_at_once_are_wider_and_one_class_has_none():
     found = delong.compare(labels, *scores)
     assert found.interval(10)[0] < found.interval(1)[0] < found.difference
     assert found.interval(1)[1] - found.difference == pytest.approx(1.959964 * found.error)
-    assert delong.compare(np.ones(5), np.arange(5), np.arange(5)) is None
+    for labels in ([1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 0]):
+        assert delong.compare(np.array(labels), np.arange(5), np.arange(5)) is None
 
 
 @pytest.mark.parametrize("levels", [0, 2])
@@ -70,4 +71,5 @@ def test_a_single_model_has_the_formula_over_all_pairs(levels):
     above, below = over_pairs(labels, scores)
     error = np.sqrt(np.var(above, ddof=1) / len(above) + np.var(below, ddof=1) / len(below))
     assert half_width == pytest.approx(1.959964 * error, rel=1e-6)
-    assert delong.single(np.ones(5), np.arange(5.0)) is None
+    for labels in ([1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 0]):
+        assert delong.single(np.array(labels), np.arange(5.0)) is None

@@ -23,6 +23,21 @@ def test_a_step_may_have_a_learning_rate_of_its_own():
     np.testing.assert_array_equal(given, own)
 
 
+def test_a_step_may_have_a_decay_of_its_own():
+    """Of one of 0.1 by the rate a weight of 1 loses 0.01, where a gradient was met before."""
+    for own, given, lost in (
+        (None, 0.1, 0.01),
+        (0.7, 0.1, 0.01),
+        (0.7, None, 0.07),
+        (0.7, 0.0, 0.0),
+    ):
+        variable = tf.Variable([[1.0]])
+        optimizer = adam.Adam([variable], 0.1, decay=own, decays={0})
+        optimizer.slots[1].assign([[1e9]])
+        optimizer.apply([tf.constant([[0.0]])], decay=given)
+        np.testing.assert_allclose(variable, [[1.0 - lost]], rtol=1e-6)
+
+
 def test_equals_keras_bit_for_bit_and_continues_from_its_slots():
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 3)).astype(np.float32)

@@ -3,7 +3,8 @@
 import pytest
 
 from pfrec import errors
-from tff_process.comparison import entries, tuning
+from tff_process import plan as plan_lib
+from tff_process.comparison import entries, search, tuning
 
 RATES = tuning.Tuning.parse("learning_rate=0.001|0.01")
 
@@ -37,6 +38,39 @@ def test_the_better_on_valid_is_chosen_and_of_equals_the_first():
         ("fedbn", "learning_rate=0.01", 2, 0.8, "chosen"),
         ("fedbn", "learning_rate=0.001", 2, 0.7, ""),
     ]
+
+
+def test_scores_after_fewer_rounds_are_no_rivals_of_those_after_all():
+    low, high = RATES.candidates(entries.Entry.parse("fedbn"))
+    tried = [tuning.Tried(low, 1, 0.9), tuning.Tried(high, 2, 0.8)]
+    assert [row[2:] for row in tuning.table({"fedbn": tried}, [high])] == [
+        (2, 0.8, "chosen"),
+        (1, 0.9, ""),
+    ]
+
+
+class _Runner:
+    """Says the same of a candidate whatever its rounds: its learning rate."""
+
+    def __init__(self):
+        self.trained = []
+
+    def scores(self, planned):
+        found = [(float(dict(entry.settings)["learning_rate"]), plan) for entry, plan in planned]
+        self.trained.append([(rate, plan.rounds) for rate, plan in found])
+        return [rate for rate, _ in found]
+
+
+def test_the_worse_half_is_left_aside_and_stands_behind_who_went_on():
+    rates = tuning.Tuning.parse("learning_rate=0.1|0.4|0.2|0.3")
+    candidates, runner = rates.candidates(entries.Entry.parse("fedbn")), _Runner()
+    found = search.search(candidates, lambda entry: plan_lib.Plan("fedbn", rounds=4), 2, runner)
+    assert runner.trained == [
+        [(0.1, 1), (0.4, 1), (0.2, 1), (0.3, 1)],
+        [(0.4, 2), (0.3, 2)],
+        [(0.4, 4)],
+    ]
+    assert [(one.score, one.rounds) for one in found] == [(0.4, 4), (0.3, 2), (0.2, 1), (0.1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +132,7 @@ def test_whole_numbers_are_drawn_alike():
     of = tuning.Dimension.parse("experts=1..4")
     assert [of.text(place, int) for place in (0.0, 0.24, 0.26, 0.99, 1.0)] == list("11244")
     assert not of.logarithmic
+    assert tuning.Dimension.parse("experts=1..10").logarithmic
     assert tuning.Dimension.parse("experts=2..32").text(1.0, int) == "32"
 
 
@@ -118,6 +153,9 @@ def test_budgets_that_do_not_fit_are_refused():
         (9, 9, 3, [(9, 1), (3, 3), (1, 9)]),
         (8, 2, 2, [(8, 1), (4, 2)]),
         (1, 20, 2, [(1, 20)]),
+        (5, 4, 2, [(5, 1), (3, 2), (2, 4)]),
+        # The logarithm of 243 by 3 is 4.999999999999999 to a machine.
+        (243, 243, 3, [(243, 1), (81, 3), (27, 9), (9, 27), (3, 81), (1, 243)]),
     ],
 )
 def test_rungs_of_successive_halving(candidates, rounds, halving, expected):

@@ -99,6 +99,8 @@ def test_predictions_that_are_nan_count_as_the_worst():
     values[:, :, logloss] = [[NAN], [0.5], [0.3]]
     assert selection.score(values) == pytest.approx(0.4)
     assert selection.predicts_nan(values).tolist() == [[True], [False], [False]]
+    # Without rows there is nothing to predict.
+    assert not selection.predicts_nan(_values([[(NAN, 0, 0)]])).any()
 
 
 @pytest.mark.filterwarnings("error")
@@ -145,3 +147,23 @@ def test_a_round_that_few_spoke_of_stands_only_for_want_of_another():
         values = _values([[(auc, NAN if np.isnan(auc) else 10**6, 10**5)] for auc in aucs])
         found = found.after(number, values, robust=True)
     assert found.round == 2
+
+
+def _scores(*aucs):
+    """Metrics of a task with many rows in each scenario; NaN for a scenario that was away."""
+    return _values([[(auc, NAN if np.isnan(auc) else 10**6, 10**5)] for auc in aucs])
+
+
+def test_of_equal_rounds_the_earlier_stays_and_the_first_stands_for_want_of_another():
+    for robust in (False, True):
+        first = selection.Best().after(1, _scores(0.7, 0.6), robust)
+        assert first.after(2, _scores(0.7, 0.6), robust) == first
+        # Nothing could be measured after the first round: it is the best all the same.
+        assert selection.Best().after(1, _scores(NAN, NAN), robust).round == 1
+
+
+def test_a_round_that_just_half_spoke_of_gives_way_and_that_of_a_majority_does_not():
+    half = selection.Best().after(1, _scores(0.9, NAN, NAN, NAN), robust=True)
+    assert half.after(2, _scores(0.5, 0.5, NAN, NAN), robust=True).round == 2
+    most = selection.Best().after(1, _scores(0.9, 0.9, NAN, NAN), robust=True)
+    assert most.after(2, _scores(0.5, 0.5, 0.5, NAN), robust=True).round == 1

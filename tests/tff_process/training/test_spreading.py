@@ -24,7 +24,7 @@ class Training:
     """Two clients, one value each, 1 apart around a consensus of 0; its AUC by their distance."""
 
     def __init__(self, auc):
-        self._auc, self.asked = auc, []
+        self._auc, self.asked, self.members = auc, [], {}
         self.state = OD(
             personal=OD(w=np.array([[-0.5], [0.5]])), consensus=OD(w=np.array([0.0])), extra=OD()
         )
@@ -40,7 +40,7 @@ class Training:
         self.state = state
 
     def spread_members(self):
-        return {}
+        return self.members
 
     def measure(self, factors):
         self.asked.append(factors)
@@ -110,6 +110,26 @@ def test_a_model_that_a_client_did_not_measure_is_not_compared():
     training = Training(auc)
     training.after_round()
     assert training.distance == 0.75
+
+
+def test_a_minority_that_did_not_measure_a_model_keeps_a_robust_choice_from_none():
+    def auc(distance):
+        values = _values(0.5 + 0.1 * (distance == 0.5), scenarios=4)
+        if distance == 0.5:
+            values[0] = np.nan  # its client was away
+        return values
+
+    for robust, distance in ((False, 1.0), (True, 0.5)):
+        training = Training(auc)
+        training.after_round(robust)
+        assert training.distance == distance
+
+
+def test_who_takes_no_part_in_a_value_stays_where_it_is():
+    training = Training(lambda distance: _values(0.9 - 0.05 * abs(distance - 0.5)))
+    training.members = {"w": np.array([True, False])}
+    training.after_round()
+    np.testing.assert_array_equal(training.state["personal"]["w"], [[-0.25], [0.5]])
 
 
 def test_predictions_that_are_nan_are_worst():

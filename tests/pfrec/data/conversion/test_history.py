@@ -99,6 +99,28 @@ def test_a_row_has_the_last_items_of_its_user_and_none_of_the_future(where, tmp_
     assert {row: found[row] for row in before} == before
 
 
+def test_only_what_is_listed_counts_and_of_nobody_else(tmp_path):
+    """A user whose rows are none that are listed has no list, least of all the next user's; a label
+    that was not observed is no 1.
+    """
+    schema = _SCHEMA.replace('time = "ts"', 'time = "ts", where = "click"')
+    schema = schema.replace('name = "click"', 'name = "click"\nunobserved = [-1]')
+    log = {
+        "site": ["nl"] * 9,
+        "user": ["a", "b", "c"] * 3,
+        "item_id": list(range(9)),
+        "ts": [1_700_000_000 + n for n in range(9)],
+        "click": [1, 0, -1, 1, 0, -1, 0, 0, 0],
+        "number": list(range(9)),
+    }
+    table.convert_table(pa.table(log), tmp_path / "d", schema)
+    found = {row: ids[1:] for row, ids in _found(tmp_path / "d").items()}
+    none = [schema_lib.NO_VALUE] * 3
+    assert found[3] == [0, schema_lib.NO_VALUE, schema_lib.NO_VALUE]
+    assert found[6] == [0, 3, schema_lib.NO_VALUE]
+    assert [found[row] for row in (1, 2, 4, 5, 7, 8)] == [none] * 6
+
+
 def test_files_in_any_order_and_in_pieces_give_the_same_lists(tmp_path):
     log = _log()
     (tmp_path / "s.toml").write_text(_SCHEMA)

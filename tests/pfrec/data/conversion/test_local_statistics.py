@@ -6,6 +6,7 @@ import pytest
 
 from pfrec import errors
 from pfrec.commands import convert
+from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.conversion import local_statistics
 from pfrec.data.dataset import dataset
@@ -203,9 +204,7 @@ def test_a_constant_column_is_shifted_alone():
     moments = local_statistics._Moments()
     moments.add(np.full(10, 3.0))
     for normalise in ("standard", "minmax"):
-        from pfrec.data.schema import Numerical
-
-        column = moments.column(Numerical("x", None, normalise))
+        column = moments.column(schema_lib.Numerical("x", None, normalise))
         assert (column.shift, column.scale) == (3.0, 1.0)
 
 
@@ -262,3 +261,20 @@ def test_words_come_commonest_first():
     vocabulary.add(column_text.of(pa.array(["c", None, "b", "a", "d"])))
     assert vocabulary.words(10, 2) == ("c", "a", "b")
     assert vocabulary.words(2, 1) == ("c", "a")
+
+
+def test_a_column_without_values_stays_as_it_is():
+    for normalise in ("standard", "minmax"):
+        column = local_statistics._Moments().column(schema_lib.Numerical("x", None, normalise))
+        assert (column.shift, column.scale, column.default) == (0.0, 1.0, 0.0)
+
+
+def test_known_words_stay_and_others_come_while_there_is_room():
+    import pyarrow as pa
+
+    vocabulary = local_statistics.Vocabulary()
+    vocabulary.add(column_text.of(pa.array(["c", "c", "c", "b", "b", "a"])))
+    assert vocabulary.words(3, 1, known=("y", "b")) == ("y", "b", "c")
+    assert vocabulary.words(2, 1, known=("x", "y")) == ("x", "y")
+    # More of them than there is room for now, none is lost.
+    assert vocabulary.words(1, 1, known=("x", "y")) == ("x", "y")
