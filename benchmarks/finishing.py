@@ -57,7 +57,7 @@ class Finisher:
 
     def __init__(self, dataset: dataset_lib.Dataset, plan: plan_lib.Plan) -> None:
         self._dataset, self._plan = dataset, plan
-        settings = work_lib.TrainingSettings(plan.batch_size, weight_decay=plan.weight_decay)
+        settings = work_lib.TrainingSettings(plan.batch_size, weight_decay=plan.decay)
         model = work_lib.ClientModel(
             lambda: mmoe.build(dataset.schema, plan.model, 0), dataset.schema, plan.learning_rate
         )

@@ -21,7 +21,9 @@ CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
-AS_THE_BUDGET, _PRIVATE_PASSES = -1.0, 20.0
+AS_THE_BUDGET = -1.0
+# What settings are, without a budget and with one, that were left to it.
+_FOLLOWING = {"home_epochs": (0.0, 20.0), "weight_decay": (30.0, 0.0)}
 # What records of earlier versions call a setting that had a meaning under a budget alone.
 _FORMER = {"dp_home_rate": "home_rate", "dp_home_epochs": "home_epochs"}
 
@@ -129,11 +131,11 @@ class Plan(settings_lib.Settings):
         "probabilities are then of classes so balanced",
     )
     weight_decay: float = setting(
-        30.0,
+        AS_THE_BUDGET,
         "decoupled weight decay of tables and of kernels that no batch normalisation follows, "
         "AdamW's but said for an epoch: with each step w loses w * step size * this / batches in "
-        "an epoch, at most all of it; 0 for none",
-        low=0.0,
+        "an epoch, at most all of it; 0 for none, -1 is 30, and 0 with --dp_epsilon",
+        low=AS_THE_BUDGET,
     )
     lazy_adam: bool = setting(
         False,
@@ -227,11 +229,13 @@ class Plan(settings_lib.Settings):
                 f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
                 "leave it out"
             )
-        if AS_THE_BUDGET < self.home_epochs < 0:
-            raise errors.PfrecError(
-                f"home_epochs is {self.home_epochs:g}; it must be at least 0, or "
-                f"{AS_THE_BUDGET:g} for what goes with the budget"
-            )
+        for name in _FOLLOWING:
+            value = getattr(self, name)
+            if AS_THE_BUDGET < value < 0:
+                raise errors.PfrecError(
+                    f"{name} is {value:g}; it must be at least 0, or "
+                    f"{AS_THE_BUDGET:g} for what goes with the budget"
+                )
         if self.home_epochs > 0 and self.pooled:
             raise errors.PfrecError(
                 f"--home_epochs with {self.name}: all rows are in one place, and no client is "
@@ -331,7 +335,12 @@ class Plan(settings_lib.Settings):
     @property
     def passes_at_home(self) -> float:
         """How often at most a client goes over its rows for each model at the end."""
-        return _passes_at_home(self.home_epochs, self.dp_epsilon)
+        return _following("home_epochs", self.home_epochs, self.dp_epsilon)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay of an epoch."""
+        return _following("weight_decay", self.weight_decay, self.dp_epsilon)
 
     @property
     def finishes(self) -> bool:
@@ -452,19 +461,19 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
     model = ModelConfig.from_json({}).to_json()
     defaults = {**Plan(plan.algorithm).to_json(), **BEFORE, "settings": own, "model": model}
     return settings_lib.first_difference(
-        _with_passes(_meant(before)), _with_passes(_meant(plan.to_json())), defaults
+        _decided(_meant(before)), _decided(_meant(plan.to_json())), defaults
     )
 
 
-def _passes_at_home(home_epochs: float, dp_epsilon: float) -> float:
-    if home_epochs == AS_THE_BUDGET:
-        return _PRIVATE_PASSES if dp_epsilon else 0.0
-    return home_epochs
+def _following(name: str, value: float, dp_epsilon: float) -> float:
+    """What a setting comes to that may be left to the budget."""
+    return _FOLLOWING[name][bool(dp_epsilon)] if value == AS_THE_BUDGET else value
 
 
-def _with_passes(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
-    """A record that says how often clients go over their rows at home, whether that was said by a
-    number or left to the budget.
+def _decided(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
+    """A record that says what its settings come to, whether that was said by a number or left to
+    the budget.
     """
-    given = record.get("home_epochs", AS_THE_BUDGET)
-    return {**record, "home_epochs": _passes_at_home(given, record.get("dp_epsilon", 0.0))}
+    epsilon = record.get("dp_epsilon", 0.0)
+    given = {name: record.get(name, BEFORE.get(name, AS_THE_BUDGET)) for name in _FOLLOWING}
+    return {**record, **{name: _following(name, given[name], epsilon) for name in given}}

@@ -174,6 +174,16 @@ def test_clients_finish_where_it_is_asked_for_or_under_a_budget():
         plan.Plan("pooled_mmoe", home_epochs=5.0)
 
 
+def test_weights_decay_where_no_noise_moves_them():
+    assert plan.Plan("fedavg").decay == plan.Plan("pooled_mmoe").decay == 30.0
+    assert plan.Plan("fedavg", dp_epsilon=8.0).decay == 0.0
+    for epsilon in (0.0, 8.0):
+        assert plan.Plan("fedavg", dp_epsilon=epsilon, weight_decay=2.0).decay == 2.0
+        assert plan.Plan("fedavg", dp_epsilon=epsilon, weight_decay=0.0).decay == 0.0
+    with pytest.raises(errors.PfrecError, match="weight_decay is -0.5; it must be .*-1"):
+        plan.Plan("fedavg", weight_decay=-0.5)
+
+
 def test_what_is_left_to_the_budget_is_the_same_plan_as_what_it_comes_to():
     """A run that was begun without the flag is resumed with what it stands for, and the other way
     round.
@@ -186,6 +196,20 @@ def test_what_is_left_to_the_budget_is_the_same_plan_as_what_it_comes_to():
         another = plan.Plan("fedavg", dp_epsilon=epsilon, home_epochs=other)
         told = f"home_epochs was {passes} and is {other}"
         assert plan.first_difference(left.to_json(), another) == told
+    for epsilon, decay in ((0.0, 30.0), (8.0, 0.0)):
+        left = plan.Plan("fedavg", dp_epsilon=epsilon)
+        said = plan.Plan("fedavg", dp_epsilon=epsilon, weight_decay=decay)
+        assert plan.first_difference(left.to_json(), said) == ""
+        assert plan.first_difference(said.to_json(), left) == ""
+        another = plan.Plan("fedavg", dp_epsilon=epsilon, weight_decay=7.0)
+        told = f"weight_decay was {decay} and is 7.0"
+        assert plan.first_difference(left.to_json(), another) == told
+        # Before there was such a setting weights did not decay.
+        older = {**left.to_json()}
+        del older["weight_decay"]
+        assert plan.first_difference(older, left) == (
+            "weight_decay was 0.0 and is 30.0" if decay else ""
+        )
 
 
 def test_former_names_of_what_clients_do_at_home_still_work():

@@ -107,12 +107,12 @@ class Federation:
             for name in dataset.scenarios
         ]
         fewest = min(epoch_steps)
-        if plan.learning_rate * plan.weight_decay >= fewest:
+        if plan.learning_rate * plan.decay >= fewest:
             _log.warning(
                 "--learning_rate=%g and --weight_decay=%g: with %d batches in an epoch, as %s has, "
                 "weights lose all that they are in each step; lower one of the two",
                 plan.learning_rate,
-                plan.weight_decay,
+                plan.decay,
                 fewest,
                 dataset.scenarios[epoch_steps.index(fewest)],
             )
@@ -337,7 +337,7 @@ class Federation:
             self.algorithm.anchor,
             plan.lazy_adam,
             plan.precision,
-            plan.weight_decay,
+            plan.decay,
         )
 
         def make_network() -> Any:

@@ -87,7 +87,7 @@ class PooledTraining:
             len(dataset.scenarios),
             plan.batch_size,
             pooled_step.weights_of(plan),
-            plan.weight_decay,
+            plan.decay,
         )
         tasks = [task.name for task in dataset.schema.tasks]
         self._work = {

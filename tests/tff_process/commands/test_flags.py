@@ -149,7 +149,7 @@ def test_a_run_that_is_older_than_a_setting_is_resumed_without(given, tmp_path):
     assert from_flags.as_begun(now, tmp_path) == now
     del record["weight_decay"]
     run_records.write(tmp_path, {"plan": record})
-    assert now.weight_decay == 30.0
+    assert now.decay == 30.0
     assert plan_lib.first_difference(record, now) == "weight_decay was 0.0 and is 30.0"
     begun = from_flags.as_begun(now, tmp_path)
     assert begun == plan_lib.Plan("fedavg", weight_decay=0.0)

@@ -156,8 +156,9 @@ def test_weight_decay_is_said_for_an_epoch(dataset):
     """Of 30, a twentieth for a client with twenty batches; without any, nothing is computed."""
     settings = federation(dataset, weight_decay=30.0).process_spec().settings
     assert float(settings.step_decay(tf.constant(20, tf.int64))) == 1.5
-    none = federation(dataset, weight_decay=0.0).process_spec().settings
-    assert none.step_decay(tf.constant(20, tf.int64)) is None
+    for given in ({"weight_decay": 0.0}, {"dp_epsilon": 4.0}):
+        none = federation(dataset, **given).process_spec().settings
+        assert none.step_decay(tf.constant(20, tf.int64)) is None
 
 
 @pytest.mark.parametrize(("rate", "told"), [(0.1, False), (0.2, True)])
