@@ -180,7 +180,7 @@ def test_weights_decay_where_no_noise_moves_them():
     for epsilon in (0.0, 8.0):
         assert plan.Plan("fedavg", dp_epsilon=epsilon, weight_decay=2.0).decay == 2.0
         assert plan.Plan("fedavg", dp_epsilon=epsilon, weight_decay=0.0).decay == 0.0
-    with pytest.raises(errors.PfrecError, match="weight_decay is -0.5; it must be .*-1"):
+    with pytest.raises(errors.PfrecError, match=r"weight_decay is -0.5; it must be .*-1"):
         plan.Plan("fedavg", weight_decay=-0.5)
 
 
