@@ -31,7 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 import tensorflow as tf
 
-from pfrec import evaluation, groups, metrics, run_directory, run_model
+from pfrec import groups, metrics, run_directory, run_model
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline, trainable
 from pfrec.models.mmoe import mmoe
@@ -61,16 +61,16 @@ class Finisher:
         model = work_lib.ClientModel(
             lambda: mmoe.build(dataset.schema, plan.model, 0), dataset.schema, plan.learning_rate
         )
-        evaluator = evaluation.Evaluator(model.network, dataset.schema)
 
         @tf.function
         def call(served: Any, first: Any, work: Any, test: Any, rate: Any) -> Any:
             model.load(served)
-            told, valid = [evaluator(test)], evaluator(work[home.VALID])
-            found = home.made(model, settings, work, first, plan.average_over, rate)
+            training = home.Training(model, settings, work, first, plan.average_over, rate)
+            told, valid = [training.evaluator(test)], training.on_valid()
+            found = home.made(training, valid)
             for values in (found.received, found.alone, found.taught):
                 model.load(values)
-                told.append(evaluator(test))
+                told.append(training.evaluator(test))
             scores = tf.concat([[home.score(valid)], found.scores], axis=0)
             return tf.stack(told)[:, :, AUC], scores, home.chance(valid)
 

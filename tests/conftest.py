@@ -46,6 +46,7 @@ _SLOW = (
     "tff_process/commands",
     "tff_process/privacy/test_audit.py",
     "tff_process/privacy/test_client.py",
+    "tff_process/privacy/test_home_model.py",
     "tff_process/privacy/test_row_selection.py",
     "tff_process/process",
     "tff_process/runtime",

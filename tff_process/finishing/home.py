@@ -22,6 +22,7 @@ is to be left aside by all.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -56,6 +57,41 @@ _plain = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
+class Training:
+    """How a client makes its models.
+
+    Attributes:
+      model: with what was received; its own optimizer begins anew from each start.
+      settings: with the batch size at home.
+      work: that of a round, with `STEPS` as the most of each of the three; `EPOCH_STEPS`; `VALID`,
+        paths; and `SERVES`, float32 [tasks], 1 where the client has labels of the task.
+      first: first values by name; of other variables both starts have what the model has, and
+        those of them that are trained are what was not received.
+      share: of the average, see `averaging.part`.
+      learning_rate: of training from the first values.
+      noised: whether what was received was trained under differential privacy. If not, labels are
+        learned by the statistics of each batch, and with dropout, as in a round.
+    """
+
+    model: work_lib.ClientModel
+    settings: work_lib.TrainingSettings
+    work: work_lib.Values
+    first: work_lib.Values
+    share: float
+    learning_rate: float
+    noised: bool = False
+
+    @functools.cached_property
+    def evaluator(self) -> evaluation.Evaluator:
+        """Of the model."""
+        return evaluation.Evaluator(self.model.network, self.model.schema)
+
+    def on_valid(self) -> tf.Tensor:
+        """Metrics of the model as it stands, float64 [tasks, metrics]."""
+        return self.evaluator(self.work[VALID])
+
+
+@dataclasses.dataclass(frozen=True)
 class Made:
     """What became of the two starts, and what was taught.
 
@@ -81,71 +117,42 @@ class Made:
         return _either(behind, better, self.taught)
 
 
-def finish(
-    model: work_lib.ClientModel,
-    settings: work_lib.TrainingSettings,
-    work: work_lib.Values,
-    first: work_lib.Values,
-    share: float,
-    learning_rate: float,
-    noised: bool = False,
-) -> None:
+def finish(training: Training) -> None:
     """Makes a model that holds what was received the one to serve; for use inside a
-    `tf.function`.
-
-    Args:
-      model, settings, work, first, share, learning_rate, noised: see `made`; where `work` asks for
-        no steps the model is left as it is, and where there are too few rows to choose by.
+    `tf.function`. Where the work asks for no steps the model is left as it is, and where there are
+    too few rows to choose by.
     """
-    wanted = work[STEPS] > 0
-    if not noised:
-        evaluator = evaluation.Evaluator(model.network, model.schema)
-        wanted &= chance(evaluator(work[VALID])) <= _TOO_FEW
-    if wanted:
-        model.load(made(model, settings, work, first, share, learning_rate, noised).chosen())
+    if training.work[STEPS] > 0:
+        received = training.on_valid()
+        if training.noised or chance(received) <= _TOO_FEW:
+            training.model.load(made(training, received).chosen())
 
 
-def made(
-    model: work_lib.ClientModel,
-    settings: work_lib.TrainingSettings,
-    work: work_lib.Values,
-    first: work_lib.Values,
-    share: float,
-    learning_rate: float,
-    noised: bool = False,
-) -> Made:
+def made(training: Training, on_valid: tf.Tensor) -> Made:
     """The three models; for use inside a `tf.function`.
 
     Args:
-      model: with what was received; its own optimizer begins anew from each start.
-      settings: with the batch size at home.
-      work: that of a round, with `STEPS` as the most of each of the three; `EPOCH_STEPS`; `VALID`,
-        paths; and `SERVES`, float32 [tasks], 1 where the client has labels of the task.
-      first: first values by name; of other variables both starts have what the model has, and
-        those of them that are trained are what was not received.
-      share: of the average, see `averaging.part`.
-      learning_rate: of training from the first values.
-      noised: whether what was received was trained under differential privacy. If not, labels are
-        learned by the statistics of each batch, and with dropout, as in a round.
+      training: how.
+      on_valid: metrics of what was received on `VALID`, float64 [tasks, metrics].
     """
-    evaluator = evaluation.Evaluator(model.network, model.schema)
+    model, work, first = training.model, training.work, training.first
     served = dict(model.read(list(model.variables)))
     received, alone, taught = served, {**served, **first}, served
     epoch_steps, most = work[EPOCH_STEPS], work[STEPS]
     new = frozenset(model.trained) - frozenset(first)
     epochs = (most + epoch_steps - 1) // epoch_steps
     scores, margin = tf.fill([_MODELS], _nothing()), tf.convert_to_tensor(_AHEAD, tf.float64)
-    if not noised:
-        margin = tf.maximum(margin, chance(evaluator(work[VALID])))
+    if not training.noised:
+        margin = tf.maximum(margin, chance(on_valid))
     for turn in tf.range(_MODELS):
         is_alone, is_taught = tf.equal(turn, 1), tf.equal(turn, 2)
         served = _either(is_alone, alone, received)
-        rate = learning_rate * tf.where(is_alone, 1.0, _RECEIVED_RATE)
+        rate = training.learning_rate * tf.where(is_alone, 1.0, _RECEIVED_RATE)
         new_epochs = _new_epochs(tf.equal(turn, 0), epochs) if new else tf.zeros_like(epochs)
         _begin(model, served)
-        found, found_score = served, score(evaluator(work[VALID]))
-        if is_taught:
-            found_score = _nothing()
+        found, found_score = served, tf.where(is_taught, _nothing(), score(on_valid))
+        if is_alone:
+            found_score = score(training.on_valid())
         shares = teaching.shares_of((scores[0], scores[1]))
         latest, waited, averaged = _nothing(), tf.constant(0), tf.constant(0)
         # Nothing is taught where nothing could be measured.
@@ -163,12 +170,11 @@ def made(
                     (received, alone),
                     shares,
                     is_taught,
-                    noised,
                 )
-                _steps(model, settings, work, begin, end, lesson)
+                _steps(training, begin, end, lesson)
                 averaged += 1
-                served = _averaged(model, served, averaging.part(averaged, share))
-            own = _measured(model, evaluator, served, work[VALID])
+                served = _averaged(model, served, averaging.part(averaged, training.share))
+            own = _measured(training, served)
             if own > found_score:
                 found, found_score = served, own
             waited += 1
@@ -255,17 +261,12 @@ def _averaged(
 
 
 @_plain
-def _measured(
-    model: work_lib.ClientModel,
-    evaluator: evaluation.Evaluator,
-    served: work_lib.Values,
-    shards: tf.Tensor,
-) -> tf.Tensor:
+def _measured(training: Training, served: work_lib.Values) -> tf.Tensor:
     """The score of other values than those that training goes on from."""
-    trained = model.read(list(served))
-    model.load(served)
-    found = score(evaluator(shards))
-    model.load(trained)
+    trained = training.model.read(list(served))
+    training.model.load(served)
+    found = score(training.on_valid())
+    training.model.load(trained)
     return found
 
 
@@ -280,7 +281,6 @@ class _Lesson:
       teachers: values of each teacher.
       shares: see `teaching.with_answers`.
       is_taught: bool scalar, whether what they answer is learnt, and not labels.
-      noised: see `made`.
     """
 
     rate: tf.Tensor
@@ -289,20 +289,13 @@ class _Lesson:
     teachers: "tuple[work_lib.Values, ...]"
     shares: tf.Tensor
     is_taught: tf.Tensor
-    noised: bool
 
 
-def _steps(
-    model: work_lib.ClientModel,
-    settings: work_lib.TrainingSettings,
-    work: work_lib.Values,
-    begin: tf.Tensor,
-    end: tf.Tensor,
-    lesson: _Lesson,
-) -> None:
+def _steps(training: Training, begin: tf.Tensor, end: tf.Tensor, lesson: _Lesson) -> None:
     """Plain steps on all groups, or on new variables alone: while moments are still zero, a zero
     gradient moves nothing.
     """
+    model, settings, work = training.model, training.settings, training.work
 
     @_plain
     def taught(batch: work_lib.Values) -> "dict[str, tf.Tensor]":
@@ -325,7 +318,7 @@ def _steps(
     @_plain
     def step(batch: work_lib.Values, state: "tuple[()]") -> "tuple[tf.Tensor, tuple[()]]":
         # Mixed rows are none whose statistics a model should have.
-        if lesson.noised:
+        if training.noised:
             rows = tf.cond(
                 lesson.is_taught, lambda: taught(batch), lambda: teaching.with_labels(batch)
             )

@@ -129,7 +129,9 @@ class PrivateTraining(strategy.Strategy):
             )
             first = strategy.under(private, FIRST)
             home.finish(
-                model, at_home, inputs.work, first, self._share, self._home_rate, noised=True
+                home.Training(
+                    model, at_home, inputs.work, first, self._share, self._home_rate, noised=True
+                )
             )
             state = {
                 **model.private_state(layout),

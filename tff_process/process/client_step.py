@@ -7,7 +7,7 @@ from typing import Any, Optional
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from pfrec import coarsening, evaluation
+from pfrec import coarsening
 from pfrec.data.dataset import pipeline
 from tff_process.client import counting, variables
 from tff_process.client import strategy as strategy_lib
@@ -69,21 +69,17 @@ class ClientStep:
         work[home.SERVES] = client["serves"]
         # One optimizer for all, whatever the algorithm's own train.
         model = self._model(asked["learning_rate"], one_optimizer=True)
-        evaluator = evaluation.Evaluator(model.network, spec.schema)
+        settings = dataclasses.replace(spec.settings, proximal=0.0)
+        training = home.Training(
+            model, settings, work, first, spec.average_over, asked["learning_rate"]
+        )
 
         @tf.function
         def run() -> Any:
             model.load(_incoming(shared, personal))
             model.load(strategy_lib.of_variables(model, client["private"]))
-            home.finish(
-                model,
-                dataclasses.replace(spec.settings, proximal=0.0),
-                work,
-                first,
-                spec.average_over,
-                asked["learning_rate"],
-            )
-            return model.read(list(model.variables)), evaluator(work[home.TEST])
+            home.finish(training)
+            return model.read(list(model.variables)), training.evaluator(work[home.TEST])
 
         values, measured = run()
         return OD(values=values, metrics=coarsening.evaluated(measured))

@@ -38,11 +38,15 @@ class Client:
         @tf.function
         def call(received, first, work):
             self.model.load(received)
-            settings = work_lib.TrainingSettings(50)
-            made = home.made(self.model, settings, work, first, 0.25, 0.05)
+            training = self.training(first, work)
+            made = home.made(training, training.on_valid())
             return made.received, made.alone, made.taught, made.scores, made.margin
 
         self._call = call
+
+    def training(self, first, work):
+        settings = work_lib.TrainingSettings(50)
+        return home.Training(self.model, settings, work, first, 0.25, 0.05)
 
     def made(self, scenario="nl", epochs=4, **changed):
         given = {"received": self.received, "first": self.first, **changed}
@@ -151,6 +155,21 @@ def test_chance_is_what_aucs_of_random_scores_differ_by():
     assert float(home.chance(told(rows, 0))) == 1.0
 
 
+def test_a_score_is_that_by_which_rounds_are_chosen():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        values = random.uniform(0, 1, [3, len(metrics.METRICS)])
+        rows = random.integers(1, 500, 3)
+        values[:, metrics.METRICS.index("rows")] = rows
+        values[:, metrics.METRICS.index("positives")] = random.integers(1, rows + 1)
+        values[0, metrics.METRICS.index("positives")] = 0
+        values[0, metrics.METRICS.index("auc")] = np.nan
+        known = selection.score(values[np.newaxis])
+        assert float(home.score(tf.constant(values))) == pytest.approx(
+            0.0 if np.isnan(known) else known, abs=1e-12
+        )
+
+
 @pytest.mark.parametrize(("few", "kept"), [(0.1, False), (0.001, True)])
 def test_who_has_too_few_rows_to_choose_by_keeps_what_it_received(client, monkeypatch, few, kept):
     first = client.first
@@ -158,7 +177,6 @@ def test_who_has_too_few_rows_to_choose_by_keeps_what_it_received(client, monkey
     monkeypatch.setattr(home, "made", lambda *given: found)
     monkeypatch.setattr(home, "_TOO_FEW", few)
     client.model.load(client.received)
-    settings = work_lib.TrainingSettings(50)
-    home.finish(client.model, settings, client.work(), first, 0.25, 0.05)
+    home.finish(client.training(first, client.work()))
     for name, value in (client.received if kept else first).items():
         np.testing.assert_array_equal(client.model.variables[name].numpy(), value)
