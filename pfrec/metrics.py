@@ -12,14 +12,36 @@ References:
   Networks", ICML 2017 (expected calibration error).
 """
 
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
 METRICS = ("auc", "gauc", "logloss", "ece", "rows", "positives")
 UNOBSERVED = 255
 # Where a choice weighs tasks by how well their AUC is known, this well is well enough.
-KNOWN_WELL = 0.01
+_KNOWN_WELL = 0.01
+
+
+def chance_variance(rows: Any, pairs: Any) -> Any:
+    """The variance of the AUC of scores that know nothing.
+
+    Formula (Mann and Whitney, 1947), of n rows with p positives: `(n + 1) / (12 p (n - p))`.
+
+    Args:
+      rows: n, float64, an array or a tensor.
+      pairs: `p (n - p)`, likewise, above 0.
+    """
+    return (rows + 1.0) / (12.0 * pairs)
+
+
+def auc_weight(variance: Any) -> Any:
+    """What an AUC counts for in a mean by which something is chosen: `1 / (variance + 0.01^2)`, so
+    that all those weigh the same that are known to better than a hundredth.
+
+    Args:
+      variance: its `chance_variance`.
+    """
+    return 1.0 / (variance + _KNOWN_WELL**2)
 
 
 def _nan() -> tf.Tensor:

@@ -3,23 +3,20 @@ and what is known of each.
 """
 
 import contextlib
-import csv
 import dataclasses
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, TypeVar
 
-import numpy as np
-
 from pfrec import cells as cells_lib
-from pfrec import communication, errors, files, metrics, run_records
+from pfrec import communication, errors, files, run_records
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
-from tff_process.training import beginning, loop, selection
+from tff_process.training import beginning, loop, results, selection
 from tff_process.training import callbacks as callbacks_lib
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
@@ -173,14 +170,13 @@ def _known(
     """
     if not (run / "config.json").exists():
         return (), False
-    remedy = f"remove {run} to train it again"
     rounds = run_records.read_config(run)["plan"]["rounds"]
     if rounds >= plan.rounds:  # One of fewer is checked as it is extended.
         beginning.check_same(run, dataclasses.replace(plan, rounds=rounds), dataset)
-    valid = _valid_scores(run / "metrics.csv") if (run / "metrics.csv").exists() else ()
+    valid = _valid_scores(run)
     if not (run / "summary.json").exists():
         return valid, rounds > plan.rounds and len(valid) >= plan.rounds
-    fault = run_records.read_summary(run, remedy).get("fault")
+    fault = run_records.read_summary(run, _remedy(run)).get("fault")
     return (() if fault else valid), rounds >= plan.rounds
 
 
@@ -200,9 +196,14 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     Raises:
       PfrecError: where a file is missing or damaged.
     """
-    remedy = f"remove {run} to train it again"
+    remedy = _remedy(run)
     summary = run_records.read_summary(run, remedy)
-    valid = _valid_scores(run / "metrics.csv")
+    valid = _valid_scores(run)
+    if len(valid) < summary["best_round"]:
+        raise errors.PfrecError(
+            f"{run / 'metrics.csv'}: does not tell what round {summary['best_round']}, the best "
+            f"one, came to on valid; {remedy}"
+        )
     path = run / run_records.MANIFEST
     if not path.exists():
         return Cell(entry, plan.seed, summary, valid)
@@ -212,32 +213,17 @@ def read(run: pathlib.Path, entry: entries_lib.Entry, plan: plan_lib.Plan, clien
     return Cell(entry, plan.seed, summary, valid, round_bytes, leaves)
 
 
-def _valid_scores(path: pathlib.Path) -> "tuple[float, ...]":
-    """`selection.score` after each round, of a metrics.csv."""
-    by_round: dict[int, dict[tuple[str, str], dict[str, float]]] = {}
-    with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["split"] == "valid":
-                pair = by_round.setdefault(int(row["round"]), {}).setdefault(
-                    (row["scenario"], row["task"]), {}
-                )
-                pair[row["metric"]] = float(row["value"] or "nan")
-    return tuple(selection.score(_values(by_round[number])) for number in sorted(by_round))
+def _valid_scores(run: pathlib.Path) -> "tuple[float, ...]":
+    """`selection.score` after each round, of a run's metrics.csv."""
+    told, scores = results.told_on_valid(run / "metrics.csv", _remedy(run)), []
+    for number in sorted(told):
+        scenarios, tasks, _ = (list(dict.fromkeys(names)) for names in zip(*told[number]))
+        scores.append(selection.score(results.array_of(told[number], scenarios, tasks)))
+    return tuple(scores)
 
 
-def _values(pairs: "Mapping[tuple[str, str], Mapping[str, float]]") -> np.ndarray:
-    """float64 [scenarios, tasks, metrics], NaN where there is none."""
-    scenarios, tasks = (list(dict.fromkeys(names)) for names in zip(*pairs))
-    return np.array(
-        [
-            [
-                [pairs.get((s, t), {}).get(name, float("nan")) for name in metrics.METRICS]
-                for t in tasks
-            ]
-            for s in scenarios
-        ],
-        np.float64,
-    )
+def _remedy(run: pathlib.Path) -> str:
+    return f"remove {run} to train it again"
 
 
 def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any]]":

@@ -206,8 +206,8 @@ def chance(values: tf.Tensor) -> tf.Tensor:
     """The standard error of `score` where the model knows nothing, float64 scalar; 1 where no task
     has rows of both classes.
 
-    Formula: of the AUC of n rows with p positives `sqrt((n + 1) / (12 p (n - p)))` (Mann and
-    Whitney, 1947), and of the mean of tasks as of independent ones.
+    Formula: of the AUC of a task the root of `metrics.chance_variance`, and of the mean of tasks as
+    of independent ones.
 
     Args:
       values: see `score`.
@@ -223,9 +223,9 @@ def _known(values: tf.Tensor) -> "tuple[tf.Tensor, tf.Tensor]":
     """Of each task the weight of its AUC, and the AUC's variance, float64 [tasks]."""
     rows, positives = (values[:, metrics.METRICS.index(name)] for name in ("rows", "positives"))
     pairs = positives * (rows - positives)
-    variances = (rows + 1.0) / (12.0 * tf.maximum(pairs, 1.0))
-    known = 1.0 / (variances + metrics.KNOWN_WELL**2)
-    return tf.where(pairs > 0.0, known, tf.zeros_like(known)), variances
+    variances = metrics.chance_variance(rows, tf.maximum(pairs, 1.0))
+    weights = metrics.auc_weight(variances)
+    return tf.where(pairs > 0.0, weights, tf.zeros_like(weights)), variances
 
 
 @_plain

@@ -1,7 +1,7 @@
 """What a training came to: metrics of its test round, and whether they are of use."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from pfrec.report import run_files
 from tff_process import plan as plan_lib
 from tff_process.process import round_report
 from tff_process.training import selection
+
+# Scenario, task and metric.
+_Place = tuple[str, str, str]
 
 
 def fault(summary: "Mapping[str, Any]") -> str:
@@ -72,34 +75,55 @@ def measured(dataset: dataset_lib.Dataset, values: np.ndarray) -> np.ndarray:
     return np.where(np.array(served)[:, :, np.newaxis], values, nothing)
 
 
+def told_on_valid(path: pathlib.Path, remedy: str) -> "dict[int, dict[_Place, float]]":
+    """What a metrics.csv tells of `valid`, by round and by scenario, task and metric; NaN where it
+    tells that nothing is known, as of a skipped client.
+
+    Raises:
+      PfrecError: where it cannot be read.
+    """
+    told: dict[int, dict[_Place, float]] = {}
+    with run_files.readable(path, remedy):
+        for row in run_files.read_rows(path):
+            # A line that was being written is of a round that was not complete.
+            if row.get("value") is not None and row["split"] == "valid":
+                place = row["scenario"], row["task"], row["metric"]
+                told.setdefault(int(row["round"]), {})[place] = float(row["value"] or np.nan)
+    return told
+
+
+def array_of(
+    told: "Mapping[_Place, float]", scenarios: "Iterable[str]", tasks: "Iterable[str]"
+) -> np.ndarray:
+    """What is told of a round, float64 [scenarios, tasks, metrics]; NaN where nothing is."""
+    return np.array(
+        [
+            [[told.get((s, t, m), np.nan) for m in metrics_lib.METRICS] for t in tasks]
+            for s in scenarios
+        ],
+        np.float64,
+    )
+
+
 def on_valid(run: pathlib.Path, dataset: dataset_lib.Dataset, number: int) -> np.ndarray:
     """Metrics on `valid` after round `number`, as a run's metrics.csv tells them, float64
-    [scenarios, tasks, metrics]; NaN where it says that nothing is known, as of a skipped client.
+    [scenarios, tasks, metrics]; NaN where nothing is known.
 
     Raises:
       PfrecError: where it cannot be read, or does not speak of the round: then nothing would be
         known of the round that others are held against, and any of them would be better.
     """
-    path, values = run / "metrics.csv", unknown(dataset)
-    told = {}
-    for row in run_files.read_rows(path):
-        # A line that was being written is of a round that was not complete.
-        if row.get("value") is not None and row["split"] == "valid" and row["round"] == str(number):
-            told[row["scenario"], row["task"], row["metric"]] = row["value"]
-    remedy = "put it back as it was, or train into another --output"
-    with run_files.readable(path, remedy):
-        for s, scenario in enumerate(dataset.scenarios):
-            for t, task in enumerate(dataset.schema.tasks):
-                for m, metric in enumerate(metrics_lib.METRICS):
-                    values[s, t, m] = float(told.get((scenario, task.name, metric)) or np.nan)
-                if trainable.serves(dataset, scenario, task.name) and (
-                    (scenario, task.name, "rows") not in told
-                ):
-                    raise errors.PfrecError(
-                        f"{path}: does not tell what round {number}, the best one until now, came "
-                        f"to on valid for {task.name} of {scenario}; {remedy}"
-                    )
-    return measured(dataset, values)
+    path, remedy = run / "metrics.csv", "put it back as it was, or train into another --output"
+    told = told_on_valid(path, remedy).get(number, {})
+    tasks = [task.name for task in dataset.schema.tasks]
+    for scenario in dataset.scenarios:
+        for task in tasks:
+            if trainable.serves(dataset, scenario, task) and (scenario, task, "rows") not in told:
+                raise errors.PfrecError(
+                    f"{path}: does not tell what round {number}, the best one until now, came "
+                    f"to on valid for {task} of {scenario}; {remedy}"
+                )
+    return measured(dataset, array_of(told, dataset.scenarios, tasks))
 
 
 def unknown(dataset: dataset_lib.Dataset) -> np.ndarray:

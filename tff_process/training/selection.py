@@ -84,10 +84,9 @@ def score(values: np.ndarray) -> float:
 
     What is reported of `test` is the plain mean over scenario-task pairs. On `valid` a pair with a
     dozen positives would fill such a mean with noise, and the choice would follow it. So a pair
-    weighs `1 / (variance + 0.01^2)`, with the variance of the AUC of scores that know nothing,
-    `(positives + negatives + 1) / (12 positives negatives)` (Mann and Whitney, 1947): pairs whose
-    AUC is known to better than a hundredth weigh the same, so that with many rows this is the plain
-    mean, and rare ones weigh as their rarer class.
+    weighs `metrics.auc_weight` of its `metrics.chance_variance`: pairs whose AUC is known to better
+    than a hundredth weigh the same, so that with many rows this is the plain mean, and rare ones
+    weigh as their rarer class.
 
     Args:
       values: float64 [scenarios, tasks, metrics], in the order of `pfrec.metrics.METRICS`.
@@ -120,9 +119,8 @@ def _weighted(values: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
     auc = np.where(predicts_nan(values) & (pairs > 0.0), 0.0, auc)
     # One that is said of rows of one class is none.
     defined = ~np.isnan(auc) & (pairs > 0.0)
-    pairs = np.where(defined, pairs, 1.0)
-    variance = (rows + 1.0) / (12.0 * pairs)
-    weights = np.where(defined, 1.0 / (variance + metrics_lib.KNOWN_WELL**2), 0.0)
+    variance = metrics_lib.chance_variance(rows, np.where(defined, pairs, 1.0))
+    weights = np.where(defined, metrics_lib.auc_weight(variance), 0.0)
     return np.where(defined, auc, 0.0), weights
 
 

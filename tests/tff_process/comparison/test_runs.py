@@ -308,12 +308,23 @@ def test_a_run_is_scored_by_round_from_its_metrics(tmp_path):
         ]
     (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
     run_records.write(tmp_path, summary={"best_round": 2, "mean_auc": 0.5})
-    cell = runs.read(tmp_path, entries.Entry.parse("local"), plan_lib.Plan("local"), 2)
+    of_local = entries.Entry.parse("local"), plan_lib.Plan("local"), 2
+    cell = runs.read(tmp_path, *of_local)
     # Variances 41 / (12 * 10 * 30) of nl's two, 0.7 in the mean, and 10 / (12 * 3 * 6) of es's one.
     nl, es = 2 / (41 / 3600 + 1e-4), 1 / (10 / 216 + 1e-4)
     expected = [(nl * (0.7 + raised) + es * 0.9) / (nl + es) for raised in (0.0, 0.1)]
     assert cell.valid == pytest.approx(expected)
     assert cell.best_valid == pytest.approx(expected[1])
+    # A line that a kill cut is of no round.
+    (tmp_path / "metrics.csv").write_text("\n".join([*lines, "3,nl,valid,ctr"]))
+    assert runs.read(tmp_path, *of_local).valid == cell.valid
+    for content, message in [
+        (lines[:-12], "does not tell what round 2, the best one"),
+        ([*lines, "2,nl,valid,ctr,auc,0.x"], "cannot be read .*; remove .* to train it again"),
+    ]:
+        (tmp_path / "metrics.csv").write_text("\n".join(content) + "\n")
+        with pytest.raises(errors.PfrecError, match=rf"metrics\.csv: {message}"):
+            runs.read(tmp_path, *of_local)
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
