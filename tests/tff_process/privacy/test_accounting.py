@@ -81,3 +81,28 @@ def test_a_mechanism_has_each_scenarios_own_noise():
         assert budget.spent(budget.steps) <= 2.0
         assert budget.spent(budget.steps // 2) < budget.spent(budget.steps)
         assert budget.spent(2 * budget.steps) > 2.0
+
+
+def test_a_budget_that_hardly_bounds_anything_has_a_little_noise():
+    assert 0.0 < accounting.noise_for(1e6, 0.01, 10, 1e-5) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "rows", "at_home"),
+    [(8, 100, 8), (64, 6400, 32), (512, 6400, 128), (4096, 90_000, 256)],
+)
+def test_a_model_without_noise_has_batches_of_its_own(batch_size, rows, at_home, monkeypatch):
+    """A quarter of a batch, within 32 and 256, and never more than one."""
+    monkeypatch.setattr(accounting, "noise_for", lambda *told: 1.0)
+    (budget,) = mechanism.of(8.0, 1e-3, 1.0, batch_size, [rows], [2]).budgets
+    assert budget.home_batch == at_home
+    assert budget.home_epoch_steps == rows // at_home
+    assert budget.home_steps(2.5) == round(2.5 * (rows // at_home))
+    assert budget.epoch_steps == rows // batch_size
+    assert budget.delta == 1e-3
+
+
+def test_a_scenario_of_less_than_a_batch_has_an_epoch_of_one(monkeypatch):
+    monkeypatch.setattr(accounting, "noise_for", lambda *told: 1.0)
+    (budget,) = mechanism.of(8.0, 0.0, 1.0, 64, [20], [2]).budgets
+    assert (budget.batch, budget.epoch_steps, budget.home_epoch_steps) == (20, 1, 1)

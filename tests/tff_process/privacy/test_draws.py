@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tff_process.privacy import draws
+from tff_process.privacy import draws, mechanism
 
 SECRET = tf.constant([12345, -987], tf.int64)
 
@@ -38,6 +38,25 @@ def test_a_key_is_repeated_by_a_replay_alone():
     assert len(keys) == 6
     # Both halves follow from all of it.
     assert len({pair[0] for pair in keys}) == len({pair[1] for pair in keys}) == 6
+
+
+def test_nobody_without_the_secret_finds_parts_that_are_told_alike(monkeypatch):
+    """Parts are hashed behind the secret, each and in pieces."""
+    other = SECRET + tf.constant([1, 0], tf.int64)
+    monkeypatch.setattr(draws, "_PIECE", 4)
+    for part in (tf.constant("plan"), tf.constant(3.0), tf.zeros([9])):
+        told = [
+            np.ravel(draws._told(tf.io.serialize_tensor(secret), part))
+            for secret in (SECRET, other)
+        ]
+        assert not np.any(told[0] == told[1])
+
+
+def test_old_and_new_draws_have_keys_of_their_own(monkeypatch):
+    """Else two answers of the same noise, to what only another version computes otherwise."""
+    now = draws.key(SECRET, parts()).numpy()
+    monkeypatch.setattr(mechanism, "DRAWS", mechanism.DRAWS + 1)
+    assert not np.any(draws.key(SECRET, parts()).numpy() == now)
 
 
 def test_every_piece_of_a_large_tensor_is_told(monkeypatch):

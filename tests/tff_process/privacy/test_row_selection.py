@@ -8,7 +8,7 @@ from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process.client import work as work_lib
-from tff_process.privacy import accounting, clipping, row_selection, sampled_gaussian
+from tff_process.privacy import accounting, clipping, draws, row_selection, sampled_gaussian
 
 SIZE, CLIP = 4_000, 0.5
 SCHEMA = schema_lib.Schema(
@@ -110,10 +110,71 @@ def test_what_nobody_met_passes_as_rarely_as_said(model):
 
 
 def test_noise_of_values_pays_for_the_selection(model):
-    of, draws = rows([5] * 400), []
+    of, drawn = rows([5] * 400), []
     exact = sums(model, of, 1e-4, 0)
     for i in range(30):
         found = sums(model, of, 1.0, SIZE, tf.constant([2, i], tf.int64))
-        draws.append(np.concatenate([np.ravel(found[n] - exact[n]) for n in (KIND,)]))
+        drawn.append(np.concatenate([np.ravel(found[n] - exact[n]) for n in (KIND,)]))
     expected = row_selection.deviations(1.0)[0] * CLIP
-    assert np.std(draws) == pytest.approx(expected, rel=0.12)
+    assert np.std(drawn) == pytest.approx(expected, rel=0.12)
+
+
+def test_no_two_draws_of_a_step_have_one_key(model, monkeypatch):
+    """What two variables, a selection or the sample have in common could be subtracted."""
+    seeds, noise, sample = [], draws.noise, draws.poisson_sample
+
+    def told(draw):
+        def drawn(seed, *others):
+            seeds.append(tuple(seed.numpy()))
+            return draw(seed, *others)
+
+        return drawn
+
+    monkeypatch.setattr(draws, "noise", told(noise))
+    monkeypatch.setattr(draws, "poisson_sample", told(sample))
+    answering = sampled_gaussian.SampledGaussian(
+        tf.constant(1.0, tf.float64), tf.constant(CLIP), CLIP, sparse_rows=6
+    )
+    answering.sums(model, model.trained, rows([3, 3, 7]), SEED)
+    # A sample, two tables that are selected from, and every variable.
+    assert len(set(seeds)) == len(seeds) == 1 + 2 + len(model.trained)
+    # The keys of both tables' selection are of each half another.
+    assert all(len({seed[half] for seed in seeds}) == len(seeds) for half in (0, 1))
+
+
+def test_a_selections_noise_is_that_of_its_sensitivity(model, monkeypatch):
+    """One row adds at most 1 to each of two tables, the root of two to both; what was asked for is
+    the noise over the clip, five times of which a little more.
+    """
+    deviations, noise = [], draws.noise
+
+    def told(seed, shape, deviation):
+        deviations.append(float(deviation))
+        return noise(seed, shape, deviation)
+
+    monkeypatch.setattr(draws, "noise", told)
+    for least, tables in ((SIZE, 1), (6, 2), (0, 0), (SIZE + 1, 0)):
+        deviations.clear()
+        answering = sampled_gaussian.SampledGaussian(
+            tf.constant(1.0, tf.float64), tf.constant(3.0 * CLIP), CLIP, sparse_rows=least
+        )
+        answering.sums(model, model.trained, rows([3, 3, 7]), SEED)
+        values, selection = row_selection.deviations(3.0)
+        expected = [selection * np.sqrt(tables)] * tables
+        expected += [CLIP * (values if tables else 3.0)] * len(model.trained)
+        np.testing.assert_allclose(deviations, expected, rtol=1e-6)
+
+
+def test_sums_and_their_noise_are_divided_alike(model):
+    found = []
+    for divisor in (1.0, 8.0):
+        answering = sampled_gaussian.SampledGaussian(
+            tf.constant(1.0, tf.float64),
+            tf.constant(CLIP),
+            CLIP,
+            sparse_rows=SIZE,
+            divisor=tf.constant(divisor),
+        )
+        found.append(answering.sums(model, model.trained, rows([5] * 300), SEED))
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value / 8.0, rtol=1e-4, atol=1e-6)

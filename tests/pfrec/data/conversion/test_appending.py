@@ -62,8 +62,8 @@ def first(tmp_path):
     return tmp_path / "one"
 
 
-def _append(first, **flags):
-    day = first.parent / "day2.csv"
+def _append(first, day="day2.csv", **flags):
+    day = first.parent / day
     output = first.parent / "two"
     notes = convert.convert("csv", day, output, append=first, **flags)
     data = dataset.Dataset.open(output)
@@ -144,6 +144,15 @@ def test_with_rows_of_before_vocabularies_grow_into_free_places_alone(first):
     assert data.client_schema("nl").categorical[1].vocabulary == ("x", "y", "z", "w")
 
 
+@pytest.mark.parametrize("keep_rows", [True, False])
+def test_who_grows_loses_no_place_where_few_ids_come(first, keep_rows):
+    _log(first.parent / "day2.csv", 240, (["a"], ["x"], [0, 1], ["nl"]))
+    data, notes = _append(first, keep_rows=keep_rows, unknown_ids="grow")
+    assert [feature.cardinality for feature in data.schema.categorical] == [2, 6, 4]
+    assert data.schema.categorical[0].vocabulary == ("a", "b")
+    assert not [note for note in notes if "were not known" in note]
+
+
 def test_appending_again_goes_on_from_there(first):
     data, _ = _append(first)
     _log(first.parent / "day3.csv", 240, (["e"], ["v"], [7], ["nl", "es"]))
@@ -156,6 +165,30 @@ def test_appending_again_goes_on_from_there(first):
     assert found.schema.categorical[2].cardinality == 4
     assert len(found.shards("nl", "train")) == 3
     assert len(found.shards("es", "train")) == 2
+    # Nor later, while those rows are there.
+    for keep_rows, cardinality in ((True, 4), (False, 8)):
+        output, day = first.parent / f"four_{keep_rows}", first.parent / "day3.csv"
+        convert.convert("csv", day, output, append=third, unknown_ids="grow", keep_rows=keep_rows)
+        assert dataset.Dataset.open(output).schema.categorical[2].cardinality == cardinality
+    # With rows that none of them is among it may grow again.
+    _log(day, 240, (["e"], ["v"], [9], ["nl"]))
+    fifth = first.parent / "five"
+    convert.convert("csv", day, fifth, append=output, unknown_ids="grow")
+    assert dataset.Dataset.open(fifth).schema.categorical[2].cardinality == 10
+
+
+def test_values_of_lists_are_counted_as_many_as_there_are(tmp_path):
+    tags = '[[categorical]]\nname = "tags"\nvocabulary = ["s", "t"]\nvalues = 3\nseparator = "|"\n'
+    (tmp_path / "s.toml").write_text(_SCHEMA.replace("[[numerical]]", tags + "[[numerical]]"))
+    head = "site,user,item,street,number,price,click,tags\n"
+    for day, told in (("one", ("s|t", "t")), ("two", ("s|u", ""))):
+        lines = (f"nl,u{n},a,x,0,{n % 10},{n % 2},{told[n % 4 // 2]}\n" for n in range(200))
+        (tmp_path / f"{day}.csv").write_text(head + "".join(lines))
+    convert.convert("csv", tmp_path / "one.csv", tmp_path / "one", schema_path=tmp_path / "s.toml")
+    data, _ = _append(tmp_path / "one", day="two.csv")
+    told = json.loads((data.path / "dataset.json").read_text())["appended"]["features"]
+    # Half of 200 rows have two values, the second of which is not known.
+    assert told["tags"] == {"values": 200, "new": 0, "unknown": 100}
 
 
 def test_a_schema_may_say_how_files_are_read_and_no_more(first):

@@ -121,6 +121,20 @@ def test_only_what_is_listed_counts_and_of_nobody_else(tmp_path):
     assert [found[row] for row in (1, 2, 4, 5, 7, 8)] == [none] * 6
 
 
+def test_an_empty_value_is_not_listed(tmp_path):
+    schema = _SCHEMA.replace("cardinality = 50", 'vocabulary = ["p", "q"]')
+    log = {
+        "site": ["nl"] * 4,
+        "user": ["a"] * 4,
+        "item_id": ["p", "", "q", "p"],
+        "ts": [1_700_000_000 + n for n in range(4)],
+        "click": [0, 1, 0, 1],
+        "number": list(range(4)),
+    }
+    table.convert_table(pa.table(log), tmp_path / "d", schema)
+    assert _found(tmp_path / "d")[3][1:] == [0, 1, schema_lib.NO_VALUE]
+
+
 def test_files_in_any_order_and_in_pieces_give_the_same_lists(tmp_path):
     log = _log()
     (tmp_path / "s.toml").write_text(_SCHEMA)

@@ -263,6 +263,22 @@ def test_words_come_commonest_first():
     assert vocabulary.words(2, 1) == ("c", "a")
 
 
+def test_moments_of_many_windows_are_those_of_all_values_that_are_numbers(monkeypatch):
+    monkeypatch.setattr(local_statistics, "_WINDOW_ROWS", 4)
+    values = np.random.default_rng(0).normal(5.0, 2.0, 30) + np.arange(30)
+    spoilt = np.insert(values, [0, 7, 30], [np.nan, np.inf, -np.inf])
+    found = {}
+    for normalise in ("standard", "minmax"):
+        moments = local_statistics._Moments()
+        for part in np.split(spoilt, [3, 4, 19]):
+            moments.add(part)
+        column = moments.column(schema_lib.Numerical("x", None, normalise))
+        assert column.default == pytest.approx(values.mean(), rel=1e-12)
+        found[normalise] = column.shift, column.scale
+    assert found["standard"] == pytest.approx((values.mean(), values.std()), rel=1e-12)
+    assert found["minmax"] == (values.min(), values.max() - values.min())
+
+
 def test_a_column_without_values_stays_as_it_is():
     for normalise in ("standard", "minmax"):
         column = local_statistics._Moments().column(schema_lib.Numerical("x", None, normalise))
