@@ -145,6 +145,5 @@ class WorkRules:
         # The part that begins at the offset is this one or, where it was rounded down, the next.
         first = offset * grid // self.round_steps
         return any(
-            (cut(part), cut(part + 1)) == (offset, offset + steps) and part < grid
-            for part in (first, first + 1)
+            (cut(part), cut(part + 1)) == (offset, offset + steps) for part in (first, first + 1)
         )

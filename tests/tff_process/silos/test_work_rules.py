@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,8 +93,25 @@ def test_a_schedule_stays_below_the_rate_agreed():
     agreed.check(0, 10, 10, 0.1, 0)
     with pytest.raises(labels.RefusedError, match=r"agreed is at most 0.1, not 0.2"):
         agreed.check(0, 10, 10, 0.2, 0)
+    # Up its gradient a training learns its rows by heart the other way round.
+    with pytest.raises(labels.RefusedError, match=r"agreed is at most 0.1, not -0.03"):
+        agreed.check(0, 10, 10, -0.03, 0)
     with pytest.raises(labels.RefusedError, match=r"agreed is 0.1, not 0.03"):
         rules().check(0, 10, 10, 0.03, 0)
+
+
+def test_a_rate_is_what_a_driver_sends_of_it():
+    """In float32: 0.1 is a little more there."""
+    for scheduled in (False, True):
+        agreed = rules(scheduled=scheduled)
+        agreed.check(0, 10, 10, float(np.float32(0.1)), 0)
+        with pytest.raises(labels.RefusedError, match="the learning rate agreed"):
+            agreed.check(0, 10, 10, float(np.nextafter(np.float32(0.1), np.float32(1))), 0)
+
+
+def test_there_is_no_sum_before_the_first():
+    with pytest.raises(labels.RefusedError, match="for sum -4 with 4 in a round"):
+        rules(round_steps=20).check_part(-20, 5, -4, 4)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 200))
