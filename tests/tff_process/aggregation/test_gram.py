@@ -44,3 +44,12 @@ def test_cosine_of_tiny_updates() -> None:
 def test_no_variables() -> None:
     with pytest.raises(ValueError, match="at least one"):
         gram_lib.gram([])
+
+
+def test_a_cosine_is_none_beyond_one() -> None:
+    """Of copies it would be 1.0000000000000002 now and then."""
+    deltas = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    gram = gram_lib.gram([tf.constant(np.concatenate([deltas, 2.0 * deltas, -deltas]))])
+    lengths = np.sqrt(np.diag(gram))
+    assert np.abs(gram / lengths / lengths[:, np.newaxis]).max() > 1.0
+    assert np.abs(gram_lib.cosine(gram)).max() == 1.0

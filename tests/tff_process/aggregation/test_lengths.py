@@ -56,6 +56,25 @@ def test_each_joined_update_has_a_factor_of_its_own():
     np.testing.assert_allclose(found, [1.0, 2**0.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ((0.6, 0.8), (5 / 4) ** 0.5),  # a mean (0.8, 0.4) of two of length 1
+        ((-0.9, 0.0), 2**0.5),  # against each other: as two, not three
+    ],
+)
+def test_of_three_the_two_that_take_part_count(other, expected):
+    gram = gram_lib.gram([tf.constant([(1.0, 0.0), other, (0.0, 1e6)])])
+    found = lengths.lengthening(
+        gram,
+        tf.constant([[0.5, 0.5, 0.0]], tf.float64),
+        tf.constant([4.0, 4.0, 7.0]),
+        tf.constant([True, True, False]),
+        tf.constant(1.0),
+    )
+    np.testing.assert_allclose(found, [expected], rtol=1e-6)
+
+
 def test_who_takes_no_part_counts_for_nothing():
     found = of_two((1.0, 0.0), (0.0, 1e6), joined=((1.0, 0.0),), members=tf.constant([True, False]))
     np.testing.assert_array_equal(found, [1.0])

@@ -76,6 +76,49 @@ def test_apfl_by_hand(one_batch):
     assert kept["optimizer/local/0000"] == pytest.approx(0.1 * 0.5 * (sigmoid(1.55) - 1), rel=1e-5)
 
 
+def test_apfls_mixture_stays_one(one_batch):
+    """Half of each at first; a long step ends at all of the client's own, or at nothing of it."""
+    for own, alpha in ((2.0, 1.0), (-2.0, 0.0)):
+        _, kept = eager.one_weight(apfl.apfl(ONE, apfl.Settings(0.5, 1e3)), one_batch).one(
+            1.0, **{f"local/{NAME}": own}
+        )
+        assert kept["alpha"] == alpha
+        assert kept[NAME] == pytest.approx(alpha * (own + 0.1) + (1 - alpha) * 1.1, rel=1e-5)
+
+
+def test_fedalas_weights_stay_between_what_is_own_and_what_was_received(one_batch):
+    """Towards what is own as far as a long step goes: W is 0, and the merge is what is own."""
+    settings = fedala.Settings(kinds=("expert",), rate=1e3)
+    upload, kept = eager.one_weight(fedala.fedala(ONE, settings), one_batch).one(1.0, **{NAME: 2.0})
+    assert kept[f"merge/{NAME}"] == 0.0
+    assert upload == pytest.approx(2.1, rel=1e-5)
+    # The other way W is 1 already.
+    upload, kept = eager.one_weight(fedala.fedala(ONE, settings), one_batch).one(2.0, **{NAME: 1.0})
+    assert kept[f"merge/{NAME}"] == 1.0
+    assert upload == pytest.approx(2.1, rel=1e-5)
+
+
+def test_fedala_learns_its_weights_on_a_share_of_the_batches(tmp_path):
+    """Of four batches a half, from W = 1: the merge is 2 - W, the second step begins where the
+    first ended.
+    """
+    data = one_weight.log(tmp_path / "four", {"a": (12, 1)})
+    settings = fedala.Settings(kinds=("expert",), share=0.4)
+    client = Client(fedala.fedala(ONE, settings), data, "a", one_weight.make, 4, 0.1, 3)
+    _, kept = client.one(1.0, **{NAME: 2.0})
+    first = 1.0 + (sigmoid(1.0) - 1.0)
+    assert kept[f"merge/{NAME}"] == pytest.approx(first + sigmoid(2.0 - first) - 1.0, rel=1e-5)
+
+
+def test_fedala_trains_from_the_statistics_that_it_received(dataset, fedavg_rounds):
+    """Those of the batches that its weights were learned on are nobody's; in the first round
+    there is nothing to merge.
+    """
+    algorithm = fedala.fedala(dataset.schema, fedala.Settings(kinds=("tower",)))
+    _, (first, *_) = eager.trajectory(algorithm, dataset, eager.shifted)
+    eager.assert_equal(first.upload, fedavg_rounds[0].upload, "upload")
+
+
 def test_fedala_by_hand(one_batch):
     """Own 2, received 1: at W = 1 the merge is 1, so W loses (sigmoid(1) - 1) * (1 - 2); the merge
     is then 2 - W, and training adds 0.1.

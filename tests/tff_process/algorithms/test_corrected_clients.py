@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pfrec import groups
 from pfrec.models import roles
+from pfrec.models.mmoe import mmoe
 from tests.tff_process import one_weight
 from tests.tff_process.algorithms import eager
 from tests.tff_process.algorithms import test_server_baselines as servers
 from tff_process.algorithms import clustered, fedavg, feddyn, fedrod, per_fedavg, scaffold
+from tff_process.client import variables
 
 ONE, NAME, sigmoid = one_weight.ONE, one_weight.NAME, eager.sigmoid
 
@@ -169,6 +172,9 @@ def test_a_group_splits_where_its_updates_point_apart():
     assert of_updates(apart) == [0, 1, 0, 1]
     assert of_updates(apart, threshold=0.01) == [0, 0, 0, 0], "the mean is 0.05 of the largest"
     assert of_updates([[1.0, 0.0], [0.9, 0.1], [1.0, 0.3]]) == [0, 0, 0]
+    # The largest is that of one client, however many there are.
+    turned = [[np.cos(angle), np.sin(angle)] for angle in np.linspace(-0.5, 0.5, 9)]
+    assert of_updates(turned) == [0] * 9
     # A chain is cut at its weakest link, 0 between 2 and 3, not by who is near the first.
     chain = [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0], [-0.8, -0.6], [0.0, -1.0]]
     assert of_updates(chain) == [0, 0, 0, 3, 3, 3]
@@ -203,6 +209,48 @@ def test_clients_of_a_group_get_its_mean_by_rows():
     np.testing.assert_array_equal(state.extra["groups"], [0, 0, 2])
     np.testing.assert_allclose(state.personal["w"], [[1.05], [1.05], [-0.85]], rtol=1e-5)
     np.testing.assert_allclose(said["attention/all"], [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
+
+
+def test_who_was_away_moves_with_its_group():
+    """And says nothing of where it goes: the third client, whose own values are not read."""
+    algorithm = clustered.clustered(servers.SCHEMA, clustered.Settings(0.4, wait=99))
+    state = servers.state_of(algorithm, servers.PERSONAL, 3, {"w": [5.0]})
+    reports = servers.updates_of({"w": [[1.0], [4.0], [0.0]]}, (2.0, 1.0, 7.0), (True, True, False))
+    state, said = algorithm.aggregate(servers.PERSONAL, ("ctr",), state, reports)
+    np.testing.assert_allclose(state.personal["w"], [[2.0]] * 3, rtol=1e-6)
+    np.testing.assert_allclose(said["attention/all"], [[2 / 3, 1 / 3, 0.0]] * 3, rtol=1e-6)
+
+
+def test_a_groups_mean_of_a_task_is_of_those_that_serve_it():
+    """The second has no labels of it, and gets what the first has; where nobody does all stay."""
+    algorithm = clustered.clustered(servers.SCHEMA, clustered.Settings(0.4, wait=99))
+    values = {"e": [[0.0, 0.0]] * 2, servers.T: [[1.0], [3.0]]}
+    for serves, expected in (([1.0, 0.0], 1.0), ([1.0, 1.0], 2.0), ([0.0, 0.0], 9.0)):
+        state = servers.state_of(algorithm, servers.BOTH, 2, {"e": [0.0, 0.0], servers.T: [9.0]})
+        sent = servers.updates_of(values, serves=[[one] for one in serves])
+        state, _ = algorithm.aggregate(servers.BOTH, ("ctr",), state, sent)
+        np.testing.assert_allclose(state.personal[servers.T], [[expected]] * 2, rtol=1e-6)
+
+
+def test_what_each_corrects_of_a_network(dataset):
+    """No table, whose rows few batches meet; per-FedAvg's inner step also of what stays at home."""
+    network = mmoe.build(dataset.schema, eager.SMALL, 0)
+    algorithm = fedavg.fedavg(dataset.schema)
+    layout = variables.of(groups.tag(network), algorithm.policy, algorithm.personal_kinds)
+    trained = {spec.name for spec in layout.specs if spec.trainable}
+    tables = {name for name in trained if name.startswith("embedding/")}
+    assert len(tables) == 2
+    for found in (
+        scaffold.corrected(layout),
+        feddyn.regularised(layout),
+        per_fedavg.adapted(layout),
+    ):
+        assert {spec.name for spec in found} == trained - tables
+    towers = {name for name in trained if name.startswith("tower/")}
+    logits = {name for name in towers if "/logit/" in name}
+    assert {spec.name for spec in fedrod.head(layout)} == logits
+    assert len(logits) == 2 * len(dataset.schema.tasks)
+    assert towers - logits
 
 
 def test_clustered_without_a_threshold_is_fedavg():

@@ -142,6 +142,30 @@ def test_fedamp_limits():
     )
 
 
+def test_fedamps_distances_are_of_trained_values_of_those_present():
+    """Clients at 0 and 2 are 4 apart, which is what is typical; neither the third, which is absent,
+    nor statistics count.
+    """
+    statistics = spec(
+        "moving", "batch_norm", "batch_norm/a", "a", (1,), variables.PERSONAL, trainable=False
+    )
+    layout = variables.ModelVariables((*PERSONAL.specs, statistics))
+    algorithm = fedamp.fedamp(SCHEMA, fedamp.Settings(0.5, 1.0))
+    state = state_of(algorithm, layout, 3, {"w": [9.0], "moving": [9.0]})
+    sent = {"w": [[0.0], [2.0], [50.0]], "moving": [[0.0], [100.0], [7.0]]}
+    state, said = algorithm.aggregate(
+        layout, ("ctr",), state, updates_of(sent, (1.0,) * 3, (True, True, False))
+    )
+    far = 0.5 * np.exp(-1.0)
+    np.testing.assert_allclose(
+        said["attention/all"], [[1 - far, far, 0], [far, 1 - far, 0], [0, 0, 1]], rtol=1e-6
+    )
+    np.testing.assert_allclose(state.personal["w"], [[2 * far], [2 * (1 - far)], [9.0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        state.personal["moving"], [[100 * far], [100 * (1 - far)], [9.0]], rtol=1e-6
+    )
+
+
 T = "tower/ctr/logit/kernel"
 BOTH = variables.ModelVariables(
     (
@@ -151,11 +175,23 @@ BOTH = variables.ModelVariables(
 )
 
 
-def fedhca2_round(settings, state, values, serves=((1.0,), (1.0,))):
+def test_fedamp_mixes_a_task_among_those_that_serve_it():
+    """Of three alike the second has no labels: the others share its third, and it keeps its own."""
+    algorithm = fedamp.fedamp(SCHEMA, fedamp.Settings(2 / 3, 1e12))
+    state = state_of(algorithm, BOTH, 3, {"e": [0.0, 0.0], T: [9.0]})
+    sent = {"e": [[0.0, 0.0]] * 3, T: [[1.0], [100.0], [3.0]]}
+    served = updates_of(sent, (1.0,) * 3, (True,) * 3, serves=[[1.0], [0.0], [1.0]])
+    state, _ = algorithm.aggregate(BOTH, ("ctr",), state, served)
+    np.testing.assert_allclose(state.personal[T], [[2.0], [9.0], [2.0]], rtol=1e-5)
+
+
+def fedhca2_round(settings, state, values, serves=((1.0,), (1.0,)), present=(True, True)):
     algorithm = fedhca2.fedhca2(SCHEMA, settings)
     if state is None:
         state = state_of(algorithm, BOTH, 2, {"e": [0.0, 0.0], T: [0.0]})
-    return algorithm.aggregate(BOTH, ("ctr",), state, updates_of(values, serves=serves))
+    return algorithm.aggregate(
+        BOTH, ("ctr",), state, updates_of(values, present=present, serves=serves)
+    )
 
 
 def test_fedhca2_by_hand():
@@ -186,6 +222,45 @@ def test_fedhca2_raises_the_weight_of_a_client_that_goes_on_in_the_direction_it_
         settings, first, {"e": start + np.array([[1, 1], [-1, -1]]), T: first.personal[T]}
     )
     np.testing.assert_allclose(second.extra["weight/encoder"], [0.15, 0.05], rtol=1e-5)
+
+
+def test_fedhca2s_weights_lie_within_0_and_1_and_those_that_are_away_keep_theirs():
+    """Client 0 goes on, client 1 back; then client 1 is away and 0 alone goes where it went."""
+    settings = fedhca2.Settings(0.0, 0.1, 5.0)
+    first, _ = fedhca2_round(settings, None, {"e": [[1, 0], [0, 1]], T: [[1.0], [1.0]]})
+    onward = tf.constant([[1.0, 1.0], [-1.0, -1.0]])
+    values = {"e": first.personal["e"] + onward, T: first.personal[T] + 1.0}
+    second, _ = fedhca2_round(settings, first, values, serves=((1.0,), (0.0,)))
+    np.testing.assert_array_equal(second.extra["weight/encoder"], [1.0, 0.0])
+    # The tower of the second has no labels now: it is as trained, and so is its weight.
+    np.testing.assert_allclose(second.extra["weight/logit"], [1.0, 0.1])
+    np.testing.assert_array_equal(second.personal[T][1], values[T][1])
+    moved = np.asarray(second.extra["moved/e"])
+    values = {"e": second.personal["e"] + 50.0 * onward, T: [[9.0], [0.0]]}
+    third, _ = fedhca2_round(settings, second, values, present=(True, False))
+    for name in ("e", T):
+        np.testing.assert_array_equal(third.personal[name][1], second.personal[name][1])
+        np.testing.assert_array_equal(
+            third.extra[f"moved/{name}"][1], second.extra[f"moved/{name}"][1]
+        )
+    np.testing.assert_array_equal(third.extra["weight/encoder"][1], 0.0)
+    assert not np.array_equal(third.extra["moved/e"][0], moved[0])
+
+
+def test_fedhca2_attends_by_inner_products_over_the_root_of_the_size():
+    """A tower of four: updates of ones and of twos have inner products 4, 8 and 16, over 2."""
+    tower = spec(T, "tower", "tower/ctr", "ctr", (2, 2), variables.PERSONAL)
+    layout = variables.ModelVariables((tower,))
+    algorithm = fedhca2.fedhca2(SCHEMA, fedhca2.Settings(0.4, 0.1, 0.0))
+    state = state_of(algorithm, layout, 2, {T: np.zeros([2, 2])})
+    sent = updates_of({T: [np.ones([2, 2]), np.full([2, 2], 2.0)]})
+    state, _ = algorithm.aggregate(layout, ("ctr",), state, sent)
+    attended = [1 + 1 / (1 + np.exp(-2.0)), 1 + 1 / (1 + np.exp(-4.0))]
+    np.testing.assert_allclose(
+        np.asarray(state.personal[T])[:, 0, 0],
+        [1 + 0.1 * attended[0], 2 + 0.1 * attended[1]],
+        rtol=1e-6,
+    )
 
 
 def test_fedhca2_of_no_weight_is_local_and_a_client_without_the_task_keeps_its_tower():

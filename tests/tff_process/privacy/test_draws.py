@@ -52,6 +52,18 @@ def test_nobody_without_the_secret_finds_parts_that_are_told_alike(monkeypatch):
         assert not np.any(told[0] == told[1])
 
 
+def test_keys_follow_from_all_of_the_secret_and_of_the_key_before():
+    """Also where nothing else is told."""
+    secrets = [SECRET, *(SECRET + tf.constant(one, tf.int64) for one in ([1, 0], [0, 1]))]
+    for of in (
+        [draws.key(secret, []) for secret in secrets],
+        [draws.folded(secret, 3) for secret in secrets],
+        [draws.folded(SECRET, number) for number in range(3)],
+    ):
+        for half in (0, 1):
+            assert len({int(key[half]) for key in of}) == 3
+
+
 def test_old_and_new_draws_have_keys_of_their_own(monkeypatch):
     """Else two answers of the same noise, to what only another version computes otherwise."""
     now = draws.key(SECRET, parts()).numpy()
