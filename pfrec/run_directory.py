@@ -258,8 +258,9 @@ def open_run(path: pathlib.Path, *, with_models: bool = True) -> RunDirectory:
     run = RunDirectory.read(pathlib.Path(path))
     if with_models and run.config["data"] is None:
         raise errors.PfrecError(
-            f"{path}: was trained over silos, which keep their data and private states; run "
-            "pfrec-export --client_dir on each silo's machine"
+            f"{path}: was trained over silos, which keep their data and private states; on each "
+            "silo's machine run pfrec-export, pfrec-predict or pfrec-audit with --client_dir, or "
+            "pfrec-evaluate on what was exported"
         )
     run.summary  # noqa: B018  (raises where the run is not finished)
     return run

@@ -1,6 +1,7 @@
 """What is written of scored rows: which columns, and a file that appears whole or not at all."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -58,11 +59,12 @@ def require_new(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> "Iterator[Callable[[Any], None]]":
-    """Yields a function that adds an Arrow table to the file; the file is there where the body
-    succeeds, and nothing is left where it does not.
+    """Yields a function that adds an Arrow table to the file; the file, its owner's alone, is there
+    where the body succeeds, and nothing is left where it does not.
 
     Raises:
-      PfrecError: where it cannot be written, or a table has other columns than the first.
+      PfrecError: where it cannot be written, another process writes it, or a table has other
+        columns than the first.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -84,8 +86,7 @@ def writing(path: pathlib.Path) -> "Iterator[Callable[[Any], None]]":
                 f"({' '.join(str(error).split())}); mend the input"
             ) from error
 
-    with files.readable_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with files.readable_errors(path), _held(temporary, path):
         try:
             yield add
             if not writers:
@@ -98,3 +99,27 @@ def writing(path: pathlib.Path) -> "Iterator[Callable[[Any], None]]":
             for writer in writers:
                 writer.close()
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(temporary: pathlib.Path, path: pathlib.Path) -> "Iterator[None]":
+    """Makes the file that becomes the one at `path` and holds it for this process alone; one that a
+    killed process left is taken.
+
+    Raises:
+      PfrecError: where another process writes it.
+    """
+    files.make_directory(path.parent, public=True)
+    with open(temporary, "ab", opener=files.owners_alone) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Of a process that ended meanwhile this is the finished file, or a removed one.
+            mine = os.path.samestat(os.fstat(stream.fileno()), os.stat(temporary))
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
+            raise errors.PfrecError(
+                f"{path}: another process is writing it; wait for that one to end"
+            )
+        os.fchmod(stream.fileno(), 0o600)
+        yield

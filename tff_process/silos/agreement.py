@@ -161,8 +161,8 @@ class Agreement:
             f"never leaves: {', '.join(leaves['never'])}",
             "",
             f"at most {bounds.trainings} training(s) of {bounds.rounds} rounds, {bounds.reports} "
-            f"reports and {bounds.evaluations} evaluations",
-            f"behind each report at least {bounds.rows} rows in {bounds.steps} batches",
+            f"reports and {bounds.evaluations if leaves['metrics'] else 'no'} evaluations",
+            f"behind each report at least {bounds.rows} rows in {bounds.steps} batch(es)",
             self._budget(),
         ]
         if self.sums_keys:
@@ -213,7 +213,8 @@ class Asked:
     def difference(self, told: Any) -> str:
         """Where the plan that a silo tells first differs from this one, in words."""
         mine = files.parse_json(files.json_text(self.plan))
-        return dataset_lib.first_difference(mine, told) or "the version of pfrec or the schema"
+        found = dataset_lib.first_difference(mine, told)
+        return f"here {found} there" if found else "the version of pfrec or the schema"
 
 
 def agreed_part(plan: "Mapping[str, Any]") -> "dict[str, Any]":

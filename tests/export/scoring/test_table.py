@@ -1,12 +1,13 @@
 """Names and products of probabilities, and files that appear whole or not at all."""
 
+import os
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from export.scoring import table
 from pfrec import errors
@@ -80,3 +81,33 @@ def test_no_row_is_an_error(tmp_path: pathlib.Path) -> None:
         with table.writing(tmp_path / "scores.csv"):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.parquet"])
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_scores_are_their_owners_alone(name: str, umask: int, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / name
+    (tmp_path / f".tmp-{name}").write_text("left by a process that was killed")
+    before = os.umask(umask)
+    try:
+        with table.writing(path) as add:
+            add(pa.table({"user": ["u1"]}))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    read = parquet.read_table(path) if name.endswith("parquet") else csv.read_csv(path)
+    assert read.column("user").to_pylist() == ["u1"]
+
+
+def test_a_second_process_does_not_write_into_what_a_first_one_writes(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "scores.csv"
+    with table.writing(path) as add:
+        add(pa.table({"x": [1]}))
+        with pytest.raises(errors.PfrecError, match="another process is writing it"):
+            with table.writing(path):
+                pass
+        add(pa.table({"x": [2]}))
+    assert csv.read_csv(path).column("x").to_pylist() == [1, 2]

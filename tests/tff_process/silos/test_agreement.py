@@ -20,7 +20,7 @@ def agreed(schema):
         "row_counts": [
             {"what": "row_counts/embedding/item/embeddings", "shape": [10], "bytes": 40}
         ],
-        "metrics": [],
+        "metrics": [{"what": "metrics", "shape": [1, 6], "bytes": 24}],
         "never": ["embedding/user", "optimizer"],
     }
     bounds = agreement_lib.Bounds(
@@ -44,8 +44,10 @@ def test_it_is_read_back_and_told_to_a_person(agreed, tmp_path):
     assert "10 x 3" in text
     assert "never leaves: embedding/user, optimizer" in text
     assert "at most 1 training(s) of 3 rounds, 24 reports and 8 evaluations" in text
-    assert "behind each report at least 50 rows in 1 batches" in text
+    assert "behind each report at least 50 rows in 1 batch(es)" in text
     assert "no budget of differential privacy" in text
+    withheld = dataclasses.replace(agreed, leaves={**agreed.leaves, "metrics": []})
+    assert "24 reports and no evaluations" in withheld.describe()
     budget = {**agreed.plan, "dp_epsilon": 3.0, "dp_delta": 0.0, "dp_unit": "group"}
     assert (
         "differential privacy of each group: at most epsilon 3 at delta 1 / rows^1.1"
@@ -114,3 +116,10 @@ def test_the_silos_schema_is_the_ceiling(schema):
         ),
     ):
         agreement_lib.check_ceiling(rows, schema, "--sharing")
+
+
+def test_a_driver_is_told_on_which_side_a_plan_is_what(schema):
+    asked = agreement_lib.Asked.of({"algorithm": "fedavg", "rounds": 4}, schema)
+    told = {**asked.plan, "rounds": 20}
+    assert asked.difference(told) == "here rounds is 4 against 20 there"
+    assert asked.difference(asked.plan) == "the version of pfrec or the schema"
