@@ -206,11 +206,13 @@ class ClientCalls:
         result = there.call(
             self._compiled.train, self._argument(client, incoming, own, served=False)
         )
-        private = there.select(result, 0)
         wanted = [there.select(result, 1)]
         if version is not None:
-            wanted.append(self._begin_to_write(client, private, version))
+            wanted.append(self._begin_to_write(client, there.select(result, 0), version))
         report, *_ = there.fetch_all(wanted)
+        # Selected now that the call is over: what was selected of a running one keeps the call in
+        # the worker's memory, with its report, what it was given and the private state before it.
+        private = there.select(result, 0)
         # The generation that it was begun in: by the end another client may have had the worker
         # started again.
         return RemoteState(private, generation), report

@@ -16,7 +16,15 @@ from tff_process import plan
 from tff_process.client import variables
 from tff_process.process import federation, spread
 from tff_process.process import reference as reference_lib
-from tff_process.runtime import cache, executor, guard, hosts, reference_context, resident
+from tff_process.runtime import (
+    cache,
+    executor,
+    guard,
+    hosts,
+    reference_context,
+    remote,
+    resident,
+)
 
 SMALL = ModelConfig(
     embedding_dim=3,
@@ -258,6 +266,39 @@ def test_private_states_are_written_once_a_round(dataset, workers, a_crew, compu
         scenario: {path.name for path in (tmp_path / scenario).iterdir()}
         for scenario in dataset.scenarios
     } == expected
+
+
+def test_a_private_state_does_not_keep_the_call_that_made_it(
+    dataset, workers, a_crew, computations, tmp_path, monkeypatch
+):
+    """What is selected of a call that still runs keeps the whole call in the worker, and with its
+    arguments the private state before: a client's is selected of one that is over.
+    """
+    selected, over, kept = [], [], []
+
+    def select(there, source, index, call=remote.Remote.select):
+        reference = call(there, source, index)
+        selected.append((reference, source))
+        if not any(source is one for one in over):
+            kept.append(reference)
+        return reference
+
+    def fetch_all(there, references, call=remote.Remote.fetch_all):
+        values = call(there, references)
+        over.extend(source for one, source in selected if any(one is of for of in references))
+        return values
+
+    monkeypatch.setattr(remote.Remote, "select", select)
+    monkeypatch.setattr(remote.Remote, "fetch_all", fetch_all)
+    training = resident_training(
+        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
+    )
+    for number in range(2):  # The second one ends the round, where states are written.
+        training.train_aggregation_step(number)
+        for client in training.turns.participants(number):
+            reference = training.clients[client].private.reference
+            assert not any(reference is one for one in kept)
+    assert kept
 
 
 def test_messages_count_rounds_and_not_aggregations(
