@@ -174,6 +174,18 @@ def test_decay_takes_at_most_all_of_a_weight():
         assert float(found) == pytest.approx(-0.1, rel=1e-4)
 
 
+def test_a_large_variable_decays_only_where_it_is_named():
+    start = tf.ones([300, 300])
+    plain, named, other = (tf.Variable(start) for _ in range(3))
+    slope = tf.ones([300, 300])
+    first, both = adam.Adam([plain], 0.1), adam.Adam([named, other], 0.1, decay=1.0, decays={0})
+    for _ in range(2):
+        first.apply([slope])
+        both.apply([slope, slope])
+    np.testing.assert_array_equal(other, plain)
+    np.testing.assert_allclose(named, plain - 0.1 * 0.9, rtol=1e-5)
+
+
 def test_decay_draws_a_weight_that_nothing_moves_to_zero():
     variable = tf.Variable([[4.0]])
     optimizer = adam.Adam([variable], 0.1, decay=1.0, decays={0})

@@ -58,6 +58,9 @@ class Client:
         self.rounds = 0
 
     def round(self, incoming):
+        # A round starts from what it is given, whatever another one left in the model.
+        for variable in (*self.model.variables.values(), *self.model.slots.values()):
+            variable.assign(tf.fill(variable.shape, 7.0))
         work = work_of(self._dataset, self._scenario, self._steps, self.rounds * self._steps)
         inputs = work_lib.ClientInputs(self.layout, self.settings, incoming, {}, self.private, work)
         done = self.algorithm.client.train(self.model, inputs)

@@ -26,10 +26,12 @@ ONE, NAME, sigmoid = one_weight.ONE, one_weight.NAME, eager.sigmoid
         lambda s: scaffold.scaffold(s, scaffold.Settings(0.0)),
         lambda s: feddyn.feddyn(s, feddyn.Settings(0.0)),
         lambda s: per_fedavg.per_fedavg(s, per_fedavg.Settings(0.0)),
+        # A step that moves nothing, but goes over rows and has statistics of them.
+        lambda s: per_fedavg.per_fedavg(s, per_fedavg.Settings(1e-30)),
         lambda s: fedrod.fedrod(s, fedrod.Settings(0)),
         lambda s: fedrod.fedrod(s, fedrod.Settings(2)),
     ],
-    ids=["scaffold", "feddyn", "per_fedavg", "fedrod_without_heads", "fedrod"],
+    ids=["scaffold", "feddyn", "per_fedavg", "per_fedavg_still", "fedrod_without_heads", "fedrod"],
 )
 def test_what_is_uploaded_is_fedavgs_without_the_correction(make, dataset, fedavg_rounds):
     client, rounds = eager.trajectory(make(dataset.schema), dataset, eager.shifted)

@@ -65,11 +65,13 @@ class Client:
             home.SERVES: tf.ones([len(self.dataset.schema.tasks)]),
         }
 
-    def score(self, values, scenario="nl"):
+    def measured(self, values, scenario="nl"):
         self.model.load(values)
         evaluator = evaluation.Evaluator(self.model.network, self.dataset.schema)
-        told = evaluator(tf.constant(self.dataset.shards(scenario, "train")))
-        return selection.score(told.numpy()[np.newaxis])
+        return evaluator(tf.constant(self.dataset.shards(scenario, "train")))
+
+    def score(self, values):
+        return selection.score(self.measured(values).numpy()[np.newaxis])
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,10 @@ def test_each_model_is_scored_as_it_is(client, made):
     for values, score in zip((made.received, made.alone, made.taught), made.scores.numpy()):
         assert client.score(values) == pytest.approx(score, abs=1e-9)
     assert made.scores[0] >= client.score(client.received) - 1e-9
+    # Ahead by more than chance, whatever is predicted, and by no less than 0.02.
+    chance = float(home.chance(client.measured(client.first)))
+    assert float(made.margin) == pytest.approx(max(chance, 0.02), rel=1e-9)
+    assert any(np.any(made.taught[name] != made.received[name]) for name in client.model.trained)
 
 
 def test_both_starts_learn_statistics_of_their_own_and_mixed_rows_have_no_part_in_any(client, made):
@@ -141,6 +147,28 @@ def told(rows, positives, tasks=1):
     values[:, metrics.METRICS.index("rows")] = rows
     values[:, metrics.METRICS.index("positives")] = positives
     return tf.constant(values)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "score"),
+    [
+        ([(0.8, 100, 50), (0.6, 100, 50)], 0.7),
+        ([(0.8, 100, 50), (0.6, 9, 3)], None),  # as few tell less
+        ([(0.8, 100, 50), (np.nan, 100, 0), (np.nan, 0, 0)], 0.8),  # of one class, and no rows
+        ([(0.8, 100, 50), (np.nan, 100, 50)], 0.4),  # predictions that are NaN
+        ([(np.nan, 100, 100)], 0.0),
+    ],
+)
+def test_a_score_by_hand_and_what_does_not_count_in_it(tasks, score):
+    values = np.full([len(tasks), len(metrics.METRICS)], np.nan)
+    for row, cell in zip(values, tasks):
+        for name, value in zip(("auc", "rows", "positives"), cell):
+            row[metrics.METRICS.index(name)] = value
+    found = float(home.score(tf.constant(values)))
+    chosen_by = selection.score(values[np.newaxis])
+    assert found == pytest.approx(0.0 if np.isnan(chosen_by) else chosen_by)
+    if score is not None:
+        assert found == pytest.approx(score)
 
 
 def test_chance_is_what_aucs_of_random_scores_differ_by():

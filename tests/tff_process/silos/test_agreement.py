@@ -76,6 +76,9 @@ def test_digests_tell_what_matters_apart(agreed, schema):
     assert agreement_lib.plan_digest(agreed.plan, other) != agreed.plan_digest
     stricter = dataclasses.replace(agreed, bounds=dataclasses.replace(agreed.bounds, rows=60))
     assert stricter.plan_digest == agreed.plan_digest
+    # With whom it is summed is part of what an owner signs.
+    summed = [dataclasses.replace(agreed, sums_keys={"nl": key}) for key in ("aa", "bb")]
+    assert len({one.digest for one in (agreed, *summed)}) == 3
     assert stricter.digest != agreed.digest
 
 

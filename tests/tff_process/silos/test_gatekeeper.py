@@ -188,6 +188,7 @@ def test_notes_say_only_what_notes_say(silo, driver):
         '{"keep": [1, "x"]}',
         '{"keep": [-1]}',
         '{"keep": [1000000000]}',
+        '{"keep": [true]}',
         "{}",
         "[]",
         '{"round": 1.5, "reason": "x"}',
@@ -204,6 +205,10 @@ def test_notes_say_only_what_notes_say(silo, driver):
     driver.text(told % stand_in.ID)
     with stand_in.refused("neither a name"):
         driver.text(told % "../../../etc")
+    with stand_in.refused("neither a name"):
+        driver.text((told % stand_in.ID).replace("0.5", '"rows of nl"'))
+    driver.text('{"round": 1, "reason": "%s"}' % ("x" * 5_000))
+    assert len(values.text_of(silo[1].asked[-1].value)) < 1_100
     with stand_in.refused("whose scenario"):
         driver.text((told % stand_in.ID).replace("nl", "fr"))
     with stand_in.refused("neither a name"):

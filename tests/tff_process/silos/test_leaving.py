@@ -9,7 +9,7 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.privacy import mechanism
 from tff_process.silos import gatekeeper as gatekeeper_lib
-from tff_process.silos import labels, values
+from tff_process.silos import labels, sessions, values
 
 
 def report(driver, worker, value=1.0, asked=None):
@@ -161,3 +161,13 @@ def test_a_connection_holds_eight_of_the_largest_messages(tmp_path):
         driver.value(sent)
     driver.dispose(held[0])
     driver.value(sent)
+
+
+@pytest.mark.parametrize("label", [labels.PRIVATE, labels.TRAINED, labels.READ])
+def test_what_holds_a_private_state_counts_as_one(driver, silo, label):
+    session = silo[0]._session
+    for number in range(64):
+        session.require_room()
+        session.hold(sessions.Held(label, executor_pb2.ValueRef(id=str(number))))
+    with stand_in.refused("more than 64 private states at once"):
+        session.require_room()

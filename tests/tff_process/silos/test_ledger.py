@@ -109,6 +109,23 @@ def test_it_is_compared_with_a_manifest(path):
     assert not ledger.differences(entries, manifest(), agreement="b" * 64)
 
 
+def test_what_leaves_once_is_compared_too(path):
+    book = ledger.Ledger(path)
+    book.append(labels.COUNTS, "c" * 64, [ledger.Leaf("row_counts/item", (9,), 36)])
+    book.append(labels.SPREADS_METRICS, "c" * 64, [ledger.Leaf("spreads_metrics", (6,), 48)])
+    # Facts and what is said of writing are of no row, and in no manifest.
+    book.append(labels.FACTS, "c" * 64, [ledger.Leaf("silo.json", (), 9)])
+    book.close()
+    entries, _ = ledger.read(path)
+    assert [told.split(":")[0] for told in ledger.differences(entries, manifest())] == [
+        "entry 3",
+        "entry 4",
+    ]
+    once = {"what": "row_counts/item", "shape": [9], "bytes": 36, "group": ""}
+    told = {**manifest(("spreads_metrics", [6], 48)), "uploads_once": [once]}
+    assert not ledger.differences(entries, told)
+
+
 def test_what_is_noted_and_stays_is_printed_as_to_nobody(path):
     book = ledger.Ledger(path)
     book.append(ledger.STATE, "a" * 64, state="0123456789abcdef/version_00001", origin="cc" * 32)

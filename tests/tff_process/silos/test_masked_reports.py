@@ -154,6 +154,15 @@ def test_what_came_in_before_counts_as_well(silos):
     np.testing.assert_array_equal(fixed_point.added(sent), [*(3 * TABLE).ravel(), 150])
 
 
+def test_two_plans_have_no_mask_in_common(tmp_path):
+    origins = set()
+    for number, plan in enumerate(("aa" * 32, "ab" * 32)):
+        silo = Silo(tmp_path / f"{number}.jsonl", plan_digest=plan)
+        silo.report(silo.trained())
+        origins.add(silo.book.entries[-1]["origin"])
+    assert len(origins) == 2
+
+
 def test_a_schedules_rate_is_bound(tmp_path):
     work = dataclasses.replace(stand_in.terms().receivable.work, scheduled=True)
     taken = dataclasses.replace(stand_in.terms().receivable, summed=True, work=work)

@@ -153,6 +153,15 @@ def test_who_grows_loses_no_place_where_few_ids_come(first, keep_rows):
     assert not [note for note in notes if "were not known" in note]
 
 
+def test_the_largest_id_counts_whichever_file_it_is_in(first):
+    days = first.parent / "days"
+    days.mkdir()
+    for name, number in (("a", 7), ("b", 1)):
+        _log(days / f"{name}.csv", 240, (["a"], ["x"], [number], ["nl"]))
+    data, _ = _append(first, day="days", unknown_ids="grow")
+    assert data.schema.categorical[2].cardinality == 8
+
+
 def test_appending_again_goes_on_from_there(first):
     data, _ = _append(first)
     _log(first.parent / "day3.csv", 240, (["e"], ["v"], [7], ["nl", "es"]))
