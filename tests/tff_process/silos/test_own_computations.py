@@ -80,3 +80,23 @@ def test_an_answer_at_all_spreads_is_said_to_hold_as_many_models_as_are_counted(
     assert told["metrics"][0] == 1
     # Each round's search, and the test at the end; all of it once more.
     assert own.bounds(1, 0).evaluations == 2 * (3 * models + 1)
+
+
+def test_bounds_that_a_plan_does_not_fit_in_are_refused(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    plan = plan_lib.Plan("fedavg", rounds=3, batch_size=50, model=two_silos.MODEL)
+    own = own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "agreed.json")
+    work, bounds = own.work(), own.bounds(1, 0, 2)
+    # Six batches in two aggregation steps.
+    assert (work.round_steps, bounds.steps, bounds.rows) == (6, 3, 150)
+    assert bounds.reports == 2 * 3 * 2
+    assert not work.scheduled
+    for changed, told in (
+        ({"rounds": 4}, "agreed.json: bounds 4 rounds, and its plan has 3"),
+        ({"rows": 301}, "agreed.json: asks for 301 rows in 3 steps .* whole round has 300 in 6"),
+        ({"steps": 7}, "agreed.json: asks for 150 rows in 7 steps"),
+    ):
+        with pytest.raises(errors.PfrecError, match=told):
+            own.terms(own.agreement(dataclasses.replace(bounds, **changed), "0.0.1"))
