@@ -229,7 +229,7 @@ def test_an_unknown_flag_names_the_nearest() -> None:
         (
             "pfrec-train",
             ["--data=synthetic", "--output=/nowhere/run", "--algorithm=pooled_pl"],
-            "--algorithm=pooled_pl: unknown; known are apfl,",
+            "algorithm pooled_pl: unknown; known are apfl,",
         ),
         ("pfrec-compare", ["--data=/nowhere", "--output=/nowhere/c"], "/nowhere/dataset.json: no"),
         ("pfrec-evaluate", ["--run=/nowhere"], "/nowhere/config.json: no such file"),

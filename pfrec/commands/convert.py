@@ -59,7 +59,8 @@ def define_flags() -> None:
         "append",
         None,
         "A dataset whose further rows the input is: they are read by its schema and vocabularies, "
-        "and --output is a new dataset of both (csv, parquet).",
+        "with its --split_seed and --missing_numerical where these are not given, and --output is "
+        "a new dataset of both (csv, parquet).",
     )
     flags.DEFINE_bool(
         "keep_rows",
@@ -140,8 +141,8 @@ def convert(
     output: "Union[str, os.PathLike[str]]",
     *,
     schema_path: "Union[str, os.PathLike[str], None]" = None,
-    split_seed: int = 0,
-    missing_numerical: str = "reject",
+    split_seed: Optional[int] = None,
+    missing_numerical: Optional[str] = None,
     on_bad_row: str = "stop",
     resume: bool = False,
     sample_users: float = 1.0,
@@ -187,8 +188,8 @@ def convert(
         a `pyarrow.Table`.
       output: the dataset directory; must not exist or be empty.
       schema_path: TOML schema, for `csv`, `parquet` and `table`.
-      split_seed: seed of the split, and of the sampling of users.
-      missing_numerical: `reject` or `impute`.
+      split_seed: seed of the split, and of the sampling of users; None for that of `append`, or 0.
+      missing_numerical: `reject` or `impute`; None for that of `append`, or `reject`.
       on_bad_row: `stop`, `skip` or `quarantine`.
       resume: go on with a conversion that was killed.
       sample_users: part of users to keep, in (0, 1].
@@ -221,6 +222,10 @@ def convert(
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
     before = _appended_to(append, unknown_ids, keep_rows)
+    if split_seed is None:
+        split_seed = 0 if before is None else before.data.split_seed
+    if missing_numerical is None:
+        missing_numerical = "reject" if before is None else before.missing_numerical
     settings = source.Settings(
         schema=None if schema_path is None else pathlib.Path(schema_path),
         seed=split_seed,
@@ -319,6 +324,12 @@ def table(path: pathlib.Path) -> str:
     return "\n".join(text_table.aligned(lines, "ll" + "r" * (len(tasks) + 1)))
 
 
+def _given(name: str) -> Any:
+    """A flag's value; None where the command line does not say it."""
+    flag = flags.FLAGS[name]
+    return flag.value if flag.present else None
+
+
 def _layout(values: Any) -> "dict[str, Any]":
     """What the flags say of the text."""
     said = {
@@ -362,8 +373,8 @@ def _main(argv: "list[str]") -> None:
         input_path,
         output,
         schema_path=schema_path,
-        split_seed=values.split_seed,
-        missing_numerical=values.missing_numerical,
+        split_seed=_given("split_seed"),
+        missing_numerical=_given("missing_numerical"),
         on_bad_row=values.on_bad_row,
         resume=values.resume,
         sample_users=values.sample_users,

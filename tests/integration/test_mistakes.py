@@ -61,7 +61,7 @@ def test_an_unknown_algorithm_names_the_known_ones(
     data: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     message = _train(data, tmp_path / "run", "--algorithm=magic")
-    assert message == f"--algorithm=magic: unknown; known are {', '.join(sorted(registry.names()))}"
+    assert message == f"algorithm magic: unknown; known are {', '.join(sorted(registry.names()))}"
     assert not (tmp_path / "run").exists()
 
 

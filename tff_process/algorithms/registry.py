@@ -63,7 +63,7 @@ class Registered:
         made = self.make(schema, **{name: given[name] for name in given if name in wanted})
         if not isinstance(made, base.Algorithm):
             raise errors.PfrecError(
-                f"--algorithm={self.name}: makes a {type(made).__name__}, no Algorithm"
+                f"algorithm {self.name}: makes a {type(made).__name__}, no Algorithm"
             )
         return made
 
@@ -153,13 +153,13 @@ def find(name: str) -> Registered:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # what the module itself imports
         raise errors.PfrecError(
-            f"--algorithm={name}: no module {module_name!r} here or on PYTHONPATH"
+            f"algorithm {name}: no module {module_name!r} here or on PYTHONPATH"
         ) from error
     if isinstance(value, base.Algorithm):
         algorithm = value
         return Registered(name, lambda schema: algorithm)
     if not callable(value):
-        raise errors.PfrecError(f"--algorithm={name}: {module_name} has no algorithm {attribute!r}")
+        raise errors.PfrecError(f"algorithm {name}: {module_name} has no algorithm {attribute!r}")
     return Registered(name, value)
 
 
@@ -183,4 +183,4 @@ def all_settings() -> dict[type[settings_lib.Settings], list[str]]:
 
 def _unknown(name: str) -> errors.PfrecError:
     known = ", ".join(sorted(names()))
-    return errors.PfrecError(f"--algorithm={name}: unknown; known are {known}")
+    return errors.PfrecError(f"algorithm {name}: unknown; known are {known}")

@@ -90,6 +90,11 @@ class Before:
         return dataclasses.replace(given, schema=self.data.schema)
 
     @property
+    def missing_numerical(self) -> str:
+        """What was done with missing numbers, see `encoding.encode`."""
+        return str(self._told.get("options", {}).get("missing_numerical", "reject"))
+
+    @property
     def notes(self) -> "list[str]":
         """What the user should know, a line each."""
         rule = (self._reading or {}).get("rule") or {}

@@ -4,6 +4,7 @@ and remembers now and then how far it came.
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -105,10 +106,15 @@ def run(
             target.describe_clients(clients)
             if options.on_bad_row != "stop":
                 target.record("bad_rows", gathered.bad.state())
-            target.require_rows(sum(gathered.bad.counts.values()))
+            target.require_rows(sum(gathered.bad.counts.values()), _place(raw))
             warnings = gathered.record(taken, target)
     told = [f"WARNING: {line}" for line in warnings]
     return [*raw.notes, *taken["notes"], *gathered.notes(output), *told]
+
+
+def _place(raw: source.Source) -> Optional[str]:
+    """What was read, for messages: the file, or the folder of all; None of a table."""
+    return os.path.commonpath(raw.files) if raw.files else None
 
 
 def _prepared(

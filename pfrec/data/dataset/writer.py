@@ -182,19 +182,21 @@ class DatasetWriter:
             else tuple(sorted({scenario for scenario, _ in [*self._shards, *self._kept]}))
         )
 
-    def require_rows(self, bad_rows: int = 0) -> None:
+    def require_rows(self, bad_rows: int = 0, place: Optional[str] = None) -> None:
         """Checks that every scenario has rows of every split.
 
         Args:
           bad_rows: how many rows were left out as bad ones, for the message.
+          place: where rows are read, for the message; None for the dataset's path.
 
         Raises:
           PfrecError: naming all scenarios that lack some.
         """
+        place = place or str(self._path)
         bad = f"; {bad_rows:,} bad rows were left out" if bad_rows else ""
         if not self._shards:
             what = "no good row" if bad_rows else "no rows at all"
-            raise errors.PfrecError(f"{self._path}: {what}{bad}; check the input files")
+            raise errors.PfrecError(f"{place}: {what}{bad}; check the input files")
         troubled = []
         for scenario in self._names():
             lacking = [
@@ -206,7 +208,7 @@ class DatasetWriter:
                 troubled.append(f"scenario {scenario!r} has no {' and no '.join(lacking)} rows")
         if troubled:
             raise errors.PfrecError(
-                f"{self._path}: {', '.join(troubled)}{bad}; leave it out (--scenarios, "
+                f"{place}: {', '.join(troubled)}{bad}; leave it out (--scenarios, "
                 "--min_rows), give it more rows, or change the split's fractions or --split_seed"
             )
 

@@ -59,7 +59,7 @@ def test_an_entry_of_a_comparison_may_be_a_users_own(own):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("magic", "--algorithm=magic: unknown; known are apfl, "),
+        ("magic", "algorithm magic: unknown; known are apfl, "),
         ("no_such_module:it", "no module 'no_such_module' here or on PYTHONPATH"),
         ("own_algorithms:it", "own_algorithms has no algorithm 'it'"),
         ("own_algorithms:nothing", "own_algorithms has no algorithm 'nothing'"),
@@ -71,7 +71,7 @@ def test_what_is_not_there_is_said(own, name, message):
 
 
 def test_what_makes_no_algorithm_is_said(schema):
-    with pytest.raises(errors.PfrecError, match="--algorithm=odd: makes a int, no Algorithm"):
+    with pytest.raises(errors.PfrecError, match="algorithm odd: makes a int, no Algorithm"):
         registry.Registered("odd", lambda schema: 3).build(schema, None, 1.0)
 
 

@@ -200,6 +200,27 @@ def test_values_of_lists_are_counted_as_many_as_there_are(tmp_path):
     assert told["tags"] == {"values": 200, "new": 0, "unknown": 100}
 
 
+def test_rows_are_split_and_their_gaps_filled_as_those_of_before_unless_told(first):
+    """All of a user's rows stay in one split."""
+    schema, day, before = (first.parent / name for name in ("s.toml", "day1.csv", "seeded"))
+    day.write_text(day.read_text() + "nl,u0,a,x,1,,1\n")
+    of = {"split_seed": 7, "missing_numerical": "impute"}
+    convert.convert("csv", day, before, schema_path=schema, **of)
+
+    def again(name, **flags):
+        output = first.parent / name
+        convert.convert("csv", day, output, append=before, keep_rows=False, **flags)
+        return dataset.Dataset.open(output), json.loads((output / "dataset.json").read_text())
+
+    data, told = again("same")
+    assert data.counts == dataset.Dataset.open(before).counts
+    assert (data.split_seed, told["options"]["missing_numerical"]) == (7, "impute")
+    data, told = again("other", split_seed=0)
+    assert data.counts != dataset.Dataset.open(before).counts
+    with pytest.raises(errors.PfrecError, match="missing_numerical=impute"):
+        again("strict", missing_numerical="reject")
+
+
 def test_a_schema_may_say_how_files_are_read_and_no_more(first):
     other = first.parent / "other.toml"
     other.write_text(_SCHEMA.replace('name = "price"', 'name = "prise"'))

@@ -187,7 +187,7 @@ _BAD_FILES = [
     ),
     ("empty lines alone", "log.csv", b"\n\n\r\n", "log.csv: empty"),
     ("a byte order mark alone", "log.csv", b"\xef\xbb\xbf", "log.csv: empty"),
-    ("a header alone", "log.csv", _HEADER + b"\n", "no rows at all"),
+    ("a header alone", "log.csv", _HEADER + b"\n", "log.csv: no rows at all; check"),
     (
         "a header without a column",
         "log.csv",
