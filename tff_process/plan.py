@@ -8,6 +8,7 @@ from pfrec import errors, loss_weights
 from pfrec import settings as settings_lib
 from pfrec.models.config import ModelConfig
 from pfrec.settings import setting
+from tff_process import plan_records
 from tff_process.algorithms import base, registry
 from tff_process.algorithms import robust as robust_lib
 from tff_process.client import strategy
@@ -21,11 +22,6 @@ CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
-AS_THE_BUDGET = -1.0
-# What settings are, without a budget and with one, that were left to it.
-_FOLLOWING = {"home_epochs": (0.0, 20.0), "weight_decay": (30.0, 0.0)}
-# What records of earlier versions call a setting that had a meaning under a budget alone.
-_FORMER = {"dp_home_rate": "home_rate", "dp_home_epochs": "home_epochs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +127,11 @@ class Plan(settings_lib.Settings):
         "probabilities are then of classes so balanced",
     )
     weight_decay: float = setting(
-        AS_THE_BUDGET,
+        plan_records.AS_THE_BUDGET,
         "decoupled weight decay of tables and of kernels that no batch normalisation follows, "
         "AdamW's but said for an epoch: with each step w loses w * step size * this / batches in "
         "an epoch, at most all of it; 0 for none, -1 is 30, and 0 with --dp_epsilon",
-        low=AS_THE_BUDGET,
+        low=plan_records.AS_THE_BUDGET,
     )
     lazy_adam: bool = setting(
         False,
@@ -202,12 +198,12 @@ class Plan(settings_lib.Settings):
         alias="dp_home_rate",
     )
     home_epochs: float = setting(
-        AS_THE_BUDGET,
+        plan_records.AS_THE_BUDGET,
         "at the end each client finishes what it serves on its own rows, without noise and without "
         "telling anybody: at most so many passes for each of three models, of which one is served "
         "(docs/algorithms.md); 0 serves what was received, -1 is 20 with --dp_epsilon and 0 "
         "without",
-        low=AS_THE_BUDGET,
+        low=plan_records.AS_THE_BUDGET,
         alias="dp_home_epochs",
     )
     seed: int = 0
@@ -229,12 +225,12 @@ class Plan(settings_lib.Settings):
                 f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
                 "leave it out"
             )
-        for name in _FOLLOWING:
+        for name in plan_records.FOLLOWING:
             value = getattr(self, name)
-            if AS_THE_BUDGET < value < 0:
+            if plan_records.AS_THE_BUDGET < value < 0:
                 raise errors.PfrecError(
                     f"{name} is {value:g}; it must be at least 0, or "
-                    f"{AS_THE_BUDGET:g} for what goes with the budget"
+                    f"{plan_records.AS_THE_BUDGET:g} for what goes with the budget"
                 )
         if self.home_epochs > 0 and self.pooled:
             raise errors.PfrecError(
@@ -243,7 +239,7 @@ class Plan(settings_lib.Settings):
                 "who does, as fedavg:home_epochs=20"
             )
         if self.secure_sums:
-            self._check_secure_sums()
+            soundness.check_secure_sums(self)
             # Losses and counts of single clients tell of their rows what sums do not.
             told = [METRICS] if METRICS in self.withhold else []
             object.__setattr__(self, "withhold", (LOSS, *told, ROW_COUNTS))
@@ -266,37 +262,6 @@ class Plan(settings_lib.Settings):
                     f"settings of {self.name} are {type(self.settings).__qualname__}; "
                     f"they must be {type(default).__module__}.{type(default).__qualname__}"
                 )
-
-    def _check_secure_sums(self) -> None:
-        """Refuses what needs single updates, or sums that differ in who is in them."""
-        for wrong, told in (
-            (self.pooled, f" with {self.name}: all rows are in one place and nothing is sent"),
-            (
-                self.upload_bits < strategy.FULL_BITS,
-                " and --upload_bits: rounded changes have a scale of each client's own, and only "
-                "what has one scale can be summed",
-            ),
-            (
-                self.robust != robust_lib.NONE,
-                f" and --robust={self.robust}: the server sees no single update to limit",
-            ),
-            (
-                self.participation < 1.0,
-                " and --participation below 1: from sums over different clients single updates "
-                "follow; let all take part",
-            ),
-            (
-                bool(self.init_from) or self.continues,
-                " and --init_from: what clients go on from is not bound to the masks; train anew",
-            ),
-            (
-                self.dp_epsilon > 0,
-                " and --dp_epsilon: this combination is not there; under a budget single updates "
-                "are noised already",
-            ),
-        ):
-            if wrong:
-                raise errors.PfrecError(f"--secure_sums{told}")
 
     def fitting(self, rows: "Sequence[int]") -> "Plan":
         """The plan with a batch size: where it has none, the largest power of two from 32 to 256 of
@@ -335,12 +300,12 @@ class Plan(settings_lib.Settings):
     @property
     def passes_at_home(self) -> float:
         """How often at most a client goes over its rows for each model at the end."""
-        return _following("home_epochs", self.home_epochs, self.dp_epsilon)
+        return plan_records.following("home_epochs", self.home_epochs, self.dp_epsilon)
 
     @property
     def decay(self) -> float:
         """The weight decay of an epoch."""
-        return _following("weight_decay", self.weight_decay, self.dp_epsilon)
+        return plan_records.following("weight_decay", self.weight_decay, self.dp_epsilon)
 
     @property
     def finishes(self) -> bool:
@@ -399,7 +364,8 @@ class Plan(settings_lib.Settings):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Plan":
         """The inverse of `to_json`, also after a trip through JSON; what is missing, or means
-        nothing (`privacy_settings`), has its default, or what it was before it came (`BEFORE`).
+        nothing (`privacy_settings`), has its default, or what it was before it came
+        (`plan_records.BEFORE`).
 
         Raises:
           PfrecError: where a name is unknown or a value does not fit.
@@ -409,7 +375,7 @@ class Plan(settings_lib.Settings):
         own = value.get("settings")
         return super().from_json(
             {
-                **BEFORE,
+                **plan_records.BEFORE,
                 **value,
                 "model": ModelConfig.from_json(value.get("model", {})),
                 "settings": default.from_json(own) if default and own is not None else None,
@@ -417,10 +383,6 @@ class Plan(settings_lib.Settings):
                 "sharing": tuple((pattern, rule) for pattern, rule in value.get("sharing", ())),
             }
         )
-
-
-# What settings were that are not in records of before they came, where their default is another.
-BEFORE: "Mapping[str, Any]" = {"weight_decay": 0.0}
 
 
 def setting_names(plan: Plan) -> "set[str]":
@@ -439,13 +401,7 @@ def privacy_settings() -> "list[settings_lib.Setting]":
 
 
 def _meant(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
-    """The record of a plan without settings that mean nothing in it: their defaults have changed
-    since some records were written, and the trainings have not.
-    """
-    if record.get("dp_epsilon"):
-        return {_FORMER.get(name, name): value for name, value in record.items()}
-    meaningless = {*_FORMER, *(one.name for one in privacy_settings())}
-    return {name: value for name, value in record.items() if name not in meaningless}
+    return plan_records.meant(record, [one.name for one in privacy_settings()])
 
 
 def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
@@ -459,21 +415,9 @@ def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
         plan = dataclasses.replace(plan, precision=before.get("precision", FLOAT32))
     own = type(plan.settings).from_json({}).to_json() if plan.settings else None
     model = ModelConfig.from_json({}).to_json()
-    defaults = {**Plan(plan.algorithm).to_json(), **BEFORE, "settings": own, "model": model}
+    defaults = {**Plan(plan.algorithm).to_json(), **plan_records.BEFORE}
     return settings_lib.first_difference(
-        _decided(_meant(before)), _decided(_meant(plan.to_json())), defaults
+        plan_records.decided(_meant(before)),
+        plan_records.decided(_meant(plan.to_json())),
+        {**defaults, "settings": own, "model": model},
     )
-
-
-def _following(name: str, value: float, dp_epsilon: float) -> float:
-    """What a setting comes to that may be left to the budget."""
-    return _FOLLOWING[name][bool(dp_epsilon)] if value == AS_THE_BUDGET else value
-
-
-def _decided(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
-    """A record that says what its settings come to, whether that was said by a number or left to
-    the budget.
-    """
-    epsilon = record.get("dp_epsilon", 0.0)
-    given = {name: record.get(name, BEFORE.get(name, AS_THE_BUDGET)) for name in _FOLLOWING}
-    return {**record, **{name: _following(name, given[name], epsilon) for name in given}}

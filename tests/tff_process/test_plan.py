@@ -6,7 +6,7 @@ import pytest
 
 from pfrec import errors
 from pfrec.models.config import ModelConfig
-from tff_process import plan
+from tff_process import plan, plan_records
 from tff_process.algorithms import fedavg, pf_msmtrec
 
 
@@ -225,4 +225,4 @@ def test_former_names_of_what_clients_do_at_home_still_work():
     assert plan.first_difference(record, private) == "home_epochs was 3.0 and is 20.0"
     # Without a budget they meant nothing.
     record["dp_epsilon"] = 0.0
-    assert plan.Plan.from_json(record).home_epochs == plan.AS_THE_BUDGET
+    assert plan.Plan.from_json(record).home_epochs == plan_records.AS_THE_BUDGET

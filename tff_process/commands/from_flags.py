@@ -13,6 +13,7 @@ from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
+from tff_process import plan_records
 from tff_process.algorithms import registry
 from tff_process.commands import presets
 
@@ -170,7 +171,7 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
 
 def as_begun(made: plan_lib.Plan, run: "pathlib.Path") -> plan_lib.Plan:
     """The plan by which a run is resumed: where its record is older than a setting, and no flag
-    names that, what it was before it came (`plan.BEFORE`).
+    names that, what it was before it came (`plan_records.BEFORE`).
 
     Raises:
       PfrecError: where the record is damaged.
@@ -180,7 +181,7 @@ def as_begun(made: plan_lib.Plan, run: "pathlib.Path") -> plan_lib.Plan:
     record = run_records.read_config(run)["plan"]
     former = {
         name: value
-        for name, value in plan_lib.BEFORE.items()
+        for name, value in plan_records.BEFORE.items()
         if name not in record and flags.FLAGS[name].using_default_value
     }
     return dataclasses.replace(made, **former)

@@ -1,10 +1,11 @@
-"""What would make the guarantee untrue, and so is refused."""
+"""What would make a guarantee untrue, of a budget or of secure sums, and so is refused."""
 
 from typing import Any
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 from tff_process.algorithms import base
+from tff_process.algorithms import robust as robust_lib
 from tff_process.client import strategy
 
 ROW: str = "row"
@@ -48,6 +49,45 @@ def check_plan(plan: Any) -> None:
     for name, (unsound, why) in reasons.items():
         if unsound:
             raise errors.PfrecError(f"--dp_epsilon and --{name}: {why}; leave one of them out")
+
+
+def check_secure_sums(plan: Any) -> None:
+    """Refuses what needs single updates, or sums that differ in who is in them.
+
+    Args:
+      plan: a `plan.Plan` with secure sums.
+
+    Raises:
+      PfrecError: where a setting does not go with them; the message says why.
+    """
+    for wrong, told in (
+        (plan.pooled, f" with {plan.name}: all rows are in one place and nothing is sent"),
+        (
+            plan.upload_bits < strategy.FULL_BITS,
+            " and --upload_bits: rounded changes have a scale of each client's own, and only "
+            "what has one scale can be summed",
+        ),
+        (
+            plan.robust != robust_lib.NONE,
+            f" and --robust={plan.robust}: the server sees no single update to limit",
+        ),
+        (
+            plan.participation < 1.0,
+            " and --participation below 1: from sums over different clients single updates "
+            "follow; let all take part",
+        ),
+        (
+            bool(plan.init_from) or plan.continues,
+            " and --init_from: what clients go on from is not bound to the masks; train anew",
+        ),
+        (
+            plan.dp_epsilon > 0,
+            " and --dp_epsilon: this combination is not there; under a budget single updates "
+            "are noised already",
+        ),
+    ):
+        if wrong:
+            raise errors.PfrecError(f"--secure_sums{told}")
 
 
 def check_schema(schema: schema_lib.Schema, unit: str = ROW) -> None:

@@ -8,6 +8,7 @@ from pfrec import errors, files, run_data, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.report import run_files
 from tff_process import plan as plan_lib
+from tff_process import plan_records
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
 from tff_process.training import continuing
@@ -68,8 +69,8 @@ def check_same(
     difference = plan_lib.first_difference(before, plan)
     if difference:
         name = difference.partition(" ")[0]
-        if name in plan_lib.BEFORE and name not in before:
-            remedy = f"with --{name}={plan_lib.BEFORE[name]:g}, as all were then, {other}"
+        if name in plan_records.BEFORE and name not in before:
+            remedy = f"with --{name}={plan_records.BEFORE[name]:g}, as all were then, {other}"
         raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
     for key, value in config(plan, dataset).items():
         if key in _OF_PLAN or files.json_text(run.config.get(key)) == files.json_text(value):
