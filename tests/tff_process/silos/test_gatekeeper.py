@@ -10,7 +10,7 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from pfrec import errors
 from tests.tff_process.silos import stand_in_worker as stand_in
-from tff_process.silos import continuing, labels, ledger
+from tff_process.silos import continuing, labels, ledger, values
 
 
 def test_an_honest_round_passes_and_is_in_the_ledger(silo, driver):
