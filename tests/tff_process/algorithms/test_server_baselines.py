@@ -166,6 +166,22 @@ def test_fedamps_distances_are_of_trained_values_of_those_present():
     )
 
 
+def test_fedamps_statistics_make_no_client_another():
+    """As by hand above, with statistics of the first two far apart."""
+    statistics = spec(
+        "moving", "batch_norm", "batch_norm/a", "a", (1,), variables.PERSONAL, trainable=False
+    )
+    layout = variables.ModelVariables((*PERSONAL.specs, statistics))
+    algorithm = fedamp.fedamp(SCHEMA, fedamp.Settings(0.5, 1.0, 0.3))
+    assert (algorithm.proximal, algorithm.anchor) == (0.3, base.RECEIVED)
+    state = state_of(algorithm, layout, 3, {"w": [9.0], "moving": [9.0]})
+    sent = {"w": [[0.0], [0.0], [3.0]], "moving": [[0.0], [100.0], [7.0]]}
+    _, said = algorithm.aggregate(
+        layout, ("ctr",), state, updates_of(sent, (1.0,) * 3, (True,) * 3)
+    )
+    np.testing.assert_allclose(said["attention/all"][0, 1], 0.25, rtol=1e-6)
+
+
 T = "tower/ctr/logit/kernel"
 BOTH = variables.ModelVariables(
     (
