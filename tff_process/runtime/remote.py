@@ -40,7 +40,7 @@ class WorkError(errors.PfrecError):
 
     Attributes:
       lost: whether the worker died, hung or is out of reach; otherwise its computation failed.
-      refused: whether a silo's gatekeeper refused it, which it would do again.
+      refused: whether a silo or its gatekeeper refused it, which it would do again.
     """
 
     def __init__(self, message: str, lost: bool, refused: bool = False) -> None:

@@ -155,9 +155,12 @@ class SiloTraining(resident.ResidentTraining):
                     if error.lost or error.refused:
                         raise
                     if time.monotonic() > deadline:
-                        raise errors.PfrecError(
+                        # What it says of the note it would say again.
+                        raise remote.WorkError(
                             f"the silo did not carry over its state of training {before} in "
-                            f"{_CARRY_SECONDS:.0f} s; see what its pfrec-worker says"
+                            f"{_CARRY_SECONDS:.0f} s; see what its pfrec-worker says",
+                            lost=False,
+                            refused=True,
                         ) from error
                 time.sleep(_PAUSE_SECONDS)
 

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from pfrec import errors, files
+from pfrec import files
 from tff_process import plan
 from tff_process.runtime import remote
 from tff_process.silos import continuing, training
@@ -125,5 +125,9 @@ def test_a_driver_waits_until_version_0_can_be_read(monkeypatch):
 
 
 def test_a_silo_that_does_not_carry_over_is_told(monkeypatch):
-    with pytest.raises(errors.PfrecError, match="did not carry over its state of training 0000"):
+    told = "did not carry over its state of training 0000"
+    with pytest.raises(remote.WorkError, match=told) as caught:
         carried_over(monkeypatch, fails=10**6)
+    # An executor tries no refused call again: the driver waits once.
+    assert caught.value.refused
+    assert not caught.value.lost
