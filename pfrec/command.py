@@ -216,8 +216,17 @@ def _parse_flags(argv: "list[str]") -> "list[str]":
         _fail(f"--{name}: no such flag; {meant}--help lists the flags")
         raise AssertionError from error
     except flags.Error as error:
-        _fail(f"{' '.join(str(error).split())}; --help lists the flags")
+        _fail(f"{_flag_fault(error)}; --help lists the flags")
         raise AssertionError from error
+
+
+def _flag_fault(error: flags.Error) -> str:
+    """What absl says of a flag, without what it wraps around it."""
+    text = " ".join(str(error).split())
+    missing = re.fullmatch(
+        r"flag --(\w+)=None: Flag --\w+ must have a value other than None\.", text
+    )
+    return f"give --{missing[1]}" if missing else re.sub(r"^ERROR:: (?=Unable)", "", text)
 
 
 class _TerminatedError(SystemExit):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pfrec import errors
@@ -36,15 +36,13 @@ class SharingPolicy:
         """Whether `group` leaves its client."""
         decision = "private"
         for pattern, rule in self.rules:
-            if group.startswith("batch_norm/") and not pattern.startswith("batch_norm"):
-                continue
-            if fnmatch.fnmatchcase(group, pattern):
+            if _matches(pattern, group):
                 decision = rule
         return decision == "shared"
 
-    def override(self, rules: Mapping[str, str]) -> "SharingPolicy":
+    def override(self, rules: "Sequence[tuple[str, str]]") -> "SharingPolicy":
         """This policy with further rules after its own."""
-        return SharingPolicy((*self.rules, *rules.items()))
+        return SharingPolicy((*self.rules, *rules))
 
     def table(self, tagged: "Sequence[groups.TaggedVariable]") -> "list[dict[str, object]]":
         """One row per group: its name, kind, whether it leaves, its variables' shapes,
@@ -79,6 +77,25 @@ class SharingPolicy:
         return "\n".join(lines)
 
 
+def require_matching(rules: "Sequence[tuple[str, str]]", names: "Collection[str]") -> None:
+    """Checks that each rule that a user gives is of some group: one that is misspelled would leave
+    shared what was to stay private.
+
+    Args:
+      rules: patterns with `shared` or `private`.
+      names: the groups that there are.
+
+    Raises:
+      PfrecError: where one matches none; the message names the groups.
+    """
+    for pattern, rule in rules:
+        if not any(_matches(pattern, name) for name in names):
+            raise errors.PfrecError(
+                f"sharing {pattern}={rule}: there is no such group; there are "
+                f"{', '.join(sorted(names))}"
+            )
+
+
 def feature_rules(schema: schema_lib.Schema) -> "tuple[tuple[str, str], ...]":
     """The rules that the schema gives its embedding tables, and what attends over their lists."""
     tables = ((f"embedding/{f.name}", f.policy) for f in schema.categorical if not f.table)
@@ -102,3 +119,9 @@ def parse(text: str, flag: str) -> "tuple[str, str]":
             f"--{flag}: {text!r} is no sharing rule; give GROUP=shared or GROUP=private"
         )
     return group, rule
+
+
+def _matches(pattern: str, group: str) -> bool:
+    if group.startswith("batch_norm/") and not pattern.startswith("batch_norm"):
+        return False
+    return fnmatch.fnmatchcase(group, pattern)

@@ -131,3 +131,29 @@ def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
 def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert "expert_units=64,x" in _train(data, tmp_path / "run", "--expert_units=64,x")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--tune_points=4",), "--tune_points=4 without --tune: nothing is tuned; give --tune too"),
+        (("--tune_halving=2",), "--tune_halving=2 without --tune: nothing is tuned"),
+        (("--ditto_lambda=1",), "--ditto_lambda=1: is a setting of ditto"),
+        (("--tune=learningrate=1|2",), "--tune=learningrate: learningrate is no flag"),
+    ],
+)
+def test_what_would_do_nothing_to_a_comparison(
+    data: pathlib.Path, tmp_path: pathlib.Path, arguments: "tuple[str, ...]", told: str
+) -> None:
+    output = tmp_path / "compared"
+    message = commands.fail(
+        "pfrec-compare", f"--data={data}", f"--output={output}", "--algorithms=fedavg", *arguments
+    )
+    assert message.startswith(told)
+    assert not output.exists()
+
+
+def test_a_sharing_rule_of_no_group(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    message = _train(data, tmp_path / "run", "--sharing=embeding/*=private")
+    assert message.startswith("sharing embeding/*=private: there is no such group; there are batch")
+    assert not (tmp_path / "run").exists()

@@ -76,6 +76,14 @@ def main(argv):
 command.run(main)
 """
 
+_REQUIRING = """
+from absl import flags
+from pfrec import command
+
+flags.DEFINE_string("data", None, "What is read.", required=True)
+command.run(lambda argv: print(flags.FLAGS.data))
+"""
+
 
 def _run(program, *arguments):
     return subprocess.run(
@@ -120,3 +128,11 @@ def test_what_libraries_say_in_passing_is_shown_where_it_is_asked_for():
         assert said in asked
     assert "in passing" not in told
     assert "in passing" in asked
+
+
+def test_a_flag_that_is_missing_and_a_flagfile_that_is_not_there_are_said_plainly():
+    missing, unreadable = _run(_REQUIRING), _run(_REQUIRING, "--flagfile=none.flags")
+    assert (missing.returncode, unreadable.returncode) == (1, 1)
+    assert missing.stderr == "error: give --data; --help lists the flags\n"
+    assert unreadable.stderr.startswith("error: Unable to open flagfile: ")
+    assert "'none.flags'" in unreadable.stderr

@@ -1,5 +1,7 @@
 """Variable groups follow layer types and declared roles, whatever things are called."""
 
+import re
+
 import hypothesis
 import numpy as np
 import pytest
@@ -137,12 +139,30 @@ def test_the_last_matching_rule_decides_and_silence_is_private():
     assert policy.shares("expert/0/shared")
     assert not policy.shares("expert/1/shared")
     assert not policy.shares("gate/ctr")
-    assert policy.override({"gate/*": "shared"}).shares("gate/ctr")
+    assert policy.override([("gate/*", "shared")]).shares("gate/ctr")
+
+
+def test_a_rule_that_is_given_again_is_the_last():
+    rules = [("gate/*", "shared"), ("*", "private"), ("gate/*", "shared")]
+    assert sharing.SharingPolicy(()).override(rules).shares("gate/ctr")
+
+
+@pytest.mark.parametrize("rule", ["embeding/*=private", "gate=private", "tower/ctrr=shared"])
+def test_a_rule_that_no_group_matches_is_refused(rule):
+    names = ["embedding/user", "gate/ctr", "tower/ctr", "batch_norm/expert_0/norm_0"]
+    sharing.require_matching([("embedding/*", "private"), ("batch_norm/*", "shared")], names)
+    with pytest.raises(errors.PfrecError, match=re.escape(f"sharing {rule}: there is no such")):
+        sharing.require_matching([sharing.parse(rule, "sharing")], names)
+
+
+def test_batch_normalisation_alone_is_no_match_of_a_rule_that_does_not_reach_it():
+    with pytest.raises(errors.PfrecError, match=r"there are batch_norm/numeric"):
+        sharing.require_matching([("*", "shared")], ["batch_norm/numeric"])
 
 
 def test_batch_normalisation_is_shared_only_where_a_rule_names_it():
     assert not ALL_SHARED.shares("batch_norm/expert_0/norm_0")
-    assert ALL_SHARED.override({"batch_norm/*": "shared"}).shares("batch_norm/expert_0/norm_0")
+    assert ALL_SHARED.override([("batch_norm/*", "shared")]).shares("batch_norm/expert_0/norm_0")
 
 
 def test_an_unknown_rule_is_one_clear_error():

@@ -124,6 +124,7 @@ def averaged(algorithm: base.Algorithm, share: float) -> base.Algorithm:
         own = {name: value for name, value in state.extra.items() if not name.startswith(TRAINED)}
         before = dataclasses.replace(base.training_state(state), extra=own)
         after, diagnostics = algorithm.aggregate(layout, tasks, before, reports)
+        base.require_form(algorithm.name, before, after)
         portion = part(after.round, share)
         served: dict[str, Any] = {
             name: towards(getattr(state, name), getattr(after, name), portion)

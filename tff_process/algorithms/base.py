@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
-from pfrec import lazy, sharing
+from pfrec import errors, lazy, sharing
 from tff_process.client import strategy, variables
 
 with lazy.imports():
@@ -247,6 +247,35 @@ def training_parts(state: Mapping[str, Any]) -> dict[str, Any]:
 def training_state(state: ServerState) -> ServerState:
     """The state with what training goes on from in place of what is served."""
     return dataclasses.replace(state, **training_parts(vars(state)))
+
+
+def require_form(name: str, before: ServerState, after: ServerState) -> None:
+    """Checks that an algorithm's `aggregate` returned a state of the form that it was given, by
+    what is known of it before there are values.
+
+    Args:
+      name: of the algorithm.
+      before, after: the states.
+
+    Raises:
+      PfrecError: where a part holds other names, or a value is of another shape or type.
+    """
+    for part in ("common", "personal", "consensus", "extra"):
+        given, returned = getattr(before, part), getattr(after, part)
+        other = sorted({*given} ^ {*returned})
+        if other:
+            what = "lacks" if other[0] in given else "has, beyond what it was given,"
+            raise errors.PfrecError(
+                f"algorithm {name}: `{part}` of the state that its aggregate returns {what} "
+                f"{other[0]!r}; return every value, also those that it does not change"
+            )
+        for key, value in given.items():
+            made = tf.convert_to_tensor(returned[key])
+            if made.dtype != value.dtype or not made.shape.is_compatible_with(value.shape):
+                raise errors.PfrecError(
+                    f"algorithm {name}: its aggregate returns {key!r} in `{part}` as "
+                    f"{made.dtype.name} {made.shape}; it is {value.dtype.name} {value.shape}"
+                )
 
 
 def consensus_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:

@@ -18,6 +18,7 @@ with lazy.imports():
     from pfrec.models import networks
 
 _Make = TypeVar("_Make", bound="Callable[..., base.Algorithm]")
+_GIVEN = frozenset(("settings", "epochs"))  # what a maker is given by name, where it wants it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +30,23 @@ class Registered:
       make: `(schema, ...) -> Algorithm`. It may have a parameter `settings`, whose default is the
         settings as they are without any flag, and one `epochs`: how much of its rows a client goes
         over between two aggregations.
+
+    Raises:
+      PfrecError: where `make` takes no schema, or needs something else.
     """
 
     name: str
     make: Callable[..., base.Algorithm]
+
+    def __post_init__(self) -> None:
+        try:
+            signature = inspect.signature(self.make)
+            signature.bind(None, **dict.fromkeys(_GIVEN & set(signature.parameters)))
+        except (TypeError, ValueError) as error:  # ValueError: of some that are written in C
+            raise errors.PfrecError(
+                f"--algorithm={self.name}: is no maker of an algorithm, which takes the schema, "
+                f"and `settings` and `epochs` where it wants them; {error}"
+            ) from error
 
     @property
     def settings(self) -> Optional[settings_lib.Settings]:
@@ -104,12 +118,13 @@ def is_own(name: str) -> bool:
 def split(entry: str) -> tuple[str, list[str]]:
     """The algorithm of `NAME:...` or `MODULE:NAME:...`, and what stands behind its further colons.
 
-    `MODULE:NAME` is an algorithm of the user's own; a known name is none of a module, but before
-    another known name: a module that was read may bear the name of the algorithm in it.
+    `MODULE:NAME` is an algorithm of the user's own; the name of one of this package is none of a
+    module, but before another known name. A module that was read may bear the name of an algorithm
+    in it, and hold others.
     """
     first, *rest = entry.split(":")
     own = rest and rest[0].isidentifier() and not is_pooled(first)
-    if own and (first not in FEDERATED or rest[0] in FEDERATED):
+    if own and (not is_own(first) or rest[0] in FEDERATED):
         return f"{first}:{rest[0]}", rest[1:]
     return first, rest
 

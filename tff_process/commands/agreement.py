@@ -89,6 +89,7 @@ def _main(argv: "list[str]") -> None:
         )
     client = pathlib.Path(f.client_dir).resolve()
     facts = directory.facts(client)
+    from_flags.require_concerned([f.algorithm])
     plan = dataclasses.replace(from_flags.plan(f.algorithm, f.seed), continues=f.continues)
     if not plan.batch_size:
         raise errors.PfrecError(

@@ -109,6 +109,10 @@ def _main(argv: "list[str]") -> None:
     from tff_process.comparison import entries, runs, tuning
 
     asked = [entries.Entry.parse(text) for text in f.algorithms]
+    from_flags.require_concerned([entry.algorithm for entry in asked])
+    tuned = tuning.Tuning.parse(*f.tune, points=f.tune_points) if f.tune else None
+    if tuned:
+        tuned.require_concerned(asked)
     output = pathlib.Path(f.output)
     lock = files.Lock(output)
     runs.prepare(output)
@@ -121,9 +125,6 @@ def _main(argv: "list[str]") -> None:
         f"{f.rounds} rounds",
         flush=True,
     )
-    tuned = tuning.Tuning.parse(*f.tune, points=f.tune_points) if f.tune else None
-    if tuned:
-        tuned.require_concerned(asked)
     cells, chosen, tried = _trained(asked, tuned, dataset, output)
     _write(cells, chosen, tried, tuned, dataset, output)
     faults = {
@@ -150,6 +151,12 @@ def _check() -> None:
         raise errors.PfrecError(
             "--withhold=metrics: a comparison is one of metrics; withhold them in pfrec-train"
         )
+    for name in ("tune_points", "tune_halving"):
+        if f[name].value and not f.tune:
+            raise errors.PfrecError(
+                f"--{name}={f[name].value} without --tune: nothing is tuned; give --tune too, or "
+                "leave it out"
+            )
     if f.tune_halving == 1:
         raise errors.PfrecError("--tune_halving=1: one in one is no choice; give 2 or more, or 0")
     command.require_data(f.data)

@@ -210,6 +210,28 @@ def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
             )
 
 
+def require_concerned(algorithms: "Sequence[str]") -> None:
+    """Checks that every algorithm's setting that the command line gives is one of these, by name:
+    of another it would do nothing.
+
+    Raises:
+      PfrecError: where one is not; the message names the flag and whose it is.
+    """
+    defaults = [registry.default_settings(name) for name in algorithms]
+    own = {one.flag for made in defaults if made is not None for one in settings_lib.of(type(made))}
+    for settings, owners in registry.all_settings().items():
+        for one in settings_lib.of(settings):
+            # A user's module may register more than the algorithm whose flags are defined.
+            if one.flag in own or one.flag not in flags.FLAGS or not _is_given(one.names):
+                continue
+            value = flags.FLAGS[one.flag].value
+            text = one.text(tuple(value) if one.many else value)
+            raise errors.PfrecError(
+                f"--{one.flag}={text}: is a setting of {', '.join(owners)}, and would do nothing "
+                f"to {', '.join(dict.fromkeys(algorithms))}; leave it out"
+            )
+
+
 def _settings(made: plan_lib.Plan) -> "list[settings_lib.Setting]":
     """All settings of a plan, of its model and of its algorithm."""
     classes = [plan_lib.Plan, ModelConfig, *([type(made.settings)] if made.settings else [])]

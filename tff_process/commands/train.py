@@ -98,6 +98,7 @@ def _main(argv: "list[str]") -> None:
         if continues
         else from_flags.plan(f.algorithm, f.seed)
     )
+    from_flags.require_concerned([plan.name])
     if f.resume:
         plan = from_flags.as_begun(plan, output)
     if not f.workers:

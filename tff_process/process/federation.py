@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 import pfrec
-from pfrec import coarsening, errors, files, groups
+from pfrec import coarsening, errors, files, groups, sharing
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
@@ -136,7 +136,7 @@ class Federation:
         self._evaluates = plan_lib.METRICS not in plan.withhold
         algorithm = dataclasses.replace(
             robust.applied(algorithm, plan.robust),
-            policy=algorithm.policy.override(dict(plan.sharing)),
+            policy=algorithm.policy.override(plan.sharing),
             # It is searched by metrics.
             finds_spread=algorithm.finds_spread and self._evaluates,
         )
@@ -156,6 +156,7 @@ class Federation:
                 )
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
+        sharing.require_matching(plan.sharing, {item.group for item in self.tagged})
         self.layout = variables.of(
             self.tagged, self.algorithm.policy, self.algorithm.personal_kinds
         )

@@ -65,7 +65,9 @@ class ServerStep:
         before = base.ServerState(
             **{field.name: state[field.name] for field in dataclasses.fields(base.ServerState)}
         )
-        after, diagnostics = self.spec.algorithm.aggregate(layout, self.spec.tasks, before, reports)
+        algorithm = self.spec.algorithm
+        after, diagnostics = algorithm.aggregate(layout, self.spec.tasks, before, reports)
+        base.require_form(algorithm.name, before, after)
         distances = base.consensus_distances(layout, after)
         told = OD(
             examples=reports.examples,

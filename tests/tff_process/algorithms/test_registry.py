@@ -6,10 +6,12 @@ from pfrec import errors
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, registry
 from tff_process.comparison import entries
-from tff_process.process import federation
+from tff_process.process import federation, reference
 
 OWN = """
 import dataclasses
+
+import tensorflow as tf
 
 from pfrec import settings
 from tff_process.algorithms import base, fedavg, registry
@@ -26,6 +28,25 @@ def momentum(schema, settings=Settings()):
 
 
 def plain(schema):
+    return fedavg.fedavg(schema)
+
+
+def reshaped(schema):
+    made = fedavg.fedavg(schema)
+
+    def aggregate(layout, tasks, state, reports):
+        new, told = made.aggregate(layout, tasks, state, reports)
+        common = {name: tf.reshape(value, [-1]) for name, value in new.common.items()}
+        return dataclasses.replace(new, common=common), told
+
+    return dataclasses.replace(made, aggregate=aggregate)
+
+
+def takes_nothing():
+    return fedavg.fedavg
+
+
+def takes_more(schema, rate):
     return fedavg.fedavg(schema)
 
 
@@ -63,6 +84,9 @@ def test_an_entry_of_a_comparison_may_be_a_users_own(own):
         ("no_such_module:it", "no module 'no_such_module' here or on PYTHONPATH"),
         ("own_algorithms:it", "own_algorithms has no algorithm 'it'"),
         ("own_algorithms:nothing", "own_algorithms has no algorithm 'nothing'"),
+        ("own_algorithms:takes_nothing", "own_algorithms:takes_nothing: is no maker"),
+        ("own_algorithms:takes_more", "takes_more: is no maker.* missing a required .*'rate'"),
+        ("os:getcwd", "os:getcwd: is no maker"),
     ],
 )
 def test_what_is_not_there_is_said(own, name, message):
@@ -73,6 +97,13 @@ def test_what_is_not_there_is_said(own, name, message):
 def test_what_makes_no_algorithm_is_said(schema):
     with pytest.raises(errors.PfrecError, match="algorithm odd: makes a int, no Algorithm"):
         registry.Registered("odd", lambda schema: 3).build(schema, None, 1.0)
+
+
+@pytest.mark.parametrize("average_over", [0.0, 0.25])
+def test_values_of_another_shape_are_said_by_name(own, dataset, average_over):
+    plan = plan_lib.Plan(f"{own}:reshaped", average_over=average_over)
+    with pytest.raises(errors.PfrecError, match=r"in `common` as float32 \(\d+,\); it is float32"):
+        _ = reference.FederatedTraining(plan, dataset).process.iterative.next
 
 
 def test_two_algorithms_of_one_name_are_refused():
@@ -95,4 +126,11 @@ def test_a_module_may_bear_the_name_of_its_algorithm(own):
         "server_momentum:server_momentum",
         ["momentum_decay=0"],
     )
+    # Another one of that module, registered or not.
+    assert registry.split("server_momentum:plain:rounds=3") == (
+        "server_momentum:plain",
+        ["rounds=3"],
+    )
+    assert registry.split("server_momentum:rounds=3") == ("server_momentum", ["rounds=3"])
+    assert registry.split("fedavg:gate") == ("fedavg", ["gate"])
     assert registry.split("fedavg:gate/*=private") == ("fedavg", ["gate/*=private"])

@@ -91,6 +91,23 @@ def test_a_setting_of_an_entry_that_is_none_is_named(given, setting, told):
 
 
 @pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--ditto_lambda=1", "--ditto_lambda=1: is a setting of ditto, and would do nothing to"),
+        ("--mu=0.5", "--pf_mu=0.5: is a setting of pf_msmtrec, and would do nothing to fedavg"),
+        ("--fedala_kinds=gate", "--fedala_kinds=gate: is a setting of fedala"),
+    ],
+)
+def test_a_setting_of_another_algorithm_is_refused(given, argument, told):
+    given(argument)
+    with pytest.raises(errors.PfrecError, match=told):
+        from_flags.require_concerned(["fedavg", "pooled_mmoe", "fedavg"])
+    from_flags.require_concerned(["fedavg", "ditto", "pf_msmtrec", "fedala"])
+    given("--preset=paper", "--server_rate=0.1")
+    from_flags.require_concerned(["fedyogi"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "settings", "told"),
     [
         (["--dp_unit=group"], [], "--dp_unit=group without --dp_epsilon"),
