@@ -31,7 +31,7 @@ from pfrec.data.dataset import pipeline
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process.algorithms import local
-from tff_process.client import variables
+from tff_process.client import measuring, variables
 from tff_process.client import work as work_lib
 
 _POINTS = 10
@@ -68,7 +68,7 @@ def curve(
 
     @tf.function(autograph=False)
     def evaluate(state):
-        return work_lib.evaluate(model, {}, state, shards["valid"])
+        return measuring.evaluate(model, {}, state, shards["valid"])
 
     state, points = dict(model.private_state(layout)), []
     bounds = np.linspace(0, epochs * epoch_steps, 1 + epochs * _POINTS).round().astype(np.int64)

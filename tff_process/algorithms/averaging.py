@@ -64,6 +64,7 @@ class Averaged(strategy.Strategy):
 
     def __init__(self, inner: strategy.Strategy, share: float) -> None:
         self._inner, self._share = inner, share
+        self.reckons_with_epochs = inner.reckons_with_epochs
 
     def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
         return self._inner.optimizers(layout)

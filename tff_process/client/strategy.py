@@ -6,7 +6,7 @@ keeps between rounds beside the plain private state; from both the process deriv
 
 Whatever is to be evaluated, saved and exported is kept under the variables' own names: where a
 private state holds a value under the name of a variable it goes over the server's, in
-`work_lib.evaluate` as in `run_model.load` and in exports. So a strategy with
+`measuring.evaluate` as in `run_model.load` and in exports. So a strategy with
 a personal model has nothing else to do for it.
 """
 

@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 from pfrec import coarsening
 from pfrec.data.dataset import pipeline
-from tff_process.client import counting, variables
+from tff_process.client import counting, measuring, variables
 from tff_process.client import strategy as strategy_lib
 from tff_process.client import work as work_lib
 from tff_process.finishing import home
@@ -90,7 +90,7 @@ class ClientStep:
 
     def evaluate(self, shared: Any, personal: Any, client: Any) -> tf.Tensor:
         """`(shared, personal, client) -> float64 [tasks, metrics]`."""
-        values = work_lib.evaluate(
+        values = measuring.evaluate(
             self._model(), _incoming(shared, personal), client["private"], client["shards"]
         )
         return coarsening.evaluated(values)
@@ -115,7 +115,7 @@ class ClientStep:
                 found[spec.name] = tf.where(moves, after, incoming[spec.name])
             return found
 
-        values = work_lib.evaluate_each(
+        values = measuring.evaluate_each(
             self._model(),
             incoming,
             client["private"],

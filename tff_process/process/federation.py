@@ -15,14 +15,14 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
-from tff_process.algorithms import averaging, base, registry, robust
+from tff_process.algorithms import base, registry
 from tff_process.client import small_uploads, strategy, summed_uploads, variables, work
 from tff_process.finishing import home as home_lib
 from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.privacy import soundness
-from tff_process.process import joining, plan_values, spread
+from tff_process.process import joining, plan_algorithm, plan_values, spread
 from tff_process.process import turns as turns_lib
 from tff_process.process.round_report import RoundReport, whole_round
 from tff_process.process.spec import ProcessSpec
@@ -121,39 +121,10 @@ class Federation:
         if plan.secure_sums:
             # Everybody has a batch in each, so that all sums are over the same clients.
             aggregations = min(aggregations, *steps)
-        epochs, algorithm = plan.local_epochs / aggregations, plan.algorithm
-        if isinstance(algorithm, str):
-            algorithm = registry.find(algorithm).build(dataset.schema, plan.settings, epochs)
-        if plan.secure_sums and algorithm.in_sums is not None:
-            algorithm = algorithm.in_sums()
-        if plan.secure_sums and not base.needs_means_alone(algorithm):
-            raise errors.PfrecError(
-                f"--secure_sums with {algorithm.name}: its server makes each client's values of "
-                "single updates, or compares them, and sums do not hold those; train with one "
-                "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
-            )
-        epochs_of_a_client = epochs if algorithm.client.reckons_with_epochs else None
+        epochs = plan.local_epochs / aggregations
         self._evaluates = plan_lib.METRICS not in plan.withhold
-        algorithm = dataclasses.replace(
-            robust.applied(algorithm, plan.robust),
-            policy=algorithm.policy.override(plan.sharing),
-            # It is searched by metrics.
-            finds_spread=algorithm.finds_spread and self._evaluates,
-        )
-        self.algorithm: base.Algorithm = (
-            algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
-        )
-        for feature in dataset.schema.categorical:
-            if feature.table:
-                continue  # its ids are those of another
-            if feature.encoding == "local_vocabulary" and self.algorithm.policy.shares(
-                f"embedding/{feature.name}"
-            ):
-                raise errors.PfrecError(
-                    f"embedding/{feature.name} is to be shared, but its ids mean something else at "
-                    "every client (local_vocabulary); "
-                    f"add embedding/{feature.name}=private after the rule that shares it"
-                )
+        self.algorithm: base.Algorithm = plan_algorithm.of(plan, dataset.schema, epochs)
+        epochs_of_a_client = epochs if self.algorithm.client.reckons_with_epochs else None
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
         sharing.require_matching(plan.sharing, {item.group for item in self.tagged})

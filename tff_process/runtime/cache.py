@@ -19,7 +19,8 @@ import tensorflow_federated as tff
 import pfrec
 from pfrec import store
 from tff_process.process import computations
-from tff_process.runtime import clients, remote
+from tff_process.runtime import compiled as compiled_lib
+from tff_process.runtime import remote
 
 _DIRECTORY = "computations"
 # What makes graphs, or decides on how they are optimised.
@@ -56,7 +57,7 @@ class ComputationCache:
 
 def compiled(
     traced: computations.Computations, record: "Optional[Mapping[str, Any]]"
-) -> clients.Compiled:
+) -> compiled_lib.Compiled:
     """The computations, compiled: here, or by an earlier process of this user that needed the same.
 
     Clients' are kept apart from the server's, so that they serve runs with more or fewer clients,
@@ -67,21 +68,23 @@ def compiled(
       record: all that the graphs depend on as plain data, see `Federation.graph_record`; None where
         they depend on more than that can say, so that nothing may be kept.
     """
-    own = clients.client_functions(traced)
-    parts: list[_Part] = [(None, clients.tracers(traced, (*clients.SERVER_FUNCTIONS, *own)))]
+    own = compiled_lib.client_functions(traced)
+    parts: list[_Part] = [
+        (None, compiled_lib.tracers(traced, (*compiled_lib.SERVER_FUNCTIONS, *own)))
+    ]
     if record is not None:
         parts = [
-            (record, clients.tracers(traced, clients.SERVER_FUNCTIONS)),
-            (record["client"], clients.tracers(traced, own)),
+            (record, compiled_lib.tracers(traced, compiled_lib.SERVER_FUNCTIONS)),
+            (record["client"], compiled_lib.tracers(traced, own)),
         ]
-    return clients.Compiled.of(traced, functions(parts))
+    return compiled_lib.Compiled.of(traced, functions(parts))
 
 
 def finishing(
     traced: computations.Computations, record: "Optional[Mapping[str, Any]]"
 ) -> "dict[str, remote.Function]":
     """The computations by which clients finish, by name; arguments as of `compiled`."""
-    how = clients.tracers(traced, clients.FINISHING_FUNCTIONS)
+    how = compiled_lib.tracers(traced, compiled_lib.FINISHING_FUNCTIONS)
     told = None if record is None else {"finishing": record["client"]}
     return functions([(told, how)])
 
@@ -99,13 +102,13 @@ def functions(parts: "Sequence[_Part]") -> "dict[str, remote.Function]":
     for key, (_, how) in zip(keys, parts):
         kept = None if place is None or key is None else place.load(key)
         if kept is not None and set(kept) == set(how):
-            found.update(clients.restored(kept))
-    made = clients.traced_functions(
+            found.update(compiled_lib.restored(kept))
+    made = compiled_lib.traced_functions(
         {name: trace for _, how in parts for name, trace in how.items() if name not in found}
     )
     for key, (_, how) in zip(keys, parts):
         if place is not None and key is not None and made.keys() >= set(how):
-            place.save(key, clients.serialised({name: made[name] for name in how}))
+            place.save(key, compiled_lib.serialised({name: made[name] for name in how}))
     return {**found, **made}
 
 

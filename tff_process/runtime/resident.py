@@ -23,6 +23,7 @@ from tff_process.process import computations, federation, round_report
 from tff_process.process import types as types_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import clients as clients_lib
+from tff_process.runtime import compiled as compiled_lib
 from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, hosts, local, remote, summing
 from tff_process.runtime import server as server_lib
@@ -100,7 +101,7 @@ class ResidentTraining(federation.Federation):
         """What puts masks on uploads here; None where that is done before they arrive."""
         return summing.SimulatedMasks(self.plan.seed, self.dataset.scenarios)
 
-    def _compile(self) -> clients_lib.Compiled:
+    def _compile(self) -> compiled_lib.Compiled:
         return cache_lib.compiled(computations.trace(self.process_spec()), self.graph_record)
 
     def train_round(self, round_number: int) -> round_report.RoundReport:

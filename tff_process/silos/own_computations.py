@@ -12,7 +12,8 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
 from tff_process.process import computations, federation, joining, plan_values, spread
-from tff_process.runtime import clients, remote, state_files
+from tff_process.runtime import compiled as compiled_lib
+from tff_process.runtime import remote, state_files
 from tff_process.silos import agreement as agreement_lib
 from tff_process.silos import (
     directory,
@@ -203,10 +204,10 @@ class OwnComputations:
                 "here; agree to less"
             )
         traced = self._traced
-        functions = clients.traced_functions(
-            clients.tracers(traced, clients.client_functions(traced))
+        functions = compiled_lib.traced_functions(
+            compiled_lib.tracers(traced, compiled_lib.client_functions(traced))
         )
-        compiled = clients.Compiled.of(traced, functions)
+        compiled = compiled_lib.Compiled.of(traced, functions)
         received_writer = state_files.received_writer(traced.types.shared, traced.types.personal)
         answers, mechanism = self._answers(), self._federation.mechanism
         own = [

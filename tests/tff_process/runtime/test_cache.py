@@ -13,7 +13,8 @@ from tff_process import plan as plan_lib
 from tff_process.algorithms import pf_msmtrec, registry
 from tff_process.process import computations as computations_lib
 from tff_process.process import federation
-from tff_process.runtime import cache, clients, remote, resident
+from tff_process.runtime import cache, remote, resident
+from tff_process.runtime import compiled as compiled_lib
 
 SMALL = ModelConfig(
     embedding_dim=2, numeric_dim=2, experts=1, expert_units=(3,), tower_units=(2,), dropout=0.1
@@ -209,5 +210,5 @@ def test_who_is_interrupted_waits_for_no_compiling_that_has_not_begun(monkeypatc
     monkeypatch.setattr(remote.Function, "of", compiles)
     how = {"one": lambda: None, "two": lambda: begun.wait(10), "three": interrupted}
     with pytest.raises(KeyboardInterrupt):
-        clients.traced_functions(how)
+        compiled_lib.traced_functions(how)
     assert compiled == ["one"]

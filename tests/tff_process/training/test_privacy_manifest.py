@@ -10,7 +10,7 @@ from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
 from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.process import computations, federation, spread
-from tff_process.runtime import clients
+from tff_process.runtime import compiled as compiled_lib
 from tff_process.training import privacy_manifest
 
 
@@ -49,7 +49,9 @@ def test_what_crosses_for_each_spread_that_is_tried_is_counted(dataset):
     training = federation.Federation(hidden, dataset)
     told = privacy_manifest.of(training)
     # What is not asked for is not traced either.
-    assert "evaluate" not in clients.client_functions(computations.trace(training.process_spec()))
+    assert "evaluate" not in compiled_lib.client_functions(
+        computations.trace(training.process_spec())
+    )
     assert not training.algorithm.finds_spread
     assert not {"metrics", "spreads_metrics"} & {item["what"] for item in told["uploads"]}
     assert told["evaluations_per_round"] == 1

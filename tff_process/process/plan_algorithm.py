@@ -1,0 +1,55 @@
+"""The algorithm of a plan, with what the plan says of it applied."""
+
+import dataclasses
+
+from pfrec import errors
+from pfrec.data import schema as schema_lib
+from tff_process import plan as plan_lib
+from tff_process.algorithms import averaging, base, registry, robust
+
+
+def of(plan: plan_lib.Plan, schema: schema_lib.Schema, epochs: float) -> base.Algorithm:
+    """The algorithm.
+
+    Args:
+      plan: which one, its sharing rules, and what else applies to all algorithms.
+      schema: of the rows.
+      epochs: how much of its rows a client goes over between two aggregations.
+
+    Raises:
+      PfrecError: where the algorithm does not go with secure sums, or shares what means something
+        else at every client.
+    """
+    algorithm = plan.algorithm
+    if isinstance(algorithm, str):
+        algorithm = registry.find(algorithm).build(schema, plan.settings, epochs)
+    if plan.secure_sums and algorithm.in_sums is not None:
+        algorithm = algorithm.in_sums()
+    if plan.secure_sums and not base.needs_means_alone(algorithm):
+        raise errors.PfrecError(
+            f"--secure_sums with {algorithm.name}: its server makes each client's values of "
+            "single updates, or compares them, and sums do not hold those; train with one "
+            "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
+        )
+    algorithm = dataclasses.replace(
+        robust.applied(algorithm, plan.robust),
+        policy=algorithm.policy.override(plan.sharing),
+        # It is searched by metrics.
+        finds_spread=algorithm.finds_spread and plan_lib.METRICS not in plan.withhold,
+    )
+    _check_shared(algorithm, schema)
+    return algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
+
+
+def _check_shared(algorithm: base.Algorithm, schema: schema_lib.Schema) -> None:
+    for feature in schema.categorical:
+        if feature.table:
+            continue  # its ids are those of another
+        if feature.encoding == "local_vocabulary" and algorithm.policy.shares(
+            f"embedding/{feature.name}"
+        ):
+            raise errors.PfrecError(
+                f"embedding/{feature.name} is to be shared, but its ids mean something else at "
+                "every client (local_vocabulary); "
+                f"add embedding/{feature.name}=private after the rule that shares it"
+            )
