@@ -108,12 +108,7 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Ends the process, also one that hangs or is stopped, and waits for it."""
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        child.stop(self._process)
 
     def kill(self) -> None:
         """Ends a process that is known to hang."""

@@ -285,12 +285,7 @@ class Tunnel:
 
     def stop(self) -> None:
         """Ends the process, also one that hangs, and waits for it."""
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        child.stop(self._process)
 
 
 def peer_in(messages: str, port: int) -> "tuple[str, str]":

@@ -8,32 +8,23 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from pfrec.models.config import ModelConfig
+from tests.small_model import TEMPLATED
 from tests.tff_process.process import graph_order
 from tff_process import plan
 from tff_process.process import computations
 from tff_process.process import federation as federation_lib
 
-SMALL = ModelConfig(
-    embedding_dim=3,
-    numeric_dim=2,
-    experts=2,
-    expert_units=(4,),
-    tower_units=(3,),
-    template="additive",
-    rank=2,
-)
 VARIANTS = {
-    "dropout": {"model": dataclasses.replace(SMALL, dropout=0.2)},
+    "dropout": {"model": dataclasses.replace(TEMPLATED, dropout=0.2)},
     "lazy_adam": {"lazy_adam": True},
-    "no_template": {"model": dataclasses.replace(SMALL, template="none")},
-    "two_layers": {"model": dataclasses.replace(SMALL, expert_units=(4, 3))},
+    "no_template": {"model": dataclasses.replace(TEMPLATED, template="none")},
+    "two_layers": {"model": dataclasses.replace(TEMPLATED, expert_units=(4, 3))},
 }
 
 
 def traced(dataset, algorithm, **settings):
     federation = federation_lib.Federation(
-        plan.Plan(algorithm, batch_size=50, **{"model": SMALL, **settings}), dataset
+        plan.Plan(algorithm, batch_size=50, **{"model": TEMPLATED, **settings}), dataset
     )
     return computations.trace(federation.process_spec())
 

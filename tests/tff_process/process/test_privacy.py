@@ -11,29 +11,12 @@ import pytest
 import tensorflow_federated as tff
 from hypothesis import strategies as st
 
-from pfrec.models.config import ModelConfig
+from tests.small_model import TEMPLATED
 from tff_process import plan
 from tff_process.algorithms import registry
 from tff_process.process import collecting, reference
-from tff_process.runtime import reference_context
 
-SMALL = ModelConfig(
-    embedding_dim=3,
-    numeric_dim=2,
-    experts=2,
-    expert_units=(4,),
-    tower_units=(3,),
-    template="additive",
-    rank=2,
-)
 PLANTED = 7_654_321.0
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    with reference_context.Worker(tmp_path_factory.mktemp("logs") / "worker.log") as running:
-        with tff.framework.get_context_stack().install(running.context()):
-            yield
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +30,7 @@ def training(dataset, context):
         key = (algorithm, learning_rate)
         if key not in made:
             fresh = reference.FederatedTraining(
-                plan.Plan(algorithm, batch_size=50, model=SMALL, learning_rate=learning_rate),
+                plan.Plan(algorithm, batch_size=50, model=TEMPLATED, learning_rate=learning_rate),
                 dataset,
             )
             made[key] = fresh, fresh._state, list(fresh._private)

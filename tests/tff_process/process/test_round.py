@@ -1,6 +1,7 @@
 """A federated round: by hand, and against the same arithmetic in plain TensorFlow."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import tensorflow_federated as tff
 
 from pfrec import groups
 from pfrec.data.dataset import pipeline
-from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
+from tests.small_model import TEMPLATED
 from tests.tff_process import one_weight
 from tff_process import plan
 from tff_process.algorithms import base, fedavg, pf_msmtrec
@@ -18,17 +19,9 @@ from tff_process.client import counting, variables
 from tff_process.client import work as work_lib
 from tff_process.process import iterative, reference, server_step
 from tff_process.process.spec import ProcessSpec
-from tff_process.runtime import reference_context
 
 OD = collections.OrderedDict
 ONE, NAME = one_weight.ONE, one_weight.NAME
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    with reference_context.Worker(tmp_path_factory.mktemp("logs") / "worker.log") as running:
-        with tff.framework.get_context_stack().install(running.context()):
-            yield
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +150,7 @@ def test_a_round_equals_the_same_arithmetic_in_plain_tensorflow(context, dataset
     """Three rounds, one with an absent client: client work and aggregation called eagerly,
     without TFF, give the same to 1e-6.
     """
-    shape = ModelConfig(
-        embedding_dim=3,
-        numeric_dim=2,
-        experts=2,
-        expert_units=(4,),
-        tower_units=(3,),
-        dropout=0.1,
-        template="additive",
-        rank=2,
-    )
+    shape = dataclasses.replace(TEMPLATED, dropout=0.1)
     made = reference.FederatedTraining(
         plan.Plan(
             algorithm,

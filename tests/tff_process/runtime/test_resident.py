@@ -2,6 +2,7 @@
 with private state that never passes through the driver.
 """
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -11,7 +12,7 @@ import pytest
 import tensorflow_federated as tff
 
 from pfrec import checkpoint, errors, run_directory
-from pfrec.models.config import ModelConfig
+from tests.small_model import TEMPLATED
 from tff_process import plan
 from tff_process.client import variables
 from tff_process.process import federation, spread
@@ -26,16 +27,7 @@ from tff_process.runtime import (
     resident,
 )
 
-SMALL = ModelConfig(
-    embedding_dim=3,
-    numeric_dim=2,
-    experts=2,
-    expert_units=(4,),
-    tower_units=(3,),
-    dropout=0.1,
-    template="additive",
-    rank=2,
-)
+SMALL = dataclasses.replace(TEMPLATED, dropout=0.1)
 ROUNDS = 3
 
 

@@ -300,6 +300,23 @@ def status(handle, message):
     return grpc.StatusCode.OK
 
 
+# What a driver may be answered: never an error of the gatekeeper's own.
+ANSWERS = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+
+
+def damaged(message, chance):
+    """A message with up to seven bytes changed."""
+    message = bytearray(message)
+    for _ in range(chance.randrange(1, 8)):
+        message[chance.randrange(len(message))] = chance.randrange(256)
+    return bytes(message)
+
+
 def calls(driver, *several):
     """A message of calls, each a method, a name for its result, and its request."""
     for _, _, request in several:

@@ -8,7 +8,6 @@ import pathlib
 import random
 import time
 
-import grpc
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,17 +99,10 @@ def test_malformed_messages_of_several_calls_are_refused(fuzzed, noise, seed):
     chance, whole = random.Random(seed), stand_in.train_in_one_message(driver)
     before = len(worker.asked)
     for _ in range(20):
-        message = bytearray(whole)
-        for _ in range(chance.randrange(1, 8)):
-            message[chance.randrange(len(message))] = chance.randrange(256)
-        sent = noise if chance.random() < 0.2 else bytes(message)
+        message = stand_in.damaged(whole, chance)
+        sent = noise if chance.random() < 0.2 else message
         worker.answers = [stand_in.report()]
-        assert stand_in.status(handle, sent) in (
-            grpc.StatusCode.OK,
-            grpc.StatusCode.INVALID_ARGUMENT,
-            grpc.StatusCode.PERMISSION_DENIED,
-            grpc.StatusCode.FAILED_PRECONDITION,
-        )
+        assert stand_in.status(handle, sent) in stand_in.ANSWERS
     for request in worker.asked[before:]:
         if isinstance(request, executor_pb2.CreateValueRequest):
             value = request.value
