@@ -111,22 +111,24 @@ def _begin(
     dataset: dataset_lib.Dataset,
     options: options_lib.Options,
 ) -> run_directory.RunDirectory:
-    told = config(plan, dataset)
+    told = named = config(plan, dataset)
+    new: dict[str, list[str]] = {}
+    if plan.continues:
+        before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
+        new = {continuing.NEW: continuing.changed_scenarios(before, dataset)[1]}
     if options.workers:
         # In the silos: so are the data and what each client knows of its schema.
-        named = told
         if plan.continues:
             # What silos carried over of one run is not for a training that goes on from another,
             # which may have taken its place.
-            before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
             named = {**told, "before": before.identity}
         identity = silo_training.identity(named, output)
         return run_directory.RunDirectory.create(
-            output, {**told, "id": identity, run_data.PLACE: None}
+            output, {**told, **new, "id": identity, run_data.PLACE: None}
         )
     identity = hashlib.sha256(files.json_text(told).encode()).hexdigest()[:16]
     return run_directory.RunDirectory.create(
-        output, {**told, "id": identity, **run_data.places(output, dataset.path)}
+        output, {**told, **new, "id": identity, **run_data.places(output, dataset.path)}
     )
 
 

@@ -16,9 +16,13 @@ from pfrec.models import networks
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.process import carrying, reference
+from tff_process.runtime import options as options_lib
 from tff_process.runtime import resident
 from tff_process.silos import training as silo_training
 from tff_process.training import pooled
+
+# In config.json of a run that goes on: the scenarios that the finished one did not have.
+NEW = "new_scenarios"
 
 
 def check(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, over_silos: bool = False) -> None:
@@ -78,6 +82,16 @@ def changed_scenarios(
         [name for name in run.scenarios if name not in dataset.scenarios],
         [name for name in dataset.scenarios if name not in run.scenarios],
     )
+
+
+def judged(run: run_directory.RunDirectory, options: options_lib.Options) -> options_lib.Options:
+    """The options of a run: where scenarios are new in it, updates beyond the bound are scaled down
+    to it and not refused. Theirs are larger than those of clients that have learned already, and
+    one that is refused in every aggregation learns nothing.
+    """
+    if not run.config.get(NEW) or run.config["plan"].get("secure_sums"):
+        return options
+    return dataclasses.replace(options, clip_updates=True)
 
 
 def _was_over_silos(run: run_directory.RunDirectory) -> bool:

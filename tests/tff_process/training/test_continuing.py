@@ -174,8 +174,30 @@ def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_consensus(
             np.testing.assert_array_equal(after.server[name][new], value[old], err_msg=name)
             consensus = before.server[f"consensus/{variable}"]
             np.testing.assert_array_equal(after.server[name][1 - new], consensus, err_msg=name)
+    assert made.config["new_scenarios"] == ["de"]
     assert not after.clients["de"]["optimizer/0000"].any()
     assert after.clients["nl"]["optimizer/0000"].any()
+
+
+def test_updates_of_new_scenarios_are_scaled_down_and_not_refused(finished, tmp_path):
+    """They are larger than those of who has learned already: all were refused, and none learned."""
+    data = weeks.write(
+        tmp_path / "data",
+        {"de": (0.0, 1.0), **weeks.OLD},
+        weeks.WORDS[:10],
+        weeks.FILMS,
+        12,
+        seed=80,
+    )
+    strict = options.Options(max_update_norm=0.5)  # Beyond it is whoever is the largest.
+    for resume in (False, True):
+        plan = dataclasses.replace(going_on(finished), rounds=2 if resume else 1)
+        loop.train(plan, data, tmp_path / "run", options=strict, resume=resume)
+        number = plan.rounds
+        told = json.loads((tmp_path / f"run/diagnostics/round_{number:05d}.json").read_text())
+        judged = {name.partition("/")[0] for name in told}
+        assert "clipped" in judged
+        assert "refused" not in judged
 
 
 @pytest.fixture
