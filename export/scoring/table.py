@@ -63,8 +63,8 @@ def writing(path: pathlib.Path) -> "Iterator[Callable[[Any], None]]":
     where the body succeeds, and nothing is left where it does not.
 
     Raises:
-      PfrecError: where it cannot be written, another process writes it, or a table has other
-        columns than the first.
+      PfrecError: where it cannot be written, another process writes it or has written it, or a
+        table has other columns than the first.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -88,17 +88,25 @@ def writing(path: pathlib.Path) -> "Iterator[Callable[[Any], None]]":
 
     with files.readable_errors(path), _held(temporary, path):
         try:
+            # By now another process may have ended that had not when this one began.
+            require_new(path)
             yield add
             if not writers:
                 raise errors.PfrecError(f"{path}: there is no row to score; check --input")
             writers.pop().close()
             files.sync(temporary)
             os.replace(temporary, path)
-            files.sync(path.absolute().parent)
-        finally:
+        except BaseException:
             for writer in writers:
                 writer.close()
             temporary.unlink(missing_ok=True)
+            raise
+        # A temporary file of this name is another process's from here on.
+        files.sync(path.absolute().parent)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return files.owners_alone(path, flags | os.O_NOFOLLOW)
 
 
 @contextlib.contextmanager
@@ -110,7 +118,7 @@ def _held(temporary: pathlib.Path, path: pathlib.Path) -> "Iterator[None]":
       PfrecError: where another process writes it.
     """
     files.make_directory(path.parent, public=True)
-    with open(temporary, "ab", opener=files.owners_alone) as stream:
+    with open(temporary, "ab", opener=_no_link) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Of a process that ended meanwhile this is the finished file, or a removed one.

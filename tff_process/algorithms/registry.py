@@ -44,7 +44,7 @@ class Registered:
             signature.bind(None, **dict.fromkeys(_GIVEN & set(signature.parameters)))
         except (TypeError, ValueError) as error:  # ValueError: of some that are written in C
             raise errors.PfrecError(
-                f"--algorithm={self.name}: is no maker of an algorithm, which takes the schema, "
+                f"algorithm {self.name}: is no maker of an algorithm, which takes the schema, "
                 f"and `settings` and `epochs` where it wants them; {error}"
             ) from error
 

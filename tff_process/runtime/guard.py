@@ -3,13 +3,14 @@ what cannot be, or would harm the others, is refused by name before anything is 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 
 from pfrec import metrics
+from tff_process.runtime import options as options_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +23,22 @@ class Rules:
         neither is the odd one. Where half of them send what harms, the median is theirs.
       clip: whether such an update is scaled down to the bound instead.
       min_clients: a round with fewer accepted clients is not applied.
+      newcomers: the clients of which it is scaled down in any case. Theirs are larger than those of
+        who has learned already, and one that is refused in every aggregation learns nothing.
     """
 
     max_norm_ratio: float = 2.0
     clip: bool = False
     min_clients: int = 1
+    newcomers: "frozenset[int]" = frozenset()
+
+    @classmethod
+    def of(cls, options: options_lib.Options, scenarios: "Sequence[str]") -> "Rules":
+        """What options say of the clients, which are scenarios in this order."""
+        new = {client for client, name in enumerate(scenarios) if name in options.newcomers}
+        return cls(
+            options.max_update_norm, options.clip_updates, options.min_clients, frozenset(new)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +108,7 @@ def judge(
         for client, times in excess(norms, steps).items():
             if times <= rules.max_norm_ratio:
                 continue
-            if rules.clip:
+            if rules.clip or client in rules.newcomers:
                 clipped[client] = rules.max_norm_ratio / times
                 accepted[client] = _scaled(reports[client], received(client), clipped[client])
             else:

@@ -22,7 +22,8 @@ class Options:
       client_timeout: seconds that a call on a worker may take before it counts as hung; None for no
         limit.
       on_client_failure: `retry`, `skip` or `stop`, see `executor.ClientExecutor`.
-      min_clients, max_update_norm, clip_updates: see `guard.Rules`.
+      min_clients, max_update_norm, clip_updates, newcomers: see `guard.Rules`; newcomers by their
+        scenarios' names, which a run that goes on knows of itself.
       keep_rounds: complete rounds that are kept, besides the best ones.
       workers: HOST:PORT of each scenario's silo; empty for a simulation.
       tls: the directory of the driver's certificate for the tunnels to silos; None to speak to them
@@ -38,6 +39,7 @@ class Options:
     min_clients: int = 1
     max_update_norm: float = 2.0
     clip_updates: bool = False
+    newcomers: "tuple[str, ...]" = ()
     keep_rounds: int = 2
     workers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tls: Optional[pathlib.Path] = None

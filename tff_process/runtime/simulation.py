@@ -67,7 +67,7 @@ def resident_training(
             [workers[number % count] for number in range(len(dataset.scenarios))],
             lambda scenario: str(run.client_path(scenario).resolve()),
             executor,
-            guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
+            guard.Rules.of(options, dataset.scenarios),
             cache,
         )
         for host in workers:

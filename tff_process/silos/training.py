@@ -236,7 +236,7 @@ def silo_training(
                 [silos[scenario] for scenario in dataset.scenarios],
                 lambda scenario: f"{silo_directory.RUNS}/{identity}",
                 executor,
-                guard.Rules(options.max_update_norm, options.clip_updates, options.min_clients),
+                guard.Rules.of(options, dataset.scenarios),
                 identity=identity,
             )
         finally:

@@ -71,6 +71,9 @@ def check_same(
         name = difference.partition(" ")[0]
         if name in plan_records.BEFORE and name not in before:
             remedy = f"with --{name}={plan_records.BEFORE[name]:g}, as all were then, {other}"
+        elif getattr(plan, name, None) == plan_records.AS_THE_BUDGET and name in before:
+            # Then the same flags may have meant something else.
+            remedy = f"with --{name}={before[name]:g}, {other}"
         raise errors.PfrecError(f"{begun} with another plan: {difference}; resume {remedy}")
     for key, value in config(plan, dataset).items():
         if key in _OF_PLAN or files.json_text(run.config.get(key)) == files.json_text(value):

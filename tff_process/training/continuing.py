@@ -84,14 +84,11 @@ def changed_scenarios(
     )
 
 
-def judged(run: run_directory.RunDirectory, options: options_lib.Options) -> options_lib.Options:
-    """The options of a run: where scenarios are new in it, updates beyond the bound are scaled down
-    to it and not refused. Theirs are larger than those of clients that have learned already, and
-    one that is refused in every aggregation learns nothing.
-    """
-    if not run.config.get(NEW) or run.config["plan"].get("secure_sums"):
-        return options
-    return dataclasses.replace(options, clip_updates=True)
+def with_newcomers(
+    options: options_lib.Options, run: run_directory.RunDirectory
+) -> options_lib.Options:
+    """The options of a run that may have scenarios which the finished one did not have."""
+    return dataclasses.replace(options, newcomers=tuple(run.config.get(NEW, ())))
 
 
 def _was_over_silos(run: run_directory.RunDirectory) -> bool:

@@ -160,7 +160,7 @@ def train(
         run = beginning.open_run(path, plan, dataset, resume, options)
         if new:
             refused.push(functools.partial(_discard_refused, run))
-        options = continuing.judged(run, options)
+        options = continuing.with_newcomers(options, run)
         shown = (
             progress
             if isinstance(progress, callbacks_lib.Callback)

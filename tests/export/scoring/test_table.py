@@ -111,3 +111,39 @@ def test_a_second_process_does_not_write_into_what_a_first_one_writes(
                 pass
         add(pa.table({"x": [2]}))
     assert csv.read_csv(path).column("x").to_pylist() == [1, 2]
+
+
+def test_what_another_process_wrote_meanwhile_stays(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("another's")
+    with pytest.raises(errors.PfrecError, match="exists"):
+        with table.writing(path) as add:
+            add(pa.table({"x": [1]}))
+    assert path.read_text() == "another's"
+    assert list(tmp_path.iterdir()) == [path]
+    # Whoever begins between a first one's renaming and its end has a temporary file of the same
+    # name, which is not the first one's to remove.
+    path.unlink()
+    began: list[pathlib.Path] = []
+
+    def begin(directory: pathlib.Path) -> None:
+        if directory == tmp_path:
+            began.append(directory / ".tmp-scores.csv")
+            began[0].write_text("begun by another")
+
+    monkeypatch.setattr(table.files, "sync", begin)
+    with table.writing(path) as add:
+        add(pa.table({"x": [1]}))
+    assert began[0].read_text() == "begun by another"
+
+
+def test_no_link_is_written_through(tmp_path: pathlib.Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("whole")
+    (tmp_path / ".tmp-scores.csv").symlink_to(target)
+    with pytest.raises(errors.PfrecError, match=r"scores\.csv"):
+        with table.writing(tmp_path / "scores.csv") as add:
+            add(pa.table({"x": [1]}))
+    assert target.read_text() == "whole"

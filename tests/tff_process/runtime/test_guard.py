@@ -8,6 +8,7 @@ import tensorflow_federated as tff
 
 from pfrec import metrics
 from tff_process.runtime import guard, server
+from tff_process.runtime import options as options_lib
 
 OD = collections.OrderedDict
 KIND = tff.to_type(
@@ -157,6 +158,15 @@ def test_clipping_scales_it_down_to_the_bound():
     assert verdict.clipped == {2: pytest.approx(2 / 3)}
     np.testing.assert_allclose(verdict.accepted[2]["values"]["w"], [20, 0], rtol=1e-6)
     np.testing.assert_array_equal(verdict.accepted[0]["values"]["w"], [1, 0])
+
+
+def test_a_newcomers_update_is_scaled_down_and_anybody_elses_refused():
+    reports = [report([1, 0]), report([0, 1]), report([30, 0]), report([0, 40]), report([1, 0])]
+    verdict = judge(reports, max_norm_ratio=20.0, newcomers=frozenset({2}))
+    assert verdict.clipped == {2: pytest.approx(2 / 3)}
+    assert set(verdict.refused) == {3}
+    options = options_lib.Options(max_update_norm=5.0, min_clients=2, newcomers=("at", "gone"))
+    assert guard.Rules.of(options, ["nl", "at", "de"]) == guard.Rules(5.0, False, 2, frozenset({1}))
 
 
 def test_of_two_clients_neither_is_the_odd_one():

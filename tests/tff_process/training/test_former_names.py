@@ -48,5 +48,8 @@ def test_a_run_from_before_weights_decayed_says_how_to_go_on(dataset, tmp_path):
         beginning.check_same(tmp_path, PLAN, dataset)
     record["weight_decay"] = 10.0
     run_records.write(tmp_path, {"plan": record})
-    with pytest.raises(errors.PfrecError, match="resume with the same flags and data"):
+    with pytest.raises(errors.PfrecError, match="resume with --weight_decay=10, or choose"):
         beginning.check_same(tmp_path, PLAN, dataset)
+    other = dataclasses.replace(PLAN, weight_decay=20.0)
+    with pytest.raises(errors.PfrecError, match="resume with the same flags and data"):
+        beginning.check_same(tmp_path, other, dataset)
