@@ -145,7 +145,7 @@ def test_the_driver_holds_nothing_of_a_silo_but_what_the_manifest_names(
         assert name in own or sent.split("/", 1)[1] in uploads, name
     assert json.loads((run / "config.json").read_text())["data"] is None
     with pytest.raises(
-        errors.PfrecError, match="run pfrec-export --client_dir on each silo's machine"
+        errors.PfrecError, match=r"on each silo's machine run pfrec-export, .* with --client_dir"
     ):
         run_directory.open_run(run)
 
