@@ -15,7 +15,6 @@ import pfrec
 from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
-from tff_process import plan_records
 
 FORMAT_VERSION = 1
 _REMEDY = "make it with pfrec-agreement"
@@ -219,10 +218,10 @@ class Asked:
 
 
 def agreed_part(plan: "Mapping[str, Any]") -> "dict[str, Any]":
-    """A plan without what is the driver's own business: which finished run its first values come
-    from, a path on its machine. What was left to the budget is said by what it comes to.
+    """A plan without what is the driver's own business:
+    which finished run its first values come from, a path on its machine.
     """
-    return {**plan_records.decided(plan), "init_from": ""}
+    return {**plan, "init_from": ""}
 
 
 def check_ceiling(

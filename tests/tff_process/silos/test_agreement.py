@@ -71,11 +71,6 @@ def test_digests_tell_what_matters_apart(agreed, schema):
         == agreed.plan_digest
     )
     assert agreement_lib.plan_digest({**agreed.plan, "rounds": 4}, schema) != agreed.plan_digest
-    # What is left to the budget is what it comes to: the owner reads numbers, and both agree.
-    left, said = ({**agreed.plan, "weight_decay": value} for value in (-1.0, 30.0))
-    assert agreement_lib.plan_digest(left, schema) == agreement_lib.plan_digest(said, schema)
-    assert agreement_lib.agreed_part(left)["weight_decay"] == 30.0
-    assert agreement_lib.agreed_part({**left, "dp_epsilon": 8.0})["weight_decay"] == 0.0
     assert agreement_lib.plan_digest(agreed.plan, schema, "0.1.0") != agreed.plan_digest
     other = schema_lib.Schema(schema.categorical[:1], schema.numerical, schema.tasks, schema.group)
     assert agreement_lib.plan_digest(agreed.plan, other) != agreed.plan_digest
