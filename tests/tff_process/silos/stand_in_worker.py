@@ -2,6 +2,7 @@
 and answers with what a test put in.
 """
 
+import dataclasses
 import pathlib
 
 import grpc
@@ -278,6 +279,20 @@ def made(path, **changed):
         terms(**changed), worker, book, lambda port: whom.get(port, "")
     )
     return made, worker, book
+
+
+def made_for_a_large_value(path):
+    """What `made` makes of the first two, for a table of 4 MB; a driver, its message that
+    makes a value of it, and the most bytes that a message may have.
+    """
+    table = values.Tensor(values.FLOAT, (1 << 20,))
+    own = terms().receivable
+    taken = dataclasses.replace(own, shared={"common": {"table": table}, "consensus": {}})
+    gatekeeper, worker, _ = made(path, receivable=taken)
+    value = struct(common=struct(table=tensor(np.ones(1 << 20))), consensus=struct())
+    driver = Driver(gatekeeper)
+    message = executor_pb2.CreateValueRequest(executor=driver.executor, value=value)
+    return gatekeeper, worker, driver, message.SerializeToString(), taken.most_bytes
 
 
 class AbortedError(Exception):

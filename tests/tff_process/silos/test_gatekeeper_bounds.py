@@ -2,7 +2,6 @@
 up.
 """
 
-import dataclasses
 import pathlib
 import random
 
@@ -15,7 +14,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.runtime import remote
-from tff_process.silos import gate_server, sessions, values
+from tff_process.silos import gate_server, sessions
 
 
 def test_ten_thousand_values(driver):
@@ -68,17 +67,9 @@ def test_disposing_is_all_or_none_and_frees_room(driver):
 
 def test_memory_is_bounded_by_a_message_however_many_pass(tmp_path):
     """Forty values of 4 MB: a few copies of one at once, and nothing of it afterwards."""
-    table = values.Tensor(values.FLOAT, (1 << 20,))
-    own = stand_in.terms().receivable
-    taken = dataclasses.replace(own, shared={"common": {"table": table}, "consensus": {}})
-    gatekeeper, worker, _ = stand_in.made(tmp_path / "ledger.jsonl", receivable=taken)
-    driver = stand_in.Driver(gatekeeper)
-    value = stand_in.struct(
-        common=stand_in.struct(table=stand_in.tensor(np.ones(1 << 20))), consensus=stand_in.struct()
+    gatekeeper, worker, driver, message, _ = stand_in.made_for_a_large_value(
+        tmp_path / "ledger.jsonl"
     )
-    message = executor_pb2.CreateValueRequest(
-        executor=driver.executor, value=value
-    ).SerializeToString()
     handle = gate_server._handler("CreateValue", gatekeeper.create_value, [].append)
 
     def pass_one():

@@ -1,7 +1,6 @@
 """A hostile driver says several things in one message, or at one time."""
 
 import collections
-import dataclasses
 import hashlib
 import multiprocessing
 import pathlib
@@ -19,7 +18,7 @@ from pfrec import errors
 from tests.tff_process.silos import flood
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.runtime import together
-from tff_process.silos import directory, gate_server, labels, ledger, values
+from tff_process.silos import directory, gate_server, labels, ledger
 from tff_process.silos import terms as terms_lib
 
 
@@ -308,10 +307,9 @@ def test_memory_is_bounded_with_many_large_messages_at_one_time(tmp_path):
 
 def _most_in_memory(tmp_path):
     """How many messages' bytes a gatekeeper that is sent many at once holds at most."""
-    table = values.Tensor(values.FLOAT, (1 << 20,))
-    own = stand_in.terms().receivable
-    taken = dataclasses.replace(own, shared={"common": {"table": table}, "consensus": {}})
-    gatekeeper, worker, _ = stand_in.made(tmp_path / "ledger.jsonl", receivable=taken)
+    gatekeeper, worker, _, message, most_bytes = stand_in.made_for_a_large_value(
+        tmp_path / "ledger.jsonl"
+    )
     worker.asked = collections.deque(maxlen=1)
     take = gatekeeper.create_value
 
@@ -320,14 +318,7 @@ def _most_in_memory(tmp_path):
         return take(request)
 
     gatekeeper.create_value = take_slowly
-    driver = stand_in.Driver(gatekeeper)
-    value = stand_in.struct(
-        common=stand_in.struct(table=stand_in.tensor(np.ones(1 << 20))), consensus=stand_in.struct()
-    )
-    message = executor_pb2.CreateValueRequest(
-        executor=driver.executor, value=value
-    ).SerializeToString()
-    server, port = gate_server.serve(gatekeeper, taken.most_bytes, [].append)
+    server, port = gate_server.serve(gatekeeper, most_bytes, [].append)
     sender = multiprocessing.get_context("spawn").Process(
         target=flood.send, args=(port, message, 300)
     )
