@@ -38,6 +38,7 @@ class Client:
             self.strategy.optimizers(self.layout),
         )
         initial = self.made._initial
+        self.settings, self.consensus = work_lib.TrainingSettings(50), {}
         # Traced once for all calls.
         self._call = tf.function(self._train)
         self.incoming = {spec.name: initial[spec.name] for spec in self.layout.uploaded}
@@ -73,7 +74,7 @@ class Client:
 
     def _train(self, incoming, private, work):
         inputs = work_lib.ClientInputs(
-            self.layout, work_lib.TrainingSettings(50), incoming, {}, private, work
+            self.layout, self.settings, incoming, self.consensus, private, work
         )
         done = self.strategy.train(self.model, inputs)
         return done.upload, done.private, {"examples": done.examples, "loss": done.loss}

@@ -38,9 +38,9 @@ def without(of, group):
     return {name: tf.gather(value, kept) for name, value in of.items()}
 
 
-def sums(model, of, unit, rate=1.0):
+def sums(model, of, unit, rate=1.0, noise=0.0, **how):
     answering = sampled_gaussian.SampledGaussian(
-        tf.constant(rate, tf.float64), tf.constant(0.0), CLIP, unit=unit
+        tf.constant(rate, tf.float64), tf.constant(noise), CLIP, unit=unit, **how
     )
     found = answering.sums(model, model.trained, of, SEED)
     return np.concatenate([np.ravel(found[name]) for name in model.trained])
@@ -79,6 +79,16 @@ def test_a_groups_part_is_the_mean_of_its_clipped_gradients(model):
         axis=0,
     )
     np.testing.assert_allclose(sums(model, of, soundness.GROUP), single, atol=1e-7)
+
+
+@pytest.mark.parametrize("unit", soundness.UNITS)
+def test_sums_and_their_noise_are_divided_alike(model, unit):
+    """Else noise would be as many times too small: Adam, which takes them, shows no difference."""
+    of = rows([5, 5, 6])
+    for noise in (0.0, CLIP):
+        whole = sums(model, of, unit, noise=noise)
+        found = sums(model, of, unit, noise=noise, divisor=tf.constant(8.0))
+        np.testing.assert_allclose(found, whole / 8.0, rtol=1e-4, atol=1e-9)
 
 
 def test_groups_are_taken_whole_and_each_by_itself():

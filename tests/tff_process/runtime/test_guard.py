@@ -56,6 +56,7 @@ def test_a_sound_round_passes_with_its_norms():
         (report([1, 1], examples=1e30), "trained on 1e+30 rows"),
         (report([1, 1], examples=0), "trained on 0 rows"),
         (report([1, 1, 1]), "values/w is float32[3], not float32[2]"),
+        (OD(report([1, 1]), loss=np.float64(0.5)), "loss is float64[], not float32[]"),
         (report([1e30, 1]), "too large"),
     ],
 )
@@ -73,6 +74,7 @@ def test_an_update_many_times_the_median_is_refused():
     assert set(verdict.accepted) == {0, 1}
     assert "norm 30 after 1 batches, 30 times what is usual" in verdict.refused[2]
     assert set(judge(reports, max_norm_ratio=40.0).accepted) == {0, 1, 2}
+    assert set(judge(reports, max_norm_ratio=30.0).accepted) == {0, 1, 2}
     assert set(judge(reports, max_norm_ratio=0.0).accepted) == {0, 1, 2}
 
 
@@ -160,13 +162,40 @@ def test_clipping_scales_it_down_to_the_bound():
     np.testing.assert_array_equal(verdict.accepted[0]["values"]["w"], [1, 0])
 
 
+def test_each_client_is_judged_by_what_it_received_and_was_asked_for():
+    """Values of 100 and more, of which updates are (1, 0), (0, 1) and (3, 4): their norms are 1, 1
+    and 5, and to a bound of 2 the last is scaled down around what that client started from.
+    """
+    before = [np.float32([100 * (client + 1)] * 2) for client in range(3)]
+    moved = ([1, 0], [0, 1], [3, 4])
+    rows = (3, 4, 5)
+    reports = {i: report(before[i] + moved[i], examples=rows[i]) for i in range(3)}
+    verdict = guard.judge(
+        guard.Rules(max_norm_ratio=2.0, clip=True),
+        reports,
+        KIND,
+        lambda client: {"w": before[client]},
+        {i: guard.Asked(1, rows[i], rows[i]) for i in range(3)},
+    )
+    assert verdict.norms == {0: 1.0, 1: 1.0, 2: 5.0}
+    assert verdict.clipped == {2: pytest.approx(0.4)}
+    np.testing.assert_allclose(verdict.accepted[2]["values"]["w"], [301.2, 301.6], rtol=1e-6)
+    assert not verdict.refused
+
+
 def test_a_newcomers_update_is_scaled_down_and_anybody_elses_refused():
     reports = [report([1, 0]), report([0, 1]), report([30, 0]), report([0, 40]), report([1, 0])]
     verdict = judge(reports, max_norm_ratio=20.0, newcomers=frozenset({2}))
     assert verdict.clipped == {2: pytest.approx(2 / 3)}
     assert set(verdict.refused) == {3}
-    options = options_lib.Options(max_update_norm=5.0, min_clients=2, newcomers=("at", "gone"))
-    assert guard.Rules.of(options, ["nl", "at", "de"]) == guard.Rules(5.0, False, 2, frozenset({1}))
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_rules_are_what_options_say_of_clients_by_their_place(clip):
+    options = options_lib.Options(
+        max_update_norm=5.0, clip_updates=clip, min_clients=2, newcomers=("at", "gone")
+    )
+    assert guard.Rules.of(options, ["nl", "at", "de"]) == guard.Rules(5.0, clip, 2, frozenset({1}))
 
 
 def test_of_two_clients_neither_is_the_odd_one():

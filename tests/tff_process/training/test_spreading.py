@@ -92,12 +92,14 @@ def test_what_training_goes_on_from_is_moved_once_the_best_is_found():
     np.testing.assert_array_equal(moved["trained/consensus/w"], [4.0])
 
 
-def test_where_all_are_alike_clients_stay_where_they_are():
+@pytest.mark.parametrize("robust", [False, True])
+def test_where_all_are_alike_clients_stay_where_they_are(robust):
     training = Training(lambda distance: _values(0.7))
     before = training.state
-    _, report = training.after_round()
+    _, report = training.after_round(robust)
     assert training.state is before
     assert report.diagnostics["spread"] == 1.0
+    assert spreading.search(before, training.measure, {}, robust).state is before
 
 
 def test_a_model_that_a_client_did_not_measure_is_not_compared():
@@ -139,6 +141,19 @@ def test_predictions_that_are_nan_are_worst():
     training = Training(auc)
     training.after_round()
     assert training.distance == 1.0
+
+
+def test_predictions_that_are_numbers_are_better_than_those_that_are_not():
+    """A model that predicts NaN was measured: its client was not away."""
+
+    def auc(distance):
+        values = _values(0.5 if distance < 1.0 else np.nan)
+        values[:, :, metrics.METRICS.index("logloss")] = 0.5 if distance < 1.0 else np.nan
+        return values
+
+    training = Training(auc)
+    training.after_round()
+    assert training.distance == 0.0
 
 
 def test_what_clients_take_in_rounds_to_come_follows():
