@@ -294,3 +294,49 @@ def test_two_clients_by_hand(coordination):
             found[0], [0.4, 1.2] if coordination == "pcgrad" else [0.0, 1.0], atol=1e-6
         )
     assert float(diagnostics["conflict_share/expert/0/shared"]) == 1.0
+
+
+@pytest.mark.parametrize("coordination", ["mean", "pcgrad", "conflict_averse"])
+@pytest.mark.parametrize(("weigh_by_rows", "expected"), [(True, [0.25, 0.75]), (False, [0.5, 0.5])])
+def test_updates_count_by_their_rows_or_alike(coordination, weigh_by_rows, expected):
+    """Two updates at right angles, which hold nothing against each other; a radius of 0 is the mean
+    of conflict-averse coordination too.
+    """
+    settings = pf_msmtrec.Settings(
+        coordination=coordination, conflict_radius=0.0, weigh_by_rows=weigh_by_rows
+    )
+    rows, present = tf.constant([10.0, 30.0]), tf.constant([True, True])
+    found = pf_msmtrec.coefficients(settings, tf.eye(2, dtype=tf.float64), rows, present)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_attention_weighs_clients_by_their_rows_where_that_is_asked_for():
+    """At an endless temperature by them alone: in the part that each has of all rows."""
+    state, reports = pf_rounds.round_of(2)
+    rows = reports.examples.numpy()
+    for log_counts, expected in ((True, rows / rows.sum()), (False, np.full(4, 0.25))):
+        _, after, told = pf_rounds.aggregate(state, reports, log_counts=log_counts, temperature=1e9)
+        for spec in pf_rounds.LAYOUT.specs:
+            found = told[f"attention/{spec.group}"]
+            np.testing.assert_allclose(found, np.tile(expected, (4, 1)), rtol=1e-6)
+        assert int(after.round) == 1
+
+
+def test_who_takes_no_part_is_said_to_keep_all_of_its_own():
+    members = tf.constant([True, False])
+    for taken in (0.25, tf.constant([0.25, 0.5])):
+        np.testing.assert_allclose(pf_msmtrec.own_weight(taken, members), [0.75, 1.0])
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_algorithm_is_of_its_settings_and_its_epochs(schema, found):
+    settings = pf_msmtrec.Settings(find_spread=found, proximal=0.5, rows_prior=30.0)
+    made = pf_msmtrec.pf_msmtrec(schema, settings, epochs=0.25)
+    assert (made.finds_spread, made.proximal) == (found, 0.5)
+    assert (base.SHARING in made.initial_extra(pf_rounds.LAYOUT, 4)) == found
+    assert settings.to_json()["follow_spread"] == found
+    state, reports = pf_rounds.round_of(3)
+    one, _ = made.aggregate(pf_rounds.LAYOUT, ("ctr",), state, reports)
+    other, _ = pf_msmtrec.aggregate(settings, pf_rounds.LAYOUT, ("ctr",), state, reports, 0.25)
+    for name, value in other.personal.items():
+        np.testing.assert_array_equal(one.personal[name], value)

@@ -59,6 +59,26 @@ def test_two_clients_by_hand(rows, expected):
         assert after.extra[base.ROWS_GONE].numpy() == np.float32(rows + 3.0)
 
 
+def test_who_has_no_labels_of_a_task_does_not_shorten_what_is_joined_of_its_tower():
+    """Updates (1, 0) and (0, 1) of the clients that serve it and 0 of the third: as of two."""
+    spec = dataclasses.replace(pf_rounds.LAYOUT.specs[1], shape=(2,))
+    empty = collections.OrderedDict()
+    zeros = {spec.name: tf.zeros([3, 2])}
+    state = base.ServerState(tf.constant(0), empty, zeros, {spec.name: tf.zeros([2])}, empty)
+    reports = base.ClientReports(
+        {spec.name: tf.eye(3)[:, :2]},
+        empty,
+        tf.constant([5.0, 5.0, 5.0]),
+        tf.constant([[1.0], [1.0], [0.0]]),
+        tf.constant([True, True, True]),
+    )
+    settings = pf_msmtrec.Settings(temperature=1e12, tower_mu=1.0, attraction=0.0, quick_start=LATE)
+    layout = variables.ModelVariables((spec,))
+    after, _ = pf_msmtrec.aggregate(settings, layout, ("ctr",), at(state, 0.0), reports)
+    expected = [[0.5**0.5] * 2] * 2 + [[0.0, 0.0]]
+    np.testing.assert_allclose(after.personal[spec.name], expected, rtol=1e-6)
+
+
 @pf_rounds.few
 @hypothesis.given(seed=pf_rounds.SEEDS, coordination=st.sampled_from(pf_msmtrec.COORDINATIONS))
 def test_once_it_is_over_it_is_as_if_it_had_never_been(seed, coordination):

@@ -154,6 +154,28 @@ def test_alike_clients_come_to_what_the_server_makes():
         np.testing.assert_allclose(found["table"], wanted[0], rtol=1e-5)
 
 
+def test_each_kind_has_a_mu_of_its_own():
+    """From P and G of 0 to W of 1 with nothing learned by others: what is kept of W."""
+    mus = {"expert": 0.1, "tower": 0.2, "gate": 0.3, "numeric": 0.4}
+    settings = dataclasses.replace(
+        SETTINGS, mu=0.1, tower_mu=0.2, gate_mu=0.3, numeric_mu=0.4, rows_prior=0.0
+    )
+    client = pf_sums.OwnMixing(settings, ("click", "buy"), None, 1.0)
+    for kind, mu in mus.items():
+        private = {"x": [0.0], "ended/x": [1.0], "received_before/x": [0.0], "rows_before": 9.0}
+        found = client._begins(spec("x", kind, "buy", (1,)), inputs_of(private, {"x": [0.0]}), {})
+        np.testing.assert_allclose(found, [1.0 - mu], rtol=1e-6)
+
+
+def test_the_form_keeps_nothing_at_its_server_and_reckons_with_epochs(schema):
+    made = pf_msmtrec.pf_msmtrec(schema, SETTINGS, epochs=0.25).in_sums()
+    assert not made.finds_spread
+    assert not made.initial_extra(LAYOUT, 4)
+    assert made.client.reckons_with_epochs
+    assert made.client._epochs == 0.25
+    assert not made.personal_kinds
+
+
 def test_a_run_mixes_at_its_clients(dataset, tmp_path):
     """The server has one value of each shared variable, and models differ."""
     made = federation.Federation(PLAN, dataset)

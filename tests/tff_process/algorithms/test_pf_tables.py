@@ -5,6 +5,7 @@ import dataclasses
 import hypothesis
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import strategies as st
 
 from tests.tff_process.algorithms import pf_rounds
@@ -39,6 +40,26 @@ def test_the_prior_counts_rows_of_an_epoch_however_often_it_is_aggregated(seed, 
     weights = reports.seen["t"].numpy() / (reports.seen["t"].numpy() + 1000.0)
     mean = (weights * reports.seen["t"].numpy()).sum(axis=1) / reports.seen["t"].numpy().sum(axis=1)
     np.testing.assert_allclose(said["own_weight/embedding/t"], mean, rtol=1e-5)
+
+
+def test_what_tables_have_in_common_goes_a_part_of_the_way():
+    """A client that met nothing goes as far as what is common."""
+    layout, state, reports = pf_rounds.round_with_a_table(0)
+    reports.seen["t"] *= tf.constant([[1.0], [1.0], [0.0]])
+    whole, part = (
+        pf_msmtrec.aggregate(
+            pf_msmtrec.Settings(table_prior=10.0, server_step=step),
+            layout,
+            ("ctr",),
+            state,
+            reports,
+        )[0]
+        for step in (1.0, 0.25)
+    )
+    before = state.consensus["t"]
+    expected = before + 0.25 * (whole.consensus["t"] - before)
+    np.testing.assert_allclose(part.consensus["t"], expected, atol=1e-6)
+    np.testing.assert_allclose(part.personal["t"][2], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
