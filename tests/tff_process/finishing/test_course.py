@@ -141,6 +141,14 @@ def test_a_start_is_given_up_after_three_epochs_that_are_no_better(monkeypatch, 
     np.testing.assert_allclose(made.scores, [0.5, 0.55, 0.5 - 0.05 * 0.3 * RATE * 2.5], rtol=1e-6)
 
 
+def test_nothing_is_taught_where_nothing_can_be_measured(monkeypatch):
+    course = Course(monkeypatch, 0.05, 4, 4, {"w": -1.0, "u": 0.0}, rows=0, noised=True)
+    made = course.made()
+    assert [len(lessons) for lessons in course.of_turns()] == [PIECES, PIECES, 0]
+    np.testing.assert_array_equal(made.scores, [0.0, 0.0, -1.0])
+    assert float(made.chosen()["w"]) == 0.0
+
+
 @pytest.mark.parametrize("noised", [False, True])
 @pytest.mark.parametrize(("rows", "few"), [(20, True), (60, False)])
 def test_chance_decides_but_under_differential_privacy(monkeypatch, noised, rows, few):
