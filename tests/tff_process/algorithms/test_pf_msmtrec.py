@@ -340,3 +340,8 @@ def test_the_algorithm_is_of_its_settings_and_its_epochs(schema, found):
     other, _ = pf_msmtrec.aggregate(settings, pf_rounds.LAYOUT, ("ctr",), state, reports, 0.25)
     for name, value in other.personal.items():
         np.testing.assert_array_equal(one.personal[name], value)
+
+
+def test_a_record_of_before_is_of_joined_values_that_stay_where_they_were():
+    found = pf_msmtrec.Settings.from_json({})
+    assert (found.attraction, found.find_spread, found.follow_spread) == (1.0, False, False)

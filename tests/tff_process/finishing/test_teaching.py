@@ -1,5 +1,7 @@
 """What models are taught to another: rows that are mixed, and the mean of answers."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -47,6 +49,28 @@ def test_each_feature_is_the_rows_own_or_of_the_one_before_as_a_whole():
     assert np.abs(np.corrcoef(coins) - np.eye(3)).max() < 6.0 / np.sqrt(_ROWS)
     other = teaching.mixed(_batch(), _SCHEMA, _SEED + 1)
     assert np.any(other["categorical"].numpy() != found["categorical"].numpy())
+
+
+def test_ids_and_numbers_are_mixed_by_coins_of_their_own():
+    """Also where there are as many of the one as of the other."""
+    schema = dataclasses.replace(_SCHEMA, numerical=_SCHEMA.numerical[:1])
+    batch = {**_batch(), "numerical": _batch()["numerical"][:, :1]}
+    found = teaching.mixed(batch, schema, _SEED)
+    item, age = (
+        found[kind].numpy() == batch[kind].numpy() for kind in ("categorical", "numerical")
+    )
+    # Six standard deviations of a mean of fair coins.
+    assert abs((item == age).mean() - 0.5) < 3.0 / np.sqrt(_ROWS)
+
+
+def test_labels_as_targets():
+    """What is not observed is none, and counts for nothing by its label."""
+    labels = tf.constant([[0], [1], [row_block.UNOBSERVED]], tf.uint8)
+    found = teaching.with_labels({"labels": labels, "x": tf.ones([3])})
+    np.testing.assert_array_equal(found[ranker.TARGETS], [[0.0], [1.0], [0.0]])
+    assert found["labels"] is labels
+    assert found[ranker.TARGETS].dtype == tf.float32
+    assert set(found) == {"labels", "x", ranker.TARGETS}
 
 
 def test_who_is_ahead_counts_for_more():

@@ -13,7 +13,7 @@ from tests.tff_process.privacy.one_client import ITEM, SECRET, Client
 from tff_process.client import variables
 from tff_process.client import work as work_lib
 from tff_process.privacy import client as client_lib
-from tff_process.privacy import sampled_gaussian
+from tff_process.privacy import sampled_gaussian, soundness
 
 # Rows are read by functions of `tf.data`, which are a graph in any case.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
@@ -79,15 +79,16 @@ def test_every_step_of_every_question_draws_by_a_seed_of_its_own(
     assert not set(seeds_of(client, asked, **question)) & set(first)
 
 
-def test_steps_answer_by_the_budget_and_the_mechanism(client, asked):
+def test_steps_answer_by_the_budget_and_the_mechanism(client, asked, monkeypatch):
+    made = dataclasses.replace(client.made.mechanism, unit=soundness.GROUP, sparse_rows=7)
+    monkeypatch.setattr(client.strategy, "_mechanism", made)
     client.train()
-    made, (answering, _) = client.made.mechanism, asked[0]
-    budget = made.budgets[0]
+    budget, (answering, _) = made.budgets[0], asked[0]
     assert float(answering.rate) == budget.rate
     assert float(answering.deviation) == pytest.approx(budget.noise * made.clip)
     assert float(answering.divisor) == budget.batch
     assert answering.clip == made.clip
-    assert (answering.unit, answering.sparse_rows) == (made.unit, made.sparse_rows)
+    assert (answering.unit, answering.sparse_rows) == (soundness.GROUP, 7)
     assert answering.absent == {"user"}
 
 
