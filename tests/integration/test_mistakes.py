@@ -140,6 +140,7 @@ def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> N
         (("--tune_halving=2",), "--tune_halving=2 without --tune: nothing is tuned"),
         (("--ditto_lambda=1",), "--ditto_lambda=1: is a setting of ditto"),
         (("--tune=learningrate=1|2",), "--tune=learningrate: learningrate is no flag"),
+        (("--tune=rounds=1..4",), "--tune=rounds: every run keeps the best on valid"),
     ],
 )
 def test_what_would_do_nothing_to_a_comparison(

@@ -79,6 +79,7 @@ def _main(argv: "list[str]") -> None:
     import pfrec
     from pfrec import files
     from tff_process.algorithms import registry
+    from tff_process.process import asked_plan
     from tff_process.silos import directory, own_computations
 
     registry.check(f.algorithm)
@@ -96,6 +97,7 @@ def _main(argv: "list[str]") -> None:
             "--batch_size=0: fits the rows of all scenarios together, which one silo cannot know; "
             "give the rows of a batch, to pfrec-agreement in every silo and to pfrec-train alike"
         )
+    asked_plan.check(plan, facts.schema)
     own = own_computations.OwnComputations(plan.to_json(), facts, "--sharing")
     agreed = own.agreement(
         own.bounds(f.trainings, f.minimum_rows, f.aggregation_steps),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from absl import flags
 
 from pfrec import command, errors
+from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
 from tff_process.commands import from_flags, watchers
 from tff_process.runtime import private_network
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pfrec.data.dataset import dataset as dataset_lib
-    from tff_process import plan as plan_lib
     from tff_process.comparison import charts, entries, runs, tuning
 
 _COMMON = (
@@ -167,6 +167,25 @@ def _plan(entry: "entries.Entry", seed: int = 0) -> "plan_lib.Plan":
     return from_flags.plan(entry.algorithm, seed, entry.sharing, entry.settings)
 
 
+def _require_comparable(plan: "plan_lib.Plan") -> None:
+    """Checks what a comparison asks of each plan.
+
+    Raises:
+      PfrecError: where it keeps metrics to itself, or cannot be trained a few rounds at a time
+        where it is to be.
+    """
+    if plan.dp_epsilon:
+        raise errors.PfrecError(
+            "--dp_epsilon: metrics do not leave, and a comparison is one of metrics; train "
+            "with pfrec-train and measure with pfrec-evaluate where the rows are"
+        )
+    if flags.FLAGS.tune_halving and (plan.schedule != plan_lib.CONSTANT or plan.warmup):
+        raise errors.PfrecError(
+            f"--tune_halving={flags.FLAGS.tune_halving} with a --schedule or --warmup: step sizes "
+            "follow it over all rounds, and halving trains a few of them at first; leave one out"
+        )
+
+
 def _trained(
     asked: "Sequence[entries.Entry]",
     tuned: "Optional[tuning.Tuning]",
@@ -182,15 +201,17 @@ def _trained(
 
     seeds = flags.FLAGS.seeds
     candidates = {entry: tuned.candidates(entry) if tuned else [entry] for entry in asked}
-    for one in (candidate for several in candidates.values() for candidate in several):
-        # Before hours of training: what cannot be trained is told at once.
-        if _plan(one).dp_epsilon:
-            raise errors.PfrecError(
-                "--dp_epsilon: metrics do not leave, and a comparison is one of metrics; train "
-                "with pfrec-train and measure with pfrec-evaluate where the rows are"
-            )
-    total = sum(len(several) + seeds - 1 for several in candidates.values())
-    count = progress.Counter(total, len(list(output.glob("runs/*/seed_*/summary.json"))))
+    planned = [
+        (one, _plan(one, seed))
+        for several in candidates.values()
+        for one in several
+        for seed in range(seeds)
+    ]
+    for _, plan in planned:
+        _require_comparable(plan)
+    count = progress.Counter(
+        ([one.name for one in several] for several in candidates.values()), seeds
+    )
     runner = runs.Runner(
         dataset,
         output,
@@ -200,6 +221,7 @@ def _trained(
             plan, dataset, run, f"{entry.name} seed {plan.seed}"
         ),
     )
+    runner.check(planned)
     cells: list[runs.Cell] = []
     chosen: list[entries.Entry] = []
     tried: dict[str, list[tuning.Tried]] = {}

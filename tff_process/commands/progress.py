@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from tff_process import plan as plan_lib
@@ -101,18 +101,23 @@ def _advance(bar: "tqdm.tqdm", rounds: int, complete: int, text: str) -> None:
 
 
 class Counter:
-    """Numbers the runs of a comparison as they are begun.
+    """Numbers the runs of a comparison in the order in which they are asked for, those that were
+    finished before too.
 
     Args:
-      total: how many there are.
-      done: how many were finished before.
+      asked: for each entry the names of its candidates, of which one is chosen.
+      seeds: how many seeds the chosen one is trained with; the others with the first alone.
     """
 
-    def __init__(self, total: int, done: int) -> None:
-        self._total, self._done = total, done
-        self._numbers: dict[tuple[str, int], int] = {}
+    def __init__(self, asked: "Iterable[Sequence[str]]", seeds: int) -> None:
+        self._total, self._numbers = 0, dict[tuple[str, int], int]()
+        for candidates in asked:
+            for place, name in enumerate(candidates, 1):
+                self._numbers.setdefault((name, 0), self._total + place)
+                for seed in range(1, seeds):
+                    self._numbers.setdefault((name, seed), self._total + len(candidates) + seed)
+            self._total += len(candidates) + seeds - 1
 
     def label(self, entry: str, seed: int) -> str:
         """What stands before a round of a run."""
-        number = self._done + self._numbers.setdefault((entry, seed), len(self._numbers) + 1)
-        return f"run {min(number, self._total)} of {self._total}, {entry} seed {seed}: "
+        return f"run {self._numbers[entry, seed]} of {self._total}, {entry} seed {seed}: "

@@ -45,8 +45,8 @@ def compare(
       A cell for each plan and seed, in order.
 
     Raises:
-      PfrecError: where two plans are of one algorithm, or a run there was made by another plan or
-        on other data.
+      PfrecError: where two plans are of one algorithm, one cannot be trained on these data, which
+        is told before any is, or a run there was made by another plan or on other data.
     """
     path = pathlib.Path(output)
     names = [plan.name for plan in plans]
@@ -67,6 +67,7 @@ def compare(
         progress=lambda entry, plan: contextlib.nullcontext(lambda number, score: None),
         options=options,
     )
+    runner.check(planned)
     cells = runner.compare(planned)
     target = standings.target_auc(cells, standings.standings(cells))
     files.write_csv(path / "results.csv", runs.HEADER, runs.long_rows(cells))

@@ -16,7 +16,7 @@ from tff_process import plan as plan_lib
 from tff_process.comparison import entries as entries_lib
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import options as options_lib
-from tff_process.training import beginning, loop, results, selection
+from tff_process.training import automatic, beginning, checks, loop, results, selection
 from tff_process.training import callbacks as callbacks_lib
 
 HEADER = ("algorithm", "seed", "scenario", "task", "metric", "value")
@@ -107,6 +107,23 @@ class Runner:
     cache: cache_lib.ComputationCache = dataclasses.field(
         default_factory=cache_lib.ComputationCache
     )
+
+    def check(self, planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]") -> None:
+        """Checks plans before the first of them is trained, which takes hours: those whose run was
+        not begun yet (`checks`).
+
+        Raises:
+          PfrecError: where one cannot be trained; the message names its entry.
+        """
+        for entry, plan in planned:
+            if (run_path(self.output, entry, plan.seed) / run_records.CONFIG).exists():
+                continue
+            plan = automatic.resolved(plan, None)
+            try:
+                checks.check(plan, self.dataset, self.options)
+                checks.check_new(plan, self.dataset, self.options)
+            except errors.PfrecError as error:
+                raise errors.PfrecError(f"{entry.name}: {error}") from error
 
     def compare(self, planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]") -> "list[Cell]":
         """Trains every plan whose run has no summary yet.
@@ -243,9 +260,10 @@ def long_rows(cells: Sequence[Cell]) -> "list[tuple[str, int, str, str, str, Any
                     continue
                 nan = cells_lib.predicts_nan(values)
                 rows += [(name, seed, scenario, task, m, of(values[m], nan)) for m in _METRICS]
+        nan = bool(summary.get("nan"))
         whole = {
-            "mean_auc": of(summary["mean_auc"], bool(summary.get("nan"))),
-            "valid_auc": cell.best_valid,
+            "mean_auc": of(summary["mean_auc"], nan),
+            "valid_auc": of(None if nan else cell.best_valid, nan),
             "round_bytes": of(cell.round_bytes),
             "train_seconds": summary["wall_seconds"],
         }

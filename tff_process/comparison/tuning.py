@@ -169,12 +169,18 @@ class Tuning:
         return one.flag not in dict(entry.settings) and one.flag in _flags(entry)
 
     def require_concerned(self, asked: "Sequence[entries_lib.Entry]") -> None:
-        """Checks that each flag is one of a training of some entry.
+        """Checks that each flag is one of a training of some entry, and one that can be tuned.
 
         Raises:
           PfrecError: where one is not.
         """
         for one in self.dimensions:
+            if one.flag == "rounds":
+                raise errors.PfrecError(
+                    "--tune=rounds: every run keeps the best on valid of all its rounds, so the "
+                    "most are the best; give --rounds, or entries of their own, as "
+                    "fedavg:rounds=5"
+                )
             if not any(one.flag in _flags(entry) for entry in asked):
                 raise errors.PfrecError(
                     f"--tune={one.flag}: {one.flag} is no flag of a training of these"
@@ -214,6 +220,11 @@ class Tried:
     candidate: entries_lib.Entry
     rounds: int
     score: float
+
+    @property
+    def told(self) -> float:
+        """The score as it is told: NaN where it is of no use."""
+        return self.score if self.score >= 0.0 else math.nan
 
 
 def best_first(tried: "Sequence[Tried]") -> "list[Tried]":
@@ -260,9 +271,10 @@ def _sobol(dimensions: int, points: int) -> "Sequence[Sequence[float]]":
 
 
 def to_json(tried: "Mapping[str, Sequence[Tried]]") -> "dict[str, Any]":
-    """What each entry came to on `valid` with each candidate."""
+    """What each entry came to on `valid` with each candidate; None where that is of no use."""
     return {
-        name: {one.candidate.name: one.score for one in several} for name, several in tried.items()
+        name: {one.candidate.name: None if math.isnan(one.told) else one.told for one in several}
+        for name, several in tried.items()
     }
 
 
@@ -270,7 +282,7 @@ def table(
     tried: "Mapping[str, Sequence[Tried]]", chosen: "Sequence[entries_lib.Entry]"
 ) -> "list[tuple[str, str, int, float, str]]":
     """Rows of what was tried, for each entry the best first: entry, what it was given, rounds,
-    score, and whether it was chosen.
+    score, NaN where it is of no use, and whether it was chosen.
     """
     names = {entry.name for entry in chosen}
     return [
@@ -278,7 +290,7 @@ def table(
             name,
             one.candidate.name[len(name) :].lstrip(":"),
             one.rounds,
-            one.score,
+            one.told,
             "chosen" if one.candidate.name in names else "",
         )
         for name, several in tried.items()

@@ -10,13 +10,13 @@ from typing import Any, Optional
 import numpy as np
 
 import pfrec
-from pfrec import coarsening, errors, files, groups, sharing
+from pfrec import coarsening, errors, files, groups
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, registry
-from tff_process.client import small_uploads, strategy, summed_uploads, variables, work
+from tff_process.client import summed_uploads, variables, work
 from tff_process.finishing import home as home_lib
 from tff_process.privacy import charges as charges_lib
 from tff_process.privacy import client as private_client
@@ -127,8 +127,6 @@ class Federation:
         epochs_of_a_client = epochs if self.algorithm.client.reckons_with_epochs else None
         network = mmoe.build(dataset.schema, plan.model, plan.seed)
         self.tagged = groups.tag(network)
-        if not plan.continues:  # By rules that the finished run had; nobody could leave one out.
-            sharing.require_matching(plan.sharing, {item.group for item in self.tagged})
         self.layout = variables.of(
             self.tagged, self.algorithm.policy, self.algorithm.personal_kinds
         )
@@ -137,10 +135,7 @@ class Federation:
         self.rounds = plan.rounds_of(self.round_steps)
         self.mechanism = self._make_private(steps) if plan.dp_epsilon else None
         self.charges: Optional[charges_lib.Charges] = None
-        if plan.upload_bits < strategy.FULL_BITS:
-            self._make_small()
-        if plan.secure_sums:
-            self._make_summed()
+        self.algorithm = plan_algorithm.uploading(self.algorithm, plan, self.layout, self._tasks)
         if plan.init_from and not plan.continues:
             self._initial.update(joining.first_values(pathlib.Path(plan.init_from), self._initial))
         for item in self.algorithm.client.kept(self.layout):
@@ -172,34 +167,6 @@ class Federation:
                 },
                 "server": {"epochs": epochs, "clients": len(dataset.scenarios)},
             }
-
-    def _make_small(self) -> None:
-        """Gives clients `small_uploads`.
-
-        Raises:
-          PfrecError: where nothing leaves that could be smaller.
-        """
-        bits = self.plan.upload_bits
-        if not small_uploads.rounded(self.layout, bits):
-            raise errors.PfrecError(
-                f"--upload_bits={bits} with {self.algorithm.name}: nothing that is trained leaves; "
-                "leave --upload_bits out"
-            )
-        client = small_uploads.SmallUploads(self.algorithm.client, bits)
-        self.algorithm = dataclasses.replace(self.algorithm, client=client)
-
-    def _make_summed(self) -> None:
-        """Gives clients `summed_uploads`.
-
-        Raises:
-          PfrecError: where nothing leaves that could be summed.
-        """
-        if not self.layout.uploaded:
-            raise errors.PfrecError(
-                f"--secure_sums with {self.algorithm.name}: nothing leaves; leave it out"
-            )
-        client = summed_uploads.SummedUploads(self.algorithm.client, self._tasks)
-        self.algorithm = dataclasses.replace(self.algorithm, client=client)
 
     def _make_private(self, steps: "Sequence[int]") -> mechanism_lib.Mechanism:
         """Gives clients the released model beside the one that they serve; returns its mechanism.

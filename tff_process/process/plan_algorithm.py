@@ -1,11 +1,13 @@
 """The algorithm of a plan, with what the plan says of it applied."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 from tff_process import plan as plan_lib
 from tff_process.algorithms import averaging, base, registry, robust
+from tff_process.client import small_uploads, strategy, summed_uploads, variables
 
 
 def of(plan: plan_lib.Plan, schema: schema_lib.Schema, epochs: float) -> base.Algorithm:
@@ -39,6 +41,40 @@ def of(plan: plan_lib.Plan, schema: schema_lib.Schema, epochs: float) -> base.Al
     )
     _check_shared(algorithm, schema)
     return algorithm if plan.dp_epsilon else averaging.averaged(algorithm, plan.average_over)
+
+
+def uploading(
+    algorithm: base.Algorithm,
+    plan: plan_lib.Plan,
+    layout: variables.ModelVariables,
+    tasks: "Sequence[str]",
+) -> base.Algorithm:
+    """The algorithm with clients whose uploads are as the plan says: small, or for a sum.
+
+    Args:
+      algorithm: of the plan.
+      plan: how what leaves is to leave.
+      layout: of the model's variables under the algorithm's policy.
+      tasks: their names, in model order.
+
+    Raises:
+      PfrecError: where nothing leaves that could be.
+    """
+    client = algorithm.client
+    if plan.upload_bits < strategy.FULL_BITS:
+        if not small_uploads.rounded(layout, plan.upload_bits):
+            raise errors.PfrecError(
+                f"--upload_bits={plan.upload_bits} with {algorithm.name}: nothing that is trained "
+                "leaves; leave --upload_bits out"
+            )
+        client = small_uploads.SmallUploads(client, plan.upload_bits)
+    if plan.secure_sums:
+        if not layout.uploaded:
+            raise errors.PfrecError(
+                f"--secure_sums with {algorithm.name}: nothing leaves; leave it out"
+            )
+        client = summed_uploads.SummedUploads(client, tuple(tasks))
+    return dataclasses.replace(algorithm, client=client)
 
 
 def _check_shared(algorithm: base.Algorithm, schema: schema_lib.Schema) -> None:

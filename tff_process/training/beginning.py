@@ -11,7 +11,7 @@ from tff_process import plan as plan_lib
 from tff_process import plan_records
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
-from tff_process.training import continuing
+from tff_process.training import checks, continuing
 
 
 def open_run(
@@ -25,8 +25,7 @@ def open_run(
     if resume and (path / "config.json").exists():
         run = check_same(path, plan, dataset, options)
     else:
-        if plan.continues:
-            continuing.check(plan, dataset, bool(options.workers))
+        checks.check_new(plan, dataset, options)
         run = _begin(path, plan, dataset, options)
     run.remove_leftovers()
     counts = {name: _counts(dataset, name, bool(options.workers)) for name in dataset.scenarios}

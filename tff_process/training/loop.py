@@ -16,19 +16,17 @@ import numpy as np
 
 from pfrec import errors, files, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import trainable
-from pfrec.models import precision
 from pfrec.report import run_page
 from tff_process import plan as plan_lib
-from tff_process.algorithms import registry
 from tff_process.algorithms import robust as robust_lib
-from tff_process.process import plan_values, round_report
+from tff_process.process import round_report
 from tff_process.runtime import cache as cache_lib
 from tff_process.runtime import hosts
 from tff_process.runtime import options as options_lib
 from tff_process.training import (
     automatic,
     beginning,
+    checks,
     continuing,
     results,
     runtimes,
@@ -144,15 +142,10 @@ def train(
       PfrecError: for bad data, scenarios that nothing can be learned from
         (`trainable.require`), a directory that does not fit, or no space left.
     """
-    if isinstance(plan.algorithm, str):
-        registry.check(plan.algorithm)
     path = pathlib.Path(output)
     plan = automatic.resolved(plan, path if resume else None)
-    # Of silos' rows each silo alone knows the classes, and looks at them itself.
-    trainable.require(dataset, classes=not options.workers)
-    plan_values.require_known(plan, dataset.scenarios, [task.name for task in dataset.schema.tasks])
+    checks.check(plan, dataset, options)
     if not options.workers:
-        precision.check(plan.precision)
         dataset.verify()
     started = time.monotonic()
     with files.Lock(path), contextlib.ExitStack() as refused:

@@ -47,14 +47,12 @@ def start(
     """A training that is up; see `loop.Training`. What it started is ended in any case.
 
     Raises:
-      PfrecError: where the options do not go with the plan, a worker does not start or a silo
-        cannot be reached.
+      PfrecError: where a worker does not start or a silo cannot be reached.
     """
     if plan.pooled:
         with _pooled(plan, dataset, run, options, cache) as training:
             yield training
         return
-    require_together(plan, options)
     manifest = run.path / "privacy_manifest.json"
     with _FEDERATED[kind(plan, options)](plan, dataset, run, options, cache) as training:
         training.open_charges(run.path / charges.FILE)

@@ -7,7 +7,7 @@ import pytest
 from pfrec import errors, files, run_directory
 from tests import run_records
 from tff_process import plan as plan_lib
-from tff_process.comparison import entries, runs
+from tff_process.comparison import compare, entries, runs
 from tff_process.training import beginning, loop
 
 VALID = (0.6, 0.5, 0.8, 0.7)
@@ -103,3 +103,22 @@ def test_who_watches_a_run_is_told_of_its_training_alone(trained, tmp_path):
         runs.Runner(None, tmp_path, _silent, callbacks=watchers).scores([(entry, plan)])
     assert told == [(runs.run_path(tmp_path, entry, 0), 2)]
     assert made == ["local"]
+
+
+def test_what_cannot_be_trained_is_told_before_anything_is(dataset, tmp_path):
+    """Of the last entry too, and not of one whose run was begun: that keeps what it has."""
+    good, bad = (entries.Entry.parse(f"fedavg:{rule}=private") for rule in ("gate/*", "gat/*"))
+    planned = [(entry, plan_lib.Plan("fedavg", sharing=entry.sharing)) for entry in (good, bad)]
+    runner = runs.Runner(dataset, tmp_path, _silent)
+    told = r"^fedavg:gat/\*=private: sharing gat/\*=private: there is no such group"
+    with pytest.raises(errors.PfrecError, match=told):
+        runner.check(planned)
+    run_records.write(runs.run_path(tmp_path, bad, 0), {"plan": planned[1][1].to_json()}, None)
+    runner.check(planned)
+
+
+def test_a_comparison_trains_nothing_where_one_cannot_be_trained(trained, dataset, tmp_path):
+    plans = [plan_lib.Plan("local"), plan_lib.Plan("fedavg", task_weights="cltr=2")]
+    with pytest.raises(errors.PfrecError, match=r"^fedavg: .*cltr"):
+        compare.compare(plans, dataset, tmp_path / "out")
+    assert trained == []

@@ -1,10 +1,12 @@
 """The tuning budget of a comparison."""
 
+import math
+
 import pytest
 
 from pfrec import errors
 from tff_process import plan as plan_lib
-from tff_process.comparison import entries, search, tuning
+from tff_process.comparison import entries, report, search, tuning
 
 RATES = tuning.Tuning.parse("learning_rate=0.001|0.01")
 
@@ -38,6 +40,16 @@ def test_the_better_on_valid_is_chosen_and_of_equals_the_first():
         ("fedbn", "learning_rate=0.01", 2, 0.8, "chosen"),
         ("fedbn", "learning_rate=0.001", 2, 0.7, ""),
     ]
+
+
+def test_a_candidate_of_no_use_has_no_score_to_tell():
+    low, high = RATES.candidates(entries.Entry.parse("fedbn"))
+    tried = {"fedbn": [tuning.Tried(low, 2, 0.7), tuning.Tried(high, 2, -1.0)]}
+    assert tuning.to_json(tried) == {"fedbn": {low.name: 0.7, high.name: None}}
+    rows = tuning.table(tried, [low])
+    assert rows[0][3] == 0.7
+    assert math.isnan(rows[1][3])
+    assert report._tried(rows)[-1] == "| fedbn | learning_rate=0.01 | 2 | NaN |  |"
 
 
 def test_scores_after_fewer_rounds_are_no_rivals_of_those_after_all():
@@ -88,6 +100,12 @@ def test_the_worse_half_is_left_aside_and_stands_behind_who_went_on():
 def test_what_cannot_be_tuned_by_is_refused(text):
     with pytest.raises(errors.PfrecError, match="give a flag and its values"):
         tuning.Tuning.parse(text)
+
+
+def test_rounds_are_chosen_on_valid_and_not_tuned():
+    rounds = tuning.Tuning.parse("rounds=1..4")
+    with pytest.raises(errors.PfrecError, match=r"--tune=rounds: .*; give --rounds, or entries"):
+        rounds.require_concerned([entries.Entry.parse("fedbn")])
 
 
 def test_the_edge_of_what_was_tried_is_told():

@@ -16,6 +16,7 @@ from pfrec.models import networks
 from tests.conftest import random_rows
 from tests.small_model import SHAPE
 from tff_process import plan
+from tff_process.process import asked_plan
 from tff_process.runtime import options
 from tff_process.training import loop
 
@@ -89,6 +90,18 @@ def test_a_client_that_had_not_trained_by_the_best_round_has_a_model(dataset, tm
     for scenario in run.scenarios:
         assert trained.Run(tmp_path / "run").trained(scenario, 4).predict
     assert made.summary["fault"] == ""
+
+
+def test_a_run_that_was_begun_by_a_rule_of_no_group_goes_on(dataset, tmp_path, monkeypatch):
+    asked = dataclasses.replace(PLAN, sharing=(("embeding/*", "private"),), rounds=1)
+    with pytest.raises(errors.PfrecError, match="there is no such group"):
+        loop.train(asked, dataset, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+    with monkeypatch.context() as unchecked:  # As runs were begun once.
+        unchecked.setattr(asked_plan, "check", lambda plan, schema: None)
+        loop.train(asked, dataset, tmp_path / "run")
+    longer = dataclasses.replace(asked, rounds=2)
+    assert loop.train(longer, dataset, tmp_path / "run", resume=True).summary["rounds"] == 2
 
 
 @pytest.fixture(scope="module")

@@ -99,12 +99,17 @@ def test_a_budget_leaves_fewer_rounds_to_be_shown(capsys):
     assert [line[:10] for line in capsys.readouterr().out.splitlines()] == ["round 1/3:"] * 2
 
 
-def test_runs_are_numbered_as_they_are_met(tmp_path):
-    count = progress.Counter(5, done=1)
-    assert count.label("a", 0) == "run 2 of 5, a seed 0: "
-    assert count.label("a", 1) == "run 3 of 5, a seed 1: "
-    assert count.label("a", 0) == "run 2 of 5, a seed 0: "
-    assert progress.Counter(1, done=4).label("a", 0) == "run 1 of 1, a seed 0: "
+def test_runs_are_numbered_as_they_are_asked_for():
+    """Of two seeds: the candidates of an entry, then the chosen one's second seed. What other runs
+    an earlier comparison left in the directory does not count.
+    """
+    count = progress.Counter([["a:mu=1", "a:mu=2"], ["b"]], seeds=2)
+    assert count.label("a:mu=1", 0) == "run 1 of 5, a:mu=1 seed 0: "
+    assert count.label("a:mu=2", 0) == "run 2 of 5, a:mu=2 seed 0: "
+    for chosen in ("a:mu=1", "a:mu=2"):
+        assert count.label(chosen, 1) == f"run 3 of 5, {chosen} seed 1: "
+    assert count.label("b", 0) == "run 4 of 5, b seed 0: "
+    assert count.label("b", 1) == "run 5 of 5, b seed 1: "
 
 
 @pytest.mark.parametrize(
