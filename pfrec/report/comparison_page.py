@@ -29,7 +29,8 @@ class Comparison:
     Attributes:
       found: of results.json.
       entries: names, best on the test mean first.
-      tests: by entry, scenario, task and metric: the values of all seeds, those that are defined.
+      tests: by entry, scenario, task and metric: the values of all seeds, those that are defined;
+        NaN where predictions are.
       seconds: by entry: of each seed's run.
 
     Raises:
@@ -46,7 +47,7 @@ class Comparison:
             for row in run_files.read_rows(path / "results.csv"):
                 if row["metric"] == "train_seconds":
                     self.seconds.setdefault(row["algorithm"], []).append(float(row["value"]))
-                elif row["scenario"] and row["value"] not in ("", cells.NAN):
+                elif row["scenario"] and row["value"]:
                     key = row["algorithm"], row["scenario"], row["task"], row["metric"]
                     self.tests.setdefault(key, []).append(float(row["value"]))
         self.pairs = list(dict.fromkeys((s, t) for _, s, t, _ in self.tests))
@@ -228,7 +229,8 @@ def _best_marked(
     best = (min if metric in _LOWER_IS_BETTER else max)(known) if known else math.nan
     row: list[markup.Content] = []
     for mean, values in zip(means, found):
-        deviation = statistics.stdev(values) if values and len(values) > 1 else None
+        several = values and len(values) > 1 and not math.isnan(mean)
+        deviation = statistics.stdev(values) if values and several else None
         text = _plus_minus(mean, deviation) if values else "-"
         row.append(tag("b", text) if mean == best else text)
     return row

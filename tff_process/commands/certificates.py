@@ -1,6 +1,10 @@
 """pfrec-certificates: makes an authority, and a certificate for driver and silos, with openssl.
 
 pfrec-certificates --silos=nl,fr --output=certificates
+pfrec-certificates --renew=driver --output=certificates
+pfrec-certificates --output=certificates
+
+The last one makes nothing, and says as the others do until when each holds.
 """
 
 import hashlib
@@ -8,16 +12,20 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from absl import flags
 
 from pfrec import command, errors, files
 from pfrec.data.reading import source
-from tff_process.silos import tunnel
+from tff_process.silos import tunnel, validity
 
-AUTHORITY_DIRECTORY, DRIVER_DIRECTORY = "authority", "driver"
+AUTHORITY_DIRECTORY = "authority"
 _AUTHORITY_KEY = "ca.key"
+_SILO = "silo-"
+# An authority that ends with the first certificates could renew none of them.
+_AUTHORITY_DAYS = 3650
 
 
 def main() -> None:
@@ -26,9 +34,18 @@ def main() -> None:
         "output", None, "The directory to write: one directory in it for each party.", required=True
     )
     flags.DEFINE_list(
-        "silos", None, "The scenarios whose silos get a certificate, as nl,fr.", required=True
+        "silos", [], "The scenarios whose silos get their first certificate, as nl,fr."
+    )
+    flags.DEFINE_list(
+        "renew",
+        [],
+        "The parties whose certificate and key are made anew, by their directories in --output, as "
+        "driver,silo-nl.",
     )
     flags.DEFINE_integer("days", 365, "How long the certificates are valid.", lower_bound=1)
+    flags.DEFINE_integer(
+        "authority_days", _AUTHORITY_DAYS, "How long a new authority is valid.", lower_bound=1
+    )
     command.run(_main)
 
 
@@ -36,16 +53,49 @@ def _main(argv: "list[str]") -> None:
     del argv
     f = flags.FLAGS
     output = pathlib.Path(f.output)
-    made = make(output, f.silos, f.days)
+    made = make(output, f.silos, f.days, renew=f.renew, authority_days=f.authority_days)
     for party in made:
         print(f"wrote {output / party}")
-    print(
-        f"keep {output / AUTHORITY_DIRECTORY} to yourself; copy each other directory to its party "
-        "over a way that you trust"
-    )
+    if made:
+        print(
+            f"keep {output / AUTHORITY_DIRECTORY} to yourself; copy each other directory to its "
+            "party over a way that you trust"
+        )
+    for line, end in told(output):
+        print(line, file=sys.stderr if end else sys.stdout, flush=True)
 
 
-def make(output: pathlib.Path, silos: Sequence[str], days: int = 365) -> "list[str]":
+def told(output: pathlib.Path) -> "list[tuple[str, bool]]":
+    """Until when the authority and each party's certificate hold, a line for each, and whether it
+    ended or ends soon.
+    """
+    authority = validity.Validity.read(output / AUTHORITY_DIRECTORY / tunnel.AUTHORITY)
+    if fault := authority.fault():
+        return [(f"WARNING: {fault}; {tunnel.ANEW}", True)]
+    lines = []
+    for directory in [output / AUTHORITY_DIRECTORY, *_parties(output).values()]:
+        of_authority = directory.name == AUTHORITY_DIRECTORY
+        name = tunnel.AUTHORITY if of_authority else tunnel.CERTIFICATE
+        read = validity.Validity.read(directory / name)
+        wrong = read.fault() or read.warning()
+        if not wrong:
+            lines.append(
+                (f"{directory}: holds until {validity.day(min(read.ends, authority.ends))}", False)
+            )
+            continue
+        remedy = tunnel.ANEW if of_authority else f"make it anew with --renew={directory.name}"
+        lines.append((f"WARNING: {wrong}; {remedy}", True))
+    return lines
+
+
+def make(
+    output: pathlib.Path,
+    silos: Sequence[str],
+    days: int = 365,
+    *,
+    renew: Sequence[str] = (),
+    authority_days: int = _AUTHORITY_DAYS,
+) -> "list[str]":
     """Makes certificates for the driver and for silos;
     more silos may be added to an authority that is there.
 
@@ -54,70 +104,90 @@ def make(output: pathlib.Path, silos: Sequence[str], days: int = 365) -> "list[s
     OUTPUT/driver/ca.pem, certificate.pem, key.pem      for pfrec-train --tls
     OUTPUT/silo-nl/ca.pem, certificate.pem, key.pem     for pfrec-worker --tls of scenario nl
 
+    Args:
+      output: the directory.
+      silos: scenarios whose silos have no certificate yet.
+      days: how long the certificates hold.
+      renew: parties, by their directories, whose certificate and key are made anew.
+      authority_days: how long an authority holds that is made.
+
     Returns:
-      the parties' directories, by name; of those that were there already nothing is changed.
+      the directories that were written, by name; of all others nothing is changed.
 
     Raises:
-      PfrecError: where openssl is missing or fails, a name cannot be a scenario's, or a silo has a
-        certificate already.
+      PfrecError: where openssl is missing or fails, a name cannot be a scenario's, a silo has a
+        certificate already, a party that is to be renewed has none, or the authority has ended.
     """
     openssl = shutil.which("openssl")
     if openssl is None:
         raise errors.PfrecError(
             "openssl is not installed; install it (Debian, Ubuntu: apt-get install openssl)"
         )
-    there = {path.name.lower(): path for path in output.glob("silo-*")}
+    parties = _parties(output)
+    for party in renew:
+        if party not in parties:
+            raise errors.PfrecError(
+                f"--renew={party}: there is no such party in {output}; there are "
+                f"{', '.join(parties) or 'none'}; where the authority ends, {tunnel.ANEW}"
+            )
+    there = {name.lower(): path for name, path in parties.items()}
     for scenario in silos:
         source.check_scenario_name(scenario, place="--silos")
         # A certificate for S1 passes for one for s1.
-        taken = there.get(f"silo-{scenario}".lower())
+        taken = there.get(f"{_SILO}{scenario}".lower())
         if taken is not None:
             raise errors.PfrecError(
-                f"{taken}: exists; remove it to make a new certificate, or rename the "
-                "scenario where they differ in capitals alone"
+                f"{taken}: exists; give --renew={taken.name} to make its certificate anew, or "
+                "rename the scenario where they differ in capitals alone"
             )
     if len({scenario.lower() for scenario in silos}) < len(silos):
         raise errors.PfrecError(
             "--silos: names in certificates do not tell capitals from small letters; rename "
             "a scenario"
         )
-    authority = output / AUTHORITY_DIRECTORY
+    authority, made = output / AUTHORITY_DIRECTORY, []
     if not authority.exists():
-        with files.whole_directory(authority) as directory:
-            _key(openssl, directory / _AUTHORITY_KEY)
-            _run(
-                openssl,
-                *(
-                    "req",
-                    "-x509",
-                    "-new",
-                    "-key",
-                    directory / _AUTHORITY_KEY,
-                    "-out",
-                    directory / tunnel.AUTHORITY,
-                ),
-                *("-days", days, "-subj", "/CN=pfrec authority", "-sha256"),
-                *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
-            )
-    made = [AUTHORITY_DIRECTORY]
-    parties = (
-        {}
-        if (output / DRIVER_DIRECTORY).exists()
-        else {DRIVER_DIRECTORY: (tunnel.DRIVER_NAME, "clientAuth")}
-    )
-    parties.update(
-        {f"silo-{scenario}": (tunnel.silo_name(scenario), "serverAuth") for scenario in silos}
-    )
-    for party, (name, usage) in parties.items():
-        with files.whole_directory(output / party) as directory:
-            _certificate(openssl, authority, directory, name, usage, days)
+        _make_authority(openssl, authority, authority_days)
+        made.append(AUTHORITY_DIRECTORY)
+    elif fault := validity.Validity.read(authority / tunnel.AUTHORITY).fault():
+        raise errors.PfrecError(f"{fault}; {tunnel.ANEW}")
+    wanted = [
+        *([tunnel.DRIVER_DIRECTORY] if tunnel.DRIVER_DIRECTORY not in parties else []),
+        *(f"{_SILO}{scenario}" for scenario in silos),
+        *dict.fromkeys(renew),
+    ]
+    for party in wanted:
+        with files.whole_directory(output / party, replace=party in parties) as directory:
+            _certificate(openssl, authority, directory, party, days)
         made.append(party)
     return made
 
 
+def _parties(output: pathlib.Path) -> "dict[str, pathlib.Path]":
+    """The directories of parties that have a certificate, by name."""
+    driver = output / tunnel.DRIVER_DIRECTORY
+    found = [*([driver] if driver.exists() else []), *sorted(output.glob(f"{_SILO}*"))]
+    return {path.name: path for path in found}
+
+
+def _make_authority(openssl: str, authority: pathlib.Path, days: int) -> None:
+    with files.whole_directory(authority) as directory:
+        _key(openssl, directory / _AUTHORITY_KEY)
+        _run(
+            openssl,
+            *("req", "-x509", "-new", "-key", directory / _AUTHORITY_KEY),
+            *("-out", directory / tunnel.AUTHORITY),
+            *("-days", days, "-subj", "/CN=pfrec authority", "-sha256"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        )
+
+
 def _certificate(
-    openssl: str, authority: pathlib.Path, directory: pathlib.Path, name: str, usage: str, days: int
+    openssl: str, authority: pathlib.Path, directory: pathlib.Path, party: str, days: int
 ) -> None:
+    name, usage = tunnel.silo_name(party.removeprefix(_SILO)), "serverAuth"
+    if party == tunnel.DRIVER_DIRECTORY:
+        name, usage = tunnel.DRIVER_NAME, "clientAuth"
     _key(openssl, directory / tunnel.KEY)
     request, extensions = directory / "request", directory / "extensions"
     # The purpose is written into it, so that a silo's certificate cannot be used as the driver's.

@@ -48,7 +48,10 @@ def options() -> "options_lib.Options":
             "tls": pathlib.Path(f.tls) if f.tls else None,
             "silo_timeout": f.silo_timeout,
         }
-        tunnel.to_silos(silos["workers"], silos["tls"])
+        credentials = tunnel.to_silos(silos["workers"], silos["tls"])
+        if credentials is not None:
+            for told in credentials.require_valid(tunnel.DRIVER_DIRECTORY):
+                print(f"WARNING: {told}", file=sys.stderr, flush=True)
         if f.skip_scenarios or f.min_rows:
             raise errors.PfrecError(
                 "--skip_scenarios and --min_rows: are of --data; leave silos out of --workers"

@@ -7,6 +7,7 @@ import pathlib
 import resource
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -104,6 +105,8 @@ def _main(argv: "list[str]") -> None:
         if f.tls is not None:
             tunnel.program()
             credentials = tunnel.Credentials.read(pathlib.Path(f.tls))
+            for told in credentials.require_valid("silo-SCENARIO"):
+                print(f"WARNING: {told}", file=sys.stderr, flush=True)
         agreed, terms, plan = None, None, None
         if f.agreement is not None:
             agreed = agreement_lib.Agreement.read(pathlib.Path(f.agreement))

@@ -60,7 +60,8 @@ def to_json(
                 "deviation": _known(row.deviation),
                 "by_seed": [_known(by_seed[seed]) for seed in sorted(by_seed)],
             },
-            "valid_auc": row.valid,
+            # What is of no use counts as 0 where rounds are chosen, and has no AUC.
+            "valid_auc": None if math.isnan(row.mean) else row.valid,
             "speaks_for_its_algorithm": row.speaks,
             "subject_minus_it": against
             and {"mean": _known(against.mean), "half_width": _known(against.half_width)},
@@ -128,7 +129,7 @@ def _tried(rows: "Sequence[tuple[str, str, int, float, str]]") -> "list[str]":
     lines += ["| entry | with | rounds | valid AUC | |", "| --- | --- | --- | --- | --- |"]
     return [
         *lines,
-        *(f"| {name} | {own} | {n} | {score:.4f} | {c} |" for name, own, n, score, c in rows),
+        *(f"| {name} | {own} | {n} | {_text(score)} | {c} |" for name, own, n, score, c in rows),
     ]
 
 

@@ -93,7 +93,7 @@ def of_algorithm(rows: Sequence[Standing], algorithm: str) -> Optional[Standing]
 
 def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
     """How much of the way from local training to the pooled MMoE the subject is; None where one was
-    not run or pooling does not help.
+    not run or predicts NaN, or pooling does not help.
     """
     own, alone, pooled = (
         subject(rows),
@@ -101,6 +101,8 @@ def gap_closed(rows: Sequence[Standing]) -> Optional[float]:
         of_algorithm(rows, "pooled_mmoe"),
     )
     if own is None or alone is None or pooled is None or not pooled.mean > alone.mean:
+        return None
+    if np.isnan(own.mean):
         return None
     return (own.mean - alone.mean) / (pooled.mean - alone.mean)
 
@@ -166,10 +168,11 @@ def spread_curve(cells: "Sequence[runs.Cell]", entry: str) -> "dict[str, list[fl
 
 
 def target_auc(cells: "Sequence[runs.Cell]", rows: Sequence[Standing]) -> Optional[float]:
-    """The largest score on `valid` that every entry that communicates model values reaches;
-    None without any.
+    """The largest score on `valid` that every entry that communicates model values reaches, but for
+    those whose predictions are NaN; None without any.
     """
-    peaks = [max(curve(cells, row.entry)) for row in rows if communicates(cells, row)]
+    able = [row for row in rows if communicates(cells, row) and not np.isnan(row.mean)]
+    peaks = [max(curve(cells, row.entry)) for row in able]
     return min(peaks) if peaks else None
 
 

@@ -23,10 +23,16 @@ from typing import Optional
 
 from pfrec import child, errors
 from tff_process.runtime import logs
-from tff_process.silos import addresses
+from tff_process.silos import addresses, validity
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
+DRIVER_DIRECTORY = "driver"
+# What is left once an authority ends.
+ANEW = (
+    "make an authority and everybody's certificates anew with pfrec-certificates, into another "
+    "--output, and copy them"
+)
 _START_SECONDS = 60.0
 _HANDSHAKE_SECONDS = 10
 # What stunnel says of a connection, by its number in brackets.
@@ -80,6 +86,35 @@ class Credentials:
                 f"{directory!s}: a line break in a path is not possible here; choose another one"
             )
         return cls(directory)
+
+    def require_valid(self, party: str) -> "list[str]":
+        """Checks that the party's certificate and the authority's hold today: otherwise no peer
+        takes it, or it takes none, and both say no more than that they cannot be reached.
+
+        Args:
+          party: whose they are, by the name of its directory at `pfrec-certificates`.
+
+        Returns:
+          what to say of those that end soon.
+
+        Raises:
+          PfrecError: where one does not hold, or is no certificate.
+        """
+        told = []
+        for name, remedy in (
+            (AUTHORITY, f"with it ends all that it signed: {ANEW}"),
+            (
+                CERTIFICATE,
+                f"where the authority is, make it anew with pfrec-certificates --renew={party}, "
+                "and copy that directory here",
+            ),
+        ):
+            read = validity.Validity.read(self.directory / name)
+            if fault := read.fault():
+                raise errors.PfrecError(f"{fault}; {remedy}")
+            if warning := read.warning():
+                told.append(f"{warning}; {remedy}")
+        return told
 
     @property
     def authority(self) -> str:
@@ -135,12 +170,14 @@ def to_silos(
       directory: of the driver's credentials; None for no tunnel.
 
     Raises:
-      PfrecError: where an address is not loopback and there is no tunnel for it, or stunnel or a
-        certificate is missing.
+      PfrecError: where an address is not loopback and there is no tunnel for it, stunnel or a
+        certificate is missing, or one does not hold.
     """
     if directory is not None:
         program()
-        return Credentials.read(directory)
+        credentials = Credentials.read(directory)
+        credentials.require_valid(DRIVER_DIRECTORY)
+        return credentials
     for scenario, address in workers.items():
         host, _ = addresses.parse(address, place="--workers")
         if not addresses.is_loopback(host):

@@ -73,7 +73,7 @@ def test_the_figures_of_a_comparison_are_in_its_page(comparison):
     assert rows[1][3] == "+0.0345 ± 0.0111"
     assert rows[2][1:3] == ["yes", "NaN"]
     # Mean and deviation of 0.8 and 0.9, and the best of the line.
-    assert ["nl", "ctr", "0.8500 ± 0.0707", "0.7000 ± 0.0000", "-"] in page.rows
+    assert ["nl", "ctr", "0.8500 ± 0.0707", "0.7000 ± 0.0000", "NaN"] in page.rows
     assert "<b>0.8500 ± 0.0707</b>" in text
     # A loss is better where it is lower.
     assert "<b>0.7000 ± 0.0000</b>" in text
@@ -96,6 +96,15 @@ def test_one_seed_has_no_spread(comparison):
     assert line.points == [(1.0, pytest.approx(0.6))]
     assert line.spread == [pytest.approx(0.141421, abs=1e-6)]
     assert comparison_page._mean_line("a", curves[:1], 0).spread == ()
+
+
+def test_a_seed_whose_predictions_are_nan_is_not_left_out_of_the_mean(comparison):
+    path = comparison / "results.csv"
+    line = "pf_msmtrec,1,nl,ctr,auc,"
+    path.write_text(path.read_text().replace(f"{line}0.90", f"{line}NaN"))
+    row = comparison_page._best_marked(comparison_page.Comparison(comparison), "nl", "ctr", "auc")
+    assert row[0] == "NaN"
+    assert "0.7000" in str(row[1])
 
 
 def test_bytes_beyond_all_bounds_are_told(comparison):

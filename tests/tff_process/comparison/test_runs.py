@@ -208,6 +208,31 @@ def test_bytes_to_reach_an_auc_that_all_reach():
     assert "| fedbn | 1 | 2 | 2 |" in text
 
 
+def test_what_predicts_nan_sets_no_target_and_has_no_share_of_a_gap():
+    """Its rounds count as 0, the worst, and a score of 0 is no AUC."""
+    useless = _cell("pf_msmtrec", 0, math.nan, valid=(0.0, 0.0))
+    useless.summary.update(nan=["nl ctr"], mean_auc=None)
+    cells = [
+        useless,
+        _cell("fedavg", 0, 0.7, valid=(0.5, 0.62)),
+        _cell("local", 0, 0.6, leaves=()),
+        _cell("pooled_mmoe", 0, 0.8, round_bytes=None, leaves=()),
+    ]
+    rows = standings.standings(cells)
+    assert standings.target_auc(cells, rows) == 0.62
+    assert standings.target_auc(cells[:1], rows[-1:]) is None
+    assert standings.gap_closed(rows) is None
+    text = report.markdown(cells, _Data(), 0.62)
+    assert "| pf_msmtrec | 0.001 | - | not reached |" in text
+    assert "nan" not in text
+    plans = {row.entry: plan_lib.Plan(row.algorithm) for row in rows}
+    found = report.to_json(cells, plans, _Data(), 0.62)["entries"]
+    assert found["pf_msmtrec"]["valid_auc"] is None
+    assert found["fedavg"]["valid_auc"] == 0.62
+    told = {row[4]: row[5] for row in runs.long_rows([useless]) if not row[2]}
+    assert (told["mean_auc"], told["valid_auc"]) == ("NaN", "NaN")
+
+
 def test_what_each_was_given_is_on_record():
     own = "ditto:gate/*=private"
     cells = [*CELLS, _cell(own, 0, 0.7)]

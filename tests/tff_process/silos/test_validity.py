@@ -1,0 +1,92 @@
+"""Certificates that ended, end soon or do not hold yet are told at the start, by name and day."""
+
+import datetime
+import shutil
+
+import pytest
+
+from pfrec import errors
+from tests.tff_process.silos import ended
+from tff_process.commands import certificates
+from tff_process.silos import tunnel, validity
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+
+
+@pytest.fixture
+def made(tmp_path):
+    certificates.make(tmp_path / "made", ["nl", "fr"])
+    return tmp_path / "made"
+
+
+def written(days):
+    """The time in so many days, as openssl reads it."""
+    return f"{datetime.datetime.now() + datetime.timedelta(days=days):%Y%m%d%H%M%SZ}"
+
+
+@pytest.mark.parametrize("year", ["2020", "2051"])  # two digits of a year, and four
+def test_the_dates_are_those_of_the_certificate(made, tmp_path, year):
+    ended.reissue(made, "driver", "19991231010203Z", f"{year}0131235958Z", tmp_path)
+    read = validity.Validity.read(made / "driver" / tunnel.CERTIFICATE)
+    utc = datetime.timezone.utc
+    assert read.begins == datetime.datetime(1999, 12, 31, 1, 2, 3, tzinfo=utc)
+    assert read.ends == datetime.datetime(int(year), 1, 31, 23, 59, 58, tzinfo=utc)
+
+
+@pytest.mark.parametrize("content", ["", "x", "-----BEGIN CERTIFICATE-----\nMAA=\n"])
+def test_what_is_no_certificate_is_named(tmp_path, content):
+    (tmp_path / "ca.pem").write_text(content)
+    with pytest.raises(errors.PfrecError, match=r"ca\.pem: is no certificate in PEM; make"):
+        validity.Validity.read(tmp_path / "ca.pem")
+
+
+def test_a_partys_certificate_that_ended_is_refused_and_made_anew(made, tmp_path):
+    ended.reissue(made, "driver", "20200101000000Z", "20200131235959Z", tmp_path)
+    other = (made / "silo-nl" / tunnel.CERTIFICATE).read_bytes()
+    told = r"certificate\.pem: ended on 2020-01-31; .* anew with pfrec-certificates --renew=driver"
+    with pytest.raises(errors.PfrecError, match=told):
+        tunnel.Credentials.read(made / "driver").require_valid("driver")
+    (line,) = [line for line, wrong in certificates.told(made) if wrong]
+    assert line.startswith(f"WARNING: {made / 'driver' / 'certificate.pem'}: ended on 2020-01-31;")
+    assert line.endswith("make it anew with --renew=driver")
+
+    assert certificates.make(made, [], renew=["driver"]) == ["driver"]
+
+    assert tunnel.Credentials.read(made / "driver").require_valid("driver") == []
+    assert (made / "silo-nl" / tunnel.CERTIFICATE).read_bytes() == other
+    assert not any(wrong for _, wrong in certificates.told(made))
+
+
+def test_a_certificate_that_ends_soon_is_told_of_and_taken(made, tmp_path):
+    ended.reissue(made, "silo-nl", written(-9), written(10.5), tmp_path)
+    (told,) = tunnel.Credentials.read(made / "silo-nl").require_valid("silo-nl")
+    day = datetime.datetime.now() + datetime.timedelta(days=10.5)
+    assert f"certificate.pem: ends on {day:%Y-%m-%d}, in 10 days; " in told
+    assert "--renew=silo-nl" in told
+
+
+def test_a_clock_that_is_behind_is_told(made, tmp_path):
+    ended.reissue(made, "silo-nl", "20900101000000Z", "20910101000000Z", tmp_path)
+    with pytest.raises(errors.PfrecError, match="holds from 2090-01-01 on, and here it is 2"):
+        tunnel.Credentials.read(made / "silo-nl").require_valid("silo-nl")
+
+
+def test_with_an_authority_all_that_it_signed_ends(made, tmp_path):
+    """Nothing is made by one that ended, and a certificate holds no longer than it."""
+    ended.reissue(made, "authority", written(-9), written(90), tmp_path)
+    day = datetime.datetime.now() + datetime.timedelta(days=90)
+    lines = [line for line, _ in certificates.told(made)]
+    assert [line.rpartition(": ")[2] for line in lines] == [f"holds until {day:%Y-%m-%d}"] * 4
+    ended.reissue(made, "authority", "20200101000000Z", "20200131235959Z", tmp_path)
+    told = r"ca\.pem: ended on 2020-01-31; .*pfrec-certificates, into another --output"
+    with pytest.raises(errors.PfrecError, match=told):
+        certificates.make(made, [], renew=["driver"])
+    with pytest.raises(errors.PfrecError, match=told):
+        tunnel.Credentials.read(made / "driver").require_valid("driver")
+    assert [wrong for _, wrong in certificates.told(made)] == [True]
+
+
+@pytest.mark.parametrize("party", ["authority", "nl", "silo-de"])
+def test_who_has_no_certificate_cannot_renew_it(made, party):
+    with pytest.raises(errors.PfrecError, match=f"--renew={party}: .* driver, silo-fr, silo-nl;"):
+        certificates.make(made, [], renew=[party])
