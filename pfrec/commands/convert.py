@@ -91,7 +91,7 @@ def define_flags() -> None:
         "reject",
         ["reject", "impute"],
         "What to do with an empty, NaN or infinite number: take the row for a bad one, or put the "
-        "column's default there.",
+        "column's default there, and where it has none the client's mean.",
     )
     flags.DEFINE_enum(
         "on_bad_row",

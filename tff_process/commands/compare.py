@@ -9,6 +9,7 @@ Runs that are finished are not repeated, interrupted ones continue: give the sam
 
 import logging
 import pathlib
+import sys
 from typing import TYPE_CHECKING, Any, Optional
 
 from absl import flags
@@ -209,6 +210,9 @@ def _trained(
     ]
     for _, plan in planned:
         _require_comparable(plan)
+    for told in dict.fromkeys(from_flags.preset_note(plan) for _, plan in planned):
+        if told:
+            print(f"note: {told}", file=sys.stderr, flush=True)
     count = progress.Counter(
         ([one.name for one in several] for several in candidates.values()), seeds
     )

@@ -235,6 +235,19 @@ def require_concerned(algorithms: "Sequence[str]") -> None:
             )
 
 
+def preset_note(made: plan_lib.Plan) -> str:
+    """What to say where a part of --preset is of no concern to a plan; empty where all of it is."""
+    given, known = presets.PRESETS[flags.FLAGS.preset], plan_lib.setting_names(made)
+    idle = [name for name in given if name not in known]
+    if not idle:
+        return ""
+    used = ", ".join(name for name in given if name in known)
+    return (
+        f"--preset={flags.FLAGS.preset}: gives {made.name} {used} alone; it has no "
+        f"{', '.join(idle)}"
+    )
+
+
 def _settings(made: plan_lib.Plan) -> "list[settings_lib.Setting]":
     """All settings of a plan, of its model and of its algorithm."""
     classes = [plan_lib.Plan, ModelConfig, *([type(made.settings)] if made.settings else [])]

@@ -99,6 +99,8 @@ def _main(argv: "list[str]") -> None:
         else from_flags.plan(f.algorithm, f.seed)
     )
     from_flags.require_concerned([plan.name])
+    if note := from_flags.preset_note(plan):
+        print(f"note: {note}", file=sys.stderr, flush=True)
     if f.resume:
         plan = from_flags.as_begun(plan, output)
     if not f.workers:

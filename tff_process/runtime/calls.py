@@ -50,7 +50,7 @@ class WorkerFunction:
                 host.lost |= error.lost
                 if not error.lost or attempt + 1 == executor.ATTEMPTS:
                     raise errors.PfrecError(
-                        f"{host.name}: {error}; see its log, mend it and continue with --resume"
+                        f"{host.name}: {error}; see its log, mend it and {executor.GO_ON}"
                     ) from error
                 _log.warning("%s is lost (%s); %s", host.name, error, host.again)
                 host.down()

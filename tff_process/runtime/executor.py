@@ -15,6 +15,8 @@ from tff_process.runtime import remote
 ATTEMPTS = 3
 RETRY, SKIP, STOP = "retry", "skip", "stop"
 POLICIES = (RETRY, SKIP, STOP)
+# How a run that stopped goes on, whatever command it is of: a comparison has no such flag.
+GO_ON = "go on by the same command, pfrec-train with --resume"
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +164,7 @@ class ClientExecutor:
             isinstance(error, remote.WorkError) and error.lost
         )
         kind = hosts_lib.OutOfReachError if lost else errors.PfrecError
-        remedy = "mend it and continue with --resume"
+        remedy = f"mend it and {GO_ON}"
         if not self._all_needed:
             remedy += ", or train on without it with --on_client_failure=skip"
         return kind(f"client {handle.scenario}: {message}; {remedy}")

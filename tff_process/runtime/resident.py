@@ -124,7 +124,7 @@ class ResidentTraining(federation.Federation):
                 if attempt + 1 == executor_lib.ATTEMPTS:
                     raise errors.PfrecError(
                         f"{error}, {executor_lib.ATTEMPTS} times; see its log, mend it and "
-                        "continue with --resume"
+                        f"{executor_lib.GO_ON}"
                     ) from error
                 _log.warning(
                     "round %d: %s; it is trained again from its start", round_number + 1, error

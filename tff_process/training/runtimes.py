@@ -121,7 +121,7 @@ def require_together(plan: plan_lib.Plan, options: options_lib.Options) -> None:
     if plan.secure_sums and options.on_client_failure == executor.SKIP:
         raise errors.PfrecError(
             "--secure_sums and --on_client_failure=skip: a sum that one client is missing from "
-            "stays hidden; take retry or stop, and --resume once it is back"
+            f"stays hidden; take retry or stop, and {executor.GO_ON} once it is back"
         )
     if plan.secure_sums and (
         options.clip_updates

@@ -44,7 +44,7 @@ def encode(
       chunk: raw rows.
       schema: columns and tasks.
       missing_numerical: what to do with an empty, NaN or infinite value of a numerical column:
-        `reject` it, or `impute` the column's default.
+        `reject` it, or `impute` the column's default, and where it has none the client's mean.
 
     Returns:
       The rows, and how many values were imputed per numerical column (columns without any are left

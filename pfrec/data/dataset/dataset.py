@@ -80,7 +80,7 @@ class Dataset:
         """
         path = pathlib.Path(path)
         place = path / writer.DATASET_FILE
-        value = files.read_json(place, remedy="run pfrec-convert to make it, or check --data")
+        value = files.read_json(place, remedy="let pfrec-convert make it, or name what it wrote")
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != schema_lib.FORMAT_VERSION:
             raise errors.PfrecError(

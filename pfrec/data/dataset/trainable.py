@@ -70,11 +70,13 @@ def require(dataset: dataset_lib.Dataset, *, classes: bool = True) -> None:
     troubles = _troubles(dataset, classes)
     if troubles:
         told = "; ".join(f"{name} has {what}" for name, what in troubles.items())
-        names = ",".join(troubles)
-        raise errors.PfrecError(
-            f"{dataset.path}: nothing can be learned from {told}; give them more rows, or leave "
-            f"them out with --skip_scenarios={names} or --min_rows"
-        )
+        remedy = "give it more rows"  # A silo has one scenario, and no flag to leave it out by.
+        if len(dataset.scenarios) > 1:
+            remedy = (
+                "give them more rows, or leave them out with "
+                f"--skip_scenarios={','.join(troubles)} or --min_rows"
+            )
+        raise errors.PfrecError(f"{dataset.path}: nothing can be learned from {told}; {remedy}")
     for task in dataset.schema.tasks:
         if not any(serves(dataset, name, task.name) for name in dataset.scenarios):
             raise errors.PfrecError(

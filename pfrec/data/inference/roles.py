@@ -74,8 +74,9 @@ def labels(columns: "list[Column]", place: str, hints: Hints) -> "list[Column]":
     labels = labels or [column for column in columns if column.binary][-1:]
     if not labels:
         raise errors.PfrecError(
-            f"{place}: no column of 0 and 1 that could be a label; a task needs one: derive it "
-            "first, or name a rating with --tasks, then infer the schema"
+            f"{place}: no column of 0 and 1, or of ratings, that could be a label; write the "
+            "schema by hand, with positive_from, positive or negative for the column of the task "
+            "(docs/data.md), or derive a column of 0 and 1 and infer again"
         )
     return labels
 

@@ -240,6 +240,19 @@ def test_fedhca2_raises_the_weight_of_a_client_that_goes_on_in_the_direction_it_
     np.testing.assert_allclose(second.extra["weight/encoder"], [0.15, 0.05], rtol=1e-5)
 
 
+def test_fedhca2s_weights_go_by_the_direction_of_an_update_and_not_by_its_length():
+    """(3, 4), of length 5, against U = (0.5, 0.5): a cosine of 3.5 / (5 sqrt(0.5)) = 0.98995; and
+    (-2, -2) straight back.
+    """
+    settings = fedhca2.Settings(0.0, 0.1, 0.05)
+    first, _ = fedhca2_round(settings, None, {"e": [[1, 0], [0, 1]], T: [[1.0], [1.0]]})
+    start = np.asarray(first.personal["e"])
+    second, _ = fedhca2_round(
+        settings, first, {"e": start + np.array([[3, 4], [-2, -2]]), T: first.personal[T]}
+    )
+    np.testing.assert_allclose(second.extra["weight/encoder"], [0.1494975, 0.05], rtol=1e-5)
+
+
 def test_fedhca2s_weights_lie_within_0_and_1_and_those_that_are_away_keep_theirs():
     """Client 0 goes on, client 1 back; then client 1 is away and 0 alone goes where it went."""
     settings = fedhca2.Settings(0.0, 0.1, 5.0)

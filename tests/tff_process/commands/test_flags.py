@@ -35,6 +35,17 @@ def test_flags_have_the_defaults_of_a_plan(given):
     assert from_flags.plan("pf_msmtrec", 3) == plan_lib.Plan("pf_msmtrec", seed=3)
 
 
+def test_what_of_a_preset_is_of_no_concern_to_an_algorithm_is_told(given):
+    """fedavg has no matrix of weights, and pooling shares all."""
+    given("--preset=paper")
+    told = from_flags.preset_note(from_flags.plan("fedavg", 0))
+    used = "template, aggregations, aggregate_every, average_over, weight_decay"
+    assert told.startswith(f"--preset=paper: gives fedavg {used} alone; it has no proximal, coord")
+    assert from_flags.preset_note(from_flags.plan("pf_msmtrec", 0)) == ""
+    given()
+    assert from_flags.preset_note(from_flags.plan("fedavg", 0)) == ""
+
+
 def test_a_preset_goes_under_flags_and_settings(given):
     given("--preset=paper", "--mu=0.75")
     made = from_flags.plan("pf_msmtrec", 0, settings=[("tower_mu", "0.9")])

@@ -89,7 +89,9 @@ def test_to_leave_a_client_out_is_advised_where_that_can_be(host):
     task, _ = failing(9, lost=False)
     for all_needed in (False, True):
         made = executor.ClientExecutor(1, "stop", all_needed)
-        with pytest.raises(errors.PfrecError, match="continue with --resume") as stopped:
+        with pytest.raises(
+            errors.PfrecError, match="go on by the same command, pfrec-train with --resume"
+        ) as stopped:
             made.run(handles(host), task, "training")
         assert ("--on_client_failure=skip" in str(stopped.value)) != all_needed
 

@@ -54,6 +54,9 @@ def test_all_that_nothing_can_be_learned_from_is_named_together():
         "among its training rows; give them more rows, or leave them out with "
         "--skip_scenarios=fr,es,uk,de or --min_rows"
     )
+    # Of one alone, as a silo is, none can be left out.
+    with pytest.raises(errors.PfrecError, match=r"fr has one training row; give it more rows$"):
+        trainable.require(data.only(["fr"]))
     trainable.require(trainable.chosen(data, ["fr", "es", "uk", "de"]))
     # What only silos know of themselves is theirs to say.
     with pytest.raises(errors.PfrecError, match="from fr has one training row; de has no label"):
