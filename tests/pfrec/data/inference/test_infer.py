@@ -102,7 +102,7 @@ def test_parquet_gives_the_same(text, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n3,4\n", "no column of 0 and 1 that could be a label"),
+        ("a,b\n1,2\n3,4\n", "no column of 0 and 1, or of ratings, that could .* by hand"),
         ("a,click\n", "no rows; a schema is inferred from rows"),
         ("click\n1\n0\n", "no column that could be a feature"),
         ("", "empty; a CSV file starts with"),
