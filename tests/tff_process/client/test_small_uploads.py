@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pfrec import errors, groups, run_model
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
-from tff_process.client import small_uploads
+from tff_process.client import small_uploads, strategy, variables, work
 from tff_process.process import computations, federation
 from tff_process.runtime import options, wire
 from tff_process.training import loop
@@ -76,6 +76,34 @@ def test_what_was_sent_is_the_sum_of_changes_but_for_one_rounding(changes, bits)
         assert np.all(np.abs(left) <= 0.5 * scale + 1e-5)
     total = np.sum(np.float64(changes), axis=0)
     np.testing.assert_allclose(sent, total, rtol=0, atol=0.5 * largest + 1e-3)
+
+
+def test_a_client_adds_what_was_left_out_to_its_next_change():
+    """Of 0.25 left out and a change of 127.75 are 128 in quanta of 128 / 127; its training is told
+    of neither.
+    """
+
+    class Inner(strategy.Strategy):
+        asked, reads_valid = ("number",), True
+
+        def train(self, model, inputs):
+            assert set(inputs.private) == {"own"}
+            upload = {"w": inputs.incoming["w"] + tf.constant([127.75, 0.0])}
+            return work.ClientRound(dict(inputs.private), upload, tf.ones([]), tf.zeros([]))
+
+    spec = variables.VariableSpec("w", "expert", "e", "0", (2,), True, variables.COMMON)
+    layout = variables.ModelVariables((spec,))
+    client = small_uploads.SmallUploads(Inner(), 8)
+    (kept,) = client.kept(layout)
+    assert (client.asked, client.reads_valid, kept.shape) == (("number",), True, (2,))
+    private = {"own": tf.ones([]), kept.name: tf.constant([0.25, 0.5])}
+    incoming = {"w": tf.constant([10.0, 20.0])}
+    inputs = work.ClientInputs(layout, work.TrainingSettings(), incoming, {}, private, {})
+    done = client.train(None, inputs)
+    np.testing.assert_array_equal(done.upload["w"][small_uploads.CODES], [127, 0])
+    assert float(done.upload["w"][small_uploads.SCALE]) == pytest.approx(128 / 127)
+    np.testing.assert_allclose(done.private[kept.name], [0.0, 0.5], atol=1e-5)
+    assert float(done.private["own"]) == 1.0
 
 
 def test_numbers_of_another_shape_or_type_stay_for_who_refuses_them():
