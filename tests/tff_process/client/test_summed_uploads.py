@@ -14,7 +14,7 @@ from pfrec import errors
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, fedavg, registry
-from tff_process.client import summed_uploads, variables
+from tff_process.client import strategy, summed_uploads, variables, work
 from tff_process.process import computations, federation
 from tff_process.runtime import options, server, summing
 from tff_process.sums import fixed_point
@@ -250,3 +250,20 @@ def test_servers_of_other_algorithms_are_not_taken_for_one_of_means(dataset):
     assert base.needs_means_alone(made)
     other = dataclasses.replace(made, aggregate=lambda *arguments: fedavg.aggregate(*arguments))
     assert not base.needs_means_alone(other)
+
+
+def test_a_client_says_its_rows_in_the_sum_alone():
+    class Inner(strategy.Strategy):
+        def train(self, model, inputs):
+            upload = {"w": inputs.incoming["w"] + 1.0}
+            return work.ClientRound({}, upload, tf.constant(37.0), tf.zeros([]))
+
+    spec = variables.VariableSpec("w", "expert", "e", "0", (1,), True, variables.COMMON)
+    layout = variables.ModelVariables((spec,))
+    told = {"serves": tf.ones([1])}
+    inputs = work.ClientInputs(layout, work.TrainingSettings(), {"w": tf.zeros([1])}, {}, {}, told)
+    done = summed_uploads.SummedUploads(Inner(), ("click",)).train(None, inputs)
+    assert float(done.examples) == 0.0
+    assert set(done.upload) == {"w", summed_uploads.ROWS}
+    for value in done.upload.values():
+        np.testing.assert_array_equal(value, [37 << 24])
