@@ -2,10 +2,13 @@
 and by how much one stands before the others.
 
     python benchmarks/over_datasets.py docs/results/*/results.json [--subject=pf_msmtrec]
+    python benchmarks/over_datasets.py docs/results/*/results.json --beside=others
     python benchmarks/over_datasets.py --entries docs/results/ablation/*.json
 
 Of each algorithm the entry that speaks for it counts, in each comparison; with `--entries` every
-entry by itself, as in an ablation. Prints two Markdown tables; what a comparison lacks is left out.
+entry by itself, as in an ablation. With `--beside` the comparison in the folder of that name beside
+each counts with it, and only seeds that both have do, the first ones. Prints two Markdown tables;
+what a comparison lacks is left out.
 
 The first has each algorithm's mean over the data sets and by how much the subject stands before it,
 with 95% intervals of two kinds. "By seed": the means over these data sets, paired by seed, which
@@ -37,11 +40,9 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=pathlib.Path)
     parser.add_argument("--subject", default="pf_msmtrec")
     parser.add_argument("--entries", action="store_true")
+    parser.add_argument("--beside", default="", help="a folder beside each comparison")
     arguments = parser.parse_args()
-    tables = [
-        by_name(json.loads(path.read_text(encoding="utf-8")), arguments.entries)
-        for path in arguments.results
-    ]
+    tables = [table_of(path, arguments.entries, arguments.beside) for path in arguments.results]
     common = set(tables[0]).intersection(*tables[1:])
     titles = [path.stem if arguments.entries else path.parent.name for path in arguments.results]
     print("\n".join(overall(tables, sorted(common), arguments.subject)))
@@ -102,6 +103,18 @@ def by_data_set(tables: "dict[str, dict[str, list[float]]]", names: "set[str]") 
 
 def _text(found: intervals.Interval) -> str:
     return f"{found.mean:+.4f} ± {found.half_width:.4f}"
+
+
+def table_of(path: pathlib.Path, entries: bool, beside: str) -> "dict[str, list[float]]":
+    """`by_name` of a comparison, and of the one in the folder `beside` it, if that has a name, over
+    the seeds that all of their algorithms have.
+    """
+    paths = [path, path.parent / beside / path.name] if beside else [path]
+    table: dict[str, list[float]] = {}
+    for one in paths:
+        table.update(by_name(json.loads(one.read_text(encoding="utf-8")), entries))
+    seeds = min(map(len, table.values()))
+    return {name: found[:seeds] for name, found in table.items()}
 
 
 def by_name(result: "dict[str, Any]", entries: bool) -> "dict[str, list[float]]":

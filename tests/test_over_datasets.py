@@ -1,5 +1,6 @@
 """benchmarks/over_datasets.py: means and paired intervals, by hand."""
 
+import json
 import math
 
 from benchmarks import over_datasets
@@ -26,3 +27,21 @@ def test_every_data_set_has_a_line_and_algorithms_stand_by_their_mean():
     lines = over_datasets.by_data_set(dict(zip(("a", "b"), TABLES)), {"other", "own"})
     assert lines[0] == "| data set | own | other |"
     assert lines[2:] == ["| a | 0.8100 | 0.7100 |", "| b | 0.6200 | 0.6200 |"]
+
+
+def test_a_comparison_beside_counts_over_the_seeds_that_both_have(tmp_path):
+    def write(path, name, by_seed):
+        path.mkdir(parents=True, exist_ok=True)
+        entry = {
+            "algorithm": name,
+            "speaks_for_its_algorithm": True,
+            "test_auc": {"by_seed": by_seed},
+        }
+        (path / "results.json").write_text(json.dumps({"entries": {f"{name}:rate=1": entry}}))
+
+    write(tmp_path, "own", [0.5, 0.6, 0.9])
+    write(tmp_path / "others", "other", [0.4, 0.5])
+    path = tmp_path / "results.json"
+    assert over_datasets.table_of(path, False, "") == {"own": [0.5, 0.6, 0.9]}
+    both = {"own": [0.5, 0.6], "other": [0.4, 0.5]}
+    assert over_datasets.table_of(path, False, "others") == both
