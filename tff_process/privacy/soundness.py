@@ -37,7 +37,7 @@ def check_plan(plan: Any) -> None:
             bool(plan.positive_weights),
             "a row's gradient is clipped, whatever its weight",
         ),
-        "init_from": (
+        "init_from (of an agreement --continues)": (
             plan.continues,
             "what the finished run spent of the same rows is in another run's budget",
         ),

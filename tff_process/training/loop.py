@@ -313,8 +313,8 @@ def _resume(run: run_directory.RunDirectory, training: Training) -> "tuple[int, 
             )
     if rounds:
         raise errors.PfrecError(
-            f"{run.path}: every kept round is damaged; train into another --output, with a larger "
-            "--keep_rounds"
+            f"{run.path}: every kept round is damaged, or the clients' states of it are gone (the "
+            "warnings say which); train into another --output"
         )
     return 0, {}
 
