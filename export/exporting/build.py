@@ -101,7 +101,8 @@ def write(
       How it was made.
 
     Raises:
-      PfrecError: where it cannot be written, or the options do not fit the network.
+      PfrecError: where it cannot be written, the options do not fit the network, or the trained
+        model's predictions are NaN.
     """
     real, served = model.requests(), model.served
     exact = model.predict(real)
@@ -130,6 +131,12 @@ def write(
     warmup.write(directory, warmup.requests(name, served, shown))
     sample_request.write(directory, requests_lib.random(served, _SAMPLE_ROWS, seed=3))
     expected = {task: values.tolist() for task, values in model.predict(shown).items()}
+    nan = [task for task, values in expected.items() if not np.isfinite(values).all()]
+    if nan:
+        raise errors.PfrecError(
+            f"{name}: the trained model's predictions of {', '.join(nan)} are NaN; train again with "
+            "a smaller --learning_rate, or with numerical columns normalised"
+        )
     whole = manifest.describe(
         model=name,
         scenario=scenario,

@@ -278,6 +278,30 @@ def require_form(name: str, before: ServerState, after: ServerState) -> None:
                 )
 
 
+def require_variances(name: str, layout: variables.ModelVariables, values: Mapping[str, Any]) -> None:
+    """Checks that an algorithm's `aggregate` left variances of batch normalisation what they are:
+    the root of one below 0 is no number, of which a network's ReLU makes 0, so that all rows get
+    the same prediction and nothing tells why.
+
+    Args:
+      name: of the algorithm.
+      layout: of the client model.
+      values: `common` and `personal` of a state that clients train from or that is served, arrays.
+
+    Raises:
+      PfrecError: where a variance is below 0 or no number.
+    """
+    for spec in layout.uploaded:
+        if spec.kind == "batch_norm" and spec.name.endswith("variance"):
+            least = values[spec.join][spec.name].min()
+            if not least >= 0:
+                raise errors.PfrecError(
+                    f"algorithm {name}: its aggregate makes {least:.3g} of a variance, "
+                    f"{spec.name!r}; take steps at the server with what is trainable alone "
+                    "(`spec.trainable`), and average the rest"
+                )
+
+
 def consensus_distances(layout: variables.ModelVariables, state: ServerState) -> Diagnostics:
     """How far each client's personal values are from the consensus, by group:
     `||P[k] - G||`, float32 [clients].

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_process.algorithms import base
 from tff_process.client import variables
 from tff_process.process import computations, server_step
 
@@ -90,11 +91,17 @@ class Server:
         Returns:
           what the algorithm says of the round: `examples`, `loss`, `present` by client, and
           `diagnostics`.
+
+        Raises:
+          PfrecError: where the next state cannot be, see `base.require_variances`.
         """
         collected = stack(reports, self._traced.types.report, self._traced.client_count)
         reports.clear()
         new_state, report = self._aggregate(self.state, collected)
         self.set_state(new_state)
+        for served in (False, True):
+            name, values = self._traced.spec.algorithm.name, self.values(served)
+            base.require_variances(name, self._traced.layout, values)
         return report
 
 

@@ -145,6 +145,16 @@ def test_half_precision_is_reported(
         )
 
 
+def test_a_model_whose_predictions_are_nan_is_not_exported(
+    silo: "tuple[pathlib.Path, mmoe.MMoE]", tmp_path: pathlib.Path
+) -> None:
+    model = trained.ClientDirectory(silo[0]).trained("nl", 32)
+    model.network.towers["ctr"].logit.bias.assign([np.nan])
+    (tmp_path / "1").mkdir()
+    with pytest.raises(errors.PfrecError, match="^nl: .* predictions of ctr are NaN; train again"):
+        build.write(model, "nl", tmp_path / "1")
+
+
 def test_a_silo_with_local_preprocessing_exports_by_its_own_schema(
     silo: "tuple[pathlib.Path, mmoe.MMoE]",
 ) -> None:
