@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import command, errors, run_records
 from pfrec import settings as settings_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
@@ -125,7 +125,8 @@ def define_settings(settings: "type[settings_lib.Settings]") -> None:
 
 
 def define_own(arguments: "Sequence[str]") -> None:
-    """Defines the flags of the user's own algorithms that a command line names.
+    """Defines the flags of the user's own algorithms that a command line names, or the run of
+    `--init_from`.
 
     Their modules have to be imported for that, and may import NumPy, before which a simulation
     enters its network. What cannot be imported is told once the command runs.
@@ -133,6 +134,9 @@ def define_own(arguments: "Sequence[str]") -> None:
     with contextlib.suppress(flags.Error, OSError):
         arguments = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
     values = [text.partition("=")[2] for text in arguments if text.startswith(_NAMING)]
+    for run in _paths(arguments, "init_from"):
+        with contextlib.suppress(errors.PfrecError):
+            values.append(str(run_records.read_config(run)["algorithm"]))
     names = [name for value in values for entry in value.split(",") for name in _own_names(entry)]
     if not names:
         return

@@ -7,6 +7,7 @@ from pfrec import errors
 from pfrec.models.config import ModelConfig
 from tests import run_records
 from tff_process import plan as plan_lib
+from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
 from tff_process.commands import from_flags, presets
 from tff_process.comparison import entries
@@ -204,3 +205,33 @@ def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
         from_flags.continued_plan(tmp_path)
     with pytest.raises(errors.PfrecError, match="name the directory that pfrec-train wrote"):
         from_flags.continued_plan(tmp_path / "none")
+
+
+def test_a_run_of_an_algorithm_of_ones_own_goes_on_with_its_flags(given, tmp_path, monkeypatch):
+    (tmp_path / "that_of_mine.py").write_text(
+        """
+import dataclasses
+
+from pfrec import settings
+from tff_process.algorithms import fedavg, registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(settings.Settings, prefix="that"):
+    rate: float = settings.setting(0.5, "a rate", low=0.0)
+
+
+@registry.register("mine")
+def mine(schema, settings=Settings()):
+    return dataclasses.replace(fedavg.fedavg(schema), name="mine")
+"""
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "that_of_mine:mine"
+    before = plan_lib.Plan(name, settings=registry.default_settings(name))
+    run_records.write(tmp_path / "run", {"plan": before.to_json(), "algorithm": name})
+    training_flags.define_own([f"--init_from={tmp_path / 'run'}", "--workers=nl=127.0.0.2:7000"])
+    given("--that_rate=0.25")
+    made = from_flags.continued_plan(tmp_path / "run")
+    assert (made.name, made.settings.rate) == (name, 0.25)
+    training_flags.define_own([f"--init_from={tmp_path / 'none'}", "--workers=nl=127.0.0.2:7000"])
