@@ -134,8 +134,8 @@ def write(
     nan = [task for task, values in expected.items() if not np.isfinite(values).all()]
     if nan:
         raise errors.PfrecError(
-            f"{name}: the trained model's predictions of {', '.join(nan)} are NaN; train again with "
-            "a smaller --learning_rate, or with numerical columns normalised"
+            f"{name}: the trained model's predictions of {', '.join(nan)} are NaN; train again "
+            "with a smaller --learning_rate, or with numerical columns normalised"
         )
     whole = manifest.describe(
         model=name,

@@ -278,7 +278,9 @@ def require_form(name: str, before: ServerState, after: ServerState) -> None:
                 )
 
 
-def require_variances(name: str, layout: variables.ModelVariables, values: Mapping[str, Any]) -> None:
+def require_variances(
+    name: str, layout: variables.ModelVariables, values: Mapping[str, Any]
+) -> None:
     """Checks that an algorithm's `aggregate` left variances of batch normalisation what they are:
     the root of one below 0 is no number, of which a network's ReLU makes 0, so that all rows get
     the same prediction and nothing tells why.

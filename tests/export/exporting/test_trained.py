@@ -151,7 +151,7 @@ def test_a_model_whose_predictions_are_nan_is_not_exported(
     model = trained.ClientDirectory(silo[0]).trained("nl", 32)
     model.network.towers["ctr"].logit.bias.assign([np.nan])
     (tmp_path / "1").mkdir()
-    with pytest.raises(errors.PfrecError, match="^nl: .* predictions of ctr are NaN; train again"):
+    with pytest.raises(errors.PfrecError, match=r"^nl: .* predictions of ctr are NaN; train again"):
         build.write(model, "nl", tmp_path / "1")
 
 
