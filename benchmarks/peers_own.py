@@ -5,9 +5,9 @@
 Rows are those of the dataset `data` beside WORK.npz; speaks as `peers_protocol` says.
 """
 
-import collections
 import contextlib
 import functools
+import gc
 import os
 import pathlib
 import sys
@@ -21,7 +21,6 @@ if "tensorflow" not in sys.modules:
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from benchmarks import peers_protocol, resident_runs, round_overhead
 from pfrec.data.dataset import dataset as dataset_lib
@@ -30,7 +29,7 @@ from pfrec.models import ranker
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
-from tff_process.process import federation, keras_in_tff
+from tff_process.process import federation
 from tff_process.runtime import reference_context
 
 _SHAPE = ("embedding_dim", "experts", "expert_units", "tower_units")
@@ -105,93 +104,6 @@ def keras_peer(
     return train
 
 
-class _TffModel(tff.learning.models.VariableModel):
-    """The model as TFF's learning processes want it."""
-
-    def __init__(self, schema: Any, shape: ModelConfig, spec: Any, tasks: "list[str]") -> None:
-        self._network = mmoe.build(schema, shape, 0)
-        self._ranker = ranker.MultiTaskRanker(self._network, tasks)
-        self._spec = spec
-
-    @property
-    def trainable_variables(self) -> Any:
-        return self._network.trainable_variables
-
-    @property
-    def non_trainable_variables(self) -> Any:
-        return self._network.non_trainable_variables
-
-    @property
-    def local_variables(self) -> Any:
-        return []
-
-    @property
-    def input_spec(self) -> Any:
-        return self._spec
-
-    @tf.function
-    def predict_on_batch(self, batch_input: Any, training: bool = True) -> Any:
-        return self._network(batch_input, training=training)
-
-    @tf.function
-    def forward_pass(self, batch_input: Any, training: bool = True) -> Any:
-        loss = self._ranker.compute_loss(batch_input, training=training)
-        count = tf.shape(batch_input["labels"])[0]
-        return tff.learning.models.BatchOutput(loss=loss, predictions=(), num_examples=count)
-
-    @tf.function
-    def report_local_unfinalized_metrics(self) -> Any:
-        return collections.OrderedDict()
-
-    def metric_finalizers(self) -> Any:
-        return collections.OrderedDict()
-
-    @tf.function
-    def reset_metrics(self) -> None:
-        pass
-
-
-def tff_peer(
-    schema: Any,
-    shape: ModelConfig,
-    rows: "list[dict[str, np.ndarray]]",
-    batch: int,
-    context: Any,
-) -> Callable[[], None]:
-    """TFF's own process, executed in `context`."""
-    tasks = [task.name for task in schema.tasks]
-    batches = [
-        tf.data.Dataset.from_tensor_slices(collections.OrderedDict(own)).batch(
-            batch, drop_remainder=False
-        )
-        for own in rows
-    ]
-
-    def make() -> Any:
-        with keras_in_tff.version_2():
-            return _TffModel(schema, shape, batches[0].element_spec, tasks)
-
-    process = tff.learning.algorithms.build_weighted_fed_avg(
-        make,
-        client_optimizer_fn=tff.learning.optimizers.build_adam(1e-3),
-        server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
-    )
-    first = mmoe.build(schema, shape, 0)
-    weights = tff.learning.models.ModelWeights(
-        [v.numpy() for v in first.trainable_variables],
-        [v.numpy() for v in first.non_trainable_variables],
-    )
-    installed = tff.framework.get_context_stack().install
-    with installed(context):
-        held = [process.set_model_weights(process.initialize(), weights)]
-
-    def train() -> None:
-        with installed(context):
-            held[0] = process.next(held[0], batches).state
-
-    return train
-
-
 @contextlib.contextmanager
 def peer(
     name: str,
@@ -212,8 +124,10 @@ def peer(
     elif name == "keras":
         yield keras_peer(data.schema, shape, rows, batch)
     else:
+        from benchmarks import peers_tff
+
         with reference_context.Worker(path / "tff_worker.log") as worker:
-            yield tff_peer(data.schema, shape, rows, batch, worker.context())
+            yield peers_tff.tff_peer(data.schema, shape, rows, batch, worker.context())
 
 
 def main(name: str, place: str) -> None:
@@ -229,6 +143,7 @@ def main(name: str, place: str) -> None:
     if name not in ("keras", "tff"):
         rows = []  # They are read from the dataset.
     del network
+    gc.collect()  # Layers hold each other: what was asked of them alone is not pfrec's memory.
     with peer(name, data, shape, batch, rows, work.parent / f"{name}-{os.getpid()}") as train:
         while gate.wait():
             train()
