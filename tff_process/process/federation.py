@@ -130,7 +130,10 @@ class Federation:
         self.layout = variables.of(
             self.tagged, self.algorithm.policy, self.algorithm.personal_kinds
         )
-        self._initial = OD((item.name, item.variable.numpy()) for item in self.tagged)
+        # Not copies, which `numpy` makes: of these the run begins, and the variables stay as built.
+        self._initial = OD(
+            (item.name, np.asarray(memoryview(item.variable.read_value()))) for item in self.tagged
+        )
         self.round_steps = max(steps)
         self.rounds = plan.rounds_of(self.round_steps)
         self.mechanism = self._make_private(steps) if plan.dp_epsilon else None
