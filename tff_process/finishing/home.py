@@ -122,10 +122,17 @@ def finish(training: Training) -> None:
     `tf.function`. Where the work asks for no steps the model is left as it is, and where there are
     too few rows to choose by.
     """
-    if training.work[STEPS] > 0:
+
+    # Not inlined: who does not come to it, as in all aggregations but the last, has neither its
+    # graph optimised nor its memory, which is more than a small training's.
+    @functools.partial(tf.function, experimental_attributes={"_noinline": True})
+    def whole() -> None:
         received = training.on_valid()
         if training.noised or chance(received) <= _TOO_FEW:
             training.model.load(made(training, received).chosen())
+
+    if training.work[STEPS] > 0:
+        whole()
 
 
 def made(training: Training, on_valid: tf.Tensor) -> Made:
