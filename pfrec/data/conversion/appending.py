@@ -102,6 +102,18 @@ class Before:
             return ["the new rows are split by parts of their own time, not at the dates of before"]
         return []
 
+    def compared(self, rows: Mapping[str, int]) -> "list[str]":
+        """A line for each scenario that is new, and for each of before without a new row.
+
+        Args:
+          rows: how many new rows each scenario has.
+        """
+        known = self.data.scenarios
+        return [
+            *(f"scenario {name}: new, {rows[name]:,} rows" for name in rows if name not in known),
+            *(f"scenario {name}: no new rows" for name in known if not rows.get(name)),
+        ]
+
     @property
     def told(self) -> dict[str, Any]:
         """What tells it from others, as a JSON value."""
@@ -259,7 +271,8 @@ class Tally:
             if new + unknown:
                 found.append(
                     f"{feature.raw!r}: {new + unknown:,} of {values:,} values were not known "
-                    f"before: {new:,} have a new id, {unknown:,} the unknown one"
+                    f"before: {new:,} have a new id, {unknown:,} the unknown one "
+                    "(as empty values have)"
                 )
         return found
 

@@ -35,6 +35,7 @@ class Gathering:
         self._contrary: collections.Counter[str] = collections.Counter(state["contrary"])
         self._watched = None if raw.survey is None else watch.Watch(raw.schema, state["watch"])
         self._tally = None if before is None else appending.Tally(before, state["tally"])
+        self._rows: collections.Counter[str] = collections.Counter(state["rows"])
 
     def add(self, piece: pieces.Piece, target: writer.DatasetWriter) -> None:
         """Hands the rows of a chunk to the writer, and counts them.
@@ -46,6 +47,7 @@ class Gathering:
         self.bad.add(piece.faults)
         self._imputed.update(piece.imputed)
         for part in piece.parts:
+            self._rows[part.scenario] += len(part.rows)
             if self._tally is not None:
                 self._tally.add(part.scenario, part.rows, part.schema)
             if self._watched is not None and part.prints is not None:
@@ -65,6 +67,7 @@ class Gathering:
             "quarantine_bytes": checkpoints.flushed(self._quarantine),
             "watch": None if self._watched is None else self._watched.state(),
             "tally": None if self._tally is None else self._tally.state(),
+            "rows": dict(self._rows),
         }
 
     def record(self, taken: Mapping[str, Any], target: writer.DatasetWriter) -> "list[str]":
@@ -113,7 +116,7 @@ class Gathering:
         if self._quarantine is not None and self.bad.counts:
             notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
         if self._before is not None and self._tally is not None:
-            notes += [*self._before.notes, *self._tally.notes()]
+            notes += [*self._before.notes, *self._before.compared(self._rows), *self._tally.notes()]
         return notes
 
 

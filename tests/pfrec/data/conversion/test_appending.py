@@ -111,11 +111,20 @@ def test_rows_of_before_stay_byte_for_byte_and_unknown_values_have_the_unknown_i
     assert np.bincount(_ids(data, "nl", "number", later)).tolist() == [80, 80, 0, 0, 80]
     assert any("'item': 288 of 480 values" in note for note in notes)
     assert any("'street': 144 of 240 values" in note for note in notes)
+    assert "scenario es: new, 240 rows" in notes
+    assert not any("no new rows" in note for note in notes)
     told = json.loads((data.path / "dataset.json").read_text())["appended"]
     assert told["features"]["item"] == {"values": 480, "new": 0, "unknown": 288}
     assert told["features"]["number"] == {"values": 480, "new": 0, "unknown": 160}
     # What a client's own vocabulary knows stays with it.
     assert "street" not in told["features"]
+
+
+def test_a_scenario_without_new_rows_is_named(first):
+    _log(first.parent / "day3.csv", 120, (*_SECOND[:3], ["es"]))
+    _, notes = _append(first, "day3.csv")
+    assert "scenario nl: no new rows" in notes
+    assert "scenario es: new, 120 rows" in notes
 
 
 def test_new_rows_alone_grow_vocabularies_that_start_as_before(first):
