@@ -68,12 +68,22 @@ def _main(argv: "list[str]") -> None:
 def told(output: pathlib.Path) -> "list[tuple[str, bool]]":
     """Until when the authority and each party's certificate hold, a line for each, and whether it
     ended or ends soon.
+
+    Raises:
+      PfrecError: where there are none.
     """
-    authority = validity.Validity.read(output / AUTHORITY_DIRECTORY / tunnel.AUTHORITY)
+    kept = output / AUTHORITY_DIRECTORY
+    places = [*([kept] if kept.exists() else []), *_parties(output).values()]
+    if not places:
+        raise errors.PfrecError(
+            f"{output}: holds no certificates; name the scenarios whose silos get one, as "
+            "--silos=nl,fr"
+        )
+    authority = validity.Validity.read(places[0] / tunnel.AUTHORITY)  # Each party has a copy.
     if fault := authority.fault():
         return [(f"WARNING: {fault}; {tunnel.ANEW}", True)]
     lines = []
-    for directory in [output / AUTHORITY_DIRECTORY, *_parties(output).values()]:
+    for directory in places:
         of_authority = directory.name == AUTHORITY_DIRECTORY
         name = tunnel.AUTHORITY if of_authority else tunnel.CERTIFICATE
         read = validity.Validity.read(directory / name)
@@ -112,12 +122,16 @@ def make(
       authority_days: how long an authority holds that is made.
 
     Returns:
-      the directories that were written, by name; of all others nothing is changed.
+      the directories that were written, by name; of all others nothing is changed. The driver's is
+      made together with those of silos, where there is none.
 
     Raises:
       PfrecError: where openssl is missing or fails, a name cannot be a scenario's, a silo has a
-        certificate already, a party that is to be renewed has none, or the authority has ended.
+        certificate already, a party that is to be renewed has none, or the authority has ended
+        or is not beside the parties that it made.
     """
+    if not silos and not renew:
+        return []
     openssl = shutil.which("openssl")
     if openssl is None:
         raise errors.PfrecError(
@@ -130,7 +144,7 @@ def make(
                 f"--renew={party}: there is no such party in {output}; there are "
                 f"{', '.join(parties) or 'none'}; where the authority ends, {tunnel.ANEW}"
             )
-    there = {name.lower(): path for name, path in parties.items()}
+    there = {path.name.lower(): path for path in output.glob(f"{_SILO}*")}
     for scenario in silos:
         source.check_scenario_name(scenario, place="--silos")
         # A certificate for S1 passes for one for s1.
@@ -146,13 +160,19 @@ def make(
             "a scenario"
         )
     authority, made = output / AUTHORITY_DIRECTORY, []
+    if parties and not authority.exists():
+        # Of a new one nobody would know what it makes.
+        raise errors.PfrecError(
+            f"{authority}: is not there, and {', '.join(parties)} beside it are of it; put it "
+            "back, or choose another --output for a new authority with certificates for everybody"
+        )
     if not authority.exists():
         _make_authority(openssl, authority, authority_days)
         made.append(AUTHORITY_DIRECTORY)
     elif fault := validity.Validity.read(authority / tunnel.AUTHORITY).fault():
         raise errors.PfrecError(f"{fault}; {tunnel.ANEW}")
     wanted = [
-        *([tunnel.DRIVER_DIRECTORY] if tunnel.DRIVER_DIRECTORY not in parties else []),
+        *([tunnel.DRIVER_DIRECTORY] if silos and tunnel.DRIVER_DIRECTORY not in parties else []),
         *(f"{_SILO}{scenario}" for scenario in silos),
         *dict.fromkeys(renew),
     ]
@@ -165,9 +185,8 @@ def make(
 
 def _parties(output: pathlib.Path) -> "dict[str, pathlib.Path]":
     """The directories of parties that have a certificate, by name."""
-    driver = output / tunnel.DRIVER_DIRECTORY
-    found = [*([driver] if driver.exists() else []), *sorted(output.glob(f"{_SILO}*"))]
-    return {path.name: path for path in found}
+    found = [output / tunnel.DRIVER_DIRECTORY, *sorted(output.glob(f"{_SILO}*"))]
+    return {path.name: path for path in found if (path / tunnel.CERTIFICATE).is_file()}
 
 
 def _make_authority(openssl: str, authority: pathlib.Path, days: int) -> None:

@@ -135,7 +135,7 @@ def define_own(arguments: "Sequence[str]") -> None:
         arguments = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
     values = [text.partition("=")[2] for text in arguments if text.startswith(_NAMING)]
     for run in _paths(arguments, "init_from"):
-        with contextlib.suppress(errors.PfrecError):
+        with contextlib.suppress(errors.PfrecError, KeyError, TypeError):
             values.append(str(run_records.read_config(run)["algorithm"]))
     names = [name for value in values for entry in value.split(",") for name in _own_names(entry)]
     if not names:

@@ -54,8 +54,7 @@ class Server:
         the same where nothing is averaged.
         """
         if served not in self._values:
-            of = server_step.served_values if served else server_step.training_values
-            self._values[served] = of(self.state)
+            self._values[served] = _values(self.state, served)
         return self._values[served]
 
     def shared(self, served: bool) -> Any:
@@ -98,11 +97,17 @@ class Server:
         collected = stack(reports, self._traced.types.report, self._traced.client_count)
         reports.clear()
         new_state, report = self._aggregate(self.state, collected)
+        values = {served: _values(new_state, served) for served in (False, True)}
+        for one in values.values():
+            base.require_variances(self._traced.spec.algorithm.name, self._traced.layout, one)
         self.set_state(new_state)
-        for served in (False, True):
-            name, values = self._traced.spec.algorithm.name, self.values(served)
-            base.require_variances(name, self._traced.layout, values)
+        self._values = values
         return report
+
+
+def _values(state: Any, served: bool) -> "Mapping[str, Any]":
+    of = server_step.served_values if served else server_step.training_values
+    return of(state)
 
 
 def _zeros(shape: "Sequence[int]", dtype: Any) -> np.ndarray:

@@ -125,7 +125,7 @@ class SiloHost(hosts.Host):
                     raise hosts.OutOfReachError(
                         f"{self.name} cannot be reached: "
                         f"{error}{f' (the tunnel says: {says})' if says else ''}; "
-                        "see that pfrec-worker runs there"
+                        + remedy(says, self._scenario)
                     ) from error
             else:
                 self._away = False
@@ -164,3 +164,13 @@ class SiloHost(hosts.Host):
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
         self._tunnel = self._listening = None
+
+
+def remedy(says: str, scenario: str) -> str:
+    """What to do where a scenario's silo cannot be reached, by what the tunnel says of it."""
+    if "certificate verify failed" in says:
+        return (
+            f"see that --workers has the address of {scenario} itself, and that its certificate "
+            "is of the driver's authority and has not ended"
+        )
+    return "see that pfrec-worker runs there"

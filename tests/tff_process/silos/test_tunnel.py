@@ -20,7 +20,7 @@ from pfrec import errors
 from tests.integration import silo_machines
 from tff_process.commands import certificates
 from tff_process.commands import worker as worker_lib
-from tff_process.silos import addresses, tunnel
+from tff_process.silos import addresses, host, tunnel
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl is not installed"
@@ -194,6 +194,9 @@ def test_nobody_else_does(made, silo, tmp_path, party, scenario):
     received, reason = answer(silo, made / party, scenario, tmp_path / "log")
     assert received == b""
     assert reason
+    # Whom the driver refuses answers at its address: then that, or the certificate, is wrong.
+    refused_by_driver = party.endswith("driver")
+    assert ("has the address of" in host.remedy(reason, scenario)) == refused_by_driver
 
 
 @needs_openssl

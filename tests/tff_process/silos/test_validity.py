@@ -90,3 +90,37 @@ def test_with_an_authority_all_that_it_signed_ends(made, tmp_path):
 def test_who_has_no_certificate_cannot_renew_it(made, party):
     with pytest.raises(errors.PfrecError, match=f"--renew={party}: .* driver, silo-fr, silo-nl;"):
         certificates.make(made, [], renew=[party])
+
+
+def files_in(directory):
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("asked", [{"silos": ["de"]}, {"silos": [], "renew": ["driver"]}])
+def test_parties_whose_authority_is_elsewhere_get_no_other_one(made, tmp_path, asked):
+    (made / "authority").rename(tmp_path / "kept")
+    assert len(certificates.told(made)) == 3
+    before = files_in(made)
+    key = (made / "driver" / tunnel.KEY).read_bytes()
+    with pytest.raises(errors.PfrecError, match=r"authority: is not there, .*driver.* put it back"):
+        certificates.make(made, **asked)
+    assert files_in(made) == before
+    assert (made / "driver" / tunnel.KEY).read_bytes() == key
+
+
+def test_nothing_is_made_where_nothing_is_asked_for(made, tmp_path):
+    assert certificates.make(tmp_path / "none", []) == []
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(errors.PfrecError, match="none: holds no certificates"):
+        certificates.told(tmp_path / "none")
+    shutil.rmtree(made / "driver")  # Moved to its party.
+    assert certificates.make(made, []) == []
+    assert certificates.make(made, [], renew=["silo-nl"]) == ["silo-nl"]
+    assert not (made / "driver").exists()
+
+
+def test_what_is_packed_beside_parties_is_none(made):
+    (made / "silo-nl.tar.gz").write_bytes(b"packed")
+    assert len(certificates.told(made)) == 4  # The authority, the driver, two silos.
+    with pytest.raises(errors.PfrecError, match="there is no such party"):
+        certificates.make(made, [], renew=["silo-nl.tar.gz"])
