@@ -227,6 +227,7 @@ def mine(schema, settings=Settings()):
 """
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry, "FEDERATED", dict(registry.FEDERATED))  # Unknown to other tests.
     name = "that_of_mine:mine"
     before = plan_lib.Plan(name, settings=registry.default_settings(name))
     run_records.write(tmp_path / "run", {"plan": before.to_json(), "algorithm": name})

@@ -250,7 +250,7 @@ def test_another_version_and_a_foreign_file_are_refused(tmp_path):
     files.write_json(path / "dataset.json", value)
     with pytest.raises(errors.PfrecError, match="counts: NL: has no valid"):
         dataset.Dataset.open(path)
-    with pytest.raises(errors.PfrecError, match="no such file; run pfrec-convert"):
+    with pytest.raises(errors.PfrecError, match="no such file; let pfrec-convert make it"):
         dataset.Dataset.open(tmp_path / "nowhere")
 
 
