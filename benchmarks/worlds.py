@@ -3,6 +3,7 @@
     python benchmarks/worlds.py --world=app_by_daytime --input=../shared/data --output=DATA
     pfrec-compare --flagfile=configs/worlds.flags --data=DATA --output=DIR
     python benchmarks/worlds.py --list
+    python benchmarks/worlds.py --world=few_rows_b --draw=111 --output=DATA
 
 `--input` holds `movielens-100k` (u.user, u.item, u1.base, u1.test) and `frappe/frappe.csv`.
 `CHOOSING` and `REPORTING` were split beforehand, with real and built-in worlds in both; nothing is
@@ -11,6 +12,10 @@ chosen on the second. MovieLens gives 40,000 of its ratings, so that a run takes
 `ids` are built-in rows whose users and items are met a few times each: `logit = bias + user +
 item + <user's factors, item's factors> + the scenario's own opinion of the item`, ids drawn by
 Zipf's law. The other built-in worlds are those of `--data=synthetic`.
+
+`--draw` makes another world of the same kind: other built-in rows of another truth, or other
+ratings of MovieLens and another split, of app use another split alone. What one world's seeds agree
+on may still be chance of its rows.
 """
 
 import argparse
@@ -20,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -36,6 +41,8 @@ APP_FEATURES = ("user", "item", "weekday", "homework", "cost", "weather", "count
 
 Row = dict[str, Any]
 Rows = Iterator[Row]
+# Of where raw data are, where the world goes, and which draw it is, None for the world itself.
+Make = Callable[[pathlib.Path, pathlib.Path, Optional[int]], None]
 
 
 def age_band(years: int) -> str:
@@ -58,8 +65,8 @@ def decade(year: float) -> str:
     )
 
 
-def ratings(source: pathlib.Path, by: str) -> Rows:
-    """Ratings of MovieLens-100K with their scenario."""
+def ratings(source: pathlib.Path, by: str, seed: int = SEED) -> Rows:
+    """Ratings of MovieLens-100K with their scenario; the seed says which."""
     folder = source / "movielens-100k"
     items = movielens.films(folder / "u.item")
     with (folder / "u.user").open(encoding="latin-1", newline="") as stream:
@@ -69,7 +76,7 @@ def ratings(source: pathlib.Path, by: str) -> Rows:
         for part in ("u1.base", "u1.test")
         for row in csv.reader((folder / part).open(encoding="utf-8"), delimiter="\t")
     ]
-    for number in sorted(np.random.default_rng(SEED).permutation(len(lines))[:RATINGS]):
+    for number in sorted(np.random.default_rng(seed).permutation(len(lines))[:RATINGS]):
         user, item, rating, _ = lines[number]
         age, sex, job = users[user]
         place, flags, year = items[item]
@@ -171,9 +178,9 @@ def _vocabulary(rows: "list[Row]", name: str) -> str:
     return f"vocabulary = [{words}]"
 
 
-def _movielens(by: str) -> "Callable[[pathlib.Path, pathlib.Path], None]":
-    def make(source: pathlib.Path, output: pathlib.Path) -> None:
-        rows = list(ratings(source, by))
+def _movielens(by: str) -> Make:
+    def make(source: pathlib.Path, output: pathlib.Path, draw: Optional[int]) -> None:
+        rows = list(ratings(source, by, SEED if draw is None else draw))
         # What only one scenario has is private; users of `genre` and `decade`, and films of the
         # others, are common.
         user, item = (
@@ -187,48 +194,47 @@ def _movielens(by: str) -> "Callable[[pathlib.Path, pathlib.Path], None]":
             "age": f"cardinality = {movielens.DECADES}",
         }
         numbers = [f"genre_{number}" for number in range(len(movielens.GENRES))]
-        _convert(
-            rows, _schema(columns, [*numbers, "year"], ["like", "love"], "user_id", 0.3), output
-        )
+        schema = _schema(columns, [*numbers, "year"], ["like", "love"], "user_id", 0.3)
+        _convert(rows, schema, output, draw)
 
     return make
 
 
-def _apps(by: str) -> "Callable[[pathlib.Path, pathlib.Path], None]":
-    def make(source: pathlib.Path, output: pathlib.Path) -> None:
+def _apps(by: str) -> Make:
+    def make(source: pathlib.Path, output: pathlib.Path, draw: Optional[int]) -> None:
         rows = list(apps(source, by))
         columns = {name: _vocabulary(rows, name) for name in APP_FEATURES}
-        _convert(rows, _schema(columns, [], ["often", "much"], "user", 0.3), output)
+        _convert(rows, _schema(columns, [], ["often", "much"], "user", 0.3), output, draw)
 
     return make
 
 
-def _ids(seed: int, **shape: int) -> "Callable[[pathlib.Path, pathlib.Path], None]":
-    def make(source: pathlib.Path, output: pathlib.Path) -> None:
+def _ids(seed: int, **shape: int) -> Make:
+    def make(source: pathlib.Path, output: pathlib.Path, draw: Optional[int]) -> None:
         del source
         columns = {
             "user": f"cardinality = {shape['users']}",
             "item": f"cardinality = {shape['items']}",
             "kind": "cardinality = 40",
         }
-        _convert(
-            list(ids(seed, **shape)), _schema(columns, [], ["click", "buy"], "user", 0.4), output
-        )
+        rows = list(ids(seed if draw is None else draw, **shape))
+        _convert(rows, _schema(columns, [], ["click", "buy"], "user", 0.4), output, None)
 
     return make
 
 
-def _synthetic(
-    seed: int, rows: int, shared: float, scenarios: int = 4
-) -> "Callable[[pathlib.Path, pathlib.Path], None]":
-    def make(source: pathlib.Path, output: pathlib.Path) -> None:
+def _synthetic(seed: int, rows: int, shared: float, scenarios: int = 4) -> Make:
+    def make(source: pathlib.Path, output: pathlib.Path, draw: Optional[int]) -> None:
         del source
-        synthetic.generate(output, scenarios=scenarios, rows=rows, seed=seed, shared=shared)
+        drawn = seed if draw is None else draw
+        synthetic.generate(output, scenarios=scenarios, rows=rows, seed=drawn, shared=shared)
 
     return make
 
 
-def _convert(rows: "list[Row]", schema: str, output: pathlib.Path) -> None:
+def _convert(
+    rows: "list[Row]", schema: str, output: pathlib.Path, split_seed: Optional[int]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         raw = pathlib.Path(folder)
         (raw / "rows").mkdir()
@@ -242,6 +248,7 @@ def _convert(rows: "list[Row]", schema: str, output: pathlib.Path) -> None:
             f"--input={raw / 'rows'}",
             f"--schema={raw / 'schema.toml'}",
             f"--output={output}",
+            f"--split_seed={split_seed or 0}",
         ]
         subprocess.run([sys.executable, "-m", "pfrec.commands.convert", *command], check=True)
 
@@ -282,6 +289,7 @@ def main() -> None:
     parser.add_argument("--world", choices=sorted({**CHOOSING, **REPORTING}))
     parser.add_argument("--input", type=pathlib.Path, default=pathlib.Path("../shared/data"))
     parser.add_argument("--output", type=pathlib.Path)
+    parser.add_argument("--draw", type=int, help="another world of the kind, by its number")
     arguments = parser.parse_args()
     if arguments.list:
         for half, worlds in (("choosing", CHOOSING), ("reporting", REPORTING)):
@@ -289,7 +297,7 @@ def main() -> None:
         return
     if not arguments.world or not arguments.output:
         parser.error("give --world and --output, or --list")
-    {**CHOOSING, **REPORTING}[arguments.world](arguments.input, arguments.output)
+    {**CHOOSING, **REPORTING}[arguments.world](arguments.input, arguments.output, arguments.draw)
 
 
 if __name__ == "__main__":

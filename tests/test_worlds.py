@@ -67,3 +67,27 @@ def test_app_rows_leave_out_what_the_outcome_is_and_rare_scenarios(tmp_path):
 )
 def test_age_bands(years, band):
     assert worlds.age_band(years) == band
+
+
+def test_another_draw_is_another_world_of_the_same_sizes(tmp_path):
+    made = {}
+    for name, draw in (("own", None), ("again", 101), ("other", 1)):
+        worlds.CHOOSING["few_rows"](tmp_path, tmp_path / name, draw)
+        made[name] = {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*.tfrecord*")
+        }
+    assert made["own"]
+    assert made["own"] == made["again"]
+    assert made["own"].keys() == made["other"].keys()
+    assert all(made["own"][path] != made["other"][path] for path in made["own"])
+
+
+def test_another_draw_of_app_use_is_another_split_of_the_same_rows(monkeypatch):
+    asked = []
+    monkeypatch.setattr(worlds, "apps", lambda source, by: [dict.fromkeys(worlds.APP_FEATURES, 1)])
+    monkeypatch.setattr(worlds, "_convert", lambda *given: asked.append(given))
+    for draw in (None, 3):
+        worlds.REPORTING["app_by_weekday"](pathlib.Path(), pathlib.Path(), draw)
+    assert [given[-1] for given in asked] == [None, 3]
+    assert asked[0][:-1] == asked[1][:-1]
