@@ -84,6 +84,11 @@ def run(
     app.run(wrapped, flags_parser=_parse_flags)
 
 
+def warn(text: str) -> None:
+    """Tells the user at once of what does not stop the command but wants a look."""
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)
+
+
 def require_file(path: pathlib.Path, remedy: str) -> None:
     """Checks that a file is there, before anything heavy is imported to read it.
 

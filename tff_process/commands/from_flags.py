@@ -2,13 +2,12 @@
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import errors, run_records
+from pfrec import command, errors, run_records
 from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
 from pfrec.models.config import ModelConfig
@@ -48,10 +47,7 @@ def options() -> "options_lib.Options":
             "tls": pathlib.Path(f.tls) if f.tls else None,
             "silo_timeout": f.silo_timeout,
         }
-        credentials = tunnel.to_silos(silos["workers"], silos["tls"])
-        if credentials is not None:
-            for told in credentials.require_valid(tunnel.DRIVER_DIRECTORY):
-                print(f"WARNING: {told}", file=sys.stderr, flush=True)
+        tunnel.to_silos(silos["workers"], silos["tls"], command.warn)
         if f.skip_scenarios or f.min_rows:
             raise errors.PfrecError(
                 "--skip_scenarios and --min_rows: are of --data; leave silos out of --workers"
@@ -92,7 +88,7 @@ def chosen(dataset: "dataset_lib.Dataset") -> "dataset_lib.Dataset":
         print(f"left out: {', '.join(left_out)}", flush=True)
     trainable.require(kept, classes=classes)
     for note in trainable.notes(kept, classes=classes):
-        print(f"WARNING: {note}", file=sys.stderr, flush=True)
+        command.warn(note)
     return kept
 
 

@@ -195,7 +195,7 @@ def _check_scenarios(
             f"{words}; with --changed_scenarios=follow those gone are left, and new ones start "
             "from what the others have in common"
         )
-    print(f"WARNING: {words}", file=sys.stderr, flush=True)
+    command.warn(words)
 
 
 def _is_finished(
@@ -254,7 +254,7 @@ def open_data(
     if data != "synthetic":
         opened = dataset_lib.Dataset.open(pathlib.Path(data))
         for warning in opened.warnings:
-            print(f"WARNING: {warning}", file=sys.stderr, flush=True)
+            command.warn(warning)
         if opened.schema.weight is not None:
             weighted = f"{opened.schema.weight!r} multiplies the losses of training rows"
             print(f"note: {weighted}; metrics count all rows alike", file=sys.stderr, flush=True)

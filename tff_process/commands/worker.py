@@ -7,7 +7,6 @@ import pathlib
 import resource
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -103,10 +102,9 @@ def _main(argv: "list[str]") -> None:
         lock = silo_directory.Lock(directory)
         credentials = None
         if f.tls is not None:
-            tunnel.program()
-            credentials = tunnel.Credentials.read(pathlib.Path(f.tls))
-            for told in credentials.require_valid("silo-SCENARIO"):
-                print(f"WARNING: {told}", file=sys.stderr, flush=True)
+            credentials = tunnel.Credentials.usable(
+                pathlib.Path(f.tls), "silo-SCENARIO", command.warn
+            )
         agreed, terms, plan = None, None, None
         if f.agreement is not None:
             agreed = agreement_lib.Agreement.read(pathlib.Path(f.agreement))

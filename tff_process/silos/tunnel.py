@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Optional
 
 from pfrec import child, errors
@@ -87,20 +87,24 @@ class Credentials:
             )
         return cls(directory)
 
-    def require_valid(self, party: str) -> "list[str]":
-        """Checks that the party's certificate and the authority's hold today: otherwise no peer
-        takes it, or it takes none, and both say no more than that they cannot be reached.
+    @classmethod
+    def usable(
+        cls, directory: pathlib.Path, party: str, warn: "Optional[Callable[[str], None]]" = None
+    ) -> "Credentials":
+        """Reads a party's and checks that a tunnel may begin with them: without stunnel there is
+        none, and where a certificate does not hold today no peer takes it, or it takes none, and
+        both say no more than that they cannot be reached.
 
         Args:
+          directory: of the three files.
           party: whose they are, by the name of its directory at `pfrec-certificates`.
-
-        Returns:
-          what to say of those that end soon.
+          warn: is told of each that ends soon; None where that is told already.
 
         Raises:
-          PfrecError: where one does not hold, or is no certificate.
+          PfrecError: where stunnel or a file is missing, or a certificate is none or does not hold.
         """
-        told = []
+        program()
+        found = cls.read(directory)
         for name, remedy in (
             (AUTHORITY, f"with it ends all that it signed: {ANEW}"),
             (
@@ -109,12 +113,12 @@ class Credentials:
                 "and copy that directory here",
             ),
         ):
-            read = validity.Validity.read(self.directory / name)
+            read = validity.Validity.read(found.directory / name)
             if fault := read.fault():
                 raise errors.PfrecError(f"{fault}; {remedy}")
-            if warning := read.warning():
-                told.append(f"{warning}; {remedy}")
-        return told
+            if warn is not None and (warning := read.warning()):
+                warn(f"{warning}; {remedy}")
+        return found
 
     @property
     def authority(self) -> str:
@@ -160,7 +164,9 @@ def program() -> str:
 
 
 def to_silos(
-    workers: Mapping[str, str], directory: Optional[pathlib.Path]
+    workers: Mapping[str, str],
+    directory: Optional[pathlib.Path],
+    warn: "Optional[Callable[[str], None]]" = None,
 ) -> Optional[Credentials]:
     """Checks that silos may be reached as asked; returns the driver's credentials,
     None where it speaks to them in plain.
@@ -168,16 +174,14 @@ def to_silos(
     Args:
       workers: HOST:PORT by scenario.
       directory: of the driver's credentials; None for no tunnel.
+      warn: as of `Credentials.usable`.
 
     Raises:
       PfrecError: where an address is not loopback and there is no tunnel for it, stunnel or a
         certificate is missing, or one does not hold.
     """
     if directory is not None:
-        program()
-        credentials = Credentials.read(directory)
-        credentials.require_valid(DRIVER_DIRECTORY)
-        return credentials
+        return Credentials.usable(directory, DRIVER_DIRECTORY, warn)
     for scenario, address in workers.items():
         host, _ = addresses.parse(address, place="--workers")
         if not addresses.is_loopback(host):

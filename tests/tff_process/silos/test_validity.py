@@ -13,6 +13,12 @@ from tff_process.silos import tunnel, validity
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
+@pytest.fixture(autouse=True)
+def _no_tunnel(monkeypatch):
+    """Dates are read without stunnel, which need not be installed for it."""
+    monkeypatch.setattr(tunnel, "program", lambda: "stunnel")
+
+
 @pytest.fixture
 def made(tmp_path):
     certificates.make(tmp_path / "made", ["nl", "fr"])
@@ -45,30 +51,48 @@ def test_a_partys_certificate_that_ended_is_refused_and_made_anew(made, tmp_path
     other = (made / "silo-nl" / tunnel.CERTIFICATE).read_bytes()
     told = r"certificate\.pem: ended on 2020-01-31; .* anew with pfrec-certificates --renew=driver"
     with pytest.raises(errors.PfrecError, match=told):
-        tunnel.Credentials.read(made / "driver").require_valid("driver")
+        tunnel.Credentials.usable(made / "driver", "driver")
     (line,) = [line for line, wrong in certificates.told(made) if wrong]
     assert line.startswith(f"WARNING: {made / 'driver' / 'certificate.pem'}: ended on 2020-01-31;")
     assert line.endswith("make it anew with --renew=driver")
 
     assert certificates.make(made, [], renew=["driver"]) == ["driver"]
 
-    assert tunnel.Credentials.read(made / "driver").require_valid("driver") == []
+    warned = []
+    tunnel.Credentials.usable(made / "driver", "driver", warned.append)
+    assert warned == []
     assert (made / "silo-nl" / tunnel.CERTIFICATE).read_bytes() == other
     assert not any(wrong for _, wrong in certificates.told(made))
 
 
 def test_a_certificate_that_ends_soon_is_told_of_and_taken(made, tmp_path):
     ended.reissue(made, "silo-nl", written(-9), written(10.5), tmp_path)
-    (told,) = tunnel.Credentials.read(made / "silo-nl").require_valid("silo-nl")
+    warned = []
+    credentials = tunnel.Credentials.usable(made / "silo-nl", "silo-nl", warned.append)
+    assert credentials == tunnel.Credentials.read(made / "silo-nl")
+    (told,) = warned
     day = datetime.datetime.now() + datetime.timedelta(days=10.5)
     assert f"certificate.pem: ends on {day:%Y-%m-%d}, in 10 days; " in told
     assert "--renew=silo-nl" in told
 
 
+def test_a_driver_reads_its_certificates_once_to_check_and_to_tell(made, tmp_path, monkeypatch):
+    ended.reissue(made, "driver", written(-9), written(10.5), tmp_path)
+    read, warned = [], []
+    whole = validity.Validity.read
+    monkeypatch.setattr(validity.Validity, "read", lambda path: read.append(path) or whole(path))
+    tunnel.to_silos({"nl": "10.0.0.2:7000"}, made / "driver", warned.append)
+    assert [path.name for path in read] == [tunnel.AUTHORITY, tunnel.CERTIFICATE]
+    (told,) = warned
+    assert told.endswith("with pfrec-certificates --renew=driver, and copy that directory here")
+    tunnel.to_silos({"nl": "10.0.0.2:7000"}, made / "driver")
+    assert len(warned) == 1
+
+
 def test_a_clock_that_is_behind_is_told(made, tmp_path):
     ended.reissue(made, "silo-nl", "20900101000000Z", "20910101000000Z", tmp_path)
     with pytest.raises(errors.PfrecError, match="holds from 2090-01-01 on, and here it is 2"):
-        tunnel.Credentials.read(made / "silo-nl").require_valid("silo-nl")
+        tunnel.Credentials.usable(made / "silo-nl", "silo-nl")
 
 
 def test_with_an_authority_all_that_it_signed_ends(made, tmp_path):
@@ -82,7 +106,7 @@ def test_with_an_authority_all_that_it_signed_ends(made, tmp_path):
     with pytest.raises(errors.PfrecError, match=told):
         certificates.make(made, [], renew=["driver"])
     with pytest.raises(errors.PfrecError, match=told):
-        tunnel.Credentials.read(made / "driver").require_valid("driver")
+        tunnel.Credentials.usable(made / "driver", "driver")
     assert [wrong for _, wrong in certificates.told(made)] == [True]
 
 
