@@ -110,15 +110,17 @@ class Runner:
 
     def check(self, planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]") -> None:
         """Checks plans before the first of them is trained, which takes hours: those whose run was
-        not begun yet (`checks`).
+        not begun yet (`checks`), once for all seeds, on which nothing of it depends.
 
         Raises:
           PfrecError: where one cannot be trained; the message names its entry.
         """
+        named: dict[plan_lib.Plan, entries_lib.Entry] = {}
         for entry, plan in planned:
-            if (run_path(self.output, entry, plan.seed) / run_records.CONFIG).exists():
-                continue
-            plan = automatic.resolved(plan, None)
+            if not (run_path(self.output, entry, plan.seed) / run_records.CONFIG).exists():
+                named.setdefault(dataclasses.replace(plan, seed=0), entry)
+        for asked, entry in named.items():
+            plan = automatic.resolved(asked, None)
             try:
                 checks.check(plan, self.dataset, self.options)
                 checks.check_new(plan, self.dataset, self.options)

@@ -8,7 +8,7 @@ from pfrec import errors, files, run_directory
 from tests import run_records
 from tff_process import plan as plan_lib
 from tff_process.comparison import compare, entries, runs
-from tff_process.training import beginning, loop
+from tff_process.training import beginning, checks, loop
 
 VALID = (0.6, 0.5, 0.8, 0.7)
 
@@ -115,6 +115,21 @@ def test_what_cannot_be_trained_is_told_before_anything_is(dataset, tmp_path):
         runner.check(planned)
     run_records.write(runs.run_path(tmp_path, bad, 0), {"plan": planned[1][1].to_json()}, None)
     runner.check(planned)
+
+
+def test_each_plan_is_asked_once_for_all_its_seeds(dataset, tmp_path, monkeypatch):
+    """An entry whose first seed was begun is still asked for the others."""
+    fedavg, local = entries.Entry.parse("fedavg"), entries.Entry.parse("local")
+    planned = [
+        (entry, plan_lib.Plan(entry.algorithm, seed=seed))
+        for entry in (fedavg, local)
+        for seed in range(3)
+    ]
+    run_records.write(runs.run_path(tmp_path, local, 0), {"plan": planned[3][1].to_json()}, None)
+    asked = []
+    monkeypatch.setattr(checks, "check", lambda plan, *others: asked.append(plan.name))
+    runs.Runner(dataset, tmp_path, _silent).check(planned)
+    assert asked == ["fedavg", "local"]
 
 
 def test_a_comparison_trains_nothing_where_one_cannot_be_trained(trained, dataset, tmp_path):
