@@ -27,7 +27,18 @@ _HELP = ("h", "?", "help", "helpshort")
 _FULL_HELP = ("helpfull",)
 _VERSION = ("version",)
 _WIDTH = 100
+_PACKAGES = ("pfrec", "tff_process", "export")
 _groups: "dict[str, str]" = {}
+
+
+class _Plainly(logging.PythonFormatter):
+    """What we log reads as what commands print; what libraries log keeps its place and time."""
+
+    def format(self, record: std_logging.LogRecord) -> str:
+        if record.name.partition(".")[0] not in _PACKAGES:
+            return super().format(record)
+        kind = "WARNING" if record.levelno >= std_logging.WARNING else "note"
+        return f"{kind}: {record.getMessage()}"
 
 
 @contextlib.contextmanager
@@ -57,6 +68,7 @@ def run(
         or empty text where the same command line does; None where there is nothing to go on with.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.get_absl_handler().setFormatter(_Plainly())
     postponed.postpone()
     asked = _asked(sys.argv[1:])
     if asked is not None:

@@ -1,6 +1,7 @@
 """How a command ends."""
 
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def main(argv):
     absl.logging.info("in passing")
     absl.logging.warning("of note")
     logging.getLogger("pfrec").info("our own")
+    logging.getLogger("export.checks").warning("of %d", 2)
 
 command.run(main)
 """
@@ -128,6 +130,12 @@ def test_what_libraries_say_in_passing_is_shown_where_it_is_asked_for():
         assert said in asked
     assert "in passing" not in told
     assert "in passing" in asked
+
+
+def test_what_we_log_reads_as_what_we_print():
+    library, *ours = _run(_SAYING).stderr.splitlines()
+    assert re.fullmatch(r"W\d{4} .*\] of note", library)
+    assert ours == ["note: our own", "WARNING: of 2"]
 
 
 def test_a_flag_that_is_missing_and_a_flagfile_that_is_not_there_are_said_plainly():

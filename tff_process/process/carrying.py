@@ -105,7 +105,10 @@ class Meaning:
             new = row_maps.new_words(feature, self._maps[feature.name])
             if new:
                 known = len(feature.vocabulary)
-                _log.info("%s: %d of %d words of %s are new", scenario, new, known, feature.name)
+                _log.info(
+                    "%s: %d of %d values of %r are new to the run and start afresh",
+                    *(scenario, new, known, feature.raw),
+                )
 
 
 def columns(schema: schema_lib.Schema) -> "dict[str, Any]":
