@@ -13,13 +13,14 @@ what a comparison lacks is left out.
 The first has each algorithm's mean over the data sets and by how much the subject stands before it,
 with 95% intervals of two kinds. "By seed": the means over these data sets, paired by seed, which
 says what other seeds would give on the same data. "By data set": the means over seeds, paired by
-data set, which says what other data of the kind would give. Then on how many data sets the subject
-is ahead and behind by an interval, by seed, that excludes zero. The second table has every data
-set.
+data set, which says what other data of the kind would give; of one seed or one data set there is no
+interval. Then on how many data sets the subject is ahead and behind by an interval, by seed, that
+excludes zero. The second table has every data set.
 """
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import re
@@ -102,7 +103,8 @@ def by_data_set(tables: "dict[str, dict[str, list[float]]]", names: "set[str]") 
 
 
 def _text(found: intervals.Interval) -> str:
-    return f"{found.mean:+.4f} ± {found.half_width:.4f}"
+    width = "" if math.isnan(found.half_width) else f" ± {found.half_width:.4f}"
+    return f"{found.mean:+.4f}{width}"
 
 
 def table_of(path: pathlib.Path, entries: bool, beside: str) -> "dict[str, list[float]]":
