@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from absl import flags
 
 from pfrec import command, errors, files, row_progress, text_table
+from pfrec.commands import convert_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,118 +22,6 @@ if TYPE_CHECKING:
 
     from pfrec.data.conversion import appending
     from pfrec.data.reading import source
-
-_COMMON = (
-    "format",
-    "input",
-    "schema",
-    "output",
-    "infer_schema",
-    "missing_numerical",
-    "on_bad_row",
-    "resume",
-)
-
-
-def define_flags() -> None:
-    """Declares the command's flags.
-
-    In a function, so that commands with flags of the same name can be imported together.
-    """
-    flags.DEFINE_string(
-        "format",
-        None,
-        "Format of the raw data: ali_ccp, aliexpress, aliexpress_raw, csv, kuairand, movielens, "
-        "parquet or tenrec.",
-        required=True,
-    )
-    flags.DEFINE_string("input", None, "The raw file or folder.", required=True)
-    flags.DEFINE_string(
-        "output",
-        None,
-        "The dataset directory to write; must not exist or be empty. With --infer_schema, the "
-        "TOML file.",
-        required=True,
-    )
-    flags.DEFINE_string("schema", None, "TOML schema of the columns (csv and parquet only).")
-    flags.DEFINE_string(
-        "append",
-        None,
-        "A dataset whose further rows the input is: they are read by its schema and vocabularies, "
-        "with its --split_seed and --missing_numerical where these are not given, and --output is "
-        "a new dataset of both (csv, parquet).",
-    )
-    flags.DEFINE_bool(
-        "keep_rows",
-        True,
-        "With --append, whether --output holds the rows of before too; --nokeep_rows for the "
-        "further ones alone.",
-    )
-    flags.DEFINE_enum(
-        "unknown_ids",
-        "unknown",
-        ["unknown", "grow"],
-        "With --append, what a value is that the dataset does not know: the unknown id, or a new "
-        "id after the known ones.",
-    )
-    flags.DEFINE_bool(
-        "infer_schema",
-        False,
-        "Write a first TOML schema of csv or parquet files to --output, for a person to edit.",
-    )
-    flags.DEFINE_integer(
-        "split_seed",
-        0,
-        "Seed of the hash that splits rows into train, valid and test, and of the sampling "
-        "of users.",
-    )
-    flags.DEFINE_enum(
-        "missing_numerical",
-        "reject",
-        ["reject", "impute"],
-        "What to do with an empty, NaN or infinite number: take the row for a bad one, or put the "
-        "column's default there, and where it has none the client's mean.",
-    )
-    flags.DEFINE_enum(
-        "on_bad_row",
-        "stop",
-        ["stop", "skip", "quarantine"],
-        "What to do with a row that does not fit: stop with an error, leave it out and count it, "
-        "or also keep it in quarantine.jsonl.",
-    )
-    flags.DEFINE_bool(
-        "resume", False, "Go on with the conversion into --output that was killed or interrupted."
-    )
-    flags.DEFINE_float(
-        "sample_users",
-        1.0,
-        "Part of users whose rows are kept, chosen by --split_seed (tenrec, kuairand).",
-        0.0,
-        1.0,
-    )
-    flags.DEFINE_list(
-        "scenarios", [], "Scenarios to keep, by value or name; empty for the format's own choice."
-    )
-    flags.DEFINE_integer("min_rows", 0, "Scenarios with fewer rows are left out.", lower_bound=0)
-    flags.DEFINE_list(
-        "tasks",
-        [],
-        "Tasks to keep; empty for the format's own choice (tenrec, kuairand). With --infer_schema, "
-        "the label columns.",
-    )
-    flags.DEFINE_string("scenario", None, "With --infer_schema, the scenario's column.")
-    flags.DEFINE_string("group", None, "With --infer_schema, the column that groups rows.")
-    flags.DEFINE_string(
-        "delimiter", None, "What stands between values, \\t for a tab; goes over the schema (csv)."
-    )
-    flags.DEFINE_string("encoding", None, "Of the text, as gbk; goes over the schema (csv).")
-    flags.DEFINE_list("columns", [], "The columns of files without a header line (csv).")
-    flags.DEFINE_integer(
-        "min_count",
-        None,
-        "Ids rarer than this among training rows share one id (ali_ccp).",
-        lower_bound=1,
-    )
 
 
 def convert(
@@ -187,7 +76,8 @@ def convert(
       input_path: the raw file or folder; of `table` a pandas DataFrame, whose index is not read, or
         a `pyarrow.Table`.
       output: the dataset directory; must not exist or be empty.
-      schema_path: TOML schema, for `csv`, `parquet` and `table`.
+      schema_path: TOML schema, for `csv`, `parquet` and `table`; with `append` None, or one of the
+        same features and tasks.
       split_seed: seed of the split, and of the sampling of users; None for that of `append`, or 0.
       missing_numerical: `reject` or `impute`; None for that of `append`, or `reject`.
       on_bad_row: `stop`, `skip` or `quarantine`.
@@ -199,7 +89,8 @@ def convert(
       min_rows: scenarios with fewer rows are left out.
       layout: what goes over [file] of the schema, for `csv`: fields of a `csv_layout.Dialect`.
       append: the dataset whose further rows these are, for `csv` and `parquet`: they are read by
-        its schema, vocabularies and statistics. It stays as it is.
+        its schema, vocabularies and statistics, from where `schema_path` says that values stand by
+        now. It stays as it is.
       keep_rows: whether `output` holds the rows of `append` too.
       unknown_ids: `unknown` or `grow`: what a value is that `append` does not know.
 
@@ -324,22 +215,6 @@ def table(path: pathlib.Path) -> str:
     return "\n".join(text_table.aligned(lines, "ll" + "r" * (len(tasks) + 1)))
 
 
-def _given(name: str) -> Any:
-    """A flag's value; None where the command line does not say it."""
-    flag = flags.FLAGS[name]
-    return flag.value if flag.present else None
-
-
-def _layout(values: Any) -> "dict[str, Any]":
-    """What the flags say of the text."""
-    said = {
-        "delimiter": values.delimiter and values.delimiter.replace("\\t", "\t"),
-        "encoding": values.encoding,
-        "names": tuple(values.columns),
-    }
-    return {name: value for name, value in said.items() if value}
-
-
 def _dialect(layout: "Mapping[str, Any]") -> Any:
     from pfrec.data.reading import csv_layout
 
@@ -356,7 +231,9 @@ def _main(argv: "list[str]") -> None:
     if values.infer_schema:
         from pfrec.data.inference import infer, roles
 
-        hints = roles.Hints(values.tasks, values.scenario, values.group, _dialect(_layout(values)))
+        hints = roles.Hints(
+            values.tasks, values.scenario, values.group, _dialect(convert_flags.layout())
+        )
         text = infer.infer(values.format, input_path, schema_path, hints)
         if output.exists():
             raise errors.PfrecError(
@@ -373,8 +250,8 @@ def _main(argv: "list[str]") -> None:
         input_path,
         output,
         schema_path=schema_path,
-        split_seed=_given("split_seed"),
-        missing_numerical=_given("missing_numerical"),
+        split_seed=convert_flags.given("split_seed"),
+        missing_numerical=convert_flags.given("missing_numerical"),
         on_bad_row=values.on_bad_row,
         resume=values.resume,
         sample_users=values.sample_users,
@@ -382,7 +259,7 @@ def _main(argv: "list[str]") -> None:
         tasks=values.tasks,
         min_count=values.min_count,
         min_rows=values.min_rows,
-        layout=_layout(values),
+        layout=convert_flags.layout(),
         append=values.append,
         keep_rows=values.keep_rows,
         unknown_ids=values.unknown_ids,
@@ -395,8 +272,8 @@ def _main(argv: "list[str]") -> None:
 
 def main() -> None:
     """Entry point of `pfrec-convert`."""
-    define_flags()
-    command.run(_main, common=_COMMON, go_on="--resume")
+    convert_flags.define()
+    command.run(_main, common=convert_flags.COMMON, go_on="--resume")
 
 
 if __name__ == "__main__":

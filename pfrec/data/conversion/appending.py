@@ -17,7 +17,7 @@ import numpy as np
 from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.conversion import encoding, local_statistics, splitting, toml_schema
+from pfrec.data.conversion import encoding, local_statistics, places, splitting, toml_schema
 from pfrec.data.conversion.columns import as_text
 from pfrec.data.conversion.toml import feature_tables
 from pfrec.data.dataset import dataset, row_block, writer
@@ -59,12 +59,13 @@ class Before:
         """How the further rows are read.
 
         Args:
-          given: a schema that the user gave: it says where scenario and split stand, and how text
-            is laid out; its columns must be the dataset's. None for those of the dataset.
+          given: a schema that the user gave: it says where values, scenario and split stand, and
+            how text is laid out; its features and tasks must be the dataset's. None for how the
+            dataset's last rows were read.
 
         Raises:
           PfrecError: where the dataset does not say how it was read and no schema is given, or the
-            given one has other columns.
+            given one means something else.
         """
         if given is None:
             if self._reading is None:
@@ -84,23 +85,38 @@ class Before:
         difference = dataset.first_difference(_meaning(self.data.schema), _meaning(given.schema))
         if difference:
             raise errors.PfrecError(
-                f"--schema: is not that of {self.data.path}: {difference}; only [scenario], "
-                "[split] and [file] may differ, so leave --schema out or convert all rows anew"
+                f"--schema: is not that of {self.data.path}: {difference}; only where values are "
+                "read from may differ (column, separator, group, weight, [scenario], [split], "
+                "[file]): let features and tasks keep their names and give their columns, or "
+                "convert all rows anew"
             )
-        return dataclasses.replace(given, schema=self.data.schema)
+        where = places.of(given.schema)
+        return dataclasses.replace(
+            given,
+            schema=places.moved(self.data.schema, where),
+            elsewhere=where != places.of(self.data.schema),
+        )
+
+    def at_home(self, schema: schema_lib.Schema) -> schema_lib.Schema:
+        """A schema by which further rows were read, as the new dataset has it: with the columns
+        that the dataset of before had, which runs and exports know it by.
+        """
+        return places.moved(schema, places.of(self.data.schema))
 
     @property
     def missing_numerical(self) -> str:
         """What was done with missing numbers, see `encoding.encode`."""
         return str(self._told.get("options", {}).get("missing_numerical", "reject"))
 
-    @property
-    def notes(self) -> "list[str]":
-        """What the user should know, a line each."""
+    def notes(self, schema: schema_lib.Schema) -> "list[str]":
+        """What the user should know, a line each, where the further rows are read by `schema`."""
+        found = places.notes(self.data.schema, schema)
         rule = (self._reading or {}).get("rule") or {}
         if rule.get("kind") == splitting.TIME and rule.get("starts"):
-            return ["the new rows are split by parts of their own time, not at the dates of before"]
-        return []
+            found.append(
+                "the new rows are split by parts of their own time, not at the dates of before"
+            )
+        return found
 
     def compared(self, rows: Mapping[str, int]) -> "list[str]":
         """A line for each scenario that is new, and for each of before without a new row.
@@ -124,10 +140,10 @@ class Before:
             "before": self._told.get("appended"),
         }
 
-    def client(self, scenario: str) -> Optional[schema_lib.Schema]:
-        """What a scenario's client knew; None of a new scenario."""
-        known = scenario in self.data.scenarios
-        return self.data.client_schema(scenario) if known else None
+    @property
+    def clients(self) -> "dict[str, schema_lib.Schema]":
+        """What the client of each scenario knew."""
+        return {name: self.data.client_schema(name) for name in self.data.scenarios}
 
     def kept(self) -> "dict[tuple[str, str], writer.Kept]":
         """The old rows that the new dataset holds too, by scenario and split."""
@@ -146,6 +162,7 @@ class Before:
 
     def grown(
         self,
+        schema: schema_lib.Schema,
         training: "Iterable[tuple[str, source.RawChunk]]",
         missing_numerical: str,
     ) -> schema_lib.Schema:
@@ -155,10 +172,10 @@ class Before:
         the old ones; the cardinality of an identity grows to the largest id.
 
         Args:
+          schema: the agreed one, with the columns of the further rows.
           training: scenario and raw training rows; bad rows among them are left out.
           missing_numerical: see `encoding.encode`.
         """
-        schema = self.data.schema
         growing = {f.name for f in schema.categorical if f.encoding in ("vocabulary", "identity")}
         if self.unknown_ids != GROW or not growing:
             return schema
@@ -230,7 +247,7 @@ class Tally:
             for f, place in zip(schema.categorical, schema.id_places)
             if f.encoding in _COUNTED
         ]
-        self._clients = {s: before.client(s) for s in before.data.scenarios}
+        self._clients = before.clients
         nothing: dict[str, list[int]] = {f.name: [0, 0, 0] for f, _ in self._features}
         self._counts = {name: np.array(c, np.int64) for name, c in (state or nothing).items()}
 
@@ -285,8 +302,8 @@ def order(before: Optional[Before], names: Optional[Sequence[str]]) -> Optional[
 
 
 def _meaning(schema: schema_lib.Schema) -> Any:
-    """A schema's JSON form without the known values, which may have grown."""
-    told = schema.to_json()
+    """What a schema's values mean, without the known ones, which may have grown."""
+    told = places.meaning(schema)
     for entry in told["categorical"]:
         entry.pop("vocabulary", None)
         if entry["encoding"] in ("vocabulary", "identity"):

@@ -116,7 +116,8 @@ class Gathering:
         if self._quarantine is not None and self.bad.counts:
             notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
         if self._before is not None and self._tally is not None:
-            notes += [*self._before.notes, *self._before.compared(self._rows), *self._tally.notes()]
+            notes += self._before.notes(self._raw.schema)
+            notes += [*self._before.compared(self._rows), *self._tally.notes()]
         return notes
 
 

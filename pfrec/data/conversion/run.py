@@ -20,6 +20,7 @@ from pfrec.data.conversion import (
     gathering,
     local_statistics,
     pieces,
+    places,
     survey,
     work_directory,
 )
@@ -75,7 +76,7 @@ def run(
             target = stack.enter_context(
                 writer.DatasetWriter(
                     output,
-                    raw.schema,
+                    raw.schema if before is None else before.at_home(raw.schema),
                     source_format=source_format,
                     split_seed=options.split_seed,
                     scenarios=appending.order(before, taken["names"]),
@@ -103,6 +104,8 @@ def run(
                         next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
             if state["position"] is not None or options.resume:
                 checkpoint(state["position"], True)
+            if before is not None:
+                clients = {name: before.at_home(known) for name, known in clients.items()}
             target.describe_clients(clients)
             if options.on_bad_row != "stop":
                 target.record("bad_rows", gathered.bad.state())
@@ -137,7 +140,8 @@ def _prepared(
     if before is not None:
         if "schema" not in state:
             training = _training(raw, options, taken)
-            state["schema"] = before.grown(training, options.missing_numerical).to_json()
+            grown = before.grown(raw.schema, training, options.missing_numerical)
+            state["schema"] = grown.to_json()
         grown = schema_lib.Schema.from_json(state["schema"], place="schema")
         raw = dataclasses.replace(raw, schema=grown)
     if "clients" not in state:
@@ -179,7 +183,8 @@ def _client_schemas(
     training = _training(raw, options, taken)
     if before is None:
         return local_statistics.client_schemas(raw.schema, training, options.missing_numerical)
-    start = {name: before.data.client_schema(name) for name in before.data.scenarios}
+    where = places.of(raw.schema)
+    start = {name: places.moved(known, where) for name, known in before.clients.items()}
     grow = before.unknown_ids == appending.GROW
     named = taken["names"]
     if not grow and named is not None and set(named) <= set(start):

@@ -95,7 +95,7 @@ from typing import Any, Optional, TypeVar
 from pfrec import errors
 from pfrec.data import names
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion import history, splitting
+from pfrec.data.conversion import history, places, splitting
 from pfrec.data.conversion.toml import feature_tables, file_table, split_table, task_tables, typed
 from pfrec.data.reading import csv_layout
 
@@ -115,6 +115,8 @@ class TomlSchema:
       aliases: from a spelling of a scenario to the one meant.
       rule: which split a row goes to; None for parts of all rows at random.
       histories: the columns of lists that are made from the log.
+      elsewhere: whether values stand in other columns than those by which the dataset knows them
+        that the rows are appended to.
     """
 
     schema: schema_lib.Schema
@@ -124,6 +126,7 @@ class TomlSchema:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rule: Optional[splitting.Rule] = None
     histories: tuple[history.Rule, ...] = ()
+    elsewhere: bool = False
 
 
 def record(described: TomlSchema) -> dict[str, Any]:
@@ -136,6 +139,7 @@ def record(described: TomlSchema) -> dict[str, Any]:
         "dialect": dataclasses.asdict(described.dialect),
         "rule": rule,
         "histories": [dataclasses.asdict(one) for one in described.histories],
+        **({"places": places.of(described.schema)} if described.elsewhere else {}),
     }
 
 
@@ -148,14 +152,16 @@ def of_record(schema: schema_lib.Schema, told: Any, place: str) -> TomlSchema:
     try:
         rule = told["rule"]
         train, valid, test = map(float, told["fractions"])
+        elsewhere = "places" in told
         return TomlSchema(
-            schema,
+            places.moved(schema, told["places"]) if elsewhere else schema,
             told["scenario"],
             (train, valid, test),
             csv_layout.Dialect(**_tuples(told["dialect"])),
             {str(k): str(v) for k, v in told["aliases"].items()},
             None if rule is None else splitting.Rule(**_tuples(rule)),
             tuple(history.Rule(**one) for one in told.get("histories", ())),
+            elsewhere,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise errors.PfrecError(

@@ -34,7 +34,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
         wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
         numbers = [name for name in wanted if own.kinds[name] == csv_stream.NUMBER]
         file, dialect = dialects.settled(entry.file, described.dialect, wanted, numbers)
-        csv_layout.require_columns(file, wanted, dialect)
+        csv_layout.require_columns(file, wanted, dialect, lacking_remedy(settings))
         own.has(entry, csv_layout.header(file, dialect))
         files.append((file, dialect))
     notes += dialects.notes(files, described.dialect)
@@ -62,6 +62,16 @@ def read_schema(settings: source.Settings, source_format: str) -> toml_schema.To
     assert described is not None
     dialect = dataclasses.replace(described.dialect, **settings.layout)
     return dataclasses.replace(described, dialect=dialect)
+
+
+def lacking_remedy(settings: source.Settings) -> str:
+    """What to do where a file lacks a column, as a clause."""
+    if settings.before is None:
+        return "mend the file or the schema"
+    return (
+        "mend the file, or where a column is called otherwise now, pass --schema with the "
+        'dataset\'s features and tasks, and `column = "..."` for its new name'
+    )
 
 
 class OwnFiles:

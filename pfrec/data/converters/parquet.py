@@ -31,7 +31,7 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     for entry in inputs:
         own.has(entry, column_names(entry.file.path))
         wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
-        _require_columns(entry.file.path, wanted)
+        _require_columns(entry.file.path, wanted, csv.lacking_remedy(settings))
 
     def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
         return batches(inputs[number].file.path, columns, start or 0)
@@ -120,13 +120,12 @@ def column_names(file: pathlib.Path) -> list[str]:
     return list(table.column_names)
 
 
-def _require_columns(file: pathlib.Path, wanted: Sequence[str]) -> None:
+def _require_columns(file: pathlib.Path, wanted: Sequence[str], remedy: str) -> None:
     found = column_names(file)
     for name in wanted:
         if name not in found:
             raise errors.PfrecError(
-                f"{file}: no column {name!r}; columns found: {', '.join(found)}; mend the file or "
-                "the schema"
+                f"{file}: no column {name!r}; columns found: {', '.join(found)}; {remedy}"
             )
         if found.count(name) > 1:
             raise errors.PfrecError(f"{file}: the column {name!r} stands twice; rename one")

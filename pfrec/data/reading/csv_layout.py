@@ -75,8 +75,13 @@ def header(file: File, dialect: Dialect = CSV) -> list[str]:
     return start(opened(file), dialect)[0]
 
 
-def require_columns(file: File, wanted: Sequence[str], dialect: Dialect = CSV) -> None:
-    """Checks that a file has all columns.
+def require_columns(
+    file: File,
+    wanted: Sequence[str],
+    dialect: Dialect = CSV,
+    remedy: str = "mend the file or the schema",
+) -> None:
+    """Checks that a file has all columns; `remedy` is what to do where it has not, as a clause.
 
     Raises:
       PfrecError: naming the file, the missing columns and those found.
@@ -87,7 +92,7 @@ def require_columns(file: File, wanted: Sequence[str], dialect: Dialect = CSV) -
         what = "column" if len(missing) == 1 else "columns"
         raise errors.PfrecError(
             f"{file}: no {what} {', '.join(map(repr, missing))}; columns found: "
-            f"{', '.join(found)}; mend the file or the schema"
+            f"{', '.join(found)}; {remedy}"
         )
 
 

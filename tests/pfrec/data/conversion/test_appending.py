@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -238,6 +239,98 @@ def test_a_schema_may_say_how_files_are_read_and_no_more(first):
     other.write_text(_SCHEMA.replace('vocabulary = ["a", "b"]', 'vocabulary = ["a", "b", "c"]'))
     data, _ = _append(first, schema_path=other)
     assert data.schema.categorical[0].vocabulary == ("a", "b")
+
+
+# As the log is laid out by then: other columns, another delimiter, other words between lists.
+_RENAMED = {
+    'group = "user"': 'group = "uid"',
+    'by = "user"': 'by = "uid"',
+    'name = "item"': 'name = "item"\ncolumn = "sku"',
+    'name = "street"': 'name = "street"\ncolumn = "road"',
+    'name = "price"': 'name = "price"\ncolumn = "item"',  # A name that another feature had.
+    'name = "click"': 'name = "click"\ncolumn = "clicked"',
+    'column = "site"': 'column = "shop"',
+}
+
+
+def _renamed(path, day):
+    """A schema and a log that say the same in columns that are called otherwise."""
+    schema, log = _SCHEMA, day.read_text()
+    for old, new in _RENAMED.items():
+        schema = schema.replace(old, new)
+    head, _, rows = log.partition("\n")
+    assert head == "site,user,item,street,number,price,click"
+    (path / "renamed.toml").write_text(schema + '[file]\ndelimiter = ";"\n')
+    rows = rows.replace(",", ";")
+    (path / "renamed.csv").write_text("shop;uid;sku;road;number;item;clicked\n" + rows)
+    return path / "renamed.toml"
+
+
+@pytest.mark.parametrize("flags", [{}, {"keep_rows": False, "unknown_ids": "grow"}])
+def test_columns_that_are_called_otherwise_by_now_give_the_same_dataset(first, flags):
+    schema = _renamed(first.parent, first.parent / "day2.csv")
+    data, notes = _append(first, "renamed.csv", schema_path=schema, **flags)
+    assert [note for note in notes if "read from" in note] == [
+        "item: read from 'sku', before from 'item'",
+        "street: read from 'road', before from 'street'",
+        "price: read from 'item', before from 'price'",
+        "task click: read from 'clicked', before from 'click'",
+        "the group: read from 'uid', before from 'user'",
+    ]
+    output = first.parent / "plain"
+    convert.convert("csv", first.parent / "day2.csv", output, append=first, **flags)
+    mine, plain = (_told(path) for path in (data.path, output))
+    assert mine.pop("reading") != plain.pop("reading")
+    assert mine.pop("split") == {**plain.pop("split"), "column": "uid"}
+    warned = [line.replace("'sku'", "'item'") for line in mine.pop("warnings", [])]
+    assert warned == plain.pop("warnings", [])  # In the words of the files that were read.
+    assert mine == plain
+    assert _files(data.path).keys() == _files(output).keys()
+    unlike = [n for n, content in _files(output).items() if _files(data.path)[n] != content]
+    assert unlike == ["dataset.json"]
+
+
+def _told(path):
+    return json.loads((path / "dataset.json").read_text())
+
+
+def test_what_is_appended_next_is_read_as_the_last_rows_were_unless_told(first):
+    schema = _renamed(first.parent, first.parent / "day2.csv")
+    data, _ = _append(first, "renamed.csv", schema_path=schema)
+    third, fourth = first.parent / "three", first.parent / "four"
+    convert.convert("csv", first.parent / "renamed.csv", third, append=data.path)
+    assert "places" in _told(third)["reading"]
+    old = {"schema_path": first.parent / "s.toml"}
+    convert.convert("csv", first.parent / "day2.csv", fourth, append=data.path, **old)
+    assert "places" not in _told(fourth)["reading"]
+    shards = {
+        path: {n: c for n, c in _files(path).items() if n.endswith("tfrecord")}
+        for path in (third, fourth)
+    }
+    assert shards[third] == shards[fourth]
+    assert dataset.Dataset.open(third).schema == dataset.Dataset.open(first).schema
+
+
+def test_a_column_that_is_gone_is_told_with_how_to_name_the_new_one(first):
+    _renamed(first.parent, first.parent / "day2.csv")
+    with pytest.raises(errors.PfrecError, match=r"no columns 'price', .*`column = "):
+        _append(first, "renamed.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('group = "user"', "", "group is 'of a column' against None"),
+        ("cardinality = 6", "cardinality = 7", "'street'].cardinality is 6 against 7"),
+        ('normalise = "standard"', "", "'price'].default is None against 0.0"),
+        ('name = "click"', 'name = "click"\npositive = ["2"]', "'click'].positive"),
+    ],
+)
+def test_what_values_mean_may_not_differ(first, old, new, told):
+    other = first.parent / "other.toml"
+    other.write_text(_SCHEMA.replace(old, new))
+    with pytest.raises(errors.PfrecError, match=re.escape(told)):
+        _append(first, schema_path=other)
 
 
 def test_what_cannot_be_appended_to_is_told(first, tmp_path):
