@@ -11,7 +11,7 @@ from typing import Any
 from export import interface
 from export.checks import saved_graph
 from export.graph import requests as requests_lib
-from export.graph import serving_module
+from export.graph import saved_variables
 from export.version import manifest as manifest_lib
 from export.version import warmup as warmup_lib
 from pfrec import errors
@@ -96,12 +96,21 @@ def operations(graph: saved_graph.SavedGraph) -> str:
 def variables(
     directory: pathlib.Path, value: Mapping[str, Any], graph: saved_graph.SavedGraph
 ) -> str:
-    """That the checkpoint's variables are the manifest's, and the graph reads each."""
-    found = serving_module.checkpoint_variables(directory)
+    """That the checkpoint's variables are the manifest's, hold numbers alone, also in rows that no
+    request asks for, and the graph reads each.
+    """
+    found = saved_variables.shapes(directory)
     listed = {name: list(shape) for name, shape in value["variables"].items()}
     if found != listed:
         names = sorted(name for name in {*found, *listed} if found.get(name) != listed.get(name))
         raise errors.PfrecError(f"not as in the manifest: {', '.join(names)}")
+    if strange := saved_variables.not_finite(directory):
+        narrow = value["made"].get("embedding_dtype") == "float16"
+        wider = "export with --embedding_dtype=float32, or " if narrow else ""
+        raise errors.PfrecError(
+            f"NaN or infinite numbers in {', '.join(strange)}; {wider}train again with a smaller "
+            "--learning_rate, or with numerical columns normalised"
+        )
     if graph.unreachable:
         raise errors.PfrecError(
             f"not read by {interface.SERVE}: {', '.join(sorted(graph.unreachable))}"
@@ -110,7 +119,7 @@ def variables(
         raise errors.PfrecError(
             f"the graph reads {len(graph.reachable)} variables, the checkpoint holds {len(found)}"
         )
-    return f"{len(found)} variables, all read by {interface.SERVE}"
+    return f"{len(found)} variables, all finite and read by {interface.SERVE}"
 
 
 def signatures(served: interface.Interface, graph: saved_graph.SavedGraph) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from export import interface
+from export.graph import saved_variables
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LENGTHS_DIFFER = (
     "every feature must be a list of single values (rank 1) or, where its rows hold lists or "
     "vectors, of those (rank 2), all of one length; names, "
@@ -286,7 +286,7 @@ def save(
         raise errors.PfrecError(
             f"{directory}: {errors.readable(error.message)}; free space or choose another path"
         ) from error
-    saved = checkpoint_variables(directory)
+    saved = saved_variables.shapes(directory)
     # TensorFlow's names in a checkpoint: the path of attributes, with a slash inside a key written
     # as `.S`.
     keys = [name.replace(".", "..").replace("/", ".S") for name in module.weights]
@@ -303,21 +303,6 @@ def save(
             "export the model again"
         )
     return saved
-
-
-def checkpoint_variables(directory: pathlib.Path) -> "dict[str, list[int]]":
-    """The shape of every variable of a SavedModel, by name in its checkpoint.
-
-    Raises:
-      PfrecError: where the checkpoint is missing or damaged.
-    """
-    try:
-        listed = tf.train.list_variables(str(directory / "variables" / "variables"))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise errors.PfrecError(
-            f"{directory}/variables: cannot be read ({error}); export the model again"
-        ) from error
-    return {name: list(shape) for name, shape in listed if name != _OBJECT_GRAPH}
 
 
 def _checked(

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export import interface
 from export.checks import answers, saved_graph
 from export.checks import version as version_checks
-from export.graph import requests, serving_module
+from export.graph import requests, saved_variables, serving_module
 from export.version import manifest, model_card, sample_request, warmup
 from pfrec import errors, files
 from tests.export import tiny
@@ -231,7 +231,7 @@ def _write_saved_model(directory: pathlib.Path, module: tf.Module, functions: An
         model="NL",
         scenario="NL",
         served=tiny.SERVED,
-        variables=serving_module.checkpoint_variables(directory),
+        variables=saved_variables.shapes(directory),
         run={"id": "abc", "round": 4},
         made={"folded": False},
         expected={task: values.tolist() for task, values in tiny.model().predict(real).items()},
