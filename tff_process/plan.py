@@ -4,19 +4,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
-from pfrec import errors, loss_weights
+from pfrec import errors
 from pfrec import settings as settings_lib
 from pfrec.models.config import ModelConfig
 from pfrec.settings import setting
-from tff_process import plan_records
+from tff_process import plan_checks, plan_records
 from tff_process.algorithms import base, registry
 from tff_process.algorithms import robust as robust_lib
 from tff_process.client import strategy
+from tff_process.plan_checks import LOSS as LOSS
+from tff_process.plan_checks import METRICS as METRICS
+from tff_process.plan_checks import ROW_COUNTS as ROW_COUNTS
+from tff_process.plan_checks import WITHHELD as WITHHELD
 from tff_process.privacy import soundness
 
-LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
-WITHHELD = (LOSS, METRICS, ROW_COUNTS)
-_BITS = (8, 16, strategy.FULL_BITS)
 _BATCHES, _NOISED_BATCHES = 20, 3
 CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
@@ -216,40 +217,12 @@ class Plan(settings_lib.Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise errors.PfrecError(f"seed is {self.seed}; it must not be negative")
-        if self.upload_bits not in _BITS:
-            raise errors.PfrecError(f"upload_bits is {self.upload_bits}; it must be 8, 16 or 32")
-        if self.upload_bits < strategy.FULL_BITS and self.pooled:
-            raise errors.PfrecError(
-                f"--upload_bits with {self.name}: all rows are in one place and nothing is sent; "
-                "leave it out"
-            )
-        for name in plan_records.FOLLOWING:
-            value = getattr(self, name)
-            if plan_records.AS_THE_BUDGET < value < 0:
-                raise errors.PfrecError(
-                    f"{name} is {value:g}; it must be at least 0, or "
-                    f"{plan_records.AS_THE_BUDGET:g} for what goes with the budget"
-                )
-        if self.home_epochs > 0 and self.pooled:
-            raise errors.PfrecError(
-                f"--home_epochs with {self.name}: all rows are in one place, and no client is "
-                "there to finish at home; leave it out, in a comparison by an entry of its own for "
-                "who does, as fedavg:home_epochs=20"
-            )
+        plan_checks.check(self)
         if self.secure_sums:
-            soundness.check_secure_sums(self)
             # Losses and counts of single clients tell of their rows what sums do not.
             told = [METRICS] if METRICS in self.withhold else []
             object.__setattr__(self, "withhold", (LOSS, *told, ROW_COUNTS))
-        loss_weights.parse(self.task_weights, "task_weights")
-        loss_weights.parse(self.positive_weights, "positive_weights")
-        for name in self.withhold:
-            if name not in WITHHELD:
-                raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
         if self.dp_epsilon:
-            soundness.check_plan(self)
             # Nothing is said but what noise is in, and no layer reads two rows at once.
             object.__setattr__(self, "withhold", WITHHELD)
             object.__setattr__(self, "model", dataclasses.replace(self.model, batch_norm=False))

@@ -1,0 +1,52 @@
+"""What of a plan does not fit together, whatever data it is for: told as it is made."""
+
+from typing import Any
+
+from pfrec import errors, loss_weights
+from tff_process import plan_records
+from tff_process.client import strategy
+from tff_process.privacy import soundness
+
+LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
+WITHHELD = (LOSS, METRICS, ROW_COUNTS)
+_BITS = (8, 16, strategy.FULL_BITS)
+
+
+def check(plan: Any) -> None:
+    """Checks a `plan.Plan` as it was given.
+
+    Raises:
+      PfrecError: where two of its settings do not go together, or one has a value that it cannot
+        have.
+    """
+    if plan.seed < 0:
+        raise errors.PfrecError(f"seed is {plan.seed}; it must not be negative")
+    if plan.upload_bits not in _BITS:
+        raise errors.PfrecError(f"upload_bits is {plan.upload_bits}; it must be 8, 16 or 32")
+    if plan.upload_bits < strategy.FULL_BITS and plan.pooled:
+        raise errors.PfrecError(
+            f"--upload_bits with {plan.name}: all rows are in one place and nothing is sent; "
+            "leave it out"
+        )
+    for name in plan_records.FOLLOWING:
+        value = getattr(plan, name)
+        if plan_records.AS_THE_BUDGET < value < 0:
+            raise errors.PfrecError(
+                f"{name} is {value:g}; it must be at least 0, or "
+                f"{plan_records.AS_THE_BUDGET:g} for what goes with the budget"
+            )
+    if plan.home_epochs > 0 and plan.pooled:
+        raise errors.PfrecError(
+            f"--home_epochs with {plan.name}: all rows are in one place, and no client is "
+            "there to finish at home; leave it out, in a comparison by an entry of its own for "
+            "who does, as fedavg:home_epochs=20"
+        )
+    if plan.secure_sums:
+        soundness.check_secure_sums(plan)
+    loss_weights.parse(plan.task_weights, "task_weights")
+    loss_weights.parse(plan.positive_weights, "positive_weights")
+    for name in plan.withhold:
+        if name not in WITHHELD:
+            raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
+    if plan.dp_epsilon:
+        soundness.check_plan(plan)
