@@ -8,7 +8,7 @@ from typing import Any, Callable
 import tensorflow_federated as tff
 
 from tff_process.client import variables
-from tff_process.process import client_step, server_step
+from tff_process.process import client_step, custom_gradients, server_step
 from tff_process.process import types as types_lib
 from tff_process.process.spec import ProcessSpec
 
@@ -22,7 +22,8 @@ class Body:
 
     def trace(self) -> tff.Computation:
         """The function as a graph."""
-        return tff.tensorflow.computation(*self.parameters)(self.function)
+        with custom_gradients.forgotten():
+            return tff.tensorflow.computation(*self.parameters)(self.function)
 
 
 @dataclasses.dataclass(frozen=True)

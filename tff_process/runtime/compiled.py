@@ -5,6 +5,7 @@ worker once.
 import concurrent.futures
 import dataclasses
 import functools
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
@@ -104,6 +105,8 @@ def traced_functions(
             compiling = {
                 name: pool.submit(remote.Function.of, name, trace()) for name, trace in how.items()
             }
+            if compiling:
+                gc.collect()  # Graphs hold themselves: of a client's, 100 MB.
             return {name: made.result() for name, made in compiling.items()}
         except BaseException:
             # Who ends the command does not wait for what nobody will use.
