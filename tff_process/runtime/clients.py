@@ -4,6 +4,7 @@ and its files are written and read there.
 
 import collections
 import dataclasses
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
@@ -12,7 +13,7 @@ import tensorflow_federated as tff
 
 from pfrec import client_directory, files
 from tff_process.runtime import compiled as compiled_lib
-from tff_process.runtime import executor, remote, server
+from tff_process.runtime import executor, hosts, remote, server
 
 OD = collections.OrderedDict
 
@@ -73,6 +74,7 @@ class ClientCalls:
 
     def __init__(self, compiled: compiled_lib.Compiled, initial: Mapping[str, np.ndarray]) -> None:
         self._compiled, self._traced, self._initial = compiled, compiled.traced, initial
+        self._starts: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
 
     def train(
         self, client: Client, incoming: server.Server, work: Any, version: Optional[int]
@@ -252,7 +254,7 @@ class ClientCalls:
             there.fetch(there.select(read, 1))
             private = there.select(read, 0)
         else:
-            private = host.kept("start", self, self._start)
+            private = self._start(host)
         client.private, client.version = RemoteState(private, generation), version
         if there_already:
             client.written = version
@@ -271,8 +273,13 @@ class ClientCalls:
         kinds = self._compiled.start.type_signature.parameter
         return OD((name, self._initial[name]) for name, _ in tff.structure.to_elements(kinds))
 
-    def _start(self, there: remote.Remote) -> Any:
-        return self._started(there, self.first_values())
+    def _start(self, host: hosts.Host) -> Any:
+        """What clients of a worker begin with: one for all that have nothing else yet."""
+        key = host, host.generation
+        found = self._starts.get(key)
+        if found is None:
+            found = self._starts[key] = self._started(host.remote, self.first_values())
+        return found
 
     def _started(self, there: remote.Remote, values: "Mapping[str, np.ndarray]") -> Any:
         kinds = self._compiled.start.type_signature.parameter

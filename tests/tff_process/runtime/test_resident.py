@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -192,6 +193,22 @@ def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(
         assert other.train_aggregation_step(2).loss == expected
         for name, value in first.to_save().server.items():
             np.testing.assert_array_equal(other.to_save().server[name], value)
+
+
+def test_what_clients_begin_with_is_held_until_the_last_has_trained(
+    dataset, workers, a_crew, computations, tmp_path
+):
+    training = resident_training(
+        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
+    )
+    for client in training.clients:
+        training._calls.load(client, 0)
+    begun = [weakref.ref(client.private.reference) for client in training.clients]
+    assert begun[0]() is begun[1]() is begun[2]() is not None
+    for client in training.clients:
+        assert begun[0]() is not None
+        client.private = None
+    assert begun[0]() is None
 
 
 class Struck(resident.ResidentTraining):
