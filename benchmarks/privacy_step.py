@@ -25,6 +25,8 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+if "tensorflow" not in sys.modules:
+    import tff_process  # noqa: F401, sets malloc and imports, as for the commands
 
 from typing import Any, Callable
 
