@@ -14,6 +14,7 @@ seconds of a call that was repeated are under `2.seconds`.
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import pathlib
@@ -31,6 +32,12 @@ from export.checks import c_library
 from pfrec import child, errors, files
 
 _ERROR_START = "error: "
+
+
+class UnaskedError(errors.PfrecError):
+    """A model could not be asked, for want of room or of leave for requests and answers: nothing is
+    known of it.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +90,7 @@ def run(
       An answer per call.
 
     Raises:
+      UnaskedError: where requests or answers cannot be written.
       PfrecError: where the model does not load, or the process dies or takes too long.
     """
     with _folder(model_directory) as folder:
@@ -132,10 +140,11 @@ def run(
             ) from None
         if done.returncode:
             reason = _reason(done.returncode, done.stderr.decode(errors="replace"))
-            full = os.strerror(errno.ENOSPC) in reason
-            remedy = "free space" if full else "export the model again"
+            if os.strerror(errno.ENOSPC) in reason:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise errors.PfrecError(
-                f"{model_directory}: does not load through the C library ({reason}); {remedy}"
+                f"{model_directory}: does not load through the C library ({reason}); export the "
+                "model again"
             )
         with np.load(response) as given:
             return [_answer(given, number, call.names) for number, call in enumerate(calls)]
@@ -147,14 +156,19 @@ def _folder(model_directory: pathlib.Path) -> Iterator[str]:
     published yet, where the next export removes what a kill leaves of it; else the system's.
 
     Raises:
-      PfrecError: where it is full.
+      UnaskedError: where it cannot be written.
     """
     staged = model_directory.name.startswith(files.TEMPORARY_PREFIX)
     place = model_directory.parent if staged else pathlib.Path(tempfile.gettempdir())
-    with files.readable_errors(place):
-        prefix = f"{files.TEMPORARY_PREFIX}requests-"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder:
-            yield folder
+    prefix = f"{files.TEMPORARY_PREFIX}requests-"
+    try:
+        with files.readable_errors(place):
+            with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder:
+                yield folder
+    except errors.PfrecError as error:
+        if isinstance(error.__cause__, OSError):
+            raise UnaskedError(str(error)) from error.__cause__
+        raise
 
 
 def _reason(code: int, stderr: str) -> str:
@@ -179,8 +193,10 @@ def _answer(given: Any, number: int, names: TensorNames) -> Answer:
 
 
 def _write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, **arrays)
+    # Whole before it is written: an archive that a full disk cuts off complains when it is dropped.
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    path.write_bytes(archive.getbuffer())
 
 
 def _pack(key: str, values: np.ndarray) -> "dict[str, np.ndarray]":

@@ -73,9 +73,14 @@ class Checklist:
         Returns:
           The value, or True without one; None where the body raised PfrecError, which is a check
           that failed.
+
+        Raises:
+          UnaskedError: where the model could not be asked, which is no fault of its.
         """
         try:
             result = body()
+        except fresh_process.UnaskedError:
+            raise
         except errors.PfrecError as error:
             self.checks.append(Check(name, False, " ".join(str(error).split())))
             return None
@@ -106,6 +111,9 @@ def verify(
 
     Returns:
       The checks in order. Nothing is raised for a damaged version: that is a check that failed.
+
+    Raises:
+      PfrecError: where there is no room for the requests of the checks and their answers.
     """
     made, directory = Checklist(), pathlib.Path(version)
     held = made.passed("manifest", lambda: written.manifest(directory))
