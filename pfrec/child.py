@@ -1,9 +1,11 @@
 """Child processes: they end when this process ends, however that happens, and when they are to."""
 
+import contextlib
 import ctypes
 import signal
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -23,6 +25,26 @@ def end_with_parent() -> Callable[[], None]:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return ask
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C interrupt after what is within, not in it: a child that was started is then known
+    to who ends it. Our own end is no such care, but a notebook goes on after Ctrl-C.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    # Python handles signals in the main thread alone, and cannot put back what it did not set.
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def stop(process: "subprocess.Popen[Any]") -> None:

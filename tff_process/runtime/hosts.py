@@ -5,7 +5,7 @@ import pathlib
 import threading
 from typing import Any, Callable, Optional
 
-from pfrec import errors
+from pfrec import child, errors
 from tff_process.runtime import remote as remote_lib
 from tff_process.runtime import threads as threads_lib
 from tff_process.runtime import worker_process
@@ -76,13 +76,16 @@ class Host(abc.ABC):
         """Gives the worker up; its references are gone."""
         with self._lock:
             self._kept.clear()
-        if self._remote is not None:
-            if self.lost:
-                self._remote.abandon()
-            else:
-                self._remote.close()
-            self._remote = None
-        self._end()
+        try:
+            if self._remote is not None:
+                if self.lost:
+                    self._remote.abandon()
+                else:
+                    self._remote.close()
+                self._remote = None
+        finally:
+            with child.uninterrupted():
+                self._end()
 
     @abc.abstractmethod
     def _connect(self) -> remote_lib.Remote: ...
@@ -121,9 +124,10 @@ class LocalHost(Host):
 
     def begin(self) -> None:
         if self._process is None:
-            self._process = worker_process.WorkerProcess(
-                self._log, self._max_concurrent, threads=self._threads
-            )
+            with child.uninterrupted():
+                self._process = worker_process.WorkerProcess(
+                    self._log, self._max_concurrent, threads=self._threads
+                )
 
     def _connect(self) -> remote_lib.Remote:
         # A port may be taken between the moment it is found free and the worker's start.

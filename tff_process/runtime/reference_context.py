@@ -7,6 +7,7 @@ from typing import Any, Optional
 import grpc
 import tensorflow_federated as tff
 
+from pfrec import child
 from tff_process.runtime import threads as threads_lib
 from tff_process.runtime import worker_process
 
@@ -35,12 +36,14 @@ class Worker:
         self._channel: Optional[grpc.Channel] = None
 
     def __enter__(self) -> "Worker":
-        self._process = worker_process.WorkerProcess(
-            self.log, self._max_concurrent, threads=self._threads
-        )
-        self._channel = grpc.insecure_channel(self._process.target, worker_process.CHANNEL_OPTIONS)
-        self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
         try:
+            with child.uninterrupted():
+                self._process = worker_process.WorkerProcess(
+                    self.log, self._max_concurrent, threads=self._threads
+                )
+            target = self._process.target
+            self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
+            self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
             self._process.wait_until_ready(self._channel)
         except BaseException:
             self._stop()
@@ -67,10 +70,11 @@ class Worker:
         )
 
     def _stop(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-        if self._process is not None:
-            self._process.stop()
+        with child.uninterrupted():
+            if self._channel is not None:
+                self._channel.close()
+            if self._process is not None:
+                self._process.stop()
 
     def __exit__(
         self,

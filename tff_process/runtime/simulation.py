@@ -58,7 +58,12 @@ def resident_training(
     executor = executor_lib.ClientExecutor(
         concurrent, options.on_client_failure, all_needed=plan.secure_sums
     )
-    try:
+    with (
+        contextlib.ExitStack() as ending
+    ):  # each is ended, also where Ctrl-C cuts another's end off
+        ending.callback(executor.close)
+        for host in workers:
+            ending.callback(host.down)
         for host in workers:
             host.begin()  # They come up while graphs are traced.
         training = resident.ResidentTraining(
@@ -73,10 +78,6 @@ def resident_training(
         for host in workers:
             host.up()
         yield training
-    finally:
-        for host in workers:
-            host.down()
-        executor.close()
 
 
 def _log_name(number: int, count: int) -> str:

@@ -210,11 +210,18 @@ class Asked:
         """Of a plan as plain data."""
         return cls(agreed_part(plan), schema.to_json(), plan_digest(plan, schema))
 
-    def difference(self, told: Any) -> str:
-        """Where the plan that a silo tells first differs from this one, in words."""
-        mine = files.parse_json(files.json_text(self.plan))
-        found = dataset_lib.first_difference(mine, told)
-        return f"here {found} there" if found else "the version of pfrec or the schema"
+    def difference(self, plan: Any, schema: schema_lib.Schema) -> str:
+        """Where the plan and the schema that a silo tells first differ from these, in words."""
+        for mine, told in ((self.plan, plan), (self.schema, schema.to_json())):
+            found = dataset_lib.first_difference(_as_json(mine), _as_json(told))
+            if found:
+                return f"here {found} there"
+        return f"here pfrec is {pfrec.__version__} against another version there"
+
+
+def _as_json(value: Any) -> Any:
+    """The value as it is after a trip through JSON."""
+    return files.parse_json(files.json_text(value))
 
 
 def agreed_part(plan: "Mapping[str, Any]") -> "dict[str, Any]":

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Optional
 
-from pfrec import errors, files
+from pfrec import child, errors, files
 from tff_process.runtime import hosts
 from tff_process.runtime import remote as remote_lib
 from tff_process.silos import agreement, facts, tunnel
@@ -137,11 +137,12 @@ class SiloHost(hosts.Host):
         """A silo that agreed to another plan would refuse every word of this one."""
         if self._asked is None or remote.agreed in (None, self._asked.digest):
             return
-        told = facts.read(remote, self.name).agreed
+        told = facts.read(remote, self.name)
         remote.close()
         raise errors.PfrecError(
-            f"{self.name} has agreed to another plan: {self._asked.difference(told)}; train with "
-            "the flags of its agreement, or let its owner agree to these with pfrec-agreement"
+            f"{self.name} has agreed to another plan: "
+            f"{self._asked.difference(told.agreed, told.schema)}; train as its agreement says, or "
+            "let its owner agree to this with pfrec-agreement"
         )
 
     def _target(self) -> str:
@@ -151,9 +152,10 @@ class SiloHost(hosts.Host):
             self._end()
             files.make_directory(self._log.parent)
             self._listening, self._path = self._sockets.listen()
-            self._tunnel = tunnel.Tunnel.of_driver(
-                self._listening, self._credentials, self._address, self._scenario, self._log
-            )
+            with child.uninterrupted():
+                self._tunnel = tunnel.Tunnel.of_driver(
+                    self._listening, self._credentials, self._address, self._scenario, self._log
+                )
         return f"unix:{self._path}"
 
     def _end(self) -> None:

@@ -221,7 +221,10 @@ def silo_training(
     with silo_host.sockets(run.path) as sockets:
         asked = agreement.Asked.of(plan.to_json(), dataset.schema)
         silos = _hosts(options, credentials, sockets, logs, asked)
-        try:
+        with contextlib.ExitStack() as ending:
+            ending.callback(executor.close)
+            for host in silos.values():
+                ending.callback(host.down)
             for host in silos.values():
                 host.up()
                 _require_room(host.name, host.remote, options.keep_rounds)
@@ -239,10 +242,6 @@ def silo_training(
                 guard.Rules.of(options, dataset.scenarios),
                 identity=identity,
             )
-        finally:
-            for host in silos.values():
-                host.down()
-            executor.close()
 
 
 def _require_room(name: str, there: remote.Remote, keep_rounds: int) -> None:

@@ -124,5 +124,9 @@ def test_the_silos_schema_is_the_ceiling(schema):
 def test_a_driver_is_told_on_which_side_a_plan_is_what(schema):
     asked = agreement_lib.Asked.of({"algorithm": "fedavg", "rounds": 4}, schema)
     told = {**asked.plan, "rounds": 20}
-    assert asked.difference(told) == "here rounds is 4 against 20 there"
-    assert asked.difference(asked.plan) == "the version of pfrec or the schema"
+    assert asked.difference(told, schema) == "here rounds is 4 against 20 there"
+    other = dataclasses.replace(schema, group=None)
+    assert asked.difference(asked.plan, other) == "here group is 'session' against None there"
+    assert asked.difference(asked.plan, schema) == (
+        f"here pfrec is {pfrec.__version__} against another version there"
+    )
