@@ -6,7 +6,7 @@ Row groups are read one after the other, a batch of rows at a time.
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,10 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     inputs, notes = folder.find(path, folder.PARQUET_ENDINGS, "Parquet")
     own = csv.OwnFiles(described, inputs, settings.seed)
     for entry in inputs:
-        own.has(entry, column_names(entry.file.path))
+        found = column_names(entry.file.path)
+        own.has(entry, found)
         wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
-        _require_columns(entry.file.path, wanted, csv.lacking_remedy(settings))
+        require_columns(entry.file.path, found, wanted, csv.lacking_remedy(settings))
 
     def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
         return batches(inputs[number].file.path, columns, start or 0)
@@ -120,12 +121,20 @@ def column_names(file: pathlib.Path) -> list[str]:
     return list(table.column_names)
 
 
-def _require_columns(file: pathlib.Path, wanted: Sequence[str], remedy: str) -> None:
-    found = column_names(file)
+def require_columns(place: Any, found: Sequence[str], wanted: Iterable[str], remedy: str) -> None:
+    """Checks that a file or a table has the columns that are read of it, each once; `remedy` is
+    what to do where it lacks one, as a clause.
+
+    Raises:
+      PfrecError: naming `place`, the missing columns and those found, or one that stands twice.
+    """
+    missing = sorted(set(wanted).difference(found))
+    if missing:
+        what = "column" if len(missing) == 1 else "columns"
+        raise errors.PfrecError(
+            f"{place}: no {what} {', '.join(map(repr, missing))}; columns found: "
+            f"{', '.join(found)}; {remedy}"
+        )
     for name in wanted:
-        if name not in found:
-            raise errors.PfrecError(
-                f"{file}: no column {name!r}; columns found: {', '.join(found)}; {remedy}"
-            )
         if found.count(name) > 1:
-            raise errors.PfrecError(f"{file}: the column {name!r} stands twice; rename one")
+            raise errors.PfrecError(f"{place}: the column {name!r} stands twice; rename one")

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -11,7 +11,7 @@ from pfrec import errors
 from pfrec.data.conversion import options as options_lib
 from pfrec.data.conversion import run, toml_schema
 from pfrec.data.converters import csv, parquet
-from pfrec.data.reading import bad_rows, column_text, folder, raw_file, source
+from pfrec.data.reading import bad_rows, folder, raw_file, source
 
 FORMAT = "table"
 
@@ -60,40 +60,65 @@ def open_source(table: Any, settings: source.Settings) -> source.Source:
 
 
 def _opened(table: Any, described: toml_schema.TomlSchema, name: str, seed: int) -> source.Source:
-    import pyarrow as pa
-
-    if not isinstance(table, pa.Table):
-        try:
-            table = pa.Table.from_pandas(table, preserve_index=False)
-        except (pa.ArrowException, AttributeError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise errors.PfrecError(
-                f"{name}: neither an Arrow table nor a DataFrame of columns of one type ({reason})"
-            ) from error
-    while any(pa.types.is_struct(kind) for kind in table.schema.types):
-        table = table.flatten()
-    where = raw_file.RawFile(pathlib.Path(name))
-    own = csv.OwnFiles(described, [folder.Input(where, {}, (name,))], seed)
-    missing = [column for column in own.kinds if column not in table.column_names]
-    if missing:
-        raise errors.PfrecError(
-            f"{name}: no column {', '.join(map(repr, missing))}; columns found: "
-            f"{', '.join(table.column_names)}; mend the table or the schema"
-        )
+    entry = folder.Input(raw_file.RawFile(pathlib.Path(name)), {}, (name,))
+    own = csv.OwnFiles(described, [entry], seed)
+    found = _flat(table, own.kinds, name)
+    own.has(entry, found.column_names)
+    wanted = [column for column in own.kinds if column not in own.may_lack]
+    parquet.require_columns(name, found.column_names, wanted, "mend the table or the schema")
 
     def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
         del number
         first = start or 0
-        while first < len(table):
-            part = table.slice(first, parquet.BATCH_ROWS).select(list(columns))
+        while first < len(found):
+            part = found.slice(first, parquet.BATCH_ROWS).select(list(columns))
             yield _chunk(name, part, first)
             first += len(part)
 
     return own.opened(read, [], on_disk=False)
 
 
+def _flat(table: Any, wanted: Collection[str], name: str) -> Any:
+    """The table as an Arrow table; the fields of a struct are columns called `struct.field`. Of
+    columns that are not wanted only the names are taken, since they may hold anything.
+
+    Raises:
+      PfrecError: where it is no table, or a wanted column holds what Arrow has no type for.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(table, pd.DataFrame):
+        names = [str(column) for column in table.columns]
+        columns = [table.iloc[:, place] for place in range(len(names))]
+    elif isinstance(table, pa.Table):
+        names, columns = table.column_names, table.columns
+    else:
+        raise errors.PfrecError(
+            f"{name}: a {type(table).__name__} is neither a pandas DataFrame nor an Arrow table"
+        )
+
+    def arrow(column: str, values: Any) -> Any:
+        if not any(column == one or one.startswith(f"{column}.") for one in wanted):
+            return pa.nulls(len(values))
+        if isinstance(values, pa.ChunkedArray):
+            return values
+        try:
+            return pa.array(values, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise errors.PfrecError(
+                f"{name}: column {column!r}: no column of one type that Arrow has "
+                f"({' '.join(str(error).split())}); make all of its values numbers, or all text"
+            ) from error
+
+    found = pa.Table.from_arrays([arrow(*pair) for pair in zip(names, columns)], names)
+    while any(pa.types.is_struct(kind) for kind in found.schema.types):
+        found = found.flatten()
+    return found
+
+
 def _chunk(name: str, part: Any, first: int) -> source.RawChunk:
-    columns = {column: column_text.arrow(part.column(column)) for column in part.column_names}
+    columns = {column: part.column(column).combine_chunks() for column in part.column_names}
 
     def origin(row: int) -> bad_rows.Origin:
         values = {column: values[row - first].as_py() for column, values in columns.items()}

@@ -122,7 +122,20 @@ class Dataset:
         )
 
     def only(self, scenarios: "Sequence[str]") -> "Dataset":
-        """The dataset with some of its scenarios alone, in its order."""
+        """The dataset with some of its scenarios alone, in its order.
+
+        Raises:
+          PfrecError: where one of them is unknown, or there is none.
+        """
+        errors.require_kind(
+            scenarios, (list, tuple, set, frozenset), "only: scenarios", "list them"
+        )
+        unknown = [name for name in scenarios if name not in self.scenarios]
+        if unknown or not scenarios:
+            raise errors.PfrecError(
+                f"{self.path}: no scenario {', '.join(map(repr, unknown)) or 'is named'}; there "
+                f"are {', '.join(self.scenarios)}"
+            )
         return dataclasses.replace(
             self, scenarios=tuple(name for name in self.scenarios if name in scenarios)
         )

@@ -187,7 +187,7 @@ def arrow(values: Any) -> Any:
     if not isinstance(values, pa.Array):
         values = pa.array(values, from_pandas=True)
     if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+        values = values.dictionary_decode()
     if pa.types.is_null(values.type) or pa.types.is_large_string(values.type):
         values = values.cast(pa.string())
     return values

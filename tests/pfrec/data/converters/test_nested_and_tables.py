@@ -63,7 +63,7 @@ def test_fields_of_structs_are_columns(schema, tmp_path):
 def test_a_column_that_no_struct_has_is_named(schema, tmp_path):
     parquet.write_table(pa.table({"click": [1]}), tmp_path / "log.parquet")
     with pytest.raises(
-        errors.PfrecError, match=r"no column 'shop\.item\.id'; columns found: click"
+        errors.PfrecError, match=r"no columns 'shop\.item\.id', 'shop\.site'; columns found: click"
     ):
         pfrec.convert("parquet", tmp_path / "log.parquet", tmp_path / "d", schema_path=schema)
 

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv as arrow_csv
@@ -65,5 +66,53 @@ def test_what_is_wrong_is_named(tmp_path):
     frame.loc[7, "price"] = np.nan
     with pytest.raises(errors.PfrecError, match="table: row 7, column 'price': the value is empty"):
         table.convert_table(frame, tmp_path / "d", _SCHEMA)
-    with pytest.raises(errors.PfrecError, match="neither an Arrow table nor a DataFrame"):
+    with pytest.raises(
+        errors.PfrecError, match="a list is neither a pandas DataFrame nor an Arrow"
+    ):
         table.convert_table([1, 2], tmp_path / "d", _SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "reason"),
+    [
+        ("price", [*[1.0] * 399, "dear"], "Could not convert 'dear'"),
+        ("user", [*["u"] * 399, 7], "Expected bytes, got a 'int' object"),
+        ("user", [2**70] * 400, "too large"),
+        ("user", ["\ud800"] * 400, "surrogates not allowed"),
+        ("price", pd.arrays.SparseArray([1.0] * 400), "dtype"),
+    ],
+)
+def test_a_column_of_several_types_is_named_where_it_is_read(tmp_path, column, values, reason):
+    """What is not read may hold anything."""
+    frame = _table().to_pandas()
+    table.convert_table(frame.assign(other=values), tmp_path / "unread", _SCHEMA)
+    wrong = frame.assign(**{column: values})
+    with pytest.raises(errors.PfrecError, match=f"table: column '{column}'.*{reason}.*; make all"):
+        table.convert_table(wrong, tmp_path / "d", _SCHEMA)
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_column_that_stands_twice_is_refused_where_it_is_read(tmp_path):
+    made = _table()
+    spare = made.append_column("other", made["user"]).append_column("other", made["click"])
+    twice = made.append_column("price", made["price"])
+    for given, name in ((spare, "arrow"), (spare.to_pandas(), "pandas")):
+        table.convert_table(given, tmp_path / name, _SCHEMA)
+    for given in (twice, twice.to_pandas()):
+        with pytest.raises(errors.PfrecError, match="table: the column 'price' stands twice; rena"):
+            table.convert_table(given, tmp_path / "d", _SCHEMA)
+
+
+def test_ranges_that_pandas_cut_are_no_text(tmp_path):
+    frame = _table().to_pandas()
+    frame["user"] = pd.cut(frame["price"], 5)
+    with pytest.raises(errors.PfrecError, match=r"column 'user' holds .*interval.* where text"):
+        table.convert_table(frame, tmp_path / "d", _SCHEMA)
+
+
+def test_a_table_need_not_have_the_labels_that_may_be_unobserved(tmp_path):
+    schema = _SCHEMA + '[[task]]\nname = "buy"\nmissing = "unobserved"\n'
+    table.convert_table(_table(), tmp_path / "d", schema)
+    data = dataset.Dataset.open(tmp_path / "d")
+    assert data.observed("nl", "train", "buy") == 0
+    assert data.observed("nl", "train", "click") == data.rows("nl", "train") > 0

@@ -92,3 +92,15 @@ def test_scenarios_are_chosen_by_name_and_rows():
         trainable.chosen(data, ["xx"])
     with pytest.raises(errors.PfrecError, match="no scenario is left; the largest has 100 train"):
         trainable.chosen(data, [], 101)
+
+
+def test_a_dataset_of_some_scenarios_has_those_that_are_named():
+    data = made(nl=GOOD, fr=GOOD, es=GOOD)
+    assert data.only({"es", "nl"}).scenarios == ("nl", "es")
+    for asked, message in (
+        (["fr", "uk"], "data: no scenario 'uk'; there are nl, fr, es"),
+        ([], "data: no scenario is named; there are nl, fr, es"),
+        ("nl", "only: scenarios is a str; list them"),
+    ):
+        with pytest.raises(errors.PfrecError, match=message):
+            data.only(asked)
