@@ -1,6 +1,7 @@
 """The one error that pfrec shows to a user as a single line."""
 
 import re
+from typing import Any
 
 _ROOTS = re.compile(r"\d+ root error\(s\) found\. \(0\) ")
 _TAIL = re.compile(r"\s*(?:\[\[|Hint: )")
@@ -13,6 +14,22 @@ class PfrecError(Exception):
     The message names the place and the remedy. Commands print it as one line, without a traceback,
     and exit with status 1.
     """
+
+
+def require_kind(value: object, kind: Any, place: str, remedy: str) -> None:
+    """Checks the type of what a program hands over.
+
+    Args:
+      value: what it hands over.
+      kind: the type that it must have, or several.
+      place: what it is, for the message.
+      remedy: what to give instead.
+
+    Raises:
+      PfrecError: where it is of another one.
+    """
+    if not isinstance(value, kind):
+        raise PfrecError(f"{place} is a {type(value).__name__}; {remedy}")
 
 
 def readable(details: str) -> str:

@@ -12,6 +12,7 @@ every setting.
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Optional, TypeVar
 
@@ -113,10 +114,20 @@ class Setting:
         return str(value).lower() if self.kind is bool else str(value)
 
     def converted(self, value: Any) -> Any:
-        """A value as JSON or a caller gives it: lists are tuples, whole numbers may be others."""
+        """A value as JSON or a caller gives it: lists are tuples, whole numbers may be others, and
+        NumPy's numbers are Python's.
+        """
         if self.many and isinstance(value, (list, tuple)):
-            return tuple(value)
-        return float(value) if self.kind is float and type(value) is int else value
+            return tuple(map(self._number, value))
+        return self._number(value)
+
+    def _number(self, value: Any) -> Any:
+        if not isinstance(value, bool):
+            if self.kind is int and isinstance(value, numbers.Integral):
+                return int(value)
+            if self.kind is float and isinstance(value, numbers.Real):
+                return float(value)
+        return value
 
     def check(self, value: Any) -> None:
         """Checks a value.

@@ -1,6 +1,7 @@
 """What a training is to do, as data."""
 
 import dataclasses
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
@@ -217,6 +218,8 @@ class Plan(settings_lib.Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.seed, numbers.Integral):
+            object.__setattr__(self, "seed", int(self.seed))  # NumPy's would not become JSON
         plan_checks.check(self)
         if self.secure_sums:
             # Losses and counts of single clients tell of their rows what sums do not.

@@ -3,7 +3,9 @@
 from typing import Any
 
 from pfrec import errors, loss_weights
+from pfrec.models.config import ModelConfig
 from tff_process import plan_records
+from tff_process.algorithms import base
 from tff_process.client import strategy
 from tff_process.privacy import soundness
 
@@ -12,13 +14,25 @@ WITHHELD = (LOSS, METRICS, ROW_COUNTS)
 _BITS = (8, 16, strategy.FULL_BITS)
 
 
+# Of what is no `setting`: what it must be, and what to give.
+_KINDS: "tuple[tuple[str, Any, str], ...]" = (
+    ("algorithm", (str, base.Algorithm), 'give a name, as "fedavg", or an Algorithm'),
+    ("seed", int, "give a whole number"),
+    ("model", ModelConfig, "give a pfrec.models.config.ModelConfig"),
+    ("sharing", tuple, 'give pairs, as (("gate/*", "private"),)'),
+    ("withhold", tuple, f"give some of {', '.join(WITHHELD)}, as ({LOSS!r},)"),
+    ("init_from", str, "give the path of a run as text"),
+)
+
+
 def check(plan: Any) -> None:
     """Checks a `plan.Plan` as it was given.
 
     Raises:
-      PfrecError: where two of its settings do not go together, or one has a value that it cannot
-        have.
+      PfrecError: where two of its settings do not go together, or one has a value, or what is no
+        setting a type, that it cannot have.
     """
+    _check_kinds(plan)
     if plan.seed < 0:
         raise errors.PfrecError(f"seed is {plan.seed}; it must not be negative")
     if plan.upload_bits not in _BITS:
@@ -50,3 +64,13 @@ def check(plan: Any) -> None:
             raise errors.PfrecError(f"withhold: {name!r} is not one of {', '.join(WITHHELD)}")
     if plan.dp_epsilon:
         soundness.check_plan(plan)
+
+
+def _check_kinds(plan: Any) -> None:
+    for name, kind, remedy in _KINDS:
+        errors.require_kind(getattr(plan, name), kind, f"plan: {name}", remedy)
+    for rule in plan.sharing:
+        if not isinstance(rule, (tuple, list)) or [type(part) for part in rule] != [str, str]:
+            raise errors.PfrecError(
+                f'plan: sharing has {rule!r}; give pairs, as (("gate/*", "private"),)'
+            )

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from pfrec import errors, settings
@@ -95,3 +96,14 @@ def test_all_settings_are_read_without_tensorflow_and_numpy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+def test_numbers_of_numpy_are_python_s():
+    made = Own(np.int64(4), np.float32(0.25), widths=[np.int32(4), 2])
+    assert made == Own(4, 0.25, widths=(4, 2))
+    assert json.loads(json.dumps(made.to_json())) == Own(4, 0.25, widths=(4, 2)).to_json() | {
+        "kinds": ["a"],
+        "widths": [4, 2],
+    }
+    with pytest.raises(errors.PfrecError, match=r"own_steps is 4\.0; it must be int"):
+        Own(np.float64(4.0))

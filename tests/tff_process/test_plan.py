@@ -1,7 +1,9 @@
 """A plan survives JSON, and refuses what cannot be trained."""
 
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
 from pfrec import errors
@@ -226,3 +228,24 @@ def test_former_names_of_what_clients_do_at_home_still_work():
     # Without a budget they meant nothing.
     record["dp_epsilon"] = 0.0
     assert plan.Plan.from_json(record).home_epochs == plan_records.AS_THE_BUDGET
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"algorithm": None}, 'plan: algorithm is a NoneType; give a name, as "fedavg"'),
+        ({"seed": None}, "plan: seed is a NoneType; give a whole number"),
+        (
+            {"model": {"experts": 2}},
+            "plan: model is a dict; give a pfrec.models.config.ModelConfig",
+        ),
+        ({"sharing": {"gate/*": "private"}}, "plan: sharing is a dict; give pairs"),
+        ({"sharing": ("gate/*=private",)}, "plan: sharing has 'gate/*=private'; give pairs"),
+        ({"withhold": "loss"}, "plan: withhold is a str; give some of loss, metrics, row_counts"),
+        ({"init_from": pathlib.Path("run")}, "plan: init_from is a .*; give the path of a run"),
+    ],
+)
+def test_what_a_program_gives_of_another_type_is_named(given, message):
+    with pytest.raises(errors.PfrecError, match=message.replace("/*", r"/\*")):
+        plan.Plan(**{"algorithm": "fedavg", **given})
+    assert plan.Plan("fedavg", seed=np.int64(3)).to_json() == plan.Plan("fedavg", seed=3).to_json()

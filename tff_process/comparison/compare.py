@@ -12,6 +12,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.comparison import entries, report, runs, standings
 from tff_process.runtime import options as options_lib
+from tff_process.training import checks
 
 
 def compare(
@@ -48,6 +49,8 @@ def compare(
       PfrecError: where two plans are of one algorithm, one cannot be trained on these data, which
         is told before any is, or a run there was made by another plan or on other data.
     """
+    for plan in plans:
+        checks.check_given(plan, dataset)
     path = pathlib.Path(output)
     names = [plan.name for plan in plans]
     if not names or len(set(names)) != len(names):

@@ -1,5 +1,6 @@
 """What is told of a training before anything of it begins."""
 
+from pfrec import errors
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
 from pfrec.models import precision
@@ -8,6 +9,20 @@ from tff_process.algorithms import registry
 from tff_process.process import asked_plan, plan_values
 from tff_process.runtime import options as options_lib
 from tff_process.training import continuing, runtimes
+
+
+def check_given(plan: object, dataset: object) -> None:
+    """Checks that a program hands over a plan and a dataset.
+
+    Raises:
+      PfrecError: where one is something else, as a name or a path.
+    """
+    errors.require_kind(
+        plan, plan_lib.Plan, "the plan", 'give a pfrec.Plan, as pfrec.Plan("pf_msmtrec")'
+    )
+    errors.require_kind(
+        dataset, dataset_lib.Dataset, "the dataset", 'give what pfrec.Dataset.open("data") returns'
+    )
 
 
 def check(plan: plan_lib.Plan, dataset: dataset_lib.Dataset, options: options_lib.Options) -> None:

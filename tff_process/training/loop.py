@@ -142,6 +142,15 @@ def train(
       PfrecError: for bad data, scenarios that nothing can be learned from
         (`trainable.require`), a directory that does not fit, or no space left.
     """
+    checks.check_given(plan, dataset)
+    for one in callbacks:
+        errors.require_kind(
+            one,
+            callbacks_lib.Callback,
+            "one of the callbacks",
+            "derive it from tff_process.training.callbacks.Callback, or pass a function of each "
+            "round's number and score as progress",
+        )
     path = pathlib.Path(output)
     plan = automatic.resolved(plan, path if resume else None)
     checks.check(plan, dataset, options)

@@ -318,3 +318,15 @@ def test_a_run_that_was_begun_before_is_not_removed_when_it_is_refused(
     with pytest.raises(errors.PfrecError, match="no silo answers"):
         loop.train(asked, dataset, path, resume=True)
     assert (path / "config.json").exists()
+
+
+def test_what_is_no_plan_dataset_or_callback_is_named(dataset, tmp_path):
+    asked = plan.Plan("local")
+    for given, more, message in (
+        (("local", dataset), {}, r"the plan is a str; give a pfrec\.Plan"),
+        ((asked, "data"), {}, r"the dataset is a str; give what pfrec\.Dataset\.open"),
+        ((asked, dataset), {"callbacks": [print]}, "callbacks is a builtin_function_or_method; "),
+    ):
+        with pytest.raises(errors.PfrecError, match=message):
+            loop.train(*given, tmp_path / "run", **more)
+    assert not (tmp_path / "run").exists()
