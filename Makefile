@@ -42,10 +42,12 @@ fi
 endef
 
 # Installs the locked packages, and says every ten seconds how far it is: pip itself would be silent
-# for minutes, or say everything.
+# for minutes, or say everything. What it fetches lies where it is installed until then: wheels of
+# hundreds of MB do not fit every /tmp.
 define INSTALL_LOCKED
   total=$$(grep -c '^[a-z0-9A-Z].*==' requirements.txt); log=.venv/pip.log; \
-  $(PIP) install --progress-bar off --no-deps --require-hashes -r requirements.txt \
+  mkdir .venv/tmp; \
+  TMPDIR="$(CURDIR)/.venv/tmp" $(PIP) install --progress-bar off --no-deps --require-hashes -r requirements.txt \
     >"$$log" 2>&1 & \
   pip=$$!; trap 'kill $$pip 2>/dev/null; exit 130' INT TERM; seconds=0; \
   while kill -0 $$pip 2>/dev/null; do \
@@ -56,7 +58,10 @@ define INSTALL_LOCKED
       echo "setup: $$doing, $$seconds s"; \
     fi; \
   done; \
-  wait $$pip || { tail -n 5 "$$log" >&2; exit 1; }
+  wait $$pip || { tail -n 5 "$$log" >&2; \
+    echo "setup: FAILED to install the packages (all that pip said: $$log);" \
+      "mend it and run make again" >&2; exit 1; }; \
+  rm -r .venv/tmp
 endef
 
 .PHONY: help setup demo test test-quick check audit docs lock clean

@@ -45,7 +45,7 @@ class Store:
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
-        self._directory = directory
+        self._directory, self._told = directory, False
 
     def load(self, key: str) -> "Optional[dict[str, bytes]]":
         """An entry's parts by name; None where there is none, or none to rely on."""
@@ -73,7 +73,9 @@ class Store:
             files.write_bytes(self._directory / key, _packed(parts))
             self._remove_oldest()
         except (OSError, errors.PfrecError) as error:
-            _log.info("%s: nothing is kept: %s", self._directory, error)
+            if not self._told:
+                _log.info("%s: nothing is kept: %s", self._directory, error)
+            self._told = True
 
     def _remove_oldest(self) -> None:
         entries = [path for path in self._directory.iterdir() if path.is_file()]

@@ -65,11 +65,14 @@ def test_the_least_recently_used_go_first(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "third"]
 
 
-def test_where_nothing_can_be_kept_nothing_is(tmp_path):
+def test_where_nothing_can_be_kept_nothing_is_and_it_is_said_once(tmp_path, caplog):
     (tmp_path / "file").touch()
     made = store.Store(tmp_path / "file" / "kept")
-    made.save("key", PARTS)
+    with caplog.at_level(logging.INFO):
+        made.save("key", PARTS)
+        made.save("another", PARTS)
     assert made.load("key") is None
+    assert caplog.text.count("nothing is kept") == 1
 
 
 def test_the_user_says_where(tmp_path, monkeypatch):
