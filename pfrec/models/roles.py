@@ -3,6 +3,12 @@
 import dataclasses
 from typing import Any
 
+# Of the variables of this package's own networks.
+KINDS = (
+    *("embedding", "attention", "numeric", "expert", "expert_task", "gate", "tower"),
+    "batch_norm",  # told by the type of the layer (`groups.STATISTICS_LAYERS`), whatever its role
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Role:

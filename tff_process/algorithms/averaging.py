@@ -94,7 +94,9 @@ class Averaged(strategy.Strategy):
             for name, value in private.items()
             if name not in served and not name.startswith(TRAINED) and name != COUNT
         }
-        done = self._inner.train(model, dataclasses.replace(inputs, private={**rest, **trained}))
+        done = strategy.trained(
+            self._inner, model, dataclasses.replace(inputs, private={**rest, **trained})
+        )
         new = {name: done.private[name] for name in trained}
         number = private[COUNT] + 1.0
         state = {
@@ -124,8 +126,7 @@ def averaged(algorithm: base.Algorithm, share: float) -> base.Algorithm:
     ) -> tuple[base.ServerState, base.Diagnostics]:
         own = {name: value for name, value in state.extra.items() if not name.startswith(TRAINED)}
         before = dataclasses.replace(base.training_state(state), extra=own)
-        after, diagnostics = algorithm.aggregate(layout, tasks, before, reports)
-        base.require_form(algorithm.name, before, after)
+        after, diagnostics = base.aggregated(algorithm, layout, tasks, before, reports)
         portion = part(after.round, share)
         served: dict[str, Any] = {
             name: towards(getattr(state, name), getattr(after, name), portion)

@@ -147,6 +147,9 @@ class Algorithm:
         it has no other form.
       finds_spread: whether how far apart clients' personal values stay is found on valid after
         every round (`training.spreading`).
+
+    Raises:
+      PfrecError: where one of them is of another type.
     """
 
     name: str
@@ -163,6 +166,17 @@ class Algorithm:
     keeps_trained: bool = False
     in_sums: Optional[Callable[[], Algorithm]] = None
     finds_spread: bool = False
+
+    def __post_init__(self) -> None:
+        of = f"algorithm {self.name}"
+        for name, kind, remedy in (
+            ("policy", sharing.SharingPolicy, "give a sharing.SharingPolicy"),
+            ("personal_kinds", (tuple, list, frozenset), 'give kinds, as ("expert",)'),
+            ("client", strategy.Strategy, "give an object of a class derived from Strategy"),
+        ):
+            errors.require_kind(getattr(self, name), kind, f"{of}: {name}", remedy)
+        if not callable(self.aggregate):
+            raise errors.PfrecError(f"{of}: aggregate is no function; give one, see Algorithm")
 
     def anchors(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """What of the consensus a client is sent: what it is pulled towards,
@@ -194,12 +208,20 @@ def initial_state(
             (s.name, tf.stack([initial[s.name]] * clients)) for s in personal
         ),
         consensus=collections.OrderedDict((s.name, initial[s.name]) for s in personal),
-        extra=algorithm.initial_extra(layout, clients),
+        extra=_extra(algorithm, layout, clients),
     )
     if not algorithm.keeps_trained:
         return state
     return dataclasses.replace(
         state, extra=collections.OrderedDict((*state.extra.items(), *trained_copies(state).items()))
+    )
+
+
+def _extra(algorithm: Algorithm, layout: variables.ModelVariables, clients: int) -> Values:
+    made, place = algorithm.initial_extra(layout, clients), f"algorithm {algorithm.name}: its extra"
+    errors.require_kind(made, Mapping, place, "let initial_extra return tensors by name")
+    return collections.OrderedDict(
+        (name, _tensor(value, f"{place} {name!r}")) for name, value in made.items()
     )
 
 
@@ -249,33 +271,61 @@ def training_state(state: ServerState) -> ServerState:
     return dataclasses.replace(state, **training_parts(vars(state)))
 
 
-def require_form(name: str, before: ServerState, after: ServerState) -> None:
-    """Checks that an algorithm's `aggregate` returned a state of the form that it was given, by
-    what is known of it before there are values.
-
-    Args:
-      name: of the algorithm.
-      before, after: the states.
+def aggregated(
+    algorithm: Algorithm,
+    layout: variables.ModelVariables,
+    tasks: tuple[str, ...],
+    before: ServerState,
+    reports: ClientReports,
+) -> tuple[ServerState, Diagnostics]:
+    """What an algorithm's `aggregate` returns, and the check that it is a state of the form that it
+    was given, by what is known of it before there are values, and diagnostics.
 
     Raises:
-      PfrecError: where a part holds other names, or a value is of another shape or type.
+      PfrecError: where it is something else, a part holds other names, or a value is of another
+        shape or type.
     """
+    made = algorithm.aggregate(layout, tasks, before, reports)
+    of = f"algorithm {algorithm.name}"
+    kinds = [type(part) for part in made] if isinstance(made, tuple) else [type(made)]
+    if len(kinds) != 2 or kinds[0] != ServerState or not issubclass(kinds[1], Mapping):
+        raise errors.PfrecError(
+            f"{of}: its aggregate returns {' and '.join(kind.__name__ for kind in kinds)}; return "
+            "a ServerState, as dataclasses.replace(state, common=...), and a dict of diagnostics"
+        )
+    after, diagnostics = made
     for part in ("common", "personal", "consensus", "extra"):
         given, returned = getattr(before, part), getattr(after, part)
+        errors.require_kind(
+            returned, Mapping, f"{of}: `{part}` of the state", "give values by name"
+        )
         other = sorted({*given} ^ {*returned})
         if other:
             what = "lacks" if other[0] in given else "has, beyond what it was given,"
             raise errors.PfrecError(
-                f"algorithm {name}: `{part}` of the state that its aggregate returns {what} "
+                f"{of}: `{part}` of the state that its aggregate returns {what} "
                 f"{other[0]!r}; return every value, also those that it does not change"
             )
         for key, value in given.items():
-            made = tf.convert_to_tensor(returned[key])
-            if made.dtype != value.dtype or not made.shape.is_compatible_with(value.shape):
+            found = _tensor(returned[key], f"{of}: {key!r} in `{part}`")
+            if found.dtype != value.dtype or not found.shape.is_compatible_with(value.shape):
                 raise errors.PfrecError(
-                    f"algorithm {name}: its aggregate returns {key!r} in `{part}` as "
-                    f"{made.dtype.name} {made.shape}; it is {value.dtype.name} {value.shape}"
+                    f"{of}: its aggregate returns {key!r} in `{part}` as "
+                    f"{found.dtype.name} {found.shape}; it is {value.dtype.name} {value.shape}"
                 )
+    for name, value in diagnostics.items():
+        kind = _tensor(value, f"{of}: the diagnostic {name!r}").dtype
+        if not (kind.is_floating or kind.is_integer or kind.is_bool):
+            raise errors.PfrecError(f"{of}: the diagnostic {name!r} is {kind.name}; give numbers")
+    return after, diagnostics
+
+
+def _tensor(value: Any, place: str) -> Any:
+    """The value as a tensor."""
+    try:
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise errors.PfrecError(f"{place} is a {type(value).__name__}; give a tensor") from error
 
 
 def require_variances(

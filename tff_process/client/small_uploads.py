@@ -79,7 +79,7 @@ class SmallUploads(strategy.Strategy):
         private = {
             name: value for name, value in inputs.private.items() if not name.startswith(LEFT_OUT)
         }
-        done = self._inner.train(model, dataclasses.replace(inputs, private=private))
+        done = strategy.trained(self._inner, model, dataclasses.replace(inputs, private=private))
         state, upload = dict(done.private), collections.OrderedDict(done.upload.items())
         for number, spec in enumerate(rounded(inputs.layout, self.upload_bits)):
             change = upload[spec.name] - inputs.incoming[spec.name]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from pfrec import lazy
+from pfrec import errors, lazy
 from tff_process.client import variables
 
 with lazy.imports():
@@ -89,6 +89,78 @@ class Strategy:
         a private state of the same names.
         """
         return work_lib.train(model, inputs)
+
+
+def require_known(strategy: Strategy, layout: variables.ModelVariables, of: str) -> None:
+    """Checks that a strategy trains, and starts copies of, variables that the model has.
+
+    Args:
+      strategy: any.
+      layout: of the client model.
+      of: whose it is, for messages.
+
+    Raises:
+      PfrecError: where one is unknown, an optimizer's prefix is not what one begins with, or two
+        things that are kept have one name.
+    """
+    known = {spec.name for spec in layout.specs}
+
+    def require(name: str, place: str) -> None:
+        if name not in known:
+            raise errors.PfrecError(
+                f"{place}: the model has no variable {name!r}; take names of layout.specs"
+            )
+
+    for prefix, trained_ in strategy.optimizers(layout).items():
+        if not prefix.startswith(variables.OPTIMIZER):
+            raise errors.PfrecError(
+                f"{of} optimizers: {prefix!r} does not begin with {variables.OPTIMIZER!r}"
+            )
+        for name in trained_:
+            require(name, f"{of} optimizers")
+    names = [item.name for item in strategy.kept(layout)]
+    for item in strategy.kept(layout):
+        if names.count(item.name) > 1:
+            raise errors.PfrecError(f"{of} kept: two have the name {item.name!r}; rename one")
+        if item.copy_of:
+            require(item.copy_of, f"{of} kept")
+
+
+def trained(
+    strategy: Strategy, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
+) -> work_lib.ClientRound:
+    """What a strategy's `train` returns, and the check that it is a round of the form that the
+    process gives: its types are made of what strategies say of themselves.
+
+    Raises:
+      PfrecError: where it is none, or holds other names, or values of other shapes.
+    """
+    done = strategy.train(model, inputs)
+    of = f"{type(strategy).__name__}.train"
+    errors.require_kind(
+        done, work_lib.ClientRound, f"what {of} returns", "return a ClientRound, as work.in_graph"
+    )
+    if not strategy.summed and strategy.upload_bits == FULL_BITS:
+        asked = {spec.name: spec.shape for spec in inputs.layout.uploaded}
+        _require_form(of, "upload", done.upload, asked, "upload model.upload(inputs.layout)")
+    kept = {name: tuple(value.shape) for name, value in inputs.private.items()}
+    _require_form(of, "private", done.private, kept, "`kept` names all that is kept besides")
+    return done
+
+
+def _require_form(
+    of: str, part: str, values: work_lib.Values, asked: Mapping[str, tuple[int, ...]], remedy: str
+) -> None:
+    errors.require_kind(values, Mapping, f"`{part}` of what {of} returns", "give values by name")
+    for name in sorted({*values} ^ {*asked}):
+        what = "lacks" if name in asked else "has, beyond what was asked,"
+        raise errors.PfrecError(f"`{part}` of what {of} returns {what} {name!r}; {remedy}")
+    for name, shape in asked.items():
+        if not values[name].shape.is_compatible_with(shape):
+            raise errors.PfrecError(
+                f"`{part}` of what {of} returns has {name!r} of shape {values[name].shape}; it is "
+                f"{list(shape)}"
+            )
 
 
 def personal_copies(layout: variables.ModelVariables) -> list[Kept]:

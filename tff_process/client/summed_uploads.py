@@ -61,7 +61,7 @@ class SummedUploads(strategy.Strategy):
     def train(
         self, model: work_lib.ClientModel, inputs: work_lib.ClientInputs
     ) -> work_lib.ClientRound:
-        done = self._inner.train(model, inputs)
+        done = strategy.trained(self._inner, model, inputs)
         upload = encoded(inputs.layout, self._tasks, done, inputs.incoming, inputs.work["serves"])
         # Its rows are a weight of the sum.
         return dataclasses.replace(done, upload=upload, examples=tf.zeros_like(done.examples))

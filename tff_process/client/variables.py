@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pfrec import sharing
+from pfrec import errors, sharing
+from pfrec.models import roles
 
 if TYPE_CHECKING:
     from pfrec import groups
@@ -91,8 +92,17 @@ def of(
       tagged: the model's variables.
       policy: what may leave.
       personal_kinds: kinds of which, where they leave, every client gets its own value back.
+
+    Raises:
+      PfrecError: where there is no such kind.
     """
     personal = frozenset(personal_kinds)
+    known = {*roles.KINDS, *(item.kind for item in tagged)}
+    for kind in personal - known:
+        raise errors.PfrecError(
+            f"personal_kinds of the algorithm has {kind!r}, of which no variable is; kinds are "
+            f"{', '.join(sorted(known))}"
+        )
 
     def join(item: groups.TaggedVariable) -> str:
         if not policy.shares(item.group):

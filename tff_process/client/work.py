@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
-from pfrec import coarsening, groups
+from pfrec import coarsening, errors, groups
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import pipeline, windows
 from pfrec.models import adam, networks, precision, ranker
@@ -136,8 +136,17 @@ class ClientModel:
 
     @_plain
     def load(self, values: Values) -> None:
-        """Assigns variables and optimizer slots by name."""
+        """Assigns variables and optimizer slots by name.
+
+        Raises:
+          PfrecError: where there is none of a name, as of what a strategy keeps besides.
+        """
         for name, value in values.items():
+            if name not in self.variables and name not in self.slots:
+                raise errors.PfrecError(
+                    f"{name!r} is no variable of the model and no slot of its optimizers; load "
+                    "strategy.of_variables(...) and strategy.of_optimizers(...) of what is kept"
+                )
             (self.variables[name] if name in self.variables else self.slots[name]).assign(value)
 
     @_plain

@@ -48,7 +48,7 @@ class ClientStep:
             work,
         )
         decay = spec.settings.step_decay(work["epoch_steps"])
-        done = strategy.train(self._model(work["learning_rate"], decay), inputs)
+        done = strategy_lib.trained(strategy, self._model(work["learning_rate"], decay), inputs)
         report = OD(
             values=done.upload,
             examples=done.examples,

@@ -58,9 +58,10 @@ def uploading(
       tasks: their names, in model order.
 
     Raises:
-      PfrecError: where nothing leaves that could be.
+      PfrecError: where nothing leaves that could be, or a client's own strategy names what is not.
     """
     client = algorithm.client
+    strategy.require_known(client, layout, f"algorithm {algorithm.name}: its client's")
     if plan.upload_bits < strategy.FULL_BITS:
         if not small_uploads.rounded(layout, plan.upload_bits):
             raise errors.PfrecError(

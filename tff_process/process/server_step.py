@@ -65,9 +65,9 @@ class ServerStep:
         before = base.ServerState(
             **{field.name: state[field.name] for field in dataclasses.fields(base.ServerState)}
         )
-        algorithm = self.spec.algorithm
-        after, diagnostics = algorithm.aggregate(layout, self.spec.tasks, before, reports)
-        base.require_form(algorithm.name, before, after)
+        after, diagnostics = base.aggregated(
+            self.spec.algorithm, layout, self.spec.tasks, before, reports
+        )
         distances = base.consensus_distances(layout, after)
         told = OD(
             examples=reports.examples,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pfrec import errors
+from pfrec import errors, sharing
 from pfrec.models.config import ModelConfig
 from tff_process import plan
 from tff_process.algorithms import averaging, base
@@ -55,7 +55,7 @@ def counting_algorithm():
 
     return base.Algorithm(
         "counting",
-        None,
+        sharing.SharingPolicy(()),
         (),
         aggregate,
         initial_extra=lambda layout, clients: collections.OrderedDict(before=tf.constant(0.0)),
