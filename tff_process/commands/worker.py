@@ -108,7 +108,9 @@ def _main(argv: "list[str]") -> None:
         agreed, terms, plan = None, None, None
         if f.agreement is not None:
             agreed = agreement_lib.Agreement.read(pathlib.Path(f.agreement))
-        facts = silo_directory.prepare(directory, None if agreed is None else agreed.plan)
+        facts = silo_directory.prepare(
+            directory, None if agreed is None else agreed.plan, command.warn
+        )
         if agreed is not None:
             from tff_process.silos import own_computations
 

@@ -34,7 +34,7 @@ import fcntl
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from pfrec import client_directory, coarsening, errors, files, json_fields, names, run_data
@@ -154,12 +154,42 @@ def facts(directory: pathlib.Path) -> Facts:
     )
 
 
-def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = None) -> Facts:
+def other_rows(directory: pathlib.Path, told: Facts) -> str:
+    """What to say where a silo last served other rows under the same agreed plan: an agreement
+    binds what leaves, not of which rows. Empty where it did not.
+
+    Args:
+      directory: of the client, whose facts are still those of before.
+      told: the facts of now.
+    """
+    path = directory / FACTS
+    if told.agreed is None or not path.exists():
+        return ""
+    try:
+        before = Facts.from_json(files.read_json(path, remedy=""), place=str(path))
+    except errors.PfrecError:
+        return ""  # Of another version, or damaged: it is written anew.
+    if before.agreed != told.agreed or not before.data or before.data == told.data:
+        return ""
+    return (
+        f"{directory / DATA}: other rows than were last served under this agreed plan, "
+        f"{told.train_rows:,} training rows (to two digits) where there were "
+        f"{before.train_rows:,}; the agreement holds for them too, and its bounds go on counting: "
+        "end this worker and make another with pfrec-agreement where that is not meant"
+    )
+
+
+def prepare(
+    directory: pathlib.Path,
+    agreed: "Optional[Mapping[str, Any]]" = None,
+    warn: "Optional[Callable[[str], None]]" = None,
+) -> Facts:
     """Writes what a driver is told of a silo, its `facts`, and makes what is not there yet.
 
     Args:
       directory: of the client.
       agreed: the plan that the silo agreed to.
+      warn: is told of `other_rows`.
 
     Raises:
       PfrecError: as of `facts`, or where the directory cannot be written.
@@ -169,6 +199,8 @@ def prepare(directory: pathlib.Path, agreed: "Optional[Mapping[str, Any]]" = Non
         with files.readable_errors(directory / name):
             (directory / name).mkdir(mode=0o700, exist_ok=True)
     publish(directory)
+    if warn is not None and (changed := other_rows(directory, told)):
+        warn(changed)
     files.write_json(directory / FACTS, told.to_json())
     return told
 

@@ -1,5 +1,6 @@
 """A silo's directory: what a driver is told of it, and what is removed from it."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -7,7 +8,7 @@ import shutil
 
 import pytest
 
-from pfrec import errors
+from pfrec import errors, files
 from tests import power_cut
 from tests.integration import silo_machines
 from tff_process.silos import directory as silo_directory
@@ -107,6 +108,27 @@ def test_a_torn_list_removes_nothing(tmp_path, torn):
     (run / "keep.json").write_text(torn)
     silo_directory.remove_old(tmp_path)
     assert (run / "version_00001").is_dir()
+
+
+def test_other_rows_under_the_same_agreement_are_told_once(dataset, tmp_path):
+    directories = silo_machines.directories(dataset, tmp_path)
+    directory = directories["nl"]
+    agreed, warned = {"algorithm": "fedavg"}, []
+    for _ in range(2):
+        before = silo_directory.prepare(directory, agreed, warned.append)
+    assert warned == []
+    changed = dataclasses.replace(before, data="0" * 64, train_rows=9)
+    told = silo_directory.other_rows(directory, changed)
+    assert "other rows than were last served under this agreed plan, 9 training rows" in told
+    assert f"where there were {before.train_rows:,};" in told
+    files.write_json(directory / silo_directory.FACTS, changed.to_json())
+    for _ in range(2):
+        silo_directory.prepare(directory, agreed, warned.append)
+    assert len(warned) == 1
+    # Rows that no agreement was made for, or another one, are the first of theirs.
+    files.write_json(directory / silo_directory.FACTS, changed.to_json())
+    silo_directory.prepare(directory, {"algorithm": "local"}, warned.append)
+    assert len(warned) == 1
 
 
 def test_one_worker_at_a_time(tmp_path):
