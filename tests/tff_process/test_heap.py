@@ -1,7 +1,6 @@
 """malloc is set once tff_process is imported, and in every worker."""
 
 import ctypes
-import os
 import pathlib
 import subprocess
 import sys
@@ -69,12 +68,9 @@ def test_a_worker_is_started_with_it_unless_the_user_says_otherwise(tmp_path, mo
     finally:
         process.stop()
     assert given["MALLOC_ARENA_MAX"] == heap.ENVIRONMENT["MALLOC_ARENA_MAX"] == "1"
-    assert given["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] == "1"
     assert given["MALLOC_TRIM_THRESHOLD_"] == "12345678"
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    monkeypatch.delenv("TF_ONEDNN_USE_SYSTEM_ALLOCATOR")
     assert heap.keep_freed() is False
-    assert "TF_ONEDNN_USE_SYSTEM_ALLOCATOR" not in os.environ
