@@ -42,12 +42,10 @@ fi
 endef
 
 # Installs the locked packages, and says every ten seconds how far it is: pip itself would be silent
-# for minutes, or say everything. What it fetches lies where it is installed until then: wheels of
-# hundreds of MB do not fit every /tmp.
+# for minutes, or say everything.
 define INSTALL_LOCKED
   total=$$(grep -c '^[a-z0-9A-Z].*==' requirements.txt); log=.venv/pip.log; \
-  mkdir .venv/tmp; \
-  TMPDIR="$(CURDIR)/.venv/tmp" $(PIP) install --progress-bar off --no-deps --require-hashes -r requirements.txt \
+  $(PIP) install --progress-bar off --no-deps --require-hashes -r requirements.txt \
     >"$$log" 2>&1 & \
   pip=$$!; trap 'kill $$pip 2>/dev/null; exit 130' INT TERM; seconds=0; \
   while kill -0 $$pip 2>/dev/null; do \
@@ -60,9 +58,12 @@ define INSTALL_LOCKED
   done; \
   wait $$pip || { tail -n 5 "$$log" >&2; \
     echo "setup: FAILED to install the packages (all that pip said: $$log);" \
-      "mend it and run make again" >&2; exit 1; }; \
-  rm -r .venv/tmp
+      "mend it and run make again" >&2; exit 1; }
 endef
+
+# What pip fetches and makes lies where it is installed until then: wheels of hundreds of MB do not
+# fit every /tmp.
+OWN_TMPDIR = mkdir -p .venv/tmp; TMPDIR="$(CURDIR)/.venv/tmp"; export TMPDIR
 
 .PHONY: help setup demo test test-quick check audit docs lock clean
 
@@ -97,6 +98,7 @@ setup:
 	    "3 GB, one to three minutes"; \
 	  rm -rf .venv; \
 	  "$$python" -m venv .venv; \
+	  $(OWN_TMPDIR); \
 	  $(BIN)/python -c 'import pip, sys; found = pip.__version__.split(".")[:2]; \
 	    sys.exit([int(part) for part in found] < [21, 3])' \
 	    || $(PIP) install -qq --upgrade pip; \
@@ -104,7 +106,9 @@ setup:
 	  echo "$$locked" >.venv/made-from.lock; \
 	fi; \
 	if [ "$$(cat .venv/made-from.package 2>/dev/null)" != "$$package" ]; then \
+	  $(OWN_TMPDIR); \
 	  $(PIP) install -qq --no-deps --no-build-isolation -e .; \
+	  rm -r .venv/tmp; \
 	  echo "$$package" >.venv/made-from.package; \
 	  echo "setup: .venv is ready"; \
 	fi

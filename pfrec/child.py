@@ -33,8 +33,9 @@ def uninterrupted() -> Iterator[None]:
     to who ends it. Our own end is no such care, but a notebook goes on after Ctrl-C.
     """
     before = signal.getsignal(signal.SIGINT)
-    # Python handles signals in the main thread alone, and cannot put back what it did not set.
-    if threading.current_thread() is not threading.main_thread() or before is None:
+    # Python handles signals in the main thread alone. What is ignored, or is not Python's, a child
+    # must inherit as it is.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
     pressed: list[int] = []

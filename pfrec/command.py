@@ -38,7 +38,8 @@ class _Plainly(logging.PythonFormatter):
         if record.name.partition(".")[0] not in _PACKAGES:
             return super().format(record)
         kind = "WARNING" if record.levelno >= std_logging.WARNING else "note"
-        return f"{kind}: {record.getMessage()}"
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return f"{kind}: {record.getMessage()}{trace}"
 
 
 @contextlib.contextmanager

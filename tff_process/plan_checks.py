@@ -13,7 +13,6 @@ LOSS, METRICS, ROW_COUNTS = "loss", "metrics", "row_counts"
 WITHHELD = (LOSS, METRICS, ROW_COUNTS)
 _BITS = (8, 16, strategy.FULL_BITS)
 
-
 # Of what is no `setting`: what it must be, and what to give.
 _KINDS: "tuple[tuple[str, Any, str], ...]" = (
     ("algorithm", (str, base.Algorithm), 'give a name, as "fedavg", or an Algorithm'),
@@ -22,6 +21,7 @@ _KINDS: "tuple[tuple[str, Any, str], ...]" = (
     ("sharing", tuple, 'give pairs, as (("gate/*", "private"),)'),
     ("withhold", tuple, f"give some of {', '.join(WITHHELD)}, as ({LOSS!r},)"),
     ("init_from", str, "give the path of a run as text"),
+    ("continues", bool, "give True or False"),
 )
 
 
@@ -70,7 +70,7 @@ def _check_kinds(plan: Any) -> None:
     for name, kind, remedy in _KINDS:
         errors.require_kind(getattr(plan, name), kind, f"plan: {name}", remedy)
     for rule in plan.sharing:
-        if not isinstance(rule, (tuple, list)) or [type(part) for part in rule] != [str, str]:
+        if not isinstance(rule, tuple) or [type(part) for part in rule] != [str, str]:
             raise errors.PfrecError(
                 f'plan: sharing has {rule!r}; give pairs, as (("gate/*", "private"),)'
             )

@@ -140,11 +140,17 @@ def run(
             ) from None
         if done.returncode:
             reason = _reason(done.returncode, done.stderr.decode(errors="replace"))
-            if os.strerror(errno.ENOSPC) in reason:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            for code in (errno.ENOSPC, errno.EDQUOT):
+                if os.strerror(code) in reason:
+                    raise OSError(code, os.strerror(code))
             raise errors.PfrecError(
                 f"{model_directory}: does not load through the C library ({reason}); export the "
                 "model again"
+            )
+        if not response.exists():
+            raise errors.PfrecError(
+                f"{model_directory}: the process that loaded it ended without an answer; export "
+                "the model again"
             )
         with np.load(response) as given:
             return [_answer(given, number, call.names) for number, call in enumerate(calls)]

@@ -34,6 +34,7 @@ def not_finite(directory: pathlib.Path) -> "list[str]":
     with _readable(directory) as checkpoint:
         for name in names:
             value = checkpoint.get_tensor(name)
+            # Exports hold whole numbers and NumPy's own kinds of fractions, no bfloat16.
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 found.append(name)
     return found

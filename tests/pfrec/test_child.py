@@ -1,6 +1,9 @@
 """What is done whole before Ctrl-C interrupts."""
 
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,3 +49,18 @@ def test_it_leaves_other_handlers_and_threads_as_they_are():
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+def test_a_child_inherits_that_ctrl_c_is_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with child.uninterrupted():
+            started = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        status = pathlib.Path(f"/proc/{started.pid}/status").read_text()
+    finally:
+        child.stop(started)
+    ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+    assert int(ignored.split()[1], 16) & 1 << (signal.SIGINT - 1)

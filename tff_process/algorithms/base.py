@@ -149,7 +149,8 @@ class Algorithm:
         every round (`training.spreading`).
 
     Raises:
-      PfrecError: where one of them is of another type.
+      PfrecError: where `policy`, `personal_kinds`, `client` or `aggregate` is of another type, or
+        `client` cannot be hashed.
     """
 
     name: str
@@ -171,12 +172,19 @@ class Algorithm:
         of = f"algorithm {self.name}"
         for name, kind, remedy in (
             ("policy", sharing.SharingPolicy, "give a sharing.SharingPolicy"),
-            ("personal_kinds", (tuple, list, frozenset), 'give kinds, as ("expert",)'),
+            ("personal_kinds", (tuple, list, set, frozenset), 'give kinds, as ("expert",)'),
             ("client", strategy.Strategy, "give an object of a class derived from Strategy"),
         ):
             errors.require_kind(getattr(self, name), kind, f"{of}: {name}", remedy)
         if not callable(self.aggregate):
             raise errors.PfrecError(f"{of}: aggregate is no function; give one, see Algorithm")
+        # Plans are keys of what is kept for them, their algorithms with them.
+        object.__setattr__(self, "personal_kinds", tuple(self.personal_kinds))
+        if type(self.client).__hash__ is None:
+            raise errors.PfrecError(
+                f"{of}: client, a {type(self.client).__name__}, cannot be hashed; make its "
+                "dataclass frozen, by dataclasses.dataclass(frozen=True)"
+            )
 
     def anchors(self, layout: variables.ModelVariables) -> list[variables.VariableSpec]:
         """What of the consensus a client is sent: what it is pulled towards,

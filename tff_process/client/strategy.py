@@ -111,17 +111,18 @@ def require_known(strategy: Strategy, layout: variables.ModelVariables, of: str)
                 f"{place}: the model has no variable {name!r}; take names of layout.specs"
             )
 
-    for prefix, trained_ in strategy.optimizers(layout).items():
+    for prefix, names in strategy.optimizers(layout).items():
         if not prefix.startswith(variables.OPTIMIZER):
             raise errors.PfrecError(
                 f"{of} optimizers: {prefix!r} does not begin with {variables.OPTIMIZER!r}"
             )
-        for name in trained_:
+        for name in names:
             require(name, f"{of} optimizers")
-    names = [item.name for item in strategy.kept(layout)]
+    taken: set[str] = set()
     for item in strategy.kept(layout):
-        if names.count(item.name) > 1:
+        if item.name in taken:
             raise errors.PfrecError(f"{of} kept: two have the name {item.name!r}; rename one")
+        taken.add(item.name)
         if item.copy_of:
             require(item.copy_of, f"{of} kept")
 
@@ -141,25 +142,33 @@ def trained(
         done, work_lib.ClientRound, f"what {of} returns", "return a ClientRound, as work.in_graph"
     )
     if not strategy.summed and strategy.upload_bits == FULL_BITS:
-        asked = {spec.name: spec.shape for spec in inputs.layout.uploaded}
+        asked = {
+            spec.name: tf.TensorSpec(spec.shape, tf.float32) for spec in inputs.layout.uploaded
+        }
         _require_form(of, "upload", done.upload, asked, "upload model.upload(inputs.layout)")
-    kept = {name: tuple(value.shape) for name, value in inputs.private.items()}
+    kept = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in inputs.private.items()}
     _require_form(of, "private", done.private, kept, "`kept` names all that is kept besides")
     return done
 
 
 def _require_form(
-    of: str, part: str, values: work_lib.Values, asked: Mapping[str, tuple[int, ...]], remedy: str
+    of: str, part: str, values: work_lib.Values, asked: Mapping[str, tf.TensorSpec], remedy: str
 ) -> None:
     errors.require_kind(values, Mapping, f"`{part}` of what {of} returns", "give values by name")
     for name in sorted({*values} ^ {*asked}):
         what = "lacks" if name in asked else "has, beyond what was asked,"
         raise errors.PfrecError(f"`{part}` of what {of} returns {what} {name!r}; {remedy}")
-    for name, shape in asked.items():
-        if not values[name].shape.is_compatible_with(shape):
+    for name, form in asked.items():
+        value = values[name]
+        if not isinstance(value, (tf.Tensor, tf.Variable)):
             raise errors.PfrecError(
-                f"`{part}` of what {of} returns has {name!r} of shape {values[name].shape}; it is "
-                f"{list(shape)}"
+                f"`{part}` of what {of} returns has a {type(value).__name__} as {name!r}; give a "
+                "tensor"
+            )
+        if value.dtype != form.dtype or not value.shape.is_compatible_with(form.shape):
+            raise errors.PfrecError(
+                f"`{part}` of what {of} returns has {name!r} as {value.dtype.name} {value.shape}; "
+                f"it is {form.dtype.name} {form.shape}"
             )
 
 

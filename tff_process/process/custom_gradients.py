@@ -14,8 +14,8 @@ _PREFIX = "CustomGradient-"
 
 @contextlib.contextmanager
 def forgotten() -> "Iterator[None]":
-    """Gradients that are registered inside are not afterwards: a graph that is traced inside can be
-    differentiated inside alone. Not thread-safe, so trace from one thread.
+    """Gradients that are registered inside are not afterwards: a graph that is traced inside, by
+    whatever thread, can be differentiated inside alone.
     """
     registered = ops.gradient_registry._registry
     before = set(registered)

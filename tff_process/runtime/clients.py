@@ -4,6 +4,7 @@ and its files are written and read there.
 
 import collections
 import dataclasses
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
@@ -75,6 +76,7 @@ class ClientCalls:
     def __init__(self, compiled: compiled_lib.Compiled, initial: Mapping[str, np.ndarray]) -> None:
         self._compiled, self._traced, self._initial = compiled, compiled.traced, initial
         self._starts: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
+        self._starting = threading.Lock()
 
     def train(
         self, client: Client, incoming: server.Server, work: Any, version: Optional[int]
@@ -275,11 +277,12 @@ class ClientCalls:
 
     def _start(self, host: hosts.Host) -> Any:
         """What clients of a worker begin with: one for all that have nothing else yet."""
-        key = host, host.generation
-        found = self._starts.get(key)
-        if found is None:
-            found = self._starts[key] = self._started(host.remote, self.first_values())
-        return found
+        with self._starting:  # Several clients begin at once.
+            key = host, host.generation
+            found = self._starts.get(key)
+            if found is None:
+                found = self._starts[key] = self._started(host.remote, self.first_values())
+            return found
 
     def _started(self, there: remote.Remote, values: "Mapping[str, np.ndarray]") -> Any:
         kinds = self._compiled.start.type_signature.parameter

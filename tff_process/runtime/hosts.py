@@ -74,9 +74,9 @@ class Host(abc.ABC):
 
     def down(self) -> None:
         """Gives the worker up; its references are gone."""
-        with self._lock:
-            self._kept.clear()
         try:
+            with self._lock:
+                self._kept.clear()
             if self._remote is not None:
                 if self.lost:
                     self._remote.abandon()

@@ -58,9 +58,8 @@ def resident_training(
     executor = executor_lib.ClientExecutor(
         concurrent, options.on_client_failure, all_needed=plan.secure_sums
     )
-    with (
-        contextlib.ExitStack() as ending
-    ):  # each is ended, also where Ctrl-C cuts another's end off
+    # Each is ended, also where Ctrl-C cuts another's end off.
+    with contextlib.ExitStack() as ending:
         ending.callback(executor.close)
         for host in workers:
             ending.callback(host.down)

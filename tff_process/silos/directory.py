@@ -155,8 +155,8 @@ def facts(directory: pathlib.Path) -> Facts:
 
 
 def other_rows(directory: pathlib.Path, told: Facts) -> str:
-    """What to say where a silo last served other rows under the same agreed plan: an agreement
-    binds what leaves, not of which rows. Empty where it did not.
+    """What to say where a silo's worker last started with other rows, under the same agreed plan:
+    an agreement binds what leaves, not of which rows. Empty where it did not.
 
     Args:
       directory: of the client, whose facts are still those of before.
@@ -172,10 +172,10 @@ def other_rows(directory: pathlib.Path, told: Facts) -> str:
     if before.agreed != told.agreed or not before.data or before.data == told.data:
         return ""
     return (
-        f"{directory / DATA}: other rows than were last served under this agreed plan, "
+        f"{directory / DATA}: other rows than at the last start, under this agreed plan, "
         f"{told.train_rows:,} training rows (to two digits) where there were "
         f"{before.train_rows:,}; the agreement holds for them too, and its bounds go on counting: "
-        "end this worker and make another with pfrec-agreement where that is not meant"
+        "where that is not meant, end this worker and make a new agreement with pfrec-agreement"
     )
 
 

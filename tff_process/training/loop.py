@@ -9,7 +9,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
@@ -143,6 +143,8 @@ def train(
         (`trainable.require`), a directory that does not fit, or no space left.
     """
     checks.check_given(plan, dataset)
+    errors.require_kind(callbacks, Iterable, "callbacks", "give a list of them")
+    callbacks = tuple(callbacks)
     for one in callbacks:
         errors.require_kind(
             one,

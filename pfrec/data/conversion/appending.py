@@ -73,9 +73,7 @@ class Before:
                     f"{self.data.path}: does not say how its files were read; pass the schema that "
                     "it was made with as --schema"
                 )
-            found = toml_schema.of_record(
-                self.data.schema, self._reading, str(self.data.path / writer.DATASET_FILE)
-            )
+            found = self._as_read(self._reading)
             if found.rule is not None and found.rule.starts is not None:
                 # Later rows are all after those times: parts of their own instead.
                 found = dataclasses.replace(
@@ -90,12 +88,33 @@ class Before:
                 "[file]): let features and tasks keep their names and give their columns, or "
                 "convert all rows anew"
             )
+        self._require_histories(given)
         where = places.of(given.schema)
         return dataclasses.replace(
             given,
             schema=places.moved(self.data.schema, where),
             elsewhere=where != places.of(self.data.schema),
         )
+
+    def _require_histories(self, given: toml_schema.TomlSchema) -> None:
+        """Checks that lists which are made of a log's earlier rows list what those of before did;
+        the columns that they are made of may be called otherwise.
+        """
+        if self._reading is None:
+            return
+        before, now = _listed(self._as_read(self._reading)), _listed(given)
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                raise errors.PfrecError(
+                    f"--schema: {name} holds {now.get(name, _STORED)}, in {self.data.path} "
+                    f"{before.get(name, _STORED)}; let its `history` be as before, or convert all "
+                    "rows anew"
+                )
+
+    def _as_read(self, reading: Mapping[str, Any]) -> toml_schema.TomlSchema:
+        """How the dataset's last rows were read."""
+        place = str(self.data.path / writer.DATASET_FILE)
+        return toml_schema.of_record(self.data.schema, reading, place)
 
     def at_home(self, schema: schema_lib.Schema) -> schema_lib.Schema:
         """A schema by which further rows were read, as the new dataset has it: with the columns
@@ -140,7 +159,7 @@ class Before:
             "before": self._told.get("appended"),
         }
 
-    @property
+    @functools.cached_property
     def clients(self) -> "dict[str, schema_lib.Schema]":
         """What the client of each scenario knew."""
         return {name: self.data.client_schema(name) for name in self.data.scenarios}
@@ -299,6 +318,20 @@ def order(before: Optional[Before], names: Optional[Sequence[str]]) -> Optional[
     if before is None or not before.keep_rows or names is None:
         return None if names is None else list(names)
     return list(dict.fromkeys([*before.data.scenarios, *names]))
+
+
+# What a list holds that is not made of earlier rows.
+_STORED = "what a column of the file lists"
+
+
+def _listed(described: toml_schema.TomlSchema) -> "dict[str, str]":
+    """What the lists hold that are made of a log's earlier rows, by feature."""
+    features = {feature.raw: feature.name for feature in described.schema.categorical}
+    return {
+        features[rule.column]: f"the last {rule.values} earlier values"
+        + (f" of rows whose {rule.where} is 1" if rule.where else "")
+        for rule in described.histories
+    }
 
 
 def _meaning(schema: schema_lib.Schema) -> Any:

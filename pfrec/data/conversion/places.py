@@ -55,7 +55,7 @@ def meaning(schema: schema_lib.Schema) -> "dict[str, Any]":
         entry.pop("column", None)
         entry.pop("separator", None)
     for name in ("group", "weight"):
-        told[name] = "of a column" if getattr(schema, name) is not None else None
+        told[name] = "of a column" if getattr(schema, name) is not None else "none"
     return told
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data.converters import csv
-from pfrec.data.reading import bad_rows, folder, source
+from pfrec.data.reading import bad_rows, columns_found, folder, source
 
 BATCH_ROWS = 1 << 15
 
@@ -128,13 +128,7 @@ def require_columns(place: Any, found: Sequence[str], wanted: Iterable[str], rem
     Raises:
       PfrecError: naming `place`, the missing columns and those found, or one that stands twice.
     """
-    missing = sorted(set(wanted).difference(found))
-    if missing:
-        what = "column" if len(missing) == 1 else "columns"
-        raise errors.PfrecError(
-            f"{place}: no {what} {', '.join(map(repr, missing))}; columns found: "
-            f"{', '.join(found)}; {remedy}"
-        )
+    columns_found.require_all(place, found, wanted, remedy)
     for name in wanted:
         if found.count(name) > 1:
             raise errors.PfrecError(f"{place}: the column {name!r} stands twice; rename one")

@@ -107,8 +107,8 @@ def _flat(table: Any, wanted: Collection[str], name: str) -> Any:
             return pa.array(values, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise errors.PfrecError(
-                f"{name}: column {column!r}: no column of one type that Arrow has "
-                f"({' '.join(str(error).split())}); make all of its values numbers, or all text"
+                f"{name}: column {column!r}: Arrow has no type for its values "
+                f"({' '.join(str(error).split())}); make it a plain column of numbers, or of text"
             ) from error
 
     found = pa.Table.from_arrays([arrow(*pair) for pair in zip(names, columns)], names)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Optional, Union
 
 from pfrec import errors
-from pfrec.data.reading import raw_file, records
+from pfrec.data.reading import columns_found, raw_file, records
 
 QUOTINGS = ("double", "backslash", "none")
 
@@ -81,19 +81,8 @@ def require_columns(
     dialect: Dialect = CSV,
     remedy: str = "mend the file or the schema",
 ) -> None:
-    """Checks that a file has all columns; `remedy` is what to do where it has not, as a clause.
-
-    Raises:
-      PfrecError: naming the file, the missing columns and those found.
-    """
-    found = header(file, dialect)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        what = "column" if len(missing) == 1 else "columns"
-        raise errors.PfrecError(
-            f"{file}: no {what} {', '.join(map(repr, missing))}; columns found: "
-            f"{', '.join(found)}; {remedy}"
-        )
+    """Checks that a file has all columns; as `columns_found.require_all`."""
+    columns_found.require_all(file, header(file, dialect), wanted, remedy)
 
 
 def opened(file: File) -> raw_file.RawFile:

@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any, Callable
@@ -28,14 +29,33 @@ def _full(*arguments: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _full_there(command: Any, **others: Any) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.CompletedProcess(
-        command, 1, b"", b"error: [Errno 28] No space left on device"
+def _ended(status: int, told: bytes) -> Any:
+    """A process that ends so, without an answer."""
+
+    def run(command: Any, **others: Any) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.CompletedProcess(command, status, b"", told)
+
+    return run
+
+
+def test_a_process_without_an_answer_blames_no_disk(
+    copy: Callable[..., pathlib.Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.checks.fresh_process.subprocess.run", _ended(0, b""))
+    failed = [one.detail for one in version_checks.verify(copy()).checks if not one.ok]
+    assert failed
+    assert all("ended without an answer; export the model again" in detail for detail in failed), (
+        failed
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "full"), [("_write_arrays", _full), ("subprocess.run", _full_there)]
+    ("name", "full"),
+    [
+        ("_write_arrays", _full),
+        ("subprocess.run", _ended(1, b"error: [Errno 28] No space left on device")),
+        ("subprocess.run", _ended(1, b"error: [Errno 122] Disk quota exceeded")),
+    ],
 )
 def test_a_full_disk_is_no_check_that_failed(
     copy: Callable[..., pathlib.Path],
@@ -50,5 +70,5 @@ def test_a_full_disk_is_no_check_that_failed(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(fresh_process.UnaskedError) as raised:
         version_checks.verify(directory)
-    told = f"{tmp_path}: No space left on device; free space or choose another path"
-    assert str(raised.value) == told
+    told = r"(No space left on device|Disk quota exceeded); free space or choose another path"
+    assert re.fullmatch(f"{re.escape(str(tmp_path))}: {told}", str(raised.value))

@@ -65,6 +65,18 @@ def test_what_an_aggregate_returns(aggregate, message, dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@dataclasses.dataclass
+class Unhashable(strategy.Strategy):
+    """Its dataclass is not frozen."""
+
+
+def test_kinds_in_a_list_are_taken(dataset):
+    plain = fedavg.fedavg(dataset.schema)
+    listed = dataclasses.replace(plain, personal_kinds=["expert", "gate"])
+    told = dataclasses.replace(plain, personal_kinds=("expert", "gate"))
+    assert {plan.Plan(listed): 1}[plan.Plan(told)] == 1
+
+
 @pytest.mark.parametrize(
     ("own", "message"),
     [
@@ -72,6 +84,7 @@ def test_what_an_aggregate_returns(aggregate, message, dataset, tmp_path):
         ({"personal_kinds": "expert"}, r"personal_kinds is a str; give kinds, as \('expert'|\("),
         ({"personal_kinds": ("experts",)}, "'experts', of which no variable is; kinds are attent"),
         ({"client": strategy.Strategy}, "client is a type; give an object of a class derived"),
+        ({"client": Unhashable()}, r"client, a Unhashable, cannot be hashed; make its dataclass"),
         ({"aggregate": None}, "aggregate is no function"),
         ({"initial_extra": lambda *_: [1]}, "its extra is a list; let initial_extra return"),
         ({"initial_extra": lambda *_: {"a": object()}}, "extra 'a' is a object; give a tensor"),
@@ -116,7 +129,15 @@ def _upload(change):
         ),
         (
             _upload(lambda values, name: values.update({name: values[name][tf.newaxis]})),
-            r"`upload` of what Own.train returns has '.*' of shape \(1, .*; it is \[",
+            r"`upload` of what Own.train returns has '.*' as float32 \(1, .*; it is float32 \(",
+        ),
+        (
+            _upload(lambda values, name: values.update({name: tf.cast(values[name], tf.int32)})),
+            r"`upload` of what Own.train returns has '.*' as int32 \(.*; it is float32 \(",
+        ),
+        (
+            Own(lambda done: dataclasses.replace(done, private=dict.fromkeys(done.private, 0.0))),
+            "`private` of what Own.train returns has a float as '.*'; give a tensor",
         ),
         (
             Own(lambda done: dataclasses.replace(done, private={**done.private, "mine": 1.0})),

@@ -10,7 +10,7 @@ import pytest
 from pfrec import store
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
-from tff_process.algorithms import pf_msmtrec, registry
+from tff_process.algorithms import fedavg, pf_msmtrec, registry
 from tff_process.process import computations as computations_lib
 from tff_process.process import federation
 from tff_process.runtime import cache, remote, resident
@@ -124,7 +124,7 @@ def test_a_library_that_makes_graphs_is_in_the_key_by_its_version(package, monke
 
 
 def test_a_users_own_algorithm_is_not_kept(dataset):
-    own = federation.Federation(BASE, dataset).algorithm
+    own = fedavg.fedavg(dataset.schema)
     assert federation.Federation(BASE, dataset).graph_record is not None
     plan = dataclasses.replace(BASE, algorithm=own, settings=None)
     assert federation.Federation(plan, dataset).graph_record is None

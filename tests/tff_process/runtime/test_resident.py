@@ -2,6 +2,7 @@
 with private state that never passes through the driver.
 """
 
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -201,8 +202,9 @@ def test_what_clients_begin_with_is_held_until_the_last_has_trained(
     training = resident_training(
         dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
     )
-    for client in training.clients:
-        training._calls.load(client, 0)
+    # Of several threads: clients begin at once.
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda client: training._calls.load(client, 0), training.clients))
     begun = [weakref.ref(client.private.reference) for client in training.clients]
     assert begun[0]() is begun[1]() is begun[2]() is not None
     for client in training.clients:

@@ -119,7 +119,7 @@ def test_other_rows_under_the_same_agreement_are_told_once(dataset, tmp_path):
     assert warned == []
     changed = dataclasses.replace(before, data="0" * 64, train_rows=9)
     told = silo_directory.other_rows(directory, changed)
-    assert "other rows than were last served under this agreed plan, 9 training rows" in told
+    assert "other rows than at the last start, under this agreed plan, 9 training rows" in told
     assert f"where there were {before.train_rows:,};" in told
     files.write_json(directory / silo_directory.FACTS, changed.to_json())
     for _ in range(2):

@@ -17,6 +17,7 @@ from tests.tff_process.training import weeks
 from tff_process.commands import train
 from tff_process.runtime import options
 from tff_process.silos import continuing as silo_continuing
+from tff_process.training import callbacks as callbacks_lib
 from tff_process.training import continuing, loop
 
 
@@ -136,12 +137,13 @@ def test_a_run_that_was_killed_goes_on_from_its_own_round_0(finished, later, gon
     class KilledError(Exception):
         pass
 
-    def kill(**told):
-        raise KilledError
+    class Kill(callbacks_lib.Callback):
+        def before_training(self, **told):
+            raise KilledError
 
-    hook = type("Hook", (), {"before_training": staticmethod(kill)})()
+    # What they are made by may be asked once alone.
     with pytest.raises(KilledError):
-        loop.train(plan, later, tmp_path / "run", callbacks=[hook])
+        loop.train(plan, later, tmp_path / "run", callbacks=(hook() for hook in (Kill,)))
     shutil.rmtree(moved)
     made = loop.train(plan, later, tmp_path / "run", resume=True).summary
     assert made["test"] == gone_on.summary["test"]

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -313,14 +314,14 @@ def test_what_is_appended_next_is_read_as_the_last_rows_were_unless_told(first):
 
 def test_a_column_that_is_gone_is_told_with_how_to_name_the_new_one(first):
     _renamed(first.parent, first.parent / "day2.csv")
-    with pytest.raises(errors.PfrecError, match=r"no columns 'price', .*`column = "):
+    with pytest.raises(errors.PfrecError, match=r"no columns 'click', .*`column = "):
         _append(first, "renamed.csv")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('group = "user"', "", "group is 'of a column' against None"),
+        ('group = "user"', "", "group is 'of a column' against 'none'"),
         ("cardinality = 6", "cardinality = 7", "'street'].cardinality is 6 against 7"),
         ('normalise = "standard"', "", "'price'].default is None against 0.0"),
         ('name = "click"', 'name = "click"\npositive = ["2"]', "'click'].positive"),
@@ -331,6 +332,48 @@ def test_what_values_mean_may_not_differ(first, old, new, told):
     other.write_text(_SCHEMA.replace(old, new))
     with pytest.raises(errors.PfrecError, match=re.escape(told)):
         _append(first, schema_path=other)
+
+
+_LOG = """
+[scenario]
+column = "site"
+[[categorical]]
+name = "item"
+vocabulary = ["a", "b"]
+[[categorical]]
+name = "seen"
+table = "item"
+values = 2
+history = {user = "user", time = "number"}
+[[task]]
+name = "click"
+"""
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (
+            'history = {user = "user", time = "number", where = "click"}',
+            "seen holds the last 2 earlier values of rows whose click is 1, in .*one the last 2",
+        ),
+        (
+            'column = "street"\nkeep = "last"\nseparator = " "',
+            "seen holds what a column of the file lists, in .*one the last 2 e",
+        ),
+    ],
+)
+def test_what_a_history_lists_may_not_differ(tmp_path, other, told):
+    _log(tmp_path / "day1.csv", 240, _FIRST)
+    own = 'history = {user = "user", time = "number"}'
+    for name, line in (("own", own), ("other", other)):
+        (tmp_path / f"{name}.toml").write_text(_LOG.replace(own, line))
+    one, schema = tmp_path / "one", tmp_path / "own.toml"
+    convert.convert("csv", tmp_path / "day1.csv", one, schema_path=schema)
+    _append(one, "day1.csv", schema_path=schema, keep_rows=False)
+    shutil.rmtree(tmp_path / "two")
+    with pytest.raises(errors.PfrecError, match=told):
+        _append(one, "day1.csv", schema_path=tmp_path / "other.toml")
 
 
 def test_what_cannot_be_appended_to_is_told(first, tmp_path):

@@ -87,7 +87,9 @@ def test_a_column_of_several_types_is_named_where_it_is_read(tmp_path, column, v
     frame = _table().to_pandas()
     table.convert_table(frame.assign(other=values), tmp_path / "unread", _SCHEMA)
     wrong = frame.assign(**{column: values})
-    with pytest.raises(errors.PfrecError, match=f"table: column '{column}'.*{reason}.*; make all"):
+    with pytest.raises(
+        errors.PfrecError, match=f"table: column '{column}'.*{reason}.*; make it a plain"
+    ):
         table.convert_table(wrong, tmp_path / "d", _SCHEMA)
     assert not (tmp_path / "d").exists()
 
