@@ -220,12 +220,8 @@ class Plan(settings_lib.Settings):
         super().__post_init__()
         if isinstance(self.seed, numbers.Integral):
             object.__setattr__(self, "seed", int(self.seed))  # NumPy's would not become JSON
-        # Plans are keys of what is kept for them, and a list is none.
-        if isinstance(self.withhold, list):
-            object.__setattr__(self, "withhold", tuple(self.withhold))
-        if isinstance(self.sharing, (list, tuple)):
-            rules = tuple(tuple(rule) if isinstance(rule, list) else rule for rule in self.sharing)
-            object.__setattr__(self, "sharing", rules)
+        for name in ("sharing", "withhold"):
+            object.__setattr__(self, name, plan_checks.as_tuples(getattr(self, name)))
         plan_checks.check(self)
         if self.secure_sums:
             # Losses and counts of single clients tell of their rows what sums do not.

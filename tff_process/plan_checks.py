@@ -25,6 +25,11 @@ _KINDS: "tuple[tuple[str, Any, str], ...]" = (
 )
 
 
+def as_tuples(value: Any) -> Any:
+    """Lists, also within, as tuples: plans are keys of what is kept for them; a list is none."""
+    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
 def check(plan: Any) -> None:
     """Checks a `plan.Plan` as it was given.
 

@@ -249,3 +249,9 @@ def test_what_a_program_gives_of_another_type_is_named(given, message):
     with pytest.raises(errors.PfrecError, match=message.replace("/*", r"/\*")):
         plan.Plan(**{"algorithm": "fedavg", **given})
     assert plan.Plan("fedavg", seed=np.int64(3)).to_json() == plan.Plan("fedavg", seed=3).to_json()
+
+
+def test_lists_are_taken_as_tuples():
+    listed = plan.Plan("fedavg", withhold=["loss"], sharing=[["gate/*", "private"]])
+    told = plan.Plan("fedavg", withhold=("loss",), sharing=(("gate/*", "private"),))
+    assert {told: 1}[listed] == 1
