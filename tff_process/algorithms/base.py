@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
 from pfrec import errors, lazy, sharing
-from tff_process.client import strategy, variables
+from tff_process.client import forms, strategy, variables
 
 with lazy.imports():
     import tensorflow as tf
@@ -229,7 +229,7 @@ def _extra(algorithm: Algorithm, layout: variables.ModelVariables, clients: int)
     made, place = algorithm.initial_extra(layout, clients), f"algorithm {algorithm.name}: its extra"
     errors.require_kind(made, Mapping, place, "let initial_extra return tensors by name")
     return collections.OrderedDict(
-        (name, _tensor(value, f"{place} {name!r}")) for name, value in made.items()
+        (name, forms.tensor(f"{place} {name!r}", value)) for name, value in made.items()
     )
 
 
@@ -302,38 +302,20 @@ def aggregated(
             "a ServerState, as dataclasses.replace(state, common=...), and a dict of diagnostics"
         )
     after, diagnostics = made
-    for part in ("common", "personal", "consensus", "extra"):
-        given, returned = getattr(before, part), getattr(after, part)
-        errors.require_kind(
-            returned, Mapping, f"{of}: `{part}` of the state", "give values by name"
+    parts = {
+        part: forms.tensors(
+            f"`{part}` of the state that {of}'s aggregate returns",
+            getattr(after, part),
+            getattr(before, part),
+            "return every value that it was given, also those that it does not change",
         )
-        other = sorted({*given} ^ {*returned})
-        if other:
-            what = "lacks" if other[0] in given else "has, beyond what it was given,"
-            raise errors.PfrecError(
-                f"{of}: `{part}` of the state that its aggregate returns {what} "
-                f"{other[0]!r}; return every value, also those that it does not change"
-            )
-        for key, value in given.items():
-            found = _tensor(returned[key], f"{of}: {key!r} in `{part}`")
-            if found.dtype != value.dtype or not found.shape.is_compatible_with(value.shape):
-                raise errors.PfrecError(
-                    f"{of}: its aggregate returns {key!r} in `{part}` as "
-                    f"{found.dtype.name} {found.shape}; it is {value.dtype.name} {value.shape}"
-                )
+        for part in ("common", "personal", "consensus", "extra")
+    }
     for name, value in diagnostics.items():
-        kind = _tensor(value, f"{of}: the diagnostic {name!r}").dtype
+        kind = forms.tensor(f"{of}: the diagnostic {name!r}", value).dtype
         if not (kind.is_floating or kind.is_integer or kind.is_bool):
             raise errors.PfrecError(f"{of}: the diagnostic {name!r} is {kind.name}; give numbers")
-    return after, diagnostics
-
-
-def _tensor(value: Any, place: str) -> Any:
-    """The value as a tensor."""
-    try:
-        return tf.convert_to_tensor(value)
-    except (TypeError, ValueError) as error:
-        raise errors.PfrecError(f"{place} is a {type(value).__name__}; give a tensor") from error
+    return dataclasses.replace(after, **parts), diagnostics
 
 
 def require_variances(

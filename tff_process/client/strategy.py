@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from pfrec import errors, lazy
-from tff_process.client import variables
+from tff_process.client import forms, variables
 
 with lazy.imports():
     import tensorflow as tf
@@ -137,39 +137,20 @@ def trained(
       PfrecError: where it is none, or holds other names, or values of other shapes.
     """
     done = strategy.train(model, inputs)
-    of = f"{type(strategy).__name__}.train"
-    errors.require_kind(
-        done, work_lib.ClientRound, f"what {of} returns", "return a ClientRound, as work.in_graph"
-    )
+    of = f"what {type(strategy).__name__}.train returns"
+    errors.require_kind(done, work_lib.ClientRound, of, "return a ClientRound, as work.in_graph")
+    upload = done.upload
     if not strategy.summed and strategy.upload_bits == FULL_BITS:
         asked = {
             spec.name: tf.TensorSpec(spec.shape, tf.float32) for spec in inputs.layout.uploaded
         }
-        _require_form(of, "upload", done.upload, asked, "upload model.upload(inputs.layout)")
-    kept = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in inputs.private.items()}
-    _require_form(of, "private", done.private, kept, "`kept` names all that is kept besides")
-    return done
-
-
-def _require_form(
-    of: str, part: str, values: work_lib.Values, asked: Mapping[str, tf.TensorSpec], remedy: str
-) -> None:
-    errors.require_kind(values, Mapping, f"`{part}` of what {of} returns", "give values by name")
-    for name in sorted({*values} ^ {*asked}):
-        what = "lacks" if name in asked else "has, beyond what was asked,"
-        raise errors.PfrecError(f"`{part}` of what {of} returns {what} {name!r}; {remedy}")
-    for name, form in asked.items():
-        value = values[name]
-        if not isinstance(value, (tf.Tensor, tf.Variable)):
-            raise errors.PfrecError(
-                f"`{part}` of what {of} returns has a {type(value).__name__} as {name!r}; give a "
-                "tensor"
-            )
-        if value.dtype != form.dtype or not value.shape.is_compatible_with(form.shape):
-            raise errors.PfrecError(
-                f"`{part}` of what {of} returns has {name!r} as {value.dtype.name} {value.shape}; "
-                f"it is {form.dtype.name} {form.shape}"
-            )
+        upload = forms.tensors(
+            f"`upload` of {of}", upload, asked, "upload model.upload(inputs.layout)"
+        )
+    private = forms.tensors(
+        f"`private` of {of}", done.private, inputs.private, "`kept` names all that is kept besides"
+    )
+    return dataclasses.replace(done, upload=upload, private=private)
 
 
 def personal_copies(layout: variables.ModelVariables) -> list[Kept]:

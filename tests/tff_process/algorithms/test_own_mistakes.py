@@ -42,25 +42,37 @@ def _common(change):
 @pytest.mark.parametrize(
     ("aggregate", "message"),
     [
-        (_aggregate(lambda state, _: state), "aggregate returns ServerState; return a ServerState"),
-        (_aggregate(lambda *_: None), "aggregate returns NoneType; return"),
-        (_aggregate(lambda state, said: (state, said, said)), "returns ServerState and .* and "),
-        (_aggregate(lambda state, said: (vars(state), said)), "aggregate returns dict and Ordered"),
-        (_aggregate(lambda state, _: (state, None)), "returns ServerState and NoneType; return"),
+        (
+            _aggregate(lambda state, _: state),
+            "algorithm mine: its aggregate returns ServerState; return a ServerState",
+        ),
+        (_aggregate(lambda *_: None), "algorithm mine: its aggregate returns NoneType; return"),
+        (
+            _aggregate(lambda state, said: (state, said, said)),
+            "algorithm mine: .* returns ServerState and .* and ",
+        ),
+        (
+            _aggregate(lambda state, said: (vars(state), said)),
+            "algorithm mine: its aggregate returns dict and Ordered",
+        ),
+        (
+            _aggregate(lambda state, _: (state, None)),
+            "algorithm mine: .* returns ServerState and NoneType; return",
+        ),
         (_aggregate(lambda state, _: (state, {"a": tf.constant("x")})), "'a' is string; give num"),
         (
             _aggregate(lambda state, said: (dataclasses.replace(state, common=None), said)),
-            "`common` of the state is a NoneType; give values by name",
+            "`common` of the state that algorithm mine's aggregate returns is a NoneType; give val",
         ),
         (
             _common(lambda value: value[tf.newaxis]),
-            r"in `common` as float32 \(1, .*; it is",
+            r"`common` of .* returns has '.*' as float32 \(1, .*; it is",
         ),
-        (_common(lambda value: object()), "in `common` is a object; give a tensor"),
+        (_common(lambda value: object()), "in `common` of .* is a object; give a tensor"),
     ],
 )
 def test_what_an_aggregate_returns(aggregate, message, dataset, tmp_path):
-    with pytest.raises(errors.PfrecError, match=f"algorithm mine: .*{message}"):
+    with pytest.raises(errors.PfrecError, match=message):
         _trained(dataset, tmp_path / "run", aggregate=aggregate)
     assert not (tmp_path / "run").exists()
 
@@ -137,7 +149,15 @@ def _upload(change):
         ),
         (
             Own(lambda done: dataclasses.replace(done, private=dict.fromkeys(done.private, 0.0))),
-            "`private` of what Own.train returns has a float as '.*'; give a tensor",
+            r"`private` of what Own.train returns has '.*' as float32 \(\); it is float32 \(.",
+        ),
+        (
+            Own(
+                lambda done: dataclasses.replace(
+                    done, private=dict.fromkeys(done.private, object())
+                )
+            ),
+            "in `private` of what Own.train returns is a object; give a tensor",
         ),
         (
             Own(lambda done: dataclasses.replace(done, private={**done.private, "mine": 1.0})),

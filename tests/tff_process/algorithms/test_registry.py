@@ -102,7 +102,7 @@ def test_what_makes_no_algorithm_is_said(schema):
 @pytest.mark.parametrize("average_over", [0.0, 0.25])
 def test_values_of_another_shape_are_said_by_name(own, dataset, average_over):
     plan = plan_lib.Plan(f"{own}:reshaped", average_over=average_over)
-    with pytest.raises(errors.PfrecError, match=r"in `common` as float32 \(\d+,\); it is float32"):
+    with pytest.raises(errors.PfrecError, match=r"`common` .* as float32 \(\d+,\); it is float32"):
         _ = reference.FederatedTraining(plan, dataset).process.iterative.next
 
 
