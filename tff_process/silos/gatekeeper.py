@@ -17,7 +17,16 @@ import grpc
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from tff_process.runtime import remote
-from tff_process.silos import directory, labels, leaving, ledger, masked_reports, sessions
+from tff_process.silos import (
+    charged_work,
+    directory,
+    labels,
+    leaving,
+    ledger,
+    masked_reports,
+    origins,
+    sessions,
+)
 from tff_process.silos import terms as terms_lib
 
 _MOST_PARTS = 16
@@ -58,12 +67,16 @@ class Gatekeeper:
         self._written, self._states = written, states
         self._lock = threading.Lock()
         self._session: Optional[sessions.Session] = None
-        self._sums: Optional[masked_reports.MaskedReports] = None
+        sums: Optional[masked_reports.MaskedReports] = None
+        work: Optional[charged_work.ChargedWork] = None
         if terms.masks is not None:
-            self._sums = masked_reports.MaskedReports(
+            sums = masked_reports.MaskedReports(
                 terms.masks, terms.plan_digest, terms.agreement_digest, book
             )
-        self._leaving = leaving.Leaving(terms, book, self._sums)
+        elif terms.budget is not None:
+            work = charged_work.ChargedWork(terms.budget, terms, book)
+        self._origins: Optional[origins.Origins] = sums or work
+        self._leaving = leaving.Leaving(terms, book, sums, work)
 
     def get_executor(
         self, request: executor_pb2.GetExecutorRequest
@@ -100,8 +113,8 @@ class Gatekeeper:
             asked = executor_pb2.CreateValueRequest(executor=session.executor, value=taken.value)
         made = self._worker.CreateValue(asked)
         origin = sessions.Origin()
-        if self._sums is not None:
-            origin = self._sums.received(taken.label, value, taken.number)
+        if self._origins is not None:
+            origin = self._origins.received(taken.label, value, taken.number)
         held = session.hold(
             sessions.Held(
                 taken.label,
@@ -136,8 +149,8 @@ class Gatekeeper:
             )
         reference = self._function(session, function.label)
         origin = sessions.Origin()
-        if self._sums is not None:
-            origin = self._sums.called(function.label, argument.origin, argument.state)
+        if self._origins is not None:
+            origin = self._origins.called(function.label, argument)
         made = self._worker.CreateCall(
             executor_pb2.CreateCallRequest(
                 executor=session.executor, function_ref=reference, argument_ref=argument.reference
@@ -178,8 +191,8 @@ class Gatekeeper:
         )
         state = "".join(part.state for _, part in parts)
         origin = sessions.Origin()
-        if self._sums is not None:
-            origin = self._sums.joined(label, [part.origin for _, part in parts])
+        if self._origins is not None:
+            origin = self._origins.joined(label, [part.origin for _, part in parts])
         asked = executor_pb2.CreateStructRequest(executor=session.executor)
         for name, part in parts:
             asked.element.add(name=name, value_ref=part.reference)

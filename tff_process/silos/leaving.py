@@ -3,19 +3,22 @@ the ledger before it does.
 """
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Optional
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
-from pfrec import errors
-from tff_process.silos import directory, labels, ledger, masked_reports, sessions, values
+from tff_process.silos import (
+    charged_work,
+    directory,
+    labels,
+    ledger,
+    masked_reports,
+    sessions,
+    values,
+)
 from tff_process.silos import terms as terms_lib
-
-# Of an epsilon in the ledger, which has four decimals.
-_ROUNDING = 1e-3
 
 
 class Leaving:
@@ -25,12 +28,10 @@ class Leaving:
       terms: of the agreement.
       book: the silo's ledger, of which what left under the same agreement counts.
       sums: what masks reports; None where they leave as they are.
+      work: what charges reports to a budget; None where there is none.
 
     Attributes:
       answered: how often something of a label has left, as the limits count it.
-
-    Raises:
-      PfrecError: where reports have left under another noise than that of the agreement now.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Leaving:
         terms: terms_lib.Terms,
         book: ledger.Ledger,
         sums: Optional[masked_reports.MaskedReports],
+        work: Optional[charged_work.ChargedWork],
     ) -> None:
-        self._terms, self._ledger, self._sums = terms, book, sums
+        self._terms, self._ledger, self._sums, self._work = terms, book, sums, work
         self._lock = threading.Lock()
         own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
         self.answered = dict.fromkeys(labels.LEAVES, 0)
@@ -51,7 +53,6 @@ class Leaving:
         for entry in own:
             if entry["what"] == labels.REPORT:
                 terms.receivable.work.narrow(*entry["work"])
-        self._require_same_noise()
 
     def require_training(self, function: str, training: str, states: Callable[[str], int]) -> None:
         """Counts the trainings that begin;
@@ -91,36 +92,6 @@ class Leaving:
         most = self._terms.limits.most.get(label)
         if most is not None and self.answered[label] + times > most:
             raise labels.RefusedError(f"{label} after the agreement's {most} have left")
-
-    def _steps_charged(self) -> "dict[str, int]":
-        """The steps of each report that has left under the agreement, by the report's digest."""
-        return {
-            entry["sha256"]: entry["work"][1]
-            for entry in self._ledger.entries
-            if entry["agreement"] == self._terms.agreement_digest and entry["what"] == labels.REPORT
-        }
-
-    def _require_same_noise(self) -> None:
-        """Checks that reports that have left were charged by the noise of those to come, which a
-        plan that leaves its batch open does not say.
-        """
-        budget, agreement = self._terms.budget, self._terms.agreement_digest
-        told = [
-            entry["epsilon_spent"]
-            for entry in self._ledger.entries
-            if entry["agreement"] == agreement and "epsilon_spent" in entry
-        ]
-        if budget is None or not told:
-            return
-        steps = sum(self._steps_charged().values())
-        now = budget.spent(steps)
-        if abs(now - told[-1]) > _ROUNDING:
-            raise errors.PfrecError(
-                f"the ledger says that {steps} steps have spent epsilon {told[-1]:g} under this "
-                f"agreement, and by the noise of this pfrec they would have spent {now:.4f}: start "
-                "the pfrec-worker that began it, or agree anew with pfrec-agreement; the budgets "
-                "of both add up"
-            )
 
     def _counted_as(self, label: str) -> "tuple[str, int]":
         """Under which label an answer counts, and as how many of it."""
@@ -183,26 +154,15 @@ class Leaving:
     def _charged(
         self, source: sessions.Held, message: bytes, further: "dict[str, Any]"
     ) -> Iterator[None]:
-        """Charges a report to the budget while its entry is made, which says what is spent with it;
-        one that left before, to the byte, tells nothing new. Nor does it under the masks of a sum,
-        and another one may not have those.
+        """Charges a report to the budget, or holds the masks of a sum for it, while its entry is
+        made.
         """
         if self._sums is not None and source.label == labels.REPORT:
             with self._sums.once(source.origin.digest, message, further):
                 yield
             return
-        budget = self._terms.budget
-        if budget is None or source.label != labels.REPORT:
-            yield
+        if self._work is not None and source.label == labels.REPORT:
+            with self._work.charged(source, message, further):
+                yield
             return
-        with self._lock:
-            left = self._steps_charged()
-            left[hashlib.sha256(message).hexdigest()] = source.work[1]
-            steps = sum(left.values())
-            if steps > budget.steps:
-                raise labels.RefusedError(
-                    f"a report that would pass epsilon {budget.epsilon:g}: "
-                    f"the {budget.steps} steps that it is for have left"
-                )
-            further.update(epsilon_spent=round(budget.spent(steps), 4), delta=budget.delta)
-            yield
+        yield

@@ -22,7 +22,7 @@ from tff_process.silos import labels
 FILE = "ledger.jsonl"
 # The beginning of one, which nothing leaves with; further kinds are `labels.LEAVES`.
 TRAINING = "training"
-# A private state that is written, with what it follows from (`masked_reports`); nothing leaves.
+# A private state that is written, with what it follows from (`origins`); nothing leaves.
 STATE = "state"
 _FIRST = "0" * 64
 _sync = getattr(os, "fdatasync", os.fsync)

@@ -20,7 +20,6 @@ trained again.
 
 import contextlib
 import hashlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,15 +28,11 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory
 from tff_process.client import summed_uploads
-from tff_process.silos import labels, ledger, sessions, values
+from tff_process.silos import labels, ledger, origins, sessions, values
 from tff_process.sums import masks
 
-ORIGIN, STATE = "origin", "state"
-# Of a work, what is the same at all silos.
-_COMMON = ("learning_rate", *summed_uploads.ASKED)
 
-
-class MaskedReports:
+class MaskedReports(origins.Origins):
     """The origins of a silo's values, and masks on its reports; safe to use from several threads.
 
     Args:
@@ -47,65 +42,48 @@ class MaskedReports:
       book: the ledger, of which entries under earlier agreements count too.
     """
 
+    # What is the same at all silos.
+    told_work = ("learning_rate", *summed_uploads.ASKED)
+
     def __init__(
         self, own: masks.Masks, plan_digest: str, agreement: str, book: ledger.Ledger
     ) -> None:
-        self._masks, self._agreement, self._book = own, agreement, book
-        self._plan = plan_digest
-        self._lock = threading.Lock()
+        super().__init__(plan_digest, agreement, book)
+        self._masks = own
         self._left: dict[str, str] = {}
         self._states: dict[str, str] = {}
         for entry in book.entries:
-            if entry["what"] == labels.REPORT and ORIGIN in entry:
-                self._left[entry[ORIGIN]] = entry["sha256"]
+            if entry["what"] == labels.REPORT and origins.ORIGIN in entry:
+                self._left[entry[origins.ORIGIN]] = entry["sha256"]
             if entry["what"] == ledger.STATE:
-                self._states[entry[STATE]] = entry[ORIGIN]
-
-    def received(self, label: str, value: executor_pb2.Value, number: int) -> sessions.Origin:
-        """The origin of a value from the driver, of work that is for sum `number`."""
-        if label in (labels.SHARED, labels.FIRST_VALUES):
-            return sessions.Origin(values.digest(value))
-        if label == labels.PERSONAL:
-            # All but the client's number. Where sums are taken nothing is in it.
-            parts = {element.name: element.value for element in value.struct.element}
-            return sessions.Origin(values.digest(parts["values"]))
-        if label == labels.WORK:
-            parts = {element.name: element.value for element in value.struct.element}
-            told = (values.digest(parts[name]) for name in _COMMON)
-            return sessions.Origin(_origin("work", *told), number)
-        return sessions.Origin()
+                self._states[entry[origins.STATE]] = entry[origins.ORIGIN]
 
     def joined(self, label: str, parts: "Sequence[sessions.Origin]") -> sessions.Origin:
-        """The origin of a structure of parts with these.
+        """See `Origins.joined`.
 
         Raises:
           RefusedError: where a private state is to be trained for another sum than its next.
         """
+        made = super().joined(label, parts)
         if label in (labels.TRAINING_CLIENT, labels.TRAINING):
             numbers = {part.number for part in parts if part.number >= 0}
             if len(numbers) > 1:
                 raise labels.RefusedError("training for another sum than the state's next one")
-            return sessions.Origin(_origin("parts", *(part.digest for part in parts)), *numbers)
-        if label == labels.WRITING:
-            return parts[0]  # the state's
-        return sessions.Origin()
+            made = made._replace(number=next(iter(numbers), made.number))
+        return made
 
-    def called(self, function: str, argument: sessions.Origin, state: str) -> sessions.Origin:
-        """The origin of what one of the silo's computations makes.
-
-        Args:
-          function: the computation's name.
-          argument: the origin of its argument.
-          state: the state that the argument names; empty for none.
+    def called(self, function: str, argument: sessions.Held) -> sessions.Origin:
+        """See `Origins.called`.
 
         Raises:
           RefusedError: where a state is to be read that nobody knows the origin of, or one of
             another origin to be written over it, or one in the place of another sum's.
         """
+        origin, state = argument.origin, argument.state
         if function == "start":
-            return sessions.Origin(_origin("start", self._plan, argument.digest), 0)
+            return sessions.Origin(origins.of("start", self._plan, origin.digest), 0)
         if function == "train":
-            return sessions.Origin(_origin("train", argument.digest), argument.number + 1)
+            return sessions.Origin(origins.of("train", origin.digest), origin.number + 1)
         if function == "read":
             with self._lock:
                 if state not in self._states:
@@ -114,11 +92,11 @@ class MaskedReports:
                     )
                 return sessions.Origin(self._states[state], _next_of(state))
         if function == "write":
-            if argument.number != _next_of(state):
+            if origin.number != _next_of(state):
                 raise labels.RefusedError(
-                    f"to write a state for sum {argument.number} as that of another"
+                    f"to write a state for sum {origin.number} as that of another"
                 )
-            self._begin_to_write(state, argument.digest)
+            self._begin_to_write(state, origin.digest)
         return sessions.Origin()
 
     def _begin_to_write(self, state: str, origin: str) -> None:
@@ -161,7 +139,7 @@ class MaskedReports:
                     "another report under the masks of one that left, which would tell their "
                     "difference; where its rows are others now, train into another --output"
                 )
-            further[ORIGIN] = origin
+            further[origins.ORIGIN] = origin
             yield further
             self._left[origin] = told
 
@@ -169,7 +147,3 @@ class MaskedReports:
 def _next_of(state: str) -> int:
     """The number of the sum that a state on the disk is for: it is named so."""
     return client_directory.version_of(state.rpartition("/")[2])
-
-
-def _origin(*parts: str) -> str:
-    return masks.context(*(part.encode() for part in parts)).hex()

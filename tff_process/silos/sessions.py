@@ -23,15 +23,18 @@ class GoneError(Exception):
 
 
 class Origin(NamedTuple):
-    """What a value follows from, for a sum; see `masked_reports`.
+    """What a value follows from, for a sum or a budget; see `origins`.
 
     Attributes:
       digest: of it; empty for what is each silo's own.
       number: of work the sum that it is for, of a private state the next one; -1 for none.
+      behind: the work that it follows from and that no report was charged with, as origin and
+        steps of each; see `charged_work`.
     """
 
     digest: str = ""
     number: int = -1
+    behind: "tuple[tuple[str, int], ...]" = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Held:
       training: the training that it names or comes from; empty for none.
       work: first step and number of steps that it asks for or comes from.
       state: the private state that it names; empty for none.
-      origin: what it follows from, for a sum.
+      origin: what it follows from, for a sum or a budget.
     """
 
     label: str

@@ -61,8 +61,8 @@ def test_trainings_that_began_count_after_a_restart(silo, driver):
     write(again(silo, agreement_digest="cc" * 32), "f" * 16)
 
 
-def test_a_report_is_charged_by_the_work_that_it_comes_from(tmp_path):
-    """Not by that of the state that it goes on from; and under its own agreement."""
+def test_a_report_tells_the_work_that_it_comes_from(tmp_path):
+    """Not that of the state that it goes on from; and it is charged under its own agreement."""
     (budget,) = mechanism.of(2.0, 1e-4, 1.0, 10, [100], [40]).budgets
     made = stand_in.made(tmp_path / "ledger.jsonl", budget=budget)
     gate, worker, book = made
@@ -71,7 +71,7 @@ def test_a_report_is_charged_by_the_work_that_it_comes_from(tmp_path):
     worker.answers = [stand_in.report()]
     driver.fetch(driver.select(driver.train(before, stand_in.work(20, 5)), 1))
     assert book.entries[-1]["work"] == [20, 5]
-    assert book.entries[-1]["epsilon_spent"] == pytest.approx(budget.spent(5), abs=1e-4)
+    assert book.entries[-1]["epsilon_spent"] == pytest.approx(budget.spent(10), abs=1e-4)
     other = again(made, agreement_digest="cc" * 32, budget=budget)
     report(other, worker, 0.5)
     assert book.entries[-1]["epsilon_spent"] == pytest.approx(budget.spent(5), abs=1e-4)

@@ -1,0 +1,169 @@
+"""What a silo's gatekeeper does for `--dp_epsilon`: a report is charged with all work that it
+follows from.
+
+A private state holds the moments of the released model, and what of that model does not leave.
+Both are made of noised sums of gradients, so that what a report tells is of every step since the
+training began, whether the report of that step left or not. And a report can be the same to the
+byte whatever was trained, as at a learning rate of 0. So work is told by its *origin*
+(`origins.Origins`): all that came in until then, and the rows. A value carries the work behind it
+that is not charged yet, through states on the disk too, and a report that leaves is charged with
+it. Work of one origin is charged once, as it gives the same answer; an answer of other bytes, as
+from another machine, is charged anew.
+"""
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pfrec import errors, files
+from tff_process.privacy import mechanism
+from tff_process.silos import labels, ledger, origins, sessions
+from tff_process.silos import terms as terms_lib
+
+BEHIND = "behind"
+# Of an epsilon in the ledger, which has four decimals.
+_ROUNDING = 1e-3
+
+
+class ChargedWork(origins.Origins):
+    """The origins of a silo's values, and what reports are charged.
+
+    Args:
+      budget: of the agreed plan.
+      terms: of the agreement.
+      book: the ledger; what left under the same agreement is charged already.
+
+    Raises:
+      PfrecError: where reports have left under another noise than that of the agreement now.
+    """
+
+    told_work = ("learning_rate", "first_step", "steps")
+
+    def __init__(
+        self, budget: mechanism.Budget, terms: terms_lib.Terms, book: ledger.Ledger
+    ) -> None:
+        super().__init__(terms.plan_digest, terms.agreement_digest, book)
+        self._budget = budget
+        # The noise of other rows is other noise.
+        self._rows = files.json_text(terms.receivable.client)
+        self._states: dict[str, dict[str, sessions.Origin]] = {}
+        # Steps of each report that left, by its origin and digest, and of the work that was charged
+        # with one and told in none of its own, by its origin.
+        self._reports: dict[tuple[str, str], int] = {}
+        self._behind: dict[str, int] = {}
+        told = []
+        for entry in book.entries:
+            if entry["what"] == ledger.STATE:
+                self._know(entry[origins.STATE], _state_of(entry))
+            if entry["agreement"] == self._agreement and entry["what"] == labels.REPORT:
+                key = entry.get(origins.ORIGIN, ""), entry["sha256"]
+                self._reports[key] = entry["work"][1]
+                self._behind.update(entry.get(BEHIND, {}))
+                told.append(entry["epsilon_spent"])
+        self._require_same_noise(told[-1] if told else 0.0)
+
+    def called(self, function: str, argument: sessions.Held) -> sessions.Origin:
+        """See `Origins.called`.
+
+        Raises:
+          RefusedError: where a state is to be read that the ledger does not tell the origin of, or
+            training would pass the budget.
+        """
+        if function == "start":
+            return sessions.Origin(origins.of("start", self._plan, argument.origin.digest))
+        if function == "train":
+            digest = origins.of("train", self._rows, argument.origin.digest)
+            with self._lock:
+                behind = self._unpaid({**dict(argument.origin.behind), digest: argument.work[1]})
+                self._require_room(self._spent(self._reports, {**self._behind, **behind}))
+            return sessions.Origin(digest, behind=tuple(behind.items()))
+        if function == "read":
+            with self._lock:
+                return self._read(argument.state)
+        if function == "write":
+            with self._lock:
+                self._begin_to_write(argument.state, argument.origin)
+        return sessions.Origin()
+
+    @contextlib.contextmanager
+    def charged(
+        self, source: sessions.Held, message: bytes, further: "dict[str, Any]"
+    ) -> Iterator[None]:
+        """Charges a report while its entry is made, which tells what it is charged with and what is
+        spent then.
+
+        Raises:
+          RefusedError: where it would pass the budget.
+        """
+        own, told = source.origin.digest, hashlib.sha256(message).hexdigest()
+        with self._lock:
+            behind = self._unpaid(dict(source.origin.behind))
+            behind.pop(own, None)
+            reports = {**self._reports, (own, told): source.work[1]}
+            charged = {**self._behind, **behind}
+            steps = self._spent(reports, charged)
+            self._require_room(steps)
+            spent = round(self._budget.spent(steps), 4)
+            further.update(epsilon_spent=spent, delta=self._budget.delta)
+            further.update({origins.ORIGIN: own, BEHIND: behind})
+            yield
+            self._reports, self._behind = reports, charged
+
+    def _spent(self, reports: "Mapping[tuple[str, str], int]", behind: "Mapping[str, int]") -> int:
+        left = {origin for origin, _ in reports}
+        unseen = sum(steps for origin, steps in behind.items() if origin not in left)
+        return sum(reports.values()) + unseen
+
+    def _unpaid(self, behind: "Mapping[str, int]") -> "dict[str, int]":
+        paid = {origin for origin, _ in self._reports} | set(self._behind)
+        return {origin: steps for origin, steps in behind.items() if origin not in paid}
+
+    def _require_room(self, steps: int) -> None:
+        if steps > self._budget.steps:
+            raise labels.RefusedError(
+                f"a report that would pass epsilon {self._budget.epsilon:g}: "
+                f"the {self._budget.steps} steps that it is for have been made"
+            )
+
+    def _read(self, state: str) -> sessions.Origin:
+        known = list(self._states.get(state, {}).values())
+        if not known:
+            raise labels.RefusedError(
+                "a state that the ledger does not tell the origin of, which a budget needs"
+            )
+        behind = self._unpaid(dict(pair for origin in known for pair in origin.behind))
+        # Of one that was written in two ways nobody knows which is read, so that all work on it is
+        # new.
+        digest = known[0].digest if len(known) == 1 else secrets.token_hex(32)
+        return sessions.Origin(digest, behind=tuple(behind.items()))
+
+    def _begin_to_write(self, state: str, origin: sessions.Origin) -> None:
+        """Before it is written, since what is being written may be read."""
+        if origin.digest in self._states.get(state, {}):
+            return
+        told = {origins.STATE: state, origins.ORIGIN: origin.digest, BEHIND: dict(origin.behind)}
+        self._book.append_all(self._agreement, [ledger.Answer(ledger.STATE, further=told)])
+        self._know(state, origin)
+
+    def _know(self, state: str, origin: sessions.Origin) -> None:
+        self._states.setdefault(state, {})[origin.digest] = origin
+
+    def _require_same_noise(self, told: float) -> None:
+        """Checks that reports that have left were charged by the noise of those to come, which a
+        plan that leaves its batch open does not say.
+        """
+        steps = self._spent(self._reports, self._behind)
+        now = self._budget.spent(steps)
+        if abs(now - told) > _ROUNDING:
+            raise errors.PfrecError(
+                f"the ledger says that {steps} steps have spent epsilon {told:g} under this "
+                f"agreement, and by the noise of this pfrec they would have spent {now:.4f}: start "
+                "the pfrec-worker that began it, or agree anew with pfrec-agreement; the budgets "
+                "of both add up"
+            )
+
+
+def _state_of(entry: "Mapping[str, Any]") -> sessions.Origin:
+    return sessions.Origin(entry[origins.ORIGIN], behind=tuple(entry.get(BEHIND, {}).items()))
