@@ -8,7 +8,7 @@ pfrec-export --output=serving --rollback --scenario=nl
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
@@ -208,6 +208,7 @@ def export(
         if canary and stable:
             models_config.add_canary(serving, stable, result["version"])
         result["canary"] = stable if canary else {}
+        result["beside"] = _beside(before, result["models"], model_prefix, models_of)
         held = models_config.pinned(serving)
         if keep is not None:
             for entry in result["models"]:
@@ -216,6 +217,27 @@ def export(
                 )
         files.write_json(serving / REPORT_FILE, result, public=True)
         return result
+
+
+def _beside(
+    served: "Mapping[str, int]",
+    exported: "Sequence[Mapping[str, Any]]",
+    prefix: str,
+    source: "trained.Source",
+) -> "dict[str, int]":
+    """The versions of models that stay served although a run has none of them any more, as of
+    scenarios that are gone from it. A silo has its own model alone.
+    """
+    from export.exporting import trained
+
+    if isinstance(source, trained.ClientDirectory):
+        return {}
+    own = {entry["model"] for entry in exported}
+    return {
+        name: number
+        for name, number in sorted(served.items())
+        if name.startswith(prefix) and name not in own
+    }
 
 
 def table(result: "dict[str, Any]") -> str:
@@ -323,6 +345,12 @@ def _main(argv: "list[str]") -> None:
             f"note: {', '.join(stand_in)} checked with random rows, and of its ids only those that "
             "were never trained are exported as unknown: the rows that it was trained on are gone; "
             "their place may be named with --data"
+        )
+    if result["beside"]:
+        told = ", ".join(f"{name} {number}" for name, number in result["beside"].items())
+        print(
+            f"note: still served as before, since this run has no such model: {told}; to end that "
+            "remove the directory of that name and its entry in models.config"
         )
     if result["canary"]:
         print(

@@ -45,7 +45,9 @@ def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
     """Writes models.config, which lists every model of the serving directory;
     call it when all versions are in place.
 
-    A model that is listed already keeps its settings, such as a version policy, but for its path.
+    A model that is listed already keeps its settings, such as a version policy, but for its path;
+    one of this directory whose versions were all removed is taken out, since a server does not
+    start where it finds none.
     There are no version labels unless `add_canary` is asked for them: a label on a version that is
     not yet loaded stops a server at its start, unless it allows that.
 
@@ -60,13 +62,17 @@ def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
       PfrecError: where the file there cannot be understood, or the new one not be written.
     """
     old = {entry.name: entry for entry in read(serving).model_config_list.config}
+    there = publish.models(serving)
     config = model_server_config_pb2.ModelServerConfig()
-    for name in sorted({*old, *publish.models(serving)}):
+    for name in sorted({*old, *there}):
+        own_path = f"{base_path.rstrip('/')}/{name}"
+        if name not in there and old[name].base_path == own_path:
+            continue
         entry = config.model_config_list.config.add()
         if name in old:
             entry.CopyFrom(old[name])
-        if name not in old or (serving / name).is_dir():
-            entry.base_path = f"{base_path.rstrip('/')}/{name}"
+        if name in there:
+            entry.base_path = own_path
         entry.name, entry.model_platform = name, "tensorflow"
     return _write(serving, config)
 
@@ -233,7 +239,8 @@ def _before(serving: pathlib.Path, name: str) -> int:
     older = [version for version in have if version < now]
     if not older:
         raise errors.PfrecError(
-            f"{serving / name}: has no version before {now}, which is served now; export one first"
+            f"{serving / name}: has no version before {now}, which is served now, so "
+            "nothing was rolled back; name the others with --scenario, or export one first"
         )
     stable = served(serving)[name]
     return stable if stable < now else older[-1]

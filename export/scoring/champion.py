@@ -33,7 +33,7 @@ class Cell:
     Attributes:
       scenario, task: which.
       version: of the champion.
-      found: both AUCs; None where the rows are of one class.
+      found: both AUCs; None without two rows of each class.
       low, high: of the difference, simultaneous over all cells.
     """
 
@@ -97,7 +97,7 @@ class Comparison:
         head = ("rows", "champion", "challenger", "difference, 95% interval", "")
         lines = [("scenario", "task", *head)]
         for cell in self.cells:
-            told = ("", "", "", "rows of one class", "")
+            told = ("", "", "", "too few rows of a class", "")
             if cell.found is not None:
                 found = cell.found
                 between = f"{found.difference:+.4f} [{cell.low:+.4f}, {cell.high:+.4f}]"

@@ -125,8 +125,8 @@ def define_settings(settings: "type[settings_lib.Settings]") -> None:
 
 
 def define_own(arguments: "Sequence[str]") -> None:
-    """Defines the flags of the user's own algorithms that a command line names, or the run of
-    `--init_from`.
+    """Defines the flags of the user's own algorithms that a command line names, the run of
+    `--init_from`, or the one that is in `--output` and resumed.
 
     Their modules have to be imported for that, and may import NumPy, before which a simulation
     enters its network. What cannot be imported is told once the command runs.
@@ -134,7 +134,7 @@ def define_own(arguments: "Sequence[str]") -> None:
     with contextlib.suppress(flags.Error, OSError):
         arguments = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
     values = [text.partition("=")[2] for text in arguments if text.startswith(_NAMING)]
-    for run in _paths(arguments, "init_from"):
+    for run in (*_paths(arguments, "init_from"), *_paths(arguments, "output")):
         with contextlib.suppress(errors.PfrecError, KeyError, TypeError):
             values.append(str(run_records.read_config(run)["algorithm"]))
     names = [name for value in values for entry in value.split(",") for name in _own_names(entry)]

@@ -152,6 +152,36 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
         )
     if f.sharing:
         raise errors.PfrecError(f"--sharing: {run} goes on with what it shares; leave the flag out")
+    return dataclasses.replace(_as_given(made), init_from=str(run.resolve()), continues=True)
+
+
+def resumed_plan(run: "pathlib.Path") -> "plan_lib.Plan":
+    """The plan by which a run is resumed: its own, but for what flags say, which is refused later
+    where the run was begun without. So it needs neither the run that it goes on from, nor that the
+    defaults of the pfrec that began it are those of this one.
+
+    Raises:
+      PfrecError: where the record is damaged, or a value does not fit.
+    """
+    f = flags.FLAGS
+    made = plan_lib.Plan.from_json(run_records.read_config(run)["plan"])
+    joined = made.init_from and not made.continues  # Which --new_scenario alone resumes.
+    if joined or (not f["algorithm"].using_default_value and f.algorithm != made.name):
+        return plan(f.algorithm, f.seed)
+    made = _as_given(made)
+    if f.sharing:
+        made = dataclasses.replace(
+            made, sharing=tuple(sharing_lib.parse(text, "sharing") for text in f.sharing)
+        )
+    if f.init_from is not None:
+        place = str(pathlib.Path(f.init_from).resolve())
+        made = dataclasses.replace(made, init_from=place, continues=True)
+    return made
+
+
+def _as_given(made: plan_lib.Plan) -> plan_lib.Plan:
+    """A plan but for what flags say of its settings, seed and what is withheld."""
+    f = flags.FLAGS
     texts = _preset(made, {})
     for one in _settings(made):
         if _is_given(one.names):
@@ -163,8 +193,6 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
         made,
         seed=made.seed if f["seed"].using_default_value else f.seed,
         withhold=tuple(sorted(set(f.withhold))) or made.withhold,
-        init_from=str(run.resolve()),
-        continues=True,
     )
 
 

@@ -88,20 +88,23 @@ def _main(argv: "list[str]") -> None:
     registry.check(f.algorithm)
     if f.new_scenario is not None and f.init_from is None:
         raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
-    if f.init_from is not None:
+    begun = f.resume and (output / run_records.CONFIG).exists()
+    goes_on = begun and f.new_scenario is None
+    if f.init_from is not None and not goes_on:
         remedy = "name a finished run as --init_from"
         command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
-    plan = (
-        from_flags.continued_plan(pathlib.Path(f.init_from))
-        if continues
-        else from_flags.plan(f.algorithm, f.seed)
-    )
+    if goes_on:
+        plan = from_flags.resumed_plan(output)
+    elif continues:
+        plan = from_flags.continued_plan(pathlib.Path(f.init_from))
+    else:
+        plan = from_flags.plan(f.algorithm, f.seed)
     from_flags.require_concerned([plan.name])
     if note := from_flags.preset_note(plan):
         print(f"note: {note}", file=sys.stderr, flush=True)
-    if f.resume:
+    if begun and not goes_on:
         plan = from_flags.as_begun(plan, output)
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
@@ -139,7 +142,7 @@ def _main(argv: "list[str]") -> None:
         dataset = joining.only(dataset, f.new_scenario)
         plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
     dataset = from_flags.chosen(dataset)
-    if continues and not f.resume:
+    if continues and not begun:
         where = "--workers" if options.workers else str(dataset.path)
         _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios, where)
     place = "silos" if options.workers else dataset.path
@@ -148,7 +151,6 @@ def _main(argv: "list[str]") -> None:
         f"{plan.rounds} rounds",
         flush=True,
     )
-    begun = f.resume and (output / run_records.CONFIG).exists()
     if told := automatic.told(asked, plan, begun):
         if options.workers and plan.precision == plan_lib.BFLOAT16:
             told += "; a silo whose processor has no such products trains all the same, slowly"

@@ -146,6 +146,20 @@ def test_a_canary_and_what_it_is_compared_with_are_kept(
     assert export.export(run, tmp_path)["canary"] == {}
 
 
+def test_a_scenario_that_is_gone_is_told_to_be_served_still(
+    run: Any, tmp_path: pathlib.Path, quick_build: None
+) -> None:
+    assert export.export(run, tmp_path, model_prefix="shop_")["beside"] == {}
+    assert export.export(run, tmp_path, model_prefix="feed_")["beside"] == {}
+    run.scenarios = ("NL",)
+    for prefix in ("feed_", "shop_"):
+        result = export.export(run, tmp_path, model_prefix=prefix)
+        assert result["beside"] == {f"{prefix}ES": 1}
+    shutil.rmtree(tmp_path / "shop_ES")
+    assert export.export(run, tmp_path, model_prefix="shop_")["beside"] == {}
+    assert "shop_ES" not in (tmp_path / "models.config").read_text()
+
+
 def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:
     for _ in range(2):
         export.export(run, tmp_path)

@@ -1,6 +1,7 @@
 """models.config, and going back and forth between versions."""
 
 import pathlib
+import shutil
 from typing import Optional
 
 import pytest
@@ -68,6 +69,29 @@ def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Pa
         "/elsewhere/search",
     ]
     assert not any(e.version_labels for e in entries.values())
+
+
+def test_a_model_whose_versions_were_removed_is_served_no_more(tmp_path: pathlib.Path) -> None:
+    """A server that finds no version of a model that it is to serve does not start."""
+    _publish(tmp_path, "BE", "NL")
+    models_config.write(tmp_path, "/models")
+    shutil.rmtree(tmp_path / "BE")
+    models_config.write(tmp_path, "/models")
+    assert [e.name for e in _config(tmp_path).model_config_list.config] == ["NL"]
+    (tmp_path / "BE").mkdir()
+    models_config.write(tmp_path, "/models")
+    assert [e.name for e in _config(tmp_path).model_config_list.config] == ["NL"]
+
+
+def test_one_model_without_an_older_version_leaves_all_as_they_are(tmp_path: pathlib.Path) -> None:
+    for version in (1, 2):
+        _publish(tmp_path, "NL", version=version)
+    _publish(tmp_path, "AT", version=2)
+    models_config.write(tmp_path, "/models")
+    with pytest.raises(errors.PfrecError, match=r"AT: has no version before 2.* with --scenario"):
+        models_config.roll_back(tmp_path)
+    assert models_config.pinned(tmp_path) == {}
+    assert models_config.roll_back(tmp_path, names=["NL"]) == {"NL": 1}
 
 
 def test_damaged_config_is_not_replaced(tmp_path: pathlib.Path) -> None:

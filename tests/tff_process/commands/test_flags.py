@@ -1,5 +1,7 @@
 """From flags to a plan: presets under what is given, an entry's settings over both."""
 
+import dataclasses
+
 import pytest
 from absl import flags
 
@@ -19,6 +21,8 @@ def _defined():
     if "algorithm" not in flags.FLAGS:
         flags.DEFINE_string("algorithm", "pf_msmtrec", "")
         flags.DEFINE_integer("seed", 0, "")
+    if "init_from" not in flags.FLAGS:
+        flags.DEFINE_string("init_from", None, "")
 
 
 @pytest.fixture
@@ -205,6 +209,38 @@ def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
         from_flags.continued_plan(tmp_path)
     with pytest.raises(errors.PfrecError, match="name the directory that pfrec-train wrote"):
         from_flags.continued_plan(tmp_path / "none")
+
+
+def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path):
+    """Neither the run that it went on from is there any more, nor are defaults what they were."""
+    gone = tmp_path / "gone"
+    begun = plan_lib.Plan(
+        "fedavg",
+        rounds=7,
+        seed=4,
+        batch_size=32,
+        model=ModelConfig(tower_batch_norm=not ModelConfig().tower_batch_norm),
+        sharing=(("gate/*", "private"),),
+        init_from=str(gone),
+        continues=True,
+    )
+    run_records.write(tmp_path, {"plan": begun.to_json()})
+    for flag in ([], [f"--init_from={gone}"], ["--algorithm=fedavg", "--sharing=gate/*=private"]):
+        given(*flag)
+        assert from_flags.resumed_plan(tmp_path) == begun
+    given("--rounds=9")
+    assert from_flags.resumed_plan(tmp_path) == dataclasses.replace(begun, rounds=9)
+    for flag, difference in (
+        ("--batch_size=64", "batch_size was 32 and is 64"),
+        ("--seed=5", "seed was 4 and is 5"),
+        ("--algorithm=local", "algorithm was 'fedavg' and is 'local'"),
+        (f"--init_from={tmp_path}", f"init_from was {str(gone)!r} and is {str(tmp_path)!r}"),
+        ("--withhold=loss", "withhold"),
+        ("--sharing=tower/*=private", "sharing"),
+    ):
+        given(flag)
+        told = plan_lib.first_difference(begun.to_json(), from_flags.resumed_plan(tmp_path))
+        assert told.startswith(difference), told
 
 
 def test_a_run_of_an_algorithm_of_ones_own_goes_on_with_its_flags(given, tmp_path, monkeypatch):
