@@ -57,7 +57,7 @@ class Linear:
             ]
 
         own = sources_lib.squares(self.inputs) + 1.0
-        return own * sources_lib.squares(upstream), sums
+        return own * sources_lib.most_squares(upstream), sums
 
     def moved(self, variable: tf.Variable) -> Optional[np.ndarray]:
         """Which rows of a variable can have a gradient, bool; None for all."""

@@ -139,7 +139,7 @@ class FirstLayer:
         plain = [own for part, own in self.columns.items() if part not in self.folded]
         squares = [self.sources[part].squared_norms() for part in sorted(self.folded)]
         squares += [sources_lib.squares(_joined(plain, axis=1))] if plain else []
-        found = [(tf.add_n(squares) + 1.0) * sources_lib.squares(upstream)]
+        found = [(tf.add_n(squares) + 1.0) * sources_lib.most_squares(upstream)]
         # Those of which the norm at the variables is that at the part are squared in one go.
         trained = {part: self.sources[part].ratio for part in self.columns}
         alike = [part for part, ratio in trained.items() if isinstance(ratio, float) and ratio]
@@ -153,7 +153,7 @@ class FirstLayer:
                 at_parts.update(zip(group, tf.split(at_group, widths, axis=1)))
                 if group is alike:
                     found.append(sources_lib.squares(at_group))
-        found += [trained[part] * sources_lib.squares(at_parts[part]) for part in others]
+        found += [trained[part] * sources_lib.most_squares(at_parts[part]) for part in others]
         return at_parts, tf.add_n(found)
 
     def moved(self, variable: tf.Variable) -> Optional[np.ndarray]:

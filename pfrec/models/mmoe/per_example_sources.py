@@ -265,3 +265,10 @@ class Numbers:
 def squares(x: tf.Tensor) -> tf.Tensor:
     """Squared norms of the rows of a matrix."""
     return tf.reduce_sum(tf.square(x), axis=1)
+
+
+def most_squares(x: tf.Tensor) -> tf.Tensor:
+    """Squared norms of the rows of a matrix, no smaller than they are: a square below the least
+    number counts as that, where `squares` has 0, which times a large factor would still be 0.
+    """
+    return squares(x) + float(np.finfo(np.float32).tiny) * float(x.shape[1])

@@ -170,6 +170,25 @@ def test_a_row_changes_the_sum_by_at_most_the_clip(seed, count, clip, scale, cos
 _NETWORKS = {}
 
 
+def test_clipping_holds_where_the_square_of_a_gradient_is_no_number(network):
+    """A server may send what makes a gradient so small that its square is 0, as by a logit that is
+    far off, and the values beside it so large that their product is not.
+    """
+    before = {item.name: item.variable.read_value() for item in groups.tag(network)}
+    batch, clip = rows(1, seed=5), 0.01
+    batch["labels"][:] = 0
+    for tower in network.towers.values():
+        for layer in tower.dense:
+            layer.kernel.assign(tf.zeros_like(layer.kernel))
+            layer.bias.assign(tf.fill(layer.bias.shape, 3e18))
+        tower.logit.kernel.assign(tf.zeros_like(tower.logit.kernel))
+        tower.logit.bias.assign([-44.0])
+    whole, _ = sums(network, batch, clip)
+    for item in groups.tag(network):
+        item.variable.assign(before[item.name])
+    assert 0.0 < norm(whole) <= clip * (1.0 + 1e-5)
+
+
 def test_a_batch_without_rows_comes_to_nothing(network):
     found, norms = sums(network, rows(0, seed=0), 1.0)
     assert norms.shape == (0,)
