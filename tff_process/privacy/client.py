@@ -37,6 +37,9 @@ from tff_process.privacy import mechanism as mechanism_lib
 RELEASED, RELEASED_OPTIMIZER = client_directory.RELEASED, client_directory.RELEASED_OPTIMIZER
 FIRST = "first/"
 _ALL_BLOCKS = 1 << 40
+# Sums of a batch are rounded, and the first layer multiplies some with its kernels (`folds`): under
+# kernels of 1e12 that cancel in each row, what was rounded off is some 1e6 times the clip.
+LARGEST_RECEIVED = 1024.0
 
 _plain = tf.autograph.experimental.do_not_convert
 
@@ -113,13 +116,14 @@ class PrivateTraining(strategy.Strategy):
         layout, private = inputs.layout, inputs.private
         kept = [spec.name for spec in self._released_private(layout)]
         number = private[averaging.COUNT] + 1.0
+        received = dataclasses.replace(inputs, incoming=limited(inputs.incoming))
 
         def loop() -> Any:
             model.load(strategy.of_optimizers(private))
-            model.load(inputs.incoming)
+            model.load(received.incoming)
             model.load(strategy.under(private, RELEASED))
             model.load(agreed_scales(layout))
-            self._release(model, inputs)
+            self._release(model, received)
             upload, released = model.upload(layout), model.read(kept)
             model.load(strategy.of_variables(model, private))
             portion = averaging.part(number, self._share)
@@ -198,6 +202,14 @@ class PrivateTraining(strategy.Strategy):
 
         for number in tf.range(work["steps"]):
             step(number)
+
+
+def limited(incoming: work_lib.Values) -> work_lib.Values:
+    """What was received as the released model takes it: no number is beyond `LARGEST_RECEIVED`."""
+    return {
+        name: tf.clip_by_value(value, -LARGEST_RECEIVED, LARGEST_RECEIVED)
+        for name, value in incoming.items()
+    }
 
 
 def agreed_scales(layout: variables.ModelVariables) -> "dict[str, tf.Tensor]":

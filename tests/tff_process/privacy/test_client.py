@@ -64,6 +64,19 @@ def test_any_other_question_draws_other_noise(fedavg, first, changed):
     assert np.all(noise_of(upload) != noise_of(first[0]))
 
 
+def test_received_values_are_limited_before_anything_follows_from_them(fedavg):
+    """Roundings of sums grow with them, and noise does not."""
+    name = "expert/0/shared/expert_0/dense_0/kernel"
+
+    def of(value):
+        planted = np.full_like(fedavg.incoming[name], value)
+        return fedavg.train(incoming={**fedavg.incoming, name: planted})[0]
+
+    most = client_lib.LARGEST_RECEIVED
+    assert bytes_of(of(2.0**40)) == bytes_of(of(most))
+    assert bytes_of(of(most / 2)) != bytes_of(of(most))
+
+
 @pytest.mark.parametrize("made", ["fedavg", "fedper"])
 def test_the_home_model_never_feeds_back(made, request):
     """Whatever the home model and its optimizer hold, and however long it trains, what leaves and
