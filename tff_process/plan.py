@@ -348,7 +348,7 @@ class Plan(settings_lib.Settings):
         Raises:
           PfrecError: where a name is unknown or a value does not fit.
         """
-        value = _meant(value)
+        value = meant(value)
         default = registry.default_settings(value["algorithm"])
         own = value.get("settings")
         return super().from_json(
@@ -378,24 +378,6 @@ def privacy_settings() -> "list[settings_lib.Setting]":
     ]
 
 
-def _meant(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
+def meant(record: "Mapping[str, Any]") -> "Mapping[str, Any]":
+    """The record of a plan (`to_json`) without settings that mean nothing in it."""
     return plan_records.meant(record, [one.name for one in privacy_settings()])
-
-
-def first_difference(before: "Mapping[str, Any]", plan: Plan) -> str:
-    """What differs first between the record of a plan (`to_json`) and a plan; empty where nothing.
-
-    Settings that the record does not hold, being older than they are, had their defaults, or what
-    their class says of such records; those that mean nothing in it (`privacy_settings`) do not
-    differ. An automatic precision is what the record came to.
-    """
-    if plan.precision == AUTO:
-        plan = dataclasses.replace(plan, precision=before.get("precision", FLOAT32))
-    own = type(plan.settings).from_json({}).to_json() if plan.settings else None
-    model = ModelConfig.from_json({}).to_json()
-    defaults = {**Plan(plan.algorithm).to_json(), **plan_records.BEFORE}
-    return settings_lib.first_difference(
-        plan_records.decided(_meant(before)),
-        plan_records.decided(_meant(plan.to_json())),
-        {**defaults, "settings": own, "model": model},
-    )

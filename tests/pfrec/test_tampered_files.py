@@ -16,6 +16,7 @@ from pfrec.models.config import ModelConfig
 from pfrec.report import comparison_page, run_page
 from tests.pfrec.report import pages
 from tff_process import plan as plan_lib
+from tff_process import plan_difference
 from tff_process.silos import directory as silo_directory
 
 SCHEMA = schema_lib.Schema(
@@ -70,7 +71,7 @@ def read_config(folder):
     config = run_records.read_config(folder)
     schema_lib.Schema.from_json(config["schema"], place="config.json")
     ModelConfig.from_json(config["model"])
-    plan_lib.first_difference(config["plan"], PLAN)
+    plan_difference.first(config["plan"], PLAN)
     return [*config["scenarios"], config["seed"] + 1]
 
 

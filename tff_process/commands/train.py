@@ -14,6 +14,7 @@ from absl import flags
 
 from pfrec import cells, command, errors, files, json_fields, run_records, text_table
 from tff_process import plan as plan_lib
+from tff_process import plan_difference
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
 from tff_process.commands import from_flags, watchers
@@ -220,7 +221,7 @@ def _is_finished(
     place = output / _SYNTHETIC_DATA if data == "synthetic" else data and pathlib.Path(data)
     if config.get("data") != (str(place.resolve()) if place else None):
         return False
-    if plan_lib.first_difference(config.get("plan", {}), plan):
+    if plan_difference.first(config.get("plan", {}), plan):
         return False
     from pfrec import run_data
     from pfrec.data.dataset import dataset as dataset_lib

@@ -8,7 +8,7 @@ from pfrec import errors, files, run_data, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.report import run_files
 from tff_process import plan as plan_lib
-from tff_process import plan_records
+from tff_process import plan_difference, plan_records
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
 from tff_process.training import checks, continuing
@@ -65,7 +65,7 @@ def check_same(
                 "follow a schedule; with more it would be another training: choose another --output"
             )
         before = {**before, "rounds": plan.rounds}
-    difference = plan_lib.first_difference(before, plan)
+    difference = plan_difference.first(before, plan)
     if difference:
         name = difference.partition(" ")[0]
         if name in plan_records.BEFORE and name not in before:

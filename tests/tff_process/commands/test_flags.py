@@ -9,6 +9,7 @@ from pfrec import errors
 from pfrec.models.config import ModelConfig
 from tests import run_records
 from tff_process import plan as plan_lib
+from tff_process import plan_difference
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
 from tff_process.commands import from_flags, presets
@@ -183,10 +184,10 @@ def test_a_run_that_is_older_than_a_setting_is_resumed_without(given, tmp_path):
     del record["weight_decay"]
     run_records.write(tmp_path, {"plan": record})
     assert now.decay == 30.0
-    assert plan_lib.first_difference(record, now) == "weight_decay was 0.0 and is 30.0"
+    assert plan_difference.first(record, now) == "weight_decay was 0.0 and is 30.0"
     begun = from_flags.as_begun(now, tmp_path)
     assert begun == plan_lib.Plan("fedavg", weight_decay=0.0)
-    assert plan_lib.first_difference(record, begun) == ""
+    assert plan_difference.first(record, begun) == ""
     # Who asks for it is told that the run has none.
     given("--weight_decay=30")
     asked = from_flags.plan("fedavg", 0)
@@ -239,7 +240,7 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
         ("--sharing=tower/*=private", "sharing"),
     ):
         given(flag)
-        told = plan_lib.first_difference(begun.to_json(), from_flags.resumed_plan(tmp_path))
+        told = plan_difference.first(begun.to_json(), from_flags.resumed_plan(tmp_path))
         assert told.startswith(difference), told
 
 

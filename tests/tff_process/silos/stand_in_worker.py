@@ -11,7 +11,6 @@ import pytest
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 from tensorflow_federated.python.core.impl.compiler import array as array_lib
 
-from tff_process.runtime import together
 from tff_process.silos import gatekeeper as gatekeeper_lib
 from tff_process.silos import labels, ledger, receivable, values, work_rules
 from tff_process.silos import terms as terms_lib
@@ -330,64 +329,6 @@ def damaged(message, chance):
     for _ in range(chance.randrange(1, 8)):
         message[chance.randrange(len(message))] = chance.randrange(256)
     return bytes(message)
-
-
-def calls(driver, *several):
-    """A message of calls, each a method, a name for its result, and its request."""
-    for _, _, request in several:
-        request.executor.CopyFrom(driver.executor)
-    return together.pack(
-        together.Call(method, name, request.SerializeToString())
-        for method, name, request in several
-    )
-
-
-def train_in_one_message(driver, asked=None, wanted="~13"):
-    """A whole aggregation step, as a driver sends it, and what it wants of it, the report."""
-
-    def value(name, of):
-        return "CreateValue", name, executor_pb2.CreateValueRequest(value=of)
-
-    def structure(name, **parts):
-        request = executor_pb2.CreateStructRequest()
-        for part, reference in parts.items():
-            request.element.add(name=part, value_ref=executor_pb2.ValueRef(id=reference))
-        return "CreateStruct", name, request
-
-    def call(name, function, argument):
-        request = executor_pb2.CreateCallRequest()
-        request.function_ref.id, request.argument_ref.id = function, argument
-        return "CreateCall", name, request
-
-    def select(name, source, index):
-        request = executor_pb2.CreateSelectionRequest(index=index)
-        request.source_ref.id = source
-        return "CreateSelection", name, request
-
-    last = executor_pb2.ComputeRequest()
-    last.value_ref.id = wanted
-    return calls(
-        driver,
-        value("~0", named("start")),
-        value("~1", struct(user=tensor(np.zeros([3, 2])))),
-        call("~2", "~0", "~1"),
-        value("~3", named("secret")),
-        value("~4", tensor(b"secret", np.str_)),
-        call("~5", "~3", "~4"),
-        value("~6", tensor(0, np.int32)),
-        value("~7", asked or work()),
-        value("~8", tensor([1.0, 1.0])),
-        structure("~9", client_id="~6", private="~2", secret="~5", work="~7", serves="~8"),
-        value("~10", shared()),
-        value("~11", personal()),
-        structure("~12", shared="~10", personal="~11", client="~9"),
-        value("~20", named("train")),
-        call("~14", "~20", "~12"),
-        select("~13", "~14", 1),
-        select("~15", "~14", 0),
-        ("Dispose", "", executor_pb2.DisposeRequest(value_ref=[executor_pb2.ValueRef(id="~9")])),
-        ("Compute", "", last),
-    )
 
 
 def resident(what):

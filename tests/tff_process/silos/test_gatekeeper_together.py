@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 
 from pfrec import errors
-from tests.tff_process.silos import flood
+from tests.tff_process.silos import flood, one_message
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.runtime import together
 from tff_process.silos import directory, gate_server, labels, ledger
@@ -26,9 +26,7 @@ def test_calls_in_one_message_are_as_if_each_came_alone(silo, driver):
     gatekeeper, worker, book = silo
     handle = gate_server._together_handler(gatekeeper, [].append)
     worker.answers = [stand_in.report(0.25)]
-    (answer,) = together.unpack_answers(
-        handle(stand_in.train_in_one_message(driver), stand_in.Context())
-    )
+    (answer,) = together.unpack_answers(handle(one_message.train(driver), stand_in.Context()))
     assert executor_pb2.ComputeResponse.FromString(answer).value == stand_in.report(0.25)
     (entry,) = book.entries
     assert (entry["what"], entry["work"], entry["to"]) == (labels.REPORT, [0, 5], "10.0.0.9")
@@ -44,7 +42,7 @@ def test_after_a_refusal_in_a_message_nothing_leaves_and_the_rest_can_be_let_go(
     handle = gate_server._together_handler(gatekeeper, lines.append)
     worker.answers = [stand_in.report()] * 2
     with pytest.raises(stand_in.AbortedError, match="at least 4 behind each report"):
-        handle(stand_in.train_in_one_message(driver, stand_in.work(steps=1)), stand_in.Context())
+        handle(one_message.train(driver, stand_in.work(steps=1)), stand_in.Context())
     assert len(worker.answers) == 2
     assert not book.entries
     (line,) = lines
@@ -52,7 +50,7 @@ def test_after_a_refusal_in_a_message_nothing_leaves_and_the_rest_can_be_let_go(
     # What was refused has no name here, and a driver lets go of it all the same.
     names = [executor_pb2.ValueRef(id=f"~{number}") for number in (7, 9, 12, 13, 14, 15)]
     handle(
-        stand_in.calls(driver, ("Dispose", "", executor_pb2.DisposeRequest(value_ref=names))),
+        one_message.calls(driver, ("Dispose", "", executor_pb2.DisposeRequest(value_ref=names))),
         stand_in.Context(),
     )
     with stand_in.refused("does not have"):
@@ -65,7 +63,7 @@ def test_nothing_private_leaves_with_a_message_of_several_calls(silo, driver, wa
     worker.answers = [stand_in.report()]
     handle = gate_server._together_handler(silo[0], [].append)
     with pytest.raises(stand_in.AbortedError, match=r"does not leave|computation|does not have"):
-        handle(stand_in.train_in_one_message(driver, wanted=wanted), stand_in.Context())
+        handle(one_message.train(driver, wanted=wanted), stand_in.Context())
     assert worker.answers, "the worker was asked"
     assert not book.entries
 
@@ -73,15 +71,15 @@ def test_nothing_private_leaves_with_a_message_of_several_calls(silo, driver, wa
 @pytest.mark.parametrize("name", ["", "1", "~", "~-1", "~1" * 30, "x" * 255, "~1"])
 def test_results_have_names_of_their_own(silo, driver, name):
     handle = gate_server._together_handler(silo[0], [].append)
-    handle(stand_in.calls(driver, ("CreateValue", "~1", _number())), stand_in.Context())
+    handle(one_message.calls(driver, ("CreateValue", "~1", _number())), stand_in.Context())
     before = len(silo[1].asked)
     with pytest.raises(stand_in.AbortedError, match="a result of the name"):
-        handle(stand_in.calls(driver, ("CreateValue", name, _number())), stand_in.Context())
+        handle(one_message.calls(driver, ("CreateValue", name, _number())), stand_in.Context())
     assert len(silo[1].asked) == before
 
 
 def test_a_message_of_an_earlier_connection_is_not_done(silo, driver):
-    message = stand_in.train_in_one_message(driver)
+    message = one_message.train(driver)
     stand_in.Driver(silo[0])
     before = len(silo[1].asked)
     with pytest.raises(stand_in.AbortedError, match="this connection has ended"):
@@ -96,7 +94,7 @@ def test_malformed_messages_of_several_calls_are_refused(fuzzed, noise, seed):
     gatekeeper, worker, _ = fuzzed
     driver = stand_in.Driver(gatekeeper)
     handle = gate_server._together_handler(gatekeeper, [].append)
-    chance, whole = random.Random(seed), stand_in.train_in_one_message(driver)
+    chance, whole = random.Random(seed), one_message.train(driver)
     before = len(worker.asked)
     for _ in range(20):
         message = stand_in.damaged(whole, chance)
@@ -114,7 +112,7 @@ def _sent(silo, *calls):
     """A message of calls, done."""
     gatekeeper, _, driver = silo
     handle = gate_server._together_handler(gatekeeper, [].append)
-    return handle(stand_in.calls(driver, *calls), stand_in.Context())
+    return handle(one_message.calls(driver, *calls), stand_in.Context())
 
 
 @pytest.fixture
@@ -124,7 +122,7 @@ def trained(silo, driver):
     """
     gatekeeper, worker, _ = silo
     of = (gatekeeper, worker, driver)
-    step = together.unpack(stand_in.train_in_one_message(driver))[:-1]
+    step = together.unpack(one_message.train(driver))[:-1]
     gate_server._together_handler(gatekeeper, [].append)(together.pack(step), stand_in.Context())
     return of
 
