@@ -85,7 +85,7 @@ def record(
     with simulation.resident_training(plan, dataset, run, options_lib.Options()) as training:
         apply = training.server.apply
 
-        def applied(reports):
+        def applied(reports, stack):
             for client, report in reports.items():
                 work, before = training._work(client, 0), training._received(client)
                 change = {
@@ -103,7 +103,7 @@ def record(
                         float(report["loss"]),
                     )
                 )
-            return apply(reports)
+            return apply(reports, stack)
 
         training.server.apply = applied
         for number in range(plan.rounds):

@@ -84,9 +84,23 @@ class ClientCalls:
         """Trains an aggregation step and writes the new private state as `version`,
         or not at all where that is None.
 
+        The state before it stays in the worker only where it is in no file: if the new one is
+        refused, it is read again. Of all clients both would take as much memory again until the
+        last has trained.
+
         Returns:
           the new private state, and the report that leaves the client.
         """
+        there = client.handle.host.remote
+        private, report = self._trained(client, incoming, work, version)
+        if client.version in (0, client.written):
+            client.private = None
+        there.flush()  # What the call was given and made goes before the next client trains.
+        return private, report
+
+    def _trained(
+        self, client: Client, incoming: server.Server, work: Any, version: Optional[int]
+    ) -> "tuple[RemoteState, Any]":
         generation = client.handle.host.generation
         there = client.handle.host.remote
         own = self._training_client(client, there.send(work, self._traced.types.client["work"]))

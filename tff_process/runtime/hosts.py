@@ -52,6 +52,10 @@ class Host(abc.ABC):
         with self._lock:
             found = self._kept.get(key)
             if found is None or found[0] is not version:
+                if found is not None:  # The old value goes before the new one comes.
+                    found = None
+                    del self._kept[key]
+                    self.remote.flush()
                 found = self._kept[key] = (version, make(self.remote))
             return found[1]
 

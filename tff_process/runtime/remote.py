@@ -84,6 +84,8 @@ class _Executor(tff.framework.RemoteExecutor):
     traced or looked through on its way.
     """
 
+    _dispose_request: Any  # TFF's own.
+
     def __init__(self, stub: Any) -> None:
         super().__init__(stub, dispose_batch_size=_DISPOSE_TOGETHER)
         self._lock = threading.RLock()
@@ -99,6 +101,14 @@ class _Executor(tff.framework.RemoteExecutor):
     def _dispose(self, *arguments: Any) -> None:
         with self._lock:
             super()._dispose(*arguments)
+
+    def flush(self) -> None:
+        """Disposes of what waits for more to be disposed of with it."""
+        with self._lock:
+            waiting = self._dispose_request
+            if waiting is not None and waiting.value_ref:
+                self._dispose_request = executor_pb2.DisposeRequest(executor=self._executor_id)
+                self._stub.dispose(waiting)
 
     async def create_value(self, value: Any, type_spec: Any = None) -> Any:
         if isinstance(type_spec, tff.FunctionType):
@@ -247,6 +257,10 @@ class Remote:
         next; text as bytes of UTF-8.
         """
         return self._run(lambda: self._executor.create_value(as_bytes(value), kind))
+
+    def flush(self) -> None:
+        """Has the worker let go at once of what nobody refers to any more."""
+        self._executor.flush()
 
     def struct(self, values: Mapping[str, Any]) -> Any:
         """A reference to the structure of referenced values."""

@@ -5,20 +5,18 @@ already, and sending it on to a worker and the new state back takes longer than 
 """
 
 import collections
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from tff_process.algorithms import base
 from tff_process.client import variables
 from tff_process.process import computations, server_step
+from tff_process.runtime import stacking
 
 OD = collections.OrderedDict
-_ALIGNMENT = 64  # of Eigen's arrays, in bytes
 
 
 class Server:
@@ -81,11 +79,16 @@ class Server:
             told[of.name] = np.zeros_like(value) if foreign else value
         return OD(factors=np.array(factors, np.float32), consensus=told)
 
-    def apply(self, reports: "dict[int, Any]") -> Any:
+    def stack(self) -> stacking.Stack:
+        """Room for the reports of an aggregation step."""
+        return stacking.Stack(self._traced.types.report, self._traced.client_count)
+
+    def apply(self, reports: "Mapping[int, Any]", stack: stacking.Stack) -> Any:
         """Aggregates the reports of the clients present, by client number, into the next state.
 
         Args:
-          reports: emptied, so that they are not held a second time while they are aggregated.
+          reports: what `stack` holds of them, and others.
+          stack: to put together in.
 
         Returns:
           what the algorithm says of the round: `examples`, `loss`, `present` by client, and
@@ -94,9 +97,11 @@ class Server:
         Raises:
           PfrecError: where the next state cannot be, see `base.require_variances`.
         """
-        collected = stack(reports, self._traced.types.report, self._traced.client_count)
-        reports.clear()
-        new_state, report = self._aggregate(self.state, collected)
+        new_state, report = self._aggregate(self.state, stack.whole(reports))
+        # What is passed through is a part of the stack, and would keep all of it; and TensorFlow
+        # drops the arrays that it was given as it is called the next time.
+        report = tf.nest.map_structure(np.array, report)
+        tf.constant(0)
         values = {served: _values(new_state, served) for served in (False, True)}
         for one in values.values():
             base.require_variances(self._traced.spec.algorithm.name, self._traced.layout, one)
@@ -110,36 +115,6 @@ def _values(state: Any, served: bool) -> "Mapping[str, Any]":
     return of(state)
 
 
-def _zeros(shape: "Sequence[int]", dtype: Any) -> np.ndarray:
-    """Zeros where TensorFlow takes them as they are; elsewhere it would make a copy."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
-
-
 def _arrays(value: Any) -> Any:
     """Tensors as arrays over the same memory, which TensorFlow takes back as they are."""
     return tf.nest.map_structure(lambda tensor: np.asarray(memoryview(tensor)), value)
-
-
-def stack(reports: Mapping[int, Any], kind: tff.StructType, clients: int) -> Any:
-    """Reports stacked along a client axis, zeros where a client is absent, and who is present: what
-    `collecting.collector` brings.
-    """
-
-    def stacked(kind: tff.Type, values: Mapping[int, Any]) -> Any:
-        if isinstance(kind, tff.StructType):
-            return OD(
-                (name, stacked(inner, {client: value[name] for client, value in values.items()}))
-                for name, inner in tff.structure.to_elements(kind)
-            )
-        result = _zeros([clients, *kind.shape], kind.dtype.type)
-        for client, value in values.items():
-            result[client] = value
-        return result
-
-    return OD(
-        value=stacked(kind, reports),
-        present=np.array([client in reports for client in range(clients)]),
-    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tff_process.runtime import executor, hosts
+from tff_process.runtime import cache, executor, hosts
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +22,9 @@ def a_crew():
     made = executor.ClientExecutor(2)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def computations():
+    """What all trainings of this module trace."""
+    return cache.ComputationCache()

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_federated as tff
 
 from pfrec import metrics
-from tff_process.runtime import guard, server
+from tff_process.runtime import guard
 from tff_process.runtime import options as options_lib
 
 OD = collections.OrderedDict
@@ -200,10 +200,3 @@ def test_rules_are_what_options_say_of_clients_by_their_place(clip):
 
 def test_of_two_clients_neither_is_the_odd_one():
     assert set(judge([report([1, 0]), report([1000, 0])], max_norm_ratio=2.0).accepted) == {0, 1}
-
-
-def test_reports_are_stacked_with_zeros_for_the_absent():
-    stacked = server.stack({0: report([1, 2]), 2: report([3, 4], examples=5)}, KIND, 3)
-    np.testing.assert_array_equal(stacked["value"]["values"]["w"], [[1, 2], [0, 0], [3, 4]])
-    np.testing.assert_array_equal(stacked["value"]["examples"], [10, 0, 5])
-    np.testing.assert_array_equal(stacked["present"], [True, False, True])

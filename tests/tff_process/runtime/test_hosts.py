@@ -1,6 +1,9 @@
-"""Ctrl-C, after which a notebook goes on, leaves no worker behind that nobody knows of."""
+"""What a host keeps in its worker; and Ctrl-C, after which a notebook goes on, leaves no worker
+behind that nobody knows of.
+"""
 
 import signal
+import weakref
 
 import pytest
 
@@ -37,3 +40,26 @@ def test_ending_a_worker_that_ctrl_c_cuts_off_ends_it(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         host.down()
     assert not process.running
+
+
+def test_of_what_is_kept_the_old_value_goes_before_the_new_one_comes():
+    class Value:
+        """Of a reference that can be watched."""
+
+    class Made(hosts.LocalHost):
+        remote = property(lambda host: host)
+
+        def flush(self):
+            done.append("flush" if values[0]() is None else "too early")
+
+    def make(there):
+        made = Value()
+        values.append(weakref.ref(made))
+        done.append("make")
+        return made
+
+    values, done, host = [], [], Made("the worker", None, 1, None)
+    for version in ("one", "one", "two"):
+        host.kept("shared", version, make)
+    assert done == ["make", "flush", "make"]
+    assert host.kept("shared", "two", make) is values[1]()

@@ -2,26 +2,20 @@
 with private state that never passes through the driver.
 """
 
-import concurrent.futures
-import dataclasses
 import os
 import pathlib
 import signal
-import weakref
 
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
 from pfrec import checkpoint, errors, run_directory
-from tests.small_model import TEMPLATED
-from tff_process import plan
+from tests.tff_process.runtime import small_training
 from tff_process.client import variables
 from tff_process.process import federation, spread
 from tff_process.process import reference as reference_lib
 from tff_process.runtime import (
-    cache,
-    executor,
     guard,
     hosts,
     reference_context,
@@ -29,33 +23,7 @@ from tff_process.runtime import (
     resident,
 )
 
-SMALL = dataclasses.replace(TEMPLATED, dropout=0.1)
 ROUNDS = 3
-
-
-def make_plan(algorithm, aggregations=2):
-    return plan.Plan(
-        algorithm, batch_size=40, aggregations=aggregations, participation=0.67, model=SMALL
-    )
-
-
-@pytest.fixture(scope="module")
-def computations():
-    """What all trainings of this module trace."""
-    return cache.ComputationCache()
-
-
-def resident_training(dataset, algorithm, client_hosts, a_crew, computations, path, aggregations=2):
-    for scenario in dataset.scenarios:
-        (path / scenario).mkdir(parents=True, exist_ok=True)
-    return resident.ResidentTraining(
-        make_plan(algorithm, aggregations),
-        dataset,
-        client_hosts,
-        lambda scenario: str(path / scenario),
-        a_crew,
-        cache=computations,
-    )
 
 
 def run_rounds(training):
@@ -94,7 +62,9 @@ def _both(request, dataset, workers, a_crew, computations, tmp_path_factory):
         reference_context.Worker(reference_log) as running,
         tff.framework.get_context_stack().install(running.context()),
     ):
-        reference = reference_lib.FederatedTraining(make_plan(algorithm, aggregations), dataset)
+        reference = reference_lib.FederatedTraining(
+            small_training.make_plan(algorithm, aggregations), dataset
+        )
         # As it goes on where a resident one was stopped before it had counted ids.
         begun = reference.to_save()
         server = {
@@ -105,7 +75,7 @@ def _both(request, dataset, workers, a_crew, computations, tmp_path_factory):
         uncounted = {**begun.meta, "counted": False}
         reference.restore(run_directory.RoundState(server, begun.clients, uncounted))
         expected = run_rounds(reference)
-    one = resident_training(
+    one = small_training.resident_training(
         dataset,
         algorithm,
         [workers[0]] * 3,
@@ -114,7 +84,7 @@ def _both(request, dataset, workers, a_crew, computations, tmp_path_factory):
         tmp_path_factory.mktemp("one"),
         aggregations,
     )
-    two = resident_training(
+    two = small_training.resident_training(
         dataset,
         algorithm,
         [workers[0], workers[1], workers[0]],
@@ -173,46 +143,6 @@ def test_the_clients_own_files_hold_the_private_state_of_the_pure_process(both, 
             np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
-def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(
-    dataset, workers, a_crew, computations, tmp_path
-):
-    first = resident_training(
-        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
-    )
-    first.train_aggregation_step(0)
-    first.train_aggregation_step(1)
-    saved = first.to_save()
-    assert saved.clients == {}
-    expected = first.train_aggregation_step(2).loss
-    other = resident_training(
-        dataset, "pf_msmtrec", [workers[1]] * 3, a_crew, computations, tmp_path
-    )
-    # And as a run of the pure process says it, which has counted ids as it began.
-    pure = {name: saved.meta[name] for name in ("participations", "versions")}
-    for meta in (saved.meta, pure):
-        other.restore(run_directory.RoundState(saved.server, {}, meta))
-        assert other.train_aggregation_step(2).loss == expected
-        for name, value in first.to_save().server.items():
-            np.testing.assert_array_equal(other.to_save().server[name], value)
-
-
-def test_what_clients_begin_with_is_held_until_the_last_has_trained(
-    dataset, workers, a_crew, computations, tmp_path
-):
-    training = resident_training(
-        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
-    )
-    # Of several threads: clients begin at once.
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda client: training._calls.load(client, 0), training.clients))
-    begun = [weakref.ref(client.private.reference) for client in training.clients]
-    assert begun[0]() is begun[1]() is begun[2]() is not None
-    for client in training.clients:
-        assert begun[0]() is not None
-        client.private = None
-    assert begun[0]() is None
-
-
 class Struck(resident.ResidentTraining):
     """A training whose worker is killed before some aggregation steps,
     each time one of `blows` names it.
@@ -238,7 +168,7 @@ def struck(dataset, host, a_crew, computations, path, blows):
     for scenario in dataset.scenarios:
         (path / scenario).mkdir(parents=True)
     made = Struck(
-        make_plan("pf_msmtrec"),
+        small_training.make_plan("pf_msmtrec"),
         dataset,
         [host] * 3,
         lambda scenario: str(path / scenario),
@@ -247,36 +177,6 @@ def struck(dataset, host, a_crew, computations, path, blows):
     )
     made.blows = list(blows)
     return made
-
-
-def test_private_states_are_written_once_a_round(dataset, workers, a_crew, computations, tmp_path):
-    """Two aggregation steps a round:
-    versions of odd number are those of a client that missed the last one, version 0 that of one
-    that missed the whole first round.
-    """
-    training = resident_training(
-        dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
-    )
-    assert training.aggregation_steps == 2
-    expected = {scenario: set() for scenario in dataset.scenarios}
-    for round_number in range(3):
-        training.train_round(round_number)
-        for client, scenario in enumerate(dataset.scenarios):
-            took_part = [
-                n
-                for n in (2 * round_number, 2 * round_number + 1)
-                if client in training.turns.participants(n)
-            ]
-            if took_part:
-                expected[scenario].add(f"version_{took_part[-1] + 1:05d}")
-            elif not round_number:
-                expected[scenario].add("version_00000")
-    assert "version_00005" in expected["nl"]
-    assert "version_00000" in expected["fr"]
-    assert {
-        scenario: {path.name for path in (tmp_path / scenario).iterdir()}
-        for scenario in dataset.scenarios
-    } == expected
 
 
 def test_a_private_state_does_not_keep_the_call_that_made_it(
@@ -301,7 +201,7 @@ def test_a_private_state_does_not_keep_the_call_that_made_it(
 
     monkeypatch.setattr(remote.Remote, "select", select)
     monkeypatch.setattr(remote.Remote, "fetch_all", fetch_all)
-    training = resident_training(
+    training = small_training.resident_training(
         dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path
     )
     for number in range(2):  # The second one ends the round, where states are written.
@@ -316,7 +216,9 @@ def test_messages_count_rounds_and_not_aggregations(
     dataset, workers, a_crew, computations, tmp_path, caplog
 ):
     hosts_of = [workers[0]] * 3
-    training = resident_training(dataset, "pf_msmtrec", hosts_of, a_crew, computations, tmp_path)
+    training = small_training.resident_training(
+        dataset, "pf_msmtrec", hosts_of, a_crew, computations, tmp_path
+    )
     training._rules = guard.Rules(min_clients=4)
     training.train_round(0)
     assert "round 1, aggregation 1 of 2: 2 client(s) accepted of at least 4" in caplog.text
@@ -328,7 +230,7 @@ def test_messages_count_rounds_and_not_aggregations(
 def test_a_round_whose_worker_dies_within_it_is_trained_again_bit_for_bit(
     dataset, workers, mortal, a_crew, computations, tmp_path, blows, caplog
 ):
-    whole = resident_training(
+    whole = small_training.resident_training(
         dataset, "pf_msmtrec", [workers[0]] * 3, a_crew, computations, tmp_path / "whole"
     )
     hit = struck(dataset, mortal, a_crew, computations, tmp_path / "hit", blows)
@@ -359,20 +261,3 @@ def test_a_worker_that_always_dies_within_a_round_ends_the_run(
         match=r"client \w+: its worker was lost in the middle of a round, 3 times",
     ):
         training.train_round(0)
-
-
-def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_has(
-    dataset, workers, computations, tmp_path
-):
-    """Client nl is in the first aggregation step of the third round alone, and may be skipped."""
-    lenient = executor.ClientExecutor(2, executor.SKIP)
-    training = resident_training(
-        dataset, "pf_msmtrec", [workers[0]] * 3, lenient, computations, tmp_path
-    )
-    (tmp_path / "nl" / "version_00005").write_text("in the way")
-    for round_number in range(3):
-        training.train_round(round_number)
-    versions = training.to_save().meta["versions"]
-    assert versions == {"es": 6, "fr": 6, "nl": 4}
-    assert np.isfinite(training.evaluate("valid")[2]).any()
-    lenient.close()
