@@ -4,12 +4,14 @@
         [--pfl_python=PYTHON] [--repeats=N] [--rows=N] [--skip=LABEL,LABEL]
 
 The default shape with batches of 256 of 5,000 rows a client, or with --paper 8 experts of 512-256
-and embeddings of 128 with batches of 2,048 of 4,096 rows. Peers, each in processes of its own:
-pfrec with one aggregation a round, and with four as by default (two, where there are two batches);
-the same training in a plain loop without worker, aggregation and files; a plain Keras loop, layer
-by layer; TensorFlow Federated's own FedAvg process; and where a Python is given for them, a plain
-PyTorch loop, Flower's simulation and pfl-research's. One whose loss at the initial values differs
-is an error.
+and embeddings of 128 with batches of 2,048 of 4,100 rows. All train on the same number of whole
+batches: rows are of two digits, as pfrec's plan knows no more of a client's. Peers, each in
+processes of its own: pfrec with one aggregation a round, as many clients at once as there are
+processors, the same one client at a time, and with four aggregations as by default (two, where
+there are two batches); the same training in a plain loop without worker, aggregation and files; a
+plain Keras loop, layer by layer; TensorFlow Federated's own FedAvg process; and where a Python is
+given for them, a plain PyTorch loop, Flower's simulation and pfl-research's. One whose loss at the
+initial values differs is an error.
 
 All are up at once and asked in turn, so that each repeat sees the same machine; with --paper, where
 memory would not hold them, one after the other. Prints seconds a round (median and range),
@@ -38,6 +40,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks import peers_own, peers_protocol, resident_runs
+from pfrec import coarsening
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from pfrec.models.mmoe import layers, mmoe
@@ -50,6 +53,7 @@ _HERE = pathlib.Path(__file__).parent
 PEERS = {
     "pfrec, one aggregation": ("peers_own.py", "one", ""),
     "pfrec, four": ("peers_own.py", "four", ""),
+    "pfrec, a client at a time": ("peers_own.py", "alone", ""),
     "pfrec's plain loop": ("peers_own.py", "loop", ""),
     "plain Keras": ("peers_own.py", "keras", ""),
     "TFF's FedAvg": ("peers_own.py", "tff", ""),
@@ -208,16 +212,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rows, two repeats")
     parser.add_argument("--paper", action="store_true", help="the large shape, one peer at a time")
     parser.add_argument("--repeats", type=int, help="9, or 3 with --paper")
-    parser.add_argument("--rows", type=int, help="of each client; 5000, or 4096 with --paper")
+    parser.add_argument("--rows", type=int, help="of each client; 5000, or 4100 with --paper")
     parser.add_argument("--skip", default="", help="labels of peers to leave out, with commas")
     for name in ("torch", "flower", "pfl"):
         parser.add_argument(f"--{name}_python", help=f"a Python with {name}")
     arguments = parser.parse_args()
     shape, batch = (PAPER, 2_048) if arguments.paper else (ModelConfig(), 256)
-    rows, repeats = (4_096, 3) if arguments.paper else (5_000, 9)
+    rows, repeats = (4_100, 3) if arguments.paper else (5_000, 9)
     if arguments.quick:
         shape, batch, rows, repeats = ModelConfig(), 256, 600, 2
     rows, repeats = arguments.rows or rows, arguments.repeats or repeats
+    known = coarsening.row_count(rows)
+    if known // batch != rows // batch:
+        raise SystemExit(
+            f"--rows={rows}: pfrec would train on {known // batch} batches and others on "
+            f"{rows // batch}; give a number of two significant digits"
+        )
     schema = resident_runs.schema(30, 16, NUMBERS)
     pythons = {"": sys.executable}
     labels = []

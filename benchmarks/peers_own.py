@@ -1,6 +1,6 @@
 """The peers of `peers.py` that run in this project's own Python.
 
-    python benchmarks/peers_own.py one|four|loop|keras|tff WORK.npz
+    python benchmarks/peers_own.py one|four|alone|loop|keras|tff WORK.npz
 
 Rows are those of the dataset `data` beside WORK.npz; speaks as `peers_protocol` says.
 """
@@ -68,10 +68,10 @@ def loss_of(network: tf.keras.Model, rows: "Mapping[str, np.ndarray]", batch: in
 
 @contextlib.contextmanager
 def pfrec_peer(
-    plan: plan_lib.Plan, data: dataset_lib.Dataset, path: pathlib.Path
+    plan: plan_lib.Plan, data: dataset_lib.Dataset, path: pathlib.Path, concurrent: int
 ) -> "Iterator[Callable[[], None]]":
     """Rounds of a simulation, without the files of the one before, as in a run."""
-    with resident_runs.training(plan, data, path, len(os.sched_getaffinity(0))) as made:
+    with resident_runs.training(plan, data, path, concurrent) as made:
 
         def train() -> None:
             made.train_round(int(made.server.state["round"]) // made.aggregation_steps)
@@ -115,8 +115,9 @@ def peer(
 ) -> "Iterator[Callable[[], None]]":
     """What trains a round of a peer."""
     plan = functools.partial(plan_of, shape=shape, batch=batch)
-    if name in ("one", "four"):
-        with pfrec_peer(plan(1 if name == "one" else 4), data, path) as train:
+    if name in ("one", "four", "alone"):
+        concurrent = 1 if name == "alone" else len(os.sched_getaffinity(0))
+        with pfrec_peer(plan(4 if name == "four" else 1), data, path, concurrent) as train:
             yield train
     elif name == "loop":
         of = federation.Federation(plan(1), data)

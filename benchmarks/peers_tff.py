@@ -75,7 +75,7 @@ def tff_peer(
     tasks = [task.name for task in schema.tasks]
     batches = [
         tf.data.Dataset.from_tensor_slices(collections.OrderedDict(own)).batch(
-            batch, drop_remainder=False
+            batch, drop_remainder=True
         )
         for own in rows
     ]

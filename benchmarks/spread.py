@@ -88,7 +88,7 @@ def main() -> None:
             chosen = plan(arguments.algorithm)
         else:
             schema = resident_runs.schema(20, 16, 63, "shared")
-            rows = 4_096 if arguments.paper else _ROWS
+            rows = 4_100 if arguments.paper else _ROWS
             data = resident_runs.dataset(path / "data", schema, _CLIENTS, rows, _VALID)
             model, batch = (shapes.PAPER, 2_048) if arguments.paper else (ModelConfig(), 256)
             chosen = plan_lib.Plan(arguments.algorithm, batch_size=batch, model=model)

@@ -29,6 +29,9 @@ class FakeRemote:
     def abandon(self):
         pass
 
+    def flush(self):
+        pass
+
 
 @pytest.fixture
 def host():
