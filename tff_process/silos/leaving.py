@@ -80,8 +80,10 @@ class Leaving:
                     f"or remove {directory.RUNS}/{training} in the silo"
                 )
             if len(self._trainings) >= self._terms.limits.trainings:
+                most = self._terms.limits.trainings
                 raise labels.RefusedError(
-                    f"another training: the agreement's {self._terms.limits.trainings} have begun"
+                    f"another training: the agreement's {most} have begun; its owner agrees to "
+                    f"more by pfrec-agreement with --trainings={most + 1} or more"
                 )
             self._ledger.append(ledger.TRAINING, self._terms.agreement_digest, training=training)
             self._trainings.add(training)
