@@ -61,7 +61,7 @@ class Training:
     """How a client makes its models.
 
     Attributes:
-      model: with what was received; its own optimizer begins anew from each start.
+      model: with what was received; its optimizers begin anew from each start.
       settings: with the batch size at home.
       work: that of a round, with `STEPS` as the most of each of the three; `EPOCH_STEPS`; `VALID`,
         paths; and `SERVES`, float32 [tasks], 1 where the client has labels of the task.
@@ -256,8 +256,9 @@ def _new_epochs(from_received: tf.Tensor, epochs: tf.Tensor) -> tf.Tensor:
 @_plain
 def _begin(model: work_lib.ClientModel, values: work_lib.Values) -> None:
     model.load(values)
-    for slot in model.optimizers[work_lib.OPTIMIZER].slots:
-        slot.assign(tf.zeros_like(slot))
+    for optimizer in model.optimizers.values():
+        for slot in optimizer.slots:
+            slot.assign(tf.zeros_like(slot))
 
 
 @_plain
@@ -340,7 +341,9 @@ def _steps(training: Training, begin: tf.Tensor, end: tf.Tensor, lesson: _Lesson
             name: value if name in lesson.new else tf.where(lesson.only_new, 0.0, value)
             for name, value in gradients.items()
         }
-        model.apply(kept, learning_rate=lesson.rate, decay=settings.step_decay(work[EPOCH_STEPS]))
+        decay = settings.step_decay(work[EPOCH_STEPS])
+        for prefix in model.optimizers:
+            model.apply(kept, prefix, learning_rate=lesson.rate, decay=decay)
         return loss, state
 
     own = dict(work)

@@ -10,8 +10,9 @@ private state.
 The home model stands under the variables' own names: what is evaluated, saved and exported. It is
 the average over the last aggregations (`averaging`) of what was received and of the released
 model's private part, and at the end, where the driver asks for it once, what `home` makes of that;
-the values that training began with are kept for it under `first/`. Nothing of it is read by the
-released model, so that it costs no privacy.
+the values that training began with are kept for it under `first/`. Its training begins with moments
+of zero in the slots of the released model's optimizer, whose own moments are kept from before it.
+Nothing of it is read by the released model, so that it costs no privacy.
 
 References:
   Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1.
@@ -80,8 +81,9 @@ class PrivateTraining(strategy.Strategy):
         return frozenset(tables | own)
 
     def optimizers(self, layout: variables.ModelVariables) -> Mapping[str, Sequence[str]]:
-        trained = [spec.name for spec in layout.specs if spec.trainable]
-        return {variables.OPTIMIZER: trained, RELEASED_OPTIMIZER: self.released(layout)}
+        released = self.released(layout)
+        own = [s.name for s in layout.specs if s.trainable and s.name not in released]
+        return {RELEASED_OPTIMIZER: released, **({variables.OPTIMIZER: own} if own else {})}
 
     def kept(self, layout: variables.ModelVariables) -> Sequence[strategy.Kept]:
         return [
@@ -125,6 +127,7 @@ class PrivateTraining(strategy.Strategy):
             model.load(agreed_scales(layout))
             self._release(model, received)
             upload, released = model.upload(layout), model.read(kept)
+            moments = {name: slot.read_value() for name, slot in model.slots.items()}
             model.load(strategy.of_variables(model, private))
             portion = averaging.part(number, self._share)
             model.load(averaging.towards(private, {**inputs.incoming, **released}, portion))
@@ -139,6 +142,7 @@ class PrivateTraining(strategy.Strategy):
             )
             state = {
                 **model.private_state(layout),
+                **moments,
                 **model.upload(layout),
                 **strategy.prefixed(released, RELEASED),
                 **strategy.prefixed(first, FIRST),

@@ -32,7 +32,7 @@ class Model:
         for name, value in values.items():
             self.variables[name].assign(value)
 
-    def apply(self, gradients, learning_rate, decay):
+    def apply(self, gradients, prefix, learning_rate, decay):
         self.applied.append((gradients, learning_rate, decay))
 
 
