@@ -43,6 +43,7 @@ def convert(
     append: "Union[str, os.PathLike[str], None]" = None,
     keep_rows: bool = True,
     unknown_ids: str = "unknown",
+    on_repeated_rows: str = "stop",
 ) -> list[str]:
     """Converts raw data to a dataset directory, in memory that does not grow with the data.
 
@@ -93,6 +94,7 @@ def convert(
         now. It stays as it is.
       keep_rows: whether `output` holds the rows of `append` too.
       unknown_ids: `unknown` or `grow`: what a value is that `append` does not know.
+      on_repeated_rows: `stop` where the rows are in `append` already, or `keep` to add them again.
 
     Returns:
       Notes for the user, a line each.
@@ -112,7 +114,7 @@ def convert(
     files.require_empty(target)
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
-    before = _appended_to(append, unknown_ids, keep_rows)
+    before = _appended_to(append, unknown_ids, keep_rows, on_repeated_rows)
     if split_seed is None:
         split_seed = 0 if before is None else before.data.split_seed
     if missing_numerical is None:
@@ -160,7 +162,10 @@ def _require_kind(source_format: str, given: Any) -> None:
 
 
 def _appended_to(
-    append: "Union[str, os.PathLike[str], None]", unknown_ids: str, keep_rows: bool
+    append: "Union[str, os.PathLike[str], None]",
+    unknown_ids: str,
+    keep_rows: bool,
+    repeated: str,
 ) -> "Optional[appending.Before]":
     """The dataset whose further rows are converted, or None."""
     from pfrec.data.conversion import appending
@@ -168,10 +173,10 @@ def _appended_to(
 
     if append is not None:
         data = dataset.Dataset.open(pathlib.Path(append))
-        return appending.Before(data, unknown_ids, keep_rows)
-    if not (keep_rows and unknown_ids == appending.UNKNOWN):
+        return appending.Before(data, unknown_ids, keep_rows, repeated)
+    if not (keep_rows and unknown_ids == appending.UNKNOWN and repeated == appending.STOP):
         raise errors.PfrecError(
-            "--keep_rows, --unknown_ids: go with --append alone; leave them out"
+            "--keep_rows, --unknown_ids, --on_repeated_rows: go with --append alone; leave them out"
         )
     return None
 
@@ -263,6 +268,7 @@ def _main(argv: "list[str]") -> None:
         append=values.append,
         keep_rows=values.keep_rows,
         unknown_ids=values.unknown_ids,
+        on_repeated_rows=values.on_repeated_rows,
     )
     for note in notes:
         print(f"note: {note}")

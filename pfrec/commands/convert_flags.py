@@ -59,6 +59,13 @@ def define() -> None:
         "With --append, what a value is that the dataset does not know: the unknown id, or a new "
         "id after the known ones.",
     )
+    flags.DEFINE_enum(
+        "on_repeated_rows",
+        "stop",
+        ["stop", "keep"],
+        "With --append, what to do where the further rows are in the dataset already, as a month "
+        "that is appended twice: stop with an error, or add them again and warn.",
+    )
     flags.DEFINE_bool(
         "infer_schema",
         False,

@@ -26,6 +26,8 @@ from pfrec.data.reading import source
 # What becomes of a value that no vocabulary knows and of an id beyond the cardinality.
 UNKNOWN, GROW = "unknown", "grow"
 POLICIES = (UNKNOWN, GROW)
+# What becomes of rows that are there already.
+STOP, KEEP = "stop", "keep"
 _COUNTED = ("identity", "vocabulary", "local_vocabulary")
 
 
@@ -39,11 +41,13 @@ class Before:
         training rows get ids after the known ones.
       keep_rows: whether the new dataset holds its rows too. Vocabularies then grow into free places
         alone: the unknown id of the old rows must not become that of a value.
+      repeated: `STOP` where the further rows are there already, or `KEEP` for adding them again.
     """
 
     data: dataset.Dataset
     unknown_ids: str = UNKNOWN
     keep_rows: bool = True
+    repeated: str = STOP
 
     @functools.cached_property
     def _told(self) -> Mapping[str, Any]:
@@ -126,6 +130,18 @@ class Before:
     def missing_numerical(self) -> str:
         """What was done with missing numbers, see `encoding.encode`."""
         return str(self._told.get("options", {}).get("missing_numerical", "reject"))
+
+    @property
+    def refuses_repeated(self) -> bool:
+        """Whether rows that are there are an error: the new dataset would hold them twice."""
+        return self.keep_rows and self.repeated == STOP
+
+    @property
+    def inputs(self) -> "list[Mapping[str, Any]]":
+        """What each input held that its rows are of, see `repeats.Contents`; one is missing that a
+        version converted which did not sum it up.
+        """
+        return list(self._told.get("inputs", ()))
 
     def notes(self, schema: schema_lib.Schema) -> "list[str]":
         """What the user should know, a line each, where the further rows are read by `schema`."""

@@ -53,13 +53,14 @@ def load(
             raise work_directory.KeptError(
                 f"{path}: damaged (its content does not have the checksum it states); {remedy}"
             )
-        return {"rows": {}, **state}  # Of a version that did not count them.
+        return {"rows": {}, "contents": None, **state}  # Of a version that did not count them.
     for leftover in path.parent.glob(f"*/*{shards.COLLECTED}*"):
         leftover.unlink()
     start: dict[str, Any] = {
         "watch": None,
         "tally": None,
         "rows": {},
+        "contents": None,
         "inputs": inputs,
         "position": None,
         "finished": False,

@@ -7,7 +7,7 @@ from typing import IO, Any, Optional
 
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
-from pfrec.data.conversion import appending, checkpoints, pieces, watch
+from pfrec.data.conversion import appending, checkpoints, pieces, repeats, watch
 from pfrec.data.conversion import options as options_lib
 from pfrec.data.dataset import writer
 from pfrec.data.reading import bad_rows, source
@@ -34,6 +34,7 @@ class Gathering:
         self._imputed: collections.Counter[str] = collections.Counter(state["imputed"])
         self._contrary: collections.Counter[str] = collections.Counter(state["contrary"])
         self._watched = None if raw.survey is None else watch.Watch(raw.schema, state["watch"])
+        self._contents = repeats.Contents(state["contents"])
         self._tally = None if before is None else appending.Tally(before, state["tally"])
         self._rows: collections.Counter[str] = collections.Counter(state["rows"])
 
@@ -52,6 +53,7 @@ class Gathering:
                 self._tally.add(part.scenario, part.rows, part.schema)
             if self._watched is not None and part.prints is not None:
                 self._watched.add(part.rows, part.places, part.prints)
+                self._contents.add(part.scenario, part.prints)
             if part.split is not None:
                 target.add(part.scenario, part.split, part.rows)
                 continue
@@ -68,6 +70,7 @@ class Gathering:
             "watch": None if self._watched is None else self._watched.state(),
             "tally": None if self._tally is None else self._tally.state(),
             "rows": dict(self._rows),
+            "contents": self._contents.state(),
         }
 
     def record(self, taken: Mapping[str, Any], target: writer.DatasetWriter) -> "list[str]":
@@ -76,8 +79,11 @@ class Gathering:
         Args:
           taken: what `survey.take` found.
           target: the dataset's writer.
+
+        Raises:
+          PfrecError: where the rows are in the dataset of before already.
         """
-        against = _against(self._raw.schema, self._contrary)
+        against = [*_against(self._raw.schema, self._contrary), *self._repeated()]
         warnings = self._record_own(taken, against, target)
         if self._before is not None and self._tally is not None:
             target.record("appended", self._tally.record())
@@ -99,9 +105,19 @@ class Gathering:
         warnings = [*self._watched.warnings(), *against]
         if warnings:
             target.record("warnings", warnings)
+        earlier = self._before.inputs if self._before and self._before.keep_rows else []
+        target.record("inputs", [*earlier, self._contents.state()])
         told = {"kind": "hash"} if self._raw.splitter is None else self._raw.splitter.record()
         target.record("split", {**told, "repeated": self._watched.leakage()})
         return warnings
+
+    def _repeated(self) -> "list[str]":
+        """A line where new rows are in the dataset of before already."""
+        if self._before is None or self._watched is None:
+            return []
+        return repeats.held(self._before, self._contents.state()) or repeats.among(
+            self._before, *self._watched.sample
+        )
 
     def notes(self, output: pathlib.Path) -> "list[str]":
         """Lines for the user, of a dataset that is written to `output`."""

@@ -54,11 +54,11 @@ class Watch:
                 self._values[i] += int((ids != schema_lib.NO_VALUE).sum())
                 self._unknown[i] += int((ids == feature.cardinality).sum())
         for split in range(len(splits.SPLITS)):
-            own = _sampled(prints[places == split], self._shift)
+            own = sampled(prints[places == split], self._shift)
             self._prints[split] = np.concatenate([self._prints[split], own])
         while sum(map(len, self._prints)) > _KEPT:
             self._shift += 1
-            self._prints = [_sampled(prints, self._shift) for prints in self._prints]
+            self._prints = [sampled(prints, self._shift) for prints in self._prints]
 
     def state(self) -> dict[str, Any]:
         """A JSON value to go on from."""
@@ -98,6 +98,11 @@ class Watch:
                 )
         return found
 
+    @property
+    def sample(self) -> "tuple[np.ndarray, int]":
+        """Fingerprints of rows of all splits, and the `shift` that they were `sampled` by."""
+        return np.concatenate(self._prints), self._shift
+
     def leakage(self) -> dict[str, Any]:
         """How many valid and test rows also stand in train, equal in every feature and label.
 
@@ -117,7 +122,7 @@ class Watch:
         }
 
 
-def _sampled(prints: np.ndarray, shift: int) -> np.ndarray:
+def sampled(prints: np.ndarray, shift: int) -> np.ndarray:
     """One in 2**shift of the fingerprints: equal rows are all taken or all left."""
     return prints[prints >> np.uint64(64 - shift) == 0] if shift else prints
 

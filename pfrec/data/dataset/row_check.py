@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import pathlib
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -75,6 +76,29 @@ def check(path: pathlib.Path, schema: schema_lib.Schema, tally: Tally) -> str:
                 raise _fault(path, number, told)
             tally.add(rows)
             number += 1
+
+
+def blocks(
+    path: pathlib.Path, schema: schema_lib.Schema, *, rows_at_once: int
+) -> Iterator[row_block.Rows]:
+    """The rows of a shard in its order, about `rows_at_once` together.
+
+    Raises:
+      PfrecError: where a record is cut short.
+      ValueError: where one is of no whole rows.
+    """
+    nothing = hashlib.sha256()
+    with path.open("rb") as stream:
+        number, parts, size = 0, [], 0
+        while (data := _record(stream, nothing, path, number)) is not None:
+            parts.append(row_block.decode(data, schema))
+            size += len(parts[-1])
+            number += 1
+            if size >= rows_at_once:
+                yield row_block.joined(parts)
+                parts, size = [], 0
+        if parts:
+            yield row_block.joined(parts)
 
 
 def _record(

@@ -188,7 +188,8 @@ def test_appending_again_goes_on_from_there(first):
     # Nor later, while those rows are there.
     for keep_rows, cardinality in ((True, 4), (False, 8)):
         output, day = first.parent / f"four_{keep_rows}", first.parent / "day3.csv"
-        convert.convert("csv", day, output, append=third, unknown_ids="grow", keep_rows=keep_rows)
+        grow = {"unknown_ids": "grow", "on_repeated_rows": "keep"}
+        convert.convert("csv", day, output, append=third, keep_rows=keep_rows, **grow)
         assert dataset.Dataset.open(output).schema.categorical[2].cardinality == cardinality
     # With rows that none of them is among it may grow again.
     _log(day, 240, (["e"], ["v"], [9], ["nl"]))
@@ -299,10 +300,11 @@ def test_what_is_appended_next_is_read_as_the_last_rows_were_unless_told(first):
     schema = _renamed(first.parent, first.parent / "day2.csv")
     data, _ = _append(first, "renamed.csv", schema_path=schema)
     third, fourth = first.parent / "three", first.parent / "four"
-    convert.convert("csv", first.parent / "renamed.csv", third, append=data.path)
+    again = {"append": data.path, "on_repeated_rows": "keep"}
+    convert.convert("csv", first.parent / "renamed.csv", third, **again)
     assert "places" in _told(third)["reading"]
     old = {"schema_path": first.parent / "s.toml"}
-    convert.convert("csv", first.parent / "day2.csv", fourth, append=data.path, **old)
+    convert.convert("csv", first.parent / "day2.csv", fourth, **again, **old)
     assert "places" not in _told(fourth)["reading"]
     shards = {
         path: {n: c for n, c in _files(path).items() if n.endswith("tfrecord")}
