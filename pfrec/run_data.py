@@ -37,6 +37,18 @@ def changed(config: Mapping[str, Any], dataset: dataset_lib.Dataset) -> "list[st
     return [name for name in known if dataset.digests.get(name) != known[name]]
 
 
+def learned(config: Mapping[str, Any], dataset: dataset_lib.Dataset) -> "list[str]":
+    """The scenarios of which a dataset holds the very rows that a run was trained on, as far as it
+    noted them.
+    """
+    known = config.get(DIGESTS, {})
+    return [
+        name
+        for name in dataset.scenarios
+        if known.get(name) is not None and dataset.digests.get(name) == known[name]
+    ]
+
+
 def open_own(run_path: pathlib.Path, config: Mapping[str, Any]) -> dataset_lib.Dataset:
     """The data that a run was trained on, wherever the run was moved, or both together.
 

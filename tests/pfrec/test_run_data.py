@@ -54,6 +54,9 @@ def test_digests_tell_the_scenarios_whose_rows_differ(schema, tmp_path):
     assert run_data.changed(known, again) == []
     assert run_data.changed(known, other) == ["es", "nl"]
     assert run_data.changed({}, other) == []  # of a run that did not note it
+    assert run_data.learned(known, again) == ["es", "nl"]
+    assert run_data.learned(known, again.only(["nl"])) == ["nl"]
+    assert run_data.learned(known, other) == run_data.learned({}, first) == []
 
 
 def test_a_run_finds_its_rows_where_either_is_moved(schema, tmp_path):

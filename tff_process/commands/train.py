@@ -145,6 +145,7 @@ def _main(argv: "list[str]") -> None:
     dataset = from_flags.chosen(dataset)
     if continues and not begun:
         where = "--workers" if options.workers else str(dataset.path)
+        _tell_of_same_rows(pathlib.Path(f.init_from), dataset, where)
         _check_scenarios(pathlib.Path(f.init_from), dataset, f.changed_scenarios, where)
     place = "silos" if options.workers else dataset.path
     print(
@@ -199,6 +200,18 @@ def _check_scenarios(
             "from what the others have in common"
         )
     command.warn(words)
+
+
+def _tell_of_same_rows(run: pathlib.Path, dataset: "dataset_lib.Dataset", where: str) -> None:
+    """Warns where a run goes on with the very rows that it was trained on."""
+    from pfrec import run_data, run_directory
+
+    config = run_directory.open_run(run, with_models=False).config
+    if same := run_data.learned(config, dataset):
+        command.warn(
+            f"{where}: the rows of {', '.join(same)} are those that {run} was trained on; name "
+            f"later ones, or train it for more rounds with --output={run} --resume --rounds=N"
+        )
 
 
 def _is_finished(

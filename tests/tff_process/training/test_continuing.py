@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pfrec import checkpoint, client_directory, errors, files, run_directory, run_model
 from pfrec.data import schema as schema_lib
+from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models import networks
 from tests.conftest import random_rows
 from tests.integration import silo_machines
@@ -147,6 +148,19 @@ def test_a_run_that_was_killed_goes_on_from_its_own_round_0(finished, later, gon
     shutil.rmtree(moved)
     made = loop.train(plan, later, tmp_path / "run", resume=True).summary
     assert made["test"] == gone_on.summary["test"]
+
+
+def test_who_goes_on_with_the_very_rows_of_before_is_warned(finished, tmp_path, capsys):
+    data = dataset_lib.Dataset.open(finished.config["data"])
+    train._tell_of_same_rows(finished.path, data, "data")
+    assert capsys.readouterr().err == (
+        f"WARNING: data: the rows of es, nl are those that {finished.path} was trained on; name "
+        f"later ones, or train it for more rounds with --output={finished.path} --resume "
+        "--rounds=N\n"
+    )
+    later = weeks.write(tmp_path, weeks.OLD, weeks.WORDS[:10], weeks.FILMS, 12, seed=80)
+    train._tell_of_same_rows(finished.path, later, "data")
+    assert capsys.readouterr().err == ""
 
 
 def test_scenarios_that_are_gone_are_left_and_new_ones_start_from_the_consensus(
