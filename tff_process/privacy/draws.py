@@ -10,7 +10,7 @@ message that begins and ends with the secret, 63 bits twice, and draws are Philo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ _BUCKETS = 2**63 - 1
 # Of noise that is made at once: so many stay in the processor's cache.
 _PAIRS = 1 << 16
 _PHILOX = 1
+_CELL = 2.0**-32
 # Elements of a large tensor that are hashed at once.
 _PIECE = 1 << 20
 
@@ -126,12 +127,37 @@ def noise(seed: tf.Tensor, shape: Any, deviation: tf.Tensor) -> tf.Tensor:
 def _pairs(
     key: tf.Tensor, counter: tf.Tensor, pairs: "tf.Tensor | int", deviation: tf.Tensor
 ) -> tf.Tensor:
-    first, second = tf.unstack(
-        tf.raw_ops.StatelessRandomUniformV2(shape=[2, pairs], key=key, counter=counter, alg=_PHILOX)
-    )
-    radius = tf.sqrt(tf.math.log(1.0 - first) * (-2.0 * tf.square(deviation)))
-    angle = (2.0 * math.pi) * second
+    first, second = tf.unstack(_bits(key, counter, 2, pairs))
+    # Of the same key, where no other block's count comes to.
+    further = counter + tf.constant([0, 1], tf.uint64)
+    drawn = _above_zero(first, lambda: _bits(key, further, 1, pairs)[0])
+    radius = tf.sqrt(tf.math.log(drawn) * (-2.0 * tf.square(deviation)))
+    angle = (2.0 * math.pi * _CELL) * tf.cast(second, tf.float32)
     return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
+
+
+def _above_zero(bits: tf.Tensor, further: "Callable[[], tf.Tensor]") -> tf.Tensor:
+    """Uniform numbers in (0, 1], float32, whose logarithm is as it should be near 0 too: the
+    largest noise is of the smallest of them, and noise that ends early tells a row for certain.
+
+    Args:
+      bits: uint32, of which a number is told to 2^-32.
+      further: draws as many again, of which those below 2^-23 are told to 2^-64.
+    """
+
+    def near_zero() -> tf.Tensor:
+        within = _CELL * (tf.cast(further(), tf.float32) + 0.5)
+        return tf.where(small, _CELL * (tf.cast(bits, tf.float32) + within), plain)
+
+    plain = _CELL * (tf.cast(bits, tf.float32) + 0.5)
+    small = bits < tf.constant(1 << 9, tf.uint32)
+    return tf.cond(tf.reduce_any(small), near_zero, lambda: plain)
+
+
+def _bits(key: tf.Tensor, counter: tf.Tensor, rows: int, columns: "tf.Tensor | int") -> tf.Tensor:
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[rows, columns], key=key, counter=counter, alg=_PHILOX, dtype=tf.uint32
+    )
 
 
 def _hashed(message: tf.Tensor, half: "Sequence[int]") -> tf.Tensor:

@@ -7,7 +7,7 @@ from tff_process.privacy import accounting, soundness
 
 # Another number wherever what a step draws of a key, or the key itself, comes to be another: keys
 # follow from it, so that old and new answers to one question are drawn independently.
-DRAWS = 2
+DRAWS = 3
 # Noise wants large batches; a model without it is trained on a quarter of one, within these bounds.
 _LEAST_HOME_ROWS, _MOST_HOME_ROWS = 32, 256
 # Delta is 1 / rows to this power where nobody says: well below what telling one row would be.

@@ -11,7 +11,7 @@ plain one. Of parts that are not multiplied out it serves the sums too.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -48,7 +48,8 @@ class FirstLayer:
     Attributes:
       kernels, biases: variables, as many of both.
       sources: of each part of the input.
-      folded: the parts that are multiplied out.
+      folded: the parts that are multiplied out: tables alone. Of numbers A holds what rows hold,
+        however large, and S would be rounded by more than a row's part once W^T cancels it.
       columns: of each part that is read, A where it is folded, else the part.
       below: the rows of all kernels side by side that belong to each part.
       output: float32 [rows, outputs].
@@ -57,7 +58,7 @@ class FirstLayer:
     kernels: "Sequence[tf.Variable]"
     biases: "Sequence[tf.Variable]"
     sources: "Sequence[sources_lib.Source]"
-    folded: "Collection[int]"
+    folded: "Mapping[int, sources_lib.LookUp]"
     columns: "Mapping[int, tf.Tensor]"
     below: "Sequence[tf.Tensor]"
     output: tf.Tensor
@@ -80,15 +81,19 @@ class FirstLayer:
         read = [part for part, own in enumerate(sources) if own.read.any()]
         read = read or list(range(len(sources)))
         folded = {
-            part for part in read if folds(sources[part].narrow, sources[part].width, outputs, rows)
+            part: own
+            for part, own in enumerate(sources)
+            if part in read
+            and isinstance(own, sources_lib.LookUp)
+            and folds(own.narrow, own.width, outputs, rows)
         }
         columns = {
-            part: sources[part].columns() if part in folded else sources[part].values()
+            part: folded[part].columns() if part in folded else sources[part].values()
             for part in read
         }
         if folded or len(read) < len(sources):
             weights = [
-                tf.matmul(sources[part].factor(), below[part]) if part in folded else below[part]
+                tf.matmul(folded[part].factor(), below[part]) if part in folded else below[part]
                 for part in read
             ]
             whole = _joined(weights, axis=0)
@@ -115,15 +120,15 @@ class FirstLayer:
             }
             found: sources_lib.Sums = []
             for part, product in zip(self.columns, products):
-                own = self.sources[part]
                 if part in self.folded:
-                    at_kernels[part] = tf.matmul(own.factor(), product, transpose_a=True)
-                    found += own.of_factor(tf.matmul(product, self.below[part], transpose_b=True))
+                    table = self.folded[part]
+                    at_kernels[part] = tf.matmul(table.factor(), product, transpose_a=True)
+                    found += table.of_factor(tf.matmul(product, self.below[part], transpose_b=True))
                 else:
                     at_kernels[part] = product
                     if part in at_parts:
                         at_part = tf.math.multiply_no_nan(at_parts[part], factor)
-                        found += own.sums(at_part, counted)
+                        found += self.sources[part].sums(at_part, counted)
             units = [int(kernel.shape[1]) for kernel in self.kernels]
             whole = _joined(list(at_kernels.values()), axis=0)
             found += zip(self.kernels, tf.split(whole, units, axis=1))
@@ -137,7 +142,7 @@ class FirstLayer:
         has.
         """
         plain = [own for part, own in self.columns.items() if part not in self.folded]
-        squares = [self.sources[part].squared_norms() for part in sorted(self.folded)]
+        squares = [own.squared_norms() for own in self.folded.values()]
         squares += [sources_lib.squares(_joined(plain, axis=1))] if plain else []
         found = [(tf.add_n(squares) + 1.0) * sources_lib.most_squares(upstream)]
         # Those of which the norm at the variables is that at the part are squared in one go.

@@ -36,21 +36,8 @@ class Source(Protocol):
         part, [rows] or a number; 0 where there are no variables.
         """
 
-    @property
-    def narrow(self) -> int:
-        """Columns of A."""
-
     def values(self) -> tf.Tensor:
         """The part, float32 [rows, width]."""
-
-    def columns(self) -> tf.Tensor:
-        """A, float32 [rows, columns]."""
-
-    def factor(self) -> tf.Tensor:
-        """B, [columns, width]."""
-
-    def squared_norms(self) -> tf.Tensor:
-        """Of each row of the part, without making it where that is dear; [rows]."""
 
     def sums(self, upstream: tf.Tensor, counted: tf.Tensor) -> Sums:
         """The sums at the variables of gradients at the part, which are scaled.
@@ -59,9 +46,6 @@ class Source(Protocol):
           upstream: float32 [rows, width], 0 in rows that do not count.
           counted: bool [rows, 1]; rows that do not count may hold what is no number.
         """
-
-    def of_factor(self, gradient: tf.Tensor) -> Sums:
-        """The sum at B, of the variables that it is of."""
 
     def moved(self, variable: tf.Variable) -> Optional[np.ndarray]:
         """Which rows of a variable can have a gradient, bool; None for all."""
@@ -85,6 +69,7 @@ class LookUp:
 
     @property
     def narrow(self) -> int:
+        """Columns of A."""
         return int(self.table.shape[0])
 
     @property
@@ -110,14 +95,17 @@ class LookUp:
         return embedding.look_up(self.table, self.ids)
 
     def columns(self) -> tf.Tensor:
+        """A, float32 [rows, ids]."""
         if self.listed:
             return readings.mean_hot(self.ids, self.narrow)
         return tf.one_hot(self.ids, self.narrow)
 
     def factor(self) -> tf.Tensor:
+        """B, [ids, dim]."""
         return tf.convert_to_tensor(self.table)
 
     def squared_norms(self) -> tf.Tensor:
+        """Of each row of the part, without making it where that is dear; [rows]."""
         if self.listed:
             return squares(self.values())
         return tf.gather(squares(self.factor()), self.ids)
@@ -183,21 +171,8 @@ class Projection:
     def ratio(self) -> Any:
         return squares(self.numbers) + 1.0
 
-    @property
-    def narrow(self) -> int:
-        return int(self.numbers.shape[1]) + 1
-
     def values(self) -> tf.Tensor:
         return tf.matmul(self.numbers, self.kernel) + self.bias
-
-    def columns(self) -> tf.Tensor:
-        return tf.pad(self.numbers, [[0, 0], [0, 1]], constant_values=1.0)
-
-    def factor(self) -> tf.Tensor:
-        return tf.concat([self.kernel, tf.convert_to_tensor(self.bias)[tf.newaxis]], axis=0)
-
-    def squared_norms(self) -> tf.Tensor:
-        return squares(self.values())
 
     def sums(self, upstream: tf.Tensor, counted: tf.Tensor) -> Sums:
         numbers = tf.where(counted, self.numbers, 0.0)
@@ -205,9 +180,6 @@ class Projection:
             (self.kernel, tf.matmul(numbers, upstream, transpose_a=True)),
             (self.bias, tf.reduce_sum(upstream, axis=0)),
         ]
-
-    def of_factor(self, gradient: tf.Tensor) -> Sums:
-        return [(self.kernel, gradient[:-1]), (self.bias, gradient[-1])]
 
     def moved(self, variable: tf.Variable) -> Optional[np.ndarray]:
         return self.known if variable is self.kernel and not self.known.all() else None
@@ -230,31 +202,14 @@ class Numbers:
         return int(self.numbers.shape[1])
 
     @property
-    def narrow(self) -> int:
-        return self.width
-
-    @property
     def read(self) -> np.ndarray:
         return self.known
 
     def values(self) -> tf.Tensor:
         return self.numbers
 
-    def columns(self) -> tf.Tensor:
-        return self.numbers
-
-    def factor(self) -> tf.Tensor:
-        return tf.eye(self.width)
-
-    def squared_norms(self) -> tf.Tensor:
-        return squares(self.numbers)
-
     def sums(self, upstream: tf.Tensor, counted: tf.Tensor) -> Sums:
         del upstream, counted
-        return []
-
-    def of_factor(self, gradient: tf.Tensor) -> Sums:
-        del gradient
         return []
 
     def moved(self, variable: tf.Variable) -> Optional[np.ndarray]:

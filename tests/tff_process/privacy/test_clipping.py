@@ -12,7 +12,7 @@ from pfrec import groups
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import row_block
 from pfrec.models.config import ModelConfig
-from pfrec.models.mmoe import first_layer, mmoe, per_example_sources
+from pfrec.models.mmoe import first_layer, mmoe, per_example_first, per_example_sources
 from tff_process.privacy import clipping
 
 SCHEMA = schema_lib.Schema(
@@ -187,6 +187,33 @@ def test_clipping_holds_where_the_square_of_a_gradient_is_no_number(network):
     for item in groups.tag(network):
         item.variable.assign(before[item.name])
     assert 0.0 < norm(whole) <= clip * (1.0 + 1e-5)
+
+
+def test_large_numbers_are_not_summed_before_kernels_cancel_them(monkeypatch):
+    """A sum of numbers times gradients is rounded by more than a row has where numbers are a
+    million, which kernels of the server's choice that cancel in every row would show.
+    """
+    monkeypatch.setattr(first_layer, "OPERATIONS_COST", -1e30)
+    random, count, width = np.random.default_rng(0), 512, 8
+    layer = tf.keras.layers.Dense(3)
+    layer.build([None, width])
+    layer.kernel.assign(np.outer(np.ones(width), [1024.0, 1024.0, -1024.0]))
+    source = per_example_sources.Projection(
+        tf.Variable(tf.zeros([1, width])),
+        tf.Variable(tf.zeros([width])),
+        tf.constant(random.normal(0.0, 1e6, (count, 1)), tf.float32),
+        np.array([True]),
+    )
+    # Exact in float32, as is that the third is the sum of the others.
+    two = random.integers(-8, 9, (count, 2)) / 64
+    upstream = tf.constant(np.concatenate([two, two.sum(1, keepdims=True)], 1), tf.float32)
+    piece = per_example_first.FirstLayer.of([layer], [source], count)
+    squares, sums = piece.backward(upstream)
+    assert np.sqrt(squares).max() < 1.0  # Nothing is clipped at 1.
+    found = {variable.ref(): value for variable, value in sums(tf.ones([count, 1]))}
+    # Of the projection, whose gradient the kernel cancels in every row.
+    for variable in (source.kernel, source.bias):
+        np.testing.assert_array_equal(found[variable.ref()], np.zeros(variable.shape))
 
 
 def test_a_batch_without_rows_comes_to_nothing(network):

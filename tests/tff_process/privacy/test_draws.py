@@ -146,3 +146,37 @@ def test_noise_is_gaussian_of_its_deviation_and_of_each_number_another():
     for one in drawn:
         assert stats.kstest(one / 2.5, "norm").pvalue > 1e-3
     assert abs(np.corrcoef(*drawn)[0, 1]) < 5 / 200
+
+
+def test_uniform_numbers_are_told_the_finer_the_nearer_they_are_to_zero():
+    bits = tf.constant([0, 0, 1, 511, 512, 2**31, 2**32 - 1], tf.uint32)
+    further = tf.constant([0, 2**31, 2**31, 2**32 - 1, 5, 5, 5], tf.uint32)
+    drawn = draws._above_zero(bits, lambda: further).numpy() * 2.0**32
+    np.testing.assert_array_equal(drawn, [2.0**-33, 0.5, 1.5, 512.0, 512.5, 2.0**31, 2.0**32])
+    # Where none is near zero nothing is drawn again.
+    none = draws._above_zero(bits[4:], lambda: pytest.fail("drawn"))
+    np.testing.assert_array_equal(none.numpy() * 2.0**32, drawn[4:])
+
+
+def test_noise_goes_on_where_accounting_counts_on_it(monkeypatch):
+    """As far as the normal distribution has a part in 10^15, so not only to the 5.65 deviations of
+    uniform numbers of 23 bits; beyond 5.65 as often as it has.
+    """
+    drawn = draws._bits
+
+    def near_zero(key, counter, rows, columns):
+        """Of pairs whose uniform number is below 2^-23 alone."""
+        bits = drawn(key, counter, rows, columns)
+        return bits if rows == 1 else tf.stack([tf.bitwise.bitwise_and(bits[0], 511), bits[1]])
+
+    monkeypatch.setattr(draws, "_bits", near_zero)
+    count = 200_000
+    far = draws.noise(draws.key(SECRET, []), [2 * count], tf.constant(1.0)).numpy()
+    for limit in (5.65, 6.0, 6.5):
+        wanted = 2 * stats.norm.sf(limit) * 2.0**23
+        assert np.mean(np.abs(far) > limit) == pytest.approx(wanted, rel=0.1)
+    assert np.abs(far).max() > 7.0
+    bits = tf.zeros([2, 1], tf.uint32)
+    monkeypatch.setattr(draws, "_bits", lambda key, counter, rows, columns: bits[:rows])
+    furthest = draws.noise(draws.key(SECRET, []), [1], tf.constant(1.0)).numpy()
+    assert furthest == pytest.approx(np.sqrt(2 * 65 * np.log(2)))

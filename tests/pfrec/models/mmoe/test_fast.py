@@ -177,7 +177,9 @@ def test_every_way_of_reading_and_of_grouping_equals_the_plain_form(
         first_layer.LOOK_UP,
         first_layer.LOOK_UP,
     ]
-    assert_equal_steps(schema, config, 1200, graph=template == "none" and side_by_side == 0)
+    # With one thread 1,200 rows are summed one after the other, which rounds by up to 3e-5.
+    graph = template == "none" and side_by_side == 0
+    assert_equal_steps(schema, config, 1200, tolerance=5e-5, graph=graph)
 
 
 @pytest.mark.parametrize(("cost", "projected"), [(0.0, True), (1e12, False)])
