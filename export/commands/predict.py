@@ -27,6 +27,7 @@ _COMMON = (
     "scenario",
     "columns",
     "unknown_scenario",
+    "on_bad_row",
 )
 
 
@@ -59,8 +60,9 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "on_bad_row",
         "stop",
-        ["stop", "skip"],
-        "What to do with a row that cannot be read: stop with an error, or leave it out.",
+        ["stop", "skip", "quarantine"],
+        "What to do with a row that cannot be read: stop with an error, leave it out and count it, "
+        "or also put it, with its number, into OUTPUT-quarantine.jsonl.",
     )
     flags.DEFINE_string(
         "schema",
@@ -108,8 +110,8 @@ def _main(argv: "list[str]") -> None:
     seconds = max(time.monotonic() - start, 1e-9)
     for line in _table(totals):
         print(line)
-    for reason, count in sorted(totals.bad.items()):
-        print(f"note: bad rows left out, {reason}: {count:,}")
+    for note in _left_out(totals, f.on_bad_row, output):
+        print(f"note: {note}")
     rows = sum(totals.rows.values())
     print(f"wrote {output}: {rows:,} rows, {rows / seconds:,.0f} a second")
 
@@ -149,6 +151,26 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
     if "scenario" in wanted.carried:
         raise errors.PfrecError("--columns=scenario: the output has such a column already")
     return wanted if described is None else raw_rows.with_dialect(wanted, described.dialect)
+
+
+def _left_out(totals: "score.Totals", on_bad_row: str, output: pathlib.Path) -> "list[str]":
+    """Which rows have no scores, a line for each reason, and how to know them all."""
+    from export.scoring import quarantine
+
+    if not totals.bad:
+        return []
+    found = []
+    for reason, count in sorted(totals.bad.items()):
+        shown = [example for example in totals.examples if example["reason"] == reason]
+        rows = ", ".join(f"{example['file']} row {example['row']}" for example in shown)
+        more = f" and {count - len(shown):,} more" if count > len(shown) else ""
+        found.append(f"bad rows left out, {reason}: {count:,} ({rows}{more})")
+    where = (
+        f"the numbers of all, from 0 in their file, are in {quarantine.place(output)}"
+        if on_bad_row == "quarantine"
+        else "rows count from 0 in their file; --on_bad_row=quarantine lists all left out"
+    )
+    return [*found, where]
 
 
 def _table(totals: "score.Totals") -> "list[str]":

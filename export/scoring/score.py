@@ -1,6 +1,7 @@
 """Scores the rows of files with the models of their scenarios, in bounded memory on all cores."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -13,7 +14,7 @@ import numpy as np
 
 from export.graph import requests
 from export.scoring import models as models_lib
-from export.scoring import raw_rows, table
+from export.scoring import quarantine, raw_rows, table
 from pfrec import errors
 from pfrec.data.reading import ahead, bad_rows, source
 
@@ -30,11 +31,14 @@ class Totals:
       rows: by scenario.
       sums: by scenario and column, the sum of its probabilities.
       bad: rows left out, by reason.
+      examples: the first few of each reason, with `file`, `line`, `row`, `column`, `reason` and
+        `message`.
     """
 
     rows: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
     sums: "dict[str, collections.Counter[str]]" = dataclasses.field(default_factory=dict)
     bad: "dict[str, int]" = dataclasses.field(default_factory=dict)
+    examples: "list[dict[str, Any]]" = dataclasses.field(default_factory=list)
 
 
 def score(
@@ -58,7 +62,8 @@ def score(
       output: the file to write; must not exist.
       unknown_scenario: `refuse` a row of a scenario without a model, or take the `mean` of what all
         models say of it.
-      on_bad_row: `stop` at the first row that cannot be read, or `skip` such rows.
+      on_bad_row: `stop` at the first row that cannot be read, `skip` such rows, or put them in
+        `quarantine`, a file beside the output (`quarantine.place`).
       progress: is told how many rows were scored, some at a time.
 
     Raises:
@@ -67,11 +72,15 @@ def score(
     table.require_new(output)
     raw_rows.require_columns(inputs, wanted)
     loaded = _Loaded(models, unknown_scenario)
-    bad = bad_rows.BadRows(on_bad_row)
     totals = Totals()
     workers = os.cpu_count() or 1
     pending: collections.deque[futures.Future[_Scored]] = collections.deque()
-    with table.writing(output) as add, futures.ThreadPoolExecutor(workers) as pool:
+    with contextlib.ExitStack() as stack:
+        add = stack.enter_context(table.writing(output))
+        bad = bad_rows.BadRows(
+            on_bad_row, stack.enter_context(quarantine.writing(output, on_bad_row))
+        )
+        pool = stack.enter_context(futures.ThreadPoolExecutor(workers))
 
         def finish() -> None:
             done = pending.popleft().result()
@@ -92,7 +101,7 @@ def score(
         finally:
             for waiting in pending:
                 waiting.cancel()
-    totals.bad = dict(bad.counts)
+    totals.bad, totals.examples = dict(bad.counts), bad.examples
     return totals
 
 

@@ -1,5 +1,6 @@
 """Bulk scoring: what the served model says of each row, in order, however a file is cut."""
 
+import json
 import pathlib
 import shutil
 
@@ -10,8 +11,9 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from export.checks import answers
+from export.commands import predict
 from export.graph import requests
-from export.scoring import models, raw_rows, score
+from export.scoring import models, quarantine, raw_rows, score
 from pfrec import errors
 from pfrec.data import schema as schema_lib
 from pfrec.data.reading import csv_stream
@@ -153,6 +155,52 @@ def test_a_row_that_cannot_be_read_stops_or_is_left_out(tmp_path: pathlib.Path) 
     found, totals = _scored(tmp_path, "a,1\nb,two\nb,3\n", on_bad_row="skip")
     assert found.column("x").to_pylist() == [1, 3]
     assert totals.bad == {"not_a_number": 1}
+
+
+def test_scores_are_joined_to_a_file_with_cut_rows_by_the_numbers_of_those(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where blocks of some rows are scored side by side."""
+    monkeypatch.setattr(csv_stream, "BLOCK_BYTES", 40)
+    lines = [f"a,{n}" for n in range(60)]
+    lines[7], lines[30], lines[59] = "a,seven", "b", "a,5,9"
+    place = quarantine.place(tmp_path / "out.csv")
+    place.write_text("of scores that were removed")
+    found, totals = _scored(tmp_path, "\n".join(lines) + "\n", on_bad_row="quarantine")
+    told = [json.loads(line) for line in place.read_text().splitlines()]
+    assert [(entry["row"], entry["line"], entry["text"]) for entry in told] == [
+        (7, 9, "a,seven"),
+        (30, 32, "b"),
+        (59, 61, "a,5,9"),
+    ]
+    assert {entry["file"] for entry in told} == {str(tmp_path / "in.csv")}
+    assert place.stat().st_mode & 0o777 == 0o600
+    kept = [n for n in range(60) if n not in {entry["row"] for entry in told}]
+    assert found.column("x").to_pylist() == kept
+    assert totals.bad == {"not_a_number": 1, "number_of_values": 2}
+    assert predict._left_out(totals, "quarantine", tmp_path / "out.csv") == [
+        f"bad rows left out, not_a_number: 1 ({tmp_path / 'in.csv'} row 7)",
+        f"bad rows left out, number_of_values: 2 ({tmp_path / 'in.csv'} row 30, "
+        f"{tmp_path / 'in.csv'} row 59)",
+        f"the numbers of all, from 0 in their file, are in {place}",
+    ]
+
+
+def test_of_many_bad_rows_the_first_are_named(tmp_path: pathlib.Path) -> None:
+    _, totals = _scored(tmp_path, "a,1\n" + "a,x\n" * 5, on_bad_row="skip")
+    file = tmp_path / "in.csv"
+    first, how = predict._left_out(totals, "skip", tmp_path / "out.csv")
+    assert first == (
+        f"bad rows left out, not_a_number: 5 ({file} row 1, {file} row 2, {file} row 3 and 2 more)"
+    )
+    assert "--on_bad_row=quarantine lists all left out" in how
+    assert predict._left_out(score.Totals(), "skip", tmp_path / "out.csv") == []
+
+
+def test_scores_that_are_refused_leave_nothing_behind(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.PfrecError, match="no model of scenario 'c'"):
+        _scored(tmp_path, "a,x\nc,2\n", on_bad_row="quarantine")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_a_missing_column_is_told_before_the_first_row(tmp_path: pathlib.Path) -> None:
