@@ -286,6 +286,12 @@ def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledg
     with silo_machines.running(directories, None, agreements=made) as running:
         workers = options.Options(workers={name: silo.address for name, silo in running.items()})
         loop.train(agreed, silo_training.survey(workers, run), run, options=workers)
+        assert "another is refused" not in running["nl"].end()
+        running["nl"].start_again()
+        assert running["nl"].process.stdout.readline() == (
+            "note: a training that has begun may go on, and another is refused: the agreement's 1 "
+            "have begun; its owner agrees to more by pfrec-agreement with --trainings=2 or more\n"
+        )
     loop.train(agreed, data, simulated)
     for name, expected in checkpoint.load(simulated / "server" / "round_00001")[0].items():
         found = checkpoint.load(run / "server" / "round_00001")[0][name]

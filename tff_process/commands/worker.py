@@ -141,6 +141,8 @@ def _main(argv: "list[str]") -> None:
             f"{bound}",
             flush=True,
         )
+        if service.used_up:
+            print(f"note: {service.used_up}", flush=True)
         if agreed is not None and not _multiplies_as(agreed.plan):
             print(
                 "note: this processor has no bfloat16 products, in which the agreed training "

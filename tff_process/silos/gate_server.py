@@ -20,7 +20,7 @@ from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 from pfrec import errors, files
 from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
-from tff_process.silos import forwarding, labels, ledger, sessions
+from tff_process.silos import forwarding, labels, leaving, ledger, sessions
 from tff_process.silos import gatekeeper as gatekeeper_lib
 from tff_process.silos import terms as terms_lib
 
@@ -187,6 +187,7 @@ class Gate:
 
     Attributes:
       port: that a driver's connections are to be led to.
+      used_up: see `leaving.used_up`, as it is when the gatekeeper starts.
 
     Raises:
       PfrecError: where the ledger cannot be written, or its chain is broken.
@@ -213,6 +214,7 @@ class Gate:
             request_serializer=executor_pb2.ComputeRequest.SerializeToString,
         )
         self._ledger = ledger.Ledger(directory / ledger.FILE)
+        self.used_up = leaving.used_up(terms, self._ledger.entries)
         gatekeeper = gatekeeper_lib.Gatekeeper(
             terms,
             worker,

@@ -4,7 +4,7 @@ the ledger before it does.
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from tensorflow_federated.proto.v0 import executor_pb2
@@ -19,6 +19,41 @@ from tff_process.silos import (
     values,
 )
 from tff_process.silos import terms as terms_lib
+
+
+def used_up(terms: terms_lib.Terms, entries: "Sequence[Mapping[str, Any]]") -> str:
+    """What a silo's owner should know before a driver is refused: that all trainings of the
+    agreement have begun, as under one to the same flags that was written anew; empty where not. A
+    silo that starts again within its training is told so too.
+
+    Args:
+      terms: of the agreement.
+      entries: of the silo's ledger.
+    """
+    begun = len(_begun(_of(terms, entries)))
+    if begun < terms.limits.trainings:
+        return ""
+    return f"a training that has begun may go on, and another is refused: {_used_up(terms)}"
+
+
+def _used_up(terms: terms_lib.Terms) -> str:
+    most = terms.limits.trainings
+    return (
+        f"the agreement's {most} have begun; its owner agrees to more by pfrec-agreement with "
+        f"--trainings={most + 1} or more"
+    )
+
+
+def _of(
+    terms: terms_lib.Terms, entries: "Sequence[Mapping[str, Any]]"
+) -> "list[Mapping[str, Any]]":
+    """The entries of a ledger that count under an agreement."""
+    return [entry for entry in entries if entry["agreement"] == terms.agreement_digest]
+
+
+def _begun(entries: "Iterable[Mapping[str, Any]]") -> "set[str]":
+    """The trainings that began."""
+    return {entry["training"] for entry in entries if entry["what"] == ledger.TRAINING}
 
 
 class Leaving:
@@ -43,13 +78,13 @@ class Leaving:
     ) -> None:
         self._terms, self._ledger, self._sums, self._work = terms, book, sums, work
         self._lock = threading.Lock()
-        own = [entry for entry in book.entries if entry["agreement"] == terms.agreement_digest]
+        own = _of(terms, book.entries)
         self.answered = dict.fromkeys(labels.LEAVES, 0)
         for entry in own:
             if entry["what"] in labels.LEAVES:
                 label, times = self._counted_as(entry["what"])
                 self.answered[label] += times
-        self._trainings = {entry["training"] for entry in own if entry["what"] == ledger.TRAINING}
+        self._trainings = _begun(own)
         for entry in own:
             if entry["what"] == labels.REPORT:
                 terms.receivable.work.narrow(*entry["work"])
@@ -80,11 +115,7 @@ class Leaving:
                     f"or remove {directory.RUNS}/{training} in the silo"
                 )
             if len(self._trainings) >= self._terms.limits.trainings:
-                most = self._terms.limits.trainings
-                raise labels.RefusedError(
-                    f"another training: the agreement's {most} have begun; its owner agrees to "
-                    f"more by pfrec-agreement with --trainings={most + 1} or more"
-                )
+                raise labels.RefusedError(f"another training: {_used_up(self._terms)}")
             self._ledger.append(ledger.TRAINING, self._terms.agreement_digest, training=training)
             self._trainings.add(training)
 

@@ -38,6 +38,7 @@ class Service:
 
     Attributes:
       unconfined: why the worker has no sandbox; empty where it has one.
+      used_up: what to tell the owner where the agreement allows no further training.
 
     Raises:
       PfrecError: where the worker or the tunnel does not start.
@@ -64,7 +65,7 @@ class Service:
         self._continued = continuing.Watch(directory, say)
         self._answered = time.monotonic()
         self._stop = threading.Event()
-        self.unconfined = ""
+        self.unconfined = self.used_up = ""
         self._sandbox = self._limits()
         self._worker = self._start_worker()
         self._gate = None
@@ -74,6 +75,7 @@ class Service:
                 from tff_process.silos import gate_server  # TensorFlow comes with it.
 
                 self._gate = gate_server.Gate(terms, self._port, directory, self._whom)
+                self.used_up = self._gate.used_up
             self._transport = self._start_transport()
         except BaseException:
             self._end()

@@ -9,7 +9,7 @@ from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.privacy import mechanism
 from tff_process.silos import gatekeeper as gatekeeper_lib
-from tff_process.silos import labels, sessions, values
+from tff_process.silos import labels, leaving, sessions, values
 
 
 def report(driver, worker, value=1.0, asked=None):
@@ -59,6 +59,19 @@ def test_trainings_that_began_count_after_a_restart(silo, driver):
     with stand_in.refused("the agreement's 1 have begun; its owner.*--trainings=2 or more"):
         write(restarted, "f" * 16)
     write(again(silo, agreement_digest="cc" * 32), "f" * 16)
+
+
+def test_an_owner_is_told_at_the_start_that_another_training_is_refused(silo, driver):
+    """Also where an agreement to the same flags was written anew, which has the same digest."""
+    book = silo[2]
+    assert leaving.used_up(stand_in.terms(), book.entries) == ""
+    place = driver.text(f"runs/{stand_in.ID}/version_00000")
+    driver.call("write", driver.struct(private=driver.private(), directory=place))
+    assert leaving.used_up(stand_in.terms(), book.entries) == (
+        "a training that has begun may go on, and another is refused: the agreement's 1 have "
+        "begun; its owner agrees to more by pfrec-agreement with --trainings=2 or more"
+    )
+    assert leaving.used_up(stand_in.terms(agreement_digest="cc" * 32), book.entries) == ""
 
 
 def test_a_report_tells_the_work_that_it_comes_from(tmp_path):
