@@ -4,7 +4,6 @@ in its worker, and in its files once a round.
 
 import collections
 import functools
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
@@ -25,7 +24,6 @@ from tff_process.runtime import guard, hosts, local, remote, summing
 from tff_process.runtime import server as server_lib
 
 OD = collections.OrderedDict
-_log = logging.getLogger(__name__)
 
 
 class ResidentState(federation.Federation):

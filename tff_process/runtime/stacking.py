@@ -24,12 +24,14 @@ class Stack:
 
     def __init__(self, kind: tff.StructType, clients: int) -> None:
         self._clients = clients
+        self._held: set[int] = set()
         self._rooms = _rooms(kind, clients)
 
     def hold(self, client: int, report: "Mapping[str, Any]") -> "OD[str, Any]":
         """The same report with its arrays in their places here, so that what they came in can go;
         what is not of the type stays as it is, for whoever judges it.
         """
+        self._held.add(client)
         held: OD[str, Any] = _held(self._rooms, report, client)
         return held
 
@@ -40,7 +42,8 @@ class Stack:
         Args:
           reports: by client number, those that count; of the type.
         """
-        for client in range(self._clients):
+        # The room of a client that has sent nothing takes no memory while nobody writes to it.
+        for client in self._held | set(reports):
             _fill(self._rooms, reports.get(client), client)
         present = np.array([client in reports for client in range(self._clients)])
         return OD(value=self._rooms, present=present)
@@ -52,7 +55,7 @@ def _rooms(kind: tff.Type, clients: int) -> Any:
     # Where TensorFlow takes it as it is; elsewhere it would make a copy.
     shape, dtype = (clients, *kind.shape), np.dtype(kind.dtype.type)
     size = math.prod(shape) * dtype.itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
+    room = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -room.ctypes.data % _ALIGNMENT
     return room[start : start + size].view(dtype).reshape(shape)
 

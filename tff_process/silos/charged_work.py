@@ -46,8 +46,8 @@ class ChargedWork(origins.Origins):
     ) -> None:
         super().__init__(terms.plan_digest, terms.agreement_digest, book)
         self._budget = budget
-        # The noise of other rows is other noise.
-        self._rows = files.json_text(terms.receivable.client)
+        # Of other rows, another secret or another version's draws the noise is another.
+        self._own = origins.of(files.json_text(terms.receivable.client), terms.noise)
         self._states: dict[str, dict[str, sessions.Origin]] = {}
         # Steps of each report that left, by its origin and digest, and of the work that was charged
         # with one and told in none of its own, by its origin.
@@ -74,7 +74,7 @@ class ChargedWork(origins.Origins):
         if function == "start":
             return sessions.Origin(origins.of("start", self._plan, argument.origin.digest))
         if function == "train":
-            digest = origins.of("train", self._rows, argument.origin.digest)
+            digest = origins.of("train", self._own, argument.origin.digest)
             with self._lock:
                 behind = self._unpaid({**dict(argument.origin.behind), digest: argument.work[1]})
                 self._require_room(self._spent(self._reports, {**self._behind, **behind}))
@@ -123,7 +123,7 @@ class ChargedWork(origins.Origins):
     def _require_room(self, steps: int) -> None:
         if steps > self._budget.steps:
             raise labels.RefusedError(
-                f"a report that would pass epsilon {self._budget.epsilon:g}: "
+                f"work that would pass epsilon {self._budget.epsilon:g}: "
                 f"the {self._budget.steps} steps that it is for have been made"
             )
 
@@ -131,7 +131,8 @@ class ChargedWork(origins.Origins):
         known = list(self._states.get(state, {}).values())
         if not known:
             raise labels.RefusedError(
-                "a state that the ledger does not tell the origin of, which a budget needs"
+                "a state that the ledger does not tell the origin of, which a budget needs; train "
+                "into another --output"
             )
         behind = self._unpaid(dict(pair for origin in known for pair in origin.behind))
         # Of one that was written in two ways nobody knows which is read, so that all work on it is

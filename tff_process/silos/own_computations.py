@@ -11,6 +11,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
+from tff_process.privacy import mechanism as mechanism_lib
 from tff_process.process import computations, federation, joining, plan_values, spread
 from tff_process.runtime import compiled as compiled_lib
 from tff_process.runtime import remote, state_files
@@ -19,6 +20,7 @@ from tff_process.silos import (
     directory,
     joint_dataset,
     labels,
+    origins,
     receivable,
     values,
     work_rules,
@@ -162,7 +164,8 @@ class OwnComputations:
 
         Args:
           agreement: the silo's.
-          secret: the silo's own, which masks follow from; needed with --secure_sums alone.
+          secret: the silo's own, which masks and noise follow from; needed with --secure_sums and
+            --dp_epsilon.
 
         Raises:
           PfrecError: where the agreement is another silo's, says of what leaves something else than
@@ -266,6 +269,7 @@ class OwnComputations:
                 {labels.SPREADS_METRICS: (labels.METRICS, self._federation.valid_models)},
             ),
             budget=None if mechanism is None else mechanism.budgets[0],
+            noise=origins.of(str(mechanism_lib.DRAWS), secret.hex()),
             masks=self._masks(agreement.sums_keys, secret),
         )
 

@@ -41,6 +41,8 @@ class Terms:
       answers: the types of what leaves, by label.
       limits: how often.
       budget: of differential privacy, that reports spend; None where there is none.
+      noise: what noise follows from beside all that comes in, by a digest: the silo's secret and
+        how this version draws.
       masks: of the silo, for reports that leave for a sum; None where they leave as they are.
     """
 
@@ -51,4 +53,5 @@ class Terms:
     answers: "Mapping[str, values.Spec]"
     limits: Limits
     budget: Optional[mechanism.Budget] = None
+    noise: str = ""
     masks: Optional[masks_lib.Masks] = None

@@ -1,6 +1,8 @@
 """Reports along a client axis, by numbers that can be computed by hand."""
 
 import collections
+import os
+import pathlib
 import weakref
 
 import numpy as np
@@ -53,6 +55,25 @@ def test_what_was_held_counts_as_it_was_changed_or_not_at_all():
     whole = stack.whole({1: clipped, 2: held[2]})
     np.testing.assert_array_equal(whole["value"]["values"]["w"], [[0, 0], [8, 9], [2, 2]])
     np.testing.assert_array_equal(whole["present"], [False, True, True])
+
+
+def test_who_sends_nothing_takes_no_memory(monkeypatch):
+    filled = []
+    fill = stacking._fill
+    monkeypatch.setattr(stacking, "_fill", lambda *args: [filled.append(args[2]), fill(*args)])
+    stack = stacking.Stack(tff.to_type(OD(w=tff.TensorType(np.float32, [1 << 20]))), 50)
+    one = OD(w=np.ones(1 << 20, np.float32))
+    stack.hold(3, one)  # And is refused.
+    before = _resident()
+    whole = stack.whole({7: stack.hold(7, one)})
+    assert _resident() - before < 20e6
+    assert set(filled) == {3, 7}
+    assert [row[-1] for row in whole["value"]["w"]] == [float(row == 7) for row in range(50)]
+
+
+def _resident():
+    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_of_two_reports_of_a_client_the_second_counts():

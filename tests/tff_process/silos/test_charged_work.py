@@ -80,6 +80,15 @@ def test_what_is_trained_again_from_the_same_is_free(silo):
     assert silo.report(silo.trained(silo.private(), 5)) == 10
 
 
+def test_the_same_work_of_other_noise_is_charged_anew(silo):
+    """As of another secret, or of a pfrec that draws otherwise: what is behind a report counts too,
+    whether its own report is fetched or not.
+    """
+    assert silo.report(silo.trained(silo.private(), 5)) == 10
+    again = silo.again(noise="another")
+    assert again.report(again.trained(again.private(), 5), 2.0) == 20
+
+
 def test_reports_of_the_same_bytes_are_charged_by_what_was_trained(tmp_path):
     """At a rate of 0 a report is what was received, and the state behind it goes on."""
     silo = Silo(tmp_path / "ledger.jsonl", receivable=scheduled())
