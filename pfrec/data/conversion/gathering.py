@@ -115,9 +115,7 @@ class Gathering:
         """A line where new rows are in the dataset of before already."""
         if self._before is None or self._watched is None:
             return []
-        return repeats.held(self._before, self._contents.state()) or repeats.among(
-            self._before, *self._watched.sample
-        )
+        return repeats.find(self._before, self._contents.state(), *self._watched.sample)
 
     def notes(self, output: pathlib.Path) -> "list[str]":
         """Lines for the user, of a dataset that is written to `output`."""

@@ -53,47 +53,47 @@ class Contents:
         }
 
 
-def held(before: appending.Before, contents: Content) -> "list[str]":
-    """Looks for an input among those that a dataset was made of.
+def find(
+    before: appending.Before, contents: Content, prints: np.ndarray, shift: int
+) -> "list[str]":
+    """Looks for an input among those that a dataset was made of, and unless that knows all of its
+    scenarios again, for its rows among those of the dataset.
 
     Args:
-      before: the dataset, which says what each held.
+      before: the dataset, which says what each of its inputs held.
       contents: what the new one holds.
+      prints: `watch.fingerprints` of new rows, a sample of one in 2**`shift`.
+      shift: see `prints`.
 
     Returns:
-      A line of the scenarios whose new rows are, all together, those of one of them; none where
-      they are not.
+      A line of the scenarios whose new rows are, all together, those of one of the inputs, and a
+      line where many new rows are in the dataset, more than rows of its kind repeat.
 
     Raises:
-      PfrecError: where there are such and they are not to be added.
+      PfrecError: where scenarios' rows, or nearly all, are there and they are not to be added.
     """
-    found = [
+    known = [
         name
         for name, own in contents.items()
         if any(earlier.get(name) == own for earlier in before.inputs)
     ]
-    rows = sum(contents[name]["rows"] for name in found)
-    if not found:
-        return []
-    told = f"the {rows:,} new rows of {', '.join(found)} are in {before.data.path} already"
+    if not known:
+        return _among(before, prints, shift)
+    told = _held(before, contents, known)
+    return told if known == list(contents) else [*told, *_among(before, prints, shift)]
+
+
+def _held(before: appending.Before, contents: Content, known: "list[str]") -> "list[str]":
+    """Refuses the scenarios that are `known` again, or warns of them."""
+    rows = sum(contents[name]["rows"] for name in known)
+    told = f"the {rows:,} new rows of {', '.join(known)} are in {before.data.path} already"
     if rows >= _FEWEST and before.refuses_repeated:
         raise errors.PfrecError(f"--input: {told}, appended or converted before; {_REMEDY}")
     return [f"{told}; {_twice(before)}"]
 
 
-def among(before: appending.Before, prints: np.ndarray, shift: int) -> "list[str]":
-    """Looks for new rows among those of a dataset, which are read for that.
-
-    Args:
-      before: the dataset.
-      prints: `watch.fingerprints` of new rows, a sample of one in 2**`shift`.
-
-    Returns:
-      A line where many are there, more than rows of its kind repeat; none where not.
-
-    Raises:
-      PfrecError: where nearly all are there and they are not to be added.
-    """
+def _among(before: appending.Before, prints: np.ndarray, shift: int) -> "list[str]":
+    """Looks for new rows among those of a dataset, which are read for that."""
     kinds, counts = np.unique(prints, return_counts=True)
     if not len(kinds):
         return []

@@ -109,6 +109,23 @@ def test_one_scenario_whose_rows_came_before_is_named(started):
         convert.convert("csv", path / "3.csv", path / "3", append=path / "2")
 
 
+def test_few_rows_of_a_scenario_do_not_hide_many_of_another(started):
+    few = [line for line in _month(2, rows=120) if line.startswith("nl")]
+    many = [line for line in _month(3, rows=800) if line.startswith("fr")]
+    path = started(_month(1), few + many)
+    _log(path / "3.csv", few + many[:399])
+    told = "459 of 459 new rows equal in every feature and label"
+    with pytest.raises(errors.PfrecError, match=f"{told} .* --on_repeated_rows"):
+        convert.convert("csv", path / "3.csv", path / "3", append=path / "2")
+    assert not (path / "3").exists()
+    notes = convert.convert(
+        "csv", path / "3.csv", path / "3", append=path / "2", on_repeated_rows="keep"
+    )
+    one, other = (note for note in notes if "already" in note)
+    assert one.startswith("WARNING: the 60 new rows of nl are in")
+    assert other.startswith(f"WARNING: {told}")
+
+
 def test_rows_of_before_that_come_with_later_ones_are_counted(started):
     """A log that is exported from its beginning each month."""
     path = started(_month(1), _month(2))
