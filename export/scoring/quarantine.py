@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import IO, Optional
 
-from pfrec import files
+from pfrec import errors, files
 from pfrec.data.reading import bad_rows
 
 
@@ -27,12 +27,17 @@ def writing(output: pathlib.Path, on_bad_row: str) -> "Iterator[Optional[IO[str]
       on_bad_row: `quarantine` to keep them.
 
     Raises:
-      PfrecError: where it cannot be written.
+      PfrecError: where it cannot be written, or is not to be and one is there, which would be taken
+        for that of these scores.
     """
+    path = place(output)
     if on_bad_row != "quarantine":
+        if path.exists():
+            raise errors.PfrecError(
+                f"{path}: exists, of other scores; choose another --output or remove it"
+            )
         yield None
         return
-    path = place(output)
     temporary = path.with_name(f"{files.TEMPORARY_PREFIX}{path.name}")
     with files.readable_errors(path):
         temporary.unlink(missing_ok=True)  # what a killed process left

@@ -67,7 +67,8 @@ def score(
       progress: is told how many rows were scored, some at a time.
 
     Raises:
-      PfrecError: where a file or a row cannot be read, or a scenario is unknown; no file is left.
+      PfrecError: where a file or a row cannot be read, a scenario is unknown, or an earlier
+        `quarantine` would stand beside the output of `stop` or `skip`; no file is left.
     """
     table.require_new(output)
     raw_rows.require_columns(inputs, wanted)

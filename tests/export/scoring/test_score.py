@@ -186,6 +186,18 @@ def test_scores_are_joined_to_a_file_with_cut_rows_by_the_numbers_of_those(
     ]
 
 
+@pytest.mark.parametrize("on_bad_row", ["stop", "skip"])
+def test_numbers_of_rows_of_other_scores_do_not_stand_beside_new_ones(
+    tmp_path: pathlib.Path, on_bad_row: str
+) -> None:
+    place = quarantine.place(tmp_path / "out.csv")
+    place.write_text("of scores that were removed")
+    with pytest.raises(errors.PfrecError, match="exists, of other scores; choose another --outp"):
+        _scored(tmp_path, "a,1\n", on_bad_row=on_bad_row)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", place.name]
+    assert place.read_text() == "of scores that were removed"
+
+
 def test_of_many_bad_rows_the_first_are_named(tmp_path: pathlib.Path) -> None:
     _, totals = _scored(tmp_path, "a,1\n" + "a,x\n" * 5, on_bad_row="skip")
     file = tmp_path / "in.csv"
