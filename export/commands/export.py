@@ -8,7 +8,7 @@ pfrec-export --output=serving --rollback --scenario=nl
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
@@ -208,7 +208,7 @@ def export(
         if canary and stable:
             models_config.add_canary(serving, stable, result["version"])
         result["canary"] = stable if canary else {}
-        result["beside"] = _beside(before, result["models"], model_prefix, models_of)
+        result["beside"] = versions.beside(models_of, serving, asked, before)
         held = models_config.pinned(serving)
         if keep is not None:
             for entry in result["models"]:
@@ -217,27 +217,6 @@ def export(
                 )
         files.write_json(serving / REPORT_FILE, result, public=True)
         return result
-
-
-def _beside(
-    served: "Mapping[str, int]",
-    exported: "Sequence[Mapping[str, Any]]",
-    prefix: str,
-    source: "trained.Source",
-) -> "dict[str, int]":
-    """The versions of models that stay served although a run has none of them any more, as of
-    scenarios that are gone from it. A silo has its own model alone.
-    """
-    from export.exporting import trained
-
-    if isinstance(source, trained.ClientDirectory):
-        return {}
-    own = {entry["model"] for entry in exported}
-    return {
-        name: number
-        for name, number in sorted(served.items())
-        if name.startswith(prefix) and name not in own
-    }
 
 
 def table(result: "dict[str, Any]") -> str:
@@ -262,6 +241,50 @@ def table(result: "dict[str, Any]") -> str:
             times = ", ".join(f"{value:.3g}" for value in entry["onnx_latency_ms"].values())
             lines.append(["  as ONNX", "", "", "", times, "", ""])
     return "\n".join(text_table.aligned(lines, "l" * len(lines[0])))
+
+
+def notes(result: "dict[str, Any]", output: pathlib.Path) -> "list[str]":
+    """What a user should know of an export besides its table, a line each."""
+    found = []
+    stand_in = [entry["model"] for entry in result["models"] if entry["random_rows"]]
+    if stand_in:
+        found.append(
+            f"note: {', '.join(stand_in)} checked with random rows, and of its ids only those that "
+            "were never trained are exported as unknown: the rows that it was trained on are gone; "
+            "their place may be named with --data"
+        )
+    if result["beside"]:
+        found.append(
+            f"note: still served as before, since this run has no such model: "
+            f"{_told(result['beside'])}; to end that remove the directory of that name and its "
+            "entry in models.config"
+        )
+    if result["taken_out"]:
+        found.append(
+            f"note: taken out of models.config, so served no more, since {output} holds no version "
+            f"of it: {_told(result['taken_out'])}"
+        )
+    if result["not_here"]:
+        found.append(
+            f"note: left in models.config although {output} holds no version of it: "
+            f"{_told(result['not_here'])}; whether there is one is not seen from here, and a "
+            "server does not start where it finds none: remove the entry then"
+        )
+    if result["canary"]:
+        found.append(
+            f"models.config serves version {result['version']} as canary beside stable "
+            f"{_told(result['canary'])}"
+        )
+    elif result["held_back"]:
+        found.append(
+            f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older "
+            "version; --roll_forward ends that"
+        )
+    return found
+
+
+def _told(values: "dict[str, Any]") -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))
 
 
 def _switch(
@@ -339,29 +362,8 @@ def _main(argv: "list[str]") -> None:
         print(f"wrote {output / entry['path']}")
     print(f"wrote {output / 'models.config'}")
     print(f"wrote {output / REPORT_FILE}")
-    stand_in = [entry["model"] for entry in result["models"] if entry["random_rows"]]
-    if stand_in:
-        print(
-            f"note: {', '.join(stand_in)} checked with random rows, and of its ids only those that "
-            "were never trained are exported as unknown: the rows that it was trained on are gone; "
-            "their place may be named with --data"
-        )
-    if result["beside"]:
-        told = ", ".join(f"{name} {number}" for name, number in result["beside"].items())
-        print(
-            f"note: still served as before, since this run has no such model: {told}; to end that "
-            "remove the directory of that name and its entry in models.config"
-        )
-    if result["canary"]:
-        print(
-            f"models.config serves version {result['version']} as canary beside stable "
-            + ", ".join(f"{name} {number}" for name, number in sorted(result["canary"].items()))
-        )
-    elif result["held_back"]:
-        print(
-            f"note: models.config pins {', '.join(sorted(result['held_back']))} to an older "
-            "version; --roll_forward ends that"
-        )
+    for note in notes(result, output):
+        print(note)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional, Protocol
 
 from export.exporting import build, hidden_ids, trained
@@ -113,7 +113,7 @@ def write(
         with together.together(serving, list(names.values()), number):
             publication.publish()
     deployment.write(serving, asked.base_path, next(iter(names.values())))
-    models_config.write(serving, asked.base_path)
+    absent = models_config.write(serving, asked.base_path)
     held = models_config.pinned(serving)
     return {
         "format_version": 1,
@@ -123,8 +123,46 @@ def write(
             if name in names.values() and number not in versions
         },
         "models": entries,
+        "not_here": absent.left,
+        "taken_out": absent.taken_out,
         "version": number,
     }
+
+
+def beside(
+    source: trained.Source, serving: pathlib.Path, asked: Request, served: "Mapping[str, int]"
+) -> "dict[str, int]":
+    """The versions of models that stay served although a run has none of them any more, as of
+    scenarios that are gone from it. A silo has its own model alone.
+
+    Models of other prefixes are none of a run's, nor are those of others than `pfrec-export`: a
+    version's manifest names the scenario, which with the prefix makes the model's name.
+
+    Args:
+      source: of the models that were written.
+      serving: the serving directory.
+      asked: what was to be written.
+      served: the version that each model was served with before.
+    """
+    if isinstance(source, trained.ClientDirectory):
+        return {}
+    own = asked.names(source.scenarios).values()
+    return {
+        name: number
+        for name, number in sorted(served.items())
+        if name not in own and name == _name(serving / name / str(number), asked.model_prefix)
+    }
+
+
+def _name(version: pathlib.Path, prefix: str) -> Optional[str]:
+    """The name that an export with a prefix gives the model of a version; None without a manifest
+    that can be read.
+    """
+    try:
+        scenario = manifest.read(version)["scenario"]
+    except errors.PfrecError:
+        return None
+    return f"{prefix}{ROUTER if scenario is None else scenario}"
 
 
 def _build(

@@ -5,6 +5,7 @@ It is replaced by rename and written when all versions are in place. A rollback 
 version policy; without one a server serves the highest version.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -17,6 +18,19 @@ from pfrec import errors, files
 
 FILE = "models.config"
 STABLE, CANARY = "stable", "canary"
+
+
+@dataclasses.dataclass(frozen=True)
+class Absent:
+    """Models that models.config listed although the serving directory holds no version of them.
+
+    Attributes:
+      taken_out: the base path of each whose entry was taken out, by name.
+      left: of each whose entry was left as it was.
+    """
+
+    taken_out: "dict[str, str]"
+    left: "dict[str, str]"
 
 
 def read(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
@@ -41,13 +55,15 @@ def read(serving: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
     return config
 
 
-def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
+def write(serving: pathlib.Path, base_path: str) -> Absent:
     """Writes models.config, which lists every model of the serving directory;
     call it when all versions are in place.
 
-    A model that is listed already keeps its settings, such as a version policy, but for its path;
-    one of this directory whose versions were all removed is taken out, since a server does not
-    start where it finds none.
+    A model that is listed already keeps its settings, such as a version policy, but for its path.
+    One that is served from this very directory and whose versions were all removed is taken out,
+    since a server does not start where it finds none. Where the entry or `base_path` names another
+    place, what is gone here may be there, and the entry is left as it is.
+
     There are no version labels unless `add_canary` is asked for them: a label on a version that is
     not yet loaded stops a server at its start, unless it allows that.
 
@@ -56,25 +72,31 @@ def write(serving: pathlib.Path, base_path: str) -> pathlib.Path:
       base_path: of that directory as the server sees it.
 
     Returns:
-      The file.
+      What was listed and is not here.
 
     Raises:
       PfrecError: where the file there cannot be understood, or the new one not be written.
     """
     old = {entry.name: entry for entry in read(serving).model_config_list.config}
     there = publish.models(serving)
+    served_here = pathlib.Path(base_path).resolve() == serving.resolve()
+    absent = Absent({}, {})
     config = model_server_config_pb2.ModelServerConfig()
     for name in sorted({*old, *there}):
-        own_path = f"{base_path.rstrip('/')}/{name}"
-        if name not in there and old[name].base_path == own_path:
-            continue
+        if name not in there:
+            place = old[name].base_path
+            if served_here and pathlib.Path(place).resolve() == (serving / name).resolve():
+                absent.taken_out[name] = place
+                continue
+            absent.left[name] = place
         entry = config.model_config_list.config.add()
         if name in old:
             entry.CopyFrom(old[name])
         if name in there:
-            entry.base_path = own_path
+            entry.base_path = f"{base_path.rstrip('/')}/{name}"
         entry.name, entry.model_platform = name, "tensorflow"
-    return _write(serving, config)
+    _write(serving, config)
+    return absent
 
 
 def pinned(serving: pathlib.Path) -> "dict[str, list[int]]":
@@ -266,8 +288,5 @@ def _listed(serving: pathlib.Path, wanted: Sequence[str] = ()) -> "list[str]":
     return found
 
 
-def _write(
-    serving: pathlib.Path, config: model_server_config_pb2.ModelServerConfig
-) -> pathlib.Path:
+def _write(serving: pathlib.Path, config: model_server_config_pb2.ModelServerConfig) -> None:
     files.write_bytes(serving / FILE, text_format.MessageToString(config).encode(), public=True)
-    return serving / FILE

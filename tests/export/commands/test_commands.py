@@ -17,6 +17,7 @@ from export.exporting import build as build_lib
 from export.exporting import trained
 from export.graph import serving_module
 from export.publishing import models_config
+from export.version import manifest
 from pfrec import errors, files
 from tests.export import tiny
 from tests.integration import commands
@@ -108,6 +109,7 @@ def quick_build(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def build(model: Any, name: str, directory: pathlib.Path, options: Any) -> build_lib.Built:
         (directory / "saved_model.pb").write_text(f"{name} {options.embedding_dtype}")
+        manifest.write(directory, {"scenario": getattr(model, "scenario", None)})
         report = version_checks.Report(directory, (version_checks.Check("parity", True, "none"),))
         return build_lib.Built(report, {"folded": options.fold}, {"1": 0.5}, {})
 
@@ -149,15 +151,39 @@ def test_a_canary_and_what_it_is_compared_with_are_kept(
 def test_a_scenario_that_is_gone_is_told_to_be_served_still(
     run: Any, tmp_path: pathlib.Path, quick_build: None
 ) -> None:
-    assert export.export(run, tmp_path, model_prefix="shop_")["beside"] == {}
-    assert export.export(run, tmp_path, model_prefix="feed_")["beside"] == {}
+    """By prefix, of which an empty one is no other's beginning."""
+    prefixes = ("shop_", "feed_", "")
+    for prefix in prefixes:
+        assert export.export(run, tmp_path, model_prefix=prefix, router=True)["beside"] == {}
+    (tmp_path / "search" / "1").mkdir(parents=True)  # Of another tool.
     run.scenarios = ("NL",)
-    for prefix in ("feed_", "shop_"):
+    for prefix in prefixes:
         result = export.export(run, tmp_path, model_prefix=prefix)
-        assert result["beside"] == {f"{prefix}ES": 1}
+        assert result["beside"] == {f"{prefix}ES": 1, f"{prefix}router": 1}
     shutil.rmtree(tmp_path / "shop_ES")
-    assert export.export(run, tmp_path, model_prefix="shop_")["beside"] == {}
+    result = export.export(run, tmp_path, model_prefix="shop_")
+    assert result["beside"] == {"shop_router": 1}
+    assert result["taken_out"] == {"shop_ES": f"{tmp_path}/shop_ES"}
+    assert files.read_json(tmp_path / "export_report.json", remedy="") == result
     assert "shop_ES" not in (tmp_path / "models.config").read_text()
+
+
+def test_what_leaves_models_config_and_what_is_not_seen_there_is_said(
+    run: Any, tmp_path: pathlib.Path, quick_build: None
+) -> None:
+    first = export.export(run, tmp_path)
+    assert (first["taken_out"], first["not_here"], export.notes(first, tmp_path)) == ({}, {}, [])
+    run.scenarios = ("NL",)
+    shutil.rmtree(tmp_path / "ES")
+    moved = export.export(run, tmp_path, base_path="gs://bucket")
+    assert (moved["taken_out"], moved["not_here"]) == ({}, {"ES": f"{tmp_path}/ES"})
+    (note,) = export.notes(moved, tmp_path)
+    assert f"left in models.config although {tmp_path} holds no version of it: ES /" in note
+    here = export.export(run, tmp_path)
+    assert (here["taken_out"], here["not_here"]) == ({"ES": f"{tmp_path}/ES"}, {})
+    (note,) = export.notes(here, tmp_path)
+    assert note.endswith(f"holds no version of it: ES {tmp_path}/ES")
+    assert files.read_json(tmp_path / "export_report.json", remedy="") == here
 
 
 def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -> None:

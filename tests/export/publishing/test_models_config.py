@@ -74,13 +74,35 @@ def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Pa
 def test_a_model_whose_versions_were_removed_is_served_no_more(tmp_path: pathlib.Path) -> None:
     """A server that finds no version of a model that it is to serve does not start."""
     _publish(tmp_path, "BE", "NL")
-    models_config.write(tmp_path, "/models")
+    assert models_config.write(tmp_path, str(tmp_path)) == models_config.Absent({}, {})
+    shutil.rmtree(tmp_path / "BE" / "1")
+    found = models_config.write(tmp_path, f"{tmp_path}/")
+    assert found == models_config.Absent({"BE": f"{tmp_path}/BE"}, {})
+    assert [e.name for e in _config(tmp_path).model_config_list.config] == ["NL"]
+    assert models_config.write(tmp_path, str(tmp_path)) == models_config.Absent({}, {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("gs://bucket/models", "gs://bucket/models"),
+        ("/models", "/new"),
+        ("/models", "HERE"),
+        ("HERE", "/models"),
+    ],
+)
+def test_what_may_be_served_from_elsewhere_is_left_and_told(
+    tmp_path: pathlib.Path, before: str, after: str
+) -> None:
+    """A directory that was cleared here says nothing of a copy of it."""
+    before, after = (str(tmp_path) if path == "HERE" else path for path in (before, after))
+    _publish(tmp_path, "BE", "NL")
+    models_config.write(tmp_path, before)
     shutil.rmtree(tmp_path / "BE")
-    models_config.write(tmp_path, "/models")
-    assert [e.name for e in _config(tmp_path).model_config_list.config] == ["NL"]
-    (tmp_path / "BE").mkdir()
-    models_config.write(tmp_path, "/models")
-    assert [e.name for e in _config(tmp_path).model_config_list.config] == ["NL"]
+    found = models_config.write(tmp_path, after)
+    assert found == models_config.Absent({}, {"BE": f"{before}/BE"})
+    paths = {e.name: e.base_path for e in _config(tmp_path).model_config_list.config}
+    assert paths == {"BE": f"{before}/BE", "NL": f"{after}/NL"}
 
 
 def test_one_model_without_an_older_version_leaves_all_as_they_are(tmp_path: pathlib.Path) -> None:
