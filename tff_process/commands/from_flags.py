@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -12,7 +12,6 @@ from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
-from tff_process import plan_records
 from tff_process.algorithms import registry
 from tff_process.commands import presets
 
@@ -165,18 +164,25 @@ def resumed_plan(run: "pathlib.Path") -> "plan_lib.Plan":
     """
     f = flags.FLAGS
     made = plan_lib.Plan.from_json(run_records.read_config(run)["plan"])
-    joined = made.init_from and not made.continues  # Which --new_scenario alone resumes.
-    if joined or (not f["algorithm"].using_default_value and f.algorithm != made.name):
+    joined = joins(made.to_json())
+    if not joined and not f["algorithm"].using_default_value and f.algorithm != made.name:
         return plan(f.algorithm, f.seed)
-    made = _as_given(made)
+    shape, made = made.model, _as_given(made)
+    if joined:  # A newcomer's algorithm and shape are never those of flags.
+        made = dataclasses.replace(made, model=shape)
     if f.sharing:
         made = dataclasses.replace(
             made, sharing=tuple(sharing_lib.parse(text, "sharing") for text in f.sharing)
         )
     if f.init_from is not None:
         place = str(pathlib.Path(f.init_from).resolve())
-        made = dataclasses.replace(made, init_from=place, continues=True)
+        made = dataclasses.replace(made, init_from=place, continues=not joined)
     return made
+
+
+def joins(record: "Mapping[str, Any]") -> bool:
+    """Whether the record of a plan is that of a scenario that joins a finished run."""
+    return bool(record.get("init_from")) and not record.get("continues")
 
 
 def _as_given(made: plan_lib.Plan) -> plan_lib.Plan:
@@ -194,24 +200,6 @@ def _as_given(made: plan_lib.Plan) -> plan_lib.Plan:
         seed=made.seed if f["seed"].using_default_value else f.seed,
         withhold=tuple(sorted(set(f.withhold))) or made.withhold,
     )
-
-
-def as_begun(made: plan_lib.Plan, run: "pathlib.Path") -> plan_lib.Plan:
-    """The plan by which a run is resumed: where its record is older than a setting, and no flag
-    names that, what it was before it came (`plan_records.BEFORE`).
-
-    Raises:
-      PfrecError: where the record is damaged.
-    """
-    if not (run / run_records.CONFIG).exists():
-        return made
-    record = run_records.read_config(run)["plan"]
-    former = {
-        name: value
-        for name, value in plan_records.BEFORE.items()
-        if name not in record and flags.FLAGS[name].using_default_value
-    }
-    return dataclasses.replace(made, **former)
 
 
 def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:

@@ -87,26 +87,24 @@ def _main(argv: "list[str]") -> None:
     if not f.resume:
         files.require_empty(output, besides=[_LOGS] if f.workers else [_SYNTHETIC_DATA, _LOGS])
     registry.check(f.algorithm)
-    if f.new_scenario is not None and f.init_from is None:
-        raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
     begun = f.resume and (output / run_records.CONFIG).exists()
-    goes_on = begun and f.new_scenario is None
-    if f.init_from is not None and not goes_on:
+    if f.new_scenario is not None and f.init_from is None and not begun:
+        raise errors.PfrecError("--new_scenario: name the run that it joins as --init_from")
+    if f.init_from is not None and not begun:
         remedy = "name a finished run as --init_from"
         command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
-    if goes_on:
-        plan = from_flags.resumed_plan(output)
+    if begun:
+        plan, newcomer = from_flags.resumed_plan(output), _newcomer(output, f.new_scenario)
     elif continues:
-        plan = from_flags.continued_plan(pathlib.Path(f.init_from))
+        plan, newcomer = from_flags.continued_plan(pathlib.Path(f.init_from)), None
     else:
-        plan = from_flags.plan(f.algorithm, f.seed)
-    from_flags.require_concerned([plan.name])
+        plan, newcomer = from_flags.plan(f.algorithm, f.seed), f.new_scenario
+    # A newcomer trains by local; what the line that began it said of another was let pass then.
+    from_flags.require_concerned([f.algorithm if begun and newcomer else plan.name])
     if note := from_flags.preset_note(plan):
         print(f"note: {note}", file=sys.stderr, flush=True)
-    if begun and not goes_on:
-        plan = from_flags.as_begun(plan, output)
     if not f.workers:
         # A simulation needs no network, and TFF's worker listens on all that there is. Before NumPy
         # is imported, see `private_network`.
@@ -115,7 +113,7 @@ def _main(argv: "list[str]") -> None:
     made = output / _SYNTHETIC_DATA
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
         open_data(f.data, made, from_flags.synthetic(), f.seed)  # Of these flags, or refused.
-    left_out = None if f.new_scenario else (f.skip_scenarios, f.min_rows)
+    left_out = None if newcomer else (f.skip_scenarios, f.min_rows)
     if f.resume and _is_finished(output, plan, f.data, left_out):
         return
     options = from_flags.options()
@@ -137,11 +135,12 @@ def _main(argv: "list[str]") -> None:
         dataset = open_data(
             f.data, output / run_directory.SYNTHETIC_DATA, from_flags.synthetic(), f.seed
         )
-    if f.new_scenario is not None:
+    if newcomer is not None:
         from tff_process.process import joining
 
-        dataset = joining.only(dataset, f.new_scenario)
-        plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, f.new_scenario)
+        dataset = joining.only(dataset, newcomer)
+        if not begun:
+            plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, newcomer)
     dataset = from_flags.chosen(dataset)
     if continues and not begun:
         where = "--workers" if options.workers else str(dataset.path)
@@ -172,6 +171,27 @@ def _main(argv: "list[str]") -> None:
     print(f"run: {output}")
     if outcome.summary["fault"]:
         raise errors.PfrecError(f"{output}: {outcome.summary['fault']}")
+
+
+def _newcomer(output: pathlib.Path, named: "str | None") -> "str | None":
+    """The scenario that joined in a run that is resumed; None where the run is none of a newcomer.
+
+    Args:
+      output: the run.
+      named: what --new_scenario names, if it is given.
+
+    Raises:
+      PfrecError: where that is not the one that joined.
+    """
+    config = run_records.read_config(output)
+    joined = config["scenarios"][0] if from_flags.joins(config["plan"]) else None
+    if named not in (None, joined):
+        was = f"--new_scenario={joined}" if joined else "no --new_scenario"
+        raise errors.PfrecError(
+            f"--new_scenario={named}: {output} was begun with {was}; leave the flag out, or choose "
+            "another --output"
+        )
+    return joined
 
 
 def _check_scenarios(

@@ -171,7 +171,7 @@ def train(
             else callbacks_lib.Progress(progress)
         )
         hooks = (callbacks_lib.Times(run), shown, *callbacks)
-        with runtimes.start(plan, dataset, run, options, cache) as training:
+        with runtimes.start(_needed(plan, run), dataset, run, options, cache) as training:
             if plan.continues and not run.rounds():
                 continuing.begin(run, training)
             refused.pop_all()  # It is up: what is begun from here on is kept.
@@ -184,6 +184,15 @@ def train(
     for hook in hooks:
         hook.after_training(summary=summary)
     return Outcome(run, summary)
+
+
+def _needed(plan: plan_lib.Plan, run: run_directory.RunDirectory) -> plan_lib.Plan:
+    """The plan without the run that a newcomer's first values come from, where a complete round
+    holds what became of them and no client finishes from them.
+    """
+    if plan.continues or plan.finishes or not run.rounds():
+        return plan
+    return dataclasses.replace(plan, init_from="")
 
 
 def _discard_refused(

@@ -177,21 +177,21 @@ def test_presets_name_flags_and_values_that_there_are(given):
 def test_a_run_that_is_older_than_a_setting_is_resumed_without(given, tmp_path):
     given()
     now = from_flags.plan("fedavg", 0)
-    assert from_flags.as_begun(now, tmp_path) == now
     record = now.to_json()
     run_records.write(tmp_path, {"plan": record})
-    assert from_flags.as_begun(now, tmp_path) == now
+    assert from_flags.resumed_plan(tmp_path) == now
     del record["weight_decay"]
     run_records.write(tmp_path, {"plan": record})
     assert now.decay == 30.0
     assert plan_difference.first(record, now) == "weight_decay was 0.0 and is 30.0"
-    begun = from_flags.as_begun(now, tmp_path)
+    begun = from_flags.resumed_plan(tmp_path)
     assert begun == plan_lib.Plan("fedavg", weight_decay=0.0)
     assert plan_difference.first(record, begun) == ""
     # Who asks for it is told that the run has none.
     given("--weight_decay=30")
-    asked = from_flags.plan("fedavg", 0)
-    assert from_flags.as_begun(asked, tmp_path) == asked
+    assert plan_difference.first(record, from_flags.resumed_plan(tmp_path)) == (
+        "weight_decay was 0.0 and is 30.0"
+    )
 
 
 def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
@@ -242,6 +242,21 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
         given(flag)
         told = plan_difference.first(begun.to_json(), from_flags.resumed_plan(tmp_path))
         assert told.startswith(difference), told
+
+
+def test_a_joined_run_is_resumed_by_its_own_plan(given, tmp_path):
+    """Its algorithm and shape are no flags' when it is begun, so they are none's afterwards."""
+    first = tmp_path / "first"
+    begun = plan_lib.Plan("local", rounds=2, model=ModelConfig(experts=2), init_from=str(first))
+    run_records.write(tmp_path, {"plan": begun.to_json()})
+    for flag in ([], [f"--init_from={first}"], ["--algorithm=fedavg", "--experts=5"]):
+        given(*flag)
+        assert from_flags.resumed_plan(tmp_path) == begun
+    given("--rounds=9")
+    assert from_flags.resumed_plan(tmp_path) == dataclasses.replace(begun, rounds=9)
+    given("--batch_size=64")
+    told = plan_difference.first(begun.to_json(), from_flags.resumed_plan(tmp_path))
+    assert told.startswith("batch_size was")
 
 
 def test_a_run_of_an_algorithm_of_ones_own_goes_on_with_its_flags(given, tmp_path, monkeypatch):

@@ -66,6 +66,19 @@ def test_synthetic_data_are_of_one_world(tmp_path) -> None:
         train.open_data("synthetic", tmp_path, world, 4)
 
 
+def test_who_joined_is_known_to_the_run(tmp_path) -> None:
+    joined, other = tmp_path / "joined", tmp_path / "other"
+    plan = plan_lib.Plan("local", init_from=str(other))
+    run_records.write(joined, {"plan": plan.to_json(), "scenarios": ["fr"]})
+    run_records.write(other, {"plan": plan_lib.Plan("local").to_json(), "scenarios": ["fr"]})
+    assert [train._newcomer(joined, named) for named in (None, "fr")] == ["fr", "fr"]
+    with pytest.raises(errors.PfrecError, match=r"--new_scenario=nl: .* with --new_scenario=fr; l"):
+        train._newcomer(joined, "nl")
+    assert train._newcomer(other, None) is None
+    with pytest.raises(errors.PfrecError, match=r"--new_scenario=fr: .* with no --new_scenario; l"):
+        train._newcomer(other, "fr")
+
+
 def test_metrics_of_finished_models_are_called_so() -> None:
     cell = {"rows": 5, "positives": 2, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
     summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 4}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,21 @@ def test_it_trains_alone_and_the_run_stays_as_it_is(run, dataset, tmp_path):
     assert digest(run) == before
     assert list(outcome.summary["test"]) == ["fr"]
     assert run_model.load(run_directory.open_run(tmp_path / "joined"), "fr").config == SHAPE
+
+
+def test_it_is_resumed_where_the_run_is_gone(run, dataset, tmp_path):
+    """By the bits that it comes to with the run there."""
+    moved, alone = tmp_path / "moved", joining.only(dataset, "fr")
+    shutil.copytree(run, moved)
+    asked = plan.Plan("pf_msmtrec", rounds=2, batch_size=50)
+    whole = loop.train(joining.plan(asked, moved, alone, "fr"), alone, tmp_path / "whole").run
+    begun = joining.plan(dataclasses.replace(asked, rounds=1), moved, alone, "fr")
+    loop.train(begun, alone, tmp_path / "joined")
+    shutil.rmtree(moved)
+    more = dataclasses.replace(begun, rounds=2)
+    resumed = loop.train(more, alone, tmp_path / "joined", resume=True).run
+    assert (resumed.path / "metrics.csv").read_bytes() == (whole.path / "metrics.csv").read_bytes()
+    assert resumed.config["plan"] == whole.config["plan"]
 
 
 def test_what_cannot_join_is_named(run, dataset, tmp_path):
