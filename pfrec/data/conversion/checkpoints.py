@@ -53,14 +53,15 @@ def load(
             raise work_directory.KeptError(
                 f"{path}: damaged (its content does not have the checksum it states); {remedy}"
             )
-        return {"rows": {}, "contents": None, **state}  # Of a version that did not count them.
+        # Not known of a version that did not count them: those of the rest are not those of all.
+        return {"rows": None, "contents": None, **state}
     for leftover in path.parent.glob(f"*/*{shards.COLLECTED}*"):
         leftover.unlink()
     start: dict[str, Any] = {
         "watch": None,
         "tally": None,
         "rows": {},
-        "contents": None,
+        "contents": {},
         "inputs": inputs,
         "position": None,
         "finished": False,

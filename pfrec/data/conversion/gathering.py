@@ -34,9 +34,10 @@ class Gathering:
         self._imputed: collections.Counter[str] = collections.Counter(state["imputed"])
         self._contrary: collections.Counter[str] = collections.Counter(state["contrary"])
         self._watched = None if raw.survey is None else watch.Watch(raw.schema, state["watch"])
-        self._contents = repeats.Contents(state["contents"])
+        contents, rows = state["contents"], state["rows"]  # None of an earlier version
+        self._contents = None if contents is None else repeats.Contents(contents)
         self._tally = None if before is None else appending.Tally(before, state["tally"])
-        self._rows: collections.Counter[str] = collections.Counter(state["rows"])
+        self._rows = None if rows is None else collections.Counter[str](rows)
 
     def add(self, piece: pieces.Piece, target: writer.DatasetWriter) -> None:
         """Hands the rows of a chunk to the writer, and counts them.
@@ -48,12 +49,14 @@ class Gathering:
         self.bad.add(piece.faults)
         self._imputed.update(piece.imputed)
         for part in piece.parts:
-            self._rows[part.scenario] += len(part.rows)
+            if self._rows is not None:
+                self._rows[part.scenario] += len(part.rows)
             if self._tally is not None:
                 self._tally.add(part.scenario, part.rows, part.schema)
             if self._watched is not None and part.prints is not None:
                 self._watched.add(part.rows, part.places, part.prints)
-                self._contents.add(part.scenario, part.prints)
+                if self._contents is not None:
+                    self._contents.add(part.scenario, part.prints)
             if part.split is not None:
                 target.add(part.scenario, part.split, part.rows)
                 continue
@@ -69,8 +72,8 @@ class Gathering:
             "quarantine_bytes": checkpoints.flushed(self._quarantine),
             "watch": None if self._watched is None else self._watched.state(),
             "tally": None if self._tally is None else self._tally.state(),
-            "rows": dict(self._rows),
-            "contents": self._contents.state(),
+            "rows": None if self._rows is None else dict(self._rows),
+            "contents": None if self._contents is None else self._contents.state(),
         }
 
     def record(self, taken: Mapping[str, Any], target: writer.DatasetWriter) -> "list[str]":
@@ -106,7 +109,8 @@ class Gathering:
         if warnings:
             target.record("warnings", warnings)
         earlier = self._before.inputs if self._before and self._before.keep_rows else []
-        target.record("inputs", [*earlier, self._contents.state()])
+        own = [] if self._contents is None else [self._contents.state()]
+        target.record("inputs", [*earlier, *own])
         told = {"kind": "hash"} if self._raw.splitter is None else self._raw.splitter.record()
         target.record("split", {**told, "repeated": self._watched.leakage()})
         return warnings
@@ -115,7 +119,8 @@ class Gathering:
         """A line where new rows are in the dataset of before already."""
         if self._before is None or self._watched is None:
             return []
-        return repeats.find(self._before, self._contents.state(), *self._watched.sample)
+        contents = {} if self._contents is None else self._contents.state()
+        return repeats.find(self._before, contents, *self._watched.sample)
 
     def notes(self, output: pathlib.Path) -> "list[str]":
         """Lines for the user, of a dataset that is written to `output`."""
@@ -131,7 +136,8 @@ class Gathering:
             notes.append(f"bad rows are in {output / bad_rows.QUARANTINE_FILE}")
         if self._before is not None and self._tally is not None:
             notes += self._before.notes(self._raw.schema)
-            notes += [*self._before.compared(self._rows), *self._tally.notes()]
+            notes += [] if self._rows is None else self._before.compared(self._rows)
+            notes += self._tally.notes()
         return notes
 
 

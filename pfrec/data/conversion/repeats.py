@@ -10,7 +10,7 @@ stand once among the old ones (https://doi.org/10.1093/biomet/40.3-4.237).
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +34,10 @@ Content = Mapping[str, Mapping[str, Any]]
 class Contents:
     """Sums up the rows of an input by scenario, whatever their order."""
 
-    def __init__(self, state: Optional[Content]) -> None:
-        """Starts, or goes on from what `state` returned."""
-        self._rows = {name: int(told["rows"]) for name, told in (state or {}).items()}
-        self._sums = {name: int(told["sum"], 16) for name, told in (state or {}).items()}
+    def __init__(self, state: Content) -> None:
+        """Goes on from what `state` returned, {} of no row."""
+        self._rows = {name: int(told["rows"]) for name, told in state.items()}
+        self._sums = {name: int(told["sum"], 16) for name, told in state.items()}
 
     def add(self, scenario: str, prints: np.ndarray) -> None:
         """Takes in the `watch.fingerprints` of rows."""

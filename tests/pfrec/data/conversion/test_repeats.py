@@ -174,7 +174,7 @@ def test_a_dataset_of_a_version_that_did_not_sum_up_its_inputs_is_read(started):
 
 def test_a_sum_does_not_depend_on_order_and_goes_on_from_a_state():
     prints = np.arange(1000, dtype=np.uint64)
-    whole, parts = repeats.Contents(None), repeats.Contents(None)
+    whole, parts = repeats.Contents({}), repeats.Contents({})
     whole.add("nl", prints)
     parts.add("nl", prints[::-2])
     parts = repeats.Contents(json.loads(json.dumps(parts.state())))

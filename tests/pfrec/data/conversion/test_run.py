@@ -13,8 +13,8 @@ import pytest
 
 from pfrec import errors, row_progress
 from pfrec.commands import convert
+from pfrec.data.conversion import checkpoints, work_directory
 from pfrec.data.conversion import run as conversion
-from pfrec.data.conversion import work_directory
 from pfrec.data.dataset import dataset, shards
 from pfrec.data.reading import csv_stream
 from tests.pfrec.data import raw_layouts, rows_back
@@ -151,7 +151,7 @@ def test_many_shards_hold_the_rows_in_order(tmp_path, monkeypatch):
             np.testing.assert_array_equal(found[key], values)
 
 
-def _interrupted(folder, monkeypatch, after):
+def _interrupted(folder, monkeypatch, after, **options):
     """Begins a conversion that stops as by Ctrl-C after some chunks."""
     monkeypatch.setattr(conversion, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(csv_stream, "BLOCK_BYTES", 1500)
@@ -169,9 +169,33 @@ def _interrupted(folder, monkeypatch, after):
                 "csv",
                 folder / "raw",
                 folder / "data",
-                schema_path=folder / "s.toml",
                 on_bad_row="skip",
+                **(options or {"schema_path": folder / "s.toml"}),
             )
+
+
+def test_what_an_earlier_version_did_not_count_is_not_told_of_the_rest_alone(tmp_path, monkeypatch):
+    _raw(tmp_path)
+    before = tmp_path / "before"
+    options = {"schema_path": tmp_path / "s.toml", "on_bad_row": "skip"}
+    convert.convert("csv", tmp_path / "raw", before, **options)
+    options = {"append": before, "on_repeated_rows": "keep"}
+    _interrupted(tmp_path, monkeypatch, 30, **options)  # FR is through
+    place = work_directory.place(tmp_path / "data") / work_directory.STATE_FILE
+    state = json.loads(place.read_text())
+    del state["sha256"]
+    counted = {name: state.pop(name) for name in ("contents", "rows")}
+    assert counted["rows"]["FR"] == counted["contents"]["FR"]["rows"] == 2998
+    checkpoints.save(place, state)
+    notes = convert.convert(
+        "csv", tmp_path / "raw", tmp_path / "data", on_bad_row="skip", resume=True, **options
+    )
+    known = json.loads((before / "dataset.json").read_text())["inputs"]
+    assert len(known) == 1
+    assert json.loads((tmp_path / "data" / "dataset.json").read_text())["inputs"] == known
+    assert not [note for note in notes if "no new rows" in note]
+    # Rows that are there already are found without the sum.
+    assert [note for note in notes if "5,996 of 5,996 new rows equal" in note]
 
 
 def test_resuming_needs_the_same_flags_and_files(tmp_path, monkeypatch):
