@@ -128,6 +128,20 @@ def test_synthetic_data_made_with_other_flags(tmp_path: pathlib.Path) -> None:
     )
 
 
+def test_a_run_s_synthetic_data_are_of_its_own_seed(tmp_path: pathlib.Path) -> None:
+    """Also where no --seed is given because the run that is resumed, or goes on, has one."""
+    world = ("--data=synthetic", "--synthetic_scenarios=2", "--synthetic_rows=600")
+    first, second = tmp_path / "first", tmp_path / "second"
+    begun = (*world, "--rounds=1", f"--output={first}")
+    commands.succeed("pfrec-train", *begun, "--seed=7", *commands.SMALL)
+    assert "nothing to resume" in commands.succeed("pfrec-train", *begun, "--resume")
+    goes_on = (f"--init_from={first}", f"--output={second}", "--synthetic_week=1")
+    commands.succeed("pfrec-train", *world, *goes_on)
+    for run in (first, second):
+        assert json.loads((run / "data" / "dataset.json").read_text())["split_seed"] == 7
+    assert "of seed 7, " in commands.fail("pfrec-train", *begun, "--resume", "--seed=8")
+
+
 def test_a_bad_setting_names_it(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert "expert_units=64,x" in _train(data, tmp_path / "run", "--expert_units=64,x")
     assert not (tmp_path / "run").exists()

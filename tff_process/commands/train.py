@@ -112,7 +112,7 @@ def _main(argv: "list[str]") -> None:
         private_network.enter_if_permitted(data, [output])
     made = output / _SYNTHETIC_DATA
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
-        open_data(f.data, made, from_flags.synthetic(), f.seed)  # Of these flags, or refused.
+        open_data(f.data, made, from_flags.synthetic(), plan.seed)  # Of these flags, or refused.
     left_out = None if newcomer else (f.skip_scenarios, f.min_rows)
     if f.resume and _is_finished(output, plan, f.data, left_out):
         return
@@ -133,7 +133,7 @@ def _main(argv: "list[str]") -> None:
         dataset = silo_training.survey(options, output)
     else:
         dataset = open_data(
-            f.data, output / run_directory.SYNTHETIC_DATA, from_flags.synthetic(), f.seed
+            f.data, output / run_directory.SYNTHETIC_DATA, from_flags.synthetic(), plan.seed
         )
     if newcomer is not None:
         from tff_process.process import joining
