@@ -72,6 +72,7 @@ def find(
     Raises:
       PfrecError: where scenarios' rows, or nearly all, are there and they are not to be added.
     """
+    contents = {name: own for name, own in contents.items() if own["rows"]}  # not all bad
     known = [
         name
         for name, own in contents.items()

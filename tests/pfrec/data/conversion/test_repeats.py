@@ -162,6 +162,23 @@ def test_few_rows_that_are_there_are_told_and_not_refused(started):
     )
 
 
+def test_a_scenario_whose_new_rows_are_all_bad_each_month_repeats_nothing(started):
+    def month(number):
+        return [line for line in _month(number) if line.startswith("nl")] + ["fr,1,x,0"] * 5
+
+    path = started(_month(1), _month(2))
+    for number in (3, 4):
+        _log(path / f"{number}.csv", month(number))
+        notes = convert.convert(
+            "csv",
+            path / f"{number}.csv",
+            path / f"{number}",
+            append=path / f"{number - 1}",
+            on_bad_row="skip",
+        )
+        assert not [note for note in notes if "already" in note]
+
+
 def test_a_dataset_of_a_version_that_did_not_sum_up_its_inputs_is_read(started):
     path = started(_month(1), _month(2))
     place = path / "2" / "dataset.json"
