@@ -228,9 +228,12 @@ def _tell_of_same_rows(run: pathlib.Path, dataset: "dataset_lib.Dataset", where:
 
     config = run_directory.open_run(run, with_models=False).config
     if same := run_data.learned(config, dataset):
+        own = config[run_data.PLACE]
+        data = f"--data={own}" if own else f"--workers={','.join(flags.FLAGS.workers)}"
         command.warn(
             f"{where}: the rows of {', '.join(same)} are those that {run} was trained on; name "
-            f"later ones, or train it for more rounds with --output={run} --resume --rounds=N"
+            f"later ones, or train it for more rounds with {data} --output={run} --resume "
+            "--rounds=N"
         )
 
 

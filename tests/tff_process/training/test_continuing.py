@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -150,15 +151,24 @@ def test_a_run_that_was_killed_goes_on_from_its_own_round_0(finished, later, gon
     assert made["test"] == gone_on.summary["test"]
 
 
-def test_who_goes_on_with_the_very_rows_of_before_is_warned(finished, tmp_path, capsys):
+def test_who_goes_on_with_the_very_rows_of_before_is_warned(
+    finished, tmp_path, capsys, monkeypatch
+):
     data = dataset_lib.Dataset.open(finished.config["data"])
     train._tell_of_same_rows(finished.path, data, "data")
     assert capsys.readouterr().err == (
         f"WARNING: data: the rows of es, nl are those that {finished.path} was trained on; name "
-        f"later ones, or train it for more rounds with --output={finished.path} --resume "
-        "--rounds=N\n"
+        f"later ones, or train it for more rounds with --data={data.path.resolve()} "
+        f"--output={finished.path} --resume --rounds=N\n"
     )
-    later = weeks.write(tmp_path, weeks.OLD, weeks.WORDS[:10], weeks.FILMS, 12, seed=80)
+    over_silos = tmp_path / "over_silos"
+    shutil.copytree(finished.path, over_silos)
+    files.write_json(over_silos / "config.json", {**finished.config, "data": None})
+    given = types.SimpleNamespace(workers=["es=a:1", "nl=b:2"])
+    monkeypatch.setattr(train.flags, "FLAGS", given)
+    train._tell_of_same_rows(over_silos, data, "--workers")
+    assert "with --workers=es=a:1,nl=b:2 --output=" in capsys.readouterr().err
+    later = weeks.write(tmp_path / "later", weeks.OLD, weeks.WORDS[:10], weeks.FILMS, 12, seed=80)
     train._tell_of_same_rows(finished.path, later, "data")
     assert capsys.readouterr().err == ""
 
