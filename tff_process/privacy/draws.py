@@ -124,6 +124,16 @@ def noise(seed: tf.Tensor, shape: Any, deviation: tf.Tensor) -> tf.Tensor:
     return tf.reshape(drawn.concat(), shape)
 
 
+# One graph for all calls, of whatever size.
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([1], tf.uint64),
+        tf.TensorSpec([2], tf.uint64),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.float32),
+    ],
+    autograph=False,
+)
 def _pairs(
     key: tf.Tensor, counter: tf.Tensor, pairs: "tf.Tensor | int", deviation: tf.Tensor
 ) -> tf.Tensor:
