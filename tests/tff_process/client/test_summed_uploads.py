@@ -130,9 +130,9 @@ def test_a_run_of_sums_comes_to_the_same_and_the_server_sees_no_single_update(
         reports.append({i: dict(report["values"]) for i, report in sent.items()})
         return opened(layout, tasks, sent, *further)
 
-    def applied(self, sent):
+    def applied(self, sent, stack):
         seen.append(dict(sent))
-        return apply(self, sent)
+        return apply(self, sent, stack)
 
     monkeypatch.setattr(summing, "opened", noted)
     monkeypatch.setattr(server.Server, "apply", applied)
