@@ -47,9 +47,9 @@ def version_directories(
     """The version directories that --model or --serving names.
 
     Raises:
-      PfrecError: where there is none, or a model of models.config has none.
+      PfrecError: where there is none.
     """
-    from export.publishing import models_config, publish, together
+    from export.publishing import publish, together
 
     if model is not None:
         if not model.is_dir():
@@ -69,13 +69,6 @@ def version_directories(
     if unfinished:
         raise errors.PfrecError(unfinished)
     names = publish.models(serving)
-    listed = [entry.name for entry in models_config.read(serving).model_config_list.config]
-    absent = sorted(set(listed) - set(names))
-    if absent:
-        raise errors.PfrecError(
-            f"{serving / models_config.FILE}: lists {', '.join(absent)}, of which there is no "
-            "version; export it"
-        )
     if not names:
         raise errors.PfrecError(
             f"{serving}: holds no version of any model; name what pfrec-export wrote as --output"
@@ -85,6 +78,21 @@ def version_directories(
         for name in names
         for version in publish.versions(serving / name)
     ]
+
+
+def _tell_of_others(serving: pathlib.Path) -> None:
+    """Says which models of models.config are served from elsewhere, as those of other teams: of
+    them nothing is checked.
+
+    Raises:
+      PfrecError: where one that is served from here has no version.
+    """
+    from export.publishing import models_config
+
+    others = models_config.elsewhere(serving)
+    if others:
+        told = ", ".join(f"{name} ({path})" for name, path in sorted(others.items()))
+        print(f"note: served from elsewhere, so not looked at: {told}", file=sys.stderr, flush=True)
 
 
 def _main(argv: "list[str]") -> None:
@@ -107,6 +115,8 @@ def _main(argv: "list[str]") -> None:
         None if values.model is None else pathlib.Path(values.model),
         None if values.serving is None else pathlib.Path(values.serving),
     )
+    if values.serving is not None:
+        _tell_of_others(pathlib.Path(values.serving))
     from export.checks import version as version_checks
 
     failed = checked = 0

@@ -94,9 +94,40 @@ def write(serving: pathlib.Path, base_path: str) -> Absent:
             entry.CopyFrom(old[name])
         if name in there:
             entry.base_path = f"{base_path.rstrip('/')}/{name}"
-        entry.name, entry.model_platform = name, "tensorflow"
+            entry.name, entry.model_platform = name, "tensorflow"
     _write(serving, config)
     return absent
+
+
+def elsewhere(serving: pathlib.Path) -> "dict[str, str]":
+    """Models of models.config that are not of the serving directory: their base paths, by name.
+
+    Of the directory is what lies in it, or beside a model that does by the paths that the server
+    sees.
+
+    Args:
+      serving: the directory.
+
+    Raises:
+      PfrecError: where there is no version of a model that is to be served from the directory, or
+        the file cannot be understood.
+    """
+    there = publish.models(serving)
+    listed = {entry.name: entry.base_path for entry in read(serving).model_config_list.config}
+    places = {name: pathlib.PurePath(path) for name, path in listed.items()}
+    bases = {place.parent for name, place in places.items() if place.name == name in there}
+    here = {
+        name: place.name
+        for name, place in places.items()
+        if place.parent in bases or pathlib.Path(place).resolve().parent == serving.resolve()
+    }
+    missing = sorted(name for name, directory in here.items() if directory not in there)
+    if missing:
+        raise errors.PfrecError(
+            f"{serving / FILE}: lists {', '.join(missing)}, of which there is no version; export "
+            "it, or remove its entry"
+        )
+    return {name: path for name, path in listed.items() if name not in here}
 
 
 def pinned(serving: pathlib.Path) -> "dict[str, list[int]]":

@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format  # type: ignore[import-untyped]
 
 from export.checks import version as version_checks
 from export.commands import export, verify
@@ -213,13 +214,32 @@ def test_model_directory_stands_for_its_versions(
     copy("NL/10")
     assert [d.name for d in verify.version_directories(tmp_path / "NL", None)] == ["2", "10"]
     assert verify.version_directories(tmp_path / "NL" / "10", None) == [tmp_path / "NL" / "10"]
-    (tmp_path / "models.config").write_text(
-        'model_config_list { config { name: "FR" base_path: "/FR" } }'
-    )
-    with pytest.raises(errors.PfrecError, match="lists FR"):
-        verify.version_directories(None, tmp_path)
+    assert verify.version_directories(None, tmp_path) == [tmp_path / "NL" / n for n in ("2", "10")]
     with pytest.raises(errors.PfrecError, match="no such directory"):
         verify.version_directories(tmp_path / "none", None)
+
+
+def test_verify_leaves_what_is_served_from_elsewhere_with_a_word(
+    copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    """A server may list models of others beside those of pfrec."""
+    copy()
+    models_config.write(tmp_path, "/models")
+    config = models_config.read(tmp_path)
+    config.model_config_list.config.add(name="search", base_path="gs://bucket/search")
+    path = tmp_path / "models.config"
+    path.write_text(text_format.MessageToString(config))
+    done = commands.run("pfrec-verify", f"--serving={tmp_path}")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "note: served from elsewhere, so not looked at: search (gs://bucket/search)\n",
+    )
+    assert done.stdout.splitlines()[-1] == "1 version(s), 15 checks, 0 failed"
+    config.model_config_list.config.add(name="FR", base_path="/models/FR")
+    path.write_text(text_format.MessageToString(config))
+    done = commands.run("pfrec-verify", f"--serving={tmp_path}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{path}: lists FR, of which there is no version; export it" in done.stderr
 
 
 def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:

@@ -57,17 +57,15 @@ def test_config_lists_models_and_keeps_what_was_set_by_hand(tmp_path: pathlib.Pa
     rollback = _config(tmp_path)
     rollback.model_config_list.config[1].model_version_policy.specific.versions.append(1)
     other = rollback.model_config_list.config.add()
-    other.name, other.base_path, other.model_platform = "search", "/elsewhere/search", "tensorflow"
+    other.name, other.base_path, other.model_platform = "search", "/elsewhere/search", "custom"
     (tmp_path / "models.config").write_text(text_format.MessageToString(rollback))
     _publish(tmp_path, "FR", "NL")
     models_config.write(tmp_path, "/new")
     entries = {e.name: e for e in _config(tmp_path).model_config_list.config}
     assert sorted(entries) == ["ES", "FR", "NL", "search"]
     assert list(entries["NL"].model_version_policy.specific.versions) == [1]
-    assert [entries[name].base_path for name in ("NL", "search")] == [
-        "/new/NL",
-        "/elsewhere/search",
-    ]
+    assert entries["NL"].base_path == "/new/NL"
+    assert entries["search"] == other
     assert not any(e.version_labels for e in entries.values())
 
 
@@ -103,6 +101,29 @@ def test_what_may_be_served_from_elsewhere_is_left_and_told(
     assert found == models_config.Absent({}, {"BE": f"{before}/BE"})
     paths = {e.name: e.base_path for e in _config(tmp_path).model_config_list.config}
     assert paths == {"BE": f"{before}/BE", "NL": f"{after}/NL"}
+
+
+@pytest.mark.parametrize("base", ["/models", "HERE"])
+def test_what_is_of_the_directory_and_what_of_elsewhere(tmp_path: pathlib.Path, base: str) -> None:
+    base = str(tmp_path) if base == "HERE" else base
+    _publish(tmp_path, "BE", "NL")
+    assert models_config.elsewhere(tmp_path) == {}  # There is no file yet.
+    models_config.write(tmp_path, base)
+    config = _config(tmp_path)
+    for name, place in (("search", "gs://bucket/search"), ("alias", f"{base}/NL/")):
+        config.model_config_list.config.add(name=name, base_path=place)
+    (tmp_path / "models.config").write_text(text_format.MessageToString(config))
+    assert models_config.elsewhere(tmp_path) == {"search": "gs://bucket/search"}
+    shutil.rmtree(tmp_path / "BE" / "1")
+    with pytest.raises(errors.PfrecError, match=r"models\.config: lists BE, of which there is no"):
+        models_config.elsewhere(tmp_path)
+    # No listed model lies here any more, so none says what path the server sees.
+    (tmp_path / "NL").rename(tmp_path / "AT")
+    if base == "/models":
+        assert sorted(models_config.elsewhere(tmp_path)) == ["BE", "NL", "alias", "search"]
+    else:
+        with pytest.raises(errors.PfrecError, match="lists BE, NL, alias, of which"):
+            models_config.elsewhere(tmp_path)
 
 
 def test_one_model_without_an_older_version_leaves_all_as_they_are(tmp_path: pathlib.Path) -> None:
