@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from pfrec import command, errors, text_table
+from pfrec.data import names
 
 if TYPE_CHECKING:
     from export.scoring import membership
@@ -73,7 +74,8 @@ def _main(argv: "list[str]") -> None:
         source = trained.Run(path, pathlib.Path(f.data) if f.data else None)
     else:
         source = trained.ClientDirectory(path)
-    unknown = [name for name in f.scenario if name not in source.scenarios]
+    wanted = [names.meant(scenario, source.scenarios) for scenario in f.scenario]
+    unknown = [name for name in wanted if name not in source.scenarios]
     if unknown:
         raise errors.PfrecError(
             f"--scenario={unknown[0]}: there is none of this name; there are "
@@ -82,7 +84,7 @@ def _main(argv: "list[str]") -> None:
     limits = membership.Limits(f.rows, f.least_rows, f.shadows)
     found = [
         finding
-        for name in f.scenario or source.scenarios
+        for name in wanted or source.scenarios
         for finding in membership.audit(source, name, limits, _say)
     ]
     print("\n".join(_told(found)))

@@ -8,7 +8,7 @@ pfrec-export --output=serving --rollback --scenario=nl
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from absl import flags, logging
@@ -288,15 +288,24 @@ def _told(values: "dict[str, Any]") -> str:
 
 
 def _switch(
-    output: pathlib.Path, rollback: bool, version: Optional[int], names: "list[str]"
+    output: pathlib.Path,
+    rollback: bool,
+    version: Optional[int],
+    prefix: str,
+    scenarios: "Sequence[str]",
 ) -> None:
-    """Rolls some models, or all where none is named, back or forward, and says to what."""
-    from export.publishing import models_config, together
+    """Rolls the models of some scenarios, or all where none is named, back or forward, and says to
+    what.
+    """
+    from export.publishing import models_config, publish, together
+    from pfrec.data import names as data_names
 
     if not output.is_dir():
         raise errors.PfrecError(f"{output}: no such directory; name what pfrec-export wrote")
     with files.Lock(output, public=True):
         together.recover(output)
+        known = [name[len(prefix) :] for name in publish.models(output) if name.startswith(prefix)]
+        names = [prefix + data_names.meant(scenario, known) for scenario in scenarios]
         if rollback:
             found = models_config.roll_back(output, version, names)
         else:
@@ -320,8 +329,7 @@ def _main(argv: "list[str]") -> None:
             "give one of --run, --client_dir, --rollback and --roll_forward; --help lists the flags"
         )
     if values.rollback or values.roll_forward:
-        names = [f"{values.model_prefix}{scenario}" for scenario in values.scenario]
-        _switch(output, values.rollback, values.version, names)
+        _switch(output, values.rollback, values.version, values.model_prefix, values.scenario)
         return
     if values.scenario:
         raise errors.PfrecError(

@@ -6,6 +6,7 @@ pfrec-predict --client_dir=/srv/silo --input=new.csv --output=scores.csv
 """
 
 import pathlib
+import sys
 import time
 from typing import TYPE_CHECKING, Optional
 
@@ -67,7 +68,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "schema",
         None,
-        "The TOML schema of pfrec-convert: says the scenario's column and how text is laid out.",
+        "The TOML schema of pfrec-convert: says the scenario's column, or that each file is a "
+        "scenario, and how text is laid out.",
     )
 
 
@@ -93,7 +95,9 @@ def _main(argv: "list[str]") -> None:
     from export.scoring import raw_rows, score, table
 
     table.require_new(output)
-    inputs = raw_rows.find(pathlib.Path(f.input))
+    inputs, notes = raw_rows.find(pathlib.Path(f.input))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     models = _models(given[0], path)
     wanted = _wanted(models)
     start = time.monotonic()
@@ -133,24 +137,35 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
       PfrecError: where nothing says which scenario a row is of.
     """
     from export.scoring import raw_rows
+    from pfrec.data import names
     from pfrec.data.conversion import toml_schema
+    from pfrec.data.reading import csv_layout
 
     f = flags.FLAGS
     described = None if f.schema is None else toml_schema.read(pathlib.Path(f.schema))
     column: Optional[str] = f.scenario_column
-    scenario: Optional[str] = f.scenario
+    scenario = None if f.scenario is None else names.meant(f.scenario, models.scenarios)
+    if scenario is not None and scenario not in models.scenarios and f.unknown_scenario == "refuse":
+        raise errors.PfrecError(
+            f"--scenario={scenario}: there is no model of it; there are models of "
+            f"{', '.join(models.scenarios)}; or pass --unknown_scenario=mean to take the mean of "
+            "what all models say"
+        )
     if column is None and scenario is None:
         column = None if described is None else described.scenario_column
-        scenario = models.scenarios[0] if column is None and len(models.scenarios) == 1 else None
-    if column is None and scenario is None:
-        raise errors.PfrecError(
-            f"which scenario is a row of? There are models of {', '.join(models.scenarios)}; give "
-            "--scenario_column, or --scenario for all rows"
-        )
-    wanted = raw_rows.Wanted(models.schema, column, scenario, tuple(f.columns))
-    if "scenario" in wanted.carried:
+        if column is None and len(models.scenarios) == 1:
+            scenario = models.scenarios[0]
+        elif described is None:
+            raise errors.PfrecError(
+                "which scenario is a row of? There are models of "
+                f"{', '.join(models.scenarios)}; give --scenario_column, or --scenario for all "
+                "rows, or --schema where each file is a scenario"
+            )
+    if "scenario" in f.columns:
         raise errors.PfrecError("--columns=scenario: the output has such a column already")
-    return wanted if described is None else raw_rows.with_dialect(wanted, described.dialect)
+    layout = csv_layout.OPEN if described is None else described.dialect
+    aliases = {} if described is None else described.aliases
+    return raw_rows.Wanted(models.schema, column, scenario, tuple(f.columns), layout, aliases)
 
 
 def _left_out(totals: "score.Totals", on_bad_row: str, output: pathlib.Path) -> "list[str]":

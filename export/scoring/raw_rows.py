@@ -7,24 +7,23 @@ column's (text in a number) is a bad row.
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
 
 from export.graph import requests
-from pfrec import errors
 from pfrec.data import names as names_lib
 from pfrec.data import schema as schema_lib
 from pfrec.data.conversion.columns import as_numbers, as_text
 from pfrec.data.converters import parquet
 from pfrec.data.reading import (
     column_text,
+    columns_found,
     csv_layout,
     csv_stream,
     dialects,
     folder,
-    raw_file,
     source,
 )
 
@@ -39,9 +38,11 @@ class Wanted:
     Attributes:
       schema: of the features; no label is read.
       scenario_column: that names a row's scenario; None where all rows are of `scenario`.
-      scenario: of all rows; None where a column names it.
+      scenario: of all rows; where neither is given each file is of the scenario that it is called
+        after.
       carried: columns that go along into the output as they are.
       dialect: how text files are laid out.
+      aliases: from a spelling of a scenario to the one meant.
     """
 
     schema: schema_lib.Schema
@@ -49,6 +50,7 @@ class Wanted:
     scenario: Optional[str]
     carried: "tuple[str, ...]" = ()
     dialect: csv_layout.Dialect = csv_layout.OPEN
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def kinds(self) -> "dict[str, str]":
         """The columns to read, and how each is read of text."""
@@ -66,62 +68,92 @@ class Wanted:
         return kinds
 
 
-def with_dialect(wanted: Wanted, dialect: csv_layout.Dialect) -> Wanted:
-    """The same, of text that is laid out otherwise."""
-    return dataclasses.replace(wanted, dialect=dialect)
-
-
-def find(path: pathlib.Path) -> "list[pathlib.Path]":
-    """The input file, or those in the input folder, in order of name.
+def find(path: pathlib.Path) -> "tuple[list[folder.Input], list[str]]":
+    """The input file, or those below the input folder, in order of name, as a conversion finds
+    them, and a note for each kind of file that is not read.
 
     Raises:
       PfrecError: where there is none.
     """
-    inputs, _ = folder.find(path, ENDINGS, "CSV or Parquet")
-    return list(dict.fromkeys(entry.file.path for entry in inputs))
+    return folder.find(path, ENDINGS, "CSV or Parquet")
 
 
-def require_columns(files: Sequence[pathlib.Path], wanted: Wanted) -> None:
+def require_columns(inputs: Sequence[folder.Input], wanted: Wanted) -> None:
     """Checks that every file has all columns, before the first row is scored.
 
     Raises:
       PfrecError: where one is missing.
     """
-    names = list(wanted.kinds())
-    for file in files:
-        if file.suffix != ".parquet":
-            opened, dialect = _settled(file, wanted)
-            csv_layout.require_columns(opened, names, dialect)
-            continue
-        found = parquet.column_names(file)
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise errors.PfrecError(
-                f"{file}: no column {', '.join(map(repr, missing))}; columns found: "
-                f"{', '.join(found)}"
-            )
+    remedy = "mend the file or the schema"
+    for entry in inputs:
+        names = [name for name in wanted.kinds() if name not in entry.keys]
+        if _is_parquet(entry):
+            found = parquet.column_names(entry.file.path)
+            columns_found.require_all(entry.file, found, names, remedy)
+        else:
+            opened, dialect = _settled(entry, wanted)
+            csv_layout.require_columns(opened, names, dialect, remedy)
 
 
-def chunks(files: Sequence[pathlib.Path], wanted: Wanted) -> Iterator[source.RawChunk]:
-    """The rows of all files in order, some at a time.
+def chunks(inputs: Sequence[folder.Input], wanted: Wanted) -> Iterator[source.RawChunk]:
+    """The rows of all files in order, some at a time, with the keys of the folders that they lie in
+    as columns, and each row's scenario by its name.
 
     Raises:
       PfrecError: where a file cannot be read.
     """
-    kinds = wanted.kinds()
-    for file in files:
-        if file.suffix == ".parquet":
-            yield from parquet.batches(file, list(kinds))
+    import pyarrow as pa
+
+    for entry in inputs:
+        kinds = {name: kind for name, kind in wanted.kinds().items() if name not in entry.keys}
+        keys = {name: entry.keys[name] for name in wanted.kinds() if name in entry.keys}
+        if _is_parquet(entry):
+            found = parquet.batches(entry.file.path, list(kinds))
         else:
-            opened, dialect = _settled(file, wanted)
-            yield from csv_stream.chunks(opened, kinds, dialect)
+            opened, dialect = _settled(entry, wanted)
+            found = csv_stream.chunks(opened, kinds, dialect)
+        for chunk in found:
+            columns = dict(chunk.columns)
+            for name, value in keys.items():
+                columns[name] = pa.array([value] * len(chunk), pa.string())
+            chunk = dataclasses.replace(chunk, columns=columns)
+            yield dataclasses.replace(chunk, scenario=_scenarios(chunk, wanted, entry.parts[-1]))
 
 
-def _settled(file: pathlib.Path, wanted: Wanted) -> dialects.File:
+def _is_parquet(entry: folder.Input) -> bool:
+    return entry.file.has_ending(folder.PARQUET_ENDINGS)
+
+
+def _settled(entry: folder.Input, wanted: Wanted) -> dialects.File:
     """A text file with its layout, as a conversion reads it."""
-    kinds = wanted.kinds()
+    kinds = {name: kind for name, kind in wanted.kinds().items() if name not in entry.keys}
     numbers = [name for name, kind in kinds.items() if kind == csv_stream.NUMBER]
-    return dialects.settled(raw_file.RawFile(file), wanted.dialect, list(kinds), numbers)
+    return dialects.settled(entry.file, wanted.dialect, list(kinds), numbers)
+
+
+def _scenarios(chunk: source.RawChunk, wanted: Wanted, stem: str) -> Any:
+    """The scenario of each row, by its name, an Arrow string array.
+
+    Args:
+      chunk: the rows.
+      wanted: what says which scenario a row is of.
+      stem: what their file is called.
+
+    Raises:
+      PfrecError: where the column holds no text.
+    """
+    import pyarrow as pa
+
+    def named(value: Optional[str]) -> Optional[str]:
+        value = value.strip() if value else value
+        return names_lib.scenario_name(wanted.aliases.get(value, value)) if value else value
+
+    if wanted.scenario_column is None:
+        of_all = named(stem) if wanted.scenario is None else wanted.scenario
+        return pa.repeat(pa.scalar(of_all, pa.string()), len(chunk))
+    encoded = as_text.read(chunk, wanted.scenario_column).dictionary_encode()
+    made = [named(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(made, pa.string()).take(encoded.indices)
 
 
 def good(chunk: source.RawChunk, wanted: Wanted) -> source.RawChunk:
@@ -159,21 +191,6 @@ def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
                 else as_numbers.vectors(chunk, column)
             ).astype(np.float32)
     return found
-
-
-def scenarios(chunk: source.RawChunk, wanted: Wanted) -> Any:
-    """The scenario of each row, an Arrow string array.
-
-    Raises:
-      PfrecError: where the column holds no text.
-    """
-    import pyarrow as pa
-
-    if wanted.scenario_column is None:
-        return pa.repeat(pa.scalar(wanted.scenario, pa.string()), len(chunk))
-    encoded = as_text.read(chunk, wanted.scenario_column).dictionary_encode()
-    made = [names_lib.scenario_name(v.strip()) if v else v for v in encoded.dictionary.to_pylist()]
-    return pa.array(made, pa.string()).take(encoded.indices)
 
 
 def _ids(values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from export.graph import requests
 from export.scoring import models as models_lib
 from export.scoring import quarantine, raw_rows, table
 from pfrec import errors
-from pfrec.data.reading import ahead, bad_rows, source
+from pfrec.data.reading import ahead, bad_rows, folder, source
 
 REFUSE, MEAN = "refuse", "mean"
 UNKNOWN_SCENARIO = (REFUSE, MEAN)
@@ -44,7 +44,7 @@ class Totals:
 def score(
     models: models_lib.Models,
     wanted: raw_rows.Wanted,
-    inputs: Sequence[pathlib.Path],
+    inputs: Sequence[folder.Input],
     output: pathlib.Path,
     *,
     unknown_scenario: str = REFUSE,
@@ -150,7 +150,7 @@ def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> 
 
     chunk = raw_rows.good(chunk, wanted)
     request = raw_rows.request(chunk, wanted)
-    names = raw_rows.scenarios(chunk, wanted)
+    names: Any = chunk.scenario
     encoded = names.dictionary_encode()
     places = encoded.indices.to_numpy(zero_copy_only=False)
     # NaN remains where a scenario does not serve a task; the file holds nothing there.

@@ -40,6 +40,14 @@ def scenario_name(value: str) -> str:
     return f"{_plain(value)[:40] or 'scenario'}-{_digest(value)}"
 
 
+def meant(text: str, known: Sequence[str]) -> str:
+    """The scenario among the names `known` that a user calls by its value in the raw files or by
+    its name; the text as it is where it is none of them.
+    """
+    name = scenario_name(text.strip()) if text.strip() else text
+    return name if name in known else text
+
+
 def _plain(text: str) -> str:
     """Its letters and digits without accents; anything between them is one underscore."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

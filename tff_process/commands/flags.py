@@ -59,7 +59,7 @@ def define(*, silos: bool = False) -> None:
         lower_bound=0.0,
         upper_bound=1.0,
     )
-    flags.DEFINE_list("skip_scenarios", [], "Scenarios of --data to leave out, by name.")
+    flags.DEFINE_list("skip_scenarios", [], "Scenarios of --data to leave out.")
     flags.DEFINE_integer(
         "min_rows", 0, "Scenarios of --data with fewer training rows are left out.", lower_bound=0
     )

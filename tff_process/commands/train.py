@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pfrec import cells, command, errors, files, json_fields, run_records, text_table
+from pfrec.data import names
 from tff_process import plan as plan_lib
 from tff_process import plan_difference
 from tff_process.algorithms import registry
@@ -138,6 +139,7 @@ def _main(argv: "list[str]") -> None:
     if newcomer is not None:
         from tff_process.process import joining
 
+        newcomer = names.meant(newcomer, dataset.scenarios)
         dataset = joining.only(dataset, newcomer)
         if not begun:
             plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, newcomer)
@@ -185,7 +187,7 @@ def _newcomer(output: pathlib.Path, named: "str | None") -> "str | None":
     """
     config = run_records.read_config(output)
     joined = config["scenarios"][0] if from_flags.joins(config["plan"]) else None
-    if named not in (None, joined):
+    if named is not None and (joined is None or names.meant(named, [joined]) != joined):
         was = f"--new_scenario={joined}" if joined else "no --new_scenario"
         raise errors.PfrecError(
             f"--new_scenario={named}: {output} was begun with {was}; leave the flag out, or choose "

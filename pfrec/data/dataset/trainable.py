@@ -8,6 +8,7 @@ named, all scenarios together, before anything is trained.
 from collections.abc import Sequence
 
 from pfrec import errors
+from pfrec.data import names
 from pfrec.data.dataset import dataset as dataset_lib
 
 
@@ -34,12 +35,13 @@ def chosen(
 
     Args:
       dataset: with its counts.
-      skip: names of scenarios to leave out.
+      skip: scenarios to leave out, by name or by value in the raw files.
       min_rows: scenarios with fewer training rows are left out too.
 
     Raises:
       PfrecError: where a name is none of its, or no scenario is left.
     """
+    skip = [names.meant(scenario, dataset.scenarios) for scenario in skip]
     strange = [name for name in skip if name not in dataset.scenarios]
     if strange:
         raise errors.PfrecError(

@@ -195,6 +195,8 @@ def test_rollback_command(run: Any, tmp_path: pathlib.Path, quick_build: None) -
     assert models_config.pinned(tmp_path) == {"ES": [1], "NL": [1]}
     models_config.roll_forward(tmp_path, ["ES"])
     assert models_config.pinned(tmp_path) == {"NL": [1]}
+    done = commands.run("pfrec-export", f"--output={tmp_path}", "--rollback", "--scenario=Perú")
+    assert "lists no model Perú; it lists ES, NL" in done.stderr
     done = commands.run("pfrec-export", f"--output={tmp_path}", "--roll_forward")
     assert done.stdout.splitlines()[0] == "ES: highest version is served, 2"
     assert models_config.pinned(tmp_path) == {}

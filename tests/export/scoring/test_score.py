@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -78,7 +79,7 @@ def test_scores_are_those_of_the_trained_model(
         parquet.write_table(arrow_csv.read_csv(tmp_path / "new.csv"), source)
     served = models.ServedModels(serving)
     wanted = raw_rows.Wanted(served.schema, "site", None, ("row",))
-    totals = score.score(served, wanted, [source], output)
+    totals = score.score(served, wanted, raw_rows.find(source)[0], output)
     assert totals.rows == {"NL": len(rows)}
     read = arrow_csv.read_csv if ending == "csv" else parquet.read_table
     found = read(output)
@@ -128,7 +129,9 @@ def _scored(tmp_path: pathlib.Path, text: str, **options: str) -> "tuple[pa.Tabl
     (tmp_path / "in.csv").write_text("site,x\n" + text)
     wanted = raw_rows.Wanted(_PLAIN, "site", None, ("x",))
     output = tmp_path / "out.csv"
-    totals = score.score(_Constant(), wanted, [tmp_path / "in.csv"], output, **options)
+    totals = score.score(
+        _Constant(), wanted, raw_rows.find(tmp_path / "in.csv")[0], output, **options
+    )
     return arrow_csv.read_csv(output), totals
 
 
@@ -138,6 +141,33 @@ def test_each_row_by_the_model_of_its_scenario(tmp_path: pathlib.Path) -> None:
     assert found.column("x").to_pylist() == [1, 2, 3, 4]
     assert found.column("scenario").to_pylist() == ["a", "b", "b", "a"]
     assert totals.rows == {"a": 2, "b": 2}
+
+
+def _scenarios(folder: pathlib.Path, column: "str | None", **aliases: str) -> "list[str]":
+    wanted = raw_rows.Wanted(_PLAIN, column, None, ("x",), aliases=aliases)
+    output = folder.parent / "out.csv"
+    score.score(_Constant(), wanted, raw_rows.find(folder)[0], output)
+    found = arrow_csv.read_csv(output)
+    return [f"{s} {x}" for s, x in zip(*(found.column(n).to_pylist() for n in ("scenario", "x")))]
+
+
+def test_files_are_found_and_read_as_in_a_conversion(tmp_path: pathlib.Path) -> None:
+    """Further endings, folders, archives, and partitions, whose keys are columns."""
+    folder = tmp_path / "in"
+    (folder / "site=b").mkdir(parents=True)
+    parquet.write_table(pa.table({"x": [1.0]}), folder / "site=b" / "1.PQ")
+    with zipfile.ZipFile(folder / "site=b" / "2.zip", "w") as archive:
+        archive.writestr("two.csv", "x\n2\n")
+    (folder / "three.tsv").write_text("site\tx\nbe\t3\n")
+    assert _scenarios(folder, "site", be="a") == ["b 1", "b 2", "a 3"]
+
+
+def test_each_file_may_be_a_scenario(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "b.csv").write_text("x\n1\n")
+    (folder / "be.csv").write_text("x\n2\n")
+    assert _scenarios(folder, None, be="a") == ["b 1", "a 2"]
 
 
 def test_an_unknown_scenario_is_refused_or_gets_the_mean(tmp_path: pathlib.Path) -> None:
@@ -219,7 +249,11 @@ def test_a_missing_column_is_told_before_the_first_row(tmp_path: pathlib.Path) -
     (tmp_path / "in.csv").write_text("site\na\n")
     wanted = raw_rows.Wanted(_PLAIN, "site", None)
     with pytest.raises(errors.PfrecError, match="no column 'x'"):
-        score.score(_Constant(), wanted, [tmp_path / "in.csv"], tmp_path / "out.csv")
+        score.score(
+            _Constant(), wanted, raw_rows.find(tmp_path / "in.csv")[0], tmp_path / "out.csv"
+        )
     parquet.write_table(pa.table({"site": ["a"]}), tmp_path / "in.parquet")
     with pytest.raises(errors.PfrecError, match="no column 'x'"):
-        score.score(_Constant(), wanted, [tmp_path / "in.parquet"], tmp_path / "out.csv")
+        score.score(
+            _Constant(), wanted, raw_rows.find(tmp_path / "in.parquet")[0], tmp_path / "out.csv"
+        )

@@ -54,6 +54,14 @@ def test_plain_scenarios_stay(value):
     assert names.scenario_name(value) == value
 
 
+def test_a_scenario_is_meant_by_its_value_or_its_name():
+    known = ["nl", names.scenario_name("São Paulo")]
+    assert names.meant("São Paulo", known) == known[1]
+    assert names.meant(" São Paulo ", known) == known[1]
+    assert [names.meant(name, known) for name in known] == known
+    assert [names.meant(text, known) for text in ("Bahía", "fr", "")] == ["Bahía", "fr", ""]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=8, unique=True))
 def test_any_names_come_to_plain_ones_that_differ(values):

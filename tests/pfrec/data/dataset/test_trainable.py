@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from pfrec import errors
+from pfrec.data import names
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import trainable
@@ -88,6 +89,8 @@ def test_scenarios_are_chosen_by_name_and_rows():
     assert trainable.chosen(data) is data
     assert trainable.chosen(data, ["nl"], 11).scenarios == ("fr",)
     assert trainable.chosen(data, [], 80).scenarios == ("nl", "fr")
+    by_value = made(nl=GOOD, **{names.scenario_name("São Paulo"): GOOD})
+    assert trainable.chosen(by_value, ["São Paulo"]).scenarios == ("nl",)
     with pytest.raises(errors.PfrecError, match="has no scenario xx; it has nl, fr, es"):
         trainable.chosen(data, ["xx"])
     with pytest.raises(errors.PfrecError, match="no scenario is left; the largest has 100 train"):
