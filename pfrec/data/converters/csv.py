@@ -67,7 +67,7 @@ def read_schema(settings: source.Settings, source_format: str) -> toml_schema.To
 def lacking_remedy(settings: source.Settings) -> str:
     """What to do where a file lacks a column, as a clause."""
     if settings.before is None or settings.schema is not None:
-        return "mend the file or the schema"
+        return "mend the schema, or add the column to the file, empty where nothing is known"
     return (
         "mend the file, or where a column is called otherwise now, pass --schema with the "
         'dataset\'s features and tasks, and `column = "..."` for its new name'

@@ -11,6 +11,7 @@ from pfrec.data.conversion import toml_schema
 from pfrec.data.converters import parquet
 from pfrec.data.inference import roles, toml_text
 from pfrec.data.reading import (
+    column_names,
     column_text,
     csv_layout,
     csv_stream,
@@ -55,8 +56,8 @@ def infer(
         endings, what = folder.PARQUET_ENDINGS, "Parquet"
     inputs, notes = folder.find(path, endings, what)
     found = toml_text.Found(len(inputs), notes)
-    columns = _columns(source_format, inputs, hints.dialect, found)
-    text = toml_text.text(columns, str(inputs[0].file), hints, found)
+    columns = _columns(source_format, inputs, hints, found)
+    text = toml_text.text(columns, str(path), hints, found)
     toml_schema.read_text(text, place="inferred schema")  # what is written is what can be read
     return text
 
@@ -64,16 +65,18 @@ def infer(
 def _columns(
     source_format: str,
     inputs: Sequence[folder.Input],
-    dialect: csv_layout.Dialect,
+    hints: roles.Hints,
     found: toml_text.Found,
 ) -> "list[roles.Column]":
-    """The columns that all files have, counted over the first rows of each."""
+    """The columns that all files have, and labels that some have, counted over the first rows of
+    each.
+    """
     import pyarrow as pa
 
     files = [
-        dialects.settled(entry.file, dialect, ())
+        dialects.settled(entry.file, hints.dialect, ())
         if source_format == "csv"
-        else (entry.file, dialect)
+        else (entry.file, hints.dialect)
         for entry in inputs
     ]
     headers = [
@@ -82,25 +85,23 @@ def _columns(
     ]
     headers = [[*header, *entry.keys] for header, entry in zip(headers, inputs)]
     everywhere = set(headers[0]).intersection(*headers)
-    names = list(dict.fromkeys(name for name in headers[0] if name and name in everywhere))
-    if not names:
+    names = list(dict.fromkeys(name for header in headers for name in header if name))
+    if not everywhere.intersection(names):
         raise errors.PfrecError(
             f"{files[0][0]}: no column that all files have; infer a schema of files of one layout"
         )
-    some = sorted({name for header in headers for name in header if name} - everywhere)
-    if some:
-        found.notes.append(f"only in some files, left out: {', '.join(some)}")
     if source_format == "csv":
         found.layout = toml_text.layout({(own, file.encoding) for file, own in files})
     columns = [roles.Column(name) for name in names]
-    for (file, own), entry in zip(files, inputs):
+    for (file, own), entry, header in zip(files, inputs, headers):
         rows = 0
-        for chunk in _read(source_format, file, own, [n for n in names if n not in entry.keys]):
+        own_names = [name for name in names if name in header and name not in entry.keys]
+        for chunk in _read(source_format, file, own, own_names):
             found.faulty += sum(len(faults.rows) for faults in chunk.faults)
             for column in columns:
                 values = chunk.columns.get(column.name)
                 if values is None:
-                    values = pa.array([entry.keys[column.name]] * len(chunk), pa.string())
+                    values = pa.array([entry.keys.get(column.name)] * len(chunk), pa.string())
                 try:
                     if column_text.holds_lists(values):
                         column.add_lists(values)
@@ -119,7 +120,40 @@ def _columns(
         raise errors.PfrecError(f"{files[0][0]}: {what}; a schema is inferred from rows")
     for column in columns:
         column.settle()
-    return columns
+    return _kept(columns, everywhere, hints, found)
+
+
+def _kept(
+    columns: "list[roles.Column]",
+    everywhere: "set[str]",
+    hints: roles.Hints,
+    found: toml_text.Found,
+) -> "list[roles.Column]":
+    """The columns without those that only some files have and that are no labels: a scenario need
+    not serve every task, but has every feature.
+
+    Raises:
+      PfrecError: where the user names such a one as the scenario's or a group's.
+    """
+    some = [column.name for column in columns if column.name not in everywhere]
+    for flag, name in (("--scenario", hints.scenario), ("--group", hints.group)):
+        if name in some:
+            raise errors.PfrecError(
+                f"{flag}={name}: only some files have this column; add it to the others"
+            )
+    labels = [c for c in columns if c.binary and column_names.is_label(c.name)]
+    found.lacking = {
+        name
+        for name in some
+        if name in hints.tasks or (not hints.tasks and name in [c.name for c in labels])
+    }
+    out = [name for name in some if name not in found.lacking]
+    if out:
+        found.notes.append(
+            f"only in some files, left out: {', '.join(sorted(out))}; a feature's column is in "
+            "every file, empty where nothing is known"
+        )
+    return [column for column in columns if column.name not in out]
 
 
 def _read(

@@ -95,8 +95,10 @@ def rate(column: Column) -> float:
     return column.positives / max(column.present - unknown, 1)
 
 
-def given(column: Column, labels: "list[Column]") -> Optional[Column]:
-    """The label that this one is given: it is 1, and present, only where that one is 1."""
+def given(column: Column, labels: "list[Column]", lacking: bool = False) -> Optional[Column]:
+    """The label that this one is given: it is 1 only where that one is 1, and is present there,
+    unless it is `lacking` from some files.
+    """
     if not column.binary:
         return None
     own = [(words.is_null(v), words.canonical(v) in words.TRUE) for v in column.kept]
@@ -106,7 +108,9 @@ def given(column: Column, labels: "list[Column]") -> Optional[Column]:
         above = [words.canonical(value) in words.TRUE for value in other.kept]
         fits = all(a or not positive for a, (_, positive) in zip(above, own))
         if fits and (
-            not column.missing or all(not (a and gone) for a, (gone, _) in zip(above, own))
+            lacking
+            or not column.missing
+            or all(not (a and gone) for a, (gone, _) in zip(above, own))
         ):
             return other
     return None

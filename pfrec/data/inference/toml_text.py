@@ -20,13 +20,14 @@ _FEW_ROWS = 100
 @dataclasses.dataclass
 class Found:
     """What was found beside the columns: files, comments for the user, rows that could not be read,
-    and the layout of text as lines of TOML.
+    the layout of text as lines of TOML, and labels whose column some files lack.
     """
 
     files: int
     notes: "list[str]"
     faulty: int = 0
     layout: "list[str]" = dataclasses.field(default_factory=list)
+    lacking: "set[str]" = dataclasses.field(default_factory=set)
 
 
 def layout(found: "set[tuple[csv_layout.Dialect, str]]") -> "list[str]":
@@ -75,7 +76,7 @@ def text(columns: "list[roles.Column]", place: str, hints: roles.Hints, found: F
         lines += ["", f"group = {_quoted(group.name)}  # groups rows for grouped AUC"]
     lines += ["", "[scenario]", *_scenario_lines(scenario)]
     for column in labels:
-        lines += ["", *_task(column, labels)]
+        lines += ["", *_task(column, labels, column.name in found.lacking)]
     taken = {column.name for column in (*labels, *([] if scenario is None else [scenario]))}
     features = 0
     for column in columns:
@@ -105,8 +106,16 @@ def text(columns: "list[roles.Column]", place: str, hints: roles.Hints, found: F
     return "\n".join(lines) + "\n"
 
 
-def _task(column: roles.Column, labels: "list[roles.Column]") -> "list[str]":
-    """The TOML table of a label."""
+def _task(column: roles.Column, labels: "list[roles.Column]", lacking: bool) -> "list[str]":
+    """The TOML table of a label; `lacking`: some files lack its column."""
+    said = _label(column, labels, lacking)
+    if lacking:
+        said = [line for line in said if not line.startswith("missing")]
+        said.append('missing = "unobserved"  # some files lack the column')
+    return said
+
+
+def _label(column: roles.Column, labels: "list[roles.Column]", lacking: bool) -> "list[str]":
     if roles.is_rating(column) and not column.binary:
         start = column.largest * 0.8
         positives = sum(n for word, n in column.counted.items() if float(word) >= start)
@@ -117,13 +126,13 @@ def _task(column: roles.Column, labels: "list[roles.Column]") -> "list[str]":
         ]
     said = ["[[task]]", f"name = {_quoted(column.name)}  # rate {roles.rate(column):.4f}"]
     said += column.truth or ()
-    given = roles.given(column, labels)
+    given = roles.given(column, labels, lacking)
     if column.missing and given is None:
         said.append(
             f'missing = "unobserved"  # missing {column.missing / column.rows:.2%}; or 0, or "bad"'
         )
     if given is not None:
-        mark = "" if column.missing else "# "
+        mark = "" if column.missing and not lacking else "# "
         said.append(
             f"{mark}given = {_quoted(given.name)}  # 1 only where {given.name} is; defined there "
             "alone"

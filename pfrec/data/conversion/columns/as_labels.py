@@ -13,6 +13,9 @@ from pfrec.data.reading import column_text, source, words
 # Codes beside 0, 1 and `row_block.UNOBSERVED`.
 MISSING = 254
 WRONG = 253
+_OTHERS = (
+    "positive, negative, positive_from or unobserved in its [[task]] says what other values mean"
+)
 
 
 def codes(values: Any, task: schema_lib.Task) -> np.ndarray:
@@ -122,7 +125,7 @@ def _label(
         found != WRONG,
         task.column,
         "label_not_binary",
-        lambda i: f"the label is {column_text.shown(values[i])}; {wording}",
+        lambda i: f"the label is {column_text.shown(values[i])}; {wording}; {_OTHERS}",
     )
     missing = found == MISSING
     if task.missing == "bad":

@@ -121,11 +121,8 @@ def finite(
         return values, None
     default = 0.0 if column.default is None else (column.default - column.shift) / column.scale
     if missing == "reject":
-        stand_in = (
-            "the client's mean"
-            if column.default is None
-            else f"the column's default {column.default:g}"
-        )
+        whose = "the column's default" if column.normalise == "none" else "the client's mean"
+        stand_in = whose if column.default is None else f"{whose}, {column.default:g},"
         remedy = f"mend it, or pass --missing_numerical=impute to put {stand_in} there"
         empty = np.isnan(values).any(axis=1)
         checks.require(

@@ -8,7 +8,7 @@ from pfrec import errors
 from pfrec.commands import convert
 from pfrec.data.conversion import column_statistics, toml_schema
 from pfrec.data.dataset import dataset
-from pfrec.data.inference import infer
+from pfrec.data.inference import infer, roles
 from tests.pfrec.data import raw_layouts, rows_back
 
 
@@ -258,3 +258,40 @@ def test_few_rows_of_lists_are_no_identifier(tmp_path):
     (tmp_path / "log.csv").write_bytes(raw_layouts.table(list(rows[0]), rows))
     found = _categorical(infer.infer("csv", tmp_path / "log.csv"))
     assert (found["genres"].vocabulary, found["genres"].values) == (tuple(sorted(genres)), 4)
+
+
+def _sites(folder):
+    """Three sites: one does not serve purchases, one has a feature that the others lack."""
+    folder.mkdir()
+    for number, (site, lacks) in enumerate((("nl", "purchase"), ("fr", "extra"), ("es", "extra"))):
+        rows = [{**row, "extra": row["level"]} for row in _rows(400 + number)]
+        names = [name for name in rows[0] if name not in (lacks, "site")]
+        kept = [{name: row[name] for name in names} for row in rows]
+        (folder / f"{site}.csv").write_bytes(raw_layouts.table(names, kept))
+    return folder
+
+
+def test_a_label_that_some_files_lack_is_a_task_and_a_feature_is_none(tmp_path):
+    text = infer.infer("csv", _sites(tmp_path / "log"))
+    tasks = toml_schema.read_text(text, place="here").schema.tasks
+    assert [(task.name, task.missing) for task in tasks] == [
+        ("click", "bad"),
+        ("purchase", "unobserved"),
+    ]
+    assert '# given = "click"' in text
+    assert "only in some files, left out: extra" in text
+    (tmp_path / "s.toml").write_text(text)
+    how = {"schema_path": tmp_path / "s.toml", "missing_numerical": "impute"}
+    convert.convert("csv", tmp_path / "log", tmp_path / "data", **how)
+    made = dataset.Dataset.open(tmp_path / "data")
+    assert made.observed("nl", "train", "purchase") == 0 < made.observed("fr", "train", "purchase")
+
+
+def test_what_the_user_names_is_told_truly_where_some_files_lack_it(tmp_path):
+    folder = _sites(tmp_path / "log")
+    text = infer.infer("csv", folder, hints=roles.Hints(tasks=["purchase"]))
+    assert [t.name for t in toml_schema.read_text(text, place="here").schema.tasks] == ["purchase"]
+    with pytest.raises(errors.PfrecError, match="--group=extra: only some files have this column"):
+        infer.infer("csv", folder, hints=roles.Hints(group="extra"))
+    with pytest.raises(errors.PfrecError, match=r"log: no column 'x' for --tasks; columns found: "):
+        infer.infer("csv", folder, hints=roles.Hints(tasks=["x"]))

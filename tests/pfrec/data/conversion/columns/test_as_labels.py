@@ -160,7 +160,10 @@ def test_where_the_given_label_is_unobserved_nothing_is_known():
 def test_a_word_that_is_no_label_is_named_with_the_remedy():
     found = _encoded({"click": ["often", "1"]}, (Task("ctr", "click"),))
     assert found.good.tolist() == [False, True]
-    assert found.faults[0].describe(0) == "the label is 'often'; labels are 0 or 1"
+    assert found.faults[0].describe(0) == (
+        "the label is 'often'; labels are 0 or 1; positive, negative, positive_from or unobserved "
+        "in its [[task]] says what other values mean"
+    )
 
 
 @settings(max_examples=60, deadline=None)
