@@ -68,7 +68,8 @@ def test_an_error_is_one_line_and_leaves_nothing(tmp_path):
     assert done.stdout == ""
     assert done.stderr == (
         f"error: {tmp_path / 'log.csv'}: line 202, column 'click': the label is 7; labels "
-        "are 0 or 1\n"
+        "are 0 or 1; positive, negative, positive_from or unobserved in its [[task]] says what "
+        "other values mean\n"
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv", "s.toml"]
 
