@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import command, errors, run_records
+from pfrec import command, errors
 from pfrec import settings as settings_lib
 from pfrec import sharing as sharing_lib
 from pfrec.models.config import ModelConfig
@@ -135,14 +135,17 @@ def plan(
     return made
 
 
-def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
+def continued_plan(config: "Mapping[str, Any]", run: pathlib.Path) -> "plan_lib.Plan":
     """The plan by which a run goes on on other data: its own, but for what flags say.
 
+    Args:
+      config: the run's record, `run_records.read_config`.
+      run: its directory.
+
     Raises:
-      PfrecError: where there is no such run, or its algorithm or what it shares is to be another.
+      PfrecError: where its algorithm or what it shares is to be another.
     """
     f = flags.FLAGS
-    config = run_records.read_config(run)
     made = plan_lib.Plan.from_json(config["plan"])
     if not f["algorithm"].using_default_value and f.algorithm != made.name:
         raise errors.PfrecError(
@@ -154,16 +157,19 @@ def continued_plan(run: "pathlib.Path") -> "plan_lib.Plan":
     return dataclasses.replace(_as_given(made), init_from=str(run.resolve()), continues=True)
 
 
-def resumed_plan(run: "pathlib.Path") -> "plan_lib.Plan":
+def resumed_plan(config: "Mapping[str, Any]") -> "plan_lib.Plan":
     """The plan by which a run is resumed: its own, but for what flags say, which is refused later
     where the run was begun without. So it needs neither the run that it goes on from, nor that the
     defaults of the pfrec that began it are those of this one.
+
+    Args:
+      config: the run's record, `run_records.read_config`.
 
     Raises:
       PfrecError: where the record is damaged, or a value does not fit.
     """
     f = flags.FLAGS
-    made = plan_lib.Plan.from_json(run_records.read_config(run)["plan"])
+    made = plan_lib.Plan.from_json(config["plan"])
     joined = joins(made.to_json())
     if not joined and not f["algorithm"].using_default_value and f.algorithm != made.name:
         return plan(f.algorithm, f.seed)

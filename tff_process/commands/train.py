@@ -96,10 +96,14 @@ def _main(argv: "list[str]") -> None:
         command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
+    record: Mapping[str, Any] = {}
     if begun:
-        plan, newcomer = from_flags.resumed_plan(output), _newcomer(output, f.new_scenario)
+        record = run_records.read_config(output)
+        plan, newcomer = from_flags.resumed_plan(record), _newcomer(record, output, f.new_scenario)
     elif continues:
-        plan, newcomer = from_flags.continued_plan(pathlib.Path(f.init_from)), None
+        before = pathlib.Path(f.init_from)
+        record = run_records.read_config(before)
+        plan, newcomer = from_flags.continued_plan(record, before), None
     else:
         plan, newcomer = from_flags.plan(f.algorithm, f.seed), f.new_scenario
     # A newcomer trains by local; what the line that began it said of another was let pass then.
@@ -115,7 +119,7 @@ def _main(argv: "list[str]") -> None:
     if f.resume and f.data == "synthetic" and (made / "dataset.json").exists():
         open_data(f.data, made, from_flags.synthetic(), plan.seed)  # Of these flags, or refused.
     left_out = None if newcomer else (f.skip_scenarios, f.min_rows)
-    if f.resume and _is_finished(output, plan, f.data, left_out):
+    if begun and _is_finished(record, output, plan, f.data, left_out):
         return
     options = from_flags.options()
     from pfrec import run_directory
@@ -175,17 +179,19 @@ def _main(argv: "list[str]") -> None:
         raise errors.PfrecError(f"{output}: {outcome.summary['fault']}")
 
 
-def _newcomer(output: pathlib.Path, named: "str | None") -> "str | None":
+def _newcomer(
+    config: "Mapping[str, Any]", output: pathlib.Path, named: "str | None"
+) -> "str | None":
     """The scenario that joined in a run that is resumed; None where the run is none of a newcomer.
 
     Args:
+      config: the run's record.
       output: the run.
       named: what --new_scenario names, if it is given.
 
     Raises:
       PfrecError: where that is not the one that joined.
     """
-    config = run_records.read_config(output)
     joined = config["scenarios"][0] if from_flags.joins(config["plan"]) else None
     if named is not None and (joined is None or names.meant(named, [joined]) != joined):
         was = f"--new_scenario={joined}" if joined else "no --new_scenario"
@@ -240,6 +246,7 @@ def _tell_of_same_rows(run: pathlib.Path, dataset: "dataset_lib.Dataset", where:
 
 
 def _is_finished(
+    config: "Mapping[str, Any]",
     output: pathlib.Path,
     plan: plan_lib.Plan,
     data: "str | None",
@@ -249,13 +256,13 @@ def _is_finished(
     then told; False also where that takes more than reading it.
 
     Args:
+      config: the run's record.
       output, plan, data: what was asked for.
       left_out: the scenarios of the data to skip and the training rows that the others have at
         least; None where the run is of one scenario.
     """
-    if not (output / "summary.json").exists() or not (output / "config.json").exists():
+    if not (output / run_records.SUMMARY).exists():
         return False
-    config = run_records.read_config(output)
     place = output / _SYNTHETIC_DATA if data == "synthetic" else data and pathlib.Path(data)
     if config.get("data") != (str(place.resolve()) if place else None):
         return False

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 
 from pfrec import errors
+from pfrec import run_records as records
 from pfrec.models.config import ModelConfig
 from tests import run_records
 from tff_process import plan as plan_lib
@@ -34,6 +35,14 @@ def given(_defined):
 
     yield parse
     parse()
+
+
+def resumed_plan(run):
+    return from_flags.resumed_plan(records.read_config(run))
+
+
+def continued_plan(run):
+    return from_flags.continued_plan(records.read_config(run), run)
 
 
 def test_flags_have_the_defaults_of_a_plan(given):
@@ -79,7 +88,7 @@ def test_a_flag_counts_as_given_by_either_of_its_names(given, tmp_path):
         assert from_flags.plan("pf_msmtrec", 0).settings.mu == 0.75
         run_records.write(tmp_path, {"plan": plan_lib.Plan("pf_msmtrec").to_json()})
         given(flag)
-        assert from_flags.continued_plan(tmp_path).settings.mu == 0.75
+        assert continued_plan(tmp_path).settings.mu == 0.75
     given("--preset=paper")
     for name in ("mu", "pf_mu"):
         assert from_flags.plan("pf_msmtrec", 0, settings=[(name, "0.75")]).settings.mu == 0.75
@@ -179,17 +188,17 @@ def test_a_run_that_is_older_than_a_setting_is_resumed_without(given, tmp_path):
     now = from_flags.plan("fedavg", 0)
     record = now.to_json()
     run_records.write(tmp_path, {"plan": record})
-    assert from_flags.resumed_plan(tmp_path) == now
+    assert resumed_plan(tmp_path) == now
     del record["weight_decay"]
     run_records.write(tmp_path, {"plan": record})
     assert now.decay == 30.0
     assert plan_difference.first(record, now) == "weight_decay was 0.0 and is 30.0"
-    begun = from_flags.resumed_plan(tmp_path)
+    begun = resumed_plan(tmp_path)
     assert begun == plan_lib.Plan("fedavg", weight_decay=0.0)
     assert plan_difference.first(record, begun) == ""
     # Who asks for it is told that the run has none.
     given("--weight_decay=30")
-    assert plan_difference.first(record, from_flags.resumed_plan(tmp_path)) == (
+    assert plan_difference.first(record, resumed_plan(tmp_path)) == (
         "weight_decay was 0.0 and is 30.0"
     )
 
@@ -198,18 +207,18 @@ def test_a_run_goes_on_by_its_own_plan_but_for_what_flags_say(given, tmp_path):
     before = plan_lib.Plan("fedavg", rounds=7, seed=4, model=ModelConfig(experts=2), patience=3)
     run_records.write(tmp_path, {"plan": before.to_json()})
     given("--rounds=2", "--learning_rate=0.5")
-    made = from_flags.continued_plan(tmp_path)
+    made = continued_plan(tmp_path)
     assert (made.name, made.rounds, made.learning_rate, made.patience) == ("fedavg", 2, 0.5, 3)
     assert (made.seed, made.model.experts) == (4, 2)
     assert (made.init_from, made.continues) == (str(tmp_path.resolve()), True)
     given("--algorithm=local")
     with pytest.raises(errors.PfrecError, match="is of fedavg, and goes on as such"):
-        from_flags.continued_plan(tmp_path)
+        continued_plan(tmp_path)
     given("--sharing=gate/*=private")
     with pytest.raises(errors.PfrecError, match="goes on with what it shares"):
-        from_flags.continued_plan(tmp_path)
+        continued_plan(tmp_path)
     with pytest.raises(errors.PfrecError, match="name the directory that pfrec-train wrote"):
-        from_flags.continued_plan(tmp_path / "none")
+        continued_plan(tmp_path / "none")
 
 
 def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path):
@@ -228,9 +237,9 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
     run_records.write(tmp_path, {"plan": begun.to_json()})
     for flag in ([], [f"--init_from={gone}"], ["--algorithm=fedavg", "--sharing=gate/*=private"]):
         given(*flag)
-        assert from_flags.resumed_plan(tmp_path) == begun
+        assert resumed_plan(tmp_path) == begun
     given("--rounds=9")
-    assert from_flags.resumed_plan(tmp_path) == dataclasses.replace(begun, rounds=9)
+    assert resumed_plan(tmp_path) == dataclasses.replace(begun, rounds=9)
     for flag, difference in (
         ("--batch_size=64", "batch_size was 32 and is 64"),
         ("--seed=5", "seed was 4 and is 5"),
@@ -240,7 +249,7 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
         ("--sharing=tower/*=private", "sharing"),
     ):
         given(flag)
-        told = plan_difference.first(begun.to_json(), from_flags.resumed_plan(tmp_path))
+        told = plan_difference.first(begun.to_json(), resumed_plan(tmp_path))
         assert told.startswith(difference), told
 
 
@@ -251,11 +260,11 @@ def test_a_joined_run_is_resumed_by_its_own_plan(given, tmp_path):
     run_records.write(tmp_path, {"plan": begun.to_json()})
     for flag in ([], [f"--init_from={first}"], ["--algorithm=fedavg", "--experts=5"]):
         given(*flag)
-        assert from_flags.resumed_plan(tmp_path) == begun
+        assert resumed_plan(tmp_path) == begun
     given("--rounds=9")
-    assert from_flags.resumed_plan(tmp_path) == dataclasses.replace(begun, rounds=9)
+    assert resumed_plan(tmp_path) == dataclasses.replace(begun, rounds=9)
     given("--batch_size=64")
-    told = plan_difference.first(begun.to_json(), from_flags.resumed_plan(tmp_path))
+    told = plan_difference.first(begun.to_json(), resumed_plan(tmp_path))
     assert told.startswith("batch_size was")
 
 
@@ -285,6 +294,6 @@ def mine(schema, settings=Settings()):
     run_records.write(tmp_path / "run", {"plan": before.to_json(), "algorithm": name})
     training_flags.define_own([f"--init_from={tmp_path / 'run'}", "--workers=nl=127.0.0.2:7000"])
     given("--that_rate=0.25")
-    made = from_flags.continued_plan(tmp_path / "run")
+    made = continued_plan(tmp_path / "run")
     assert (made.name, made.settings.rate) == (name, 0.25)
     training_flags.define_own([f"--init_from={tmp_path / 'none'}", "--workers=nl=127.0.0.2:7000"])

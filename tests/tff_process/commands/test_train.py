@@ -5,10 +5,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from pfrec import errors, run_data
+from pfrec import run_records as records
 from pfrec.data.dataset import dataset as dataset_lib
 from tests import run_records
 from tff_process import plan as plan_lib
@@ -24,25 +26,35 @@ def _finished(output: pathlib.Path, plan: plan_lib.Plan, data: dataset_lib.Datas
     run_records.write(output, config, summary)
 
 
+def _is_finished(run: pathlib.Path, *asked: Any) -> bool:
+    return train._is_finished(records.read_config(run), run, *asked)
+
+
+def _newcomer(run: pathlib.Path, named: "str | None") -> "str | None":
+    return train._newcomer(records.read_config(run), run, named)
+
+
 def test_a_finished_run_is_told_where_it_is_of_this_plan_and_data(
     dataset, tmp_path, capsys
 ) -> None:
     plan = plan_lib.Plan("fedavg", rounds=3)
     run, data = tmp_path / "run", str(dataset.path)
-    assert not train._is_finished(run, plan, data)
     _finished(run, plan, dataset)
-    assert train._is_finished(run, plan, data)
+    (run / "summary.json").rename(tmp_path / "kept")
+    assert not _is_finished(run, plan, data)
+    (tmp_path / "kept").rename(run / "summary.json")
+    assert _is_finished(run, plan, data)
     said = capsys.readouterr().out
     assert "mean test AUC 0.7500 at round 2" in said
     assert said.endswith(f"run: {run}, finished: there is nothing to resume\n")
-    assert not train._is_finished(run, plan_lib.Plan("fedavg", rounds=4), data)
-    assert not train._is_finished(run, plan, "synthetic")
-    assert not train._is_finished(run, plan, None)
-    assert not train._is_finished(run, plan, data, (["fr"], 0))
-    assert not train._is_finished(run, plan, data, ((), 200))
+    assert not _is_finished(run, plan_lib.Plan("fedavg", rounds=4), data)
+    assert not _is_finished(run, plan, "synthetic")
+    assert not _is_finished(run, plan, None)
+    assert not _is_finished(run, plan, data, (["fr"], 0))
+    assert not _is_finished(run, plan, data, ((), 200))
     shutil.copytree(dataset.path, run / "data")
     _finished(run, plan, dataset_lib.Dataset.open(run / "data"))
-    assert train._is_finished(run, plan, "synthetic")
+    assert _is_finished(run, plan, "synthetic")
 
 
 def test_the_command_imports_nothing_with_threads() -> None:
@@ -71,12 +83,12 @@ def test_who_joined_is_known_to_the_run(tmp_path) -> None:
     plan = plan_lib.Plan("local", init_from=str(other))
     run_records.write(joined, {"plan": plan.to_json(), "scenarios": ["fr"]})
     run_records.write(other, {"plan": plan_lib.Plan("local").to_json(), "scenarios": ["fr"]})
-    assert [train._newcomer(joined, named) for named in (None, "fr")] == ["fr", "fr"]
+    assert [_newcomer(joined, named) for named in (None, "fr")] == ["fr", "fr"]
     with pytest.raises(errors.PfrecError, match=r"--new_scenario=nl: .* with --new_scenario=fr; l"):
-        train._newcomer(joined, "nl")
-    assert train._newcomer(other, None) is None
+        _newcomer(joined, "nl")
+    assert _newcomer(other, None) is None
     with pytest.raises(errors.PfrecError, match=r"--new_scenario=fr: .* with no --new_scenario; l"):
-        train._newcomer(other, "fr")
+        _newcomer(other, "fr")
 
 
 def test_metrics_of_finished_models_are_called_so() -> None:
