@@ -106,6 +106,12 @@ class RunDirectory(run_rounds.Rounds):
         self.config = {**self.config, "plan": dict(plan)}
         files.write_json(self.path / "config.json", self.config)
 
+    def executed_by(self, options: Mapping[str, Any]) -> None:
+        """Notes how the run is executed from here on."""
+        if self.config.get(run_records.OPTIONS) != options:
+            self.config = {**self.config, run_records.OPTIONS: dict(options)}
+            files.write_json(self.path / "config.json", self.config)
+
     @functools.cached_property
     def schema(self) -> schema_lib.Schema:
         """Of the rows."""

@@ -13,12 +13,14 @@ from pfrec.models.config import ModelConfig
 
 CONFIG, SUMMARY, MANIFEST = "config.json", "summary.json", "privacy_manifest.json"
 FORMAT_VERSION = 2
+# Of a run: how it was executed last, as far as that goes on with it (`runtime.options`).
+OPTIONS = "options"
 WITHHELD = "withheld"  # of a summary: what the plan had clients not say, where there is any
 # Of a summary: by scenario, the fingerprint of the model that its client finished, where any did.
 FINISHED = "finished"
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _MOST_ROUNDS = 1 << 31
-_DAMAGED = "it is damaged or was edited: train again"
+DAMAGED = "it is damaged or was edited: train again"
 
 
 def read_config(run: pathlib.Path) -> "Mapping[str, Any]":
@@ -36,9 +38,9 @@ def read_config(run: pathlib.Path) -> "Mapping[str, Any]":
             f"{run}: run directory of format version {found!r}, this pfrec reads "
             f"{FORMAT_VERSION}; train again or use the pfrec that wrote it"
         )
-    told = json_fields.Fields(value, str(place), _DAMAGED)
+    told = json_fields.Fields(value, str(place), DAMAGED)
     if not told.texts("scenarios"):
-        raise errors.PfrecError(f"{place}: names no scenario; {_DAMAGED}")
+        raise errors.PfrecError(f"{place}: names no scenario; {DAMAGED}")
     for name in told.texts("scenarios"):
         names.require(name, place=str(place))
     told.text("algorithm")
@@ -46,22 +48,24 @@ def read_config(run: pathlib.Path) -> "Mapping[str, Any]":
     plan = told.fields("plan")
     plan.integer("rounds", 1, _MOST_ROUNDS)
     plan.text("algorithm")
-    with json_fields.within(f"{place}: model", _DAMAGED):
+    with json_fields.within(f"{place}: model", DAMAGED):
         ModelConfig.from_json(told.fields("model").value)
     schema_lib.Schema.from_json(told.fields("schema").value, place=str(place))
     if told.plain("data") is not None:
         told.text("data")
     elif "data" not in told:
-        raise errors.PfrecError(f"{place}: has no data; {_DAMAGED}")
+        raise errors.PfrecError(f"{place}: has no data; {DAMAGED}")
     if "data_from_run" in told:
         told.text("data_from_run")
+    if OPTIONS in told:
+        told.fields(OPTIONS)
     if "data_digests" in told:
         digests = told.fields("data_digests")
         for name in digests.names():
             if digests.plain(name) is not None:
                 digests.text(name)
     if "id" in told and not _IDENTITY.fullmatch(told.text("id")):
-        raise errors.PfrecError(f"{place}: id is no run's; {_DAMAGED}")
+        raise errors.PfrecError(f"{place}: id is no run's; {DAMAGED}")
     return told.value
 
 
@@ -91,7 +95,7 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     """
     place = run / SUMMARY
     remedy = remedy or "the run is not finished, continue it with pfrec-train --resume"
-    told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), _DAMAGED)
+    told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), DAMAGED)
     told.text("algorithm")
     told.integer("rounds", 1, _MOST_ROUNDS)
     told.integer("best_round", 0, _MOST_ROUNDS)

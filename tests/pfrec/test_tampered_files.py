@@ -17,6 +17,7 @@ from pfrec.report import comparison_page, run_page
 from tests.pfrec.report import pages
 from tff_process import plan as plan_lib
 from tff_process import plan_difference
+from tff_process.runtime import options
 from tff_process.silos import directory as silo_directory
 
 SCHEMA = schema_lib.Schema(
@@ -44,6 +45,7 @@ CONFIG = {
     "data_from_run": "../data",
     "data_digests": {"nl": "0f", "fr": None},
     "id": "0123456789abcdef",
+    "options": options.Options(keep_rounds=3).to_json(),
 }
 SUMMARY = {
     "algorithm": "pf_msmtrec",
@@ -72,6 +74,7 @@ def read_config(folder):
     schema_lib.Schema.from_json(config["schema"], place="config.json")
     ModelConfig.from_json(config["model"])
     plan_difference.first(config["plan"], PLAN)
+    options.Options.of_run(config, folder)
     return [*config["scenarios"], config["seed"] + 1]
 
 
@@ -240,6 +243,8 @@ def test_a_tampered_record_is_read_or_refused(name, tmp_path, data):
         ("config.json", ("scenarios", 0), "../nl", "cannot be a directory's name"),
         ("config.json", ("id",), "../../x", "id is no run's"),
         ("config.json", ("plan",), [], "plan"),
+        ("config.json", ("options",), [], r"config\.json: options: \[\] where an object belongs"),
+        ("config.json", ("options", "min_clients"), "2", "options: min_clients is '2'; it must be"),
         ("summary.json", ("best_round",), "1", "best_round is '1', not a whole number"),
         ("summary.json", ("test", "nl", "click", "auc"), "high", "auc is 'high', not a number"),
         ("client.json", ("run",), "../x", "run is no training's name"),

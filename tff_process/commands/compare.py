@@ -220,7 +220,7 @@ def _trained(
         dataset,
         output,
         lambda entry, plan: progress.reporting(plan, count.label(entry.name, plan.seed)),
-        from_flags.options(),
+        from_flags.options({}, output),
         lambda entry, plan, run: watchers.of_run(
             plan, dataset, run, f"{entry.name} seed {plan.seed}"
         ),

@@ -18,6 +18,7 @@ from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import presets
+from tff_process.runtime import options as options_lib
 from tff_process.runtime import private_network
 
 
@@ -65,7 +66,7 @@ def define(*, silos: bool = False) -> None:
     )
     flags.DEFINE_string("output", None, "The directory to write.", required=True)
     define_plan()
-    define_runtime()
+    define_runtime(silos=silos)
     define_own(sys.argv[1:])
 
 
@@ -101,10 +102,10 @@ def define_plan() -> None:
     )
 
 
-def define_settings(settings: "type[settings_lib.Settings]") -> None:
-    """Defines the flags of a class of settings, where they are not defined yet."""
+def define_settings(settings: "type[settings_lib.Settings]", besides: "Sequence[str]" = ()) -> None:
+    """Defines the flags of a class of settings but for some, where they are not defined yet."""
     for one in settings_lib.of(settings):
-        if one.flag in flags.FLAGS:
+        if one.flag in flags.FLAGS or one.flag in besides:
             continue
         text = f"{one.help[0].upper()}{one.help[1:]}."
         bounds = {"lower_bound": one.low, "upper_bound": one.high}
@@ -166,57 +167,9 @@ def _own_names(entry: str) -> "Iterator[str]":
         yield name
 
 
-def define_runtime() -> None:
-    """Defines the flags of `options`."""
-    flags.DEFINE_integer(
-        "max_concurrent_clients",
-        0,
-        "Clients that train at once; 0 takes what processors and memory bear.",
-        lower_bound=0,
-    )
-    flags.DEFINE_enum(
-        "runtime",
-        "resident",
-        ["resident", "reference"],
-        "resident: private state stays in the clients' workers; reference: pure TFF.",
-    )
-    flags.DEFINE_integer(
-        "local_workers",
-        1,
-        "Worker processes that the clients of a simulation are split over.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "client_timeout",
-        3600.0,
-        "Seconds that a call on a worker may take before it counts as hung; 0 for no limit.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_enum(
-        "on_client_failure",
-        "retry",
-        ["retry", "skip", "stop"],
-        "What to do where a client's worker dies, hangs or fails: try it again (up to three "
-        "times), let it miss the round, or stop.",
-    )
-    flags.DEFINE_integer(
-        "min_clients", 1, "A round with fewer accepted clients is not applied.", lower_bound=1
-    )
-    flags.DEFINE_float(
-        "max_update_norm",
-        2.0,
-        "An update more than this many times as large as is usual in the round, for the batches "
-        "behind it, is refused; 0 for no bound.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_bool(
-        "clip_updates",
-        False,
-        "Scale an update beyond --max_update_norm down to it instead of refusing it.",
-    )
-    flags.DEFINE_integer(
-        "keep_rounds", 2, "Complete rounds that are kept, besides the best ones.", lower_bound=1
-    )
+def define_runtime(*, silos: bool = False) -> None:
+    """Defines the flags of `options`; those of silos where --workers is one."""
+    define_settings(options_lib.Options, besides=() if silos else ("silo_timeout",))
 
 
 def define_silos() -> None:
@@ -232,11 +185,4 @@ def define_silos() -> None:
         None,
         "With --workers: a directory of the driver's ca.pem, certificate.pem and key.pem, for "
         "the tunnels.",
-    )
-    flags.DEFINE_float(
-        "silo_timeout",
-        60.0,
-        "Seconds to try to reach a silo that is away; then the client misses the round "
-        "(--on_client_failure=skip) or the run stops.",
-        lower_bound=0.0,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,37 +15,52 @@ from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 from tff_process.commands import presets
+from tff_process.runtime import options as options_lib
 
 if TYPE_CHECKING:
     from pfrec.data.dataset import dataset as dataset_lib
-    from tff_process.runtime import options as options_lib
 
 
-def options() -> "options_lib.Options":
-    """How the flags ask for the training to be executed.
+def options(config: "Mapping[str, Any]", run: pathlib.Path) -> options_lib.Options:
+    """How the flags ask for the training to be executed; what they do not say is as it was in a run
+    that is resumed or goes on, which is told where it is not the default.
+
+    Args:
+      config: the run's record, `run_records.read_config`; empty where none goes on.
+      run: its directory.
 
     Raises:
-      PfrecError: where those of silos do not fit together.
+      PfrecError: where the record is damaged, or flags of silos do not fit together.
     """
-    from tff_process.runtime import options as options_lib
     from tff_process.silos import addresses, tunnel
 
     f = flags.FLAGS
+    before = options_lib.Options.of_run(config, run)
+    own = [one for one in settings_lib.of(options_lib.Options) if one.flag in f]
+    given = {one.name: f[one.flag].value for one in own if _is_given(one.names)}
+    chosen = dataclasses.replace(before, **given)
+    kept = [
+        f"--{one.flag}={one.text(getattr(before, one.name))}"
+        for one in own
+        if one.name not in given and getattr(before, one.name) != one.default
+    ]
+    if kept:
+        told = f"executed as {run} was, by {', '.join(kept)}; give a flag to change it"
+        print(f"note: {told}", file=sys.stderr, flush=True)
     silos: dict[str, Any] = {}
     if "workers" in f and f.workers:
         if f.data:
             raise errors.PfrecError(
                 "--data and --workers: give one of them; silos have their own data"
             )
-        if f.runtime != options_lib.RESIDENT:
+        if chosen.runtime != options_lib.RESIDENT:
             raise errors.PfrecError(
-                f"--runtime={f.runtime}: moves private states through the driver; silos "
+                f"--runtime={chosen.runtime}: moves private states through the driver; silos "
                 "need resident"
             )
         silos = {
             "workers": addresses.parse_workers(f.workers),
             "tls": pathlib.Path(f.tls) if f.tls else None,
-            "silo_timeout": f.silo_timeout,
         }
         tunnel.to_silos(silos["workers"], silos["tls"], command.warn)
         if f.skip_scenarios or f.min_rows:
@@ -56,18 +72,7 @@ def options() -> "options_lib.Options":
             "give --data, a directory that pfrec-convert wrote or 'synthetic', or --workers; "
             "--help lists the flags"
         )
-    return options_lib.Options(
-        runtime=f.runtime,
-        max_concurrent_clients=f.max_concurrent_clients,
-        local_workers=f.local_workers,
-        client_timeout=f.client_timeout or None,
-        on_client_failure=f.on_client_failure,
-        min_clients=f.min_clients,
-        max_update_norm=f.max_update_norm,
-        clip_updates=f.clip_updates,
-        keep_rounds=f.keep_rounds,
-        **silos,
-    )
+    return dataclasses.replace(chosen, **silos)
 
 
 def chosen(dataset: "dataset_lib.Dataset") -> "dataset_lib.Dataset":

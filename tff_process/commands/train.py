@@ -96,14 +96,16 @@ def _main(argv: "list[str]") -> None:
         command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
     continues = f.init_from is not None and f.new_scenario is None
+    # Of the run that is resumed, or that this one goes on from.
     record: Mapping[str, Any] = {}
+    of = output
     if begun:
         record = run_records.read_config(output)
         plan, newcomer = from_flags.resumed_plan(record), _newcomer(record, output, f.new_scenario)
     elif continues:
-        before = pathlib.Path(f.init_from)
-        record = run_records.read_config(before)
-        plan, newcomer = from_flags.continued_plan(record, before), None
+        of = pathlib.Path(f.init_from)
+        record = run_records.read_config(of)
+        plan, newcomer = from_flags.continued_plan(record, of), None
     else:
         plan, newcomer = from_flags.plan(f.algorithm, f.seed), f.new_scenario
     # A newcomer trains by local; what the line that began it said of another was let pass then.
@@ -121,7 +123,7 @@ def _main(argv: "list[str]") -> None:
     left_out = None if newcomer else (f.skip_scenarios, f.min_rows)
     if begun and _is_finished(record, output, plan, f.data, left_out):
         return
-    options = from_flags.options()
+    options = from_flags.options(record, of)
     from pfrec import run_directory
     from pfrec.report import run_page
     from tff_process.commands import progress

@@ -19,8 +19,9 @@ def define(place: str) -> None:
     """Defines the flags; `place` says where event files go."""
     flags.DEFINE_bool(
         "tensorboard",
-        False,
-        f"Write {place}: scalars by scenario and task, and the plan as hyperparameters.",
+        None,
+        f"Write {place}: scalars by scenario and task, and the plan as hyperparameters; a run that "
+        "has it goes on with it.",
     )
     flags.DEFINE_string(
         "mlflow",
@@ -63,7 +64,8 @@ def of_run(
     from tff_process.training import watching
 
     told: list[callbacks.Callback] = []
-    if flags.FLAGS.tensorboard:
+    asked = flags.FLAGS.tensorboard
+    if asked or (asked is None and (run / watching.TENSORBOARD).is_dir()):
         told.append(watching.TensorBoard(plan, dataset, run / watching.TENSORBOARD))
     if flags.FLAGS.mlflow:
         told.append(watching.MLflow(plan, dataset, flags.FLAGS.mlflow, name))

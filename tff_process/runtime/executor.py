@@ -10,11 +10,10 @@ from typing import Any, Optional
 
 from pfrec import errors
 from tff_process.runtime import hosts as hosts_lib
+from tff_process.runtime import options as options_lib
 from tff_process.runtime import remote
 
 ATTEMPTS = 3
-RETRY, SKIP, STOP = "retry", "skip", "stop"
-POLICIES = (RETRY, SKIP, STOP)
 # How a run that stopped goes on, whatever command it is of: a comparison has no such flag.
 GO_ON = "go on by the same command, pfrec-train with --resume"
 
@@ -57,11 +56,11 @@ class ClientExecutor:
     """
 
     def __init__(
-        self, max_concurrent: int, on_failure: str = RETRY, all_needed: bool = False
+        self, max_concurrent: int, on_failure: str = options_lib.RETRY, all_needed: bool = False
     ) -> None:
-        if on_failure not in POLICIES:
+        if on_failure not in options_lib.POLICIES:
             raise errors.PfrecError(
-                f"--on_client_failure={on_failure}: is not one of {', '.join(POLICIES)}"
+                f"--on_client_failure={on_failure}: is not one of {', '.join(options_lib.POLICIES)}"
             )
         self._on_failure, self._all_needed = on_failure, all_needed
         self._pool = concurrent.futures.ThreadPoolExecutor(
@@ -132,11 +131,11 @@ class ClientExecutor:
     ) -> bool:
         """Whether to try again; otherwise the client is skipped."""
         message = f"client {handle.scenario}: {what} failed: {error}"
-        if self._on_failure == SKIP:
+        if self._on_failure == options_lib.SKIP:
             _log.warning("%s; it misses this round", message)
             return False
         refused = isinstance(error, remote.WorkError) and error.refused
-        if self._on_failure == STOP or attempt >= ATTEMPTS or refused:
+        if self._on_failure == options_lib.STOP or attempt >= ATTEMPTS or refused:
             tried = f" {attempt} times" if attempt > 1 else ""
             raise self._failure(handle, f"{what} failed{tried}: {error}", error)
         _log.warning("%s; trying again", message)
@@ -144,7 +143,7 @@ class ClientExecutor:
 
     def _given_up(self, handle: ClientHandle, error: hosts_lib.OutOfReachError, what: str) -> str:
         """Why a client whose worker cannot be reached misses the round."""
-        if self._on_failure != SKIP:
+        if self._on_failure != options_lib.SKIP:
             raise self._failure(handle, f"{what} failed: {error}", error)
         _log.warning("client %s: %s failed: %s; it misses this round", handle.scenario, what, error)
         return str(error)

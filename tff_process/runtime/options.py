@@ -5,42 +5,94 @@ none of it changes what comes out of a run without faults.
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Optional
+from typing import Any, Optional
+
+from pfrec import json_fields, run_records
+from pfrec import settings as settings_lib
+from pfrec.settings import setting
 
 RESIDENT, REFERENCE = "resident", "reference"
+RETRY, SKIP, STOP = "retry", "skip", "stop"
+POLICIES = (RETRY, SKIP, STOP)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """How a training is executed.
+class Options(settings_lib.Settings):
+    """How a training is executed; what a setting is, its help says.
+
+    A run's record holds the settings. Where silos are, and who the driver is to them, it does not:
+    that is said anew whenever the run goes on.
 
     Attributes:
-      runtime: `resident` (private state stays in the workers) or `reference` (one pure TFF
-        computation a round).
-      max_concurrent_clients: clients that train at once; 0 takes what processors and memory bear.
-      local_workers: worker processes that a simulation's clients are split over.
-      client_timeout: seconds that a call on a worker may take before it counts as hung; None for no
-        limit.
-      on_client_failure: `retry`, `skip` or `stop`, see `executor.ClientExecutor`.
-      min_clients, max_update_norm, clip_updates, newcomers: see `guard.Rules`; newcomers by their
-        scenarios' names, which a run that goes on knows of itself.
-      keep_rounds: complete rounds that are kept, besides the best ones.
+      newcomers: see `guard.Rules`; by their scenarios' names, which a run that goes on knows of
+        itself.
       workers: HOST:PORT of each scenario's silo; empty for a simulation.
       tls: the directory of the driver's certificate for the tunnels to silos; None to speak to them
         in plain.
-      silo_timeout: seconds to try to reach a silo that is away.
     """
 
-    runtime: str = RESIDENT
-    max_concurrent_clients: int = 0
-    local_workers: int = 1
-    client_timeout: Optional[float] = 3600.0
-    on_client_failure: str = "retry"
-    min_clients: int = 1
-    max_update_norm: float = 2.0
-    clip_updates: bool = False
+    max_concurrent_clients: int = setting(
+        0, "clients that train at once; 0 takes what processors and memory bear", low=0
+    )
+    runtime: str = setting(
+        RESIDENT,
+        "where private states are: resident keeps them in the clients' workers, reference is pure "
+        "TFF and moves them",
+        choices=(RESIDENT, REFERENCE),
+    )
+    local_workers: int = setting(
+        1, "worker processes that the clients of a simulation are split over", low=1
+    )
+    client_timeout: float = setting(
+        3600.0,
+        "seconds that a call on a worker may take before it counts as hung; 0 for no limit",
+        low=0.0,
+    )
+    on_client_failure: str = setting(
+        RETRY,
+        "what to do where a client's worker dies, hangs or fails: try it again (up to three "
+        "times), let it miss the round, or stop",
+        choices=POLICIES,
+    )
+    min_clients: int = setting(1, "a round with fewer accepted clients is not applied", low=1)
+    max_update_norm: float = setting(
+        2.0,
+        "an update more than this many times as large as is usual in the round, for the batches "
+        "behind it, is refused; 0 for no bound",
+        low=0.0,
+    )
+    clip_updates: bool = setting(
+        False, "scale an update beyond --max_update_norm down to it instead of refusing it"
+    )
+    keep_rounds: int = setting(2, "complete rounds that are kept, besides the best ones", low=1)
+    silo_timeout: float = setting(
+        60.0,
+        "seconds to try to reach a silo that is away; then the client misses the round "
+        "(--on_client_failure=skip) or the run stops",
+        low=0.0,
+    )
     newcomers: "tuple[str, ...]" = ()
-    keep_rounds: int = 2
     workers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tls: Optional[pathlib.Path] = None
-    silo_timeout: float = 60.0
+
+    @classmethod
+    def of_run(cls, config: "Mapping[str, Any]", run: pathlib.Path) -> "Options":
+        """The settings that a run was executed with last; what its record lacks has its default.
+
+        Args:
+          config: the record, `run_records.read_config`.
+          run: the run's directory.
+
+        Raises:
+          PfrecError: where a value does not fit.
+        """
+        told = config.get(run_records.OPTIONS, {})
+        place = f"{run / run_records.CONFIG}: {run_records.OPTIONS}"
+        with json_fields.within(place, run_records.DAMAGED):
+            own = {one.name: told[one.name] for one in settings_lib.of(cls) if one.name in told}
+            return cls(**own)
+
+    @property
+    def deadline(self) -> Optional[float]:
+        """Seconds that a call on a worker may take; None for no limit."""
+        return self.client_timeout or None

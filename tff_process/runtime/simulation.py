@@ -47,7 +47,7 @@ def resident_training(
             f"the worker with log {logs / _log_name(number, count)}",
             logs / _log_name(number, count),
             concurrent,
-            options.client_timeout,
+            options.deadline,
             within,
         )
         for number in range(count)

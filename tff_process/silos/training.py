@@ -276,7 +276,7 @@ def _hosts(
         scenario: silo_host.SiloHost(
             scenario,
             address,
-            options.client_timeout,
+            options.deadline,
             options.silo_timeout,
             credentials,
             sockets,

@@ -2,9 +2,9 @@
 
 import hashlib
 import pathlib
-from typing import Any
+from typing import Any, Optional
 
-from pfrec import errors, files, run_data, run_directory
+from pfrec import errors, files, run_data, run_directory, run_records
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.report import run_files
 from tff_process import plan as plan_lib
@@ -24,6 +24,7 @@ def open_run(
     """The run that is begun or gone on with, free of what a kill left half-written."""
     if resume and (path / "config.json").exists():
         run = check_same(path, plan, dataset, options)
+        run.executed_by(options.to_json())
     else:
         checks.check_new(plan, dataset, options)
         run = _begin(path, plan, dataset, options)
@@ -33,6 +34,20 @@ def open_run(
     for scenario in dataset.scenarios if not options.workers else ():
         run_data.keep_client_schema(run.client_path(scenario), dataset, scenario)
     return run
+
+
+def options_of(begun: "Optional[pathlib.Path]") -> options_lib.Options:
+    """How a training is executed where nobody says: as it was before.
+
+    Args:
+      begun: the directory of the run, where it goes on.
+
+    Raises:
+      PfrecError: where its record is damaged.
+    """
+    if begun is None or not (begun / run_records.CONFIG).exists():
+        return options_lib.Options()
+    return options_lib.Options.of_run(run_records.read_config(begun), begun)
 
 
 def check_same(
@@ -114,10 +129,10 @@ def _begin(
     options: options_lib.Options,
 ) -> run_directory.RunDirectory:
     told = named = config(plan, dataset)
-    new: dict[str, list[str]] = {}
+    new: dict[str, Any] = {run_records.OPTIONS: options.to_json()}
     if plan.continues:
         before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
-        new = {continuing.NEW: continuing.changed_scenarios(before, dataset)[1]}
+        new[continuing.NEW] = continuing.changed_scenarios(before, dataset)[1]
     if options.workers:
         # In the silos: so are the data and what each client knows of its schema.
         if plan.continues:

@@ -111,7 +111,7 @@ def train(
     output: "Union[str, os.PathLike[str]]",
     *,
     resume: bool = False,
-    options: options_lib.Options = options_lib.Options(),
+    options: Optional[options_lib.Options] = None,
     cache: "Optional[cache_lib.ComputationCache]" = None,
     progress: Progress = lambda round_number, score: None,
     callbacks: "Sequence[callbacks_lib.Callback]" = (),
@@ -131,7 +131,8 @@ def train(
         plan and data began.
       resume: whether to continue after the last complete round; with more rounds in the plan than
         before, a finished run is extended.
-      options: how it is executed, which does not change what comes out.
+      options: how it is executed, which does not change what comes out; None for how it was
+        before, where it continues, and else for the defaults.
       cache: keeps what is traced and compiled for a simulation;
         None where no other run is to use it.
       progress: shows each round, before the callbacks: one itself, or a function of the round's
@@ -155,6 +156,8 @@ def train(
         )
     path = pathlib.Path(output)
     plan = automatic.resolved(plan, path if resume else None)
+    if options is None:
+        options = beginning.options_of(path if resume else None)
     checks.check(plan, dataset, options)
     if not options.workers:
         dataset.verify()

@@ -74,7 +74,7 @@ def _pooled(
     """In a worker, whose threads the plan decides, as those of a simulation's clients."""
     private_network.warn_if_open()
     log = run.path / "logs" / "worker.log"
-    limit = options.client_timeout and options.client_timeout * len(dataset.scenarios)
+    limit = options.deadline and options.deadline * len(dataset.scenarios)
     within = threads.within_operations(pooled.fitted(plan, dataset), dataset.schema)
     host = hosts.LocalHost(f"the worker with log {log}", log, 1, limit, within)
     try:
@@ -118,7 +118,7 @@ def require_together(plan: plan_lib.Plan, options: options_lib.Options) -> None:
             "--secure_sums and --runtime=reference: it brings reports to the server as they leave "
             "a client's graph, without masks; take --runtime=resident"
         )
-    if plan.secure_sums and options.on_client_failure == executor.SKIP:
+    if plan.secure_sums and options.on_client_failure == options_lib.SKIP:
         raise errors.PfrecError(
             "--secure_sums and --on_client_failure=skip: a sum that one client is missing from "
             f"stays hidden; take retry or stop, and {executor.GO_ON} once it is back"

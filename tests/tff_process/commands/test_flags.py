@@ -15,6 +15,7 @@ from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
 from tff_process.commands import from_flags, presets
 from tff_process.comparison import entries
+from tff_process.runtime import options
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +252,26 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
         given(flag)
         told = plan_difference.first(begun.to_json(), resumed_plan(tmp_path))
         assert told.startswith(difference), told
+
+
+def test_a_run_goes_on_as_it_was_executed_but_for_what_flags_say(given, tmp_path, capsys):
+    """Without --keep_rounds rounds would be removed that somebody asked to keep."""
+    before = options.Options(keep_rounds=7, clip_updates=True, max_update_norm=3.5, min_clients=2)
+    run_records.write(tmp_path, {"options": before.to_json()})
+    given("--min_clients=1", "--local_workers=2")
+    chosen = from_flags.options(records.read_config(tmp_path), tmp_path)
+    assert chosen == dataclasses.replace(before, min_clients=1, local_workers=2)
+    told = "--max_update_norm=3.5, --clip_updates=true, --keep_rounds=7; give a flag to change it"
+    assert capsys.readouterr().err == f"note: executed as {tmp_path} was, by {told}\n"
+    run_records.write(tmp_path)  # Of a version that kept no such record.
+    chosen = from_flags.options(records.read_config(tmp_path), tmp_path)
+    assert chosen == options.Options(min_clients=1, local_workers=2)
+    assert capsys.readouterr().err == ""
+    run_records.write(tmp_path, {"options": {"keep_rounds": 0}})
+    with pytest.raises(
+        errors.PfrecError, match=r"config\.json: options: keep_rounds is 0; it must"
+    ):
+        from_flags.options(records.read_config(tmp_path), tmp_path)
 
 
 def test_a_joined_run_is_resumed_by_its_own_plan(given, tmp_path):

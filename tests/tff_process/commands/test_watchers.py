@@ -14,7 +14,7 @@ from tff_process.training import watching
 @pytest.fixture
 def asked(monkeypatch) -> types.SimpleNamespace:
     """Stands for the flags."""
-    values = types.SimpleNamespace(tensorboard=False, mlflow=None)
+    values = types.SimpleNamespace(tensorboard=None, mlflow=None)
     monkeypatch.setattr(watchers.flags, "FLAGS", values)
     return values
 
@@ -44,3 +44,14 @@ def test_a_run_has_the_watchers_that_were_asked_for(asked, dataset, monkeypatch)
     assert board._directory == run / "tensorboard"
     assert isinstance(flow, watching.MLflow)
     assert (flow._experiment, flow._name) == ("shop", "local seed 0")
+
+
+def test_a_run_that_has_event_files_goes_on_with_them(asked, dataset, tmp_path) -> None:
+    def watched() -> int:
+        return len(watchers.of_run(plan_lib.Plan("local"), dataset, tmp_path, "local"))
+
+    assert watched() == 0
+    (tmp_path / "tensorboard").mkdir()
+    assert watched() == 1
+    asked.tensorboard = False
+    assert watched() == 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from pfrec import checkpoint, run_directory
 from tests.tff_process.runtime import small_training
-from tff_process.runtime import executor
+from tff_process.runtime import executor, options
 
 
 def test_restoring_an_earlier_round_gives_the_same_rounds_after_it(
@@ -113,7 +113,7 @@ def test_a_client_that_cannot_write_at_the_end_of_a_round_goes_on_from_what_it_h
     dataset, workers, computations, tmp_path
 ):
     """Client nl is in the first aggregation step of the third round alone, and may be skipped."""
-    lenient = executor.ClientExecutor(2, executor.SKIP)
+    lenient = executor.ClientExecutor(2, options.SKIP)
     training = small_training.resident_training(
         dataset, "pf_msmtrec", [workers[0]] * 3, lenient, computations, tmp_path
     )

@@ -1,5 +1,6 @@
 """The loop over rounds, on a training whose AUC on `valid` is written down beforehand."""
 
+import contextlib
 import csv
 import dataclasses
 
@@ -42,7 +43,7 @@ class Scripted:
         return values
 
     def to_save(self):
-        return run_directory.RoundState({"done": np.int64(self.done)}, {}, {"versions": {}})
+        return run_directory.RoundState({"done": np.int64(self.done)}, {}, {})
 
     def restore(self, saved):
         self.done = int(saved.server["done"])
@@ -318,6 +319,25 @@ def test_a_run_that_was_begun_before_is_not_removed_when_it_is_refused(
     with pytest.raises(errors.PfrecError, match="no silo answers"):
         loop.train(asked, dataset, path, resume=True)
     assert (path / "config.json").exists()
+
+
+def test_a_run_is_resumed_as_it_was_executed_where_nobody_says(dataset, tmp_path, monkeypatch):
+    """Rounds that were to be kept are not removed."""
+    path, asked = tmp_path / "run", plan.Plan("local", rounds=3)
+
+    def start(needed, dataset, run, options, cache):
+        return contextlib.nullcontext(Scripted(needed, dataset, [0.6, 0.5, 0.5, 0.5, 0.5]))
+
+    monkeypatch.setattr(loop.runtimes, "start", start)
+
+    def kept(rounds, **more):
+        longer = dataclasses.replace(asked, rounds=rounds)
+        return loop.train(longer, dataset, path, **more).run.rounds()
+
+    assert kept(3, options=options.Options(keep_rounds=3)) == [1, 2, 3]
+    assert kept(4, resume=True) == [1, 2, 3, 4]
+    assert kept(5, resume=True, options=options.Options(keep_rounds=1)) == [1, 5]
+    assert options.Options.of_run(run_directory.open_run(path).config, path).keep_rounds == 1
 
 
 def test_what_is_no_plan_dataset_or_callback_is_named(dataset, tmp_path):
