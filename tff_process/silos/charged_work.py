@@ -49,18 +49,18 @@ class ChargedWork(origins.Origins):
         # Of other rows, another secret or another version's draws the noise is another.
         self._own = origins.of(files.json_text(terms.receivable.client), terms.noise)
         self._states: dict[str, dict[str, sessions.Origin]] = {}
-        # Steps of each report that left, by its origin and digest, and of the work that was charged
-        # with one and told in none of its own, by its origin.
-        self._reports: dict[tuple[str, str], int] = {}
+        # What is charged, in steps; the digests of the reports that left, by their origin; and the
+        # steps of work that was charged with another's and told in none of its own, by its origin.
+        self._steps = 0
+        self._reports: dict[str, set[str]] = {}
         self._behind: dict[str, int] = {}
         told = []
         for entry in book.entries:
             if entry["what"] == ledger.STATE:
                 self._know(entry[origins.STATE], _state_of(entry))
             if entry["agreement"] == self._agreement and entry["what"] == labels.REPORT:
-                key = entry.get(origins.ORIGIN, ""), entry["sha256"]
-                self._reports[key] = entry["work"][1]
-                self._behind.update(entry.get(BEHIND, {}))
+                own, behind = entry.get(origins.ORIGIN, ""), self._unpaid(entry.get(BEHIND, {}))
+                self._count(own, entry["sha256"], entry["work"][1], behind)
                 told.append(entry["epsilon_spent"])
         self._require_same_noise(told[-1] if told else 0.0)
 
@@ -77,7 +77,7 @@ class ChargedWork(origins.Origins):
             digest = origins.of("train", self._own, argument.origin.digest)
             with self._lock:
                 behind = self._unpaid({**dict(argument.origin.behind), digest: argument.work[1]})
-                self._require_room(self._spent(self._reports, {**self._behind, **behind}))
+                self._require_room(self._steps + sum(behind.values()))
             return sessions.Origin(digest, behind=tuple(behind.items()))
         if function == "read":
             with self._lock:
@@ -101,24 +101,34 @@ class ChargedWork(origins.Origins):
         with self._lock:
             behind = self._unpaid(dict(source.origin.behind))
             behind.pop(own, None)
-            reports = {**self._reports, (own, told): source.work[1]}
-            charged = {**self._behind, **behind}
-            steps = self._spent(reports, charged)
-            self._require_room(steps)
-            spent = round(self._budget.spent(steps), 4)
-            further.update(epsilon_spent=spent, delta=self._budget.delta)
-            further.update({origins.ORIGIN: own, BEHIND: behind})
+            steps = source.work[1]
+            spent = self._steps + self._more(own, told, steps, behind)
+            self._require_room(spent)
+            further.update(epsilon_spent=round(self._budget.spent(spent), 4))
+            further.update({"delta": self._budget.delta, origins.ORIGIN: own, BEHIND: behind})
             yield
-            self._reports, self._behind = reports, charged
+            self._count(own, told, steps, behind)
 
-    def _spent(self, reports: "Mapping[tuple[str, str], int]", behind: "Mapping[str, int]") -> int:
-        left = {origin for origin, _ in reports}
-        unseen = sum(steps for origin, steps in behind.items() if origin not in left)
-        return sum(reports.values()) + unseen
+    def _more(self, own: str, told: str, steps: int, behind: "Mapping[str, int]") -> int:
+        """Steps that a report is charged: its own, unless it left before or they were charged with
+        another's, and those behind it that are in no charge yet.
+        """
+        again = told in self._reports.get(own, ())
+        return (0 if again else steps - self._behind.get(own, 0)) + sum(behind.values())
+
+    def _count(self, own: str, told: str, steps: int, behind: "Mapping[str, int]") -> None:
+        self._steps += self._more(own, told, steps, behind)
+        self._reports.setdefault(own, set()).add(told)
+        self._behind.pop(own, None)
+        self._behind.update(behind)
 
     def _unpaid(self, behind: "Mapping[str, int]") -> "dict[str, int]":
-        paid = {origin for origin, _ in self._reports} | set(self._behind)
-        return {origin: steps for origin, steps in behind.items() if origin not in paid}
+        """The work of `behind` that is in no charge yet, by its origin."""
+        return {
+            origin: steps
+            for origin, steps in behind.items()
+            if origin not in self._reports and origin not in self._behind
+        }
 
     def _require_room(self, steps: int) -> None:
         if steps > self._budget.steps:
@@ -155,8 +165,7 @@ class ChargedWork(origins.Origins):
         """Checks that reports that have left were charged by the noise of those to come, which a
         plan that leaves its batch open does not say.
         """
-        steps = self._spent(self._reports, self._behind)
-        now = self._budget.spent(steps)
+        steps, now = self._steps, self._budget.spent(self._steps)
         if abs(now - told) > _ROUNDING:
             raise errors.PfrecError(
                 f"the ledger says that {steps} steps have spent epsilon {told:g} under this "
