@@ -102,6 +102,21 @@ def warn(text: str) -> None:
     print(f"WARNING: {text}", file=sys.stderr, flush=True)
 
 
+def refuse_idle(names: Sequence[str], why: str) -> None:
+    """Checks that the command line gives none of some flags, which would do nothing.
+
+    Args:
+      names: of the flags.
+      why: what they would do something to, as a clause.
+
+    Raises:
+      PfrecError: where it gives one.
+    """
+    for name in names:
+        if not flags.FLAGS[name].using_default_value:
+            raise errors.PfrecError(f"--{name}: {why}, so here it does nothing; leave it out")
+
+
 def require_file(path: pathlib.Path, remedy: str) -> None:
     """Checks that a file is there, before anything heavy is imported to read it.
 

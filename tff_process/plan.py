@@ -24,6 +24,7 @@ CONSTANT, COSINE, STEP = "constant", "cosine", "step"
 SCHEDULES = (CONSTANT, COSINE, STEP)
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
+NEWCOMERS = "local"  # The algorithm of a scenario that joins a finished run.
 
 
 @dataclasses.dataclass(frozen=True)

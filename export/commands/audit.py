@@ -66,6 +66,8 @@ def _main(argv: "list[str]") -> None:
             f"--shadows={f.shadows}: each row is in half of them; give an even number"
         )
     path = command.require_run_or_client(f.run, f.client_dir)
+    if f.client_dir:
+        command.refuse_idle(["data"], "is of --run")
     from export.exporting import trained
     from export.scoring import membership
 

@@ -25,6 +25,13 @@ _COMMON = (
 )
 
 
+# What says nothing about which of the versions that are there is served.
+_OF_EXPORTS = (
+    *("data", "base_path", "fold", "embedding_dtype", "least_rows", "onnx", "router", "keep"),
+    *("champion_data", "force", "canary"),
+)
+
+
 def define_flags() -> None:
     """Declares the command's flags.
 
@@ -329,12 +336,17 @@ def _main(argv: "list[str]") -> None:
             "give one of --run, --client_dir, --rollback and --roll_forward; --help lists the flags"
         )
     if values.rollback or values.roll_forward:
+        command.refuse_idle(_OF_EXPORTS, "is of an export")
+        if values.roll_forward:
+            command.refuse_idle(["version"], "is of an export or a rollback")
         _switch(output, values.rollback, values.version, values.model_prefix, values.scenario)
         return
     if values.scenario:
         raise errors.PfrecError(
             "--scenario goes with --rollback and --roll_forward; an export is of all scenarios"
         )
+    if values.client_dir:
+        command.refuse_idle(["data"], "is of --run")
     path = pathlib.Path(values[chosen[0]].value)
     if not path.is_dir():
         raise errors.PfrecError(f"{path}: no such directory; check --{chosen[0]}")

@@ -105,6 +105,8 @@ def _main(argv: "list[str]") -> None:
             else ""
         )
         raise errors.PfrecError(f"give one of --model and --serving{also}; --help lists the flags")
+    if not (values.endpoint or values.rest_endpoint):
+        command.refuse_idle(["timeout"], "is of --endpoint or --rest_endpoint")
     for flag, example in (("endpoint", 8500), ("rest_endpoint", 8501)):
         given = values[flag].value
         if given is not None and not given.rpartition(":")[2].isdecimal():

@@ -161,6 +161,7 @@ def _check() -> None:
     if f.tune_halving == 1:
         raise errors.PfrecError("--tune_halving=1: one in one is no choice; give 2 or more, or 0")
     command.require_data(f.data)
+    from_flags.require_effective()
     watchers.require(simulated=True)
 
 

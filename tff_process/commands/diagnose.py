@@ -78,6 +78,8 @@ def _main(argv: "list[str]") -> None:
     del argv
     f = flags.FLAGS
     path = command.require_run_or_client(f.run, f.client_dir)
+    if not f.importance:
+        command.refuse_idle(["importance_rows", "importance_repeats", "seed"], "is of --importance")
     asked = Importance(f.importance_rows, f.importance_repeats, f.seed) if f.importance else None
     if f.client_dir is not None:
         written = inspect_client(path, asked)

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from pfrec.data.dataset import dataset as dataset_lib
 
 
+# Settings that mean something where another is one of some values alone.
+_OF = {
+    "schedule_end": ("schedule", (plan_lib.COSINE,)),
+    "schedule_factor": ("schedule", (plan_lib.STEP,)),
+    "schedule_parts": ("schedule", (plan_lib.STEP,)),
+    "rank": ("template", ("additive", "hadamard")),
+}
+# What is of clients, which pooled algorithms do not have.
+_OF_CLIENTS = (
+    *("aggregations", "aggregate_every", "participation", "robust", "lazy_adam", "sharing"),
+    *("max_concurrent_clients", "local_workers", "on_client_failure", "min_clients"),
+    *("max_update_norm", "clip_updates"),
+)
+
+
 def options(config: "Mapping[str, Any]", run: pathlib.Path) -> options_lib.Options:
     """How the flags ask for the training to be executed; what they do not say is as it was in a run
     that is resumed or goes on, which is told where it is not the default.
@@ -191,6 +206,34 @@ def resumed_plan(config: "Mapping[str, Any]") -> "plan_lib.Plan":
     return made
 
 
+def joining_plan(config: "Mapping[str, Any]", run: pathlib.Path) -> "plan_lib.Plan":
+    """The plan by which a scenario joins a finished run: what flags say, but for its algorithm, and
+    its shape, which is that run's.
+
+    Args:
+      config: the record of the finished run, `run_records.read_config`.
+      run: its directory.
+
+    Raises:
+      PfrecError: where a flag says another algorithm or shape.
+    """
+    f = flags.FLAGS
+    if _is_given(["algorithm"]) and f.algorithm != plan_lib.NEWCOMERS:
+        raise errors.PfrecError(
+            f"--algorithm={f.algorithm}: a scenario that joins a run trains by "
+            f"{plan_lib.NEWCOMERS}; leave the flag out"
+        )
+    made, shape = plan(plan_lib.NEWCOMERS, f.seed), ModelConfig.from_json(config["model"])
+    for one in settings_lib.of(ModelConfig):
+        asked, has = (one.text(getattr(model, one.name)) for model in (made.model, shape))
+        if _is_given(one.names) and asked != has:
+            raise errors.PfrecError(
+                f"--{one.flag}={asked}: a scenario that joins {run} has its shape, in which it is "
+                f"{has}; leave the flag out"
+            )
+    return dataclasses.replace(made, model=shape)
+
+
 def joins(record: "Mapping[str, Any]") -> bool:
     """Whether the record of a plan is that of a scenario that joins a finished run."""
     return bool(record.get("init_from")) and not record.get("continues")
@@ -214,11 +257,19 @@ def _as_given(made: plan_lib.Plan) -> plan_lib.Plan:
 
 
 def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
-    """Checks that what is said of differential privacy, and of finishing, is of a plan that has it.
+    """Checks that what is said of differential privacy, of finishing, and of what a setting chooses
+    is of a plan that has it.
 
     Raises:
       PfrecError: where it would do nothing; the message names the flag.
     """
+    values = {**made.to_json(), **made.model.to_json()}
+    for name, (other, fitting) in _OF.items():
+        if values[other] not in fitting and (name in own or _is_given([name])):
+            raise errors.PfrecError(
+                f"--{name}={values[name]}: is of --{other}={' or '.join(fitting)} alone, and here "
+                f"--{other} is {values[other]}; give that too, or leave it out"
+            )
     rate = next(one for one in settings_lib.of(plan_lib.Plan) if one.name == "home_rate")
     if not made.passes_at_home and (_is_given(rate.names) or rate.names & set(own)):
         raise errors.PfrecError(
@@ -234,6 +285,35 @@ def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
                 f"--{one.flag}={value} without --dp_epsilon: there is no "
                 "differential privacy that it could be of; give --dp_epsilon too, or leave it out"
             )
+
+
+def require_of_clients(made: plan_lib.Plan) -> None:
+    """Checks that no flag of clients is given with an algorithm that has none.
+
+    Raises:
+      PfrecError: where one is; it names the flag.
+    """
+    if made.pooled:
+        names = [*_OF_CLIENTS, *(["precision"] if made.precision == plan_lib.BFLOAT16 else [])]
+        command.refuse_idle(names, f"is of clients, which {made.name} does not have")
+
+
+def require_effective() -> None:
+    """Checks that flags of built-in data and of silos are given with these alone.
+
+    Raises:
+      PfrecError: where one would do nothing.
+    """
+    f = flags.FLAGS
+    if f.data != "synthetic":
+        made = [name for name in f if name.startswith("synthetic_")]
+        command.refuse_idle(made, "is of --data=synthetic")
+    if "workers" in f and not f.workers:
+        command.refuse_idle(["tls", "silo_timeout"], "is of --workers")
+    elif "workers" in f:
+        command.refuse_idle(
+            ["local_workers"], "is of a simulation, and silos are their own workers"
+        )
 
 
 def require_concerned(algorithms: "Sequence[str]") -> None:

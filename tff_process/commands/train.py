@@ -95,7 +95,10 @@ def _main(argv: "list[str]") -> None:
         remedy = "name a finished run as --init_from"
         command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
+    from_flags.require_effective()
     continues = f.init_from is not None and f.new_scenario is None
+    if not continues and not begun:
+        command.refuse_idle(["changed_scenarios"], "is of a run that goes on, all of it")
     # Of the run that is resumed, or that this one goes on from.
     record: Mapping[str, Any] = {}
     of = output
@@ -106,10 +109,15 @@ def _main(argv: "list[str]") -> None:
         of = pathlib.Path(f.init_from)
         record = run_records.read_config(of)
         plan, newcomer = from_flags.continued_plan(record, of), None
+    elif f.new_scenario is not None:
+        joined = pathlib.Path(f.init_from)
+        plan = from_flags.joining_plan(run_records.read_config(joined), joined)
+        newcomer = f.new_scenario
     else:
-        plan, newcomer = from_flags.plan(f.algorithm, f.seed), f.new_scenario
-    # A newcomer trains by local; what the line that began it said of another was let pass then.
+        plan, newcomer = from_flags.plan(f.algorithm, f.seed), None
+    # A newcomer trains by local; what the line that began it said of another was let pass once.
     from_flags.require_concerned([f.algorithm if begun and newcomer else plan.name])
+    from_flags.require_of_clients(plan)
     if note := from_flags.preset_note(plan):
         print(f"note: {note}", file=sys.stderr, flush=True)
     if not f.workers:

@@ -18,8 +18,6 @@ from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 
-ALGORITHM = "local"
-
 
 def plan(
     asked: plan_lib.Plan, run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str
@@ -51,7 +49,11 @@ def plan(
         )
     shape = ModelConfig.from_json(run.config["model"])
     return dataclasses.replace(
-        asked, algorithm=ALGORITHM, settings=None, model=shape, init_from=str(run_path.resolve())
+        asked,
+        algorithm=plan_lib.NEWCOMERS,
+        settings=None,
+        model=shape,
+        init_from=str(run_path.resolve()),
     )
 
 

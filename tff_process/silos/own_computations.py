@@ -12,7 +12,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from pfrec import client_directory, errors, metrics
 from tff_process import plan as plan_lib
 from tff_process.privacy import mechanism as mechanism_lib
-from tff_process.process import computations, federation, joining, plan_values, spread
+from tff_process.process import computations, federation, plan_values, spread
 from tff_process.runtime import compiled as compiled_lib
 from tff_process.runtime import remote, state_files
 from tff_process.silos import agreement as agreement_lib
@@ -280,7 +280,7 @@ class OwnComputations:
         """
         own = self._federation._initial
         found = {name: own[name] for name, _ in tff.structure.to_elements(kind)}
-        if not self.plan.continues and self.plan.name != joining.ALGORITHM:
+        if not self.plan.continues and self.plan.name != plan_lib.NEWCOMERS:
             return found
         groups = {
             f"embedding/{feature.name}"

@@ -289,6 +289,14 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
         ("pfrec-export", ["--run=.", "--rollback", "--output=x"], "give one of --run"),
         (
             "pfrec-export",
+            ["--rollback", "--output=x", "--keep=2"],
+            "--keep: is of an export, so here it does nothing; leave it out",
+        ),
+        ("pfrec-export", ["--roll_forward", "--output=x", "--version=2"], "--version: is of an"),
+        ("pfrec-export", ["--client_dir=.", "--output=x", "--data=d"], "--data: is of --run, so"),
+        ("pfrec-verify", ["--model=.", "--timeout=3"], "--timeout: is of --endpoint or --rest_"),
+        (
+            "pfrec-export",
             ["--rollback", "--output=/nonexistent"],
             "/nonexistent: no such directory; name what pfrec-export wrote",
         ),

@@ -254,6 +254,59 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
         assert told.startswith(difference), told
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings", "told"),
+    [
+        (["--schedule_end=0.1"], [], "--schedule_end=0.1: is of --schedule=cosine alone, and here"),
+        (["--schedule=cosine"], [("schedule_parts", "2")], "--schedule_parts=2: is of --schedule="),
+        (["--rank=8"], [], "--rank=8: is of --template=additive or hadamard alone"),
+    ],
+)
+def test_what_belongs_to_another_choice_is_refused(given, arguments, settings, told):
+    given(*arguments)
+    with pytest.raises(errors.PfrecError, match=told):
+        from_flags.plan("fedavg", 0, settings=settings)
+    given("--schedule=step", "--schedule_parts=2", "--template=additive", "--rank=8")
+    assert from_flags.plan("fedavg", 0).model.rank == 8
+
+
+def test_flags_of_clients_are_refused_where_there_are_none(given):
+    given("--participation=0.5")
+    from_flags.require_of_clients(from_flags.plan("fedavg", 0))
+    for flag in ("--participation=0.5", "--clip_updates", "--precision=bfloat16"):
+        given(flag)
+        name = flag.partition("=")[0]
+        with pytest.raises(errors.PfrecError, match=f"{name}: is of clients, which pooled_mmoe do"):
+            from_flags.require_of_clients(from_flags.plan("pooled_mmoe", 0))
+    given("--precision=auto", "--client_timeout=9")
+    from_flags.require_of_clients(from_flags.plan("pooled_mmoe", 0))
+
+
+def test_flags_of_builtin_data_are_refused_beside_others(given):
+    given("--synthetic_rows=600")
+    with pytest.raises(errors.PfrecError, match=r"--synthetic_rows: is of --data=synthetic, so"):
+        from_flags.require_effective()
+    given("--synthetic_rows=600", "--data=synthetic")
+    from_flags.require_effective()
+
+
+def test_a_newcomer_has_the_algorithm_and_the_shape_that_it_has(given, tmp_path):
+    run_records.write(tmp_path, {"model": ModelConfig(experts=2).to_json()})
+
+    def asked():
+        return from_flags.joining_plan(records.read_config(tmp_path), tmp_path)
+
+    given("--experts=2", "--algorithm=local", "--seed=3", "--rounds=5")
+    assert asked() == plan_lib.Plan("local", rounds=5, seed=3, model=ModelConfig(experts=2))
+    for flag, told in (
+        ("--algorithm=fedavg", "--algorithm=fedavg: a scenario that joins a run trains by local"),
+        ("--experts=4", f"--experts=4: a scenario that joins {tmp_path} has its shape, in which"),
+    ):
+        given(flag)
+        with pytest.raises(errors.PfrecError, match=told):
+            asked()
+
+
 def test_a_run_goes_on_as_it_was_executed_but_for_what_flags_say(given, tmp_path, capsys):
     """Without --keep_rounds rounds would be removed that somebody asked to keep."""
     before = options.Options(keep_rounds=7, clip_updates=True, max_update_norm=3.5, min_clients=2)
