@@ -234,6 +234,11 @@ def _described(names: Sequence[str]) -> "list[str]":
 
 
 def _parse_flags(argv: "list[str]") -> "list[str]":
+    for argument in argv:
+        # TensorFlow and JSON take text alone, and a path goes to both.
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            encoding = sys.getfilesystemencoding()
+            _fail(f"{argument!a}: is no text in {encoding}; rename it, or set LC_ALL=C.UTF-8")
     try:
         rest = flags.FLAGS(argv)
         # absl shows by default what libraries say in passing through it, such as TFF of each graph

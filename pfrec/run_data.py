@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,7 +71,7 @@ def open_own(run_path: pathlib.Path, config: Mapping[str, Any]) -> dataset_lib.D
         raise errors.PfrecError(
             f"{opened[0].path}: holds other rows of {', '.join(changed(config, opened[0]))} than "
             f"{run_path} was trained on; name the place of its own with --data, or measure on "
-            f"these with --data={opened[0].path}"
+            f"these with {shlex.quote(f'--data={opened[0].path}')}"
         )
     return own
 

@@ -83,6 +83,19 @@ def finished(summary: "Mapping[str, Any]") -> bool:
     return bool(summary.get(FINISHED))
 
 
+def counts_note(summary: "Mapping[str, Any]") -> str:
+    """Why rows and positives of test differ from those of the dataset, as a sentence; empty where
+    they do not: of rows that are pooled, and of counts below 100.
+    """
+    rows = [cell.get("rows") or 0 for tasks in summary["test"].values() for cell in tasks.values()]
+    if str(summary.get("algorithm", "")).startswith("pooled_") or max(rows, default=0) < 100:
+        return ""
+    return (
+        "Rows and positives are those that a scenario says: its positives and its negatives, each "
+        "rounded down to two digits."
+    )
+
+
 def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     """The content of a finished run's summary.json.
 

@@ -97,6 +97,9 @@ def text(
             "",
             "## Test rows of training",
             "",
+            "As a scenario says them: of federated training its positives and its negatives are "
+            "each rounded down to two digits.",
+            "",
             f"| scenario | task | {' | '.join(_COLUMNS)} |",
         ]
         lines.append("| --- " * (2 + len(_COLUMNS)) + "|")

@@ -214,7 +214,10 @@ def table(path: pathlib.Path) -> str:
                     scenario,
                     split,
                     f"{counts.rows:,}",
-                    *(f"{counts.rate(task):.4f}" for task in tasks),
+                    *(
+                        f"{counts.rate(task):.4f}" if counts.observed[task] else "no labels"
+                        for task in tasks
+                    ),
                 ]
             )
     return "\n".join(text_table.aligned(lines, "ll" + "r" * (len(tasks) + 1)))

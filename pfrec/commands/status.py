@@ -13,6 +13,10 @@ from absl import flags
 
 from pfrec import command, files, run_records, text_table
 
+# A round that takes so many times as long as one before it, and so many seconds more, which a run
+# that is resumed traces computations for, may be none that is under way.
+_OVERDUE, _GRACE = 3, 120
+
 
 def main() -> None:
     """Entry point of `pfrec-status`."""
@@ -92,8 +96,11 @@ def _progress(rounds: "dict[int, float]", wanted: int, now: float) -> str:
     if earlier:
         first = min(earlier)
         seconds = (rounds[last] - rounds[first]) / (last - first)
+        line += f"; {_duration(seconds)} a round"
+        if last < wanted and now - rounds[last] > _OVERDUE * seconds + _GRACE:
+            return f"{line}: if it was ended, the line that began it goes on with --resume"
         left = max(0.0, (wanted - last) * seconds - (now - rounds[last]))
-        line += f"; {_duration(seconds)} a round, at most {_duration(left)} left"
+        line += f", at most {_duration(left)} left"
     return line
 
 

@@ -1,6 +1,7 @@
 """The parts of a run's page that say how well it did: test, curves, calibration."""
 
 import math
+import shlex
 from typing import Any
 
 from pfrec import cells, run_records
@@ -50,7 +51,8 @@ def test_table(run: RunFiles) -> Markup:
         + (", finished by each client on its own rows" if run_records.finished(run.summary) else "")
         + ". AUC: the share of pairs of a positive and a negative row that are ranked rightly. "
         + ("Grouped AUC: the same within each group, averaged by rows. " if grouped else "")
-        + "ECE: how far predicted probabilities lie from observed rates."
+        + "ECE: how far predicted probabilities lie from observed rates. "
+        + run_records.counts_note(run.summary)
     )
     return markup.section(
         "Test", markup.table(header, rows, names=2, label="metrics on test"), note=note
@@ -94,7 +96,8 @@ def calibration(run: RunFiles) -> Markup:
     """Observed rates over predicted ones, where pfrec-diagnose computed them."""
     found = run.computed["calibration"]
     if not found:
-        note = f"The plot needs models and rows: pfrec-diagnose --run={run.path} computes it."
+        line = shlex.join(["pfrec-diagnose", f"--run={run.path}"])
+        note = f"The plot needs models and rows: {line} computes it."
         return markup.section("Calibration", tag("p", note)) if run.summary else Markup("")
     panels = []
     for scenario, tasks in found["scenarios"].items():

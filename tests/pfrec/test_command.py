@@ -144,3 +144,11 @@ def test_a_flag_that_is_missing_and_a_flagfile_that_is_not_there_are_said_plainl
     assert missing.stderr == "error: give --data; --help lists the flags\n"
     assert unreadable.stderr.startswith("error: Unable to open flagfile: ")
     assert "'none.flags'" in unreadable.stderr
+
+
+def test_an_argument_that_is_no_text_is_named():
+    done = _run(_REQUIRING, b"--data=r\xfcn")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: '--data=r\\udcfcn': is no text in utf-8; rename it, or set LC_ALL=C.UTF-8\n"
+    )

@@ -5,6 +5,7 @@ pfrec-agreement --client_dir=/srv/pfrec/nl --algorithm=pf_msmtrec --output=agree
 
 import dataclasses
 import pathlib
+import shlex
 
 from absl import flags
 
@@ -109,7 +110,7 @@ def _main(argv: "list[str]") -> None:
     print(agreed.describe())
     print(
         f"\nwrote {output}: read it, and sign it off by starting pfrec-worker with "
-        f"--agreement={output}"
+        f"{shlex.quote(f'--agreement={output}')}"
     )
 
 

@@ -7,6 +7,7 @@ pfrec-train --data=next_week --init_from=run --rounds=5 --output=run_2
 """
 
 import pathlib
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -248,10 +249,10 @@ def _tell_of_same_rows(run: pathlib.Path, dataset: "dataset_lib.Dataset", where:
     if same := run_data.learned(config, dataset):
         own = config[run_data.PLACE]
         data = f"--data={own}" if own else f"--workers={','.join(flags.FLAGS.workers)}"
+        line = shlex.join([data, f"--output={run}", "--resume"])
         command.warn(
             f"{where}: the rows of {', '.join(same)} are those that {run} was trained on; name "
-            f"later ones, or train it for more rounds with {data} --output={run} --resume "
-            "--rounds=N"
+            f"later ones, or train it for more rounds with {line} --rounds=N"
         )
 
 
@@ -351,12 +352,14 @@ def table(summary: "Mapping[str, Any]") -> str:
             texts = [cells.text(cell, name, ".0f") for name in counts]
             texts += [cells.text(cell, name) for name in numbers]
             lines.append((scenario, task, *texts))
+    note = run_records.counts_note(summary)
     mean = "undefined" if summary["mean_auc"] is None else f"{summary['mean_auc']:.4f}"
     if summary.get("nan"):
         mean = f"undefined (predictions are NaN: {', '.join(summary['nan'])})"
     told = f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
     told += f"{summary['rounds']}{', finished at home' * run_records.finished(summary)}"
-    return "\n".join([*text_table.aligned(lines, "llrrrrr"), *spent, told])
+    counted = [f"note: {note}"] if note else []
+    return "\n".join([*text_table.aligned(lines, "llrrrrr"), *counted, *spent, told])
 
 
 if __name__ == "__main__":

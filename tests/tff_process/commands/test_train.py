@@ -101,6 +101,19 @@ def test_metrics_of_finished_models_are_called_so() -> None:
     assert finished == f"{plain}, finished at home"
 
 
+def test_coarse_counts_of_federated_training_are_explained() -> None:
+    cell = {"rows": 2350, "positives": 850, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
+    summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 4}
+    table = train.table({**summary, "algorithm": "fedavg"}).splitlines()
+    assert table[2] == (
+        "note: Rows and positives are those that a scenario says: its positives and its negatives, "
+        "each rounded down to two digits."
+    )
+    assert "note" not in train.table({**summary, "algorithm": "pooled_mmoe"})
+    small = {"nl": {"click": {**cell, "rows": 99}}}
+    assert "note" not in train.table({**summary, "algorithm": "fedavg", "test": small})
+
+
 def test_where_metrics_are_withheld_no_round_is_called_the_best() -> None:
     unknown = {"rows": None, "positives": None, "auc": None, "logloss": None, "ece": None}
     told = train.table(
