@@ -53,6 +53,11 @@ def age_band(years: int) -> str:
     )
 
 
+def two_by_age(years: int) -> str:
+    """The same, in two of which `over` has a quarter of the ratings."""
+    return "to_41" if years <= 41 else "over"
+
+
 def decade(year: float) -> str:
     """A film's scenario by its year, given in decades after 1990."""
     return next(
@@ -85,6 +90,7 @@ def ratings(source: pathlib.Path, by: str, seed: int = SEED) -> Rows:
             "occupation": movielens.trade(job),
             "sex": sex,
             "age": age_band(int(age)),
+            "two": two_by_age(int(age)),
             "decade": decade(year),
         }[by]
         yield {
@@ -265,6 +271,10 @@ CHOOSING = {
     # Added later: no other has little, or nearly all, in common, and reporting ones do.
     "tenth_common": _synthetic(105, 10_000, 0.1),
     "nine_tenths_common": _synthetic(106, 10_000, 0.9),
+    # Later again: no other has two scenarios of one catalogue, as `movielens_by_sex`.
+    "movielens_by_two_ages": _movielens("two"),
+    "app_by_cost": _apps("cost"),
+    "two_scenarios": _synthetic(107, 10_000, 0.9, 2),
 }
 REPORTING = {
     "movielens_by_genre": _movielens("genre"),
