@@ -129,7 +129,8 @@ def test_what_a_silo_sends_is_its_facts_its_reports_its_metrics_and_how_long_a_f
             found["metrics"] += int(arrays[0][1].shape.dim[0])
         elif arrays[0][1].HasField("string_list"):
             facts = json.loads(wire_capture.content(arrays[0][1])[0])
-            told = {"data", "format_version", "scenario", "schema", "shards", "tasks", "train_rows"}
+            told = {"data", "format_version", "pfrec", "scenario", "schema", "shards", "tasks"}
+            told.add("train_rows")
             assert set(facts) == told
             # Of the rows a digest keyed with the silo's secret: who lacks that cannot try rows out.
             assert re.fullmatch(r"[0-9a-f]{64}", facts["data"])

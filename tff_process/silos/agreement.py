@@ -211,12 +211,14 @@ class Asked:
         return cls(agreed_part(plan), schema.to_json(), plan_digest(plan, schema))
 
     def difference(self, plan: Any, schema: schema_lib.Schema) -> str:
-        """Where the plan and the schema that a silo tells first differ from these, in words."""
+        """Where the plan and the schema that a silo tells first differ from these, in words; empty
+        where they do not, so that its version does.
+        """
         for mine, told in ((self.plan, plan), (self.schema, schema.to_json())):
             found = dataset_lib.first_difference(_as_json(mine), _as_json(told))
             if found:
                 return f"here {found} there"
-        return f"here pfrec is {pfrec.__version__} against another version there"
+        return ""
 
 
 def _as_json(value: Any) -> Any:

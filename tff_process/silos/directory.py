@@ -37,6 +37,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
+import pfrec
 from pfrec import client_directory, coarsening, errors, files, json_fields, names, run_data
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
@@ -70,6 +71,7 @@ class Facts:
       shards: by split, paths of its shards relative to the client directory; the data stay there.
       agreed: the plan that the silo agreed to, as plain data; None where it has no agreement.
       data: a keyed digest of its rows, `run_data.keyed`: whether they are the same, and no more.
+      version: of its pfrec; empty where that does not say it.
     """
 
     scenario: str
@@ -79,12 +81,14 @@ class Facts:
     shards: "Mapping[str, tuple[str, ...]]"
     agreed: "Optional[Mapping[str, Any]]" = None
     data: str = ""
+    version: str = ""
 
     def to_json(self) -> "dict[str, Any]":
         """Plain data for silo.json."""
         return {
             "data": self.data,
             "format_version": FORMAT_VERSION,
+            "pfrec": self.version,
             "scenario": self.scenario,
             "schema": self.schema.to_json(),
             "shards": {split: list(names) for split, names in self.shards.items()},
@@ -120,6 +124,7 @@ class Facts:
             shards={split: shards.texts(split) for split in splits.SPLITS},
             agreed=None if told.plain("agreed") is None else told.fields("agreed").value,
             data=told.text("data") if "data" in told else "",
+            version=told.text("pfrec") if "pfrec" in told else "",
         )
 
 
@@ -151,6 +156,7 @@ def facts(directory: pathlib.Path) -> Facts:
             for split in splits.SPLITS
         },
         data=run_data.keyed(data.digests[scenario], (directory / SECRET).read_bytes()),
+        version=pfrec.__version__,
     )
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Optional
 
+import pfrec
 from pfrec import child, errors, files
 from tff_process.runtime import hosts
 from tff_process.runtime import remote as remote_lib
@@ -139,9 +140,17 @@ class SiloHost(hosts.Host):
             return
         told = facts.read(remote, self.name)
         remote.close()
+        difference = self._asked.difference(told.agreed, told.schema)
+        if told.version not in ("", pfrec.__version__) or not difference:
+            raise errors.PfrecError(
+                f"{self.name} runs {f'pfrec {told.version}' if told.version else 'another pfrec'}, "
+                f"and here is pfrec {pfrec.__version__}, whose agreements are others: install one "
+                "version on both sides, and where it is new there let its owner agree anew with "
+                "pfrec-agreement"
+            )
         raise errors.PfrecError(
             f"{self.name} has agreed to another plan: "
-            f"{self._asked.difference(told.agreed, told.schema)}; train as its agreement says, or "
+            f"{difference}; train as its agreement says, or "
             "let its owner agree to this with pfrec-agreement"
         )
 

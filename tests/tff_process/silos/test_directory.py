@@ -25,6 +25,7 @@ def test_facts_hold_the_least_and_come_back(dataset, tmp_path):
     assert set(written) == {
         "data",
         "format_version",
+        "pfrec",
         "scenario",
         "schema",
         "shards",
