@@ -41,15 +41,20 @@ def agreements(data, tmp_path_factory):
     """The silos' directories, and what each agreed to."""
     parent = tmp_path_factory.mktemp("silos")
     directories = silo_machines.directories(data, parent)
+    return directories, _agreed(PLAN, directories, parent)
+
+
+def _agreed(asked, directories, parent):
+    """The silos' agreements to one training by a plan, by scenario."""
     made = {}
     for scenario, directory in directories.items():
         own = own_computations.OwnComputations(
-            PLAN.to_json(), silo_directory.facts(directory), "plan"
+            asked.to_json(), silo_directory.facts(directory), "plan"
         )
         made[scenario] = parent / f"{scenario}.json"
         agreed = own.agreement(own.bounds(trainings=1, rows=50), pfrec.__version__)
         files.write_json(made[scenario], agreed.to_json())
-    return directories, made
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -276,12 +281,7 @@ def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledg
         upload_bits=8,
     )
     directories = silo_machines.directories(data, tmp_path)
-    made = {name: tmp_path / f"{name}.json" for name in directories}
-    for name, directory in directories.items():
-        facts = silo_directory.facts(directory)
-        own = own_computations.OwnComputations(agreed.to_json(), facts, "plan")
-        bounds = own.bounds(trainings=1, rows=50)
-        files.write_json(made[name], own.agreement(bounds, pfrec.__version__).to_json())
+    made = _agreed(agreed, directories, tmp_path)
     run, simulated = tmp_path / "run", tmp_path / "simulated"
     with silo_machines.running(directories, None, agreements=made) as running:
         workers = options.Options(workers={name: silo.address for name, silo in running.items()})
@@ -310,6 +310,50 @@ def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledg
         kept = checkpoint.load(simulated / "clients" / name / "version_00002")[0]
         for variable, value in checkpoint.load(private)[0].items():
             np.testing.assert_array_equal(value, kept[variable], err_msg=f"{name} {variable}")
+
+
+def test_a_silo_whose_update_is_refused_pays_for_it_and_goes_on_from_before(dataset, tmp_path):
+    """Under a budget, three silos: what the server refuses has left, so the silo's ledger counts
+    it, and the next round is that of a simulation in which it is refused too.
+    """
+    agreed = plan.Plan(
+        "fedavg",
+        rounds=2,
+        aggregations=1,
+        batch_size=50,
+        model=two_silos.MODEL,
+        dp_epsilon=8.0,
+        home_epochs=0.0,
+    )
+    directories = silo_machines.directories(dataset, tmp_path)
+    made = _agreed(agreed, directories, tmp_path)
+    run, simulated, bound = tmp_path / "run", tmp_path / "simulated", 0.95
+    with silo_machines.running(directories, None, agreements=made) as running:
+        workers = {name: silo.address for name, silo in running.items()}
+        chosen = options.Options(workers=workers, max_update_norm=bound)
+        loop.train(agreed, silo_training.survey(chosen, run), run, options=chosen)
+    loop.train(agreed, dataset, simulated, options=options.Options(max_update_norm=bound))
+    for number in (1, 2):
+        place = f"round_{number:05d}"
+        told = json.loads((run / "diagnostics" / f"{place}.json").read_text())["refused"]
+        assert list(told) == ["es"]
+        assert (
+            told == json.loads((simulated / "diagnostics" / f"{place}.json").read_text())["refused"]
+        )
+        server, meta = checkpoint.load(run / "server" / place)
+        expected, simulated_meta = checkpoint.load(simulated / "server" / place)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(server[name], value, err_msg=name)
+        # The silo's own state is that of before the first round: nothing refused is built upon.
+        assert meta["versions"] == simulated_meta["versions"]
+        assert meta["versions"]["es"] == 0
+    spent = json.loads((run / "summary.json").read_text())["differential_privacy"]
+    assert spent["es"]["steps_spent"] == 8  # Four of each round.
+    for name, directory in directories.items():
+        entries, _ = ledger.read(directory / ledger.FILE)
+        reports = [entry for entry in entries if entry["what"] == labels.REPORT]
+        assert [report["work"][1] for report in reports] == [spent[name]["steps_spent"] // 2] * 2
+        assert reports[-1]["epsilon_spent"] == spent[name]["epsilon_spent"]
 
 
 def test_a_worker_without_an_agreement_serves_nothing_over_a_network(tmp_path):
