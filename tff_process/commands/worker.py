@@ -111,6 +111,8 @@ def _main(argv: "list[str]") -> None:
         facts = silo_directory.prepare(
             directory, None if agreed is None else agreed.plan, command.warn
         )
+        if credentials is not None:
+            credentials.require_of(tunnel.silo_name(facts.scenario))
         if agreed is not None:
             from tff_process.silos import own_computations
 

@@ -120,6 +120,20 @@ class Credentials:
                 warn(f"{warning}; {remedy}")
         return found
 
+    def require_of(self, name: str) -> None:
+        """Checks that the certificate is of the party that it calls `name`: another's no peer
+        takes, which says no more than that it cannot be reached.
+
+        Raises:
+          PfrecError: where it is another's.
+        """
+        found = validity.hosts(self.directory / CERTIFICATE)
+        if name not in found:
+            raise errors.PfrecError(
+                f"{self.directory / CERTIFICATE}: is of {' and '.join(found) or 'nobody'}, and "
+                f"here {name} is needed; name that party's directory of pfrec-certificates"
+            )
+
     @property
     def authority(self) -> str:
         """The SHA-256 of the authority's certificate."""
@@ -178,10 +192,12 @@ def to_silos(
 
     Raises:
       PfrecError: where an address is not loopback and there is no tunnel for it, stunnel or a
-        certificate is missing, or one does not hold.
+        certificate is missing, one does not hold, or it is not the driver's.
     """
     if directory is not None:
-        return Credentials.usable(directory, DRIVER_DIRECTORY, warn)
+        found = Credentials.usable(directory, DRIVER_DIRECTORY, warn)
+        found.require_of(DRIVER_NAME)
+        return found
     for scenario, address in workers.items():
         host, _ = addresses.parse(address, place="--workers")
         if not addresses.is_loopback(host):

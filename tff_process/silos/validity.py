@@ -1,4 +1,4 @@
-"""How long a certificate holds, read from its file."""
+"""How long a certificate holds, and for whom, read from its file."""
 
 import dataclasses
 import datetime
@@ -32,14 +32,7 @@ class Validity:
         Raises:
           PfrecError: where it cannot be read or holds none.
         """
-        try:
-            with files.readable_errors(path):
-                found = x509.load_pem_x509_certificate(path.read_bytes())
-        except ValueError as error:
-            raise errors.PfrecError(
-                f"{path}: is no certificate in PEM; make certificates with pfrec-certificates and "
-                "copy this party's"
-            ) from error
+        found = _certificate(path)
         return cls(path, found.not_valid_before_utc, found.not_valid_after_utc)
 
     def fault(self) -> str:
@@ -55,6 +48,30 @@ class Validity:
         """That it ends soon; empty where it does not."""
         left = self.ends - _now()
         return "" if left > SOON else f"{self.path}: ends on {day(self.ends)}, in {left.days} days"
+
+
+def hosts(path: pathlib.Path) -> "list[str]":
+    """The names of hosts that the first certificate in a PEM file is for.
+
+    Raises:
+      PfrecError: where it cannot be read or holds none.
+    """
+    try:
+        named = _certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return named.value.get_values_for_type(x509.DNSName)
+
+
+def _certificate(path: pathlib.Path) -> x509.Certificate:
+    try:
+        with files.readable_errors(path):
+            return x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise errors.PfrecError(
+            f"{path}: is no certificate in PEM; make certificates with pfrec-certificates and "
+            "copy this party's"
+        ) from error
 
 
 def day(time: datetime.datetime) -> str:

@@ -89,6 +89,16 @@ def test_a_driver_reads_its_certificates_once_to_check_and_to_tell(made, tmp_pat
     assert len(warned) == 1
 
 
+def test_anothers_certificate_is_named_by_who_holds_it(made):
+    told = r"certificate\.pem: is of nl\.silo\.pfrec, and here driver\.pfrec is needed; name that"
+    with pytest.raises(errors.PfrecError, match=told):
+        tunnel.to_silos({"nl": "10.0.0.2:7000"}, made / "silo-nl")
+    driver = tunnel.Credentials.read(made / "driver")
+    driver.require_of(tunnel.DRIVER_NAME)
+    with pytest.raises(errors.PfrecError, match=r"is of driver\.pfrec, and here nl\.silo\.pfrec"):
+        driver.require_of(tunnel.silo_name("nl"))
+
+
 def test_a_clock_that_is_behind_is_told(made, tmp_path):
     ended.reissue(made, "silo-nl", "20900101000000Z", "20910101000000Z", tmp_path)
     with pytest.raises(errors.PfrecError, match="holds from 2090-01-01 on, and here it is 2"):
