@@ -152,4 +152,6 @@ def main(name: str, place: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("a part of peers.py")
     main(*sys.argv[1:])

@@ -142,4 +142,6 @@ def _throughput(call: "Callable[[], Any]", rows: int, threads: int, seconds: flo
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("a part of serving.py")
     _worker(*sys.argv[1:])

@@ -9,6 +9,7 @@ where they close such a circle: as many as must go for none to be left.
 Each ROOT is a checkout; without one, this. Prints a Markdown table with a column for each.
 """
 
+import argparse
 import ast
 import itertools
 import pathlib
@@ -150,8 +151,14 @@ def measured(root: pathlib.Path) -> "dict[str, str]":
 
 def main(arguments: "Sequence[str]") -> None:
     """Prints the table."""
-    roots = [pathlib.Path(argument) for argument in arguments]
-    roots = roots or [pathlib.Path(__file__).resolve().parents[1]]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("roots", nargs="*", metavar="ROOT", type=pathlib.Path)
+    roots = parser.parse_args(arguments).roots or [pathlib.Path(__file__).resolve().parents[1]]
+    for root in roots:
+        if not all((root / package).is_dir() for package in PACKAGES):
+            parser.error(f"{root}: no checkout of this project")
     columns = [measured(root) for root in roots]
     print("| | " + " | ".join(root.resolve().name for root in roots) + " |")
     print("| --- " * (len(roots) + 1) + "|")

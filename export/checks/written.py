@@ -14,7 +14,7 @@ from export.graph import requests as requests_lib
 from export.graph import saved_variables
 from export.version import manifest as manifest_lib
 from export.version import warmup as warmup_lib
-from pfrec import errors
+from pfrec import amounts, errors
 
 
 def manifest(directory: pathlib.Path) -> Any:
@@ -143,5 +143,5 @@ def signatures(served: interface.Interface, graph: saved_graph.SavedGraph) -> st
                     )
     return (
         f"{', '.join(sorted(wanted))}: methods, {len(served.inputs())} inputs and "
-        f"{len(served.tasks())} tasks as in the schema"
+        f"{amounts.amount(len(served.tasks()), 'task')} as in the schema"
     )

@@ -11,7 +11,7 @@ from typing import Optional
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import amounts, command, errors
 
 
 def define_flags() -> None:
@@ -138,7 +138,7 @@ def _main(argv: "list[str]") -> None:
             )
         checked += len(checks)
         failed += sum(not check.ok for check in checks)
-    print(f"{len(directories)} version(s), {checked} checks, {failed} failed")
+    print(f"{amounts.amount(len(directories), 'version')}, {checked} checks, {failed} failed")
     if failed:
         sys.exit(1)
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pfrec import communication
+from pfrec import amounts, communication
 from pfrec.report import markup, results
 from pfrec.report.markup import Markup, tag
 from pfrec.report.run_files import RunFiles
@@ -56,7 +56,10 @@ def leaving(run: RunFiles) -> Markup:
         results.card(results.size(manifest["download_bytes"]), "down, a site and aggregation"),
         results.card(manifest["aggregations_per_round"], "aggregations a round"),
         results.card(results.size(of_round), "a round, all sites, both ways"),
-        results.card(results.size(of_round * rounds + once * clients), f"in {rounds} rounds"),
+        results.card(
+            results.size(of_round * rounds + once * clients),
+            f"in {amounts.amount(rounds, 'round')}",
+        ),
     ]
     best = summary.get("best_round")
     if best:

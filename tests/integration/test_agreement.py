@@ -264,7 +264,7 @@ def test_pfrec_agreement_refuses_to_share_what_the_schema_calls_private(agreemen
     told = commands.fail("pfrec-agreement", *flags, "--sharing=embeding/user=private")
     assert told.startswith("sharing embeding/user=private: there is no such group")
     out = commands.succeed("pfrec-agreement", *flags, "--rounds=3", "--trainings=2")
-    assert "at most 2 training(s) of 3 rounds" in out
+    assert "at most 2 trainings of 3 rounds" in out
     assert json.loads((tmp_path / "a.json").read_text())["bounds"]["rows"] == 50
 
 

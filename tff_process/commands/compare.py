@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from absl import flags
 
-from pfrec import command, errors
+from pfrec import amounts, command, errors
 from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
 from tff_process.commands import from_flags, watchers
@@ -122,8 +122,8 @@ def _main(argv: "list[str]") -> None:
     )
     dataset = from_flags.chosen(dataset)
     print(
-        f"comparing {', '.join(f.algorithms)} on {dataset.path}, {f.seeds} seed(s), "
-        f"{f.rounds} rounds",
+        f"comparing {', '.join(f.algorithms)} on {dataset.path}, "
+        f"{amounts.amount(f.seeds, 'seed')}, {amounts.amount(f.rounds, 'round')}",
         flush=True,
     )
     cells, chosen, tried = _trained(asked, tuned, dataset, output)

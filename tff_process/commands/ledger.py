@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from pfrec import command, errors, run_records
+from pfrec import amounts, command, errors, run_records
 from tff_process.silos import ledger
 
 
@@ -47,8 +47,8 @@ def _main(argv: "list[str]") -> None:
             for line in found[:20]:
                 print(line)
             raise errors.PfrecError(
-                f"{path}: {len(found)} difference(s) to {f.manifest}; ask the driver's owner, and "
-                "see the lines above"
+                f"{path}: {amounts.amount(len(found), 'difference')} to {f.manifest}; ask the "
+                "driver's owner, and see the lines above"
             )
         print(f"what left is what {f.manifest} names")
 

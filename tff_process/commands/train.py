@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pfrec import cells, command, errors, files, json_fields, run_records, text_table
+from pfrec import amounts, cells, command, errors, files, json_fields, run_records, text_table
 from pfrec.data import names
 from tff_process import plan as plan_lib
 from tff_process import plan_difference
@@ -166,7 +166,7 @@ def _main(argv: "list[str]") -> None:
     place = "silos" if options.workers else dataset.path
     print(
         f"training {plan.name} on {place} ({', '.join(dataset.scenarios)}) for "
-        f"{plan.rounds} rounds",
+        f"{amounts.amount(plan.rounds, 'round')}",
         flush=True,
     )
     if told := automatic.told(asked, plan, begun):

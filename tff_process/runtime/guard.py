@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import metrics
+from pfrec import amounts, metrics
 from tff_process.runtime import options as options_lib
 
 
@@ -113,7 +113,8 @@ def judge(
                 accepted[client] = _scaled(reports[client], received(client), clipped[client])
             else:
                 refused[client] = (
-                    f"its update has norm {norms[client]:.6g} after {steps[client]} batches, "
+                    f"its update has norm {norms[client]:.6g} after "
+                    f"{amounts.amount(steps[client], 'batch', 'batches')}, "
                     f"{times:.3g} times what is usual in the round (--max_update_norm="
                     f"{rules.max_norm_ratio:g})"
                 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pfrec
-from pfrec import errors, files
+from pfrec import amounts, errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 
@@ -160,9 +160,11 @@ class Agreement:
             "",
             f"never leaves: {', '.join(leaves['never'])}",
             "",
-            f"at most {bounds.trainings} training(s) of {bounds.rounds} rounds, {bounds.reports} "
-            f"reports and {bounds.evaluations if leaves['metrics'] else 'no'} evaluations",
-            f"behind each report at least {bounds.rows} rows in {bounds.steps} batch(es)",
+            f"at most {amounts.amount(bounds.trainings, 'training')} of "
+            f"{amounts.amount(bounds.rounds, 'round')}, {amounts.amount(bounds.reports, 'report')} "
+            f"and {bounds.evaluations if leaves['metrics'] else 'no'} evaluations",
+            f"behind each report at least {amounts.amount(bounds.rows, 'row')} in "
+            f"{amounts.amount(bounds.steps, 'batch', 'batches')}",
             self._budget(),
         ]
         if self.sums_keys:

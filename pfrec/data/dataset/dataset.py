@@ -61,14 +61,14 @@ class Dataset:
 
     path: pathlib.Path
     scenarios: tuple[str, ...]
-    schema: schema_lib.Schema
-    counts: Mapping[str, Mapping[str, Counts]]
-    files: Mapping[str, Mapping[str, Any]]
+    schema: schema_lib.Schema = dataclasses.field(repr=False)
+    counts: Mapping[str, Mapping[str, Counts]] = dataclasses.field(repr=False)
+    files: Mapping[str, Mapping[str, Any]] = dataclasses.field(repr=False)
     source_format: str
     split_seed: int
     scenario_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: "pathlib.Path | str") -> "Dataset":

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Optional
 
-from pfrec import errors
+from pfrec import amounts, errors
 from pfrec.data.conversion.toml import feature_tables, split_table
 from pfrec.data.inference import roles
 from pfrec.data.reading import (
@@ -66,8 +66,8 @@ def text(columns: "list[roles.Column]", place: str, hints: roles.Hints, found: F
     group = roles.group(columns, hints, place)
     when = [c for c in columns if c not in labels and roles.is_time(c)]
     lines = [
-        f"# A first guess from {columns[0].rows:,} rows of {found.files} file(s). Edit it: nothing "
-        "here knows what a column means."
+        f"# A first guess from {amounts.amount(columns[0].rows, 'row')} of "
+        f"{amounts.amount(found.files, 'file')}. Edit it: nothing here knows what a column means."
     ]
     lines += [f"# NOTE: {note}" for note in found.notes]
     if found.faulty:

@@ -236,7 +236,7 @@ def test_verify_leaves_what_is_served_from_elsewhere_with_a_word(
         0,
         "note: served from elsewhere, so not looked at: search (gs://bucket/search)\n",
     )
-    assert done.stdout.splitlines()[-1] == "1 version(s), 15 checks, 0 failed"
+    assert done.stdout.splitlines()[-1] == "1 version, 15 checks, 0 failed"
     config.model_config_list.config.add(name="FR", base_path="/models/FR")
     path.write_text(text_format.MessageToString(config))
     done = commands.run("pfrec-verify", f"--serving={tmp_path}")
@@ -250,13 +250,13 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
     done = commands.run("pfrec-verify", f"--model={directory}")
     assert done.returncode == 1
     assert re.search(r"FAIL +files +saved_model.pb is missing", done.stdout)
-    assert "1 version(s), 2 checks, 1 failed" in done.stdout
+    assert "1 version, 2 checks, 1 failed" in done.stdout
     shutil.rmtree(directory)
     copy()
     done = commands.run("pfrec-verify", f"--serving={tmp_path}")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (
         0,
-        "1 version(s), 15 checks, 0 failed",
+        "1 version, 15 checks, 0 failed",
     )
 
 

@@ -72,7 +72,7 @@ def test_an_update_many_times_the_median_is_refused():
     reports = [report([1, 0]), report([0, 1]), report([30, 0])]
     verdict = judge(reports, max_norm_ratio=20.0)
     assert set(verdict.accepted) == {0, 1}
-    assert "norm 30 after 1 batches, 30 times what is usual" in verdict.refused[2]
+    assert "norm 30 after 1 batch, 30 times what is usual" in verdict.refused[2]
     assert set(judge(reports, max_norm_ratio=40.0).accepted) == {0, 1, 2}
     assert set(judge(reports, max_norm_ratio=30.0).accepted) == {0, 1, 2}
     assert set(judge(reports, max_norm_ratio=0.0).accepted) == {0, 1, 2}

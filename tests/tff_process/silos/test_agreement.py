@@ -43,8 +43,8 @@ def test_it_is_read_back_and_told_to_a_person(agreed, tmp_path):
     assert "embedding/item/embeddings" in text
     assert "10 x 3" in text
     assert "never leaves: embedding/user, optimizer" in text
-    assert "at most 1 training(s) of 3 rounds, 24 reports and 8 evaluations" in text
-    assert "behind each report at least 50 rows in 1 batch(es)" in text
+    assert "at most 1 training of 3 rounds, 24 reports and 8 evaluations" in text
+    assert "behind each report at least 50 rows in 1 batch" in text
     assert "no budget of differential privacy" in text
     withheld = dataclasses.replace(agreed, leaves={**agreed.leaves, "metrics": []})
     assert "24 reports and no evaluations" in withheld.describe()

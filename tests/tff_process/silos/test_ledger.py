@@ -142,7 +142,7 @@ def test_the_command_prints_verifies_and_compares(path, tmp_path):
     error = commands.fail(
         "pfrec-ledger", f"--client_dir={tmp_path}", f"--manifest={tmp_path / 'manifest.json'}"
     )
-    assert "2 difference(s)" in error
+    assert "2 differences" in error
     path.write_bytes(path.read_bytes().replace(b"table", b"other"))
     assert "line 3 does not follow" in commands.fail("pfrec-ledger", f"--client_dir={tmp_path}")
     assert json.loads(path.read_bytes().splitlines()[1])["leaves"][0][0] == "other"

@@ -63,6 +63,14 @@ def _leftovers(path):
     return sorted(p.name for p in path.iterdir())
 
 
+def test_a_dataset_shows_itself_in_a_line(tmp_path):
+    made = dataset.Dataset(tmp_path, ("nl",), None, {}, {"x": {"sha256": "0" * 64}}, "csv", 0)
+    assert repr(made) == (
+        f"Dataset(path={tmp_path!r}, scenarios=('nl',), source_format='csv', split_seed=0, "
+        "scenario_values={})"
+    )
+
+
 def test_shards_are_those_of_the_scenario_and_split_alone(tmp_path):
     """Also where the name of one scenario begins with that of another."""
     path = tmp_path / "data"
