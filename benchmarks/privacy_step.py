@@ -11,7 +11,8 @@ of so many rows, once for each `--sparse` (`--dp_sparse_rows`).
 A line for each has the processor's milliseconds (user and system time, least of the pairs, in each
 of which both take turns) of a step and of what a call takes beside its steps: a line through calls
 of a third of the steps and of all; how many times a private step is a plain one, and a private call
-of all steps a plain one; and the peak of memory of a process that makes calls of one kind alone.
+of all steps a plain one; and the peak of memory of a process that makes calls of one kind alone,
+and of one that makes private calls and then trains at home, as after the last aggregation.
 """
 
 import argparse
@@ -43,6 +44,8 @@ from tff_process.finishing import home
 from tff_process.process import federation
 
 _ROWS, _EPSILON = 20_000, 8.0
+# At home: what memory these take, more of them take.
+_HOME_STEPS = 16
 
 
 def processor_seconds() -> float:
@@ -62,22 +65,37 @@ def dataset_of(shape: shapes.Shape, path: pathlib.Path) -> dataset_lib.Dataset:
     return dataset_lib.Dataset.open(path)
 
 
-def step_of(
-    dataset: dataset_lib.Dataset, shape: shapes.Shape, **budget: float
-) -> "Callable[[int], float]":
-    """A function that makes so many steps and returns the processor's seconds that they took."""
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """What a client is asked for.
+
+    Attributes:
+      train: makes so many steps and returns the processor's seconds that they took.
+      train_at_home: of a private client, what it does after its last aggregation, for few steps.
+    """
+
+    train: "Callable[[int], float]"
+    train_at_home: "Callable[[], None]"
+
+
+def calls_of(dataset: dataset_lib.Dataset, shape: shapes.Shape, **budget: float) -> Calls:
+    """The calls of one client."""
     model_config = dataclasses.replace(shape.config, batch_norm=False, dropout=0.0)
     plan = plan_lib.Plan(
         "fedavg", batch_size=shape.batch, average_over=0.0, model=model_config, **budget
     )
     made = federation.Federation(plan, dataset)
     strategy, layout, initial = made.algorithm.client, made.layout, made._initial
-    model = work_lib.ClientModel(
-        lambda: mmoe.build(dataset.schema, made.plan.model, 0),
-        dataset.schema,
-        plan.learning_rate,
-        strategy.optimizers(layout),
-    )
+
+    def make_model() -> work_lib.ClientModel:
+        return work_lib.ClientModel(
+            lambda: mmoe.build(dataset.schema, made.plan.model, 0),
+            dataset.schema,
+            plan.learning_rate,
+            strategy.optimizers(layout),
+        )
+
+    model = make_model()
     names = [spec.name for spec in layout.joined("private")]
     names += [item.name for item in strategy.kept(layout)]
     private = {name: tf.constant(initial[name]) for name in names}
@@ -87,11 +105,13 @@ def step_of(
     asked[home.SERVES] = tf.ones([len(dataset.schema.tasks)])
     settings = work_lib.TrainingSettings(shape.batch)
 
+    def work(**numbers: tf.Tensor) -> work_lib.Values:
+        own = strategy.own_work(tf.constant(0), tf.constant([1, 2], tf.int64))
+        return {**asked, **numbers, **own}
+
     @tf.function
     def train(count: tf.Tensor) -> Any:
-        work = {**asked, "steps": count, **dict.fromkeys(strategy.asked, tf.zeros([], tf.int64))}
-        own = strategy.own_work(tf.constant(0), tf.constant([1, 2], tf.int64))
-        inputs = work_lib.ClientInputs(layout, settings, incoming, {}, private, {**work, **own})
+        inputs = work_lib.ClientInputs(layout, settings, incoming, {}, private, work(steps=count))
         done = strategy.train(model, inputs)
         return done.examples, tuple(done.upload.values())
 
@@ -100,8 +120,19 @@ def step_of(
         train(tf.constant(count, tf.int64))
         return processor_seconds() - started
 
+    def train_at_home() -> None:
+        # A computation of its own has variables of its own.
+        at_home = make_model()
+
+        @tf.function
+        def whole(steps: tf.Tensor) -> Any:
+            asked_at_home = work(**{home.STEPS: steps})
+            return strategy.train_at_home(at_home, settings, private, asked_at_home)
+
+        whole(tf.constant(_HOME_STEPS, tf.int64))
+
     seconds(1)
-    return seconds
+    return Calls(seconds, train_at_home)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +142,21 @@ class Budget:
     dp_epsilon: float = 0.0
     dp_sparse_rows: int = 0
 
-    def step(self, dataset: dataset_lib.Dataset, shape: shapes.Shape) -> "Callable[[int], float]":
-        return step_of(dataset, shape, **(dataclasses.asdict(self) if self.dp_epsilon else {}))
+    def calls(self, dataset: dataset_lib.Dataset, shape: shapes.Shape) -> Calls:
+        return calls_of(dataset, shape, **(dataclasses.asdict(self) if self.dp_epsilon else {}))
 
 
-def peak_of(path: pathlib.Path, shape: shapes.Shape, budget: Budget, steps: int) -> float:
-    """MB of memory that this process has had at most, after calls of one kind."""
-    call = budget.step(dataset_lib.Dataset.open(path), shape)
-    call(steps)
-    call(steps)
+def peak_of(
+    path: pathlib.Path, shape: shapes.Shape, budget: Budget, steps: int, at_home: bool
+) -> float:
+    """MB of memory that this process has had at most, after calls of one kind, and with `at_home`
+    the training at home.
+    """
+    calls = budget.calls(dataset_lib.Dataset.open(path), shape)
+    calls.train(steps)
+    calls.train(steps)
+    if at_home:
+        calls.train_at_home()
     # Of this program alone: what resource tells begins with the memory of what started it.
     status = pathlib.Path("/proc/self/status").read_text()
     return float(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -145,10 +182,11 @@ def compare(name: str, shape: shapes.Shape, steps: int, pairs: int, sparse: int)
         path = pathlib.Path(folder) / "data"
         dataset = dataset_of(shape, path)
         peaks = {
-            kind: peak_in_a_process_of_its_own(path, shape, budget, steps)
+            kind: peak_in_a_process_of_its_own(path, shape, budget, steps, False)
             for kind, budget in kinds.items()
         }
-        calls = {kind: budget.step(dataset, shape) for kind, budget in kinds.items()}
+        at_home = peak_in_a_process_of_its_own(path, shape, kinds["private"], steps, True)
+        calls = {kind: budget.calls(dataset, shape).train for kind, budget in kinds.items()}
         taken = [
             {kind: {count: call(count) for count in counts} for kind, call in calls.items()}
             for _ in range(pairs)
@@ -168,6 +206,7 @@ def compare(name: str, shape: shapes.Shape, steps: int, pairs: int, sparse: int)
         "the peak": peaks["private"] / peaks["plain"],
     }
     told += [f"{value:.2f} times {what}" for what, value in times.items()]
+    told.append(f"with the training at home {at_home:.0f} MB")
     named = f"{name}, batch {shape.batch}, sparse from {sparse or '-'}"
     print(f"{named}: {'; '.join(told)}", flush=True)
 

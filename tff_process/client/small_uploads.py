@@ -90,6 +90,15 @@ class SmallUploads(strategy.Strategy):
             state[_left_out(number)] = left
         return dataclasses.replace(done, private=state, upload=upload)
 
+    def train_at_home(
+        self,
+        model: work_lib.ClientModel,
+        settings: work_lib.TrainingSettings,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.Values:
+        return self._inner.train_at_home(model, settings, private, work)
+
 
 def rounded(layout: variables.ModelVariables, bits: int) -> list[variables.VariableSpec]:
     """What leaves as whole numbers, of what leaves; nothing where numbers leave as they are."""

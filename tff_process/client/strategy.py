@@ -90,6 +90,24 @@ class Strategy:
         """
         return work_lib.train(model, inputs)
 
+    def train_at_home(
+        self,
+        model: work_lib.ClientModel,
+        settings: work_lib.TrainingSettings,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.Values:
+        """What becomes of a private state at home, after a client's last aggregation: the values of
+        what changes, by name, of which nothing may be read by a `train` that follows.
+
+        Args:
+          model: to work in.
+          settings: how to train.
+          private: what `train` returned.
+          work: as `train` was given it.
+        """
+        raise NotImplementedError("of private training alone, which asks for steps at home")
+
 
 def require_known(strategy: Strategy, layout: variables.ModelVariables, of: str) -> None:
     """Checks that a strategy trains, and starts copies of, variables that the model has.

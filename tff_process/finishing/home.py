@@ -123,8 +123,8 @@ def finish(training: Training) -> None:
     too few rows to choose by.
     """
 
-    # Not inlined: who does not come to it, as in all aggregations but the last, has neither its
-    # graph optimised nor its memory, which is more than a small training's.
+    # Not inlined: it is optimised by itself, so that its values are the same bits in whatever
+    # computation it stands.
     @functools.partial(tf.function, experimental_attributes={"_noinline": True})
     def whole() -> None:
         received = training.on_valid()

@@ -10,8 +10,9 @@ private state.
 The home model stands under the variables' own names: what is evaluated, saved and exported. It is
 the average over the last aggregations (`averaging`) of what was received and of the released
 model's private part, and at the end, where the driver asks for it once, what `home` makes of that;
-the values that training began with are kept for it under `first/`. Its training begins with moments
-of zero in the slots of the released model's optimizer, whose own moments are kept from before it.
+the values that training began with are kept for it under `first/`. That is a computation of its own
+(`train_at_home`), since its graph is larger than that of a private step. It begins with moments of
+zero in the slots of an optimizer like the released model's, whose own moments it leaves alone.
 Nothing of it is read by the released model, so that it costs no privacy.
 
 References:
@@ -131,21 +132,12 @@ class PrivateTraining(strategy.Strategy):
             model.load(strategy.of_variables(model, private))
             portion = averaging.part(number, self._share)
             model.load(averaging.towards(private, {**inputs.incoming, **released}, portion))
-            at_home = dataclasses.replace(
-                inputs.settings, batch_size=self._mechanism.budgets[0].home_batch
-            )
-            first = strategy.under(private, FIRST)
-            home.finish(
-                home.Training(
-                    model, at_home, inputs.work, first, self._share, self._home_rate, noised=True
-                )
-            )
             state = {
                 **model.private_state(layout),
                 **moments,
                 **model.upload(layout),
                 **strategy.prefixed(released, RELEASED),
-                **strategy.prefixed(first, FIRST),
+                **strategy.under(private, FIRST, keep=True),
                 averaging.COUNT: number,
             }
             return state, upload
@@ -154,6 +146,33 @@ class PrivateTraining(strategy.Strategy):
         # What the server asked for, not what was drawn; and no loss.
         examples = tf.cast(inputs.work["steps"], tf.float32) * inputs.work["batch"]
         return work_lib.ClientRound(state, upload, examples, tf.constant(0.0))
+
+    def train_at_home(
+        self,
+        model: work_lib.ClientModel,
+        settings: work_lib.TrainingSettings,
+        private: work_lib.Values,
+        work: work_lib.Values,
+    ) -> work_lib.Values:
+        """See `Strategy.train_at_home`: the home model under the variables' own names. The
+        optimizers' moments, which the released model goes on from, stay those of `private`.
+        """
+        training = home.Training(
+            model,
+            dataclasses.replace(settings, batch_size=self._mechanism.budgets[0].home_batch),
+            work,
+            strategy.under(private, FIRST),
+            self._share,
+            self._home_rate,
+            noised=True,
+        )
+
+        def loop() -> Any:
+            model.load(strategy.of_variables(model, private))
+            home.finish(training)
+            return model.read(list(model.variables))
+
+        return dict(tf.function(loop)())
 
     def _first(self, layout: variables.ModelVariables) -> "list[variables.VariableSpec]":
         released = set(self.released(layout))

@@ -34,11 +34,7 @@ class ClientStep:
 
     def train(self, shared: Any, personal: Any, client: Any) -> Any:
         """`(shared, personal, client) -> (private, report)`, one client's round."""
-        spec, strategy = self._spec, self._spec.algorithm.client
-        work = OD(client["work"].items())
-        work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
-        work["serves"] = client["serves"]
-        work.update(strategy.own_work(client["client_id"], client["secret"]))
+        spec, strategy, work = self._spec, self._spec.algorithm.client, self._work(client)
         inputs = work_lib.ClientInputs(
             spec.layout,
             spec.settings,
@@ -47,8 +43,7 @@ class ClientStep:
             client["private"],
             work,
         )
-        decay = spec.settings.step_decay(work["epoch_steps"])
-        done = strategy_lib.trained(strategy, self._model(work["learning_rate"], decay), inputs)
+        done = strategy_lib.trained(strategy, self._training_model(work), inputs)
         report = OD(
             values=done.upload,
             examples=done.examples,
@@ -57,6 +52,20 @@ class ClientStep:
         )
         return OD(
             private=OD((name, done.private[name]) for name in self._private_names), report=report
+        )
+
+    def train_at_home(self, client: Any) -> Any:
+        """`client -> (private, done)`: the private state of a client that trained, after its
+        training at home (`Strategy.train_at_home`), and a number that tells nothing but that this
+        is over.
+        """
+        spec, work, private = self._spec, self._work(client), client["private"]
+        changed = spec.algorithm.client.train_at_home(
+            self._training_model(work), spec.settings, private, work
+        )
+        after = {**private, **changed}
+        return OD(
+            private=OD((name, after[name]) for name in self._private_names), done=tf.constant(0)
         )
 
     def finish(self, shared: Any, personal: Any, client: Any, first: Any) -> Any:
@@ -124,6 +133,19 @@ class ClientStep:
             values_of,
         )
         return coarsening.evaluated(values)
+
+    def _work(self, client: Any) -> "OD[str, tf.Tensor]":
+        """What a client is asked to train, with its own part."""
+        work = OD(client["work"].items())
+        work["seed"] = pipeline.order_seed(client["secret"], work["seed"])
+        work["serves"] = client["serves"]
+        strategy = self._spec.algorithm.client
+        work.update(strategy.own_work(client["client_id"], client["secret"]))
+        return work
+
+    def _training_model(self, work: work_lib.Values) -> work_lib.ClientModel:
+        decay = self._spec.settings.step_decay(work["epoch_steps"])
+        return self._model(work["learning_rate"], decay)
 
     @tf.autograph.experimental.do_not_convert
     def _model(

@@ -74,6 +74,13 @@ class Computations:
         return self.bodies["train"].trace()
 
     @functools.cached_property
+    def train_at_home(self) -> tff.Computation:
+        """`client -> (private, done)`, what a client does with its private state after its last
+        aggregation, see `Strategy.train_at_home`.
+        """
+        return self.bodies["train_at_home"].trace()
+
+    @functools.cached_property
     def finish_client(self) -> tff.Computation:
         """`(shared, personal, client, first) -> (values, metrics)`, what a client serves at last,
         see `home.finish`.
@@ -112,6 +119,7 @@ def trace(spec: ProcessSpec) -> Computations:
         types,
         bodies={
             "train": Body(client.train, (*received, types.client)),
+            "train_at_home": Body(client.train_at_home, (types.client,)),
             "finish_client": Body(client.finish, (*received, types.finishing_client, types.whole)),
             "count_client": Body(client.count, (types.evaluation_client["shards"],)),
             "evaluate_client": Body(client.evaluate, (*received, types.evaluation_client)),

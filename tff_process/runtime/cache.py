@@ -80,12 +80,17 @@ def compiled(
     return compiled_lib.Compiled.of(traced, functions(parts))
 
 
-def finishing(
-    traced: computations.Computations, record: "Optional[Mapping[str, Any]]"
+def at_the_end(
+    traced: computations.Computations,
+    record: "Optional[Mapping[str, Any]]",
+    names: "Sequence[str]",
 ) -> "dict[str, remote.Function]":
-    """The computations by which clients finish, by name; arguments as of `compiled`."""
-    how = compiled_lib.tracers(traced, compiled_lib.FINISHING_FUNCTIONS)
-    told = None if record is None else {"finishing": record["client"]}
+    """Computations that clients come to at the end of a training alone, by name, kept apart from
+    those of its rounds; of `compiled.AT_HOME_FUNCTIONS` or `FINISHING_FUNCTIONS`, other arguments
+    as of `compiled`.
+    """
+    how = compiled_lib.tracers(traced, names)
+    told = None if record is None else {"at the end": list(names), "client": record["client"]}
     return functions([(told, how)])
 
 

@@ -79,7 +79,12 @@ class ClientCalls:
         self._starting = threading.Lock()
 
     def train(
-        self, client: Client, incoming: server.Server, work: Any, version: Optional[int]
+        self,
+        client: Client,
+        incoming: server.Server,
+        work: Any,
+        version: Optional[int],
+        at_home: Optional[remote.Function] = None,
     ) -> "tuple[RemoteState, Any]":
         """Trains an aggregation step and writes the new private state as `version`,
         or not at all where that is None.
@@ -88,14 +93,22 @@ class ClientCalls:
         refused, it is read again. Of all clients both would take as much memory again until the
         last has trained.
 
+        With `at_home`, `Computations.train_at_home`, this is the client's last aggregation step,
+        and the new state is what that makes of it.
+
         Returns:
           the new private state, and the report that leaves the client.
         """
         there = client.handle.host.remote
-        private, report = self._trained(client, incoming, work, version)
+        private, report = self._trained(
+            client, incoming, work, version if at_home is None else None
+        )
         if client.version in (0, client.written):
             client.private = None
         there.flush()  # What the call was given and made goes before the next client trains.
+        if at_home is not None:
+            private = self._trained_at_home(client, private, work, version, at_home)
+            there.flush()
         return private, report
 
     def _trained(
@@ -103,7 +116,7 @@ class ClientCalls:
     ) -> "tuple[RemoteState, Any]":
         generation = client.handle.host.generation
         there = client.handle.host.remote
-        own = self._training_client(client, there.send(work, self._traced.types.client["work"]))
+        own = self._training_client(client, self._private(client), self._sent(client, work))
         result = there.call(
             self._compiled.train, self._argument(client, incoming, own, served=False)
         )
@@ -117,6 +130,23 @@ class ClientCalls:
         # The generation that it was begun in: by the end another client may have had the worker
         # started again.
         return RemoteState(private, generation), report
+
+    def _trained_at_home(
+        self,
+        client: Client,
+        private: RemoteState,
+        work: Any,
+        version: Optional[int],
+        function: remote.Function,
+    ) -> RemoteState:
+        there = client.handle.host.remote
+        own = self._training_client(client, private.reference, self._sent(client, work))
+        result = there.call(function, there.struct(own))
+        there.fetch(there.select(result, 1))
+        made = there.select(result, 0)  # Now that the call is over, as in `_trained`.
+        if version is not None:
+            there.fetch(self._begin_to_write(client, made, version))
+        return RemoteState(made, private.generation)
 
     def finish(
         self,
@@ -142,7 +172,8 @@ class ClientCalls:
         """
         host = client.handle.host
         there, types = host.remote, self._traced.types
-        own = self._training_client(client, there.send(work, types.finishing_client["work"]))
+        asked = there.send(work, types.finishing_client["work"])
+        own = self._training_client(client, self._private(client), asked)
         first = host.kept("first", self, lambda there: there.send(self._of_model(), types.whole))
         argument = there.struct(
             OD(
@@ -317,14 +348,18 @@ class ClientCalls:
             (client.handle.number, name), self, lambda there: there.send(value, kind)
         )
 
-    def _training_client(self, client: Client, work: Any) -> "OD[str, Any]":
-        """The parts of a client that is to train, of a reference to its work."""
+    def _sent(self, client: Client, work: Any) -> Any:
+        """A reference to what a client is asked to train."""
+        return client.handle.host.remote.send(work, self._traced.types.client["work"])
+
+    def _training_client(self, client: Client, private: Any, work: Any) -> "OD[str, Any]":
+        """The parts of a client that is to train, of references to its state and work."""
         types = self._traced.types.client
         return OD(
             client_id=self._constant(
                 client, "client_id", np.int32(client.handle.number), types["client_id"]
             ),
-            private=self._private(client),
+            private=private,
             secret=client.handle.host.kept((client.handle.number, "secret"), self, client.secret),
             work=work,
             serves=self._constant(client, "serves", client.serves, types["serves"]),

@@ -30,6 +30,10 @@ _CLIENT: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "start": lambda traced: state_files.starter(traced.types.private),
     "note": lambda traced: state_files.noter(),
 }
+# Of a run whose clients train at home after their last aggregation.
+_AT_HOME: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
+    "train_at_home": lambda traced: traced.train_at_home
+}
 # Of a run whose clients finish what they serve.
 _FINISHING: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "finish": lambda traced: traced.finish_client,
@@ -39,6 +43,7 @@ _SERVER: "dict[str, Callable[[computations.Computations], tff.Computation]]" = {
     "aggregate": lambda traced: traced.aggregate
 }
 SERVER_FUNCTIONS, FINISHING_FUNCTIONS = tuple(_SERVER), tuple(_FINISHING)
+AT_HOME_FUNCTIONS = tuple(_AT_HOME)
 
 
 def client_functions(traced: computations.Computations) -> "tuple[str, ...]":
@@ -90,7 +95,7 @@ def tracers(
     traced: computations.Computations, names: "Sequence[str]"
 ) -> "dict[str, Callable[[], tff.Computation]]":
     """What traces each of some computations, by name."""
-    how = {**_CLIENT, **_SERVER, **_FINISHING}
+    how = {**_CLIENT, **_SERVER, **_AT_HOME, **_FINISHING}
     return {name: functools.partial(how[name], traced) for name in names}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from pfrec import client_directory, coarsening, errors, metrics
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads, strategy
+from tff_process.finishing import home
 from tff_process.process import round_report
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
@@ -71,10 +72,14 @@ class ResidentTraining(resident_state.ResidentState):
         works = {i: self._work(i, number) for i in present}
         write_as = version if ends_round else None
         stack = self.server.stack()
+        at_home: dict[int, remote.Function] = {}
+        if last := [i for i in present if works[i].get(home.STEPS, 0)]:
+            # Traced here: clients train in threads, and tracing is for one.
+            at_home = dict.fromkeys(last, self._at_home_functions()["train_at_home"])
 
         def train(client: clients_lib.Client) -> "tuple[clients_lib.RemoteState, Any]":
             i = client.handle.number
-            kept, said = self._calls.train(client, self.server, works[i], write_as)
+            kept, said = self._calls.train(client, self.server, works[i], write_as, at_home.get(i))
             # Reports are large: each has left the message that it came in before the next arrives.
             return kept, said if self.plan.secure_sums else stack.hold(i, self._decoded(i, said))
 

@@ -68,11 +68,9 @@ class ResidentState(federation.Federation):
             compiled.traced, local.LocalFunction(compiled.aggregate.computation), self._initial
         )
         # Traced where it comes to that: what a training does not come to costs nothing.
-        self._finishing_functions = functools.partial(
-            (cache or cache_lib.ComputationCache()).get,
-            ("finishing", self.graph_key),
-            lambda: cache_lib.finishing(compiled.traced, self.graph_record),
-        )
+        at_the_end = functools.partial(self._at_the_end, cache or cache_lib.ComputationCache())
+        self._at_home_functions = functools.partial(at_the_end, compiled_lib.AT_HOME_FUNCTIONS)
+        self._finishing_functions = functools.partial(at_the_end, compiled_lib.FINISHING_FUNCTIONS)
         self._calls: clients_lib.ClientCalls = clients_lib.ClientCalls(compiled, self._initial)
         self.clients: list[clients_lib.Client] = [
             clients_lib.Client(
@@ -97,6 +95,15 @@ class ResidentState(federation.Federation):
 
     def _compile(self) -> compiled_lib.Compiled:
         return cache_lib.compiled(computations.trace(self.process_spec()), self.graph_record)
+
+    def _at_the_end(
+        self, cache: cache_lib.ComputationCache, names: "tuple[str, ...]"
+    ) -> "Mapping[str, remote.Function]":
+        """Computations that no round but the last comes to, by name."""
+        return cache.get(
+            (names, self.graph_key),
+            lambda: cache_lib.at_the_end(self._traced, self.graph_record, names),
+        )
 
     def server_state(self) -> "Mapping[str, Any]":
         return self.server.state

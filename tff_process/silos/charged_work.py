@@ -79,6 +79,12 @@ class ChargedWork(origins.Origins):
                 behind = self._unpaid({**dict(argument.origin.behind), digest: argument.work[1]})
                 self._require_room(self._steps + sum(behind.values()))
             return sessions.Origin(digest, behind=tuple(behind.items()))
+        if function == "train_at_home":
+            # No step of the budget, and what was behind the state still is. Work on what becomes of
+            # it is charged as other work than on the state before, though its answers are the same.
+            return argument.origin._replace(
+                digest=origins.of("train_at_home", argument.origin.digest)
+            )
         if function == "read":
             with self._lock:
                 return self._read(argument.state)

@@ -4,7 +4,8 @@ and these tables are the whole grammar.
 A driver composes a round of values that it sends, of private states that it never sees, and of the
 silo's own computations. Whatever it asks for is either in these tables or refused, so that what may
 leave follows from them alone: `LEAVES` names the labels that are answered, and a private state or
-the silo's secret has no way to one of those but through the silo's own `train` and `evaluate`.
+the silo's secret has no way to one of those but through the silo's own `train` and `evaluate`:
+what `write`, `read` and `train_at_home` acknowledge is the same whatever a private state holds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ KEEP, REFUSAL, CLIENT = "what to keep", "a refusal", "what a model is of"
 CONTINUE_NAME, CONTINUE = "name of continue.json", "what to go on from"
 # Values that the silo's computations make.
 PRIVATE, SECRET, TRAINED, READ = "private", "secret", "training result", "what was read"
+AT_HOME = "result of training at home"
 REPORT, COUNTS, METRICS = "report", "row counts", "metrics"
 SPREADS_METRICS = "spreads' metrics"
 ACKNOWLEDGEMENT, FACTS = "acknowledgement", "facts"
@@ -87,6 +89,7 @@ STRUCTS: "tuple[tuple[str, tuple[tuple[str, str], ...]], ...]" = (
 # The result's label by the argument's, of each computation.
 CALLS: "Mapping[str, Mapping[str, str]]" = {
     "train": {TRAINING: TRAINED},
+    "train_at_home": {TRAINING_CLIENT: AT_HOME},
     "evaluate": {EVALUATION: METRICS, SPREADS_EVALUATION: SPREADS_METRICS},
     "count": {TRAINING_SHARDS: COUNTS},
     "write": {WRITING: ACKNOWLEDGEMENT},
@@ -100,6 +103,7 @@ CALLS: "Mapping[str, Mapping[str, str]]" = {
 
 ELEMENTS: "Mapping[str, tuple[str, ...]]" = {
     TRAINED: (PRIVATE, REPORT),
+    AT_HOME: (PRIVATE, ACKNOWLEDGEMENT),
     READ: (PRIVATE, ACKNOWLEDGEMENT),
 }
 

@@ -206,15 +206,16 @@ class OwnComputations:
                 f"and a whole round has {work.rows_behind(work.round_steps)} in {work.round_steps} "
                 "here; agree to less"
             )
-        traced = self._traced
+        traced, at_home = self._traced, compiled_lib.AT_HOME_FUNCTIONS if work.home_steps else ()
         functions = compiled_lib.traced_functions(
-            compiled_lib.tracers(traced, compiled_lib.client_functions(traced))
+            compiled_lib.tracers(traced, (*compiled_lib.client_functions(traced), *at_home))
         )
         compiled = compiled_lib.Compiled.of(traced, functions)
         received_writer = state_files.received_writer(traced.types.shared, traced.types.personal)
         answers, mechanism = self._answers(), self._federation.mechanism
         own = [
             compiled.train,
+            *(functions[name] for name in at_home),
             *([compiled.evaluate] if compiled.evaluate else []),
             *([compiled.count] if labels.COUNTS in answers else []),
             compiled.write,
@@ -247,8 +248,9 @@ class OwnComputations:
             # The same numbers each time: a run that is resumed before its first round was whole
             # asks again.
             labels.COUNTS: bounds.trainings * _COUNTED,
-            # Of no use to a driver, and bounded for the ledger's sake: notes of refusals with
-            # reports, a state and a note of what to keep with each round, states that are read.
+            # Of no use to a driver, and bounded for the ledger's sake: notes of refusals or what is
+            # trained at home with reports, a state and a note of what to keep with each round,
+            # states that are read.
             labels.ACKNOWLEDGEMENT: 2 * bounds.reports + 4 * bounds.evaluations + _CONNECTIONS,
             labels.FACTS: 2 * _CONNECTIONS,
         }

@@ -14,6 +14,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from tff_process.silos import labels
 
 _MOST_VALUES, _MOST_PRIVATE = 1_000, 64
+_WITH_PRIVATE = {labels.PRIVATE, labels.TRAINED, labels.AT_HOME, labels.READ}
 # What a driver may call a result of its own.
 _NAME = re.compile(r"~[0-9]{1,12}")
 
@@ -88,10 +89,7 @@ class Session:
             held = list(self._held.values())
         if len(held) >= _MOST_VALUES:
             raise labels.RefusedError(f"more than {_MOST_VALUES} values at once")
-        if (
-            sum(value.label in (labels.PRIVATE, labels.TRAINED, labels.READ) for value in held)
-            >= _MOST_PRIVATE
-        ):
+        if sum(value.label in _WITH_PRIVATE for value in held) >= _MOST_PRIVATE:
             raise labels.RefusedError(f"more than {_MOST_PRIVATE} private states at once")
         if size + sum(value.bytes for value in held) > most > 0:
             raise labels.RefusedError(f"more than {most} bytes of values at once")

@@ -39,8 +39,9 @@ class Client:
         )
         initial = self.made._initial
         self.settings, self.consensus = work_lib.TrainingSettings(50), {}
-        # Traced once for all calls.
+        # Each traced once for all calls.
         self._call = tf.function(self._train)
+        self._call_at_home = tf.function(self._train_at_home)
         self.incoming = {spec.name: initial[spec.name] for spec in self.layout.uploaded}
         self.private = {
             **{s.name: initial[s.name] for s in self.layout.joined("private")},
@@ -51,6 +52,7 @@ class Client:
     def train(
         self, *, incoming=None, private=None, secret=SECRET, scenario="nl", own=(), **numbers
     ):
+        """An aggregation step; with `home_steps` the training at home after it."""
         told = {"seed": 1, "first_step": 0, "steps": 2, "epoch_steps": 6, "home_steps": 0}
         work = {
             "shards": tf.constant(self.dataset.shards(scenario, "train")),
@@ -66,6 +68,8 @@ class Client:
             for values in (incoming or self.incoming, private or self.private)
         ]
         upload, state, said = self._call(*given, work)
+        if numbers.get("home_steps"):
+            state = {**state, **self._call_at_home(state, work)}
         return (
             {name: value.numpy() for name, value in upload.items()},
             {name: value.numpy() for name, value in state.items()},
@@ -78,3 +82,6 @@ class Client:
         )
         done = self.strategy.train(self.model, inputs)
         return done.upload, done.private, {"examples": done.examples, "loss": done.loss}
+
+    def _train_at_home(self, private, work):
+        return self.strategy.train_at_home(self.model, self.settings, private, work)

@@ -100,6 +100,12 @@ def test_the_home_model_never_feeds_back(made, request):
     for name in kept:
         np.testing.assert_array_equal(other_state[name], state[name])
     assert not np.array_equal(other_state[ITEM], state[ITEM])
+    # Nor does anything that is answered later, had a driver asked for it before its time.
+    later, later_state, _ = client.train(private=state, first_step=2)
+    other_later, other_later_state, _ = client.train(private=other_state, first_step=2)
+    assert bytes_of(other_later) == bytes_of(later)
+    for name in kept:
+        np.testing.assert_array_equal(other_later_state[name], later_state[name])
 
 
 def test_what_is_released_depends_on_its_own_private_part(fedper):

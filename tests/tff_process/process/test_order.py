@@ -160,3 +160,11 @@ def test_the_tie_of_a_custom_gradient_is_no_order():
         return total + one_more
 
     assert graph_order.unordered(*counted(tied))
+
+
+def test_private_training_and_what_follows_at_home(dataset):
+    made = traced(
+        dataset, "fedavg", dp_epsilon=4.0, model=dataclasses.replace(TEMPLATED, template="none")
+    )
+    for computation in (made.train, made.train_at_home):
+        assert graph_order.unordered(*graph_order.graph_of(computation)) == []

@@ -42,6 +42,11 @@ class Silo:
         (steps,) = [n for n in range(0, 21, 5) if abs(BUDGET.spent(n) - told) < 1e-4]
         return steps
 
+    def at_home(self, private):
+        """What becomes of a state by the training at home, which is asked for as work is."""
+        asked = self.driver.client(private, stand_in.work())
+        return self.driver.select(self.driver.call("train_at_home", asked), 0)
+
     def write(self, private, version=1):
         name = self.driver.text(f"runs/{stand_in.ID}/version_{version:05d}")
         self.driver.call("write", self.driver.struct(private=private, directory=name))
@@ -70,6 +75,17 @@ def test_work_of_which_no_report_left_is_charged_with_what_follows_from_it(silo)
     assert silo.report(silo.trained(first, 5), 2.0) == 15
     assert silo.report(silo.trained(), 3.0) == 15
     assert silo.report(silo.trained(second, 15), 4.0) == 20
+
+
+def test_training_at_home_costs_nothing_and_hides_nothing_that_is_charged(silo):
+    """However often it is asked for, between which steps, and of which no report left."""
+    silo.write(silo.at_home(silo.at_home(silo.private())))
+    again = silo.again()
+    second = again.private(again.at_home(again.read()), 5)
+    assert again.report(again.trained(again.at_home(second), 10)) == 15
+    third = again.private(again.at_home(second), 10)
+    assert again.report(again.trained(third, 15), 2.0) == 20
+    again.at_home(third)
 
 
 def test_what_is_trained_again_from_the_same_is_free(silo):

@@ -220,6 +220,30 @@ def test_reports_spend_the_budget_and_none_passes_it(tmp_path):
         )
 
 
+def test_of_training_at_home_nobody_learns_but_that_it_is_over(silo, driver):
+    _, worker, book = silo
+    made = driver.call("train_at_home", driver.client())
+    for kept in (made, driver.select(made, 0)):
+        with stand_in.refused("does not leave this silo"):
+            driver.fetch(kept)
+    with stand_in.refused("no element 2"):
+        driver.select(made, 2)
+    worker.answers = [stand_in.tensor(0, np.int32)]
+    driver.fetch(driver.select(made, 1))
+    assert book.entries[-1]["what"] == labels.ACKNOWLEDGEMENT
+    with stand_in.refused("train_at_home takes client to train, not private"):
+        driver.call("train_at_home", driver.private())
+
+
+def test_a_silo_whose_clients_do_not_train_at_home_has_no_computation_of_it(tmp_path):
+    own = {name: it for name, it in stand_in.terms().computations.items() if "home" not in name}
+    gate, _, _ = stand_in.made(tmp_path / "ledger.jsonl", computations=own)
+    driver = stand_in.Driver(gate)
+    asked = driver.client()
+    with stand_in.refused("the computation 'train_at_home': this silo has train, "):
+        driver.call("train_at_home", asked)
+
+
 def test_what_a_home_model_may_be_asked():
     def driver(most):
         rules = dataclasses.replace(stand_in.terms().receivable.work, home_steps=most)

@@ -12,7 +12,7 @@ from pfrec.data.dataset import dataset as dataset_lib
 from tests.integration import silo_machines, two_silos
 from tff_process import plan as plan_lib
 from tff_process.process import carrying, spread
-from tff_process.runtime import state_files
+from tff_process.runtime import compiled, state_files
 from tff_process.silos import directory, own_computations
 
 
@@ -100,3 +100,28 @@ def test_bounds_that_a_plan_does_not_fit_in_are_refused(
     ):
         with pytest.raises(errors.PfrecError, match=told):
             own.terms(own.agreement(dataclasses.replace(bounds, **changed), "0.0.1"))
+
+
+@pytest.mark.parametrize(("passes", "has"), [(2.0, True), (0.0, False)])
+def test_a_silo_trains_at_home_where_the_plan_does(
+    passes: float,
+    has: bool,
+    dataset: dataset_lib.Dataset,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def trace(how: "dict[str, object]") -> None:
+        assert ("train_at_home" in how) == has
+        raise EnoughError
+
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    plan = plan_lib.Plan(
+        "fedavg", batch_size=50, model=two_silos.MODEL, dp_epsilon=4.0, home_epochs=passes
+    )
+    own = own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "plan")
+    monkeypatch.setattr(compiled, "traced_functions", trace)
+    with pytest.raises(EnoughError):
+        own.terms(own.agreement(own.bounds(1, 0), "0.0.1"))

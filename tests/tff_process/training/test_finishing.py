@@ -117,7 +117,7 @@ def test_what_a_skipped_client_left_half_written_is_not_served(runs, two, tmp_pa
         return cells
 
     monkeypatch.setattr(clients.ClientCalls, "finish", finish)
-    monkeypatch.setattr(cache, "finishing", lambda traced, record: {})
+    monkeypatch.setattr(cache, "at_the_end", lambda traced, record, names: {})
     how = options.Options(on_client_failure="skip")
     resumed = loop.train(PLAN, two, again, resume=True, options=how)
 

@@ -13,7 +13,7 @@ from pfrec import errors, evaluation, groups, run_model
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.privacy import charges
-from tff_process.runtime import options
+from tff_process.runtime import cache, clients, options
 from tff_process.training import loop
 
 PLAN = plan_lib.Plan(
@@ -70,6 +70,35 @@ def test_a_run_that_was_killed_spends_nothing_twice(run, two, tmp_path):
         expected = values(run, scenario)
         for name, value in values(again, scenario).items():
             np.testing.assert_array_equal(value, expected[name])
+
+
+def test_a_run_that_ended_before_its_training_at_home_goes_on(run, two, tmp_path, monkeypatch):
+    """Its last answers are given once more, and its last round is no other."""
+
+    def full(*given):
+        raise errors.PfrecError("no space left")
+
+    again = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(clients.ClientCalls, "_trained_at_home", full)
+        with pytest.raises(errors.PfrecError, match="no space left"):
+            loop.train(PLAN, two, again)
+    resumed = loop.train(PLAN, two, again, resume=True).run
+    told = [sorted((of / charges.FILE).read_text().splitlines()) for of in (again, run.path)]
+    assert told[0] == told[1]
+    for scenario in run.scenarios:
+        expected = values(run, scenario)
+        for name, value in values(resumed, scenario).items():
+            np.testing.assert_array_equal(value, expected[name])
+
+
+def test_training_at_home_is_not_traced_where_there_is_none(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "at_the_end", None)
+    plan = dataclasses.replace(PLAN, rounds=1, home_epochs=0.0)
+    served = loop.train(plan, two, tmp_path / "run").run
+    for scenario in served.scenarios:
+        table = values(served, scenario)["embedding/user/embedding_user/table"]
+        np.testing.assert_array_equal(table, 0.0)
 
 
 def test_the_reference_runtime_is_refused(two, tmp_path):
