@@ -140,8 +140,8 @@ class ChargedWork(origins.Origins):
         if steps > self._budget.steps:
             raise labels.RefusedError(
                 f"work that would pass epsilon {self._budget.epsilon:g}: "
-                f"the {self._budget.steps} steps that it is for have been made, and more take a new "
-                "agreement and another --output"
+                f"the {self._budget.steps} steps that it is for have been made, and more take a "
+                "new agreement and another --output"
             )
 
     def _read(self, state: str) -> sessions.Origin:
