@@ -88,7 +88,7 @@ def require_columns(inputs: Sequence[folder.Input], wanted: Wanted) -> None:
     for entry in inputs:
         names = [name for name in wanted.kinds() if name not in entry.keys]
         if _is_parquet(entry):
-            found = parquet.column_names(entry.file.path)
+            found = parquet.column_names(entry.file)
             columns_found.require_all(entry.file, found, names, remedy)
         else:
             opened, dialect = _settled(entry, wanted)
@@ -108,7 +108,7 @@ def chunks(inputs: Sequence[folder.Input], wanted: Wanted) -> Iterator[source.Ra
         kinds = {name: kind for name, kind in wanted.kinds().items() if name not in entry.keys}
         keys = {name: entry.keys[name] for name in wanted.kinds() if name in entry.keys}
         if _is_parquet(entry):
-            found = parquet.batches(entry.file.path, list(kinds))
+            found = parquet.batches(entry.file, list(kinds))
         else:
             opened, dialect = _settled(entry, wanted)
             found = csv_stream.chunks(opened, kinds, dialect)

@@ -4,8 +4,11 @@ scenarios and splits as in the csv format.
 Row groups are read one after the other, a batch of rows at a time.
 """
 
+import contextlib
 import json
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy as np
 
 from pfrec import errors
 from pfrec.data.converters import csv
-from pfrec.data.reading import bad_rows, columns_found, folder, source
+from pfrec.data.reading import bad_rows, columns_found, folder, raw_file, source
 
 BATCH_ROWS = 1 << 15
 
@@ -29,19 +32,19 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     inputs, notes = folder.find(path, folder.PARQUET_ENDINGS, "Parquet")
     own = csv.OwnFiles(described, inputs, settings.seed)
     for entry in inputs:
-        found = column_names(entry.file.path)
+        found = column_names(entry.file)
         own.has(entry, found)
         wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
-        require_columns(entry.file.path, found, wanted, csv.lacking_remedy(settings))
+        require_columns(entry.file, found, wanted, csv.lacking_remedy(settings))
 
     def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
-        return batches(inputs[number].file.path, columns, start or 0)
+        return batches(inputs[number].file, columns, start or 0)
 
     return own.opened(read, notes)
 
 
 def batches(
-    file: pathlib.Path, columns: Sequence[str], start: int = 0
+    file: raw_file.RawFile, columns: Sequence[str], start: int = 0
 ) -> Iterator[source.RawChunk]:
     """Yields the rows of a file from row `start` on.
 
@@ -52,18 +55,20 @@ def batches(
 
     row = 0
     try:
-        opened = _open(file)
-        for group in range(opened.num_row_groups):
-            size = opened.metadata.row_group(group).num_rows
-            if row + size <= start:
-                row += size
-                continue
-            for batch in opened.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):
-                first = max(start - row, 0)
-                row += len(batch)
-                if first < len(batch):
-                    part = batch.slice(first)
-                    yield _chunk(file, flat(part), row - len(part), row)
+        with _opened(file) as opened:
+            for group in range(opened.num_row_groups):
+                size = opened.metadata.row_group(group).num_rows
+                if row + size <= start:
+                    row += size
+                    continue
+                for batch in opened.iter_batches(
+                    BATCH_ROWS, row_groups=[group], columns=list(columns)
+                ):
+                    first = max(start - row, 0)
+                    row += len(batch)
+                    if first < len(batch):
+                        part = batch.slice(first)
+                        yield _chunk(file, flat(part), row - len(part), row)
     except (pa.ArrowException, OSError) as error:
         raise errors.PfrecError(
             f"{file}: row {row}: damaged Parquet file ({' '.join(str(error).split())}); "
@@ -72,7 +77,7 @@ def batches(
 
 
 def _chunk(
-    file: pathlib.Path, columns: Mapping[str, Any], first: int, after: int
+    file: raw_file.RawFile, columns: Mapping[str, Any], first: int, after: int
 ) -> source.RawChunk:
     def origin(row: int) -> bad_rows.Origin:
         values = {name: column[row - first].as_py() for name, column in columns.items()}
@@ -95,19 +100,31 @@ def flat(batch: Any) -> "dict[str, Any]":
     return {name: table.column(name).combine_chunks() for name in table.column_names}
 
 
-def _open(file: pathlib.Path) -> Any:
+@contextlib.contextmanager
+def _opened(file: raw_file.RawFile) -> Iterator[Any]:
+    """Yields a Parquet file to read; one that is packed is unpacked to disk for as long, as Parquet
+    is read from its end.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
-    try:
-        return parquet.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise errors.PfrecError(
-            f"{file}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it again"
-        ) from error
+    with contextlib.ExitStack() as stack:
+        place: Any = file.path
+        if file.is_packed:
+            place = stack.enter_context(tempfile.TemporaryFile())
+            with file.open() as stream:
+                shutil.copyfileobj(stream, place)
+        try:
+            opened = stack.enter_context(parquet.ParquetFile(place))
+        except (pa.ArrowException, OSError) as error:
+            raise errors.PfrecError(
+                f"{file}: not a readable Parquet file ({' '.join(str(error).split())}); fetch it "
+                "again"
+            ) from error
+        yield opened
 
 
-def column_names(file: pathlib.Path) -> list[str]:
+def column_names(file: raw_file.RawFile) -> list[str]:
     """The columns of a file; the fields of a struct are columns called `struct.field`.
 
     Raises:
@@ -115,7 +132,8 @@ def column_names(file: pathlib.Path) -> list[str]:
     """
     import pyarrow as pa
 
-    table = _open(file).schema_arrow.empty_table()
+    with _opened(file) as opened:
+        table = opened.schema_arrow.empty_table()
     while any(pa.types.is_struct(kind) for kind in table.schema.types):
         table = table.flatten()
     return list(table.column_names)

@@ -80,7 +80,7 @@ def _columns(
         for entry in inputs
     ]
     headers = [
-        csv_layout.header(file, own) if source_format == "csv" else parquet.column_names(file.path)
+        csv_layout.header(file, own) if source_format == "csv" else parquet.column_names(file)
         for file, own in files
     ]
     headers = [[*header, *entry.keys] for header, entry in zip(headers, inputs)]
@@ -164,7 +164,7 @@ def _read(
 ) -> Iterator[source.RawChunk]:
     if source_format == "csv":
         return csv_stream.chunks(file, dict.fromkeys(names, csv_stream.TEXT), dialect)
-    return parquet.batches(file.path, names)
+    return parquet.batches(file, names)
 
 
 def _pointed(texts: Any, dialect: csv_layout.Dialect) -> Any:

@@ -77,6 +77,11 @@ class RawFile:
         ending = pathlib.PurePosixPath(self.name).suffix
         return self.name[: -len(ending)] if ending.lower() in COMPRESSED else self.name
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is compressed or inside an archive."""
+        return bool(self.members) or self._uncompressed != self.name
+
     def has_ending(self, endings: Sequence[str]) -> bool:
         """Whether its name ends so, in any case, apart from the ending of its compression."""
         return pathlib.PurePosixPath(self._uncompressed).suffix.lower() in endings

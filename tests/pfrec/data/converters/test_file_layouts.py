@@ -177,3 +177,27 @@ def test_partition_keys_are_columns(source_format, plain, tmp_path):
     assert sorted(row for rows in found.values() for row in rows) == sorted(
         row for rows in plain.values() for row in rows
     )
+
+
+@pytest.mark.parametrize("packed", ["log.parquet.gz", "logs.zip"])
+def test_packed_parquet_has_the_rows_of_plain_text(packed, plain, tmp_path):
+    columns = dict(zip(small_log.NAMES, map(list, zip(*small_log.rows()))))
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(columns), buffer, row_group_size=50)
+    place = tmp_path / "raw" / packed
+    place.parent.mkdir()
+    if packed.endswith(".gz"):
+        place.write_bytes(gzip.compress(buffer.getvalue()))
+    else:
+        with zipfile.ZipFile(place, "w") as archive:
+            archive.writestr("inner/log.parquet", buffer.getvalue())
+    data, _ = small_log.convert(tmp_path, source_format="parquet")
+    assert small_log.stored(data) == plain
+
+
+def test_what_is_no_parquet_file_is_named_as_it_lies_in_its_archive(tmp_path):
+    (tmp_path / "raw").mkdir()
+    with zipfile.ZipFile(tmp_path / "raw" / "logs.zip", "w") as archive:
+        archive.writestr("log.parquet", "no such thing")
+    with pytest.raises(errors.PfrecError, match=r"logs\.zip/log\.parquet: not a readable Parquet"):
+        small_log.convert(tmp_path, source_format="parquet")
