@@ -93,6 +93,7 @@ def _main(argv: "list[str]") -> None:
     facts = directory.facts(client)
     from_flags.require_concerned([f.algorithm])
     plan = dataclasses.replace(from_flags.plan(f.algorithm, f.seed), continues=f.continues)
+    from_flags.require_used_by_one([plan])
     if not plan.batch_size:
         raise errors.PfrecError(
             "--batch_size=0: fits the rows of all scenarios together, which one silo cannot know; "

@@ -211,6 +211,7 @@ def _trained(
     ]
     for _, plan in planned:
         _require_comparable(plan)
+    from_flags.require_used_by_one([plan for _, plan in planned])
     for told in dict.fromkeys(from_flags.preset_note(plan) for _, plan in planned):
         if told:
             print(f"note: {told}", file=sys.stderr, flush=True)

@@ -263,13 +263,7 @@ def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
     Raises:
       PfrecError: where it would do nothing; the message names the flag.
     """
-    values = {**made.to_json(), **made.model.to_json()}
-    for name, (other, fitting) in _OF.items():
-        if values[other] not in fitting and (name in own or _is_given([name])):
-            raise errors.PfrecError(
-                f"--{name}={values[name]}: is of --{other}={' or '.join(fitting)} alone, and here "
-                f"--{other} is {values[other]}; give that too, or leave it out"
-            )
+    _require_chosen([made], own)
     rate = next(one for one in settings_lib.of(plan_lib.Plan) if one.name == "home_rate")
     if not made.passes_at_home and (_is_given(rate.names) or rate.names & set(own)):
         raise errors.PfrecError(
@@ -284,6 +278,29 @@ def _require_used(made: plan_lib.Plan, own: "dict[str, str]") -> None:
             raise errors.PfrecError(
                 f"--{one.flag}={value} without --dp_epsilon: there is no "
                 "differential privacy that it could be of; give --dp_epsilon too, or leave it out"
+            )
+
+
+def require_used_by_one(plans: "Sequence[plan_lib.Plan]") -> None:
+    """Checks that a setting that means something beside some value of another alone is given where
+    one of the plans has that value.
+
+    Raises:
+      PfrecError: where none has; it names the flag.
+    """
+    _require_chosen(plans, [name for name in _OF if _is_given([name])])
+
+
+def _require_chosen(plans: "Sequence[plan_lib.Plan]", names: "Iterable[str]") -> None:
+    for name in names:
+        if name not in _OF:
+            continue
+        other, fitting = _OF[name]
+        all_values = [{**made.to_json(), **made.model.to_json()} for made in plans]
+        if not any(values[other] in fitting for values in all_values):
+            raise errors.PfrecError(
+                f"--{name}={all_values[0][name]}: is of --{other}={' or '.join(fitting)} alone, "
+                f"and here --{other} is {all_values[0][other]}; give that too, or leave it out"
             )
 
 

@@ -119,6 +119,7 @@ def _main(argv: "list[str]") -> None:
     # A newcomer trains by local; what the line that began it said of another was let pass once.
     from_flags.require_concerned([f.algorithm if begun and newcomer else plan.name])
     from_flags.require_of_clients(plan)
+    from_flags.require_used_by_one([plan])
     if note := from_flags.preset_note(plan):
         print(f"note: {note}", file=sys.stderr, flush=True)
     if not f.workers:

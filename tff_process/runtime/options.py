@@ -13,6 +13,9 @@ from pfrec.settings import setting
 
 RESIDENT, REFERENCE = "resident", "reference"
 RETRY, SKIP, STOP = "retry", "skip", "stop"
+# What a run goes on with: which updates it takes, and which rounds it keeps. How long to wait, and
+# for whom, is of a machine and of a day.
+LASTING = ("min_clients", "max_update_norm", "clip_updates", "keep_rounds")
 POLICIES = (RETRY, SKIP, STOP)
 
 
@@ -20,8 +23,8 @@ POLICIES = (RETRY, SKIP, STOP)
 class Options(settings_lib.Settings):
     """How a training is executed; what a setting is, its help says.
 
-    A run's record holds the settings. Where silos are, and who the driver is to them, it does not:
-    that is said anew whenever the run goes on.
+    A run's record holds the settings that last, `LASTING`; all else is said anew whenever the run
+    goes on.
 
     Attributes:
       newcomers: see `guard.Rules`; by their scenarios' names, which a run that goes on knows of
@@ -77,7 +80,7 @@ class Options(settings_lib.Settings):
 
     @classmethod
     def of_run(cls, config: "Mapping[str, Any]", run: pathlib.Path) -> "Options":
-        """The settings that a run was executed with last; what its record lacks has its default.
+        """The lasting settings that a run was executed with last, all else by default.
 
         Args:
           config: the record, `run_records.read_config`.
@@ -89,8 +92,11 @@ class Options(settings_lib.Settings):
         told = config.get(run_records.OPTIONS, {})
         place = f"{run / run_records.CONFIG}: {run_records.OPTIONS}"
         with json_fields.within(place, run_records.DAMAGED):
-            own = {one.name: told[one.name] for one in settings_lib.of(cls) if one.name in told}
-            return cls(**own)
+            return cls(**{name: told[name] for name in LASTING if name in told})
+
+    def to_json(self) -> "dict[str, Any]":
+        """The lasting settings, plain data."""
+        return {name: value for name, value in super().to_json().items() if name in LASTING}
 
     @property
     def deadline(self) -> Optional[float]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pfrec import client_directory, coarsening, errors, metrics
+from pfrec import amounts, client_directory, coarsening, errors, metrics
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads, strategy
 from tff_process.finishing import home
@@ -112,9 +112,9 @@ class ResidentTraining(resident_state.ResidentState):
                 self.turns.done[i] += 1
         elif present:
             _log.warning(
-                "%s: %d client(s) accepted of at least %d; it is not applied",
+                "%s: %s accepted of at least %d; it is not applied",
                 self._named(number),
-                len(accepted),
+                amounts.amount(len(accepted), "client"),
                 needed,
             )
         if ends_round:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import errors
+from pfrec import amounts, errors
 from pfrec.data.dataset import pipeline
 from tff_process.client import summed_uploads, variables
 from tff_process.runtime import guard
@@ -36,7 +36,8 @@ def check(
     """
     if not 2 <= len(serves) <= fixed_point.MOST:
         raise errors.PfrecError(
-            f"--secure_sums over {len(serves)} scenario(s): it takes 2 to {fixed_point.MOST}"
+            f"--secure_sums over {amounts.amount(len(serves), 'scenario')}: it takes 2 to "
+            f"{fixed_point.MOST}"
         )
     if min_clients > len(serves):
         raise errors.PfrecError(

@@ -131,8 +131,8 @@ def train(
         plan and data began.
       resume: whether to continue after the last complete round; with more rounds in the plan than
         before, a finished run is extended.
-      options: how it is executed, which does not change what comes out; None for how it was
-        before, where it continues, and else for the defaults.
+      options: how it is executed, which does not change what comes out; None for the
+        defaults, but for what lasts (`options.LASTING`) of a run that is resumed.
       cache: keeps what is traced and compiled for a simulation;
         None where no other run is to use it.
       progress: shows each round, before the callbacks: one itself, or a function of the round's

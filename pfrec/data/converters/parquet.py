@@ -7,7 +7,6 @@ Row groups are read one after the other, a batch of rows at a time.
 import contextlib
 import json
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -100,6 +99,22 @@ def flat(batch: Any) -> "dict[str, Any]":
     return {name: table.column(name).combine_chunks() for name in table.column_names}
 
 
+def _unpack(stream: Any, place: Any, file: raw_file.RawFile) -> None:
+    """Copies a stream to a file on disk.
+
+    Raises:
+      PfrecError: where the disk is full.
+    """
+    while part := stream.read(1 << 20):
+        try:
+            place.write(part)
+        except OSError as error:
+            raise errors.PfrecError(
+                f"{file}: no room to unpack it in {tempfile.gettempdir()} ({error.strerror}); free "
+                "some, or let TMPDIR name another folder"
+            ) from error
+
+
 @contextlib.contextmanager
 def _opened(file: raw_file.RawFile) -> Iterator[Any]:
     """Yields a Parquet file to read; one that is packed is unpacked to disk for as long, as Parquet
@@ -113,7 +128,7 @@ def _opened(file: raw_file.RawFile) -> Iterator[Any]:
         if file.is_packed:
             place = stack.enter_context(tempfile.TemporaryFile())
             with file.open() as stream:
-                shutil.copyfileobj(stream, place)
+                _unpack(stream, place, file)
         try:
             opened = stack.enter_context(parquet.ParquetFile(place))
         except (pa.ArrowException, OSError) as error:

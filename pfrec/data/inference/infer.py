@@ -108,6 +108,8 @@ def _columns(
                     else:
                         column.add(_pointed(column_text.of(column_text.canonical(values)), own))
                 except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+                    if column.name not in everywhere and column.name not in hints.tasks:
+                        continue  # It is left out for that, see `_kept`.
                     raise errors.PfrecError(
                         f"{file}: column {column.name!r} holds {values.type}, which no feature "
                         "can; write the file without it"

@@ -265,9 +265,22 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
 def test_what_belongs_to_another_choice_is_refused(given, arguments, settings, told):
     given(*arguments)
     with pytest.raises(errors.PfrecError, match=told):
-        from_flags.plan("fedavg", 0, settings=settings)
+        from_flags.require_used_by_one([from_flags.plan("fedavg", 0, settings=settings)])
     given("--schedule=step", "--schedule_parts=2", "--template=additive", "--rank=8")
-    assert from_flags.plan("fedavg", 0).model.rank == 8
+    made = from_flags.plan("fedavg", 0)
+    from_flags.require_used_by_one([made])
+    assert made.model.rank == 8
+
+
+def test_a_flag_is_of_use_where_one_of_several_plans_uses_it(given):
+    given("--schedule_end=0.1")
+    plans = [
+        from_flags.plan("fedavg", 0, settings=[("schedule", schedule)])
+        for schedule in ("constant", "cosine")
+    ]
+    from_flags.require_used_by_one(plans)
+    with pytest.raises(errors.PfrecError, match=r"--schedule_end=0\.1: is of --schedule=cosine"):
+        from_flags.require_used_by_one(plans[:1])
 
 
 def test_flags_of_clients_are_refused_where_there_are_none(given):
@@ -312,6 +325,7 @@ def test_a_run_goes_on_as_it_was_executed_but_for_what_flags_say(given, tmp_path
     before = options.Options(keep_rounds=7, clip_updates=True, max_update_norm=3.5, min_clients=2)
     run_records.write(tmp_path, {"options": before.to_json()})
     given("--min_clients=1", "--local_workers=2")
+    assert set(before.to_json()) == set(options.LASTING)
     chosen = from_flags.options(records.read_config(tmp_path), tmp_path)
     assert chosen == dataclasses.replace(before, min_clients=1, local_workers=2)
     told = "--max_update_norm=3.5, --clip_updates=true, --keep_rounds=7; give a flag to change it"

@@ -212,6 +212,16 @@ def test_a_type_that_is_no_feature_is_named(tmp_path):
         infer.infer("parquet", tmp_path / "log.parquet")
 
 
+def test_a_type_that_is_no_feature_is_left_out_where_some_files_lack_it(tmp_path):
+    where = pa.array([[("x", 1)]] * 4, pa.map_(pa.string(), pa.int64()))
+    (tmp_path / "log").mkdir()
+    rows = {"item": ["a", "b", "a", "b"], "click": [1, 0, 0, 1]}
+    parquet.write_table(pa.table(rows), tmp_path / "log" / "nl.parquet")
+    parquet.write_table(pa.table({**rows, "where": where}), tmp_path / "log" / "fr.parquet")
+    text = infer.infer("parquet", tmp_path / "log")
+    assert "only in some files, left out: where" in text
+
+
 def test_lists_that_a_schema_could_not_say_before_are_said(tmp_path):
     """Of one value each; longer than any may be; with every usual mark in their values;
     by the name of a scenario or a group.
