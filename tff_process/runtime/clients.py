@@ -84,7 +84,6 @@ class ClientCalls:
         incoming: server.Server,
         work: Any,
         version: Optional[int],
-        at_home: Optional[remote.Function] = None,
     ) -> "tuple[RemoteState, Any]":
         """Trains an aggregation step and writes the new private state as `version`,
         or not at all where that is None.
@@ -93,22 +92,14 @@ class ClientCalls:
         refused, it is read again. Of all clients both would take as much memory again until the
         last has trained.
 
-        With `at_home`, `Computations.train_at_home`, this is the client's last aggregation step,
-        and the new state is what that makes of it.
-
         Returns:
           the new private state, and the report that leaves the client.
         """
         there = client.handle.host.remote
-        private, report = self._trained(
-            client, incoming, work, version if at_home is None else None
-        )
+        private, report = self._trained(client, incoming, work, version)
         if client.version in (0, client.written):
             client.private = None
         there.flush()  # What the call was given and made goes before the next client trains.
-        if at_home is not None:
-            private = self._trained_at_home(client, private, work, version, at_home)
-            there.flush()
         return private, report
 
     def _trained(
@@ -131,7 +122,7 @@ class ClientCalls:
         # started again.
         return RemoteState(private, generation), report
 
-    def _trained_at_home(
+    def train_at_home(
         self,
         client: Client,
         private: RemoteState,
@@ -139,6 +130,16 @@ class ClientCalls:
         version: Optional[int],
         function: remote.Function,
     ) -> RemoteState:
+        """Makes the private state to serve of the one after a client's last aggregation step, and
+        writes it as `version`, or not at all where that is None; nothing leaves the client.
+
+        Args:
+          client: which one.
+          private: the state that `train` returned.
+          work: the same as `train`'s.
+          version: see above.
+          function: `Computations.train_at_home`.
+        """
         there = client.handle.host.remote
         own = self._training_client(client, private.reference, self._sent(client, work))
         result = there.call(function, there.struct(own))

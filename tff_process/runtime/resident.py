@@ -77,19 +77,35 @@ class ResidentTraining(resident_state.ResidentState):
             # Traced here: clients train in threads, and tracing is for one.
             at_home = dict.fromkeys(last, self._at_home_functions()["train_at_home"])
 
+        uncharged: list[errors.PfrecError] = []
+
         def train(client: clients_lib.Client) -> "tuple[clients_lib.RemoteState, Any]":
             i = client.handle.number
-            kept, said = self._calls.train(client, self.server, works[i], write_as, at_home.get(i))
-            # Reports are large: each has left the message that it came in before the next arrives.
-            return kept, said if self.plan.secure_sums else stack.hold(i, self._decoded(i, said))
+            write = None if i in at_home else write_as
+            kept, said = self._calls.train(client, self.server, works[i], write)
+            if not self.plan.secure_sums:
+                # Reports are large: each has left the message that it came in before the next
+                # arrives.
+                said = stack.hold(i, self._decoded(i, said))
+            if self.charges is not None:
+                # Before the training at home: where that fails, the report has left nonetheless.
+                try:
+                    self.charges.charge(
+                        self.dataset.scenarios[i], said["values"], int(works[i]["steps"])
+                    )
+                except errors.PfrecError as error:
+                    uncharged.append(error)
+                    return kept, said
+            if i in at_home:
+                kept = self._calls.train_at_home(client, kept, works[i], write_as, at_home[i])
+                client.handle.host.remote.flush()  # As after `train`, the state before it too.
+            return kept, said
 
         done, skipped = self._each(present, train, "training")
+        if uncharged:  # Which is no failure of a client's, to be tried again or skipped.
+            raise uncharged[0]
         if self.plan.secure_sums:
             return self._train_sum(number, done, works, stack)
-        if self.charges is not None:
-            for i, (_, said) in done.items():
-                steps = int(works[i]["steps"])
-                self.charges.charge(self.dataset.scenarios[i], said["values"], steps)
         verdict = guard.judge(
             self._rules,
             {i: report for i, (_, report) in done.items()},

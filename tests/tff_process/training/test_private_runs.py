@@ -31,6 +31,10 @@ def run(two, tmp_path_factory):
     return loop.train(PLAN, two, tmp_path_factory.mktemp("runs") / "run").run
 
 
+def no_space(*given):
+    raise errors.PfrecError("no space left")
+
+
 def values(run, scenario):
     return {item.name: item.variable.numpy() for item in groups.tag(run_model.load(run, scenario))}
 
@@ -75,12 +79,9 @@ def test_a_run_that_was_killed_spends_nothing_twice(run, two, tmp_path):
 def test_a_run_that_ended_before_its_training_at_home_goes_on(run, two, tmp_path, monkeypatch):
     """Its last answers are given once more, and its last round is no other."""
 
-    def full(*given):
-        raise errors.PfrecError("no space left")
-
     again = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr(clients.ClientCalls, "_trained_at_home", full)
+        patched.setattr(clients.ClientCalls, "train_at_home", no_space)
         with pytest.raises(errors.PfrecError, match="no space left"):
             loop.train(PLAN, two, again)
     resumed = loop.train(PLAN, two, again, resume=True).run
@@ -90,6 +91,26 @@ def test_a_run_that_ended_before_its_training_at_home_goes_on(run, two, tmp_path
         expected = values(run, scenario)
         for name, value in values(resumed, scenario).items():
             np.testing.assert_array_equal(value, expected[name])
+
+
+def test_what_was_sent_is_charged_though_the_training_at_home_fails(two, tmp_path, monkeypatch):
+    """A silo's ledger has it by then; its client misses the round, and not the charge."""
+    monkeypatch.setattr(clients.ClientCalls, "train_at_home", no_space)
+    plan = dataclasses.replace(PLAN, rounds=1, aggregations=1)
+    skip = options.Options(on_client_failure=options.SKIP)
+    ended = loop.train(plan, two, tmp_path / "run", options=skip).run
+    for scenario in ended.summary["differential_privacy"].values():
+        assert 3.8 < scenario["epsilon_spent"] <= 4.0
+    assert len((ended.path / charges.FILE).read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_charge_that_cannot_be_made_ends_the_run_and_is_no_clients_failure(
+    two, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(charges.Charges, "charge", no_space)
+    skip = options.Options(on_client_failure=options.SKIP)
+    with pytest.raises(errors.PfrecError, match=r"^no space left$"):
+        loop.train(PLAN, two, tmp_path / "run", options=skip)
 
 
 def test_training_at_home_is_not_traced_where_there_is_none(two, tmp_path, monkeypatch):
