@@ -208,7 +208,7 @@ class Schema:
         version = value.get("format_version") if isinstance(value, Mapping) else None
         if version != FORMAT_VERSION:
             raise errors.PfrecError(
-                f"{place}: format version {version}, this pfrec reads {FORMAT_VERSION}; convert "
+                f"{place}: format version {version!r}, this pfrec reads {FORMAT_VERSION}; convert "
                 "the raw data again"
             )
         told = json_fields.Fields(value, f"{place}: schema", "convert the raw data again")

@@ -33,6 +33,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
@@ -55,6 +56,8 @@ MOST_STATES, MOST_KEPT = 256, 200
 # In `runs/`, where alone the worker writes.
 FINISHED = f"{RUNS}/finished.json"
 _LOCK = ".lock"
+# A version of pfrec, which a driver prints: no codes for its terminal.
+_RELEASE = re.compile(r"[0-9A-Za-z.!+-]{0,40}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,15 +110,17 @@ class Facts:
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != FORMAT_VERSION:
             raise errors.PfrecError(
-                f"{place}: facts of format version {version}, this pfrec reads {FORMAT_VERSION}; "
-                "use the same pfrec there"
+                f"{place}: facts of format version {version!r}, this pfrec reads "
+                f"{FORMAT_VERSION}; use the same pfrec there"
             )
         told = json_fields.Fields(value, place, "not a silo's facts: use the same pfrec there")
         schema = schema_lib.Schema.from_json(told.fields("schema").value, place=place)
         known, tasks = [task.name for task in schema.tasks], told.texts("tasks")
         if not set(tasks) <= set(known):
             raise errors.PfrecError(f"{place}: names tasks that its schema does not have")
-        shards = told.fields("shards")
+        shards, release = told.fields("shards"), told.text("pfrec") if "pfrec" in told else ""
+        if not _RELEASE.fullmatch(release):
+            raise errors.PfrecError(f"{place}: its pfrec is {release[:40]!r}; see what runs there")
         return cls(
             scenario=names.require(told.text("scenario"), place=place),
             schema=schema,
@@ -124,7 +129,7 @@ class Facts:
             shards={split: shards.texts(split) for split in splits.SPLITS},
             agreed=None if told.plain("agreed") is None else told.fields("agreed").value,
             data=told.text("data") if "data" in told else "",
-            version=told.text("pfrec") if "pfrec" in told else "",
+            version=release,
         )
 
 

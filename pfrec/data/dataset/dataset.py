@@ -313,8 +313,10 @@ def first_difference(one: Any, other: Any, place: str = "") -> Optional[str]:
     """Where two JSON values first differ, in words; None where they are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
+            # Of another party a key could be codes for a terminal.
+            named = key if key.isprintable() else repr(key)
             found = first_difference(
-                one.get(key), other.get(key), f"{place}.{key}" if place else key
+                one.get(key), other.get(key), f"{place}.{named}" if place else named
             )
             if found:
                 return found

@@ -52,6 +52,13 @@ def test_what_are_no_facts_is_refused(value):
         silo_directory.Facts.from_json(value, place="here")
 
 
+@pytest.mark.parametrize("name", ["pfrec", "format_version"])
+def test_what_a_silo_says_of_its_version_is_no_codes_for_a_terminal(dataset, tmp_path, name):
+    told = {**facts_of(dataset, tmp_path, "es").to_json(), name: "1.0\x1b[2J"}
+    with pytest.raises(errors.PfrecError, match=r"^here: .*'1\.0\\x1b\[2J'"):
+        silo_directory.Facts.from_json(told, place="here")
+
+
 def test_agreed_facts_are_a_dataset_that_plans_as_the_whole_one_does(dataset, tmp_path):
     directories = silo_machines.directories(dataset, tmp_path)
     together = joint_dataset.agreed(

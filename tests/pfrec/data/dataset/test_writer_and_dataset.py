@@ -274,3 +274,4 @@ def test_first_difference():
     assert dataset.first_difference({"a": [1, 2]}, {"a": [1, 2]}) is None
     assert dataset.first_difference({"a": [1, 2]}, {"a": [1, 2, 3]}) == "a has 2 entries against 3"
     assert dataset.first_difference({"a": None}, {"a": "x"}) == "a is None against 'x'"
+    assert dataset.first_difference({}, {"\x1b[2J": 1}) == r"'\x1b[2J' is None against 1"
