@@ -122,15 +122,16 @@ class Credentials:
 
     def require_of(self, name: str) -> None:
         """Checks that the certificate is of the party that it calls `name`: another's no peer
-        takes, which says no more than that it cannot be reached.
+        takes, which says no more than that it cannot be reached. One that names no hosts, as by its
+        subject alone, is left to the peer.
 
         Raises:
           PfrecError: where it is another's.
         """
         found = validity.hosts(self.directory / CERTIFICATE)
-        if name not in found:
+        if found and not any(validity.covers(host, name) for host in found):
             raise errors.PfrecError(
-                f"{self.directory / CERTIFICATE}: is of {' and '.join(found) or 'nobody'}, and "
+                f"{self.directory / CERTIFICATE}: is of {' and '.join(found)}, and "
                 f"here {name} is needed; name that party's directory of pfrec-certificates"
             )
 

@@ -63,6 +63,15 @@ def hosts(path: pathlib.Path) -> "list[str]":
     return named.value.get_values_for_type(x509.DNSName)
 
 
+def covers(host: str, name: str) -> bool:
+    """Whether a certificate for `host` holds for `name`, as TLS has it: letters of either case are
+    the same, and a first label `*` stands for any one.
+    """
+    host, name = host.lower(), name.lower()
+    first, _, rest = host.partition(".")
+    return host == name or (first == "*" and rest == name.partition(".")[2])
+
+
 def _certificate(path: pathlib.Path) -> x509.Certificate:
     try:
         with files.readable_errors(path):

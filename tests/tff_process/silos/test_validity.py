@@ -1,9 +1,12 @@
 """Certificates that ended, end soon or do not hold yet are told at the start, by name and day."""
 
 import datetime
+import re
 import shutil
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from pfrec import errors
 from tests.tff_process.silos import ended
@@ -97,6 +100,49 @@ def test_anothers_certificate_is_named_by_who_holds_it(made):
     driver.require_of(tunnel.DRIVER_NAME)
     with pytest.raises(errors.PfrecError, match=r"is of driver\.pfrec, and here nl\.silo\.pfrec"):
         driver.require_of(tunnel.silo_name("nl"))
+
+
+def for_hosts(directory, hosts):
+    """Gives the party a certificate of its key for these hosts, of its own authority."""
+    key = serialization.load_pem_private_key((directory / tunnel.KEY).read_bytes(), None)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "driver.pfrec")])
+    begins = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(
+        subject, subject, key.public_key(), 1, begins, begins + datetime.timedelta(days=1)
+    )
+    if hosts:
+        names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+        made = made.add_extension(names, critical=False)
+    content = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    (directory / tunnel.CERTIFICATE).write_bytes(content)
+    return tunnel.Credentials.read(directory)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "name"),
+    [
+        ([], "driver.pfrec"),
+        (["x.org", "DRIVER.pfrec"], "driver.pfrec"),
+        (["*.silo.pfrec"], "nl.silo.pfrec"),
+        (["*.Silo.pfrec"], "NL.silo.pfrec"),
+    ],
+)
+def test_a_certificate_that_a_peer_may_take_is_left_to_it(made, hosts, name):
+    for_hosts(made / "driver", hosts).require_of(name)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("*.silo.pfrec", "driver.pfrec"),
+        ("*.silo.pfrec", "silo.pfrec"),
+        ("*.silo.pfrec", "a.nl.silo.pfrec"),
+        ("nl.*.pfrec", "nl.silo.pfrec"),
+    ],
+)
+def test_a_star_is_one_first_label(made, host, name):
+    with pytest.raises(errors.PfrecError, match=f"is of {re.escape(host)}, and here {name} is"):
+        for_hosts(made / "driver", [host]).require_of(name)
 
 
 def test_a_clock_that_is_behind_is_told(made, tmp_path):
