@@ -12,7 +12,14 @@ import sys
 import time
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError:
+    sys.exit(
+        "mtreclib_step.py runs in a Python that has PyTorch: give it to local_training.py as "
+        "--torch_python"
+    )
 
 
 def main() -> None:
@@ -54,4 +61,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("a part of local_training.py")
     main()

@@ -5,6 +5,7 @@ of the others needs or is to be charged with.
 """
 
 import collections
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -103,3 +104,7 @@ def tff_peer(
             held[0] = process.next(held[0], batches).state
 
     return train
+
+
+if __name__ == "__main__":
+    sys.exit("a part of peers.py")

@@ -11,7 +11,14 @@ import sys
 
 import numpy as np
 import peers_protocol
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError:
+    sys.exit(
+        "peers_torch.py runs in a Python that has PyTorch: give it to peers.py as "
+        "--torch_python, --flower_python or --pfl_python"
+    )
 
 _RATE = 1e-3
 
@@ -239,6 +246,8 @@ def pfl(values: "dict[str, np.ndarray]", gate: peers_protocol.Gate) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("a part of peers.py")
     GATE = peers_protocol.Gate()
     file = np.load(sys.argv[2])
     VALUES = {name: file[name] for name in file.files}

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 from benchmarks import random_kills
 
 _SCENARIOS = ("nl", "fr", "es")

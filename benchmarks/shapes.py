@@ -1,6 +1,7 @@
 """The shapes of models that benchmarks of training steps measure, and random rows for them."""
 
 import dataclasses
+import sys
 
 import numpy as np
 
@@ -74,3 +75,7 @@ SHAPES = {
     "paper, 4 tasks": Shape(PAPER, 2048, tasks=4),
     "lists": Shape(PAPER, 2048, lists=((20, 5), (100_000, 20))),
 }
+
+
+if __name__ == "__main__":
+    sys.exit("a part of local_training.py")

@@ -2,9 +2,13 @@
 machine does of each in a second.
 """
 
+import pathlib
+import sys
 import time
 
 import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from benchmarks.shapes import Shape
 from pfrec.models.mmoe import first_layer
@@ -72,3 +76,7 @@ def machine(repeats: int) -> "tuple[float, float]":
         return min(times)
 
     return 2 * size**3 / best(product), 8 * (16 << 20) / best(copy)
+
+
+if __name__ == "__main__":
+    sys.exit("a part of local_training.py")

@@ -7,6 +7,7 @@ The capture is a relay on the plain side of the connection, where no tunnel hide
 import collections
 import dataclasses
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
@@ -284,3 +285,7 @@ def _text(block: bytes, at: int) -> "tuple[str, int]":
         raise ValueError("a header in Huffman coding")
     length, at = _integer(block, at, 7)
     return block[at : at + length].decode("latin-1"), at + length
+
+
+if __name__ == "__main__":
+    sys.exit("a part of wire_bytes.py")
