@@ -99,7 +99,9 @@ def _progress(rounds: "dict[int, float]", wanted: int, now: float) -> str:
         line += f"; {_duration(seconds)} a round"
         if last < wanted and now - rounds[last] > _OVERDUE * seconds + _GRACE:
             return f"{line}: if it was ended, the line that began it goes on with --resume"
-        left = max(0.0, (wanted - last) * seconds - (now - rounds[last]))
+        rest = wanted - last
+        # However late the round under way is, those after it have not begun.
+        left = max(rest * seconds - (now - rounds[last]), (rest - 1) * seconds, 0.0)
         line += f", at most {_duration(left)} left"
     return line
 
