@@ -16,7 +16,7 @@ import signal
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Optional
+from typing import NoReturn, Optional
 
 from absl import app, flags, logging
 
@@ -73,11 +73,7 @@ def run(
     postponed.postpone()
     asked = _asked(sys.argv[1:])
     if asked is not None:
-        with contextlib.suppress(BrokenPipeError):
-            print(_answer(asked, main, common), flush=True)
-            sys.exit(0)
-        _silence()
-        sys.exit(1)
+        answer(_explanation(asked, main, common))
 
     def wrapped(argv: "list[str]") -> None:
         if len(argv) > 1:
@@ -85,6 +81,7 @@ def run(
         unwind_when_terminated()
         try:
             main(argv)
+            sys.stdout.flush()
         except errors.PfrecError as error:
             _fail(re.sub(r"\s*[\r\n]+\s*", " ", str(error)))
         except KeyboardInterrupt:
@@ -92,9 +89,21 @@ def run(
             sys.exit(130)
         except BrokenPipeError:
             _silence()
+            # What does nothing but tell has told as much as was read; work has stopped halfway.
+            if go_on is not None:
+                print(f"what reads the output is gone: {_interrupted(go_on)}", file=sys.stderr)
             sys.exit(1)
 
     app.run(wrapped, flags_parser=_parse_flags)
+
+
+def answer(text: str) -> NoReturn:
+    """Prints what was asked for and exits, with status 1 where whoever reads it is gone."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
+        sys.exit(0)
+    _silence()
+    sys.exit(1)
 
 
 def warn(text: str) -> None:
@@ -175,7 +184,7 @@ def _asked(arguments: Sequence[str]) -> Optional[str]:
     return None
 
 
-def _answer(asked: str, main: "Callable[[list[str]], None]", common: Sequence[str]) -> str:
+def _explanation(asked: str, main: "Callable[[list[str]], None]", common: Sequence[str]) -> str:
     if asked in _VERSION:
         return f"pfrec {pfrec.__version__}"
     described = (sys.modules[main.__module__].__doc__ or "").strip().replace("`", "")

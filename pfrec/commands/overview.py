@@ -54,10 +54,11 @@ def text() -> str:
 def main() -> None:
     """Entry point of `pfrec`."""
     import pfrec
+    from pfrec import command
 
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "-?", "--help", "--helpfull", "help"):
-        print(text())
+        command.answer(text())
     elif name == "--version":
         print(f"pfrec {pfrec.__version__}")
     elif name in COMMANDS:

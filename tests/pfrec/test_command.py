@@ -152,3 +152,38 @@ def test_an_argument_that_is_no_text_is_named():
     assert done.stderr == (
         "error: '--data=r\\udcfcn': is no text in utf-8; rename it, or set LC_ALL=C.UTF-8\n"
     )
+
+
+_LINES = """
+import sys
+from pfrec import command
+
+def main(argv):
+    for _ in range(100000):
+        print("a line", flush=True)
+
+command.run(main, go_on={go_on!r})
+"""
+
+
+def _unread(line: "list[str]") -> "tuple[int, str]":
+    """The status of a command whose output nobody reads, and what it says of that."""
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    return process.wait(), said
+
+
+def test_work_that_ends_as_nobody_reads_on_says_how_to_go_on():
+    status, said = _unread([sys.executable, "-c", _LINES.format(go_on="--resume")])
+    assert (status, said.count("\n")) == (1, 1)
+    assert said.startswith("what reads the output is gone: interrupted; go on with: ")
+    assert said.endswith(" --resume\n")
+
+
+def test_what_only_tells_ends_silently_where_nobody_reads_on():
+    assert _unread([sys.executable, "-c", _LINES.format(go_on=None)]) == (1, "")
+    assert _unread([sys.executable, "-m", "pfrec.commands.overview", "--help"]) == (1, "")
+    assert _unread([sys.executable, "-m", "pfrec.commands.status", "--help"]) == (1, "")
