@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pathlib
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ FILE = "privacy_ledger.jsonl"
 
 
 class Charges:
-    """The charges of one run; one process at a time may have them open, whose threads may charge.
+    """The charges of one run; one process at a time may have them open.
 
     Args:
       path: of the file, which is made where it is not there; a last line that a kill tore is taken
@@ -38,7 +37,6 @@ class Charges:
         self._path, self._budgets = path, budgets
         self._steps = dict.fromkeys(budgets, 0)
         self._known: set[tuple[str, str]] = set()
-        self._lock = threading.Lock()
         with files.readable_errors(path):
             content = path.read_bytes() if path.exists() else b""
             whole = content[: content.rfind(b"\n") + 1]
@@ -70,26 +68,24 @@ class Charges:
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(value).tobytes())
         told, budget = digest.hexdigest(), self._budgets[scenario]
-        with self._lock:
-            if (scenario, told) in self._known:
-                return
-            if self._steps[scenario] + steps > budget.steps:
-                raise errors.PfrecError(
-                    f"{self._path}: {scenario} has spent epsilon {self.epsilon(scenario):.3f} of "
-                    f"{budget.epsilon:g} in {self._steps[scenario]} steps, and {steps} more would "
-                    "pass it: steps were trained again from another state. What the last complete "
-                    "round holds is within the budget; train into another --output with a larger "
-                    "one"
-                )
-            line = json.dumps({"scenario": scenario, "steps": steps, "sha256": told}) + "\n"
-            with (
-                files.readable_errors(self._path),
-                open(self._path, "ab", opener=files.owners_alone) as file,
-            ):
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            self._add(scenario, told, steps)
+        if (scenario, told) in self._known:
+            return
+        if self._steps[scenario] + steps > budget.steps:
+            raise errors.PfrecError(
+                f"{self._path}: {scenario} has spent epsilon {self.epsilon(scenario):.3f} of "
+                f"{budget.epsilon:g} in {self._steps[scenario]} steps, and {steps} more would pass "
+                "it: steps were trained again from another state. What the last complete round "
+                "holds is within the budget; train into another --output with a larger one"
+            )
+        line = json.dumps({"scenario": scenario, "steps": steps, "sha256": told}) + "\n"
+        with (
+            files.readable_errors(self._path),
+            open(self._path, "ab", opener=files.owners_alone) as file,
+        ):
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._add(scenario, told, steps)
 
     def epsilon(self, scenario: str) -> float:
         """What a scenario has spent."""

@@ -77,7 +77,7 @@ class ResidentTraining(resident_state.ResidentState):
             # Traced here: clients train in threads, and tracing is for one.
             at_home = dict.fromkeys(last, self._at_home_functions()["train_at_home"])
 
-        uncharged: list[errors.PfrecError] = []
+        arrived: dict[int, Any] = {}
 
         def train(client: clients_lib.Client) -> "tuple[clients_lib.RemoteState, Any]":
             i = client.handle.number
@@ -86,24 +86,20 @@ class ResidentTraining(resident_state.ResidentState):
             if not self.plan.secure_sums:
                 # Reports are large: each has left the message that it came in before the next
                 # arrives.
-                said = stack.hold(i, self._decoded(i, said))
-            if self.charges is not None:
-                # Before the training at home: where that fails, the report has left nonetheless.
-                try:
-                    self.charges.charge(
-                        self.dataset.scenarios[i], said["values"], int(works[i]["steps"])
-                    )
-                except errors.PfrecError as error:
-                    uncharged.append(error)
-                    return kept, said
+                said = arrived[i] = stack.hold(i, self._decoded(i, said))
             if i in at_home:
                 kept = self._calls.train_at_home(client, kept, works[i], write_as, at_home[i])
                 client.handle.host.remote.flush()  # As after `train`, the state before it too.
             return kept, said
 
-        done, skipped = self._each(present, train, "training")
-        if uncharged:  # Which is no failure of a client's, to be tried again or skipped.
-            raise uncharged[0]
+        try:
+            done, skipped = self._each(present, train, "training")
+        finally:
+            if self.charges is not None:
+                # Also what came of clients whose training at home failed after it.
+                for i in sorted(arrived):
+                    steps = int(works[i]["steps"])
+                    self.charges.charge(self.dataset.scenarios[i], arrived[i]["values"], steps)
         if self.plan.secure_sums:
             return self._train_sum(number, done, works, stack)
         verdict = guard.judge(
