@@ -41,7 +41,9 @@ class Validity:
         if now > self.ends:
             return f"{self.path}: ended on {day(self.ends)}"
         if now < self.begins:
-            return f"{self.path}: holds from {day(self.begins)} on, and here it is {day(now)}"
+            begins, here = _minute(self.begins), _minute(now)
+            told = f"{self.path}: holds from {begins} on, and this machine's clock says {here}"
+            return f"{told}: set it if it is wrong"
         return ""
 
     def warning(self) -> str:
@@ -86,6 +88,11 @@ def _certificate(path: pathlib.Path) -> x509.Certificate:
 def day(time: datetime.datetime) -> str:
     """A day as people and machines read it."""
     return f"{time:%Y-%m-%d}"
+
+
+def _minute(time: datetime.datetime) -> str:
+    """To the minute, as a clock is wrong by less than a day."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def _now() -> datetime.datetime:

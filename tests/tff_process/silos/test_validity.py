@@ -146,8 +146,13 @@ def test_a_star_is_one_first_label(made, host, name):
 
 
 def test_a_clock_that_is_behind_is_told(made, tmp_path):
-    ended.reissue(made, "silo-nl", "20900101000000Z", "20910101000000Z", tmp_path)
-    with pytest.raises(errors.PfrecError, match="holds from 2090-01-01 on, and here it is 2"):
+    """To the minute: a clock may be behind by an hour."""
+    ended.reissue(made, "silo-nl", "20900101003059Z", "20910101000000Z", tmp_path)
+    told = (
+        r"holds from 2090-01-01 00:30 UTC on, and this machine's clock says "
+        r"2\d{3}-\d\d-\d\d \d\d:\d\d UTC: set it if it is wrong; where the authority is, make"
+    )
+    with pytest.raises(errors.PfrecError, match=told):
         tunnel.Credentials.usable(made / "silo-nl", "silo-nl")
 
 
