@@ -221,8 +221,8 @@ def test_messages_count_rounds_and_not_aggregations(
     )
     training._rules = guard.Rules(min_clients=4)
     training.train_round(0)
-    assert "round 1, aggregation 1 of 2: 2 client(s) accepted of at least 4" in caplog.text
-    assert "round 1, aggregation 2 of 2: 2 client(s) accepted of at least 4" in caplog.text
+    assert "round 1, aggregation 1 of 2: 2 clients accepted of at least 4" in caplog.text
+    assert "round 1, aggregation 2 of 2: 2 clients accepted of at least 4" in caplog.text
     assert "round 2" not in caplog.text
 
 
