@@ -19,12 +19,15 @@ from collections.abc import Iterator, Sequence
 from pfrec import errors
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-OPEN = (
+_OPEN = (
     "TFF's worker listens on every interface of this machine until the run ends, without "
     "authentication: whoever reaches its port can run programs as this user and read the rows; "
-    "close the machine's ports by a firewall, or run where network namespaces are permitted (as "
-    "the owner of the files, or with CAP_SYS_ADMIN)"
+    "close the machine's ports by a firewall, or "
 )
+_PERMIT = (
+    "run where network namespaces are permitted (as the owner of the files, or with CAP_SYS_ADMIN)"
+)
+_BY_COMMAND = "train with pfrec-train or pfrec-compare, which take a network of their own"
 
 _log = logging.getLogger(__name__)
 _warned: "list[str]" = []
@@ -88,7 +91,8 @@ def warn_if_open(reason: str = "") -> None:
     """
     if not closed() and not _warned:
         _warned.append(reason)
-        _log.warning("%s%s", f"{reason}; " if reason else "", OPEN)
+        told = f"{reason}; {_OPEN}{_PERMIT}" if reason else f"{_OPEN}{_BY_COMMAND}"
+        _log.warning("%s", told)
 
 
 def _enter_user_namespace(flags: int) -> str:

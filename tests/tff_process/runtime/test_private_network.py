@@ -121,3 +121,12 @@ def test_what_is_open_is_said_once(monkeypatch, caplog):
     private_network.warn_if_open()
     assert len(caplog.records) == 1
     assert caplog.text.count("not permitted; TFF's worker listens on every interface") == 1
+    assert "run where network namespaces are permitted" in caplog.text
+
+
+def test_a_program_that_never_tried_is_told_of_the_command_that_does(monkeypatch, caplog):
+    monkeypatch.setattr(private_network, "_warned", [])
+    monkeypatch.setattr(private_network, "closed", lambda: False)
+    private_network.warn_if_open()
+    assert "a firewall, or train with pfrec-train or pfrec-compare" in caplog.text
+    assert "permitted" not in caplog.text
