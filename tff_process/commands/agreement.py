@@ -11,7 +11,7 @@ from absl import flags
 
 from pfrec import command, errors
 from tff_process.commands import flags as training_flags
-from tff_process.commands import from_flags
+from tff_process.commands import from_flags, idle_flags
 
 
 def main() -> None:
@@ -91,9 +91,9 @@ def _main(argv: "list[str]") -> None:
         )
     client = pathlib.Path(f.client_dir).resolve()
     facts = directory.facts(client)
-    from_flags.require_concerned([f.algorithm])
+    idle_flags.require_concerned([f.algorithm])
     plan = dataclasses.replace(from_flags.plan(f.algorithm, f.seed), continues=f.continues)
-    from_flags.require_used_by_one([plan])
+    idle_flags.require_used_by_one([plan])
     if not plan.batch_size:
         raise errors.PfrecError(
             "--batch_size=0: fits the rows of all scenarios together, which one silo cannot know; "

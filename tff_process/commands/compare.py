@@ -17,7 +17,7 @@ from absl import flags
 from pfrec import amounts, command, errors
 from tff_process import plan as plan_lib
 from tff_process.commands import flags as training_flags
-from tff_process.commands import from_flags, watchers
+from tff_process.commands import from_flags, idle_flags, watchers
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _main(argv: "list[str]") -> None:
     from tff_process.comparison import entries, runs, tuning
 
     asked = [entries.Entry.parse(text) for text in f.algorithms]
-    from_flags.require_concerned([entry.algorithm for entry in asked])
+    idle_flags.require_concerned([entry.algorithm for entry in asked])
     tuned = tuning.Tuning.parse(*f.tune, points=f.tune_points) if f.tune else None
     if tuned:
         tuned.require_concerned(asked)
@@ -161,7 +161,7 @@ def _check() -> None:
     if f.tune_halving == 1:
         raise errors.PfrecError("--tune_halving=1: one in one is no choice; give 2 or more, or 0")
     command.require_data(f.data)
-    from_flags.require_effective()
+    idle_flags.require_effective()
     watchers.require(simulated=True)
 
 
@@ -211,7 +211,7 @@ def _trained(
     ]
     for _, plan in planned:
         _require_comparable(plan)
-    from_flags.require_used_by_one([plan for _, plan in planned])
+    idle_flags.require_used_by_one([plan for _, plan in planned])
     for told in dict.fromkeys(from_flags.preset_note(plan) for _, plan in planned):
         if told:
             print(f"note: {told}", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ from tff_process import plan as plan_lib
 from tff_process import plan_difference
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
-from tff_process.commands import from_flags, watchers
+from tff_process.commands import from_flags, idle_flags, watchers
 from tff_process.runtime import private_network
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _main(argv: "list[str]") -> None:
         remedy = "name a finished run as --init_from"
         command.require_file(pathlib.Path(f.init_from) / run_records.CONFIG, remedy)
     watchers.require(simulated=not f.workers)
-    from_flags.require_effective()
+    idle_flags.require_effective()
     continues = f.init_from is not None and f.new_scenario is None
     if not continues and not begun:
         command.refuse_idle(["changed_scenarios"], "is of a run that goes on, all of it")
@@ -117,9 +117,9 @@ def _main(argv: "list[str]") -> None:
     else:
         plan, newcomer = from_flags.plan(f.algorithm, f.seed), None
     # A newcomer trains by local; what the line that began it said of another was let pass once.
-    from_flags.require_concerned([f.algorithm if begun and newcomer else plan.name])
-    from_flags.require_of_clients(plan)
-    from_flags.require_used_by_one([plan])
+    idle_flags.require_concerned([f.algorithm if begun and newcomer else plan.name])
+    idle_flags.require_of_clients(plan)
+    idle_flags.require_used_by_one([plan])
     if note := from_flags.preset_note(plan):
         print(f"note: {note}", file=sys.stderr, flush=True)
     if not f.workers:

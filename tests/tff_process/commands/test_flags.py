@@ -13,7 +13,7 @@ from tff_process import plan as plan_lib
 from tff_process import plan_difference
 from tff_process.algorithms import registry
 from tff_process.commands import flags as training_flags
-from tff_process.commands import from_flags, presets
+from tff_process.commands import from_flags, idle_flags, presets
 from tff_process.comparison import entries
 from tff_process.runtime import options
 
@@ -128,10 +128,10 @@ def test_a_setting_of_an_entry_that_is_none_is_named(given, setting, told):
 def test_a_setting_of_another_algorithm_is_refused(given, argument, told):
     given(argument)
     with pytest.raises(errors.PfrecError, match=told):
-        from_flags.require_concerned(["fedavg", "pooled_mmoe", "fedavg"])
-    from_flags.require_concerned(["fedavg", "ditto", "pf_msmtrec", "fedala"])
+        idle_flags.require_concerned(["fedavg", "pooled_mmoe", "fedavg"])
+    idle_flags.require_concerned(["fedavg", "ditto", "pf_msmtrec", "fedala"])
     given("--preset=paper", "--server_rate=0.1")
-    from_flags.require_concerned(["fedyogi"])
+    idle_flags.require_concerned(["fedyogi"])
 
 
 @pytest.mark.parametrize(
@@ -265,10 +265,10 @@ def test_a_run_is_resumed_by_its_own_plan_wherever_it_came_from(given, tmp_path)
 def test_what_belongs_to_another_choice_is_refused(given, arguments, settings, told):
     given(*arguments)
     with pytest.raises(errors.PfrecError, match=told):
-        from_flags.require_used_by_one([from_flags.plan("fedavg", 0, settings=settings)])
+        idle_flags.require_used_by_one([from_flags.plan("fedavg", 0, settings=settings)])
     given("--schedule=step", "--schedule_parts=2", "--template=additive", "--rank=8")
     made = from_flags.plan("fedavg", 0)
-    from_flags.require_used_by_one([made])
+    idle_flags.require_used_by_one([made])
     assert made.model.rank == 8
 
 
@@ -278,29 +278,29 @@ def test_a_flag_is_of_use_where_one_of_several_plans_uses_it(given):
         from_flags.plan("fedavg", 0, settings=[("schedule", schedule)])
         for schedule in ("constant", "cosine")
     ]
-    from_flags.require_used_by_one(plans)
+    idle_flags.require_used_by_one(plans)
     with pytest.raises(errors.PfrecError, match=r"--schedule_end=0\.1: is of --schedule=cosine"):
-        from_flags.require_used_by_one(plans[:1])
+        idle_flags.require_used_by_one(plans[:1])
 
 
 def test_flags_of_clients_are_refused_where_there_are_none(given):
     given("--participation=0.5")
-    from_flags.require_of_clients(from_flags.plan("fedavg", 0))
+    idle_flags.require_of_clients(from_flags.plan("fedavg", 0))
     for flag in ("--participation=0.5", "--clip_updates", "--precision=bfloat16"):
         given(flag)
         name = flag.partition("=")[0]
         with pytest.raises(errors.PfrecError, match=f"{name}: is of clients, which pooled_mmoe do"):
-            from_flags.require_of_clients(from_flags.plan("pooled_mmoe", 0))
+            idle_flags.require_of_clients(from_flags.plan("pooled_mmoe", 0))
     given("--precision=auto", "--client_timeout=9")
-    from_flags.require_of_clients(from_flags.plan("pooled_mmoe", 0))
+    idle_flags.require_of_clients(from_flags.plan("pooled_mmoe", 0))
 
 
 def test_flags_of_builtin_data_are_refused_beside_others(given):
     given("--synthetic_rows=600")
     with pytest.raises(errors.PfrecError, match=r"--synthetic_rows: is of --data=synthetic, so"):
-        from_flags.require_effective()
+        idle_flags.require_effective()
     given("--synthetic_rows=600", "--data=synthetic")
-    from_flags.require_effective()
+    idle_flags.require_effective()
 
 
 def test_a_newcomer_has_the_algorithm_and_the_shape_that_it_has(given, tmp_path):
