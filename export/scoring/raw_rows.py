@@ -86,7 +86,7 @@ def require_columns(inputs: Sequence[folder.Input], wanted: Wanted) -> None:
     """
     remedy = "mend the file or the schema"
     for entry in inputs:
-        names = [name for name in wanted.kinds() if name not in entry.keys]
+        names = list(_in_file(entry, wanted))
         if _is_parquet(entry):
             found = parquet.column_names(entry.file)
             columns_found.require_all(entry.file, found, names, remedy)
@@ -105,7 +105,7 @@ def chunks(inputs: Sequence[folder.Input], wanted: Wanted) -> Iterator[source.Ra
     import pyarrow as pa
 
     for entry in inputs:
-        kinds = {name: kind for name, kind in wanted.kinds().items() if name not in entry.keys}
+        kinds = _in_file(entry, wanted)
         keys = {name: entry.keys[name] for name in wanted.kinds() if name in entry.keys}
         if _is_parquet(entry):
             found = parquet.batches(entry.file, list(kinds))
@@ -120,13 +120,18 @@ def chunks(inputs: Sequence[folder.Input], wanted: Wanted) -> Iterator[source.Ra
             yield dataclasses.replace(chunk, scenario=_scenarios(chunk, wanted, entry.parts[-1]))
 
 
+def _in_file(entry: folder.Input, wanted: Wanted) -> "dict[str, str]":
+    """`Wanted.kinds` of the columns that are no keys of the folders that a file lies in."""
+    return {name: kind for name, kind in wanted.kinds().items() if name not in entry.keys}
+
+
 def _is_parquet(entry: folder.Input) -> bool:
     return entry.file.has_ending(folder.PARQUET_ENDINGS)
 
 
 def _settled(entry: folder.Input, wanted: Wanted) -> dialects.File:
     """A text file with its layout, as a conversion reads it."""
-    kinds = {name: kind for name, kind in wanted.kinds().items() if name not in entry.keys}
+    kinds = _in_file(entry, wanted)
     numbers = [name for name, kind in kinds.items() if kind == csv_stream.NUMBER]
     return dialects.settled(entry.file, wanted.dialect, list(kinds), numbers)
 

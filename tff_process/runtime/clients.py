@@ -79,11 +79,7 @@ class ClientCalls:
         self._starting = threading.Lock()
 
     def train(
-        self,
-        client: Client,
-        incoming: server.Server,
-        work: Any,
-        version: Optional[int],
+        self, client: Client, incoming: server.Server, work: Any, version: Optional[int]
     ) -> "tuple[RemoteState, Any]":
         """Trains an aggregation step and writes the new private state as `version`,
         or not at all where that is None.

@@ -110,7 +110,6 @@ def _task(column: roles.Column, labels: "list[roles.Column]", lacking: bool) -> 
     """The TOML table of a label; `lacking`: some files lack its column."""
     said = _label(column, labels, lacking)
     if lacking:
-        said = [line for line in said if not line.startswith("missing")]
         said.append('missing = "unobserved"  # some files lack the column')
     return said
 
@@ -127,7 +126,7 @@ def _label(column: roles.Column, labels: "list[roles.Column]", lacking: bool) ->
     said = ["[[task]]", f"name = {_quoted(column.name)}  # rate {roles.rate(column):.4f}"]
     said += column.truth or ()
     given = roles.given(column, labels, lacking)
-    if column.missing and given is None:
+    if column.missing and given is None and not lacking:
         said.append(
             f'missing = "unobserved"  # missing {column.missing / column.rows:.2%}; or 0, or "bad"'
         )

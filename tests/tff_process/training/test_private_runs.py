@@ -39,6 +39,13 @@ def values(run, scenario):
     return {item.name: item.variable.numpy() for item in groups.tag(run_model.load(run, scenario))}
 
 
+def require_equal(one, other):
+    for scenario in other.scenarios:
+        expected = values(other, scenario)
+        for name, value in values(one, scenario).items():
+            np.testing.assert_array_equal(value, expected[name])
+
+
 def test_it_says_what_it_has_spent_and_nothing_else(run):
     manifest = json.loads((run.path / "privacy_manifest.json").read_text(encoding="utf-8"))
     told = manifest["differential_privacy"]["scenarios"]
@@ -70,10 +77,7 @@ def test_a_run_that_was_killed_spends_nothing_twice(run, two, tmp_path):
     shutil.rmtree(killed / "server" / "round_00002")
     again = loop.train(PLAN, two, killed, resume=True).run
     assert (killed / charges.FILE).read_bytes() == (run.path / charges.FILE).read_bytes()
-    for scenario in run.scenarios:
-        expected = values(run, scenario)
-        for name, value in values(again, scenario).items():
-            np.testing.assert_array_equal(value, expected[name])
+    require_equal(again, run)
 
 
 def test_a_run_that_ended_before_its_training_at_home_goes_on(run, two, tmp_path, monkeypatch):
@@ -86,10 +90,7 @@ def test_a_run_that_ended_before_its_training_at_home_goes_on(run, two, tmp_path
             loop.train(PLAN, two, again)
     resumed = loop.train(PLAN, two, again, resume=True).run
     assert (again / charges.FILE).read_bytes() == (run.path / charges.FILE).read_bytes()
-    for scenario in run.scenarios:
-        expected = values(run, scenario)
-        for name, value in values(resumed, scenario).items():
-            np.testing.assert_array_equal(value, expected[name])
+    require_equal(resumed, run)
 
 
 def test_what_was_sent_is_charged_though_the_training_at_home_fails(two, tmp_path, monkeypatch):
