@@ -16,6 +16,8 @@ FORMAT_VERSION = 2
 # Of a run: how it was executed last, as far as that goes on with it (`runtime.options`).
 OPTIONS = "options"
 WITHHELD = "withheld"  # of a summary: what the plan had clients not say, where there is any
+# Of a summary: the most rounds that there would have been, of which `rounds` were trained.
+PLANNED = "planned_rounds"
 # Of a summary: by scenario, the fingerprint of the model that its client finished, where any did.
 FINISHED = "finished"
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
@@ -83,6 +85,27 @@ def finished(summary: "Mapping[str, Any]") -> bool:
     return bool(summary.get(FINISHED))
 
 
+def most_rounds(manifest: "Mapping[str, Any]", plan: "Mapping[str, Any]") -> int:
+    """How many rounds a run has at most, of which a budget of steps or rows may leave fewer than
+    --rounds; a pooled run, and one of before, writes down no more than --rounds.
+
+    Args:
+      manifest: the run's privacy manifest; empty where it has none.
+      plan: of its config.json.
+    """
+    return int(manifest.get("most_rounds", plan["rounds"]))
+
+
+def ended_early(summary: "Mapping[str, Any]") -> str:
+    """That a finished run has had fewer rounds than were planned, as where --patience or a callback
+    ended it, as a clause; empty where it has had all.
+    """
+    trained = summary["rounds"]
+    # A summary of an earlier pfrec has the planned ones alone, in the place of the trained.
+    planned = summary.get(PLANNED, trained)
+    return f"ended after {trained} of {planned} rounds" if trained < planned else ""
+
+
 def counts_note(summary: "Mapping[str, Any]") -> str:
     """Why rows and positives of test differ from those of the dataset, as a sentence; empty where
     they do not: of rows that are pooled, and of counts below 100.
@@ -111,6 +134,8 @@ def read_summary(run: pathlib.Path, remedy: str = "") -> "Mapping[str, Any]":
     told = json_fields.Fields(files.read_json(place, remedy=remedy), str(place), DAMAGED)
     told.text("algorithm")
     told.integer("rounds", 1, _MOST_ROUNDS)
+    if PLANNED in told:
+        told.integer(PLANNED, 1, _MOST_ROUNDS)
     told.integer("best_round", 0, _MOST_ROUNDS)
     told.number("mean_auc", 0.0, 1.0, none=True)
     for name in ("nan", WITHHELD):

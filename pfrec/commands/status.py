@@ -44,10 +44,12 @@ def status(run: pathlib.Path, now: float) -> str:
       PfrecError: where its config.json is missing or damaged.
     """
     config = run_records.read_config(run)
-    place = config.get("data") or "its silos"
-    lines = [f"{run}: {config['algorithm']} on {place} ({', '.join(config['scenarios'])})"]
+    data = config.get("data") or "its silos"
+    lines = [f"{run}: {config['algorithm']} on {data} ({', '.join(config['scenarios'])})"]
     rounds = _rounds(run)
-    wanted = _most_rounds(run, config["plan"])
+    place = run / run_records.MANIFEST
+    manifest = run_records.read_manifest(place, "train anew") if place.exists() else {}
+    wanted = run_records.most_rounds(manifest, config["plan"])
     if (run / "summary.json").exists():
         summary = run_records.read_summary(run)
         mean = summary["mean_auc"]
@@ -56,7 +58,8 @@ def status(run: pathlib.Path, now: float) -> str:
         told = f"mean test AUC {auc} at round {summary['best_round']}{at_home}"
         if not run_records.measured(summary):
             told = f"metrics are withheld; the model is of round {summary['best_round']}, the last"
-        lines.append(f"finished: {told}")
+        early = run_records.ended_early(summary)
+        lines.append(f"finished: {told}{f', {early}' if early else ''}")
     elif not rounds:
         lines.append(f"round 1 of {wanted} is under way; computations are traced in it")
     else:
@@ -78,15 +81,6 @@ def _rounds(run: pathlib.Path) -> "dict[int, float]":
         if match:
             found[int(match.group(1))] = path.stat().st_mtime
     return found
-
-
-def _most_rounds(run: pathlib.Path, plan: "dict[str, Any]") -> int:
-    """How many rounds there are at most, of which a budget of steps or rows may leave fewer than
-    --rounds; a pooled run, and one of before, writes down no more than --rounds.
-    """
-    path = run / "privacy_manifest.json"
-    manifest = run_records.read_manifest(path, "train anew") if path.exists() else {}
-    return int(manifest.get("most_rounds", plan["rounds"]))
 
 
 def _progress(rounds: "dict[int, float]", wanted: int, now: float) -> str:

@@ -65,9 +65,10 @@ def _head(run: RunFiles) -> Markup:
 def _warnings(run: RunFiles) -> "list[Markup]":
     said = []
     if not run.summary:
-        said.append(
-            f"The run is not finished: round {run.last_round} of {run.config['plan']['rounds']}."
-        )
+        most = run_records.most_rounds(run.manifest, run.config["plan"])
+        said.append(f"The run is not finished: round {run.last_round} of {most}.")
+    elif early := run_records.ended_early(run.summary):
+        said.append(f"Training {early}.")
     if run.summary.get("fault"):
         said.append(f"Of no use: {run.summary['fault']}.")
     if run.summary.get("nan"):

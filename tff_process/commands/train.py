@@ -358,7 +358,10 @@ def table(summary: "Mapping[str, Any]") -> str:
     if summary.get("nan"):
         mean = f"undefined (predictions are NaN: {', '.join(summary['nan'])})"
     told = f"mean test AUC {mean} at round {summary['best_round']} (the best on valid) of "
-    told += f"{summary['rounds']}{', finished at home' * run_records.finished(summary)}"
+    told += str(summary["rounds"])
+    if early := run_records.ended_early(summary):
+        told += f", {early}"
+    told += ", finished at home" * run_records.finished(summary)
     counted = [f"note: {note}"] if note else []
     return "\n".join([*text_table.aligned(lines, "llrrrrr"), *counted, *spent, told])
 

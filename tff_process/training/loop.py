@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
 
-from pfrec import errors, files, run_directory
+from pfrec import errors, files, run_directory, run_records
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.report import run_page
 from tff_process import plan as plan_lib
@@ -245,6 +245,7 @@ def _loop(
     for hook in (*writers, stopping, *hooks):
         hook.before_training(done=done, best_round=best.round, rounds=rounds)
     ended = bool(done) and stopping.after_round(number=done, best_round=best.round)
+    trained = done
     for number in range(done + 1, rounds + 1):
         if ended:
             break
@@ -281,7 +282,7 @@ def _loop(
         run.commit(number, dataclasses.replace(state, meta=meta))
         training.after_round(_keep_last(run, options.keep_rounds))
         answers = [hook.after_round(**told) for hook in (stopping, *hooks)]
-        ended = any(answers)
+        ended, trained = any(answers), number
     if measured and best.round == rounds > 1:
         budgets = [name for name in ("max_steps", "max_rows") if getattr(plan, name)]
         _log.warning(
@@ -303,7 +304,9 @@ def _loop(
     rows = callbacks_lib.metric_rows(best.round, dataset, "test", values) if measured else []
     run.append_metrics(rows)
     summary = results.summary(plan, dataset, best.round, values)
-    summary.update(rounds=rounds, changed_rounds=changed, unchanged_because=why)
+    # Patience or a callback may have ended it before all that were planned.
+    summary.update({"rounds": trained, run_records.PLANNED: rounds})
+    summary.update(changed_rounds=changed, unchanged_because=why)
     if finished:
         summary[run_directory.FINISHED] = finished
     summary["fault"] = results.fault(summary)

@@ -83,6 +83,9 @@ def test_a_finished_run(tmp_path: pathlib.Path) -> None:
     finished = {"mean_auc": 0.75, "best_round": 8, "finished": {"nl": "0f"}}
     run_records.write(tmp_path, summary=finished)
     assert f"{told}, finished at home" in status.status(tmp_path, 0.0).splitlines()
+    early = {"mean_auc": 0.75, "best_round": 8, "rounds": 9, "planned_rounds": 10}
+    run_records.write(tmp_path, summary=early)
+    assert f"{told}, ended after 9 of 10 rounds" in status.status(tmp_path, 0.0).splitlines()
 
 
 def test_a_finished_run_whose_metrics_are_withheld(tmp_path: pathlib.Path) -> None:

@@ -55,6 +55,22 @@ def test_metrics_of_finished_models_are_called_so(tmp_path):
     assert told in made(run).text
 
 
+def test_a_run_that_ended_early_says_of_how_many_rounds(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    assert "Training ended" not in made(run).text
+    summary = json.loads((run / "summary.json").read_text())
+    pages.put(run / "summary.json", {**summary, "rounds": 3, "planned_rounds": 8})
+    assert "Training ended after 3 of 8 rounds." in made(run).text
+
+
+def test_a_run_under_way_tells_the_rounds_that_its_budget_leaves(tmp_path):
+    run = pages.write_run(tmp_path / "run")
+    (run / "summary.json").unlink()
+    manifest = json.loads((run / "privacy_manifest.json").read_text())
+    pages.put(run / "privacy_manifest.json", {**manifest, "most_rounds": 7})
+    assert "The run is not finished: round 3 of 7." in made(run).text
+
+
 def test_withheld_metrics_are_called_so(tmp_path):
     run = pages.write_run(tmp_path / "run")
     summary = json.loads((run / "summary.json").read_text())

@@ -101,6 +101,15 @@ def test_metrics_of_finished_models_are_called_so() -> None:
     assert finished == f"{plain}, finished at home"
 
 
+def test_a_training_that_ended_before_its_rounds_says_so() -> None:
+    cell = {"rows": 5, "positives": 2, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
+    summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 4}
+    told = "mean test AUC 0.7500 at round 2 (the best on valid) of 4"
+    assert train.table({**summary, "planned_rounds": 4}).splitlines()[-1] == told
+    early = train.table({**summary, "planned_rounds": 9}).splitlines()[-1]
+    assert early == f"{told}, ended after 4 of 9 rounds"
+
+
 def test_coarse_counts_of_federated_training_are_explained() -> None:
     cell = {"rows": 2350, "positives": 850, "auc": 0.75, "logloss": 0.5, "ece": 0.1}
     summary = {"test": {"nl": {"click": cell}}, "mean_auc": 0.75, "best_round": 2, "rounds": 4}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pfrec import cells, errors, metrics, run_directory
+from pfrec import run_records as run_records_lib
 from tests import run_records
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
@@ -84,7 +85,23 @@ def test_patience_ends_a_training_that_does_not_get_better(
     script = [0.6, 0.5, 0.55, 0.7, 0.65, 0.8] if patience != 2 else [0.6, 0.5, 0.65, 0.7, 0.65, 0.6]
     made, seen = summary(tmp_path / "run", dataset, script, rounds=6, patience=patience)
     assert made["best_round"] == best
+    assert (made["rounds"], made["planned_rounds"]) == (rounds, 6)
     assert seen == list(range(1, rounds + 1))
+
+
+def test_a_summary_tells_the_rounds_that_were_trained_where_a_callback_ended_them(
+    dataset, tmp_path
+):
+    class Ending(callbacks.Callback):
+        def after_round(self, *, number, **others):
+            return number == 3
+
+    script = [0.5, 0.6, 0.55, 0.7, 0.8]
+    made, seen = summary(tmp_path / "run", dataset, script, more=[Ending()], rounds=5)
+    assert (made["rounds"], made["planned_rounds"], made["best_round"]) == (3, 5, 2)
+    assert made["changed_rounds"] == 3
+    assert seen == [1, 2, 3]
+    assert run_records_lib.ended_early(made) == "ended after 3 of 5 rounds"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +111,8 @@ def test_max_steps_ends_a_training_with_the_round_that_reaches_them(
     dataset, tmp_path, steps, rounds
 ):
     made, seen = summary(tmp_path / "run", dataset, [0.5] * 6, rounds=6, max_steps=steps)
-    assert made["rounds"] == rounds
+    assert made["rounds"] == made["planned_rounds"] == rounds
+    assert run_records_lib.ended_early(made) == ""
     assert seen == list(range(1, rounds + 1))
 
 
@@ -139,6 +157,7 @@ def test_a_training_that_patience_has_ended_is_not_taken_up_again(dataset, tmp_p
         summary(tmp_path / "run", dataset, script, kill, rounds=4, patience=2)
     made, seen = summary(tmp_path / "run", dataset, script, rounds=4, patience=2)
     assert (made["best_round"], seen) == (1, [1, 2, 3])
+    assert (made["rounds"], made["planned_rounds"]) == (3, 4)
 
 
 @pytest.mark.parametrize("old", [{}, {"best_score": 0.9, "best_scenarios": [0.9]}])
