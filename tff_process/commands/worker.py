@@ -103,7 +103,7 @@ def _main(argv: "list[str]") -> None:
         credentials = None
         if f.tls is not None:
             credentials = tunnel.Credentials.usable(
-                pathlib.Path(f.tls), "silo-SCENARIO", command.warn
+                pathlib.Path(f.tls), tunnel.SILO_DIRECTORY, command.warn
             )
         agreed, terms, plan = None, None, None
         if f.agreement is not None:

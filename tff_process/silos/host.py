@@ -179,6 +179,19 @@ class SiloHost(hosts.Host):
 
 def remedy(says: str, scenario: str) -> str:
     """What to do where a scenario's silo cannot be reached, by what the tunnel says of it."""
+    if "certificate has expired: depth=0" in says:
+        silo = tunnel.renewal(f"silo-{scenario}")
+        return (
+            f"the certificate of {scenario} has ended: {silo} to the silo, "
+            "whose pfrec-worker is then started again"
+        )
+    if "certificate has expired" in says:
+        return f"the authority's certificate has ended: {tunnel.ANEW}"
+    if "alert certificate expired" in says:
+        return (
+            "by the silo's clock the driver's certificate has ended, or its authority's: "
+            f"{tunnel.renewal(tunnel.DRIVER_DIRECTORY)} here"
+        )
     if "certificate verify failed" in says:
         return (
             f"see that --workers has the address of {scenario} itself, and that its certificate "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Optional, Union
 
 from pfrec import errors
 from tff_process.runtime import logs, sandbox, worker_process
-from tff_process.silos import continuing, relay, tunnel
+from tff_process.silos import continuing, relay, tunnel, validity
 from tff_process.silos import directory as silo_directory
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Service:
         # A gatekeeper does it before each answer.
         self._synced = silo_directory.Synced(directory) if terms is None else None
         self._continued = continuing.Watch(directory, say)
+        self._certificates = validity.Watch((), say)
         self._answered = time.monotonic()
         self._stop = threading.Event()
         self.unconfined = self.used_up = ""
@@ -104,6 +105,7 @@ class Service:
                     for name in ("worker.log", "tunnel.log"):
                         logs.shorten(self._directory / silo_directory.LOGS / name)
                     self._schemas.keep()
+                    self._certificates.look()
                     tidied = time.monotonic()
         finally:
             self._schemas.keep()
@@ -170,6 +172,11 @@ class Service:
         if self._credentials is None:
             return relay.Relay(self._listening, "127.0.0.1", port)
         log = self._directory / silo_directory.LOGS / "tunnel.log"
+        # What the tunnel reads as it starts it goes by from then on, whatever is copied here.
+        self._certificates = validity.Watch(
+            self._credentials.held(tunnel.SILO_DIRECTORY),
+            lambda line: self._say(f"{line}; then start pfrec-worker again"),
+        )
         return tunnel.Tunnel.of_silo(self._listening, self._credentials, port, log)
 
     def _ask(self) -> None:

@@ -27,7 +27,8 @@ from tff_process.silos import addresses, validity
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
-DRIVER_DIRECTORY = "driver"
+# Of a party by its name at `pfrec-certificates`; a silo's, where its scenario is not known yet.
+DRIVER_DIRECTORY, SILO_DIRECTORY = "driver", "silo-SCENARIO"
 # What is left once an authority ends.
 ANEW = (
     "make an authority and everybody's certificates anew with pfrec-certificates, into another "
@@ -41,6 +42,9 @@ _SAID = re.compile(
     r"|Certificate accepted at depth=0: (?P<certificate>.+)"
     r"|Service \[silo\] connected remote server from .+:(?P<port>\d+))$"
 )
+# What it says of a certificate that it refuses, and in which words the connection then ends.
+_REFUSED = re.compile(r"CERT: Pre-verification error: (.+)\n.*Rejected by CERT at (depth=\d+: .+)")
+_VERIFY_FAILED = "certificate verify failed"
 # The protocol asks for the socket as descriptor 3 and for the process's own number, which is known
 # only in it.
 _HAND_OVER = (
@@ -53,6 +57,14 @@ _HAND_OVER = (
 def silo_name(scenario: str) -> str:
     """The name in the certificate of a scenario's silo."""
     return f"{scenario}.silo.pfrec"
+
+
+def renewal(party: str) -> str:
+    """How a party's certificate is made anew, as a clause that ends before the place."""
+    return (
+        f"where the authority is, make it anew with pfrec-certificates --renew={party}, "
+        "and copy that directory"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,20 +117,29 @@ class Credentials:
         """
         program()
         found = cls.read(directory)
-        for name, remedy in (
-            (AUTHORITY, f"with it ends all that it signed: {ANEW}"),
-            (
-                CERTIFICATE,
-                f"where the authority is, make it anew with pfrec-certificates --renew={party}, "
-                "and copy that directory here",
-            ),
-        ):
-            read = validity.Validity.read(found.directory / name)
+        for read, remedy in found.held(party):
             if fault := read.fault():
                 raise errors.PfrecError(f"{fault}; {remedy}")
             if warn is not None and (warning := read.warning()):
                 warn(f"{warning}; {remedy}")
         return found
+
+    def held(self, party: str) -> "list[tuple[validity.Validity, str]]":
+        """How long the authority's certificate and the own one hold, each with what to do where it
+        does not, as a clause.
+
+        Args:
+          party: as of `usable`.
+
+        Raises:
+          PfrecError: where one is none.
+        """
+        remedies = {AUTHORITY: f"with it ends all that it signed: {ANEW}"}
+        remedies[CERTIFICATE] = f"{renewal(party)} here"
+        return [
+            (validity.Validity.read(self.directory / name), remedy)
+            for name, remedy in remedies.items()
+        ]
 
     def require_of(self, name: str) -> None:
         """Checks that the certificate is of the party that it calls `name`: another's no peer
@@ -331,19 +352,26 @@ class Tunnel:
         return f"{address}, certificate {certificate} of the authority {authority}"
 
     def reason(self) -> str:
-        """Its last message of an error, without time and level; empty where there is none."""
-        for line in reversed(self.messages().splitlines()):
-            for mark in ("LOG3", "LOG4", "[!]"):
-                if mark in line:
-                    return (
-                        line.split(mark, 1)[1].partition(":")[2].strip()
-                        or line.split(mark, 1)[1].strip()
-                    )
-        return ""
+        """Its last message of an error, see `reason_in`."""
+        return reason_in(self.messages())
 
     def stop(self) -> None:
         """Ends the process, also one that hangs, and waits for it."""
         child.stop(self._process)
+
+
+def reason_in(messages: str) -> str:
+    """The last message of an error that stunnel says, without time and level, and before it what is
+    wrong with which certificate where it refused one; empty where there is none.
+    """
+    for line in reversed(messages.splitlines()):
+        for mark in ("LOG3", "LOG4", "[!]"):
+            if mark in line:
+                told = line.split(mark, 1)[1]
+                told = told.partition(":")[2].strip() or told.strip()
+                refused = _REFUSED.findall(messages) if _VERIFY_FAILED in told else []
+                return ": ".join((*refused[-1], told)) if refused else told
+    return ""
 
 
 def peer_in(messages: str, port: int) -> "tuple[str, str]":

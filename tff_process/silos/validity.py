@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import pathlib
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
 
@@ -10,6 +11,8 @@ from pfrec import errors, files
 
 # A certificate that ends sooner is spoken of at each start.
 SOON = datetime.timedelta(days=30)
+# Where one is in use for long, it is spoken of again as so much is left.
+_LEFT = (SOON, datetime.timedelta(days=7), datetime.timedelta(days=1), datetime.timedelta(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,36 @@ class Validity:
         """That it ends soon; empty where it does not."""
         left = self.ends - _now()
         return "" if left > SOON else f"{self.path}: ends on {day(self.ends)}, in {left.days} days"
+
+
+class Watch:
+    """Says of certificates in use, once each time, that 30, 7 and 1 days are left, and that they
+    have ended: what was said of them at the start may be long ago.
+
+    Args:
+      held: the certificates, each with what to do about it, as a clause.
+      say: takes a line.
+    """
+
+    def __init__(
+        self, held: "Sequence[tuple[Validity, str]]", say: "Callable[[str], None]"
+    ) -> None:
+        self._held, self._say = held, say
+        self._said = [_passed(one) for one, _ in held]
+
+    def look(self) -> None:
+        """Says what is to be said now."""
+        for number, (one, remedy) in enumerate(self._held):
+            passed = _passed(one)
+            if passed > self._said[number]:
+                self._said[number] = passed
+                self._say(f"WARNING: {one.fault() or one.warning()}; {remedy}")
+
+
+def _passed(one: Validity) -> int:
+    """How many of `_LEFT` are behind a certificate."""
+    left = one.ends - _now()
+    return sum(left < bound for bound in _LEFT)
 
 
 def hosts(path: pathlib.Path) -> "list[str]":

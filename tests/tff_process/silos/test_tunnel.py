@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import pathlib
+import re
 import resource
 import shutil
 import socket
@@ -18,6 +19,7 @@ import pytest
 
 from pfrec import errors
 from tests.integration import silo_machines
+from tests.tff_process.silos import ended
 from tff_process.commands import certificates
 from tff_process.commands import worker as worker_lib
 from tff_process.silos import addresses, host, tunnel
@@ -197,6 +199,30 @@ def test_nobody_else_does(made, silo, tmp_path, party, scenario):
     # Whom the driver refuses answers at its address: then that, or the certificate, is wrong.
     refused_by_driver = party.endswith("driver")
     assert ("has the address of" in host.remedy(reason, scenario)) == refused_by_driver
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+@pytest.mark.parametrize(
+    ("party", "told"),
+    [
+        ("silo-nl", "the certificate of nl has ended: .*--renew=silo-nl, .* to the silo, whose"),
+        ("driver", "the driver's certificate has ended, or its authority's: .*--renew=driver, and"),
+        ("authority", "^the authority's certificate has ended: make an authority and everybody's"),
+    ],
+)
+def test_a_driver_names_the_certificate_that_ended_after_the_start(tmp_path, party, told):
+    made = tmp_path / "made"
+    certificates.make(made, ["nl"])
+    ended.reissue(made, party, "20200101000000Z", "20200131235959Z", tmp_path)
+    credentials = tunnel.Credentials.read(made / "silo-nl")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        end = tunnel.Tunnel.of_silo(listening, credentials, 1, tmp_path / "silo.log")
+        silo = addresses.join(*listening.getsockname()[:2])
+        received, reason = answer(silo, made / "driver", "nl", tmp_path / "log")
+        end.stop()
+    assert received == b""
+    assert re.search(told, host.remedy(reason, "nl")), reason
 
 
 @needs_openssl

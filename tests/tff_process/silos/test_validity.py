@@ -79,6 +79,40 @@ def test_a_certificate_that_ends_soon_is_told_of_and_taken(made, tmp_path):
     assert "--renew=silo-nl" in told
 
 
+def test_certificates_in_use_are_told_of_as_their_end_comes_near_and_has_come(made, monkeypatch):
+    """Once each at 30 days, 7, 1 and the end, of which a start says that one itself; the authority
+    holds for longer.
+    """
+    told = []
+    credentials = tunnel.Credentials.read(made / "silo-nl")
+    ends = validity.Validity.read(made / "silo-nl" / tunnel.CERTIFICATE).ends
+    now = ends - datetime.timedelta(days=40)
+    monkeypatch.setattr(validity, "_now", lambda: now)
+    watch = validity.Watch(credentials.held("silo-nl"), told.append)
+    said = []
+    for days in (40, 30.5, 29.5, 29, 7.5, 6.5, 2, 0.5, 0.4, -0.1, -3):
+        now = ends - datetime.timedelta(days=days)
+        watch.look()
+        said.append(len(told))
+    assert said == [0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4]
+    path, day = made / "silo-nl" / tunnel.CERTIFICATE, f"{ends:%Y-%m-%d}"
+    assert [line.partition("; ")[0] for line in told] == [
+        f"WARNING: {path}: ends on {day}, in 29 days",
+        f"WARNING: {path}: ends on {day}, in 6 days",
+        f"WARNING: {path}: ends on {day}, in 0 days",
+        f"WARNING: {path}: ended on {day}",
+    ]
+    assert all(line.endswith("--renew=silo-nl, and copy that directory here") for line in told)
+    # One that is started now has said that it ends in two days, and not yet that it has ended.
+    now = ends - datetime.timedelta(days=2)
+    again = validity.Watch(credentials.held("silo-nl"), told.append)
+    again.look()
+    assert len(told) == 4
+    now = ends + datetime.timedelta(seconds=1)
+    again.look()
+    assert len(told) == 5
+
+
 def test_a_driver_reads_its_certificates_once_to_check_and_to_tell(made, tmp_path, monkeypatch):
     ended.reissue(made, "driver", written(-9), written(10.5), tmp_path)
     read, warned = [], []
