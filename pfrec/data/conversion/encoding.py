@@ -1,6 +1,8 @@
 """Turns raw columns into rows: ids, numbers, labels and groups, checked value by value."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Optional
 
 import numpy as np
 
@@ -24,6 +26,8 @@ class Encoded:
         column in which it is bad.
       imputed: per numerical column, how many values of good rows were imputed (columns without any
         are left out).
+      empty: per vocabulary feature of one value, how many empty values good rows have that its
+        vocabulary does not hold (features without any are left out): they have the unknown id.
       contrary: per conditional task, in how many good rows it is 1 while the task it depends on is
         not (tasks without any are left out); there it counts as unobserved.
     """
@@ -32,6 +36,7 @@ class Encoded:
     good: np.ndarray
     faults: tuple[bad_rows.Faults, ...]
     imputed: "dict[str, int]"
+    empty: "dict[str, int]"
     contrary: "dict[str, int]"
 
 
@@ -77,6 +82,7 @@ def encode_good(
     _require_columns(chunk, schema)
     checks = row_checks.Checks(chunk)
     categorical = np.empty((len(chunk), schema.id_columns), np.int32)
+    empty = {}
     for feature, place in zip(schema.categorical, schema.id_places):
         ids = (
             as_ids.read(chunk, feature, checks, beyond)[:, np.newaxis]
@@ -84,6 +90,9 @@ def encode_good(
             else as_ids.lists(chunk, feature, checks, beyond)
         )
         categorical[:, place] = ids
+        # Lists leave empty values out.
+        if feature.encoding == "vocabulary" and feature.values == 1:
+            empty[feature.name] = as_ids.unknown_and_empty(chunk, feature, ids[:, 0])
     numerical = np.empty((len(chunk), schema.number_columns), np.float32)
     missing = {}
     for column, place in zip(schema.numerical, schema.number_places):
@@ -95,16 +104,18 @@ def encode_good(
     labels, contrary = as_labels.read(chunk, schema, checks)
     rows = row_block.Rows(categorical, numerical, labels, group, weight)
     good = ~checks.bad
-    counts = {name: int((mask & good).sum()) for name, mask in missing.items() if mask is not None}
-    imputed = {name: count for name, count in counts.items() if count}
-    against = {name: int((mask & good).sum()) for name, mask in contrary.items()}
     return Encoded(
         rows if good.all() else rows.take(good),
         good,
         tuple(checks.faults),
-        imputed,
-        {name: count for name, count in against.items() if count},
+        *(_counted(masks, good) for masks in (missing, empty, contrary)),
     )
+
+
+def _counted(masks: "Mapping[str, Optional[np.ndarray]]", good: np.ndarray) -> "dict[str, int]":
+    """In how many good rows each mask is true; none of those that are so in no row."""
+    found = {name: int((mask & good).sum()) for name, mask in masks.items() if mask is not None}
+    return {name: count for name, count in found.items() if count}
 
 
 def _require_columns(chunk: source.RawChunk, schema: schema_lib.Schema) -> None:

@@ -48,6 +48,8 @@ class Gathering:
         self._contrary.update(piece.contrary)
         self.bad.add(piece.faults)
         self._imputed.update(piece.imputed)
+        if self._watched is not None:
+            self._watched.empty.update(piece.empty)
         for part in piece.parts:
             if self._rows is not None:
                 self._rows[part.scenario] += len(part.rows)

@@ -45,6 +45,7 @@ class Piece:
       resume: where to go on after it, where one can.
       faults: its bad rows.
       imputed: how many values were imputed, by numerical column.
+      empty: how many unknown values are empty ones, by vocabulary feature.
       contrary: in how many rows a conditional task is 1 against its condition, by task.
       parts: its good rows.
     """
@@ -53,6 +54,7 @@ class Piece:
     resume: Optional[Any]
     faults: "tuple[bad_rows.Faults, ...]"
     imputed: "collections.Counter[str]"
+    empty: "collections.Counter[str]"
     contrary: "collections.Counter[str]"
     parts: "tuple[Part, ...]"
 
@@ -81,9 +83,10 @@ class Encoder:
         """
         scenario, split, rows = chunk
         imputed: collections.Counter[str] = collections.Counter()
+        empty: collections.Counter[str] = collections.Counter()
         contrary: collections.Counter[str] = collections.Counter()
         if not len(rows):
-            return Piece(0, rows.resume, rows.faults, imputed, contrary, ())
+            return Piece(0, rows.resume, rows.faults, imputed, empty, contrary, ())
         if scenario is None and (self.clients or self.before is not None):
             parts: list[tuple[Optional[str], source.RawChunk]] = list(by_scenario(rows))
         else:
@@ -99,6 +102,7 @@ class Encoder:
             )
             faults += encoded.faults
             imputed.update(encoded.imputed)
+            empty.update(encoded.empty)
             contrary.update(encoded.contrary)
             places = self._places(split, part, encoded.good)
             for found, index in [(name, None)] if name is not None else _codes(part, encoded.good):
@@ -107,7 +111,7 @@ class Encoder:
                 where = places if index is None else places[index]
                 prints = watch.fingerprints(found, own) if self.raw.survey else None
                 done.append(Part(found, split, own, where, schema, prints))
-        return Piece(len(rows), rows.resume, tuple(faults), imputed, contrary, tuple(done))
+        return Piece(len(rows), rows.resume, tuple(faults), imputed, empty, contrary, tuple(done))
 
     def _places(self, split: Optional[str], part: source.RawChunk, good: np.ndarray) -> np.ndarray:
         """The split of each good row, int8 [good rows]."""

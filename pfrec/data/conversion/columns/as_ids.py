@@ -60,6 +60,21 @@ def read(
     return np.where(good & ~missing, values, 0).astype(np.int32)
 
 
+def unknown_and_empty(
+    chunk: source.RawChunk, feature: schema_lib.Categorical, ids: np.ndarray
+) -> np.ndarray:
+    """Which of a vocabulary feature's `ids` are the unknown one because the value is empty, bool
+    [rows].
+    """
+    from pyarrow import compute
+
+    unknown = ids == feature.cardinality
+    if not unknown.any():
+        return unknown
+    text = as_text.read(chunk, feature.raw)
+    return unknown & compute.equal(text, "").to_numpy(zero_copy_only=False)
+
+
 def lists(
     chunk: source.RawChunk, feature: schema_lib.Categorical, checks: row_checks.Checks, beyond: str
 ) -> np.ndarray:

@@ -56,3 +56,20 @@ def test_unknown_values_and_raw_numbers_are_warned_of(tmp_path):
     assert data.warnings[0].startswith("'ts' enters the model as raw numbers of large size")
     assert data.warnings[1].startswith("'search': 83% of its values are not in its vocabulary")
     assert notes == [f"WARNING: {line}" for line in data.warnings]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "told"), [(59, ["'search': 98% of its values are not in"]), (0, [])]
+)
+def test_empty_values_are_no_sign_of_a_wrong_vocabulary(tmp_path, unknown, told):
+    """Of 120 values half are empty, and of the others all but one, or none, unknown."""
+    (tmp_path / "raw").mkdir()
+    rows = small_log.rows()
+    search = small_log.NAMES.index("search")
+    for number, row in enumerate(rows):
+        row[search] = "" if number % 2 else ("other" if number // 2 < unknown else "q1")
+    (tmp_path / "raw" / "log.csv").write_text(small_log.csv(rows))
+    data, _ = small_log.convert(
+        tmp_path, '[[categorical]]\nname = "search"\nvocabulary = ["q1", "q2"]\n'
+    )
+    assert [line.partition(" its vocabulary")[0] for line in data.warnings] == told
