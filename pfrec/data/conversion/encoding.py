@@ -108,7 +108,9 @@ def encode_good(
         rows if good.all() else rows.take(good),
         good,
         tuple(checks.faults),
-        *(_counted(masks, good) for masks in (missing, empty, contrary)),
+        _counted(missing, good),
+        _counted(empty, good),
+        _counted(contrary, good),
     )
 
 
