@@ -10,7 +10,9 @@ import shutil
 import pytest
 
 from pfrec.data.dataset import dataset as dataset_lib
+from tests import run_records
 from tests.integration import commands
+from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
 
 
@@ -166,6 +168,16 @@ def test_what_would_do_nothing_to_a_comparison(
     )
     assert message.startswith(told)
     assert not output.exists()
+
+
+def test_what_would_do_nothing_to_a_run_that_is_resumed(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    """One that goes on from no other run has the scenarios that it has."""
+    run_records.write(tmp_path, {"plan": plan_lib.Plan("fedavg").to_json()}, {})
+    resumed = (f"--data={dataset.path}", f"--output={tmp_path}", "--resume")
+    said = commands.fail("pfrec-train", *resumed, "--changed_scenarios=follow")
+    assert said.startswith("--changed_scenarios: is of a run that goes on, all of it, so here it")
 
 
 def test_a_sharing_rule_of_no_group(data: pathlib.Path, tmp_path: pathlib.Path) -> None:

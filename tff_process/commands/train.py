@@ -98,8 +98,6 @@ def _main(argv: "list[str]") -> None:
     watchers.require(simulated=not f.workers)
     idle_flags.require_effective()
     continues = f.init_from is not None and f.new_scenario is None
-    if not continues and not begun:
-        command.refuse_idle(["changed_scenarios"], "is of a run that goes on, all of it")
     # Of the run that is resumed, or that this one goes on from.
     record: Mapping[str, Any] = {}
     of = output
@@ -116,6 +114,8 @@ def _main(argv: "list[str]") -> None:
         newcomer = f.new_scenario
     else:
         plan, newcomer = from_flags.plan(f.algorithm, f.seed), None
+    if not plan.continues:
+        command.refuse_idle(["changed_scenarios"], "is of a run that goes on, all of it")
     # A newcomer trains by local; what the line that began it said of another was let pass once.
     idle_flags.require_concerned([f.algorithm if begun and newcomer else plan.name])
     idle_flags.require_of_clients(plan)

@@ -128,7 +128,7 @@ class Runner:
                 raise errors.PfrecError(f"{entry.name}: {error}") from error
 
     def compare(self, planned: "Iterable[tuple[entries_lib.Entry, plan_lib.Plan]]") -> "list[Cell]":
-        """Trains every plan whose run has no summary yet.
+        """Trains every plan whose run has no summary yet, or one of fewer rounds.
 
         Returns:
           the cells, in the order of the plans.
@@ -139,10 +139,11 @@ class Runner:
         cells = []
         for entry, plan in planned:
             run = run_path(self.output, entry, plan.seed)
-            if not (run / "summary.json").exists():
+            has = 0  # rounds
+            if (run / "summary.json").exists():
+                has = beginning.check_same(run, plan, self.dataset).config["plan"]["rounds"]
+            if has < plan.rounds:
                 self._train(entry, plan, run)
-            else:
-                beginning.check_same(run, plan, self.dataset)
             cells.append(read(run, entry, plan, len(self.dataset.scenarios)))
         return cells
 

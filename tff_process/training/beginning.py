@@ -24,7 +24,6 @@ def open_run(
     """The run that is begun or gone on with, free of what a kill left half-written."""
     if resume and (path / "config.json").exists():
         run = check_same(path, plan, dataset, options)
-        run.executed_by(options.to_json())
     else:
         checks.check_new(plan, dataset, options)
         run = _begin(path, plan, dataset, options)
@@ -34,6 +33,18 @@ def open_run(
     for scenario in dataset.scenarios if not options.workers else ():
         run_data.keep_client_schema(run.client_path(scenario), dataset, scenario)
     return run
+
+
+def note_begun(
+    run: run_directory.RunDirectory, plan: plan_lib.Plan, options: options_lib.Options
+) -> None:
+    """Notes in a run whose training is up how it is executed from here on, and more rounds where it
+    has them: one that did not come up, as where a silo is away, leaves the record as it was, and a
+    finished run finished.
+    """
+    if plan.rounds > run.config["plan"].get("rounds", plan.rounds):
+        run.extended_to({**run.config["plan"], "rounds": plan.rounds})
+    run.executed_by(options.to_json())
 
 
 def options_of(begun: "Optional[pathlib.Path]") -> options_lib.Options:
@@ -100,8 +111,6 @@ def check_same(
         raise errors.PfrecError(f"{begun} with another {key}; resume {remedy}")
     if not options.workers:
         run.moved_to(run_data.places(output, dataset.path))
-    if more_rounds:
-        run.extended_to(before)
     return run
 
 

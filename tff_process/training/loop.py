@@ -178,6 +178,7 @@ def train(
             if plan.continues and not run.rounds():
                 continuing.begin(run, training)
             refused.pop_all()  # It is up: what is begun from here on is kept.
+            beginning.note_begun(run, plan, options)
             summary = _loop(plan, dataset, run, training, options, hooks)
             if plan.dp_epsilon:
                 summary["differential_privacy"] = training.charges.to_json()

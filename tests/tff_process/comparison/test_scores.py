@@ -90,6 +90,24 @@ def test_a_finished_run_of_another_plan_does_not_count(trained, tmp_path, monkey
         scores(tmp_path, rounds)
 
 
+def test_a_comparison_extends_its_finished_runs_of_fewer_rounds(trained, tmp_path, monkeypatch):
+    """As `pfrec-compare` with more --rounds into the same directory; one of as many is read."""
+    monkeypatch.setattr(
+        beginning, "check_same", lambda run, *_: run_directory.RunDirectory.read(run)
+    )
+    monkeypatch.setattr(runs, "read", lambda run, *_: run)
+    entry, runner = entries.Entry.parse("local"), runs.Runner(_OneScenario, tmp_path, _silent)
+    for rounds in (2, 4, 4):
+        runner.compare([(entry, plan_lib.Plan("local", rounds=rounds))])
+    assert trained == [2, 4]
+
+
+class _OneScenario:
+    """Stands for a dataset."""
+
+    scenarios = ("nl",)
+
+
 def test_who_watches_a_run_is_told_of_its_training_alone(trained, tmp_path):
     """Each run has its own, and one that is finished needs none."""
     entry, plan = entries.Entry.parse("local"), plan_lib.Plan("local", rounds=2)

@@ -340,6 +340,35 @@ def test_a_run_that_was_begun_before_is_not_removed_when_it_is_refused(
     assert (path / "config.json").exists()
 
 
+def test_a_finished_run_that_is_not_extended_after_all_stays_as_it_is(
+    dataset, tmp_path, monkeypatch
+):
+    """Neither its rounds nor how it is executed change where a silo is away; both do where it is
+    there.
+    """
+    path, asked = tmp_path / "run", plan.Plan("local", rounds=2)
+    away = False
+
+    def start(needed, dataset, run, options, cache):
+        if away:
+            raise errors.PfrecError("no silo answers")
+        return contextlib.nullcontext(Scripted(needed, dataset, [0.5, 0.6, 0.7]))
+
+    monkeypatch.setattr(loop.runtimes, "start", start)
+    loop.train(asked, dataset, path)
+    before = [(path / name).read_bytes() for name in ("config.json", "summary.json")]
+    longer, otherwise = dataclasses.replace(asked, rounds=3), options.Options(keep_rounds=7)
+    away = True
+    with pytest.raises(errors.PfrecError, match="no silo answers"):
+        loop.train(longer, dataset, path, resume=True, options=otherwise)
+    assert before == [(path / name).read_bytes() for name in ("config.json", "summary.json")]
+    away = False
+    made = loop.train(longer, dataset, path, resume=True, options=otherwise)
+    assert made.summary["rounds"] == 3
+    config = run_directory.open_run(path).config
+    assert (config["plan"]["rounds"], config["options"]["keep_rounds"]) == (3, 7)
+
+
 def test_a_run_is_resumed_as_it_was_executed_where_nobody_says(dataset, tmp_path, monkeypatch):
     """Rounds that were to be kept are not removed."""
     path, asked = tmp_path / "run", plan.Plan("local", rounds=3)
