@@ -9,6 +9,8 @@ from pfrec.data.reading import column_text, words
 
 # Beyond this many distinct values a column only counts as one with many.
 MAX_DISTINCT = 100_000
+# More spellings than true and false have in a log, as `1`, `true`, `True` and `yes` of one label.
+_MAX_SPELLINGS = 64
 # So many rows are kept to see whether a column tells a label.
 KEPT_ROWS = 50_000
 
@@ -23,10 +25,11 @@ class ColumnStatistics:
       missing: those that are empty.
       counted: the distinct values with their numbers of rows, the first `MAX_DISTINCT` of them.
       capped: whether there are more distinct values.
-      numbers: whether every value is a finite number.
-      whole: whether every value is a whole number, written without a leading zero.
-      smallest: the smallest number.
-      largest: the largest number.
+      numbers: whether every value is a number, and one of them finite.
+      whole: whether every value is a whole number of any length, written without a leading zero.
+      infinite: rows whose number is infinite as a 64-bit float.
+      smallest: the smallest finite number.
+      largest: the largest finite number.
       kept: texts of the first rows.
       null_words: spellings of a missing value, until `settle` says what they are.
       longest: of a column of lists, how many values the longest has; distinct values are then those
@@ -40,6 +43,7 @@ class ColumnStatistics:
     capped: bool = False
     numbers: bool = True
     whole: bool = True
+    infinite: int = 0
     smallest: float = np.inf
     largest: float = -np.inf
     kept: "list[str]" = dataclasses.field(default_factory=list)
@@ -50,6 +54,8 @@ class ColumnStatistics:
         """Ends counting: what spells a missing value is one among numbers and truth values, and a
         word among words, as in a conversion.
         """
+        if self.infinite and self.smallest > self.largest:
+            self.numbers = False  # Not one finite number: `inf` is a word there.
         count = sum(self.null_words.values())
         if self.numbers or self.truth is not None:
             self.missing += count
@@ -113,16 +119,15 @@ class ColumnStatistics:
             except pa.ArrowInvalid:
                 self.numbers = self.whole = False
                 return
-            self.numbers = bool(np.isfinite(values).all())
-            self.smallest, self.largest = (
-                min(self.smallest, values.min()),
-                max(self.largest, values.max()),
-            )
+            finite = values[np.isfinite(values)]
+            self.infinite += len(values) - len(finite)
+            self.smallest = min(self.smallest, finite.min(initial=np.inf))
+            self.largest = max(self.largest, finite.max(initial=-np.inf))
         if self.whole:
             self.whole = (
                 self.numbers
                 and compute.all(
-                    compute.match_substring_regex(present, r"^(0|-?[1-9][0-9]{0,17})$")
+                    compute.match_substring_regex(present, r"^(0|-?[1-9][0-9]*)$")
                 ).as_py()
             )
 
@@ -141,7 +146,7 @@ class ColumnStatistics:
         """What a schema must say for its values to be labels, lines of TOML; None where they are
         none: it holds truth values, both of them, or -1 beside 0 and 1.
         """
-        if self.longest or self.distinct > 6:
+        if self.longest or self.distinct > _MAX_SPELLINGS:
             return None
         found = set(map(words.canonical, self.counted))
         if found == {"-1", "0", "1"}:

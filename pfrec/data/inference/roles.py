@@ -23,6 +23,8 @@ _MAX_SCENARIOS = 200
 _STEPS = 11
 # Seconds since 1970: no log is older than the web.
 _OLDEST = 6e8
+# From here on float64 no longer tells neighbouring whole numbers apart: nobody measures so.
+_LARGEST_EXACT = 2.0**53
 Column = column_statistics.ColumnStatistics
 
 
@@ -184,6 +186,12 @@ def warnings(
                 "feature? left out"
             )
     return found
+
+
+def is_identifier(column: Column) -> bool:
+    """Whether its whole numbers are ids, by its name or because they are too long to be amounts."""
+    size = max(-column.smallest, column.largest)
+    return column.whole and (column_names.is_identifier(column.name) or size >= _LARGEST_EXACT)
 
 
 def is_vector(column: Column) -> bool:

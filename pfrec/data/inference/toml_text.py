@@ -169,16 +169,17 @@ def _feature(column: roles.Column) -> list[str]:
     missing = f"missing {column.missing / column.rows:.2%}"
     name = f"name = {_quoted(column.name)}"
     many = f"{'over ' if column.capped else ''}{column.distinct:,} values"
-    named = column_names.is_identifier(column.name) and column.whole
     if (
         column.numbers
         and not column.longest
-        and not named
+        and not roles.is_identifier(column)
         and not (column.whole and column.smallest >= 0 and column.distinct <= roles.MAX_WORDS)
     ):
         note = f"# {missing}, {column.smallest:g} to {column.largest:g}, {many}"
+        if column.infinite:
+            note += f"; {column.infinite:,} infinite, which count as missing"
         scaled = 'normalise = "standard"'
-        if column.missing:
+        if column.missing or column.infinite:
             scaled += "  # missing ones are the mean under --missing_numerical=impute"
         return ["[[numerical]]", f"{name}  {note}", scaled]
     person = column_names.PEOPLE.intersection(column_names.tokens(column.name)[:1])
@@ -187,6 +188,8 @@ def _feature(column: roles.Column) -> list[str]:
     head = ["[[categorical]]", f"{name}  # {missing}, {many}", *private]
     if column.binary:
         head.append("# holds two truth values: if it tells what came of a row, leave it out")
+        if column.distinct > 2:
+            head.append(f"# in {column.distinct} spellings, each of which is a value of its own")
     if column.longest:
         values = min(max(column.longest, 2), feature_tables.MAX_VALUES)
         head += [

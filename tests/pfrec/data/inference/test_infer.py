@@ -305,3 +305,37 @@ def test_what_the_user_names_is_told_truly_where_some_files_lack_it(tmp_path):
         infer.infer("csv", folder, hints=roles.Hints(group="extra"))
     with pytest.raises(errors.PfrecError, match=r"log: no column 'x' for --tasks; columns found: "):
         infer.infer("csv", folder, hints=roles.Hints(tasks=["x"]))
+
+
+def test_labels_of_many_spellings_long_ids_and_infinite_numbers(tmp_path):
+    draw = random.Random(0)
+    clicks = ["1", "true", "True", "yes", "0", "false", "False", "no"]
+    ids = [draw.randint(2**62, 2**63) for _ in range(400)]
+    rows = [
+        {
+            "site": "ab"[i % 2],
+            "event": ids[i],
+            "snowflake": ids[i % 60],
+            "signed": -ids[i % 60],
+            "price": "inf" if i % 100 == 7 else round(draw.uniform(1, 9), 2),
+            "word": ["inf", "Infinity"][i % 2],
+            "click": clicks[draw.randrange(8)],
+        }
+        for i in range(400)
+    ]
+    log = tmp_path / "log.csv"
+    log.write_bytes(raw_layouts.table(list(rows[0]), rows))
+    text = infer.infer("csv", log, hints=roles.Hints(("click",)))
+    schema = toml_schema.read_text(text, place="here").schema
+    assert [task.name for task in schema.tasks] == ["click"]
+    assert {f.name: f.encoding for f in schema.categorical} == {
+        "snowflake": "hash",
+        "signed": "hash",
+        "word": "vocabulary",
+    }
+    assert [f.name for f in schema.numerical] == ["price"]
+    assert "4 infinite, which count as missing" in text
+    assert (
+        "# WARNING: has a value of its own in nearly every row: an identifier in disguise; left "
+        'out\n# [[categorical]]\n# name = "event"' in text
+    )
