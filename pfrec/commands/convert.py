@@ -111,6 +111,7 @@ def convert(
 
     target = pathlib.Path(output)
     _require_kind(source_format, input_path)
+    _require_text(source_format, layout)
     files.require_empty(target)
     if not 0 < sample_users <= 1:
         raise errors.PfrecError(f"--sample_users={sample_users:g}: must be above 0 and at most 1")
@@ -158,6 +159,15 @@ def _require_kind(source_format: str, given: Any) -> None:
         raise errors.PfrecError(
             f"convert: the format {source_format!r} takes "
             + ("a DataFrame or an Arrow table" if path else "a path; pass 'table' for tables")
+        )
+
+
+def _require_text(source_format: str, layout: "Optional[Mapping[str, Any]]") -> None:
+    """Checks that text is what a layout is said of."""
+    if layout and source_format != "csv":
+        raise errors.PfrecError(
+            f"--delimiter, --encoding, --columns: the {source_format} format does not know them; "
+            "leave them out"
         )
 
 
@@ -235,18 +245,20 @@ def _main(argv: "list[str]") -> None:
     input_path, output = pathlib.Path(values.input), pathlib.Path(values.output)
     if not input_path.exists():
         raise errors.PfrecError(f"{input_path}: no such file or folder; check --input")
+    convert_flags.require_useful()
     schema_path = None if values.schema is None else pathlib.Path(values.schema)
     if values.infer_schema:
         from pfrec.data.inference import infer, roles
 
-        hints = roles.Hints(
-            values.tasks, values.scenario, values.group, _dialect(convert_flags.layout())
-        )
-        text = infer.infer(values.format, input_path, schema_path, hints)
         if output.exists():
             raise errors.PfrecError(
                 f"{output}: exists; choose another --output for the schema, or remove it"
             )
+        _require_text(values.format, convert_flags.layout())
+        hints = roles.Hints(
+            values.tasks, values.scenario, values.group, _dialect(convert_flags.layout())
+        )
+        text = infer.infer(values.format, input_path, schema_path, hints)
         files.write_bytes(output, text.encode())
         print(
             f"wrote {output}: a first guess; read its comments and edit it, then pass it "

@@ -4,6 +4,8 @@ from typing import Any
 
 from absl import flags
 
+from pfrec import errors
+
 # Those that `--help` shows.
 COMMON = (
     "format",
@@ -14,6 +16,12 @@ COMMON = (
     "missing_numerical",
     "on_bad_row",
     "resume",
+)
+# What only a schema's inference reads, and what only a conversion does.
+_INFERENCE = ("scenario", "group")
+_CONVERSION = (
+    *("append", "keep_rows", "unknown_ids", "on_repeated_rows", "split_seed", "missing_numerical"),
+    *("on_bad_row", "resume", "sample_users", "scenarios", "min_rows", "min_count"),
 )
 
 
@@ -128,8 +136,29 @@ def define() -> None:
 
 def given(name: str) -> Any:
     """A flag's value; None where the command line does not say it."""
-    flag = flags.FLAGS[name]
-    return flag.value if flag.present else None
+    return flags.FLAGS[name].value if _given(name) else None
+
+
+def require_useful() -> None:
+    """Checks that no flag is given that would do nothing.
+
+    Raises:
+      PfrecError: naming those that would.
+    """
+    inferring = flags.FLAGS.infer_schema
+    useless = [name for name in (_CONVERSION if inferring else _INFERENCE) if _given(name)]
+    if useless:
+        why = (
+            "with --infer_schema, which converts nothing"
+            if inferring
+            else "without --infer_schema: [scenario] and group of the schema name columns, "
+            "--scenarios chooses scenarios"
+        )
+        raise errors.PfrecError(f"--{', --'.join(useless)}: would do nothing {why}; leave it out")
+
+
+def _given(name: str) -> bool:
+    return bool(flags.FLAGS[name].present)
 
 
 def layout() -> "dict[str, Any]":

@@ -66,6 +66,27 @@ OPEN = Dialect(delimiter="", decimal="")
 File = Union[pathlib.Path, raw_file.RawFile]
 
 
+def require_possible(dialect: Dialect) -> None:
+    """Checks the delimiter and the encoding, which a schema, a flag or a caller may name.
+
+    Raises:
+      PfrecError: where the one is no single ASCII character, or the other no encoding of text.
+    """
+    delimiter = dialect.delimiter
+    if delimiter and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
+        raise errors.PfrecError(
+            f"[file]: delimiter = {delimiter!r} must be one ASCII character, and no quote or line "
+            "end"
+        )
+    try:
+        "".encode(dialect.encoding)
+    except (LookupError, ValueError):
+        raise errors.PfrecError(
+            f"[file]: encoding = {dialect.encoding!r} is not known; utf-8, latin-1, gbk and utf-16 "
+            "are, for example"
+        ) from None
+
+
 def header(file: File, dialect: Dialect = CSV) -> list[str]:
     """The column names of a file.
 

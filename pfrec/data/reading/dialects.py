@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from typing import Optional
 
-from pfrec import errors
 from pfrec.data.reading import csv_layout, raw_file
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -38,9 +37,10 @@ def settled(
       numbers: those of numbers, whose decimal point is guessed; None where any column may be.
 
     Raises:
-      PfrecError: where the file cannot be read, is compressed under a plain name, or the encoding
-        is unknown.
+      PfrecError: where the file cannot be read, is compressed under a plain name, or what is said
+        cannot be.
     """
+    csv_layout.require_possible(dialect)
     file.require_text()
     file, dialect = _encoded(file, dialect)
     if dialect.delimiter and dialect.decimal:
@@ -76,12 +76,7 @@ def notes(files: Sequence[File], said: csv_layout.Dialect) -> "list[str]":
 
 
 def _encoded(file: raw_file.RawFile, dialect: csv_layout.Dialect) -> File:
-    try:
-        encoding = codecs.lookup(dialect.encoding).name
-    except LookupError:
-        raise errors.PfrecError(
-            f"[file]: encoding = {dialect.encoding!r} is not known; use utf-8, latin-1, gbk, utf-16"
-        ) from None
+    encoding = codecs.lookup(dialect.encoding).name
     if encoding in _PLAIN:
         with file.open() as stream:
             wide = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -54,6 +54,8 @@ def find(path: pathlib.Path, endings: Sequence[str], what: str) -> "tuple[list[I
         if not found:
             raise errors.PfrecError(f"{path}: holds no {' or '.join(endings)} file; {remedy}")
         return [Input(file, {}, (file.stem,)) for file in found], []
+    if path.exists() and not path.is_dir():  # A pipe, as of <(zcat log.gz), is read once alone.
+        raise errors.PfrecError(f"{path}: neither a regular file nor a folder; {remedy}")
     source.require_directory(path, remedy)
     inputs, unread = [], []
     for file in sorted(entry for entry in path.rglob("*") if not entry.is_dir()):

@@ -175,9 +175,10 @@ class _Recoder:
             self._ended = not given
             try:
                 self._rest = self._decoder.decode(given, final=self._ended).encode()
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:  # UTF-16 without a mark is no UnicodeDecodeError.
+                reason = getattr(error, "reason", str(error))
                 raise errors.PfrecError(
-                    f"{self._file}: is not {self._file.encoding} ({error.reason}); "
+                    f"{self._file}: is not {self._file.encoding} ({reason}); "
                     "name its encoding under [file]"
                 ) from error
         part, self._rest = self._rest[:size], self._rest[size:]

@@ -81,10 +81,17 @@ def test_an_error_is_one_line_and_leaves_nothing(tmp_path):
         ("--format=xml", "--format=xml: unknown format; known formats are ali"),
         ("--input=/nowhere/at/all", "/nowhere/at/all: no such file or folder; check --input"),
         ("--schema=/nowhere.toml", "/nowhere.toml: no such file; check --schema"),
+        ("--input=/dev/null", "/dev/null: neither a regular file nor a folder; --input is a CSV"),
+        ("--delimiter=ab", "delimiter = 'ab' must be one ASCII character"),
+        ("--encoding=hex", "encoding = 'hex' is not known"),
+        ("--encoding=utf-16", "log.csv: is not utf-16 (UTF-16 stream does not start with BOM)"),
+        ("--scenario=x", "--scenario: would do nothing without --infer_schema"),
+        ("--format=parquet --encoding=gbk", "the parquet format does not know them"),
+        ("--infer_schema --min_rows=3", "--min_rows: would do nothing with --infer_schema"),
     ],
 )
 def test_a_wrong_flag_is_one_line(tmp_path, flag, message):
-    done = _command(*_raw(tmp_path), flag)
+    done = _command(*_raw(tmp_path), *flag.split())
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

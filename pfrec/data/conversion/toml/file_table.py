@@ -1,6 +1,5 @@
 """How the text of files is laid out: the [file] table of a TOML schema."""
 
-import codecs
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,19 +21,7 @@ def dialect(table: Mapping[str, Any]) -> csv_layout.Dialect:
     )
     typed.known_keys(table, known, place)
     delimiter = typed.get(table, "delimiter", str, place, "")
-    if delimiter and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
-        raise errors.PfrecError(
-            f"{place}: delimiter = {delimiter!r} must be one ASCII character, and no quote "
-            "or line end"
-        )
     encoding = typed.get(table, "encoding", str, place, "utf-8")
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise errors.PfrecError(
-            f"{place}: encoding = {encoding!r} is not known; utf-8, latin-1, gbk and utf-16 are, "
-            "for example"
-        ) from None
     decimal = typed.get(table, "decimal", str, place, "")
     if decimal not in ("", ".", ","):
         raise errors.PfrecError(f'{place}: decimal = {decimal!r} is not "." or ","')
@@ -54,6 +41,8 @@ def dialect(table: Mapping[str, Any]) -> csv_layout.Dialect:
         if not isinstance(word, str):
             raise errors.PfrecError(f"{place}: missing: {word!r} is not text; put it in quotes")
     named = None if columns is None else tuple(columns)
-    return csv_layout.Dialect(
+    found = csv_layout.Dialect(
         delimiter, encoding, named, short_rows, tuple(missing), decimal, quoting
     )
+    csv_layout.require_possible(found)
+    return found
