@@ -33,7 +33,7 @@ from tff_process.algorithms import averaging
 from tff_process.client import strategy, variables
 from tff_process.client import work as work_lib
 from tff_process.finishing import home
-from tff_process.privacy import draws, sampled_gaussian
+from tff_process.privacy import draws, normalisation, sampled_gaussian
 from tff_process.privacy import mechanism as mechanism_lib
 
 RELEASED, RELEASED_OPTIMIZER = client_directory.RELEASED, client_directory.RELEASED_OPTIMIZER
@@ -238,7 +238,7 @@ def limited(incoming: work_lib.Values) -> work_lib.Values:
 def agreed_scales(layout: variables.ModelVariables) -> "dict[str, tf.Tensor]":
     """The statistics by which numbers are normalised, 0 and 1: nobody's rows decide them."""
     return {
-        spec.name: (tf.ones if spec.name.endswith("moving_variance") else tf.zeros)(spec.shape)
+        spec.name: tf.fill(spec.shape, float(normalisation.constant_of(spec.name) or 0))
         for spec in layout.specs
         if not spec.trainable
     }

@@ -15,6 +15,7 @@ import pfrec
 from pfrec import amounts, errors, files
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
+from tff_process.privacy import normalisation
 
 FORMAT_VERSION = 1
 _REMEDY = "make it with pfrec-agreement"
@@ -146,6 +147,12 @@ class Agreement:
             f"{item['what']:<{width}} {_shape(item['shape']):<14} {item['bytes']:>9}"
             for item in leaves["report"]
         ]
+        if self.plan.get("dp_epsilon") and any(
+            normalisation.constant_of(item["what"]) is not None for item in leaves["report"]
+        ):
+            lines.append(
+                "  of these, statistics of normalisation are constants, 0 and 1, whatever the rows"
+            )
         for title, key in (
             ("once a training", "row_counts"),
             ("with each evaluation on valid and on test", "metrics"),

@@ -9,7 +9,7 @@ from pfrec import coarsening, errors, files, metrics
 from tff_process import plan as plan_lib
 from tff_process.client import small_uploads, strategy, summed_uploads, variables
 from tff_process.privacy import mechanism as mechanism_lib
-from tff_process.privacy import soundness
+from tff_process.privacy import normalisation, soundness
 from tff_process.process import federation
 
 _PROTECTED = {
@@ -39,7 +39,8 @@ def of(training: federation.Federation) -> "dict[str, Any]":
     if training.plan.secure_sums:
         uploads = _summed(layout)
     else:
-        uploads = [item for spec in layout.uploaded for item in _sent(spec, bits)]
+        private = training.mechanism is not None
+        uploads = [item for spec in layout.uploaded for item in _sent(spec, bits, private)]
     once = [
         {
             "what": f"row_counts/{spec.name}",
@@ -201,9 +202,12 @@ def write(path: pathlib.Path, training: federation.Federation) -> None:
     files.write_json(path, of(training))
 
 
-def _sent(spec: variables.VariableSpec, bits: int) -> "list[dict[str, Any]]":
+def _sent(spec: variables.VariableSpec, bits: int, private: bool) -> "list[dict[str, Any]]":
     """A variable on its way to the server, as one tensor or, where it is rounded, as two."""
     named = {"group": spec.group, "shape": list(spec.shape)}
+    if private and not spec.trainable:
+        told = f"a constant, {normalisation.constant_of(spec.name) or 0}, whatever the rows"
+        return [{"what": spec.name, **named, "bytes": _bytes(spec.shape), "exactness": told}]
     if bits == strategy.FULL_BITS or not spec.trainable:
         return [{"what": spec.name, **named, "bytes": _bytes(spec.shape)}]
     return [

@@ -10,6 +10,7 @@ from tff_process import plan as plan_lib
 from tff_process.privacy import client as client_lib
 from tff_process.privacy import clipping
 from tff_process.process import federation
+from tff_process.training import privacy_manifest as manifest_lib
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,26 @@ def test_received_values_are_limited_before_anything_follows_from_them(fedavg):
     most = client_lib.LARGEST_RECEIVED
     assert bytes_of(of(2.0**40)) == bytes_of(of(most))
     assert bytes_of(of(most / 2)) != bytes_of(of(most))
+
+
+@pytest.mark.parametrize("scenario", ["nl", "es"])
+def test_statistics_of_normalisation_leave_as_constants(fedavg, scenario):
+    """With an algorithm that averages them: 0 and 1, whatever the rows, what was received and what
+    the home model normalises by.
+    """
+    sent = {s.name for s in fedavg.layout.uploaded if not s.trainable}
+    assert sent == {f"batch_norm/numeric/normalise/moving_{of}" for of in ("mean", "variance")}
+    planted = {name: np.full_like(fedavg.incoming[name], 7.0) for name in sent}
+    upload, _, _ = fedavg.train(
+        scenario=scenario,
+        incoming={**fedavg.incoming, **planted},
+        private={**fedavg.private, **{n: v for n, v in planted.items() if n in fedavg.private}},
+    )
+    told = {item["what"]: item.get("exactness") for item in manifest_lib.of(fedavg.made)["uploads"]}
+    for name in sent:
+        constant = float(name.endswith("variance"))
+        np.testing.assert_array_equal(upload[name], np.full_like(planted[name], constant))
+        assert told[name] == f"a constant, {constant:.0f}, whatever the rows"
 
 
 @pytest.mark.parametrize("made", ["fedavg", "fedper"])

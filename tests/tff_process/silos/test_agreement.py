@@ -55,6 +55,18 @@ def test_it_is_read_back_and_told_to_a_person(agreed, tmp_path):
     )
 
 
+def test_under_a_budget_statistics_of_normalisation_are_told_to_be_constants(agreed):
+    told = "  of these, statistics of normalisation are constants, 0 and 1, whatever the rows"
+    budget = {**agreed.plan, "dp_epsilon": 3.0, "dp_delta": 0.0, "dp_unit": "row"}
+    assert told not in dataclasses.replace(agreed, plan=budget).describe()
+    agreed.leaves["report"].append(
+        {"what": "batch_norm/numeric/normalise/moving_mean", "shape": [2], "bytes": 8}
+    )
+    assert told not in agreed.describe()
+    lines = dataclasses.replace(agreed, plan=budget).describe().splitlines()
+    assert lines[lines.index(told) - 1].startswith("batch_norm/numeric/normalise/moving_mean")
+
+
 def test_its_columns_stand_under_each_other_however_long_a_name(agreed):
     longest = "row_counts/embedding/categorical_10/embedding_categorical_10/table"
     agreed.leaves["row_counts"][0]["what"] = longest
