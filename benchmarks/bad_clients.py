@@ -1,7 +1,7 @@
 """What honest scenarios lose by bad ones, under what the server does about it.
 
     python benchmarks/bad_clients.py [--rows=6000] [--rounds=8] [--seeds=3] [--results=FILE]
-    [--attacks nobody scaled ...] [--defences nothing bound ...] [--quick]
+    [--attacks nobody scaled ...] [--defences nothing bound ...] [--smallest=0] [--quick]
 
 Built-in data with half of the signal in common. One of four clients, or two of eight, send
 
@@ -12,8 +12,11 @@ Built-in data with half of the signal in common. One of four clients, or two of 
 - `claims`: what they trained, and that their AUC on valid is 1 with the clients' values drawn
   furthest apart and 0 otherwise, which is what is chosen by after each round (`--pf_find_spread`).
 
-Against it stand: nothing, the default bound of norms (`--max_update_norm=2`), and with that bound
-`--robust=norm`, `winsorize` and `median`. The table holds the mean test AUC of the honest clients
+Against it stand: nothing, the default bound of norms (`--max_update_norm=2`), that bound with
+everything beyond it refused (`refuse`; by default what is of small scenarios is scaled down) or
+scaled down (`clip`), and with the default `--robust=norm`, `winsorize` and `median`. With
+`--smallest` the last of four scenarios has so many rows, and is the one that is bad, where one is;
+its own AUC is told too. The table holds the mean test AUC of the honest clients
 at the last round, over the seeds, and the standard deviation over them of its difference from
 nobody bad and no defence; a second table the share of honest and of bad updates that were refused.
 The last line is JSON: by defence, its price where nobody is bad and the loss under each attack,
@@ -45,24 +48,34 @@ from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.process import spread
 from tff_process.runtime import cache as cache_lib
-from tff_process.runtime import guard, simulation
 from tff_process.runtime import options as options_lib
+from tff_process.runtime import simulation
 
 ATTACKS = ("nobody", "scaled", "flipped", "constant", "labels", "claims")
-# By name, the bound of norms (0 for none) and --robust.
+# By name, how a training is executed, and --robust.
+_BOUND = options_lib.Options()
 DEFENCES = {
-    "nothing": (0.0, "none"),
-    "bound": (guard.Rules.max_norm_ratio, "none"),
-    "norm": (guard.Rules.max_norm_ratio, "norm"),
-    "winsorize": (guard.Rules.max_norm_ratio, "winsorize"),
-    "median": (guard.Rules.max_norm_ratio, "median"),
+    "nothing": (options_lib.Options(max_update_norm=0.0), "none"),
+    "bound": (_BOUND, "none"),
+    "refuse": (_BOUND, "none"),
+    "clip": (options_lib.Options(clip_updates=True), "none"),
+    "norm": (_BOUND, "norm"),
+    "winsorize": (_BOUND, "winsorize"),
+    "median": (_BOUND, "median"),
 }
 
 
-def flipped_labels(
-    dataset: dataset_lib.Dataset, bad: "set[str]", path: pathlib.Path
+def changed(
+    dataset: dataset_lib.Dataset, path: pathlib.Path, bad: "set[str]", smallest: int = 0
 ) -> dataset_lib.Dataset:
-    """The dataset with the labels of the bad scenarios' training rows flipped."""
+    """The dataset with the labels of the bad scenarios' training rows flipped, and of the last
+    scenario the first training and valid rows alone, `smallest` in all; 0 for all of them.
+    """
+    last = dataset.scenarios[-1]
+    kept = {split: dataset.rows(last, split) for split in ("train", "valid", "test")}
+    if smallest:
+        kept["valid"] = smallest // 8
+        kept["train"] = smallest - kept["valid"]
     with writer.DatasetWriter(path, dataset.schema, source_format="bad", split_seed=0) as target:
         for scenario in dataset.scenarios:
             for split in ("train", "valid", "test"):
@@ -70,11 +83,10 @@ def flipped_labels(
                 labels = rows.labels
                 if scenario in bad and split == "train":
                     labels = np.where(labels == row_block.UNOBSERVED, labels, 1 - labels)
-                target.add(
-                    scenario,
-                    split,
-                    row_block.Rows(rows.categorical, rows.numerical, labels, rows.group),
-                )
+                made = row_block.Rows(rows.categorical, rows.numerical, labels, rows.group)
+                if scenario == last:
+                    made = made.take(np.arange(kept[split]))
+                target.add(scenario, split, made)
     return dataset_lib.Dataset.open(path)
 
 
@@ -99,11 +111,13 @@ class Outcome:
 
     Attributes:
       auc: the mean test AUC after the last round of the clients that are honest in every run.
+      smallest: that of the last client.
       honest_refused, bad_refused: the share of updates that were refused; of bad clients 0 where
         there is none.
     """
 
     auc: float
+    smallest: float
     honest_refused: float
     bad_refused: float
 
@@ -113,11 +127,11 @@ def outcome(
     dataset: dataset_lib.Dataset,
     bad: "set[int]",
     attack: str,
-    bound: float,
+    defence: str,
     traced: cache_lib.ComputationCache,
 ) -> Outcome:
-    """Trains, with what is bad in the place of what bad clients trained; `traced` keeps what runs
-    of equal graphs have in common.
+    """Trains, with what is bad in the place of what bad clients trained, under one of `DEFENCES`;
+    `traced` keeps what runs of equal graphs have in common.
     """
     sending = bad if attack != "nobody" else set()
     refused = {"honest": 0, "bad": 0}
@@ -125,8 +139,10 @@ def outcome(
         run = run_directory.RunDirectory.create(
             pathlib.Path(folder) / "run", {"scenarios": list(dataset.scenarios)}
         )
-        options = options_lib.Options(max_update_norm=bound)
+        options, _ = DEFENCES[defence]
         with simulation.resident_training(plan, dataset, run, options, traced) as training:
+            if defence == "refuse":
+                training._rules = dataclasses.replace(training._rules, clipped=frozenset())
             train = training._calls.train
 
             def trained(client, *arguments):
@@ -163,6 +179,7 @@ def outcome(
             values = training.evaluate("test")[:, :, metrics.METRICS.index("auc")]
     return Outcome(
         float(np.nanmean([values[i] for i in range(len(values)) if i not in bad])),
+        float(np.nanmean(values[-1])),
         refused["honest"] / (steps * (len(values) - len(sending))),
         refused["bad"] / (steps * max(1, len(sending))),
     )
@@ -178,11 +195,17 @@ def main() -> None:
     parser.add_argument("--results", type=pathlib.Path, help="JSON lines of runs, added to")
     parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=ATTACKS)
     parser.add_argument("--defences", nargs="+", choices=DEFENCES, default=list(DEFENCES))
+    parser.add_argument("--smallest", type=int, default=0, help="rows of the last; 0 for a tenth")
     parser.add_argument("--quick", action="store_true", help="one seed, one of four, few rows")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rows, arguments.rounds, arguments.seeds = 1000, 2, 1
-    cases = {"1 of 4": (4, 1)} if arguments.quick else {"1 of 4": (4, 1), "2 of 8": (8, 2)}
+    # Neither the largest nor the smallest.
+    cases = {"1 of 4": (4, {1}), "2 of 8": (8, {1, 2})}
+    if arguments.quick:
+        cases.pop("2 of 8")
+    if arguments.smallest:
+        cases = {f"the one of {arguments.smallest} rows": (4, {3})}
     # All is told against nobody bad and no defence.
     attacks = list(dict.fromkeys((ATTACKS[0], *arguments.attacks)))
     defences = list(dict.fromkeys((next(iter(DEFENCES)), *arguments.defences)))
@@ -190,18 +213,19 @@ def main() -> None:
     traced = cache_lib.ComputationCache()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
-            for case, (clients, bad_count) in cases.items():
-                clean = pathlib.Path(folder) / f"{clients}_{seed}"
+            for case, (clients, bad) in cases.items():
+                made = pathlib.Path(folder) / f"{clients}_{seed}"
                 synthetic.generate(
-                    clean, scenarios=clients, rows=arguments.rows, shared=0.5, seed=seed
+                    made, scenarios=clients, rows=arguments.rows, shared=0.5, seed=seed
                 )
-                dataset = dataset_lib.Dataset.open(clean)
-                # Neither the largest nor the smallest.
-                bad = set(range(1, 1 + bad_count))
-                names = {dataset.scenarios[i] for i in bad}
-                flipped = flipped_labels(dataset, names, pathlib.Path(f"{clean}_flipped"))
+                whole = dataset_lib.Dataset.open(made)
+                names = {whole.scenarios[i] for i in bad}
+                dataset, flipped = (
+                    changed(whole, pathlib.Path(f"{made}_{name}"), of, arguments.smallest)
+                    for name, of in (("clean", set[str]()), ("flipped", names))
+                )
                 for defence in defences:
-                    bound, robust = DEFENCES[defence]
+                    _, robust = DEFENCES[defence]
                     plan = plan_lib.Plan(
                         "pf_msmtrec",
                         rounds=arguments.rounds,
@@ -214,7 +238,7 @@ def main() -> None:
                         if key in found:
                             continue
                         rows = flipped if attack == "labels" else dataset
-                        found[key] = outcome(plan, rows, bad, attack, bound, traced)
+                        found[key] = outcome(plan, rows, bad, attack, defence, traced)
                         if arguments.results is not None:
                             line = json.dumps([key, dataclasses.astuple(found[key])])
                             with arguments.results.open("a", encoding="utf-8") as stream:
@@ -233,9 +257,9 @@ def earlier(path: pathlib.Path) -> "dict[tuple[str, str, str, int], Outcome]":
         return found
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            (case, defence, attack, seed), (auc, honest, bad) = json.loads(line)
+            (case, defence, attack, seed), (auc, smallest, honest, bad) = json.loads(line)
             key = (str(case), str(defence), str(attack), int(seed))
-            found[key] = Outcome(float(auc), float(honest), float(bad))
+            found[key] = Outcome(float(auc), float(smallest), float(honest), float(bad))
         except (TypeError, ValueError) as error:
             raise errors.PfrecError(
                 f"{path}: line {number} is no run's figures as this script writes them ({error}); "
@@ -270,6 +294,11 @@ def _report(
                 attack: round(float((start - values).mean()), 4)
                 for attack, values in zip(attacks, aucs)
             }
+    print(f"\nThe smallest client's AUC:\n{head}")
+    for case in cases:
+        for defence in defences:
+            told = [f"{of('smallest', case, defence, attack).mean():.4f}" for attack in attacks]
+            print(f"| {case} | {defence} |", " | ".join(told), "|")
     print(f"\nRefused, honest and bad:\n{head}")
     for case in cases:
         for defence in defences:

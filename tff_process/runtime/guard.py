@@ -3,14 +3,18 @@ what cannot be, or would harm the others, is refused by name before anything is 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import amounts, metrics
+from pfrec import amounts, coarsening, metrics
+from pfrec.data.dataset import dataset as dataset_lib
 from tff_process.runtime import options as options_lib
+
+# A scenario with one in so many of the median one's rows, or less, is a small one.
+_FEW_ROWS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,22 +27,37 @@ class Rules:
         neither is the odd one. Where half of them send what harms, the median is theirs.
       clip: whether such an update is scaled down to the bound instead.
       min_clients: a round with fewer accepted clients is not applied.
-      newcomers: the clients of which it is scaled down in any case. Theirs are larger than those of
-        who has learned already, and one that is refused in every aggregation learns nothing.
+      clipped: the clients of which it is scaled down in any case, as theirs may be larger without
+        being wrong: one that is refused in every aggregation learns nothing.
     """
 
     max_norm_ratio: float = 2.0
     clip: bool = False
     min_clients: int = 1
-    newcomers: "frozenset[int]" = frozenset()
+    clipped: "frozenset[int]" = frozenset()
 
     @classmethod
-    def of(cls, options: options_lib.Options, scenarios: "Sequence[str]") -> "Rules":
-        """What options say of the clients, which are scenarios in this order."""
-        new = {client for client, name in enumerate(scenarios) if name in options.newcomers}
-        return cls(
-            options.max_update_norm, options.clip_updates, options.min_clients, frozenset(new)
+    def of(cls, options: options_lib.Options, dataset: dataset_lib.Dataset) -> "Rules":
+        """What options say of the clients.
+
+        Scaled down in any case are updates of scenarios that are new in a run that goes on, as the
+        others have learned already, and of those with at most a quarter of the median one's rows:
+        they train on a batch or two a round, and Adam goes furthest in its first batches, while of
+        many the steps are in part undone by one another.
+
+        Args:
+          options: how the training is executed.
+          dataset: of the clients, its scenarios.
+        """
+        # As a silo tells them.
+        rows = [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios]
+        few = float(np.median(rows)) / _FEW_ROWS
+        clipped = frozenset(
+            client
+            for client, name in enumerate(dataset.scenarios)
+            if name in options.newcomers or rows[client] <= few
         )
+        return cls(options.max_update_norm, options.clip_updates, options.min_clients, clipped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +127,7 @@ def judge(
         for client, times in excess(norms, steps).items():
             if times <= rules.max_norm_ratio:
                 continue
-            if rules.clip or client in rules.newcomers:
+            if rules.clip or client in rules.clipped:
                 clipped[client] = rules.max_norm_ratio / times
                 accepted[client] = _scaled(reports[client], received(client), clipped[client])
             else:

@@ -61,11 +61,12 @@ class Options(settings_lib.Settings):
     max_update_norm: float = setting(
         2.0,
         "an update more than this many times as large as is usual in the round, for the batches "
-        "behind it, is refused; 0 for no bound",
+        "behind it, is refused, or scaled down to that where its scenario is new in a run that "
+        "goes on or has at most a quarter of the median one's rows; 0 for no bound",
         low=0.0,
     )
     clip_updates: bool = setting(
-        False, "scale an update beyond --max_update_norm down to it instead of refusing it"
+        False, "scale any update beyond --max_update_norm down to it instead of refusing it"
     )
     keep_rounds: int = setting(2, "complete rounds that are kept, besides the best ones", low=1)
     silo_timeout: float = setting(

@@ -71,7 +71,7 @@ def resident_training(
             [workers[number % count] for number in range(len(dataset.scenarios))],
             lambda scenario: str(run.client_path(scenario).resolve()),
             executor,
-            guard.Rules.of(options, dataset.scenarios),
+            guard.Rules.of(options, dataset),
             cache,
         )
         for host in workers:

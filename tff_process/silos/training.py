@@ -239,7 +239,7 @@ def silo_training(
                 [silos[scenario] for scenario in dataset.scenarios],
                 lambda scenario: f"{silo_directory.RUNS}/{identity}",
                 executor,
-                guard.Rules.of(options, dataset.scenarios),
+                guard.Rules.of(options, dataset),
                 identity=identity,
             )
 

@@ -1,6 +1,7 @@
 """Updates that are refused, by numbers that can be computed by hand."""
 
 import collections
+import types
 
 import numpy as np
 import pytest
@@ -183,9 +184,9 @@ def test_each_client_is_judged_by_what_it_received_and_was_asked_for():
     assert not verdict.refused
 
 
-def test_a_newcomers_update_is_scaled_down_and_anybody_elses_refused():
+def test_an_update_of_a_client_that_may_go_far_is_scaled_down_and_anybody_elses_refused():
     reports = [report([1, 0]), report([0, 1]), report([30, 0]), report([0, 40]), report([1, 0])]
-    verdict = judge(reports, max_norm_ratio=20.0, newcomers=frozenset({2}))
+    verdict = judge(reports, max_norm_ratio=20.0, clipped=frozenset({2}))
     assert verdict.clipped == {2: pytest.approx(2 / 3)}
     assert set(verdict.refused) == {3}
 
@@ -195,7 +196,31 @@ def test_rules_are_what_options_say_of_clients_by_their_place(clip):
     options = options_lib.Options(
         max_update_norm=5.0, clip_updates=clip, min_clients=2, newcomers=("at", "gone")
     )
-    assert guard.Rules.of(options, ["nl", "at", "de"]) == guard.Rules(5.0, clip, 2, frozenset({1}))
+    rules = guard.Rules.of(options, of_rows({"nl": 900, "at": 800, "de": 700}))
+    assert rules == guard.Rules(5.0, clip, 2, frozenset({1}))
+
+
+def of_rows(rows):
+    """A dataset of so many training rows by scenario."""
+    return types.SimpleNamespace(scenarios=tuple(rows), rows=lambda name, split: rows[name])
+
+
+@pytest.mark.parametrize(
+    ("rows", "clipped"),
+    [
+        # The median of the first is 2,000, and 519 and 501 are told as 510 and 500.
+        ([8000, 2000, 2000, 519], []),
+        ([8000, 2000, 2000, 501], [3]),
+        ([8395, 4000, 1500, 180], [3]),
+        ([20, 5000, 100, 5000, 5000], [0, 2]),
+        ([1000, 1000], []),
+    ],
+)
+def test_updates_of_scenarios_of_few_rows_are_scaled_down(rows, clipped):
+    """Those with a quarter of the median one's, as a silo tells them."""
+    named = {f"s{number}": count for number, count in enumerate(rows)}
+    found = guard.Rules.of(options_lib.Options(), of_rows(named)).clipped
+    assert sorted(found) == clipped
 
 
 def test_of_two_clients_neither_is_the_odd_one():
