@@ -85,14 +85,21 @@ def run(
         except errors.PfrecError as error:
             _fail(re.sub(r"\s*[\r\n]+\s*", " ", str(error)))
         except KeyboardInterrupt:
-            print(_interrupted(go_on), file=sys.stderr)
-            sys.exit(130)
+            _leave_interrupted(go_on)
         except BrokenPipeError:
             _silence()
             # What does nothing but tell has told as much as was read; work has stopped halfway.
             if go_on is not None:
                 print(f"what reads the output is gone: {_interrupted(go_on)}", file=sys.stderr)
             sys.exit(1)
+        except Exception as error:
+            # Compiled code whose import a signal breaks off says an ImportError of its own.
+            stopped = _stopped_by(error)
+            if isinstance(stopped, KeyboardInterrupt):
+                _leave_interrupted(go_on)
+            if stopped is not None:
+                sys.exit(128 + signal.SIGTERM)
+            raise
 
     app.run(wrapped, flags_parser=_parse_flags)
 
@@ -262,6 +269,9 @@ def _parse_flags(argv: "list[str]") -> "list[str]":
         meant = f"did you mean --{near[0]}? " if near else ""
         _fail(f"--{name}: no such flag; {meant}--help lists the flags")
         raise AssertionError from error
+    except UnicodeDecodeError as error:
+        _fail(f"--flagfile: holds what is no UTF-8 ({error.reason}); flags stand there one a line")
+        raise AssertionError from error
     except flags.Error as error:
         _fail(f"{_flag_fault(error)}; --help lists the flags")
         raise AssertionError from error
@@ -302,10 +312,28 @@ def unwind_when_terminated() -> None:
         finally:
             del error  # Its traceback holds this frame: with a name for it here it would stay.
 
+    def unraisable(dropped: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(dropped.exc_value, _TerminatedError):
+            sys.__unraisablehook__(dropped)
+
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGALRM, leave)
+    sys.unraisablehook = unraisable
     # While the interpreter itself goes, nobody handles an alarm any more: it would kill.
     atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.0)
+
+
+def _stopped_by(error: BaseException) -> Optional[BaseException]:
+    """The signal's exception that an error came of, or None."""
+    found: Optional[BaseException] = error
+    while found is not None and not isinstance(found, (KeyboardInterrupt, _TerminatedError)):
+        found = found.__cause__ or found.__context__
+    return found
+
+
+def _leave_interrupted(go_on: Optional[str]) -> NoReturn:
+    print(_interrupted(go_on), file=sys.stderr)
+    sys.exit(130)
 
 
 def _interrupted(go_on: Optional[str]) -> str:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 # SIGTERM comes while an object is finalised, where Python drops what is raised.
 _SWALLOWED = """
 import os, signal, time
@@ -48,6 +50,21 @@ atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)))
 command.unwind_when_terminated()
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(60)
+"""
+
+# As an extension module of pybind11 does where its initialisation is broken off.
+_BROKEN_OFF = """
+import os, signal, time
+from pfrec import command
+
+def main(argv):
+    try:
+        os.kill(os.getpid(), signal.NUMBER)
+        time.sleep(60)
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+
+command.run(main)
 """
 
 _HOLDING = """
@@ -108,8 +125,17 @@ def test_a_command_that_is_terminated_leaves_nothing_behind():
 
 def test_a_termination_that_python_dropped_comes_again():
     done = _run(_SWALLOWED)
-    assert (done.returncode, done.stdout) == (143, "unwound\n")
-    assert "Exception ignored" in done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (143, "unwound\n", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "message"), [("SIGTERM", 143, ""), ("SIGINT", 130, "interrupted; what was")]
+)
+def test_a_signal_that_compiled_code_makes_an_error_of_is_no_traceback(number, code, message):
+    done = _run(_BROKEN_OFF.replace("NUMBER", number))
+    assert done.returncode == code
+    assert done.stderr.startswith(message)
+    assert "Traceback" not in done.stderr
 
 
 def test_what_removes_the_rest_is_not_interrupted():
@@ -146,6 +172,14 @@ def test_a_flag_that_is_missing_and_a_flagfile_that_is_not_there_are_said_plainl
     assert "'none.flags'" in unreadable.stderr
 
 
+def test_a_flagfile_that_is_no_text_is_said_plainly(tmp_path):
+    (tmp_path / "f").write_bytes(b"--data=\xff\n")
+    done = _run(_REQUIRING, f"--flagfile={tmp_path / 'f'}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --flagfile: holds what is no UTF-8 (")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_argument_that_is_no_text_is_named():
     done = _run(_REQUIRING, b"--data=r\xfcn")
     assert done.returncode == 1
@@ -156,6 +190,8 @@ def test_an_argument_that_is_no_text_is_named():
 
 _LINES = """
 import sys
+
+import pytest
 from pfrec import command
 
 def main(argv):
