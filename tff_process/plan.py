@@ -303,6 +303,14 @@ class Plan(settings_lib.Settings):
         """Whether it trains on the rows of all scenarios together."""
         return isinstance(self.algorithm, str) and registry.is_pooled(self.algorithm)
 
+    def of_newcomer(self, run: str, shape: ModelConfig) -> "Plan":
+        """The plan by which a scenario joins a finished run: by `NEWCOMERS`, in the shape of that
+        run's model, from its values.
+        """
+        return dataclasses.replace(
+            self, algorithm=NEWCOMERS, settings=None, model=shape, init_from=run
+        )
+
     def with_texts(self, texts: "Sequence[tuple[str, str]]") -> "Plan":
         """The same with other settings, of the model and the algorithm too.
 

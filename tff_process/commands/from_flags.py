@@ -216,7 +216,7 @@ def joining_plan(config: "Mapping[str, Any]", run: pathlib.Path) -> "plan_lib.Pl
                 f"--{one.flag}={asked}: a scenario that joins {run} has its shape, in which it is "
                 f"{has}; leave the flag out"
             )
-    return dataclasses.replace(made, model=shape)
+    return made.of_newcomer(str(run.resolve()), shape)
 
 
 def joins(record: "Mapping[str, Any]") -> bool:

@@ -158,7 +158,7 @@ def _main(argv: "list[str]") -> None:
         newcomer = names.meant(newcomer, dataset.scenarios)
         dataset = joining.only(dataset, newcomer)
         if not begun:
-            plan = joining.plan(plan, pathlib.Path(f.init_from), dataset, newcomer)
+            joining.check(pathlib.Path(f.init_from), dataset, newcomer)
     dataset = from_flags.chosen(dataset)
     if continues and not begun:
         where = "--workers" if options.workers else str(dataset.path)

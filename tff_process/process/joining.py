@@ -7,13 +7,12 @@ away, as batch normalisation and private tables, starts anew. Nothing of the run
 none of its scenarios trains again.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from pfrec import errors, run_directory
+from pfrec import errors, run_directory, run_records
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
@@ -22,11 +21,24 @@ from tff_process import plan as plan_lib
 def plan(
     asked: plan_lib.Plan, run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str
 ) -> plan_lib.Plan:
-    """The plan of a newcomer's training: local, in the shape of the run's model,
-    from the run's values.
+    """The plan of a newcomer's training, `Plan.of_newcomer`.
 
     Args:
       asked: what was asked for otherwise.
+      run_path, dataset, scenario: see `check`.
+
+    Raises:
+      PfrecError: see `check`.
+    """
+    check(run_path, dataset, scenario)
+    shape = ModelConfig.from_json(run_records.read_config(run_path)["model"])
+    return asked.of_newcomer(str(run_path.resolve()), shape)
+
+
+def check(run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str) -> None:
+    """Checks that a scenario can join a finished run.
+
+    Args:
       run_path: of the finished run.
       dataset: that holds the newcomer.
       scenario: the newcomer.
@@ -47,14 +59,6 @@ def plan(
             f"{dataset.path}: not the schema of {run_path}: {difference}; convert with the "
             "run's schema"
         )
-    shape = ModelConfig.from_json(run.config["model"])
-    return dataclasses.replace(
-        asked,
-        algorithm=plan_lib.NEWCOMERS,
-        settings=None,
-        model=shape,
-        init_from=str(run_path.resolve()),
-    )
 
 
 def only(dataset: dataset_lib.Dataset, scenario: str) -> dataset_lib.Dataset:

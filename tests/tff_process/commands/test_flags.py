@@ -310,7 +310,8 @@ def test_a_newcomer_has_the_algorithm_and_the_shape_that_it_has(given, tmp_path)
         return from_flags.joining_plan(records.read_config(tmp_path), tmp_path)
 
     given("--experts=2", "--algorithm=local", "--seed=3", "--rounds=5")
-    assert asked() == plan_lib.Plan("local", rounds=5, seed=3, model=ModelConfig(experts=2))
+    shape, run = ModelConfig(experts=2), str(tmp_path.resolve())
+    assert asked() == plan_lib.Plan("local", rounds=5, seed=3, model=shape, init_from=run)
     for flag, told in (
         ("--algorithm=fedavg", "--algorithm=fedavg: a scenario that joins a run trains by local"),
         ("--experts=4", f"--experts=4: a scenario that joins {tmp_path} has its shape, in which"),

@@ -60,6 +60,15 @@ def test_a_newcomer_starts_from_the_consensus_and_the_common_values(request, whi
         np.testing.assert_array_equal(made._initial[spec.name], expected, err_msg=spec.name)
 
 
+def test_whatever_was_asked_for_a_newcomer_trains_by_local_in_the_runs_shape(run, dataset):
+    """As by `pfrec-train --new_scenario`, whose flags are looked at before the data are."""
+    asked = plan.Plan("pf_msmtrec", rounds=3, seed=7)
+    made = joining.plan(asked, run, joining.only(dataset, "fr"), "fr")
+    place = str(run.resolve())
+    assert made == plan.Plan("local", rounds=3, seed=7, model=SHAPE, init_from=place)
+    assert made == asked.of_newcomer(place, SHAPE)
+
+
 def test_it_trains_alone_and_the_run_stays_as_it_is(run, dataset, tmp_path):
     before, alone = digest(run), joining.only(dataset, "fr")
     asked = plan.Plan("pf_msmtrec", rounds=1, batch_size=50)
