@@ -5,11 +5,12 @@ Row groups are read one after the other, a batch of rows at a time.
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -115,20 +116,41 @@ def _unpack(stream: Any, place: Any, file: raw_file.RawFile) -> None:
             ) from error
 
 
+@functools.lru_cache(maxsize=1)
+def _unpacked(file: raw_file.RawFile, state: "tuple[int, ...]") -> "IO[bytes]":
+    """A packed file unpacked to disk, as Parquet is read from its end. It is kept until another one
+    is: columns are looked at before rows are read, and those maybe twice.
+
+    Args:
+      file: the packed one.
+      state: what is another where the file is: its inode, size, and when it was modified.
+
+    Raises:
+      PfrecError: where it is damaged, or the disk is full.
+    """
+    with contextlib.ExitStack() as failed:
+        place = failed.enter_context(tempfile.TemporaryFile())
+        with file.open() as stream:
+            _unpack(stream, place, file)
+        place.flush()
+        failed.pop_all()
+    return place
+
+
 @contextlib.contextmanager
 def _opened(file: raw_file.RawFile) -> Iterator[Any]:
-    """Yields a Parquet file to read; one that is packed is unpacked to disk for as long, as Parquet
-    is read from its end.
-    """
+    """Yields a Parquet file to read, a packed one too."""
     import pyarrow as pa
     from pyarrow import parquet
 
     with contextlib.ExitStack() as stack:
         place: Any = file.path
         if file.is_packed:
-            place = stack.enter_context(tempfile.TemporaryFile())
-            with file.open() as stream:
-                _unpack(stream, place, file)
+            with raw_file.readable(file):
+                now = file.path.stat()
+            unpacked = _unpacked(file, (now.st_ino, now.st_size, now.st_mtime_ns))
+            # Opened anew, so that whoever else reads it has a place of its own.
+            place = stack.enter_context(open(f"/proc/self/fd/{unpacked.fileno()}", "rb"))
         try:
             opened = stack.enter_context(parquet.ParquetFile(place))
         except (pa.ArrowException, OSError) as error:

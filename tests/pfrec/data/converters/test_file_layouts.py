@@ -12,6 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from pfrec import errors
+from pfrec.data.converters import parquet as parquet_lib
+from pfrec.data.reading import raw_file
 from tests.pfrec.data.converters import small_log
 
 
@@ -180,7 +182,10 @@ def test_partition_keys_are_columns(source_format, plain, tmp_path):
 
 
 @pytest.mark.parametrize("packed", ["log.parquet.gz", "logs.zip"])
-def test_packed_parquet_has_the_rows_of_plain_text(packed, plain, tmp_path):
+def test_packed_parquet_has_the_rows_of_plain_text(packed, plain, tmp_path, monkeypatch):
+    """And is unpacked once, though its columns are looked at first and its rows read twice."""
+    unpacked, unpack = [], parquet_lib._unpack
+    monkeypatch.setattr(parquet_lib, "_unpack", lambda *of: unpacked.append(of[2]) or unpack(*of))
     columns = dict(zip(small_log.NAMES, map(list, zip(*small_log.rows()))))
     buffer = io.BytesIO()
     parquet.write_table(pa.table(columns), buffer, row_group_size=50)
@@ -193,6 +198,16 @@ def test_packed_parquet_has_the_rows_of_plain_text(packed, plain, tmp_path):
             archive.writestr("inner/log.parquet", buffer.getvalue())
     data, _ = small_log.convert(tmp_path, source_format="parquet")
     assert small_log.stored(data) == plain
+    assert len(unpacked) == 1
+
+
+def test_a_packed_parquet_file_that_is_replaced_is_read_anew(tmp_path):
+    place = tmp_path / "log.parquet.gz"
+    for name in ("first", "second"):
+        buffer = io.BytesIO()
+        parquet.write_table(pa.table({name: [1]}), buffer)
+        place.write_bytes(gzip.compress(buffer.getvalue()))
+        assert parquet_lib.column_names(raw_file.RawFile(place)) == [name]
 
 
 def test_what_is_no_parquet_file_is_named_as_it_lies_in_its_archive(tmp_path):
