@@ -16,7 +16,7 @@ from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.client import variables
 from tff_process.privacy import soundness
-from tff_process.process import plan_algorithm
+from tff_process.process import keras_in_tff, plan_algorithm
 
 
 def check(plan: plan_lib.Plan, schema: schema_lib.Schema) -> None:
@@ -42,7 +42,8 @@ def check(plan: plan_lib.Plan, schema: schema_lib.Schema) -> None:
 
 
 @functools.lru_cache(maxsize=8)
+@tf.autograph.experimental.do_not_convert
 def _tagged(schema: schema_lib.Schema, config: ModelConfig) -> "tuple[groups.TaggedVariable, ...]":
     """The variables of a client model, without values: tables of any size cost nothing."""
-    with tf.Graph().as_default():
+    with tf.Graph().as_default(), keras_in_tff.version_2():
         return tuple(groups.tag(mmoe.build(schema, config)))

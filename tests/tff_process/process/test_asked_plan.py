@@ -3,9 +3,11 @@
 import dataclasses
 
 import pytest
+import tensorflow as tf
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
+from pfrec.models.mmoe import mmoe
 from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.process import asked_plan, federation
@@ -58,3 +60,12 @@ def test_no_table_is_filled_for_it(schema):
         plan(sharing=(("embedding/user", "private"),)),
         dataclasses.replace(schema, categorical=wide),
     )
+
+
+def test_models_that_were_made_before_stay_of_use(dataset):
+    """Keras swaps the base classes of all models of a process where one is made in a graph."""
+    before = mmoe.build(dataset.schema, SHAPE)
+    other = dataclasses.replace(SHAPE, tower_units=(5,))  # What is known of SHAPE is kept.
+    asked_plan.check(dataclasses.replace(plan(), model=other), dataset.schema)
+    found = before({"categorical": tf.zeros([3, 2], tf.int32), "numerical": tf.zeros([3, 2])})
+    assert {name: logits.shape for name, logits in found.items()} == {"ctr": [3], "cvr": [3]}
