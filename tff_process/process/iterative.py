@@ -18,7 +18,6 @@ import tensorflow_federated as tff
 
 from tff_process.client import variables
 from tff_process.process import collecting, computations, server_step
-from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
 
@@ -47,14 +46,13 @@ class FederatedProcess:
     client_count: int
 
 
-def build(spec: ProcessSpec) -> FederatedProcess:
-    """Composes the process of the computations that `computations.trace` makes of a spec."""
-    made = computations.trace(spec)
+def build(made: computations.Computations) -> FederatedProcess:
+    """Composes the process of its computations, which are traced here where they were not yet."""
     iterative = tff.templates.IterativeProcess(
         initialize_fn=_initialize(made), next_fn=_next_round(made)
     )
     return FederatedProcess(
-        iterative, _count(made), _evaluate(made), spec.layout, spec.client_count
+        iterative, _count(made), _evaluate(made), made.layout, made.client_count
     )
 
 

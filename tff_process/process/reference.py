@@ -11,7 +11,7 @@ from pfrec import run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
-from tff_process.process import federation, iterative, round_report, spread
+from tff_process.process import computations, federation, iterative, round_report, spread
 
 OD = collections.OrderedDict
 
@@ -30,7 +30,7 @@ class FederatedTraining(federation.Federation):
 
     def __init__(self, plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> None:
         super().__init__(plan, dataset)
-        self.process = iterative.build(self.process_spec())
+        self.process = iterative.build(computations.trace(self.process_spec()))
         self._private_type = self.process.iterative.next.type_signature.parameter[1].member[
             "private"
         ]

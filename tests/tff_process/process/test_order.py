@@ -29,33 +29,6 @@ def traced(dataset, algorithm, **settings):
     return computations.trace(federation.process_spec())
 
 
-# One of each kind of client work: the other algorithms' clients run what FedAvg's do. All that an
-# algorithm has is traced in TFF for it, the server's work too.
-@pytest.mark.parametrize(
-    "algorithm",
-    [
-        "apfl",
-        "clustered",
-        "ditto",
-        "fedala",
-        "fedavg",
-        "fedavg_finetune",
-        "fedbabu",
-        "feddyn",
-        "fedprox",
-        "fedrep",
-        "fedrod",
-        "mr_mtl",
-        "per_fedavg",
-        "pf_msmtrec",
-        "pfedme",
-        "scaffold",
-    ],
-)
-def test_training(dataset, algorithm):
-    assert graph_order.unordered(*graph_order.graph_of(traced(dataset, algorithm).train)) == []
-
-
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_training_of_other_models(dataset, variant):
     assert (

@@ -1,8 +1,9 @@
-"""Nothing of a private group reaches SERVER: by the computation's structure, by invariance,
-and by planted values.
+"""Nothing of a private group reaches SERVER: by invariance and by planted values; by the
+computations' structure see `test_every_algorithm.py`.
 """
 
 import collections
+import dataclasses
 import itertools
 
 import hypothesis
@@ -12,8 +13,8 @@ import tensorflow_federated as tff
 from hypothesis import strategies as st
 
 from tests.small_model import TEMPLATED
+from tests.tff_process.process import moved_values
 from tff_process import plan
-from tff_process.algorithms import registry
 from tff_process.process import collecting, reference
 
 PLANTED = 7_654_321.0
@@ -27,14 +28,14 @@ def training(dataset, context):
     made = {}
 
     def at_start(algorithm, learning_rate=1e-3):
-        key = (algorithm, learning_rate)
-        if key not in made:
+        if algorithm not in made:
             fresh = reference.FederatedTraining(
-                plan.Plan(algorithm, batch_size=50, model=TEMPLATED, learning_rate=learning_rate),
-                dataset,
+                plan.Plan(algorithm, batch_size=50, model=TEMPLATED), dataset
             )
-            made[key] = fresh, fresh._state, list(fresh._private)
-        found, state, private = made[key]
+            made[algorithm] = fresh, fresh._state, list(fresh._private)
+        found, state, private = made[algorithm]
+        # Clients are told it with their work: no graph holds it.
+        found.plan = dataclasses.replace(found.plan, learning_rate=learning_rate)
         found._state, found._private, found.turns.done = (
             state,
             list(private),
@@ -43,90 +44,6 @@ def training(dataset, context):
         return found
 
     return at_start
-
-
-def to_server(computation):
-    """The types of all values that a computation moves from CLIENTS to SERVER."""
-    moved = []
-
-    def visit(block):
-        if isinstance(block, tff.framework.Intrinsic):
-            kind = block.type_signature
-            parameter, result = kind.parameter, kind.result
-            arguments = list(parameter) if isinstance(parameter, tff.StructType) else [parameter]
-            from_clients = [
-                a.member
-                for a in arguments
-                if isinstance(a, tff.FederatedType) and a.placement is tff.CLIENTS
-            ]
-            if (
-                isinstance(result, tff.FederatedType)
-                and result.placement is tff.SERVER
-                and from_clients
-            ):
-                moved.extend(from_clients)
-        return block, False
-
-    tff.framework.transform_postorder(computation.to_building_block(), visit)
-    return moved
-
-
-def leaves(kind, path=()):
-    """(path, tensor type) of every tensor in a type."""
-    if isinstance(kind, tff.StructType):
-        for name, inner in tff.structure.to_elements(kind):
-            yield from leaves(inner, (*path, name))
-    else:
-        yield path, kind
-
-
-@pytest.mark.parametrize("algorithm", sorted(registry.FEDERATED))
-def test_only_declared_fields_move_from_clients_to_server(training, algorithm):
-    """Walks the built computations: every operation that brings a CLIENTS value to SERVER,
-    and every tensor it brings.
-    """
-    made = training(algorithm)
-    policy, layout = made.algorithm.policy, made.process.layout
-    shared = {spec.name for spec in layout.specs if policy.shares(spec.group)}
-    allowed = {("values", name) for name in shared} | {
-        (spec.name,) for spec in layout.specs if spec.counts_rows
-    }
-    allowed |= {("examples",), ("serves",), ("loss",), ("metrics",)}
-    found = set()
-    for computation in (
-        made.process.iterative.initialize,
-        made.process.iterative.next,
-        made.process.count,
-        made.process.evaluate,
-    ):
-        for kind in to_server(computation):
-            for path, _ in leaves(kind):
-                found.add(
-                    tuple(
-                        name
-                        for name in path
-                        if name is not None and not str(name).isdigit() and name != "client_id"
-                    )
-                )
-    # What is moved travels with its client's number, the key of the scatter.
-    assert {path for path in found if path} == allowed
-    private = {spec.name for spec in layout.specs} - shared
-    state_names = {
-        name for path, _ in leaves(made.process.iterative.state_type.member) for name in path
-    }
-    assert not state_names & private
-    assert not any(str(name).startswith("optimizer/") or name == "secret" for name in state_names)
-
-
-@pytest.mark.parametrize("algorithm", ["pf_msmtrec", "fedavg"])
-def test_what_a_client_may_never_share(training, algorithm):
-    made = training(algorithm)
-    joined = {spec.name: spec.join for spec in made.process.layout.specs}
-    for spec in made.process.layout.specs:
-        if spec.group == "embedding/user" or (
-            algorithm == "pf_msmtrec" and spec.kind in ("batch_norm", "expert_task")
-        ):
-            assert joined[spec.name] == "private", spec.name
 
 
 def planted_round(made, change):
@@ -204,7 +121,7 @@ def test_a_client_receives_its_own_personal_values_only(training):
     tff.framework.transform_postorder(made.process.iterative.next.to_building_block(), visit)
     assert broadcast
     for kind in broadcast:
-        for path, tensor in leaves(kind):
+        for path, tensor in moved_values.leaves(kind):
             assert path[0] in ("common", "consensus")
             if path[-1] in personal:
                 assert tuple(tensor.shape) == personal[path[-1]]

@@ -17,7 +17,7 @@ from tff_process import plan
 from tff_process.algorithms import base, fedavg, pf_msmtrec
 from tff_process.client import counting, variables
 from tff_process.client import work as work_lib
-from tff_process.process import iterative, reference, server_step
+from tff_process.process import computations, iterative, reference, server_step
 from tff_process.process.spec import ProcessSpec
 
 OD = collections.OrderedDict
@@ -36,9 +36,8 @@ def one_weight_process(algorithm):
     layout = variables.of(tagged, algorithm.policy, algorithm.personal_kinds)
     settings = work_lib.TrainingSettings(batch_size=3)
     initial = OD((item.name, item.variable.numpy()) for item in tagged)
-    return iterative.build(
-        ProcessSpec(algorithm, layout, ONE, one_weight.make, settings, initial, 2)
-    )
+    spec = ProcessSpec(algorithm, layout, ONE, one_weight.make, settings, initial, 2)
+    return iterative.build(computations.trace(spec))
 
 
 def client(dataset, number, private):
