@@ -59,17 +59,25 @@ _SLOW = (
 # Files that take longest, in processor seconds: they begin first, so that no worker of pytest ends
 # minutes after the other. `make test` keeps this order.
 _LONGEST = (
-    "integration/test_main_job.py",
-    "integration/test_tutorial.py",
+    "tff_process/process/test_every_algorithm.py",
     "integration/test_agreement.py",
     "test_examples.py",
-    "tff_process/training/test_continuing.py",
-    "integration/test_silos.py",
+    "integration/test_main_job.py",
+    "tff_process/privacy/test_home_model.py",
+    "tff_process/algorithms/test_client_strategies.py",
+    "export/checks/test_version.py",
     "integration/test_silo_faults.py",
+    "tff_process/training/test_continuing.py",
+    "tff_process/training/test_private_runs.py",
+    "integration/test_tutorial.py",
+    "integration/test_secure_sums.py",
+    "tff_process/algorithms/test_corrected_clients.py",
+    "tff_process/training/test_bound_runs.py",
+    "export/publishing/test_poller.py",
+    "integration/test_random_kills.py",
+    "integration/test_silos.py",
     "integration/test_after_training.py",
     "test_public_face.py",
-    "tff_process/training/test_bound_runs.py",
-    "tff_process/training/test_private_runs.py",
 )
 
 
