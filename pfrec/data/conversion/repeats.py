@@ -139,9 +139,18 @@ class _Kinds:
     def __init__(self) -> None:
         self._kinds, self._counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
         self._shift = 0
+        self._waiting: list[np.ndarray] = []
 
     def add(self, prints: np.ndarray) -> None:
-        own, counts = np.unique(watch.sampled(prints, self._shift), return_counts=True)
+        # Many at a time, as they are sorted among those that are there.
+        self._waiting.append(watch.sampled(prints, self._shift))
+        if sum(map(len, self._waiting)) > _KEPT:
+            self._count()
+
+    def _count(self) -> None:
+        waiting = np.concatenate([np.zeros(0, np.uint64), *self._waiting])
+        self._waiting = []
+        own, counts = np.unique(watch.sampled(waiting, self._shift), return_counts=True)
         joined = np.concatenate([self._kinds, own])
         self._kinds, place = np.unique(joined, return_inverse=True)
         weights = np.concatenate([self._counts, counts])
@@ -155,5 +164,6 @@ class _Kinds:
     @property
     def repeating(self) -> float:
         """The part of further rows of their kind that is expected to be among them."""
+        self._count()
         rows = int(self._counts.sum())
         return 1.0 - int((self._counts == 1).sum()) / rows if rows else 0.0

@@ -8,7 +8,7 @@ import pytest
 from pfrec import errors
 from pfrec.commands import convert
 from pfrec.data import splits
-from pfrec.data.conversion import repeats
+from pfrec.data.conversion import repeats, watch
 from pfrec.data.dataset import dataset
 
 _SCHEMA = """
@@ -199,3 +199,23 @@ def test_a_sum_does_not_depend_on_order_and_goes_on_from_a_state():
     assert whole.state() == parts.state()
     expected = sum(int(v) for v in splits.splitmix64(prints)) % (1 << 64)
     assert whole.state() == {"nl": {"rows": 1000, "sum": f"{expected:016x}"}}
+
+
+def test_how_often_rows_repeat_is_the_same_however_they_come(monkeypatch):
+    """By hand: the smallest sample of at most 50 different ones, and how many rows of it stand
+    once.
+    """
+    monkeypatch.setattr(repeats, "_KEPT", 50)
+    random = np.random.default_rng(0)
+    prints = random.choice(random.integers(0, 1 << 63, 400, dtype=np.uint64) << 1, 1000)
+    for shift in range(64):
+        _, counts = np.unique(watch.sampled(prints, shift), return_counts=True)
+        if len(counts) <= 50:
+            break
+    expected = 1.0 - (counts == 1).sum() / counts.sum()
+    assert 0.0 < expected < 1.0
+    for size in (1, 7, 300, 1000):
+        kinds = repeats._Kinds()
+        for start in range(0, len(prints), size):
+            kinds.add(prints[start : start + size])
+        assert kinds.repeating == expected
