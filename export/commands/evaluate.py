@@ -60,6 +60,9 @@ def _main(argv: list[str]) -> None:
 
     value = _of_run(path) if f.run else _of_serving(path)
     nan = _tell(value["metrics"])
+    strange = [name for name in value.pop("scenarios") if name not in value["metrics"]]
+    if strange:
+        print(f"left out, as there is no model of them: {', '.join(strange)}")
     others = value.pop("others", [])
     if others:
         names = ", ".join(others)
@@ -97,17 +100,20 @@ def _of_run(path: pathlib.Path) -> "dict[str, Any]":
         "data": str(data.path),
         "same_rows_as_trained": not others,
         "others": others,
+        "scenarios": data.scenarios,
     }
 
 
 def _of_serving(path: pathlib.Path) -> "dict[str, Any]":
     from export.scoring import evaluate, models
+    from pfrec.data.dataset import dataset as dataset_lib
 
     f = flags.FLAGS
     return {
         "split": f.split,
         "metrics": evaluate.evaluate(models.ServedModels(path), f.data, split=f.split),
         "data": f.data,
+        "scenarios": dataset_lib.Dataset.open(f.data).scenarios,
     }
 
 

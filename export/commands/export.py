@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from export.exporting import build, trained
 
 REPORT_FILE = "export_report.json"
+_LARGEST_VERSION = 2**63 - 1  # TensorFlow Serving's protocol has 64 bits for it.
 _COMMON = (
     *("run", "client_dir", "output", "router", "keep", "champion_data", "force"),
     *("rollback", "roll_forward", "scenario"),
@@ -58,6 +59,7 @@ def define_flags() -> None:
         "Number of the new version of every model, one more than the highest of any where not "
         "given; with --rollback the version to go to.",
         lower_bound=1,
+        upper_bound=_LARGEST_VERSION,
     )
     flags.DEFINE_string(
         "base_path",

@@ -134,9 +134,12 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
     """What is to be read, by the flags.
 
     Raises:
-      PfrecError: where nothing says which scenario a row is of.
+      PfrecError: where nothing says which scenario a row is of, or a column that goes along would
+        stand where one of the output's own does.
     """
-    from export.scoring import raw_rows
+    import numpy as np
+
+    from export.scoring import raw_rows, table
     from pfrec.data import names
     from pfrec.data.conversion import toml_schema
     from pfrec.data.reading import csv_layout
@@ -161,8 +164,13 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
                 f"{', '.join(models.scenarios)}; give --scenario_column, or --scenario for all "
                 "rows, or --schema where each file is a scenario"
             )
-    if "scenario" in f.columns:
-        raise errors.PfrecError("--columns=scenario: the output has such a column already")
+    none = {task.name: np.zeros(0, np.float32) for task in models.schema.tasks}
+    taken = {"scenario", *table.probabilities(models.schema, none)}.intersection(f.columns)
+    if taken:
+        raise errors.PfrecError(
+            f"--columns={','.join(sorted(taken))}: the output has such a column of its own; leave "
+            "it out, or call it otherwise in the input"
+        )
     layout = csv_layout.OPEN if described is None else described.dialect
     aliases = {} if described is None else described.aliases
     return raw_rows.Wanted(models.schema, column, scenario, tuple(f.columns), layout, aliases)

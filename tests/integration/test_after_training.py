@@ -40,6 +40,19 @@ def test_a_run_is_evaluated_on_other_rows(run: pathlib.Path, later: dataset_lib.
     assert (run / "summary.json").read_bytes() == own
 
 
+def test_rows_of_a_scenario_without_a_model_are_named(
+    run: pathlib.Path, schema: schema_lib.Schema, tmp_path: pathlib.Path
+) -> None:
+    with writer.DatasetWriter(
+        tmp_path / "data", schema, source_format="test", split_seed=0
+    ) as target:
+        for place, scenario in enumerate(("nl", "unknown")):
+            for split in ("train", "valid", "test"):
+                target.add(scenario, split, random_rows(schema, 40, 700 + place))
+    out = commands.succeed("pfrec-evaluate", f"--run={run}", f"--data={tmp_path / 'data'}")
+    assert "left out, as there is no model of them: unknown\n" in out
+
+
 def test_a_worse_model_is_refused_forced_and_taken_back(
     run: pathlib.Path, later: dataset_lib.Dataset, tmp_path: pathlib.Path
 ) -> None:

@@ -118,6 +118,9 @@ def _score_alike(run: pathlib.Path, serving: pathlib.Path, directory: pathlib.Pa
         assert f"wrote {output}: 300 rows" in out
         with output.open(newline="") as stream:
             found[kind] = list(csv.DictReader(stream))
+    done = commands.run("pfrec-predict", f"--run={run}", *arguments, "--columns=p_ctr")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--columns=p_ctr: the output has such a column of its own" in done.stderr
     assert [row["age"] for row in found["run"]] == [str(n) for n in range(300)]
     assert len({row["p_ctr"] for row in found["run"]}) > 100
     for one, other in zip(found["run"], found["serving"]):

@@ -93,6 +93,7 @@ def main() -> None:
         "The valid AUC, as the round is chosen by, whose cost in bytes is told; 0 takes the "
         "largest that all reach.",
         lower_bound=0.0,
+        upper_bound=1.0,
     )
     watchers.define("DIR/runs/ENTRY/seed_N/tensorboard of every run")
     command.run(_main, common=_COMMON, go_on="")
