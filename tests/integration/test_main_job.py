@@ -118,7 +118,8 @@ def _score_alike(run: pathlib.Path, serving: pathlib.Path, directory: pathlib.Pa
         assert f"wrote {output}: 300 rows" in out
         with output.open(newline="") as stream:
             found[kind] = list(csv.DictReader(stream))
-    done = commands.run("pfrec-predict", f"--run={run}", *arguments, "--columns=p_ctr")
+    own = (f"--output={directory / 'own.csv'}", "--columns=p_ctr", "--scenario_column=site")
+    done = commands.run("pfrec-predict", f"--run={run}", *arguments, *own)
     assert (done.returncode, done.stdout) == (1, "")
     assert "--columns=p_ctr: the output has such a column of its own" in done.stderr
     assert [row["age"] for row in found["run"]] == [str(n) for n in range(300)]

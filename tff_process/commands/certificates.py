@@ -26,6 +26,7 @@ _AUTHORITY_KEY = "ca.key"
 _SILO = "silo-"
 # An authority that ends with the first certificates could renew none of them.
 _AUTHORITY_DAYS = 3650
+_MOST_DAYS = 1_000_000
 
 
 def main() -> None:
@@ -42,10 +43,14 @@ def main() -> None:
         "The parties whose certificate and key are made anew, by their directories in --output, as "
         "driver,silo-nl.",
     )
-    flags.DEFINE_integer("days", 365, "How long the certificates are valid.", lower_bound=1)
-    flags.DEFINE_integer(
-        "authority_days", _AUTHORITY_DAYS, "How long a new authority is valid.", lower_bound=1
-    )
+    for name, days, what in (
+        ("days", 365, "the certificates are"),
+        ("authority_days", _AUTHORITY_DAYS, "a new authority is"),
+    ):
+        # The dates of certificates have years of four digits.
+        flags.DEFINE_integer(
+            name, days, f"How many days {what} valid.", lower_bound=1, upper_bound=_MOST_DAYS
+        )
     command.run(_main)
 
 
@@ -156,8 +161,8 @@ def make(
             )
     if len({scenario.lower() for scenario in silos}) < len(silos):
         raise errors.PfrecError(
-            "--silos: names in certificates do not tell capitals from small letters; rename "
-            "a scenario"
+            "--silos: names a scenario twice, or two that differ in capitals alone, which "
+            "certificates do not tell apart; leave one out, or rename it"
         )
     authority, made = output / AUTHORITY_DIRECTORY, []
     if parties and not authority.exists():

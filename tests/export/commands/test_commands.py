@@ -276,6 +276,7 @@ def test_verify_command(copy: Callable[..., pathlib.Path], tmp_path: pathlib.Pat
         ("pfrec-export", ["--run=.", "--output=x", "--version=0"], "version"),
         ("pfrec-export", ["--run=.", "--output=x", f"--version={2**63}"], "--version=92233720"),
         ("pfrec-compare", ["--data=d", "--output=x", "--target_auc=7"], "--target_auc=7"),
+        ("pfrec-certificates", ["--output=x", "--silos=a", "--days=9999999"], "--days=9999999"),
         ("pfrec-verify", [], "give one of --model and --serving"),
         ("pfrec-verify", ["--model=.", "--endpoint=nowhere"], "not HOST:PORT"),
         (
