@@ -147,20 +147,26 @@ class RunDirectory(run_rounds.Rounds):
         return run_data.open_given(given, self.schema, clients)
 
     def begin_metrics(self, last_round: int) -> None:
-        """Starts metrics.csv, or takes from it what belongs to a later round or to the test."""
+        """Starts metrics.csv, or takes from it what belongs to a later round or to the test.
+
+        Raises:
+          PfrecError: where what is there cannot be read.
+        """
         path = self.path / "metrics.csv"
-        lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-        rows = [next(csv.reader([line])) for line in lines if line]
-        # A line that a kill cut short belongs to a round that was not complete.
-        files.write_csv(
-            path,
-            METRICS_HEADER,
-            [
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+            rows = [next(csv.reader([line])) for line in lines if line]
+            # A line that a kill cut short belongs to a round that was not complete.
+            kept = [
                 row
                 for row in rows
                 if len(row) == 6 and int(row[0]) <= last_round and row[2] != "test"
-            ],
-        )
+            ]
+        except (ValueError, csv.Error) as error:
+            raise errors.PfrecError(
+                f"{path}: cannot be read ({error}); train into another --output"
+            ) from error
+        files.write_csv(path, METRICS_HEADER, kept)
 
     def append_metrics(self, rows: Sequence[MetricRow]) -> None:
         """Adds rows to metrics.csv;

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from absl import flags
 
-from pfrec import command, files, run_records, text_table
+from pfrec import command, errors, files, run_records, text_table
 
 # A round that takes so many times as long as one before it, and so many seconds more, which a run
 # that is resumed traces computations for, may be none that is under way.
@@ -112,16 +112,19 @@ def _valid(run: pathlib.Path) -> "Optional[tuple[int, dict[tuple[str, str], str]
     if not path.exists():
         return None
     by_round: dict[int, dict[tuple[str, str], str]] = {}
-    with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            values: dict[Any, Any] = row
-            # A line that is being written is left out.
-            if values.get("value") is None or values["split"] != "valid":
-                continue
-            if values["metric"] == "auc":
-                cells = by_round.setdefault(int(values["round"]), {})
-                text = values["value"]
-                cells[values["scenario"], values["task"]] = f"{float(text):.4f}" if text else ""
+    try:
+        with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                values: dict[Any, Any] = row
+                # A line that is being written is left out.
+                if values.get("value") is None or values["split"] != "valid":
+                    continue
+                if values["metric"] == "auc":
+                    cells = by_round.setdefault(int(values["round"]), {})
+                    text = values["value"]
+                    cells[values["scenario"], values["task"]] = f"{float(text):.4f}" if text else ""
+    except (ValueError, KeyError, csv.Error) as error:
+        raise errors.PfrecError(f"{path}: cannot be read ({error}); train the run again") from error
     return (max(by_round), by_round[max(by_round)]) if by_round else None
 
 

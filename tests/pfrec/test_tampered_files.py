@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pfrec import client_directory, errors, run_records
+from pfrec import client_directory, errors, run_directory, run_records
 from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 from pfrec.report import comparison_page, run_page
@@ -274,3 +274,12 @@ def test_a_note_that_would_remove_everything_removes_nothing(tmp_path):
     (tmp_path / "keep.json").write_text('{"keep": [3]}')
     read_keep(tmp_path)
     assert len(list(training.glob("version_*"))) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\n\xff\n", b"round\nx,nl,valid,click,auc,0.5\n"])
+def test_a_run_is_not_resumed_over_metrics_that_cannot_be_read(tmp_path, content):
+    run = run_directory.RunDirectory.create(tmp_path / "run", CONFIG)
+    (run.path / "metrics.csv").write_bytes(content)
+    with pytest.raises(errors.PfrecError, match=r"metrics\.csv: cannot be read \("):
+        run.begin_metrics(1)
+    assert (run.path / "metrics.csv").read_bytes() == content

@@ -3,7 +3,9 @@
 import os
 import pathlib
 
-from pfrec import files
+import pytest
+
+from pfrec import errors, files
 from pfrec.commands import status
 from tests import run_records
 
@@ -95,3 +97,11 @@ def test_a_finished_run_whose_metrics_are_withheld(tmp_path: pathlib.Path) -> No
     assert "finished: metrics are withheld; the model is of round 8, the last" in status.status(
         tmp_path, 0.0
     )
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b"round,split,metric,value\nx,valid,auc,0.5\n"])
+def test_metrics_that_cannot_be_read_are_named(tmp_path: pathlib.Path, content: bytes) -> None:
+    _begun(tmp_path)
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(errors.PfrecError, match=r"metrics\.csv: cannot be read \("):
+        status.status(tmp_path, 0.0)
