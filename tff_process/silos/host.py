@@ -121,7 +121,7 @@ class SiloHost(hosts.Host):
                 remote.abandon()
                 if time.monotonic() > deadline:
                     self._away = True
-                    says = self._tunnel.reason() if self._tunnel else ""
+                    says = self._tunnel.refusal() if self._tunnel else ""
                     self._end()
                     raise hosts.OutOfReachError(
                         f"{self.name} cannot be reached: "

@@ -7,11 +7,11 @@ to a peer with the certificate of that scenario's silo alone, all under one auth
 Each end is handed a socket that listens already, by the protocol of systemd's socket activation.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
-import re
 import shutil
 import socket
 import ssl
@@ -23,7 +23,7 @@ from typing import Optional
 
 from pfrec import child, errors
 from tff_process.runtime import logs
-from tff_process.silos import addresses, validity
+from tff_process.silos import addresses, tunnel_log, validity
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 DRIVER_NAME = "driver.pfrec"
@@ -36,15 +36,7 @@ ANEW = (
 )
 _START_SECONDS = 60.0
 _HANDSHAKE_SECONDS = 10
-# What stunnel says of a connection, by its number in brackets.
-_SAID = re.compile(
-    r"LOG5\[(\d+)\]: (?:Service \[silo\] accepted connection from (?P<peer>.+):\d+"
-    r"|Certificate accepted at depth=0: (?P<certificate>.+)"
-    r"|Service \[silo\] connected remote server from .+:(?P<port>\d+))$"
-)
-# What it says of a certificate that it refuses, and in which words the connection then ends.
-_REFUSED = re.compile(r"CERT: Pre-verification error: (.+)\n.*Rejected by CERT at (depth=\d+: .+)")
-_VERIFY_FAILED = "certificate verify failed"
+_REFUSAL_SECONDS = 5.0
 # The protocol asks for the socket as descriptor 3 and for the process's own number, which is known
 # only in it.
 _HAND_OVER = (
@@ -258,6 +250,7 @@ class Tunnel:
         stunnel = program()
         config = f"foreground = yes\nsyslog = no\npid =\n[silo]\n{service}"
         self._log, self._start = log, log.stat().st_size if log.exists() else 0
+        self._listening = listening
         # stunnel reads its configuration from a descriptor, so no file of it is left behind.
         reading, writing = os.pipe()
         try:
@@ -345,51 +338,28 @@ class Tunnel:
         """Who is led to the other end by a connection from this machine's `port`: the address, and
         the certificate; empty where stunnel's log does not say.
         """
-        address, certificate = peer_in(self.messages(), port)
+        address, certificate = tunnel_log.peer(self.messages(), port)
         if not address or self._credentials is None:
             return address
         authority = self._credentials.authority[:16]
         return f"{address}, certificate {certificate} of the authority {authority}"
 
     def reason(self) -> str:
-        """Its last message of an error, see `reason_in`."""
-        return reason_in(self.messages())
+        """Its last message of an error, see `tunnel_log.reason`."""
+        return tunnel_log.reason(self.messages())
+
+    def refusal(self) -> str:
+        """Why nobody answers at the other end, as `reason` tells it, of one more connection that
+        says nothing: where a silo has refused our certificate, stunnel finds the connection closed
+        if it has something to send, and only otherwise reads the reason that the silo gave.
+        """
+        if self.running:
+            with contextlib.suppress(OSError), socket.socket(self._listening.family) as silent:
+                silent.settimeout(_REFUSAL_SECONDS)
+                silent.connect(self._listening.getsockname())
+                silent.recv(1)
+        return self.reason()
 
     def stop(self) -> None:
         """Ends the process, also one that hangs, and waits for it."""
         child.stop(self._process)
-
-
-def reason_in(messages: str) -> str:
-    """The last message of an error that stunnel says, without time and level, and before it what is
-    wrong with which certificate where it refused one; empty where there is none.
-    """
-    for line in reversed(messages.splitlines()):
-        for mark in ("LOG3", "LOG4", "[!]"):
-            if mark in line:
-                told = line.split(mark, 1)[1]
-                told = told.partition(":")[2].strip() or told.strip()
-                refused = _REFUSED.findall(messages) if _VERIFY_FAILED in told else []
-                return ": ".join((*refused[-1], told)) if refused else told
-    return ""
-
-
-def peer_in(messages: str, port: int) -> "tuple[str, str]":
-    """The address and the name in the certificate of who was last led on by a connection from
-    this machine's `port`, as stunnel says it; empty where it says nothing of it.
-    """
-    # Numbers of connections begin anew with stunnel, and ports come again.
-    said: dict[str, dict[str, str]] = {}
-    found = ("", "")
-    for line in messages.splitlines():
-        match = _SAID.search(line)
-        if match is None:
-            continue
-        told = {name: value for name, value in match.groupdict().items() if value is not None}
-        if "peer" in told:
-            said[match.group(1)] = {}
-        of = said.setdefault(match.group(1), {})
-        of.update(told)
-        if told.get("port") == str(port):
-            found = (of.get("peer", "unknown address"), of.get("certificate", "unknown"))
-    return found
