@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from typing import Any, Callable, Optional, TypeVar
 
 from pfrec import errors, lazy
@@ -70,11 +71,21 @@ class Registered:
           epochs: how much of its rows a client goes over between two aggregations.
 
         Raises:
-          PfrecError: where what is made is no `base.Algorithm`.
+          PfrecError: where what is made is no `base.Algorithm`, or making it fails.
         """
         given = {"settings": settings or self.settings, "epochs": epochs}
         wanted = inspect.signature(self.make).parameters
-        made = self.make(schema, **{name: given[name] for name in given if name in wanted})
+        try:
+            made = self.make(schema, **{name: given[name] for name in given if name in wanted})
+        except errors.PfrecError:
+            raise
+        except Exception as error:  # of whatever kind: it is somebody else's code
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise errors.PfrecError(
+                f"algorithm {self.name}: called with the schema it makes no Algorithm but fails "
+                f"with {type(error).__name__}: {error} ({place.filename}, line {place.lineno}); "
+                "name a maker of an algorithm, or mend it"
+            ) from error
         if not isinstance(made, base.Algorithm):
             raise errors.PfrecError(
                 f"algorithm {self.name}: makes a {type(made).__name__}, no Algorithm"

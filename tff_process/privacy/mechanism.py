@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from pfrec import errors
 from tff_process.privacy import accounting, soundness
 
 # Another number wherever what a step draws of a key, or the key itself, comes to be another: keys
@@ -96,8 +97,15 @@ def of(
       steps: each client's steps in the run.
 
     Raises:
-      PfrecError: where no noise is enough for the budget.
+      PfrecError: where no noise is enough for the budget, or delta is 1 / rows or more.
     """
+    fewest = min(rows)
+    if delta * fewest >= 1:
+        raise errors.PfrecError(
+            f"--dp_delta={delta:g}: the smallest scenario has about {fewest:,} training rows, and "
+            "with a delta of 1 / rows or more a mechanism may publish a row as it is; give far "
+            f"less than {1 / fewest:.2g}, or leave --dp_delta out for 1 / rows^{_DELTA_POWER:g}"
+        )
     at_home = min(batch_size, max(_LEAST_HOME_ROWS, min(batch_size // 4, _MOST_HOME_ROWS)))
 
     def budget(count: int, planned: int) -> Budget:

@@ -7,7 +7,7 @@ named, all scenarios together, before anything is trained.
 
 from collections.abc import Sequence
 
-from pfrec import errors
+from pfrec import amounts, errors
 from pfrec.data import names
 from pfrec.data.dataset import dataset as dataset_lib
 
@@ -78,7 +78,10 @@ def require(dataset: dataset_lib.Dataset, *, classes: bool = True) -> None:
                 "give them more rows, or leave them out with "
                 f"--skip_scenarios={','.join(troubles)} or --min_rows"
             )
-        raise errors.PfrecError(f"{dataset.path}: nothing can be learned from {told}; {remedy}")
+        raise errors.PfrecError(
+            f"{dataset.path}: nothing can be learned from "
+            f"{amounts.amount(len(troubles), 'scenario')}: {told}; {remedy}"
+        )
     for task in dataset.schema.tasks:
         if not any(serves(dataset, name, task.name) for name in dataset.scenarios):
             raise errors.PfrecError(

@@ -99,6 +99,21 @@ def test_what_makes_no_algorithm_is_said(schema):
         registry.Registered("odd", lambda schema: 3).build(schema, None, 1.0)
 
 
+def test_what_fails_on_a_schema_is_said(schema):
+    message = (
+        r"^algorithm json:dumps: called with the schema it makes no Algorithm but fails with "
+        r"TypeError: Object of type Schema is not JSON serializable \(.*encoder\.py, line \d+\); "
+    )
+    with pytest.raises(errors.PfrecError, match=message):
+        registry.find("json:dumps").build(schema)
+
+    def asks(schema):
+        raise errors.PfrecError("says itself what is wrong")
+
+    with pytest.raises(errors.PfrecError, match=r"^says itself what is wrong$"):
+        registry.Registered("asks", asks).build(schema)
+
+
 @pytest.mark.parametrize("average_over", [0.0, 0.25])
 def test_values_of_another_shape_are_said_by_name(own, dataset, average_over):
     plan = plan_lib.Plan(f"{own}:reshaped", average_over=average_over)

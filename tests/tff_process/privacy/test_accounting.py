@@ -94,15 +94,26 @@ def test_a_budget_that_hardly_bounds_anything_has_a_little_noise():
 def test_a_model_without_noise_has_batches_of_its_own(batch_size, rows, at_home, monkeypatch):
     """A quarter of a batch, within 32 and 256, and never more than one."""
     monkeypatch.setattr(accounting, "noise_for", lambda *told: 1.0)
-    (budget,) = mechanism.of(8.0, 1e-3, 1.0, batch_size, [rows], [2]).budgets
+    (budget,) = mechanism.of(8.0, 1e-6, 1.0, batch_size, [rows], [2]).budgets
     assert budget.home_batch == at_home
     assert budget.home_epoch_steps == rows // at_home
     assert budget.home_steps(2.5) == round(2.5 * (rows // at_home))
     assert budget.epoch_steps == rows // batch_size
-    assert budget.delta == 1e-3
+    assert budget.delta == 1e-6
 
 
 def test_a_scenario_of_less_than_a_batch_has_an_epoch_of_one(monkeypatch):
     monkeypatch.setattr(accounting, "noise_for", lambda *told: 1.0)
     (budget,) = mechanism.of(8.0, 0.0, 1.0, 64, [20], [2]).budgets
     assert (budget.batch, budget.epoch_steps, budget.home_epoch_steps) == (20, 1, 1)
+
+
+def test_a_delta_that_lets_a_row_be_published_is_refused():
+    """What publishes each row with probability delta is (0, delta)-differentially private."""
+    with pytest.raises(errors.PfrecError) as raised:
+        mechanism.of(3.0, 1 / 640, 1.0, 64, [6400, 640], [100, 100])
+    assert str(raised.value) == (
+        "--dp_delta=0.0015625: the smallest scenario has about 640 training rows, and with a delta "
+        "of 1 / rows or more a mechanism may publish a row as it is; give far less than 0.0016, or "
+        "leave --dp_delta out for 1 / rows^1.1"
+    )

@@ -50,17 +50,21 @@ def test_all_that_nothing_can_be_learned_from_is_named_together():
     with pytest.raises(errors.PfrecError) as raised:
         trainable.require(data)
     assert str(raised.value) == (
-        "data: nothing can be learned from fr has one training row; es has labels of one class "
-        "alone (click); uk has labels of one class alone (click, buy); de has no label of any task "
-        "among its training rows; give them more rows, or leave them out with "
+        "data: nothing can be learned from 4 scenarios: fr has one training row; es has labels of "
+        "one class alone (click); uk has labels of one class alone (click, buy); de has no label "
+        "of any task among its training rows; give them more rows, or leave them out with "
         "--skip_scenarios=fr,es,uk,de or --min_rows"
     )
     # Of one alone, as a silo is, none can be left out.
-    with pytest.raises(errors.PfrecError, match=r"fr has one training row; give it more rows$"):
+    with pytest.raises(
+        errors.PfrecError, match=r"from 1 scenario: fr has one training row; give it more rows$"
+    ):
         trainable.require(data.only(["fr"]))
     trainable.require(trainable.chosen(data, ["fr", "es", "uk", "de"]))
     # What only silos know of themselves is theirs to say.
-    with pytest.raises(errors.PfrecError, match="from fr has one training row; de has no label"):
+    with pytest.raises(
+        errors.PfrecError, match="from 2 scenarios: fr has one training row; de has no label"
+    ):
         trainable.require(data, classes=False)
 
 
