@@ -114,7 +114,7 @@ def _main(argv: "list[str]") -> None:
     seconds = max(time.monotonic() - start, 1e-9)
     for line in _table(totals):
         print(line)
-    for note in _left_out(totals, f.on_bad_row, output):
+    for note in (*_strange(totals, models), *_left_out(totals, f.on_bad_row, output)):
         print(f"note: {note}")
     rows = sum(totals.rows.values())
     print(f"wrote {output}: {rows:,} rows, {rows / seconds:,.0f} a second")
@@ -174,6 +174,14 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
     layout = csv_layout.OPEN if described is None else described.dialect
     aliases = {} if described is None else described.aliases
     return raw_rows.Wanted(models.schema, column, scenario, tuple(f.columns), layout, aliases)
+
+
+def _strange(totals: "score.Totals", models: "models_lib.Models") -> "list[str]":
+    """A line for each feature whose truth values are spelled as the model knows none."""
+    from pfrec.data.conversion.columns import truth_words
+
+    features = {feature.name: feature for feature in models.schema.categorical}
+    return [truth_words.note(features[name], totals.strange[name]) for name in totals.strange]
 
 
 def _left_out(totals: "score.Totals", on_bad_row: str, output: pathlib.Path) -> "list[str]":

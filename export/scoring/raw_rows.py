@@ -15,7 +15,7 @@ import numpy as np
 from export.graph import requests
 from pfrec.data import names as names_lib
 from pfrec.data import schema as schema_lib
-from pfrec.data.conversion.columns import as_numbers, as_text
+from pfrec.data.conversion.columns import as_numbers, as_text, truth_words
 from pfrec.data.converters import parquet
 from pfrec.data.reading import (
     column_text,
@@ -186,7 +186,7 @@ def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
         elif feature.encoding == "identity":
             found[feature.name] = _ids(as_numbers.read(chunk, feature.raw))
         else:
-            texts = column_text.canonical(as_text.read(chunk, feature.raw))
+            texts = column_text.canonical(as_text.of_feature(chunk, feature))
             found[feature.name] = _bytes(texts)
     for column in wanted.schema.numerical:
         with np.errstate(over="ignore"):  # beyond float32: infinite, hence the default
@@ -196,6 +196,20 @@ def request(chunk: source.RawChunk, wanted: Wanted) -> requests.Request:
                 else as_numbers.vectors(chunk, column)
             ).astype(np.float32)
     return found
+
+
+def strange(chunk: source.RawChunk, wanted: Wanted) -> "dict[str, tuple[str, ...]]":
+    """By feature, its truth values in text that `truth_words.strange` finds; features without any
+    are left out.
+    """
+    found = {
+        feature.name: truth_words.strange(as_text.read(chunk, feature.raw), feature)
+        for feature in wanted.schema.categorical
+        if feature.values == 1
+        and feature.encoding != "identity"
+        and not truth_words.holds(chunk.columns[feature.raw])
+    }
+    return {name: words for name, words in found.items() if words}
 
 
 def _ids(values: np.ndarray) -> np.ndarray:

@@ -33,12 +33,15 @@ class Totals:
       bad: rows left out, by reason.
       examples: the first few of each reason, with `file`, `line`, `row`, `column`, `reason` and
         `message`.
+      strange: by feature, truth values that are spelled as no value of the model, see
+        `raw_rows.strange`.
     """
 
     rows: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
     sums: "dict[str, collections.Counter[str]]" = dataclasses.field(default_factory=dict)
     bad: "dict[str, int]" = dataclasses.field(default_factory=dict)
     examples: "list[dict[str, Any]]" = dataclasses.field(default_factory=list)
+    strange: "dict[str, set[str]]" = dataclasses.field(default_factory=dict)
 
 
 def score(
@@ -90,6 +93,8 @@ def score(
             for scenario, (count, sums) in done.totals.items():
                 totals.rows[scenario] += count
                 totals.sums.setdefault(scenario, collections.Counter()).update(sums)
+            for feature, words in done.strange.items():
+                totals.strange.setdefault(feature, set()).update(words)
             progress(done.table.num_rows)
 
         try:
@@ -143,6 +148,7 @@ class _Scored:
     table: Any
     faults: "tuple[bad_rows.Faults, ...]"
     totals: "dict[str, tuple[int, dict[str, float]]]"
+    strange: "dict[str, tuple[str, ...]]"
 
 
 def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> _Scored:
@@ -188,4 +194,4 @@ def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> 
         )
         for scenario, rows in counted.items()
     }
-    return _Scored(pa.table(columns), chunk.faults, totals)
+    return _Scored(pa.table(columns), chunk.faults, totals, raw_rows.strange(chunk, wanted))

@@ -11,6 +11,7 @@ import numpy as np
 
 from pfrec.data import schema as schema_lib
 from pfrec.data import splits
+from pfrec.data.conversion.columns import truth_words
 from pfrec.data.dataset import row_block
 
 # A raw number beyond this, or whose mean is so many deviations from zero, drowns other features.
@@ -104,6 +105,7 @@ class Watch:
                 found.append(
                     f"{feature.raw!r}: {unknown / values:.0%} of its values are not in its "
                     "vocabulary; check the vocabulary, and the separator of a list"
+                    + _truths(feature)
                 )
         return found
 
@@ -129,6 +131,12 @@ class Watch:
                 if place
             },
         }
+
+
+def _truths(feature: schema_lib.Categorical) -> str:
+    """A reminder, where a vocabulary holds truth values, that they have a spelling."""
+    known = truth_words.known(feature)
+    return f"; of truth values it holds {', '.join(known)}, spelled so" if known else ""
 
 
 def sampled(prints: np.ndarray, shift: int) -> np.ndarray:

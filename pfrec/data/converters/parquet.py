@@ -31,8 +31,11 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     described = csv.read_schema(settings, "parquet")
     inputs, notes = folder.find(path, folder.PARQUET_ENDINGS, "Parquet")
     own = csv.OwnFiles(described, inputs, settings.seed)
+    booleans: set[str] = set()
     for entry in inputs:
-        found = column_names(entry.file)
+        kinds = column_kinds(entry.file)
+        found = [name for name, _ in kinds]
+        booleans.update(name for name, kind in kinds if str(kind) == "bool")
         own.has(entry, found)
         wanted = [n for n in own.kinds if n not in entry.keys and n not in own.may_lack]
         require_columns(entry.file, found, wanted, csv.lacking_remedy(settings))
@@ -40,7 +43,13 @@ def open_source(path: pathlib.Path, settings: source.Settings = source.Settings(
     def read(number: int, columns: Sequence[str], start: Any) -> Iterator[source.RawChunk]:
         return batches(inputs[number].file, columns, start or 0)
 
-    return own.opened(read, notes)
+    spelled = [
+        f"{feature.raw!r} holds booleans, which are the texts true and false: other files and "
+        "requests spell them so too (pandas writes True and False into CSV)"
+        for feature in described.schema.categorical
+        if feature.raw in booleans and feature.encoding in ("hash", "local_vocabulary")
+    ]
+    return own.opened(read, [*notes, *spelled])
 
 
 def batches(
@@ -162,7 +171,17 @@ def _opened(file: raw_file.RawFile) -> Iterator[Any]:
 
 
 def column_names(file: raw_file.RawFile) -> list[str]:
-    """The columns of a file; the fields of a struct are columns called `struct.field`.
+    """The columns of a file, see `column_kinds`.
+
+    Raises:
+      PfrecError: where it is missing or damaged.
+    """
+    return [name for name, _ in column_kinds(file)]
+
+
+def column_kinds(file: raw_file.RawFile) -> "list[tuple[str, Any]]":
+    """The columns of a file, with their Arrow types; the fields of a struct are columns called
+    `struct.field`.
 
     Raises:
       PfrecError: where it is missing or damaged.
@@ -173,7 +192,7 @@ def column_names(file: raw_file.RawFile) -> list[str]:
         table = opened.schema_arrow.empty_table()
     while any(pa.types.is_struct(kind) for kind in table.schema.types):
         table = table.flatten()
-    return list(table.column_names)
+    return list(zip(table.column_names, table.schema.types))
 
 
 def require_columns(place: Any, found: Sequence[str], wanted: Iterable[str], remedy: str) -> None:

@@ -1,5 +1,6 @@
 """Bulk scoring: what the served model says of each row, in order, however a file is cut."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -17,7 +18,7 @@ from export.graph import requests
 from export.scoring import models, quarantine, raw_rows, score
 from pfrec import errors
 from pfrec.data import schema as schema_lib
-from pfrec.data.reading import csv_stream
+from pfrec.data.reading import csv_stream, source
 from tests.export import tiny
 
 # 101, city, device, visited, tags, words, price, age
@@ -257,3 +258,35 @@ def test_a_missing_column_is_told_before_the_first_row(tmp_path: pathlib.Path) -
         score.score(
             _Constant(), wanted, raw_rows.find(tmp_path / "in.parquet")[0], tmp_path / "out.csv"
         )
+
+
+def test_truth_values_of_another_spelling_are_told(tmp_path: pathlib.Path) -> None:
+    schema = schema_lib.Schema(
+        (
+            schema_lib.Categorical("new", 2, encoding="vocabulary", vocabulary=("false", "true")),
+            schema_lib.Categorical("old", 9, encoding="hash"),
+        ),
+        (),
+        (schema_lib.Task("click", "click"),),
+    )
+    wanted = raw_rows.Wanted(schema, None, "a", ())
+    (tmp_path / "in.csv").write_text("new,old\nTrue,true\nfalse,false\nFalse,\n")
+    answered = _Constant()
+    answered.schema = schema
+    inputs = raw_rows.find(tmp_path / "in.csv")[0]
+    totals = score.score(answered, wanted, inputs, tmp_path / "out.csv")
+    assert totals.strange == {"new": {"True", "False"}}
+    assert predict._strange(totals, answered) == [
+        "'new' holds False, True, which the model does not know: of truth values it knows false, "
+        "true; spell them so"
+    ]
+
+    # Booleans have no spelling and are taken as the model knows them.
+    upper = dataclasses.replace(schema.categorical[0], vocabulary=("False", "True"))
+    for feature, text in ((schema.categorical[0], b"true"), (upper, b"True")):
+        own = dataclasses.replace(
+            wanted, schema=dataclasses.replace(schema, categorical=(feature,))
+        )
+        rows = source.RawChunk("a file", np.arange(1), {"new": pa.array([True])})
+        assert raw_rows.request(rows, own)["new"].tolist() == [text]
+        assert raw_rows.strange(rows, own) == {}

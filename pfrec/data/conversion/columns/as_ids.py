@@ -24,11 +24,11 @@ def read(
 
     if feature.encoding == "hash":
         return column_text.hash_bucket(
-            as_text.read(chunk, feature.raw), feature.cardinality
+            as_text.of_feature(chunk, feature), feature.cardinality
         ).astype(np.int32)
     if feature.encoding == "vocabulary":
         found = compute.index_in(
-            as_text.read(chunk, feature.raw), value_set=pa.array(feature.vocabulary, pa.string())
+            as_text.of_feature(chunk, feature), value_set=pa.array(feature.vocabulary, pa.string())
         )
         return (
             compute.fill_null(found, feature.cardinality)
@@ -71,7 +71,7 @@ def unknown_and_empty(
     unknown = ids == feature.cardinality
     if not unknown.any():
         return unknown
-    text = as_text.read(chunk, feature.raw)
+    text = as_text.of_feature(chunk, feature)
     return unknown & compute.equal(text, "").to_numpy(zero_copy_only=False)
 
 

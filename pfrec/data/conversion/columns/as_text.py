@@ -5,6 +5,7 @@ from typing import Any
 
 from pfrec import errors
 from pfrec.data import schema as schema_lib
+from pfrec.data.conversion.columns import truth_words
 from pfrec.data.reading import column_text, source
 
 
@@ -15,6 +16,18 @@ def read(chunk: source.RawChunk, column: str) -> Any:
       PfrecError: where its type has none.
     """
     return convert(chunk, column, column_text.of)
+
+
+def of_feature(chunk: source.RawChunk, feature: schema_lib.Categorical) -> Any:
+    """A feature's column as text, booleans as its vocabulary spells them, see `truth_words`.
+
+    Raises:
+      PfrecError: where the column's type has no text.
+    """
+    values = chunk.columns[feature.raw]
+    if truth_words.holds(values):
+        return truth_words.text(values, feature.vocabulary)
+    return read(chunk, feature.raw)
 
 
 def lists(chunk: source.RawChunk, feature: schema_lib.Categorical) -> column_text.Lists:
