@@ -133,7 +133,9 @@ class Ledger:
             with files.readable_errors(self._path):
                 size = os.fstat(self._file.fileno()).st_size
                 try:
-                    self._file.write(b"".join(lines))
+                    content = b"".join(lines)
+                    while content:  # A disk that is nearly full takes a part, without an error.
+                        content = content[self._file.write(content) :]
                     # The lines and the file's length, without which they are not read.
                     _sync(self._file.fileno())
                 except OSError:

@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 
@@ -87,6 +88,24 @@ def test_a_full_disk_leaves_a_whole_chain(path, monkeypatch):
         book.append(labels.REPORT, "a" * 64)
     monkeypatch.undo()
     book.append(labels.REPORT, "a" * 64)
+    assert [entry["number"] for entry in ledger.read(path)[0]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("room", [0, 1, 100])
+def test_a_line_that_the_disk_takes_a_part_of_is_none(path, room):
+    before = path.read_bytes()
+    book = ledger.Ledger(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file's largest size, as a full disk, lets through what fits of a write.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, hard))
+    try:
+        with pytest.raises(errors.PfrecError, match=ledger.FILE):
+            book.append(labels.METRICS, "a" * 64, [], b"lost")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    book.append(labels.METRICS, "a" * 64, [], b"kept")
+    book.close()
     assert [entry["number"] for entry in ledger.read(path)[0]] == [0, 1, 2, 3]
 
 
