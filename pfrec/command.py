@@ -82,8 +82,6 @@ def run(
         try:
             main(argv)
             sys.stdout.flush()
-        except errors.PfrecError as error:
-            _fail(re.sub(r"\s*[\r\n]+\s*", " ", str(error)))
         except KeyboardInterrupt:
             _leave_interrupted(go_on)
         except BrokenPipeError:
@@ -92,13 +90,16 @@ def run(
             if go_on is not None:
                 print(f"what reads the output is gone: {_interrupted(go_on)}", file=sys.stderr)
             sys.exit(1)
-        except Exception as error:
-            # Compiled code whose import a signal breaks off says an ImportError of its own.
-            stopped = _stopped_by(error)
+        except (ImportError, errors.PfrecError) as error:
+            # Compiled code whose import a signal breaks off says an ImportError of its own, and who
+            # catches that takes the package for one that is not there.
+            stopped = _breaking_off_an_import(error)
             if isinstance(stopped, KeyboardInterrupt):
                 _leave_interrupted(go_on)
             if stopped is not None:
                 sys.exit(128 + signal.SIGTERM)
+            if isinstance(error, errors.PfrecError):
+                _fail(re.sub(r"\s*[\r\n]+\s*", " ", str(error)))
             raise
 
     app.run(wrapped, flags_parser=_parse_flags)
@@ -323,12 +324,20 @@ def unwind_when_terminated() -> None:
     atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.0)
 
 
-def _stopped_by(error: BaseException) -> Optional[BaseException]:
-    """The signal's exception that an error came of, or None."""
-    found: Optional[BaseException] = error
-    while found is not None and not isinstance(found, (KeyboardInterrupt, _TerminatedError)):
-        found = found.__cause__ or found.__context__
-    return found
+def _breaking_off_an_import(error: BaseException) -> Optional[BaseException]:
+    """The signal's exception that broke off the import that an error tells of; None where none
+    did.
+    """
+    found = error if isinstance(error, ImportError) else error.__cause__
+    if not isinstance(found, ImportError):
+        return None
+    seen: set[int] = set()  # An error that is raised again may be among its own causes.
+    while found is not None and id(found) not in seen:
+        if isinstance(found, (KeyboardInterrupt, _TerminatedError)):
+            return found
+        seen.add(id(found))
+        found = found.__context__ if found.__cause__ is None else found.__cause__
+    return None
 
 
 def _leave_interrupted(go_on: Optional[str]) -> NoReturn:

@@ -67,6 +67,47 @@ def main(argv):
 command.run(main)
 """
 
+# As what reports a package that is not there.
+_TAKEN_FOR_MISSING = _BROKEN_OFF.replace(
+    "command.run(main)",
+    """from pfrec import errors
+
+def reporting(argv):
+    try:
+        main(argv)
+    except ImportError as error:
+        raise errors.PfrecError("not installed") from error
+
+command.run(reporting)""",
+)
+
+# Of which the second is among its own causes.
+_RAISED_AGAIN = """
+from pfrec import command
+
+def main(argv):
+    try:
+        raise KeyError("told") from ImportError("meant")
+    except KeyError as error:
+        raise error.__cause__
+
+command.run(main)
+"""
+
+_FAULTY_CLEANUP = """
+import os, signal, time
+from pfrec import command
+
+def main(argv):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        raise RuntimeError("a fault of its own")
+
+command.run(main)
+"""
+
 _HOLDING = """
 import atexit, os, signal, tempfile, time
 from pfrec import command
@@ -132,10 +173,26 @@ def test_a_termination_that_python_dropped_comes_again():
     ("number", "code", "message"), [("SIGTERM", 143, ""), ("SIGINT", 130, "interrupted; what was")]
 )
 def test_a_signal_that_compiled_code_makes_an_error_of_is_no_traceback(number, code, message):
-    done = _run(_BROKEN_OFF.replace("NUMBER", number))
-    assert done.returncode == code
-    assert done.stderr.startswith(message)
-    assert "Traceback" not in done.stderr
+    for program in (_BROKEN_OFF, _TAKEN_FOR_MISSING):
+        done = _run(program.replace("NUMBER", number))
+        assert done.returncode == code
+        assert done.stderr.startswith(message)
+        assert "Traceback" not in done.stderr
+        assert "installed" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (_RAISED_AGAIN, "ImportError: meant"),
+        (_FAULTY_CLEANUP, "RuntimeError: a fault of its own"),
+    ],
+)
+def test_an_error_of_the_programs_own_ends_in_its_traceback(program, message):
+    done = _run(program)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert message in done.stderr
 
 
 def test_what_removes_the_rest_is_not_interrupted():
@@ -190,8 +247,6 @@ def test_an_argument_that_is_no_text_is_named():
 
 _LINES = """
 import sys
-
-import pytest
 from pfrec import command
 
 def main(argv):
