@@ -15,6 +15,7 @@ from pfrec.data.reading import (
 )
 
 _FEW_ROWS = 100
+_LATER = "  # larger ids that --append meets are unknown, or with --unknown_ids=grow new ones"
 
 
 @dataclasses.dataclass
@@ -203,7 +204,9 @@ def _feature(column: roles.Column) -> list[str]:
         and column.largest < 20 * max(column.distinct, 10)
         and not column.capped
     ):
-        return [*head, f"cardinality = {int(column.largest) + 1}", *policy]
+        # A table of today's ids has no room for those who come next month.
+        later = _LATER if person or column_names.is_identifier(column.name) else ""
+        return [*head, f"cardinality = {int(column.largest) + 1}{later}", *policy]
     if column.distinct <= roles.MAX_WORDS and not column.capped:
         return [
             *head,

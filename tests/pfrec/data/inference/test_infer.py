@@ -62,6 +62,13 @@ def test_types_cardinalities_and_roles(text):
     assert [column.name for column in described.schema.numerical] == ["price", "discount"]
 
 
+def test_ids_that_grow_later_have_the_flag_beside_them(text):
+    lines = text.splitlines()
+    later = "  # larger ids that --append meets are unknown, or with --unknown_ids=grow new ones"
+    assert f"cardinality = 301{later}" in lines
+    assert "cardinality = 5" in lines  # a level is nobody's id
+
+
 def test_warnings_and_rates(text):
     assert (
         "# WARNING: has a value of its own in nearly every row: an identifier in disguise; left "
