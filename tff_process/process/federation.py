@@ -12,7 +12,6 @@ import numpy as np
 import pfrec
 from pfrec import coarsening, errors, files, groups
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.data.dataset import pipeline
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, registry
@@ -99,13 +98,7 @@ class Federation:
         plan = fitted(plan, dataset)
         self.plan, self.dataset = plan, dataset
         self._tasks = tuple(task.name for task in dataset.schema.tasks)
-        epoch_steps = [
-            # As many rows as a silo says that it has: the same rows make the same run everywhere.
-            pipeline.steps_per_epoch(
-                coarsening.row_count(dataset.rows(name, "train")), plan.batch_size
-            )
-            for name in dataset.scenarios
-        ]
+        epoch_steps = turns_lib.epoch_steps(plan, dataset)
         fewest = min(epoch_steps)
         if plan.learning_rate * plan.decay >= fewest:
             _log.warning(

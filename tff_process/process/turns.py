@@ -9,7 +9,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pfrec import coarsening
+from pfrec.data.dataset import dataset as dataset_lib
+from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
+
+
+def epoch_steps(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> list[int]:
+    """Each client's batches in an epoch, of as many rows as a silo says that it has: the same rows
+    make the same run everywhere.
+
+    Args:
+      plan: with a batch size.
+      dataset: of the clients, its scenarios.
+    """
+    rows = [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios]
+    return [pipeline.steps_per_epoch(count, plan.batch_size) for count in rows]
 
 
 def round_steps(plan: plan_lib.Plan, epoch_steps: Sequence[int]) -> list[int]:

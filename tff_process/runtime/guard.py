@@ -11,10 +11,14 @@ import tensorflow_federated as tff
 
 from pfrec import amounts, coarsening, metrics
 from pfrec.data.dataset import dataset as dataset_lib
+from tff_process import plan as plan_lib
+from tff_process.process import turns
 from tff_process.runtime import options as options_lib
 
-# A scenario with one in so many of the median one's rows, or less, is a small one.
+# A scenario with one in so many of the median one's rows, or less, is a small one, where it also
+# trains on so few batches a round.
 _FEW_ROWS = 4
+_FEW_BATCHES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,25 +41,30 @@ class Rules:
     clipped: "frozenset[int]" = frozenset()
 
     @classmethod
-    def of(cls, options: options_lib.Options, dataset: dataset_lib.Dataset) -> "Rules":
+    def of(
+        cls, options: options_lib.Options, dataset: dataset_lib.Dataset, plan: plan_lib.Plan
+    ) -> "Rules":
         """What options say of the clients.
 
         Scaled down in any case are updates of scenarios that are new in a run that goes on, as the
-        others have learned already, and of those with at most a quarter of the median one's rows:
-        they train on a batch or two a round, and Adam goes furthest in its first batches, while of
-        many the steps are in part undone by one another.
+        others have learned already, and of small ones: with at most a quarter of the median one's
+        rows and two batches a round. Adam goes furthest in its first batches, while of many the
+        steps are in part undone by one another.
 
         Args:
           options: how the training is executed.
           dataset: of the clients, its scenarios.
+          plan: with a batch size, `federation.fitted`.
         """
         # As a silo tells them.
         rows = [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios]
         few = float(np.median(rows)) / _FEW_ROWS
+        batches = turns.round_steps(plan, turns.epoch_steps(plan, dataset))
         clipped = frozenset(
             client
             for client, name in enumerate(dataset.scenarios)
-            if name in options.newcomers or rows[client] <= few
+            if name in options.newcomers
+            or (rows[client] <= few and batches[client] <= _FEW_BATCHES)
         )
         return cls(options.max_update_norm, options.clip_updates, options.min_clients, clipped)
 

@@ -27,7 +27,7 @@ class Options(settings_lib.Settings):
     goes on.
 
     Attributes:
-      newcomers: see `guard.Rules`; by their scenarios' names, which a run that goes on knows of
+      newcomers: see `guard.Rules.of`; by their scenarios' names, which a run that goes on knows of
         itself.
       workers: HOST:PORT of each scenario's silo; empty for a simulation.
       tls: the directory of the driver's certificate for the tunnels to silos; None to speak to them
@@ -62,7 +62,8 @@ class Options(settings_lib.Settings):
         2.0,
         "an update more than this many times as large as is usual in the round, for the batches "
         "behind it, is refused, or scaled down to that where its scenario is new in a run that "
-        "goes on or has at most a quarter of the median one's rows; 0 for no bound",
+        "goes on or is small, with at most a quarter of the median one's training rows and two "
+        "batches a round; 0 for no bound",
         low=0.0,
     )
     clip_updates: bool = setting(

@@ -40,7 +40,8 @@ def resident_training(
         len(dataset.scenarios), _model_bytes(dataset, plan)
     )
     count = min(options.local_workers, len(dataset.scenarios))
-    within = threads.within_operations(federation.fitted(plan, dataset), dataset.schema)
+    fitted = federation.fitted(plan, dataset)
+    within = threads.within_operations(fitted, dataset.schema)
     logs = run.path / "logs"
     workers = [
         hosts.LocalHost(
@@ -71,7 +72,7 @@ def resident_training(
             [workers[number % count] for number in range(len(dataset.scenarios))],
             lambda scenario: str(run.client_path(scenario).resolve()),
             executor,
-            guard.Rules.of(options, dataset),
+            guard.Rules.of(options, dataset, fitted),
             cache,
         )
         for host in workers:

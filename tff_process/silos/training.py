@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 from pfrec import client_directory, errors, files, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
+from tff_process.process import federation
 from tff_process.runtime import clients as clients_lib
 from tff_process.runtime import executor as executor_lib
 from tff_process.runtime import guard, remote, resident, state_files
@@ -239,7 +240,7 @@ def silo_training(
                 [silos[scenario] for scenario in dataset.scenarios],
                 lambda scenario: f"{silo_directory.RUNS}/{identity}",
                 executor,
-                guard.Rules.of(options, dataset),
+                guard.Rules.of(options, dataset, federation.fitted(plan, dataset)),
                 identity=identity,
             )
 

@@ -1,6 +1,7 @@
 """Updates that are refused, by numbers that can be computed by hand."""
 
 import collections
+import dataclasses
 import types
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow_federated as tff
 
 from pfrec import metrics
+from tff_process import plan as plan_lib
 from tff_process.runtime import guard
 from tff_process.runtime import options as options_lib
 
@@ -21,6 +23,7 @@ KIND = tff.to_type(
     )
 )
 ZERO = {"w": np.zeros(2, np.float32)}
+PLAN = plan_lib.Plan("fedavg", batch_size=256)
 
 
 def report(w, examples=10.0, loss=0.5):
@@ -196,7 +199,7 @@ def test_rules_are_what_options_say_of_clients_by_their_place(clip):
     options = options_lib.Options(
         max_update_norm=5.0, clip_updates=clip, min_clients=2, newcomers=("at", "gone")
     )
-    rules = guard.Rules.of(options, of_rows({"nl": 900, "at": 800, "de": 700}))
+    rules = guard.Rules.of(options, of_rows({"nl": 900, "at": 800, "de": 700}), PLAN)
     assert rules == guard.Rules(5.0, clip, 2, frozenset({1}))
 
 
@@ -206,20 +209,24 @@ def of_rows(rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "clipped"),
+    ("rows", "batch", "clipped"),
     [
         # The median of the first is 2,000, and 519 and 501 are told as 510 and 500.
-        ([8000, 2000, 2000, 519], []),
-        ([8000, 2000, 2000, 501], [3]),
-        ([8395, 4000, 1500, 180], [3]),
-        ([20, 5000, 100, 5000, 5000], [0, 2]),
-        ([1000, 1000], []),
+        ([8000, 2000, 2000, 519], 256, []),
+        ([8000, 2000, 2000, 501], 256, [3]),
+        ([8000, 2000, 2000, 501], 128, []),
+        ([8395, 4000, 1500, 180], 128, [3]),
+        ([8395, 4000, 1500, 180], 32, []),
+        ([20, 5000, 100, 5000, 5000], 64, [0, 2]),
+        ([400_000, 400_000, 400_000, 100_000], 256, []),
+        ([1000, 1000], 256, []),
     ],
 )
-def test_updates_of_scenarios_of_few_rows_are_scaled_down(rows, clipped):
-    """Those with a quarter of the median one's, as a silo tells them."""
+def test_updates_of_small_scenarios_are_scaled_down(rows, batch, clipped):
+    """Those with a quarter of the median one's rows, as a silo tells them, and two batches."""
     named = {f"s{number}": count for number, count in enumerate(rows)}
-    found = guard.Rules.of(options_lib.Options(), of_rows(named)).clipped
+    plan = dataclasses.replace(PLAN, batch_size=batch)
+    found = guard.Rules.of(options_lib.Options(), of_rows(named), plan).clipped
     assert sorted(found) == clipped
 
 
