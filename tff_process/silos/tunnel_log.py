@@ -8,21 +8,25 @@ _SAID = re.compile(
     r"|Certificate accepted at depth=0: (?P<certificate>.+)"
     r"|Service \[silo\] connected remote server from .+:(?P<port>\d+))$"
 )
-# What it says of a certificate that it refuses, and in which words the connection then ends.
+# What it says of a certificate that it refuses, in the lines of one connection, and in which words
+# that then ends.
 _REFUSED = re.compile(r"CERT: Pre-verification error: (.+)\n.*Rejected by CERT at (depth=\d+: .+)")
-_VERIFY_FAILED = "certificate verify failed"
+_VERIFY_FAILED = re.compile(r"LOG\d(\[\d+\]: ).*certificate verify failed")
 
 
 def reason(messages: str) -> str:
     """The last message of an error that stunnel says, without time and level, and before it what is
     wrong with which certificate where it refused one; empty where there is none.
     """
-    for line in reversed(messages.splitlines()):
+    lines = messages.splitlines()
+    for line in reversed(lines):
         for mark in ("LOG3", "LOG4", "[!]"):
             if mark in line:
                 told = line.split(mark, 1)[1]
                 told = told.partition(":")[2].strip() or told.strip()
-                refused = _REFUSED.findall(messages) if _VERIFY_FAILED in told else []
+                failed = _VERIFY_FAILED.search(line)
+                own = [other for other in lines if failed and failed.group(1) in other]
+                refused = _REFUSED.findall("\n".join(own))
                 return ": ".join((*refused[-1], told)) if refused else told
     return ""
 

@@ -150,6 +150,26 @@ def test_stunnel_says_who_is_led_on():
     assert tunnel_log.peer(SAID + later, 41206)[0] == "10.0.0.8"
 
 
+REFUSED = """\
+2026.01.01 00:00:00 LOG5[7]: CERT: Pre-verification error: certificate has expired
+2026.01.01 00:00:00 LOG4[12]: CERT: Pre-verification error: self-signed certificate
+2026.01.01 00:00:00 LOG4[7]: Rejected by CERT at depth=0: O=pfrec, CN=old.pfrec
+2026.01.01 00:00:00 LOG4[12]: Rejected by CERT at depth=1: CN=theirs
+"""
+FAILED = "2026.01.01 00:00:01 LOG3[{}]: SSL_connect: certificate verify failed\n"
+
+
+def test_stunnel_says_which_certificate_of_which_connection_it_refuses():
+    """Also where it says something of another one in between."""
+    old = "certificate has expired: depth=0: O=pfrec, CN=old.pfrec"
+    theirs = "self-signed certificate: depth=1: CN=theirs"
+    ended = "SSL_connect: certificate verify failed"
+    assert tunnel_log.reason(REFUSED + FAILED.format(7)) == f"{old}: {ended}"
+    assert tunnel_log.reason(REFUSED + FAILED.format(12)) == f"{theirs}: {ended}"
+    assert tunnel_log.reason(REFUSED + FAILED.format(2)) == ended
+    assert tunnel_log.reason(FAILED.format(7) + REFUSED) == "Rejected by CERT at depth=1: CN=theirs"
+
+
 @needs_openssl
 @silo_machines.needs_tunnel
 def test_the_silo_knows_who_it_leads_on(made, tmp_path):
