@@ -118,6 +118,7 @@ def _unpack(stream: Any, place: Any, file: raw_file.RawFile) -> None:
     while part := stream.read(1 << 20):
         try:
             place.write(part)
+            place.flush()
         except OSError as error:
             raise errors.PfrecError(
                 f"{file}: no room to unpack it in {tempfile.gettempdir()} ({error.strerror}); free "
@@ -128,7 +129,8 @@ def _unpack(stream: Any, place: Any, file: raw_file.RawFile) -> None:
 @functools.lru_cache(maxsize=1)
 def _unpacked(file: raw_file.RawFile, state: "tuple[int, ...]") -> "IO[bytes]":
     """A packed file unpacked to disk, as Parquet is read from its end. It is kept until another one
-    is: columns are looked at before rows are read, and those maybe twice.
+    is: columns are looked at before rows are read, and those maybe twice. Of several files each is
+    unpacked anew every time, so that the disk holds one at most.
 
     Args:
       file: the packed one.
@@ -139,9 +141,9 @@ def _unpacked(file: raw_file.RawFile, state: "tuple[int, ...]") -> "IO[bytes]":
     """
     with contextlib.ExitStack() as failed:
         place = failed.enter_context(tempfile.TemporaryFile())
+        failed.callback(place.raw.close)  # `place.close` would write once more to a full disk.
         with file.open() as stream:
             _unpack(stream, place, file)
-        place.flush()
         failed.pop_all()
     return place
 

@@ -1,10 +1,12 @@
 """Layouts, compressions and folders of a user's own files: each gives the same rows."""
 
 import bz2
+import functools
 import gzip
 import io
 import json
 import lzma
+import tempfile
 import zipfile
 
 import pyarrow as pa
@@ -199,6 +201,23 @@ def test_packed_parquet_has_the_rows_of_plain_text(packed, plain, tmp_path, monk
     data, _ = small_log.convert(tmp_path, source_format="parquet")
     assert small_log.stored(data) == plain
     assert len(unpacked) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 1 << 20])
+def test_a_disk_with_no_room_for_a_packed_parquet_file_is_said(rows, tmp_path, monkeypatch):
+    """Also of a file that would fit into a buffer, and not as damage to what is packed."""
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({"user": range(rows)}), buffer)
+    file = raw_file.RawFile(tmp_path / "log.parquet.gz")
+    file.path.write_bytes(gzip.compress(buffer.getvalue(), 1))
+    monkeypatch.setattr(tempfile, "TemporaryFile", functools.partial(open, "/dev/full", "w+b"))
+    for read in (parquet_lib.column_names, lambda of: list(parquet_lib.batches(of, ["user"]))):
+        with pytest.raises(errors.PfrecError) as raised:
+            read(file)
+        assert str(raised.value) == (
+            f"{file}: no room to unpack it in {tempfile.gettempdir()} (No space left on device); "
+            "free some, or let TMPDIR name another folder"
+        )
 
 
 def test_a_packed_parquet_file_that_is_replaced_is_read_anew(tmp_path):
