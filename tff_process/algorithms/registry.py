@@ -71,7 +71,7 @@ class Registered:
           epochs: how much of its rows a client goes over between two aggregations.
 
         Raises:
-          PfrecError: where what is made is no `base.Algorithm`, or making it fails.
+          PfrecError: where what is made is no `base.Algorithm`, or making one of the user's fails.
         """
         given = {"settings": settings or self.settings, "epochs": epochs}
         wanted = inspect.signature(self.make).parameters
@@ -80,10 +80,15 @@ class Registered:
         except errors.PfrecError:
             raise
         except Exception as error:  # of whatever kind: it is somebody else's code
-            place = traceback.extract_tb(error.__traceback__)[-1]
+            module, own, _ = self.name.partition(":")
+            if not own:
+                raise
+            frames = list(traceback.walk_tb(error.__traceback__))
+            theirs = [one for one in frames if one[0].f_globals.get("__name__") == module]
+            frame, line = (theirs or frames)[-1]
             raise errors.PfrecError(
                 f"algorithm {self.name}: called with the schema it makes no Algorithm but fails "
-                f"with {type(error).__name__}: {error} ({place.filename}, line {place.lineno}); "
+                f"with {type(error).__name__}: {error} ({frame.f_code.co_filename}, line {line}); "
                 "name a maker of an algorithm, or mend it"
             ) from error
         if not isinstance(made, base.Algorithm):

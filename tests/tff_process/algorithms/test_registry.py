@@ -50,6 +50,10 @@ def takes_more(schema, rate):
     return fedavg.fedavg(schema)
 
 
+def fails_inside(schema):
+    return tf.ones([2]) + tf.ones([3])
+
+
 nothing = 3
 """
 
@@ -99,19 +103,48 @@ def test_what_makes_no_algorithm_is_said(schema):
         registry.Registered("odd", lambda schema: 3).build(schema, None, 1.0)
 
 
-def test_what_fails_on_a_schema_is_said(schema):
+def test_what_fails_on_a_schema_is_said(own, schema):
     message = (
         r"^algorithm json:dumps: called with the schema it makes no Algorithm but fails with "
-        r"TypeError: Object of type Schema is not JSON serializable \(.*encoder\.py, line \d+\); "
+        r"TypeError: Object of type Schema is not JSON serializable "
+        r"\(.*json.__init__\.py, line \d+\); "
     )
     with pytest.raises(errors.PfrecError, match=message):
         registry.find("json:dumps").build(schema)
+    # The user's own line, however deep inside TensorFlow it fails.
+    line = OWN.splitlines().index("    return tf.ones([2]) + tf.ones([3])") + 1
+    with pytest.raises(errors.PfrecError, match=rf"\(\S+own_algorithms\.py, line {line}\); "):
+        registry.find(f"{own}:fails_inside").build(schema)
 
     def asks(schema):
         raise errors.PfrecError("says itself what is wrong")
 
     with pytest.raises(errors.PfrecError, match=r"^says itself what is wrong$"):
-        registry.Registered("asks", asks).build(schema)
+        registry.Registered("own:asks", asks).build(schema)
+
+
+def test_a_fault_of_an_algorithm_of_this_package_is_not_told_as_the_users(schema):
+    def breaks(schema):
+        raise ValueError("a fault of ours")
+
+    with pytest.raises(ValueError, match=r"^a fault of ours$"):
+        registry.Registered("fedavg", breaks).build(schema)
+
+
+def test_a_signal_while_an_algorithm_is_made_is_still_found_in_what_is_told(schema):
+    """Compiled code whose import a signal breaks off says an ImportError of its own."""
+
+    def imports(schema):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ImportError("initialization failed")
+
+    with pytest.raises(errors.PfrecError) as raised:
+        registry.Registered("own:imports", imports).build(schema)
+    told = raised.value.__cause__
+    assert isinstance(told, ImportError)
+    assert isinstance(told.__context__, KeyboardInterrupt)
 
 
 @pytest.mark.parametrize("average_over", [0.0, 0.25])
