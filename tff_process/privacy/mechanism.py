@@ -100,7 +100,7 @@ def of(
       PfrecError: where no noise is enough for the budget, or delta is 1 / rows or more.
     """
     fewest = min(rows)
-    if delta * fewest >= 1:
+    if delta >= 1 / fewest:
         raise errors.PfrecError(
             f"--dp_delta={delta:g}: the smallest scenario has about {fewest:,} training rows, and "
             "with a delta of 1 / rows or more a mechanism may publish a row as it is; give far "

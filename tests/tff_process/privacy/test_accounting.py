@@ -117,3 +117,12 @@ def test_a_delta_that_lets_a_row_be_published_is_refused():
         "of 1 / rows or more a mechanism may publish a row as it is; give far less than 0.0016, or "
         "leave --dp_delta out for 1 / rows^1.1"
     )
+
+
+def test_a_delta_of_exactly_one_row_is_refused_of_every_count(monkeypatch):
+    """(1 / 49) * 49 is below 1 in binary."""
+    monkeypatch.setattr(accounting, "noise_for", lambda *told: 1.0)
+    for rows in range(1, 2001):
+        with pytest.raises(errors.PfrecError, match="--dp_delta"):
+            mechanism.of(3.0, 1 / rows, 1.0, 64, [rows], [1])
+        mechanism.of(3.0, 0.999 / rows, 1.0, 64, [rows], [1])
