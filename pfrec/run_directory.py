@@ -154,9 +154,9 @@ class RunDirectory(run_rounds.Rounds):
         """
         path = self.path / "metrics.csv"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-            rows = [next(csv.reader([line])) for line in lines if line]
-            # A line that a kill cut short belongs to a round that was not complete.
+            # A line that a kill cut short, maybe inside a letter, is of a round not complete.
+            whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+            rows = [next(csv.reader([line])) for line in whole.decode().splitlines()[1:] if line]
             kept = [
                 row
                 for row in rows

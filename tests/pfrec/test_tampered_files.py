@@ -283,3 +283,13 @@ def test_a_run_is_not_resumed_over_metrics_that_cannot_be_read(tmp_path, content
     with pytest.raises(errors.PfrecError, match=r"metrics\.csv: cannot be read \("):
         run.begin_metrics(1)
     assert (run.path / "metrics.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize("cut", range(1, len("2,大阪,valid,click,auc,0.75\n".encode())))
+def test_a_run_is_resumed_wherever_a_kill_cut_the_last_line_of_its_metrics(cut, tmp_path):
+    run = run_directory.RunDirectory.create(tmp_path / "run", CONFIG)
+    whole = "round,scenario,split,task,metric,value\n1,大阪,valid,click,auc,0.5\n".encode()
+    begun = "2,大阪,valid,click,auc,0.75\n".encode()[:cut]
+    (run.path / "metrics.csv").write_bytes(whole + begun)
+    run.begin_metrics(2)
+    assert (run.path / "metrics.csv").read_bytes() == whole
