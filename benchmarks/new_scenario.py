@@ -69,11 +69,11 @@ def main() -> None:
             loop.train(asked, others, path / "run")
             # Few rows are few steps: small batches for the newcomer, on both sides.
             asked = dataclasses.replace(asked, batch_size=64)
+            newcomers = asked.of_newcomer(str((path / "run").resolve()), asked.model)
             for count in arguments.rows.split(","):
                 few = cut(whole, path / f"data_{count}", int(count))
-                joined = loop.train(
-                    joining.plan(asked, path / "run", few, NEW), few, path / f"joined_{count}"
-                )
+                joining.check(path / "run", few, NEW)
+                joined = loop.train(newcomers, few, path / f"joined_{count}")
                 alone = loop.train(
                     dataclasses.replace(asked, algorithm="local"), few, path / f"alone_{count}"
                 )

@@ -12,27 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pfrec import errors, run_directory, run_records
+from pfrec import errors, run_directory
 from pfrec.data.dataset import dataset as dataset_lib
-from pfrec.models.config import ModelConfig
-from tff_process import plan as plan_lib
-
-
-def plan(
-    asked: plan_lib.Plan, run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str
-) -> plan_lib.Plan:
-    """The plan of a newcomer's training, `Plan.of_newcomer`.
-
-    Args:
-      asked: what was asked for otherwise.
-      run_path, dataset, scenario: see `check`.
-
-    Raises:
-      PfrecError: see `check`.
-    """
-    check(run_path, dataset, scenario)
-    shape = ModelConfig.from_json(run_records.read_config(run_path)["model"])
-    return asked.of_newcomer(str(run_path.resolve()), shape)
 
 
 def check(run_path: pathlib.Path, dataset: dataset_lib.Dataset, scenario: str) -> None:

@@ -20,6 +20,10 @@ def run(two_scenarios_run):
     return two_scenarios_run
 
 
+def of_newcomer(asked, run):
+    return asked.of_newcomer(str(run.resolve()), SHAPE)
+
+
 def digest(path):
     return {
         str(p): hashlib.sha256(p.read_bytes()).hexdigest()
@@ -46,7 +50,8 @@ def test_a_newcomer_starts_from_the_consensus_and_the_common_values(request, whi
     opened = run_directory.open_run(run)
     server = opened.load(opened.summary["best_round"]).server
     alone = joining.only(dataset, "fr")
-    made = federation.Federation(joining.plan(plan.Plan("pf_msmtrec"), run, alone, "fr"), alone)
+    joining.check(run, alone, "fr")
+    made = federation.Federation(of_newcomer(plan.Plan("pf_msmtrec"), run), alone)
     fresh = federation.Federation(plan.Plan("local", model=SHAPE), alone)
     assert made.plan.algorithm == "local"
     for spec in made.layout.specs:
@@ -60,19 +65,15 @@ def test_a_newcomer_starts_from_the_consensus_and_the_common_values(request, whi
         np.testing.assert_array_equal(made._initial[spec.name], expected, err_msg=spec.name)
 
 
-def test_whatever_was_asked_for_a_newcomer_trains_by_local_in_the_runs_shape(run, dataset):
-    """As by `pfrec-train --new_scenario`, whose flags are looked at before the data are."""
-    asked = plan.Plan("pf_msmtrec", rounds=3, seed=7)
-    made = joining.plan(asked, run, joining.only(dataset, "fr"), "fr")
-    place = str(run.resolve())
-    assert made == plan.Plan("local", rounds=3, seed=7, model=SHAPE, init_from=place)
-    assert made == asked.of_newcomer(place, SHAPE)
+def test_whatever_was_asked_for_a_newcomer_trains_by_local_in_the_runs_shape(run):
+    made = of_newcomer(plan.Plan("pf_msmtrec", rounds=3, seed=7), run)
+    assert made == plan.Plan("local", rounds=3, seed=7, model=SHAPE, init_from=str(run.resolve()))
 
 
 def test_it_trains_alone_and_the_run_stays_as_it_is(run, dataset, tmp_path):
     before, alone = digest(run), joining.only(dataset, "fr")
     asked = plan.Plan("pf_msmtrec", rounds=1, batch_size=50)
-    outcome = loop.train(joining.plan(asked, run, alone, "fr"), alone, tmp_path / "joined")
+    outcome = loop.train(of_newcomer(asked, run), alone, tmp_path / "joined")
     assert digest(run) == before
     assert list(outcome.summary["test"]) == ["fr"]
     assert run_model.load(run_directory.open_run(tmp_path / "joined"), "fr").config == SHAPE
@@ -83,8 +84,8 @@ def test_it_is_resumed_where_the_run_is_gone(run, dataset, tmp_path):
     moved, alone = tmp_path / "moved", joining.only(dataset, "fr")
     shutil.copytree(run, moved)
     asked = plan.Plan("pf_msmtrec", rounds=2, batch_size=50)
-    whole = loop.train(joining.plan(asked, moved, alone, "fr"), alone, tmp_path / "whole").run
-    begun = joining.plan(dataclasses.replace(asked, rounds=1), moved, alone, "fr")
+    whole = loop.train(of_newcomer(asked, moved), alone, tmp_path / "whole").run
+    begun = of_newcomer(dataclasses.replace(asked, rounds=1), moved)
     loop.train(begun, alone, tmp_path / "joined")
     shutil.rmtree(moved)
     more = dataclasses.replace(begun, rounds=2)
@@ -97,12 +98,12 @@ def test_what_cannot_join_is_named(run, dataset, tmp_path):
     with pytest.raises(errors.PfrecError, match="has no such scenario; it has es, fr, nl"):
         joining.only(dataset, "uk")
     with pytest.raises(errors.PfrecError, match="was trained with it already"):
-        joining.plan(plan.Plan("local"), run, dataset, "nl")
+        joining.check(run, dataset, "nl")
     other = dataclasses.replace(dataset, schema=dataclasses.replace(dataset.schema, group=None))
     with pytest.raises(
         errors.PfrecError, match=r"not the schema of .*: group is 'session' against None"
     ):
-        joining.plan(plan.Plan("local"), run, other, "fr")
+        joining.check(run, other, "fr")
     with pytest.raises(errors.PfrecError, match="has shape"):
         joining.first_values(
             run, {"embedding/item/embedding_item/table": np.zeros([1, 1], np.float32)}
