@@ -20,7 +20,7 @@ from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 from pfrec import errors, files
 from tff_process.runtime import together, worker_process
 from tff_process.silos import directory as silo_directory
-from tff_process.silos import forwarding, labels, leaving, ledger, sessions
+from tff_process.silos import forwarding, labels, leaving, ledger, remedies, sessions
 from tff_process.silos import gatekeeper as gatekeeper_lib
 from tff_process.silos import terms as terms_lib
 
@@ -184,6 +184,7 @@ class Gate:
       worker_port: of the worker on this machine; one that is started again there is found again.
       directory: of the client.
       whom: says who is at the other end of a connection from a port of this machine.
+      tell: takes a line for the silo's owner, see `remedies`.
 
     Attributes:
       port: that a driver's connections are to be led to.
@@ -199,6 +200,7 @@ class Gate:
         worker_port: int,
         directory: pathlib.Path,
         whom: Callable[[int], str],
+        tell: Callable[[str], None],
     ) -> None:
         target = f"127.0.0.1:{worker_port}"
         self._channel = grpc.insecure_channel(target, worker_process.CHANNEL_OPTIONS)
@@ -223,7 +225,7 @@ class Gate:
             silo_directory.Synced(directory).sync,
             functools.partial(silo_directory.states, directory),
         )
-        say = log(directory / silo_directory.LOGS / "gatekeeper.log")
+        say = remedies.telling(log(directory / silo_directory.LOGS / "gatekeeper.log"), tell)
         self._server, self.port = serve(gatekeeper, terms.receivable.most_bytes, say)
 
     def stop(self) -> None:

@@ -75,7 +75,7 @@ class Service:
             if terms is not None:
                 from tff_process.silos import gate_server  # TensorFlow comes with it.
 
-                self._gate = gate_server.Gate(terms, self._port, directory, self._whom)
+                self._gate = gate_server.Gate(terms, self._port, directory, self._whom, say)
                 self.used_up = self._gate.used_up
             self._transport = self._start_transport()
         except BaseException:
