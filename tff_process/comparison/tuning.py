@@ -202,9 +202,10 @@ class Tuning:
     def sentence(self, halving: int) -> str:
         """What was tried, in words."""
         what = " and ".join(map(str, self.dimensions))
-        points = f", at {self.points} Sobol points," if self.points else ""
+        its = "its" if len(self.dimensions) == 1 else "what it has of"
+        points = f", at up to {self.points} Sobol points," if self.points else ""
         halved = f", of which one in {halving} went on after each rung" if halving else ""
-        return f"Each chose its {what}{points} by `valid` of the first seed{halved}"
+        return f"Each chose {its} {what}{points} by `valid` of the first seed{halved}"
 
 
 @dataclasses.dataclass(frozen=True)

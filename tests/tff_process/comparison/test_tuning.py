@@ -178,3 +178,11 @@ def test_budgets_that_do_not_fit_are_refused():
 )
 def test_rungs_of_successive_halving(candidates, rounds, halving, expected):
     assert tuning.rungs(candidates, rounds, halving) == expected
+
+
+def test_the_report_says_that_entries_are_tuned_in_flags_of_their_own():
+    one = tuning.Tuning.parse("learning_rate=0.001|0.01").sentence(0)
+    assert one == "Each chose its learning_rate among 0.001, 0.01 by `valid` of the first seed"
+    two = tuning.Tuning.parse("learning_rate=0.001|0.01", "mu=0.25|0.5", points=4).sentence(0)
+    assert two.startswith("Each chose what it has of learning_rate among 0.001, 0.01 and mu among")
+    assert "at up to 4 Sobol points" in two
