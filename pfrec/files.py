@@ -216,6 +216,17 @@ def append_csv(path: pathlib.Path, rows: Iterable[Sequence[Any]]) -> None:
         os.fsync(stream.fileno())
 
 
+def read_csv(path: pathlib.Path) -> "list[dict[str, Any]]":
+    """The lines of a comma-separated file by column, without a last one that is cut short, maybe
+    inside a letter.
+
+    Raises:
+      csv.Error, ValueError: where it is none.
+    """
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    return list(csv.DictReader(io.StringIO(whole.decode(), newline="")))
+
+
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(

@@ -7,7 +7,7 @@ import csv
 import pathlib
 import re
 import time
-from typing import Any, Optional
+from typing import Optional
 
 from absl import flags
 
@@ -113,9 +113,8 @@ def _valid(run: pathlib.Path) -> "Optional[tuple[int, dict[tuple[str, str], str]
         return None
     by_round: dict[int, dict[tuple[str, str], str]] = {}
     try:
-        with files.readable_errors(path), path.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                values: dict[Any, Any] = row
+        with files.readable_errors(path):
+            for values in files.read_csv(path):
                 # A line that is being written is left out.
                 if values.get("value") is None or values["split"] != "valid":
                     continue

@@ -150,8 +150,8 @@ def read_rows(path: pathlib.Path) -> "list[dict[str, Any]]":
     """
     if not path.exists():
         return []
-    with readable(path), path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    with readable(path):
+        return files.read_csv(path)
 
 
 @contextlib.contextmanager

@@ -87,3 +87,12 @@ def test_what_a_kill_left_half_written_does_not_make_a_run_s_directory_full(tmp_
     files.require_empty(tmp_path, besides=["data"])
     with pytest.raises(errors.PfrecError, match="not an empty directory"):
         files.require_empty(tmp_path)
+
+
+@pytest.mark.parametrize("cut", range(len("2,大阪\n".encode())))
+def test_a_last_line_of_a_table_is_left_out_wherever_it_is_cut_short(cut, tmp_path):
+    path = tmp_path / "table.csv"
+    files.write_csv(path, ("round", "scenario"), [(1, "名,古屋")])
+    with path.open("ab") as stream:
+        stream.write("2,大阪\n".encode()[:cut])
+    assert files.read_csv(path) == [{"round": "1", "scenario": "名,古屋"}]

@@ -68,8 +68,8 @@ def test_the_last_metrics_are_shown(tmp_path: pathlib.Path) -> None:
     files.write_csv(
         tmp_path / "metrics.csv", header, [*rows, (2, "fr", "test", "click", "auc", 1.0)]
     )
-    with (tmp_path / "metrics.csv").open("a") as stream:
-        stream.write("3,fr,val")
+    with (tmp_path / "metrics.csv").open("ab") as stream:
+        stream.write("3,大".encode()[:-1])
     assert status.status(tmp_path, 0.0).splitlines()[3:] == [
         "scenario  task   valid AUC, round 2",
         "fr        click  0.5000",
