@@ -389,11 +389,3 @@ def test_a_finished_run_is_extended_as_if_it_had_been_as_long_at_once(dataset, t
     assert config["plan"]["rounds"] == 3
     with pytest.raises(errors.PfrecError, match="rounds was 3 and is 2"):
         loop.train(weeks.PLAN, dataset, tmp_path / "run", resume=True)
-
-
-def test_a_run_that_is_being_extended_is_not_finished(tmp_path):
-    files.write_json(tmp_path / "summary.json", {})
-    run = run_directory.RunDirectory(tmp_path, {"scenarios": [], "plan": {"rounds": 2}})
-    run.extended_to({"rounds": 5})
-    assert not (tmp_path / "summary.json").exists()
-    assert json.loads((tmp_path / "config.json").read_text())["plan"] == {"rounds": 5}

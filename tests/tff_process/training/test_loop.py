@@ -9,9 +9,7 @@ import pytest
 
 from pfrec import cells, errors, metrics, run_directory
 from pfrec import run_records as run_records_lib
-from tests import run_records
 from tff_process import plan
-from tff_process.algorithms import pf_msmtrec
 from tff_process.process import round_report
 from tff_process.runtime import options
 from tff_process.training import beginning, callbacks, loop
@@ -195,25 +193,6 @@ def test_a_run_is_not_resumed_where_what_its_best_round_came_to_is_lost(dataset,
     assert made["best_round"] == 4
 
 
-def test_a_run_begun_with_another_plan_is_told_what_differs(dataset, tmp_path):
-    begun = plan.Plan("pf_msmtrec", rounds=3)
-    run_directory.RunDirectory.create(
-        tmp_path / "run", {**beginning.config(begun, dataset), "data": None}
-    )
-    assert beginning.check_same(tmp_path / "run", begun, dataset).config["seed"] == 0
-    for changed, message in (
-        ({"learning_rate": 0.1}, "another plan: learning_rate was 0.02 and is 0.1; resume with"),
-        ({"seed": 2}, "another plan: seed was 0 and is 2; "),
-        ({"settings": pf_msmtrec.Settings(mu=0.5)}, "plan: settings.mu was 0.25 and is 0.5; "),
-    ):
-        other = dataclasses.replace(begun, **changed)
-        with pytest.raises(errors.PfrecError, match=message):
-            beginning.check_same(tmp_path / "run", other, dataset)
-    fewer = dataclasses.replace(dataset, scenarios=dataset.scenarios[:2])
-    with pytest.raises(errors.PfrecError, match="begun with another scenarios; resume"):
-        beginning.check_same(tmp_path / "run", begun, fewer)
-
-
 class Recorder(callbacks.Callback):
     """Keeps what it is told, and ends the training after a round."""
 
@@ -299,13 +278,6 @@ def test_a_training_that_changed_nothing_is_at_fault_also_after_a_resume(dataset
         run_directory.RunDirectory(tmp_path / "run", {"scenarios": []}), lambda number, score: None
     )
     assert "the update of nl was refused: too large" in made["fault"]
-
-
-def test_a_training_whose_step_sizes_follow_its_rounds_is_not_extended(dataset, tmp_path):
-    begun = plan.Plan("fedavg", rounds=2, schedule="cosine")
-    run_records.write(tmp_path, {"plan": begun.to_json()})
-    with pytest.raises(errors.PfrecError, match="begun with 2 rounds, over which its step sizes"):
-        beginning.check_same(tmp_path, dataclasses.replace(begun, rounds=3), dataset)
 
 
 def test_a_training_that_is_refused_leaves_its_directory_to_the_mended_one(dataset, tmp_path):
