@@ -75,7 +75,9 @@ def main() -> None:
                 joining.check(path / "run", few, NEW)
                 joined = loop.train(newcomers, few, path / f"joined_{count}")
                 alone = loop.train(
-                    dataclasses.replace(asked, algorithm="local"), few, path / f"alone_{count}"
+                    dataclasses.replace(asked, algorithm="local", settings=None),
+                    few,
+                    path / f"alone_{count}",
                 )
                 found.setdefault(count, []).append(
                     (joined.summary["mean_auc"], alone.summary["mean_auc"])
