@@ -88,12 +88,13 @@ def answer(silo, credentials, scenario, log):
             listening, tunnel.Credentials.read(credentials), silo, scenario, log
         )
         try:
-            with socket.create_connection(listening.getsockname(), 10) as connection:
-                try:
+            # Who is refused may be reset before connecting has returned.
+            try:
+                with socket.create_connection(listening.getsockname(), 10) as connection:
                     connection.sendall(b"hello")
                     received = connection.recv(100)
-                except OSError:
-                    received = b""
+            except OSError:
+                received = b""
             return received, "" if received else end.refusal()
         finally:
             end.stop()
