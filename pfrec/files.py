@@ -223,8 +223,16 @@ def read_csv(path: pathlib.Path) -> "list[dict[str, Any]]":
     Raises:
       csv.Error, ValueError: where it is none.
     """
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    return list(csv.DictReader(io.StringIO(whole.decode(), newline="")))
+    return list(csv.DictReader(io.StringIO(whole_lines(path), newline="")))
+
+
+def whole_lines(path: pathlib.Path) -> str:
+    """The text of a file without a last line that is cut short, maybe inside a letter.
+
+    Raises:
+      ValueError: where it is none.
+    """
+    return path.read_bytes().rpartition(b"\n")[0].decode()
 
 
 def _csv_text(rows: Iterable[Sequence[Any]]) -> str:

@@ -155,8 +155,8 @@ class RunDirectory(run_rounds.Rounds):
         path = self.path / "metrics.csv"
         try:
             # A line that a kill cut short, maybe inside a letter, is of a round not complete.
-            whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
-            rows = [next(csv.reader([line])) for line in whole.decode().splitlines()[1:] if line]
+            whole = files.whole_lines(path) if path.exists() else ""
+            rows = [next(csv.reader([line])) for line in whole.splitlines()[1:] if line]
             kept = [
                 row
                 for row in rows

@@ -207,6 +207,7 @@ def strange(chunk: source.RawChunk, wanted: Wanted) -> "dict[str, tuple[str, ...
         for feature in wanted.schema.categorical
         if feature.values == 1
         and feature.encoding != "identity"
+        and truth_words.others(feature)
         and not truth_words.holds(chunk.columns[feature.raw])
     }
     return {name: words for name, words in found.items() if words}

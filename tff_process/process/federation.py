@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 import pfrec
-from pfrec import coarsening, errors, files, groups
+from pfrec import errors, files, groups
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.models.mmoe import mmoe
 from tff_process import plan as plan_lib
@@ -60,8 +60,7 @@ def fitted(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> plan_lib.Plan:
     """The plan with a batch size, by rows as silos say that they have them, so that a simulation
     comes to the same.
     """
-    rows = [dataset.rows(scenario, "train") for scenario in dataset.scenarios]
-    return plan.fitting([coarsening.row_count(count) for count in rows])
+    return plan.fitting(turns_lib.told_rows(dataset))
 
 
 class Federation:
@@ -181,7 +180,7 @@ class Federation:
             plan.dp_delta,
             plan.dp_clip,
             plan.batch_size,
-            [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios],
+            turns_lib.told_rows(dataset),
             [self.rounds * own for own in steps],
         )
         mechanism = dataclasses.replace(

@@ -15,16 +15,21 @@ from pfrec.data.dataset import pipeline
 from tff_process import plan as plan_lib
 
 
+def told_rows(dataset: dataset_lib.Dataset) -> list[int]:
+    """Each client's training rows as a silo says that it has them, so that a simulation comes to
+    the same.
+    """
+    return [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios]
+
+
 def epoch_steps(plan: plan_lib.Plan, dataset: dataset_lib.Dataset) -> list[int]:
-    """Each client's batches in an epoch, of as many rows as a silo says that it has: the same rows
-    make the same run everywhere.
+    """Each client's batches in an epoch.
 
     Args:
       plan: with a batch size.
       dataset: of the clients, its scenarios.
     """
-    rows = [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios]
-    return [pipeline.steps_per_epoch(count, plan.batch_size) for count in rows]
+    return [pipeline.steps_per_epoch(count, plan.batch_size) for count in told_rows(dataset)]
 
 
 def round_steps(plan: plan_lib.Plan, epoch_steps: Sequence[int]) -> list[int]:

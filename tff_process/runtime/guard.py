@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from pfrec import amounts, coarsening, metrics
+from pfrec import amounts, metrics
 from pfrec.data.dataset import dataset as dataset_lib
 from tff_process import plan as plan_lib
 from tff_process.process import turns
@@ -56,8 +56,7 @@ class Rules:
           dataset: of the clients, its scenarios.
           plan: with a batch size, `federation.fitted`.
         """
-        # As a silo tells them.
-        rows = [coarsening.row_count(dataset.rows(name, "train")) for name in dataset.scenarios]
+        rows = turns.told_rows(dataset)
         few = float(np.median(rows)) / _FEW_ROWS
         batches = turns.round_steps(plan, turns.epoch_steps(plan, dataset))
         clipped = frozenset(

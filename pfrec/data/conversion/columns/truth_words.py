@@ -46,9 +46,17 @@ def known(feature: schema_lib.Categorical) -> "tuple[str, ...]":
     return tuple(word for word in feature.vocabulary if word in _SPELLINGS)
 
 
+def others(feature: schema_lib.Categorical) -> "tuple[str, ...]":
+    """Spellings of truth values other than those in a feature's vocabulary, or where it hashes them
+    than those of booleans; none where it knows no truth values.
+    """
+    expected = _WORDS if feature.encoding == "hash" else known(feature)
+    meant = {word.lower() for word in expected}
+    return tuple(s for s in _SPELLINGS if s.lower() in meant and s not in expected)
+
+
 def strange(texts: Any, feature: schema_lib.Categorical) -> "tuple[str, ...]":
-    """The truth values in texts that are spelled otherwise than in the feature's vocabulary, or
-    where it hashes them than booleans are, in order.
+    """Those of `others` that texts hold, in order.
 
     Args:
       texts: Arrow string array [rows].
@@ -57,12 +65,7 @@ def strange(texts: Any, feature: schema_lib.Categorical) -> "tuple[str, ...]":
     import pyarrow as pa
     from pyarrow import compute
 
-    expected = _WORDS if feature.encoding == "hash" else known(feature)
-    meant = {word.lower() for word in expected}
-    looked_for = [s for s in _SPELLINGS if s.lower() in meant and s not in expected]
-    if not looked_for:
-        return ()
-    found = compute.is_in(texts, value_set=pa.array(looked_for))
+    found = compute.is_in(texts, value_set=pa.array(others(feature), pa.string()))
     return tuple(sorted(compute.unique(texts.filter(found)).to_pylist()))
 
 
