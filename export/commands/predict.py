@@ -137,8 +137,6 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
       PfrecError: where nothing says which scenario a row is of, or a column that goes along would
         stand where one of the output's own does.
     """
-    import numpy as np
-
     from export.scoring import raw_rows, table
     from pfrec.data import names
     from pfrec.data.conversion import toml_schema
@@ -164,8 +162,7 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
                 f"{', '.join(models.scenarios)}; give --scenario_column, or --scenario for all "
                 "rows, or --schema where each file is a scenario"
             )
-    none = {task.name: np.zeros(0, np.float32) for task in models.schema.tasks}
-    taken = {"scenario", *table.probabilities(models.schema, none)}.intersection(f.columns)
+    taken = {"scenario", *table.columns(models.schema)}.intersection(f.columns)
     if taken:
         raise errors.PfrecError(
             f"--columns={','.join(sorted(taken))}: the output has such a column of its own; leave "

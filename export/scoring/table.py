@@ -5,7 +5,7 @@ import fcntl
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -13,6 +13,22 @@ from pfrec import errors, files
 from pfrec.data import schema as schema_lib
 
 ENDINGS = (".csv", ".parquet")
+
+
+def columns(schema: schema_lib.Schema) -> "tuple[str, ...]":
+    """The names of the probability columns, in order: `p_TASK` for every task, and before it
+    `p_TASK_given_CONDITION` where the task has a condition.
+    """
+    names = ((_conditional(task), _whole(task)) for task in schema.tasks)
+    return tuple(name for both in names for name in both if name is not None)
+
+
+def _conditional(task: schema_lib.Task) -> Optional[str]:
+    return None if task.given is None else f"p_{task.name}_given_{task.given}"
+
+
+def _whole(task: schema_lib.Task) -> str:
+    return f"p_{task.name}"
 
 
 def probabilities(
@@ -28,20 +44,20 @@ def probabilities(
       predicted: float32 [rows] by task.
 
     Returns:
-      float32 [rows] by column: `p_TASK` for every task, and before it `p_TASK_given_CONDITION`
-      where the task has a condition.
+      float32 [rows] by column, those of `columns`.
     """
     given = {task.name: task.given for task in schema.tasks}
     found: dict[str, np.ndarray] = {}
     for task in schema.tasks:
         total, condition = np.float64(1.0) * predicted[task.name], task.given
-        if condition is not None:
-            found[f"p_{task.name}_given_{condition}"] = predicted[task.name]
+        conditional = _conditional(task)
+        if conditional is not None:
+            found[conditional] = predicted[task.name]
         for _ in schema.tasks:  # a chain of conditions is at most as long as there are tasks
             if condition is None:
                 break
             total, condition = total * predicted[condition], given[condition]
-        found[f"p_{task.name}"] = total.astype(np.float32)
+        found[_whole(task)] = total.astype(np.float32)
     return found
 
 

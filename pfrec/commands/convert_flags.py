@@ -4,7 +4,7 @@ from typing import Any
 
 from absl import flags
 
-from pfrec import errors
+from pfrec import command
 
 # Those that `--help` shows.
 COMMON = (
@@ -143,18 +143,16 @@ def require_useful() -> None:
     """Checks that no flag is given that would do nothing.
 
     Raises:
-      PfrecError: naming those that would.
+      PfrecError: where one is; it names the flag.
     """
-    inferring = flags.FLAGS.infer_schema
-    useless = [name for name in (_CONVERSION if inferring else _INFERENCE) if _given(name)]
-    if useless:
-        why = (
-            "with --infer_schema, which converts nothing"
-            if inferring
-            else "without --infer_schema: [scenario] and group of the schema name columns, "
-            "--scenarios chooses scenarios"
+    if flags.FLAGS.infer_schema:
+        command.refuse_idle(_CONVERSION, "is of a conversion, which --infer_schema is not")
+    else:
+        command.refuse_idle(
+            _INFERENCE,
+            "is of --infer_schema ([scenario] and group of the schema name columns of a "
+            "conversion, --scenarios chooses scenarios)",
         )
-        raise errors.PfrecError(f"--{', --'.join(useless)}: would do nothing {why}; leave it out")
 
 
 def _given(name: str) -> bool:

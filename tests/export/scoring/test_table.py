@@ -38,6 +38,7 @@ def test_probabilities_of_a_chain_are_products() -> None:
         "p_cart": [0.125, 0.0625],
     }
     assert all(values.dtype == np.float32 for values in found.values())
+    assert table.columns(schema) == tuple(found)
 
 
 def _fails(

@@ -85,9 +85,9 @@ def test_an_error_is_one_line_and_leaves_nothing(tmp_path):
         ("--delimiter=ab", "delimiter = 'ab' must be one ASCII character"),
         ("--encoding=hex", "encoding = 'hex' is not known"),
         ("--encoding=utf-16", "log.csv: is not utf-16 (UTF-16 stream does not start with BOM)"),
-        ("--scenario=x", "--scenario: would do nothing without --infer_schema"),
+        ("--scenario=x", "--scenario: is of --infer_schema ([scenario] and"),
         ("--format=parquet --encoding=gbk", "the parquet format does not know them"),
-        ("--infer_schema --min_rows=3", "--min_rows: would do nothing with --infer_schema"),
+        ("--infer_schema --min_rows=3", "--min_rows: is of a conversion, which"),
     ],
 )
 def test_a_wrong_flag_is_one_line(tmp_path, flag, message):
