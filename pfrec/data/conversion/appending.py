@@ -38,7 +38,7 @@ class Before:
     Attributes:
       data: it.
       unknown_ids: `UNKNOWN`: values that it does not know have the unknown id. `GROW`: those of
-        training rows get ids after the known ones.
+        training rows get ids after the known ones, and ids of an identity stay what they are.
       keep_rows: whether the new dataset holds its rows too. Vocabularies then grow into free places
         alone: the unknown id of the old rows must not become that of a value.
       repeated: `STOP` where the further rows are there already, or `KEEP` for adding them again.
@@ -198,18 +198,24 @@ class Before:
     def grown(
         self,
         schema: schema_lib.Schema,
-        training: "Iterable[tuple[str, source.RawChunk]]",
+        rows: "Iterable[tuple[source.RawChunk, np.ndarray]]",
         missing_numerical: str,
     ) -> schema_lib.Schema:
-        """The agreed schema with the values that training rows have and it does not know.
+        """The agreed schema with the values that the further rows have and it does not know.
 
         New values of a vocabulary come commonest first, equally common ones in order of text, after
-        the old ones; the cardinality of an identity grows to the largest id.
+        the old ones, where training rows have them. The cardinality of an identity grows to the
+        largest id of all rows: in one that were unknown, a later month's growth would make it that
+        of a value.
 
         Args:
           schema: the agreed one, with the columns of the further rows.
-          training: scenario and raw training rows; bad rows among them are left out.
+          rows: raw rows, and bool [rows] that says which are for training; bad rows among them are
+            left out.
           missing_numerical: see `encoding.encode`.
+
+        Raises:
+          PfrecError: where an identity has to grow and rows that are kept hold its unknown id.
         """
         growing = {f.name for f in schema.categorical if f.encoding in ("vocabulary", "identity")}
         if self.unknown_ids != GROW or not growing:
@@ -227,11 +233,12 @@ class Before:
                 for f in opened.categorical
             ),
         )
-        for _, chunk in training:
+        for chunk, trains in rows:
             encoded = encoding.encode_good(chunk, opened, missing_numerical=missing_numerical)
-            part = chunk if encoded.good.all() else chunk.take(np.flatnonzero(encoded.good))
-            if not len(part):
+            if not encoded.good.any():
                 continue
+            learned = encoded.good & trains
+            part = chunk if learned.all() else chunk.take(np.flatnonzero(learned))
             for feature, place in zip(schema.categorical, schema.id_places):
                 if feature.encoding == "vocabulary" and not feature.table:
                     words[feature.name].add(as_text.all_values(part, feature))
@@ -249,10 +256,10 @@ class Before:
         self, feature: schema_lib.Categorical, words: local_statistics.Vocabulary, largest: int
     ) -> schema_lib.Categorical:
         if feature.encoding == "identity":
-            # No old row has the unknown id, since an id beyond the cardinality was a bad row; but
-            # rows that were appended may.
-            room = feature.cardinality if self._has_unknown else largest + 1
-            return dataclasses.replace(feature, cardinality=max(feature.cardinality, room))
+            cardinality = max(feature.cardinality, largest + 1)
+            if cardinality > feature.cardinality:
+                self._require_none_unknown(feature, largest)
+            return dataclasses.replace(feature, cardinality=cardinality)
         if feature.encoding != "vocabulary":
             return feature
         most = feature.cardinality if self.keep_rows else feature_tables.MAX_CARDINALITY
@@ -261,13 +268,27 @@ class Before:
             feature, vocabulary=found, cardinality=max(feature.cardinality, len(found))
         )
 
-    @property
-    def _has_unknown(self) -> bool:
-        """Whether rows that are kept may hold the unknown id of an identity."""
+    def _require_none_unknown(self, feature: schema_lib.Categorical, largest: int) -> None:
+        """Checks that no row that is kept holds the unknown id of an identity, which would become
+        that of a value. Only rows that were appended may: a conversion from nothing takes an id
+        beyond the cardinality for a bad row.
+
+        Raises:
+          PfrecError: where one does.
+        """
+        alike = [f.name for f in self.data.schema.categorical if f.owner == feature.owner]
         earlier = self._told.get("appended") if self.keep_rows else None
-        while earlier is not None and earlier["unknown_ids"] != UNKNOWN:
+        while earlier is not None:
+            unknown = sum(earlier["features"][name]["unknown"] for name in alike)
+            if unknown:
+                raise errors.PfrecError(
+                    f"{self.data.path}: {feature.name!r} cannot grow to the id {largest}: "
+                    f"{unknown:,} values that were appended before have the unknown id "
+                    f"{feature.cardinality}, which would become that of a value; append their "
+                    "files and these with --unknown_ids=grow to the dataset that lacks both, or "
+                    "leave the rows of before out with --nokeep_rows"
+                )
             earlier = earlier["before"] if earlier["keep_rows"] else None
-        return earlier is not None
 
 
 class Tally:

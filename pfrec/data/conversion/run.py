@@ -139,8 +139,12 @@ def _prepared(
     taken = state["survey"]
     if before is not None:
         if "schema" not in state:
-            training = _training(raw, options, taken)
-            grown = before.grown(raw.schema, training, options.missing_numerical)
+            rows = (
+                (chunk, _trains(raw, options, split, chunk))
+                for _, split, chunk in survey.chosen(raw, None, taken)
+                if len(chunk)
+            )
+            grown = before.grown(raw.schema, rows, options.missing_numerical)
             state["schema"] = grown.to_json()
         grown = schema_lib.Schema.from_json(state["schema"], place="schema")
         raw = dataclasses.replace(raw, schema=grown)
@@ -199,13 +203,20 @@ def _training(
 ) -> "Iterator[tuple[str, source.RawChunk]]":
     """The raw training rows, chunk by chunk and scenario by scenario."""
     for scenario, split, chunk in survey.chosen(raw, None, taken):
-        if not len(chunk):
+        if not len(chunk) or split not in (None, "train"):
             continue
         if split is None:
-            places = chunk.places
-            if places is None:
-                places = splits.split_of(chunk.rows, options.split_seed, raw.fractions)
-            chunk = chunk.take(np.flatnonzero(places == 0))
-        elif split != "train":
-            continue
+            chunk = chunk.take(np.flatnonzero(_trains(raw, options, split, chunk)))
         yield from pieces.by_scenario(chunk) if scenario is None else [(scenario, chunk)]
+
+
+def _trains(
+    raw: source.Source, options: options_lib.Options, split: Optional[str], chunk: source.RawChunk
+) -> np.ndarray:
+    """Which rows of a chunk are for training, bool [rows]; `split` is that of all, if any."""
+    if split is not None:
+        return np.full(len(chunk), split == "train")
+    places = chunk.places
+    if places is None:
+        places = splits.split_of(chunk.rows, options.split_seed, raw.fractions)
+    return places == 0

@@ -175,27 +175,55 @@ def test_the_largest_id_counts_whichever_file_it_is_in(first):
 
 def test_appending_again_goes_on_from_there(first):
     data, _ = _append(first)
-    _log(first.parent / "day3.csv", 240, (["e"], ["v"], [7], ["nl", "es"]))
-    third = first.parent / "three"
-    convert.convert("csv", first.parent / "day3.csv", third, append=data.path, unknown_ids="grow")
+    day, third = first.parent / "day3.csv", first.parent / "three"
+    _log(day, 240, (["e"], ["v"], [3], ["nl", "es"]))
+    convert.convert("csv", day, third, append=data.path, unknown_ids="grow")
     found = dataset.Dataset.open(third)
     found.verify()
     assert sum(found.rows("nl", split) for split in ("train", "valid", "test")) == 600
-    # Rows of the second day hold the unknown number 4, which must not become a value's.
     assert found.schema.categorical[2].cardinality == 4
     assert len(found.shards("nl", "train")) == 3
     assert len(found.shards("es", "train")) == 2
-    # Nor later, while those rows are there.
-    for keep_rows, cardinality in ((True, 4), (False, 8)):
-        output, day = first.parent / f"four_{keep_rows}", first.parent / "day3.csv"
-        grow = {"unknown_ids": "grow", "on_repeated_rows": "keep"}
-        convert.convert("csv", day, output, append=third, keep_rows=keep_rows, **grow)
-        assert dataset.Dataset.open(output).schema.categorical[2].cardinality == cardinality
+    # Rows of the second day hold the unknown number 4, which must not become a value's.
+    _log(day, 240, (["e"], ["v"], [7], ["nl", "es"]))
+    grow = {"append": third, "unknown_ids": "grow"}
+    told = "three: 'number' cannot grow to the id 7: 160 values .* the unknown id 4.*--nokeep_rows"
+    with pytest.raises(errors.PfrecError, match=told):
+        convert.convert("csv", day, first.parent / "four", **grow)
+    assert not (first.parent / "four").exists()
+    fourth, fifth = first.parent / "four", first.parent / "five"
+    convert.convert("csv", day, fourth, keep_rows=False, **grow)
+    assert dataset.Dataset.open(fourth).schema.categorical[2].cardinality == 8
     # With rows that none of them is among it may grow again.
     _log(day, 240, (["e"], ["v"], [9], ["nl"]))
-    fifth = first.parent / "five"
-    convert.convert("csv", day, fifth, append=output, unknown_ids="grow")
+    convert.convert("csv", day, fifth, append=fourth, unknown_ids="grow")
     assert dataset.Dataset.open(fifth).schema.categorical[2].cardinality == 10
+
+
+def test_rows_that_were_appended_without_growth_and_know_all_ids_let_the_next_grow(first):
+    _log(first.parent / "day2.csv", 240, (["a"], ["x"], [0, 3], ["nl"]))
+    data, _ = _append(first)
+    _log(first.parent / "day3.csv", 240, (["a"], ["x"], [6, 0], ["nl"]))
+    third = first.parent / "three"
+    convert.convert("csv", first.parent / "day3.csv", third, append=data.path, unknown_ids="grow")
+    found = dataset.Dataset.open(third)
+    assert found.schema.categorical[2].cardinality == 7
+    # 240 rows of the first day, half of the others' 480.
+    assert np.bincount(_ids(found, "nl", "number")).tolist() == [300, 60, 60, 180, 0, 0, 120]
+
+
+def test_an_id_that_test_rows_alone_have_is_no_unknown_one_to_growth(first):
+    """A later month's growth would make the unknown id that of a value."""
+    day = first.parent / "day2.csv"
+    _log(day, 240, (["a"], ["x"], [0, 6], ["nl"]))
+    tested = [line for line in day.read_text().splitlines() if line.startswith("nl,u2,")]
+    with open(day, "a") as stream:
+        stream.writelines(f"nl,u2,a,x,8,{n},1\n" for n in range(len(tested)))
+    data, _ = _append(first, unknown_ids="grow")
+    later = {split: {f"{split}-00001-of-00002.tfrecord"} for split in ("train", "valid", "test")}
+    found = {split: _ids(data, "nl", "number", shard) for split, shard in later.items()}
+    assert [split for split, ids in found.items() if 8 in ids] == ["test"]
+    assert data.schema.categorical[2].cardinality == 9
 
 
 def test_values_of_lists_are_counted_as_many_as_there_are(tmp_path):
