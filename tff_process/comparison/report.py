@@ -172,9 +172,10 @@ def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]")
         judgement = "the interval holds zero"
     else:
         judgement = "ahead" if found.mean > 0 else "behind"
+    chosen = "" if own.algorithm == standings.SUBJECT else ", the best of all on `valid`,"
     lines = [
         f"Against {baseline.entry}, which on test is the best of the others whose rows stay where "
-        f"they are, {own.entry} stands {_interval(found)}, paired by seed: {judgement}."
+        f"they are, {own.entry}{chosen} stands {_interval(found)}, paired by seed: {judgement}."
     ]
     closed = standings.gap_closed(rows)
     if closed is not None:

@@ -77,13 +77,12 @@ def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
 
 
 def subject(rows: Sequence[Standing]) -> Optional[Standing]:
-    """The entry that the others are held against: pf_msmtrec's,
-    or else the best federated one; None without any.
+    """The entry that the others are held against: pf_msmtrec's, or else the federated one that is
+    best on `valid`, since one chosen on test would have its luck counted for it; None without any.
     """
     federated = [row for row in rows if row.federated and row.speaks]
-    return next(
-        (row for row in federated if row.algorithm == SUBJECT), federated[0] if federated else None
-    )
+    own = [row for row in federated if row.algorithm == SUBJECT] or federated
+    return max(own, key=lambda row: (not np.isnan(row.mean), row.valid)) if own else None
 
 
 def of_algorithm(rows: Sequence[Standing], algorithm: str) -> Optional[Standing]:

@@ -130,6 +130,24 @@ def test_the_subject_and_those_it_is_held_against_are_each_algorithms_best_on_va
     assert standings.gap_closed(rows) == pytest.approx(0.4)
 
 
+def test_without_pf_msmtrec_the_subject_is_the_best_on_valid():
+    """Another is ahead on test, and what predicts NaN is none."""
+    cells = [
+        _cell("fedavg", 0, 0.72, valid=(0.7,)),
+        _cell("fedbn", 0, 0.74, valid=(0.6,)),
+        _cell("fedrep", 0, math.nan, valid=(0.9,)),
+        _cell("pooled_mmoe", 0, 0.9, valid=(0.8,)),
+    ]
+    rows = standings.standings(cells)
+    assert standings.subject(rows).entry == "fedavg"
+    assert standings.best_baseline(rows).entry == "fedbn"
+    assert "fedavg, the best of all on `valid`, stands -0.0200," in report.markdown(
+        cells, _Data(), None
+    )
+    assert standings.subject(rows[-1:]).entry == "fedrep"
+    assert standings.subject([]) is None
+
+
 def test_what_predicts_nan_is_the_last_and_never_a_best():
     rows = standings.standings([_cell("fedavg", 0, math.nan), *CELLS, _cell("fedbn", 0, 0.6)])
     assert [row.entry for row in rows] == ["pf_msmtrec", "local", "fedbn", "fedavg"]
