@@ -55,13 +55,13 @@ class Progress(callbacks.Callback):
         if report.loss and plan_lib.LOSS not in self._plan.withhold:
             parts.append(f"loss {sum(report.loss.values()) / len(report.loss):.4f}")
         parts.append(f"{pace.duration(self._pace.elapsed)} elapsed")
-        mean = self._pace.mean
-        if mean is None:
+        typical = self._pace.typical
+        if typical is None:
             parts.append("with tracing, which is no measure of the rest")
         else:
             most = "at most " if self._plan.patience else ""
-            left = (self.rounds - number) * mean
-            parts.append(f"{pace.duration(mean)} a round, {most}{pace.duration(left)} left")
+            left = (self.rounds - number) * typical
+            parts.append(f"{pace.duration(typical)} a round, {most}{pace.duration(left)} left")
         self._write(number, number, ", ".join(parts))
 
 

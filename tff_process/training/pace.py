@@ -1,5 +1,6 @@
 """How long rounds take, and how long the rest will take."""
 
+import statistics
 import time
 from typing import Callable, Optional
 
@@ -8,7 +9,8 @@ class Pace:
     """Measures rounds as they end.
 
     In the first round of a process computations are traced, which may take longer than all rounds
-    after it: it is no measure of them, and in no mean.
+    after it: it is no measure of them. Nor is one in which a silo or a worker was lost, which was
+    waited for: hence the median of the others, of two the shorter one.
 
     Args:
       clock: seconds since some moment.
@@ -44,9 +46,9 @@ class Pace:
         return self._last - self._began
 
     @property
-    def mean(self) -> Optional[float]:
+    def typical(self) -> Optional[float]:
         """Seconds of a round; None where there was none yet but the traced one."""
-        return sum(self._steady) / len(self._steady) if self._steady else None
+        return statistics.median_low(self._steady) if self._steady else None
 
 
 def duration(seconds: float) -> str:

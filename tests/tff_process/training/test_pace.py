@@ -1,4 +1,4 @@
-"""The traced round is in no mean, and what is left follows from the others."""
+"""No traced round is a measure, and none that waited; what is left follows from the others."""
 
 import types
 
@@ -19,15 +19,25 @@ class Clock:
         return self._times.pop(0)
 
 
-def test_the_traced_round_is_in_no_mean():
-    measured = pace.Pace(Clock(0.0, 10.0, 50.0, 52.0, 56.0))
+def test_the_traced_round_is_no_measure():
+    measured = pace.Pace(Clock(0.0, 10.0, 50.0, 52.0, 55.0, 59.0))
     measured.begin()
-    assert measured.mean is None
-    assert [measured.ended(number) for number in (7, 8, 9)] == [40.0, 2.0, 4.0]
+    assert measured.typical is None
+    assert [measured.ended(number) for number in (7, 8, 9, 10)] == [40.0, 2.0, 3.0, 4.0]
     assert measured.traced(7)
     assert not measured.traced(8)
-    assert measured.mean == 3.0
-    assert measured.elapsed == 46.0
+    assert measured.typical == 3.0
+    assert measured.elapsed == 49.0
+
+
+@pytest.mark.parametrize("waited", [2, 3, 4])
+def test_a_round_that_waited_for_a_lost_silo_is_no_measure(waited):
+    measured = pace.Pace(Clock(*(n + 600.0 * (n >= waited) for n in (0, 0, 1, 2, 3, 4))))
+    measured.begin()
+    for number in (1, 2, 3, 4):
+        measured.ended(number)
+    assert measured.typical == 1.0
+    assert measured.elapsed == 604.0
 
 
 def report(*losses: float) -> types.SimpleNamespace:
@@ -53,8 +63,8 @@ def test_each_round_says_loss_time_and_what_is_left():
             "rest",
         ),
         (2, 2, "valid AUC 0.5000, loss 0.3750, 32 s elapsed, 2.0 s a round, 16 s left"),
-        # Seven rounds of three seconds.
-        (3, 3, "valid AUC 0.5000, loss 0.3750, 36 s elapsed, 3.0 s a round, 21 s left"),
+        # Seven rounds of two seconds.
+        (3, 3, "valid AUC 0.5000, loss 0.3750, 36 s elapsed, 2.0 s a round, 14 s left"),
     ]
 
 
