@@ -15,10 +15,14 @@ from tff_process.silos import (
     labels,
     ledger,
     masked_reports,
+    origins,
     sessions,
     values,
 )
 from tff_process.silos import terms as terms_lib
+
+# In the ledger, what the batches of a report follow from, by a digest: the plan and the rows.
+_BATCHES = "batches"
 
 
 def used_up(terms: terms_lib.Terms, entries: "Sequence[Mapping[str, Any]]") -> str:
@@ -85,9 +89,18 @@ class Leaving:
                 label, times = self._counted_as(entry["what"])
                 self.answered[label] += times
         self._trainings = _begun(own)
-        for entry in own:
-            if entry["what"] == labels.REPORT:
+        self._batches = origins.of(terms.plan_digest, terms.receivable.client["data"])
+        for entry in book.entries:
+            if entry["what"] == labels.REPORT and self._of_these_batches(entry):
                 terms.receivable.work.narrow(*entry["work"])
+
+    def _of_these_batches(self, entry: "Mapping[str, Any]") -> bool:
+        """Whether a report is of the batches of now: of the same rows by the same plan, also under
+        another agreement. One of before that was noted is where its agreement is the same.
+        """
+        if _BATCHES in entry:
+            return bool(entry[_BATCHES] == self._batches)
+        return bool(entry["agreement"] == self._terms.agreement_digest)
 
     def require_training(self, function: str, training: str, states: Callable[[str], int]) -> None:
         """Counts the trainings that begin;
@@ -181,6 +194,7 @@ class Leaving:
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
             further["work"] = list(source.work)
+            further[_BATCHES] = self._batches
         return ledger.Answer(source.label, leaves, message, further)
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@ of the amounts that a driver asks for.
 """
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Optional
 
@@ -15,8 +16,9 @@ from tff_process.silos import labels
 class WorkRules:
     """What a driver may ask a silo to train on.
 
-    A round's steps are cut into aggregation steps, one grid for a whole training: work that begins
-    or ends anywhere else would let a driver subtract two reports and see a single batch.
+    A round's steps are cut into aggregation steps, one grid for all trainings of a plan on the same
+    rows: work that begins or ends anywhere else would let a driver subtract two reports and see a
+    single batch.
 
     Attributes:
       rounds: of a training, at most.
@@ -46,6 +48,7 @@ class WorkRules:
 
     def __post_init__(self) -> None:
         self._grids = set(range(1, max(1, self.round_steps // self.steps) + 1))
+        self._lock = threading.Lock()
 
     def rows_behind(self, steps: int) -> int:
         """Different rows that so many steps meet."""
@@ -90,7 +93,8 @@ class WorkRules:
         if not self.narrow(first_step, steps):
             raise labels.RefusedError(
                 f"work of steps {offset} to {offset + steps} of a round's {self.round_steps}: not "
-                "one of its aggregation steps"
+                "one of its aggregation steps, which stay as the first report cut them while plan "
+                "and rows are the same; where other silos' rows have changed, agree to a new --seed"
             )
 
     def check_part(self, first_step: int, steps: int, number: int, parts: int) -> None:
@@ -132,10 +136,13 @@ class WorkRules:
                 raise labels.RefusedError(f"other {what} than agreed")
 
     def narrow(self, first_step: int, steps: int) -> bool:
-        """Keeps to the grids that some work is on; without one nothing changes and it is False."""
+        """Keeps to the grids that some work is on; without one nothing changes and it is False.
+        Safe to use from several threads: else two that ask at once could have a grid each.
+        """
         offset = first_step % self.round_steps
-        fitting = {grid for grid in self._grids if self._on(grid, offset, steps)}
-        self._grids = fitting or self._grids
+        with self._lock:
+            fitting = {grid for grid in self._grids if self._on(grid, offset, steps)}
+            self._grids = fitting or self._grids
         return bool(fitting)
 
     def _on(self, grid: int, offset: int, steps: int) -> bool:

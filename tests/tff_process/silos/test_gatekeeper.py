@@ -190,8 +190,8 @@ def test_notes_say_only_what_notes_say(silo, driver):
         with stand_in.refused("neither a name"):
             driver.text(note)
     told = (
-        '{"scenario": "nl", "seed": 3, "private_version": 2, "round": 2, "run": "%s", "test": '
-        '{"ctr": {"auc": 0.5}}}'
+        '{"scenario": "nl", "seed": 3, "data": "d1", "private_version": 2, "round": 2, "run": "%s",'
+        ' "test": {"ctr": {"auc": 0.5}}}'
     )
     driver.text(told % stand_in.ID)
     with stand_in.refused("neither a name"):

@@ -30,7 +30,32 @@ def test_the_grid_of_what_left_holds_after_a_restart(silo, driver):
     with stand_in.refused("not one of its"):
         restarted.value(stand_in.work(0, 10))
     restarted.value(stand_in.work(5, 5))
-    # What left under another agreement says nothing of this one's aggregation steps.
+    # Nor under a further agreement to the same plan: reports of 10 and of 5 batches from the same
+    # values tell of 5 alone, where each has 10 behind it.
+    with stand_in.refused("not one of its"):
+        again(silo, agreement_digest="cc" * 32).value(stand_in.work(0, 10))
+
+
+def test_batches_of_another_plan_or_of_other_rows_are_cut_as_they_are_asked_for(silo, driver):
+    report(driver, silo[1], asked=stand_in.work(0, 5))
+    again(silo, plan_digest="cc" * 32).value(stand_in.work(0, 10))
+    # Next month's rows: 40 batches a round, of which 5 are an eighth as they were a quarter of 20.
+    known = stand_in.terms().receivable
+    grown = dataclasses.replace(
+        known,
+        work=dataclasses.replace(known.work, round_steps=40, epoch_steps=40),
+        client={**known.client, "data": "d2"},
+    )
+    later = again(silo, receivable=grown)
+    for part in range(4):
+        later.value(stand_in.work(10 * part, 10, epoch_steps=40))
+
+
+def test_reports_of_before_batches_were_noted_hold_under_their_agreement(silo, driver):
+    book = silo[2]
+    book.append(labels.REPORT, "bb" * 32, work=[0, 5])
+    with stand_in.refused("not one of its"):
+        again(silo).value(stand_in.work(0, 10))
     again(silo, agreement_digest="cc" * 32).value(stand_in.work(0, 10))
 
 

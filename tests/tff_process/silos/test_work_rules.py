@@ -1,3 +1,7 @@
+import concurrent.futures
+import contextlib
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +89,21 @@ def test_a_restart_goes_on_with_the_grid_that_its_ledger_tells():
         agreed.check(0, 10, 10, 0.1, 0)
     assert not agreed.narrow(0, 10)
     agreed.check(5, 5, 10, 0.1, 0)
+
+
+def test_of_two_that_ask_at_once_one_has_its_grid(monkeypatch):
+    agreed, both, on = rules(), threading.Barrier(2), WorkRules._on
+
+    def slowly(self, grid, offset, steps):
+        if grid == 1:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)  # For the other to be in here too.
+        return on(self, grid, offset, steps)
+
+    monkeypatch.setattr(WorkRules, "_on", slowly)
+    with concurrent.futures.ThreadPoolExecutor(2) as drivers:
+        taken = list(drivers.map(lambda steps: agreed.narrow(0, steps), (5, 10)))
+    assert sorted(taken) == [False, True]
 
 
 def test_a_schedule_stays_below_the_rate_agreed():
