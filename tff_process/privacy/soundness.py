@@ -138,10 +138,12 @@ def check_algorithm(algorithm: base.Algorithm, uploads: int, unit: str = ROW) ->
             f"--dp_unit=group with {algorithm.name}: how its pull compares to a sum over groups "
             "depends on how many there are, which does not leave; take fedavg, or a weight of 0"
         )
-    if type(algorithm.client) is not strategy.Strategy:
+    if (kind := type(algorithm.client)) is not strategy.Strategy:
+        more = "train more than what they send, on the same rows"
+        if not kind.__module__.startswith("tff_process."):
+            more = "train by a Strategy of its own, which may train more than what they send"
         raise errors.PfrecError(
-            f"--dp_epsilon with {algorithm.name}: its clients train more than what they send, on "
-            "the same rows, and noise in what they send would not cover that "
-            f"({type(algorithm.client).__name__}). The home model of fedavg, fedprox or pf_msmtrec "
-            "takes its place: choose one of these"
+            f"--dp_epsilon with {algorithm.name}: its clients {more}, and noise in what they send "
+            f"would not cover that ({kind.__name__}). The home model of fedavg, fedprox or "
+            "pf_msmtrec takes its place: choose one of these"
         )

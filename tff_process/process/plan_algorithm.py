@@ -28,10 +28,14 @@ def of(plan: plan_lib.Plan, schema: schema_lib.Schema, epochs: float) -> base.Al
     if plan.secure_sums and algorithm.in_sums is not None:
         algorithm = algorithm.in_sums()
     if plan.secure_sums and not base.needs_means_alone(algorithm):
+        why = "its server makes each client's values of single updates, or compares them, and "
+        why += "sums do not hold those;"
+        if not registry.is_own(str(plan.algorithm)) and not algorithm.personal_kinds:
+            why = "it does not say that its server needs a weighted mean alone: where that is all, "
+            why += "mark its `aggregate` by base.of_means, or"
         raise errors.PfrecError(
-            f"--secure_sums with {algorithm.name}: its server makes each client's values of "
-            "single updates, or compares them, and sums do not hold those; train with one "
-            "whose server needs a mean alone, as fedavg, fedprox, fedbn or fedper"
+            f"--secure_sums with {algorithm.name}: {why} train with one whose server needs a mean "
+            "alone, as fedavg, fedprox, fedbn or fedper"
         )
     algorithm = dataclasses.replace(
         robust.applied(algorithm, plan.robust),

@@ -11,7 +11,7 @@ from tff_process import plan as plan_lib
 from tff_process import plan_difference, plan_records
 from tff_process.runtime import options as options_lib
 from tff_process.silos import training as silo_training
-from tff_process.training import checks, continuing
+from tff_process.training import checks, continuing, own_code
 
 
 def open_run(
@@ -109,6 +109,7 @@ def check_same(
                 f"{begun} on other rows of {names} than {dataset.path} holds now; resume {remedy}"
             )
         raise errors.PfrecError(f"{begun} with another {key}; resume {remedy}")
+    own_code.warn_of_edits(run, plan)
     if not options.workers:
         run.moved_to(run_data.places(output, dataset.path))
     return run
@@ -138,7 +139,7 @@ def _begin(
     options: options_lib.Options,
 ) -> run_directory.RunDirectory:
     told = named = config(plan, dataset)
-    new: dict[str, Any] = {run_records.OPTIONS: options.to_json()}
+    new: dict[str, Any] = {run_records.OPTIONS: options.to_json(), **own_code.record(plan)}
     if plan.continues:
         before = run_directory.RunDirectory.read(pathlib.Path(plan.init_from))
         new[continuing.NEW] = continuing.changed_scenarios(before, dataset)[1]

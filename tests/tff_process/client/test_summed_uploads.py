@@ -15,7 +15,7 @@ from tests.small_model import SHAPE
 from tff_process import plan as plan_lib
 from tff_process.algorithms import base, fedavg, registry
 from tff_process.client import strategy, summed_uploads, variables, work
-from tff_process.process import computations, federation
+from tff_process.process import computations, federation, plan_algorithm
 from tff_process.runtime import options, server, summing
 from tff_process.sums import fixed_point
 from tff_process.training import loop
@@ -250,6 +250,14 @@ def test_servers_of_other_algorithms_are_not_taken_for_one_of_means(dataset):
     assert base.needs_means_alone(made)
     other = dataclasses.replace(made, aggregate=lambda *arguments: fedavg.aggregate(*arguments))
     assert not base.needs_means_alone(other)
+    plan = plan_lib.Plan(other, secure_sums=True)
+    with pytest.raises(errors.PfrecError, match="where that is all, mark its `aggregate` by base"):
+        plan_algorithm.of(plan, dataset.schema, 1.0)
+    marked = dataclasses.replace(other, aggregate=base.of_means(other.aggregate))
+    asked = dataclasses.replace(plan, algorithm=marked)
+    assert plan_algorithm.of(asked, dataset.schema, 1.0).name == "fedavg"
+    with pytest.raises(errors.PfrecError, match="its server makes each client's values of single"):
+        plan_algorithm.of(plan_lib.Plan("fedamp", secure_sums=True), dataset.schema, 1.0)
 
 
 def test_a_client_says_its_rows_in_the_sum_alone():

@@ -9,6 +9,7 @@ from pfrec.data import schema as schema_lib
 from pfrec.models.config import ModelConfig
 from tff_process import plan as plan_lib
 from tff_process.algorithms import registry
+from tff_process.client import strategy
 from tff_process.privacy import soundness
 
 SOUND = {
@@ -23,6 +24,15 @@ SOUND = {
     "fedyogi",
     "pf_msmtrec",
 }
+
+
+def test_a_strategy_of_ones_own_is_refused_for_what_it_may_do(schema):
+    class Mine(strategy.Strategy):
+        pass
+
+    made = dataclasses.replace(registry.find("fedavg").build(schema), client=Mine())
+    with pytest.raises(errors.PfrecError, match=r"a Strategy of its own, which may .* \(Mine\)"):
+        soundness.check_algorithm(made, 3)
 
 
 @pytest.mark.parametrize("name", sorted(registry.FEDERATED))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import sys
 
 import pytest
 
@@ -9,6 +11,7 @@ from pfrec import errors, files, run_directory
 from tests import run_records
 from tff_process import plan
 from tff_process.algorithms import pf_msmtrec
+from tff_process.runtime import options
 from tff_process.training import beginning
 
 
@@ -44,3 +47,42 @@ def test_a_run_that_is_being_extended_is_not_finished(tmp_path):
     run.extended_to({"rounds": 5})
     assert not (tmp_path / "summary.json").exists()
     assert json.loads((tmp_path / "config.json").read_text())["plan"] == {"rounds": 5}
+
+
+OWN = """
+from tff_process.algorithms import fedavg
+
+def mine(schema):
+    return fedavg.fedavg(schema)  # {0}
+"""
+
+
+def test_a_file_of_an_algorithm_that_was_edited_since_is_named_once(
+    dataset, tmp_path, monkeypatch, caplog
+):
+    code, run = tmp_path / "an_own_algorithm.py", tmp_path / "run"
+    code.write_text(OWN.format("first"))
+    monkeypatch.syspath_prepend(tmp_path)
+    begun = plan.Plan("an_own_algorithm:mine")
+    try:
+        beginning.open_run(run, begun, dataset, False, options.Options())
+        beginning.check_same(run, begun, dataset)
+        assert not caplog.records
+        code.write_text(OWN.format("second"))
+        for _ in range(2):
+            with caplog.at_level(logging.WARNING):
+                beginning.check_same(run, begun, dataset)
+    finally:
+        sys.modules.pop("an_own_algorithm", None)
+    (warned,) = caplog.messages
+    assert warned == (
+        f"{run}: {code} was edited since this run was begun; where its algorithm is another now, "
+        "remove the run to train it anew, or choose another --output"
+    )
+
+
+def test_of_an_algorithm_of_this_package_no_file_is_noted(dataset, tmp_path):
+    run = beginning.open_run(
+        tmp_path / "run", plan.Plan("fedavg"), dataset, False, options.Options()
+    )
+    assert "algorithm_code" not in run.config
