@@ -171,7 +171,9 @@ class Agreement:
             f"{amounts.amount(bounds.rounds, 'round')}, {amounts.amount(bounds.reports, 'report')} "
             f"and {bounds.evaluations if leaves['metrics'] else 'no'} evaluations",
             f"behind each report at least {amounts.amount(bounds.rows, 'row')} in "
-            f"{amounts.amount(bounds.steps, 'batch', 'batches')}",
+            f"{amounts.amount(bounds.steps, 'batch', 'batches')}"
+            + ", as many as are drawn in the mean"
+            * bool(self.plan.get("dp_epsilon")),
             self._budget(),
         ]
         if self.sums_keys:

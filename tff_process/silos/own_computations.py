@@ -102,6 +102,7 @@ class OwnComputations:
             task_weights=plan_values.task_weights(plan, self._facts.scenario, tasks),
             positive_weights=plan_values.positive_weights(plan, self._facts.scenario, tasks),
             scheduled=plan.schedule != plan_lib.CONSTANT or plan.warmup > 0,
+            train_rows=self._facts.train_rows,
         )
 
     def bounds(self, trainings: int, rows: int, aggregation_steps: int = 0) -> agreement_lib.Bounds:
@@ -124,7 +125,7 @@ class OwnComputations:
             reports=trainings * plan.rounds * aggregations * _REPEATED,
             # Each round on valid, and the best one on test.
             evaluations=trainings * (plan.rounds * self._federation.valid_models + 1) * _REPEATED,
-            rows=rows or work.rows_behind(steps),
+            rows=rows or work.fewest_rows(aggregations),
             steps=steps,
         )
 
@@ -200,11 +201,11 @@ class OwnComputations:
                 f"{place}: bounds {bounds.rounds} rounds, and its plan has {self.plan.rounds}; "
                 "make it anew"
             )
-        if work.rows_behind(work.round_steps) < bounds.rows or work.round_steps < bounds.steps:
+        whole = work.rows_behind(0, work.round_steps)
+        if whole < bounds.rows or work.round_steps < bounds.steps:
             raise errors.PfrecError(
                 f"{place}: asks for {bounds.rows} rows in {bounds.steps} steps behind each report, "
-                f"and a whole round has {work.rows_behind(work.round_steps)} in {work.round_steps} "
-                "here; agree to less"
+                f"and a whole round has {whole} in {work.round_steps} here; agree to less"
             )
         traced, at_home = self._traced, compiled_lib.AT_HOME_FUNCTIONS if work.home_steps else ()
         functions = compiled_lib.traced_functions(

@@ -31,6 +31,7 @@ class WorkRules:
       home_steps: the most that a home model may be asked to train; None where there is none.
       task_weights, positive_weights: of the plan for this silo, by task.
       scheduled: whether the rate follows a schedule.
+      train_rows: of this silo, fewer of which than a batch are one; None for no fewer.
     """
 
     rounds: int
@@ -45,14 +46,32 @@ class WorkRules:
     task_weights: "tuple[float, ...]" = ()
     positive_weights: "tuple[float, ...]" = ()
     scheduled: bool = False
+    train_rows: Optional[int] = None
 
     def __post_init__(self) -> None:
         self._grids = set(range(1, max(1, self.round_steps // self.steps) + 1))
         self._lock = threading.Lock()
 
-    def rows_behind(self, steps: int) -> int:
-        """Different rows that so many steps meet."""
-        return min(steps, self.epoch_steps) * self.batch_size
+    def rows_behind(self, first_step: int, steps: int) -> int:
+        """Different rows that so many steps meet, at least: each epoch has an order of its own, so
+        that of steps in two of them those in one alone are known to meet others.
+        """
+        before = min(steps, self.epoch_steps - first_step % self.epoch_steps)
+        batches = max(before, min(steps - before, self.epoch_steps))
+        rows = batches * self.batch_size
+        return rows if self.train_rows is None else min(rows, self.train_rows)
+
+    def fewest_rows(self, aggregation_steps: int) -> int:
+        """The fewest rows that are behind a report, where a round has so many aggregation steps or
+        fewer.
+        """
+        parts = {
+            ((number * self.round_steps + first) % self.epoch_steps, last - first)
+            for grid in range(1, aggregation_steps + 1)
+            for first, last in (self._part(grid, at) for at in range(grid))
+            for number in range(min(self.rounds, self.epoch_steps))  # Then it is as before.
+        }
+        return min(self.rows_behind(first, steps) for first, steps in parts)
 
     def check(
         self, first_step: int, steps: int, epoch_steps: int, learning_rate: float, seed: int
@@ -80,10 +99,10 @@ class WorkRules:
                 f"work of {steps} steps; the agreement has at least {self.steps} behind each "
                 "report (see --aggregation_steps of pfrec-agreement)"
             )
-        if self.rows_behind(steps) < self.rows:
+        if (behind := self.rows_behind(first_step, steps)) < self.rows:
             raise labels.RefusedError(
-                f"work of {self.rows_behind(steps)} rows; the agreement has at least {self.rows} "
-                "behind each report"
+                f"work of {behind} rows; the agreement has at least {self.rows} behind each report "
+                "(see --minimum_rows of pfrec-agreement)"
             )
         number, offset = divmod(first_step, self.round_steps)
         if first_step < 0 or number >= self.rounds:
@@ -112,7 +131,7 @@ class WorkRules:
         """
         if number >= 0 and 1 <= parts <= self.round_steps:
             done, part = divmod(number, parts)
-            begin, end = (at * self.round_steps // parts for at in (part, part + 1))
+            begin, end = self._part(parts, part)
             if (first_step, steps) == (done * self.round_steps + begin, end - begin):
                 return
         raise labels.RefusedError(
@@ -146,11 +165,13 @@ class WorkRules:
         return bool(fitting)
 
     def _on(self, grid: int, offset: int, steps: int) -> bool:
-        def cut(part: int) -> int:
-            return part * self.round_steps // grid
-
         # The part that begins at the offset is this one or, where it was rounded down, the next.
         first = offset * grid // self.round_steps
         return any(
-            (cut(part), cut(part + 1)) == (offset, offset + steps) for part in (first, first + 1)
+            self._part(grid, part) == (offset, offset + steps) for part in (first, first + 1)
         )
+
+    def _part(self, grid: int, number: int) -> "tuple[int, int]":
+        """Where a part of a round of so many begins and ends, in its steps."""
+        first, last = (at * self.round_steps // grid for at in (number, number + 1))
+        return first, last

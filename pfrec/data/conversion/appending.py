@@ -160,10 +160,12 @@ class Before:
           rows: how many new rows each scenario has.
         """
         known = self.data.scenarios
-        return [
-            *(f"scenario {name}: new, {rows[name]:,} rows" for name in rows if name not in known),
-            *(f"scenario {name}: no new rows" for name in known if not rows.get(name)),
-        ]
+        found = [f"scenario {name}: new, {rows[name]:,} rows" for name in rows if name not in known]
+        for name in known:
+            if not rows.get(name):
+                without = f"; its earlier ones stay, without: pfrec-train --skip_scenarios={name}"
+                found.append(f"scenario {name}: no new rows{without * self.keep_rows}")
+        return found
 
     @property
     def told(self) -> dict[str, Any]:

@@ -93,6 +93,11 @@ def test_bounds_that_a_plan_does_not_fit_in_are_refused(
     assert (work.round_steps, bounds.steps, bounds.rows) == (6, 3, 150)
     assert bounds.reports == 2 * 3 * 2
     assert not work.scheduled
+    # Of a silo that has no whole batch, what it has.
+    alone = dataclasses.replace(plan, batch_size=1000).to_json()
+    facts = directory.facts(silo)
+    small = own_computations.OwnComputations(alone, facts, "agreed.json").bounds(1, 0)
+    assert (small.steps, small.rows) == (1, facts.train_rows)
     for changed, told in (
         ({"rounds": 4}, "agreed.json: bounds 4 rounds, and its plan has 3"),
         ({"rows": 301}, "agreed.json: asks for 301 rows in 3 steps .* whole round has 300 in 6"),

@@ -1,3 +1,4 @@
+import collections
 import concurrent.futures
 import contextlib
 import threading
@@ -80,6 +81,34 @@ def test_rows_count_once_however_often_they_are_met():
         match="work of 80 rows; the agreement has at least 81 behind each report",
     ):
         agreed.check(0, 40, 10, 0.1, 0)
+
+
+def test_rows_that_two_epochs_may_have_in_common_count_once():
+    """Each has an order of its own: of four steps, two before an epoch's end, four may be two."""
+    agreed = rules(round_steps=24, epoch_steps=10, rounds=5)
+    for first, steps, batches in ((8, 4, 2), (6, 5, 4), (0, 4, 4), (8, 12, 10), (8, 24, 10)):
+        assert agreed.rows_behind(first, steps) == 8 * batches
+    # Of 24 steps in three parts of eight one is from step 16 to 24: four of each epoch.
+    assert agreed.fewest_rows(3) == 8 * 4
+    with pytest.raises(labels.RefusedError, match=r"work of 32 rows; .*see --minimum_rows"):
+        rules(round_steps=24, epoch_steps=10, rows=33).check(16, 8, 10, 0.1, 0)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(1, 6))
+def test_no_part_of_a_plan_has_fewer_rows_than_are_agreed(epoch, round_steps, grid, rounds):
+    agreed = rules(round_steps=round_steps, epoch_steps=epoch, rounds=rounds)
+    grid = min(grid, round_steps)
+    fewest = agreed.fewest_rows(grid)
+    for number in range(rounds):
+        cuts = [number * round_steps + part * round_steps // grid for part in range(grid + 1)]
+        for first, last in zip(cuts, cuts[1:]):
+            epochs = collections.Counter(step // epoch for step in range(first, last))
+            assert agreed.rows_behind(first, last - first) == 8 * max(epochs.values()) >= fewest
+
+
+def test_a_batch_of_a_small_silo_has_no_more_rows_than_the_silo():
+    agreed = rules(round_steps=1, epoch_steps=1, batch_size=256, train_rows=180)
+    assert agreed.rows_behind(0, 1) == agreed.fewest_rows(1) == 180
 
 
 def test_a_restart_goes_on_with_the_grid_that_its_ledger_tells():

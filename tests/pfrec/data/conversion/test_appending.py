@@ -125,8 +125,15 @@ def test_rows_of_before_stay_byte_for_byte_and_unknown_values_have_the_unknown_i
 def test_a_scenario_without_new_rows_is_named(first):
     _log(first.parent / "day3.csv", 120, (*_SECOND[:3], ["es"]))
     _, notes = _append(first, "day3.csv")
-    assert "scenario nl: no new rows" in notes
+    told = "scenario nl: no new rows"
+    assert f"{told}; its earlier ones stay, without: pfrec-train --skip_scenarios=nl" in notes
     assert "scenario es: new, 120 rows" in notes
+
+
+def test_without_the_earlier_rows_none_of_a_scenario_stay(first):
+    _log(first.parent / "day3.csv", 120, (*_SECOND[:3], ["es"]))
+    _, notes = _append(first, "day3.csv", keep_rows=False)
+    assert "scenario nl: no new rows" in notes
 
 
 def test_new_rows_alone_grow_vocabularies_that_start_as_before(first):
