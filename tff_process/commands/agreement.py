@@ -6,6 +6,7 @@ pfrec-agreement --client_dir=/srv/pfrec/nl --algorithm=pf_msmtrec --output=agree
 import dataclasses
 import pathlib
 import shlex
+import sys
 
 from absl import flags
 
@@ -52,6 +53,7 @@ def main() -> None:
         "others by a way that they trust: never by way of the driver.",
     )
     training_flags.define_plan()
+    training_flags.define_own(sys.argv[1:], simulates=False)
     command.run(
         _main,
         common=[

@@ -125,11 +125,11 @@ def define_settings(settings: "type[settings_lib.Settings]", besides: "Sequence[
             flags.DEFINE_alias(one.alias, one.flag)
 
 
-def define_own(arguments: "Sequence[str]") -> None:
+def define_own(arguments: "Sequence[str]", *, simulates: bool = True) -> None:
     """Defines the flags of the user's own algorithms that a command line names, the run of
     `--init_from`, or the one that is in `--output` and resumed.
 
-    Their modules have to be imported for that, and may import NumPy, before which a simulation
+    Their modules have to be imported for that, and may import NumPy, before which what `simulates`
     enters its network. What cannot be imported is told once the command runs.
     """
     with contextlib.suppress(flags.Error, OSError):
@@ -141,7 +141,7 @@ def define_own(arguments: "Sequence[str]") -> None:
     names = [name for value in values for entry in value.split(",") for name in _own_names(entry)]
     if not names:
         return
-    if not any(text.startswith(("--workers", "-workers")) for text in arguments):
+    if simulates and not any(text.startswith(("--workers", "-workers")) for text in arguments):
         read, write = _paths(arguments, "data"), _paths(arguments, "output")
         private_network.enter_if_permitted(read, write)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `command.run` has it, which comes later

@@ -1,6 +1,9 @@
 """From flags to a plan: presets under what is given, an entry's settings over both."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 from absl import flags
@@ -386,3 +389,34 @@ def mine(schema, settings=Settings()):
     made = continued_plan(tmp_path / "run")
     assert (made.name, made.settings.rate) == (name, 0.25)
     training_flags.define_own([f"--init_from={tmp_path / 'none'}", "--workers=nl=127.0.0.2:7000"])
+
+
+def test_an_agreement_has_the_flags_of_an_algorithm_of_ones_own(tmp_path):
+    """Without them it ended in a KeyError."""
+    (tmp_path / "one_to_agree_on.py").write_text(
+        """
+import dataclasses
+
+from pfrec import settings
+from tff_process.algorithms import fedavg
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(settings.Settings, prefix="agreed"):
+    rate: float = settings.setting(0.5, "a rate", low=0.0)
+
+
+def mine(schema, settings=Settings()):
+    return dataclasses.replace(fedavg.fedavg(schema), name="mine")
+"""
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tff_process.commands.agreement"),
+            *("--algorithm=one_to_agree_on:mine", "--helpfull"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{os.getcwd()}:{tmp_path}"},
+    )
+    assert "--agreed_rate=..." in done.stdout, done.stderr
