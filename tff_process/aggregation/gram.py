@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tff_process.aggregation import mix
+
 
 def gram(deltas: "Sequence[tf.Tensor]") -> tf.Tensor:
     """Inner products of the clients' updates, over all variables of a role together.
@@ -21,7 +23,7 @@ def gram(deltas: "Sequence[tf.Tensor]") -> tf.Tensor:
     """
     parts = []
     for delta in deltas:
-        flat = tf.cast(tf.reshape(delta, [tf.shape(delta)[0], -1]), tf.float64)
+        flat = tf.cast(mix.flat(delta), tf.float64)
         parts.append(tf.matmul(flat, flat, transpose_b=True))
     total = tf.add_n(parts)
     return 0.5 * (total + tf.transpose(total))

@@ -7,11 +7,19 @@ from typing import Union
 import tensorflow as tf
 
 
+def flat(values: tf.Tensor) -> tf.Tensor:
+    """Values [N, ...] shaped [N, numbers of each client].
+
+    Shapes are constants of the graph where they are known: what computes them takes more
+    operations than the aggregation itself.
+    """
+    clients = tf.shape(values)[0] if values.shape[0] is None else values.shape[0]
+    return tf.reshape(values, [clients, values.shape[1:].num_elements()])
+
+
 def broadcast_like(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """A vector [N] shaped [N, 1, ..., 1] to broadcast against `like` [N, ...]."""
-    return tf.reshape(
-        vector, tf.concat([tf.shape(vector), tf.ones([tf.rank(like) - 1], tf.int32)], axis=0)
-    )
+    return tf.reshape(vector, [-1] + [1] * (like.shape.rank - 1))
 
 
 def _shares(weights: tf.Tensor) -> tf.Tensor:
@@ -59,11 +67,9 @@ def combine(matrix: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     Returns:
       [K, ...], of the type of the values.
     """
-    shape = tf.shape(values)
-    flat = tf.reshape(values, [shape[0], tf.reduce_prod(shape[1:])])
-    joined = tf.matmul(tf.cast(matrix, values.dtype), flat)
-    result = tf.reshape(joined, tf.concat([tf.shape(matrix)[:1], shape[1:]], axis=0))
-    return tf.ensure_shape(result, matrix.shape[:1].concatenate(values.shape[1:]))
+    joined = tf.matmul(tf.cast(matrix, values.dtype), flat(values))
+    rows = tf.shape(matrix)[0] if matrix.shape[0] is None else matrix.shape[0]
+    return tf.reshape(joined, [rows, *values.shape[1:]])
 
 
 def among(weights: tf.Tensor, members: tf.Tensor) -> tf.Tensor:

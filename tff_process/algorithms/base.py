@@ -351,8 +351,9 @@ def consensus_distances(layout: variables.ModelVariables, state: ServerState) ->
     squares: dict[str, list[tf.Tensor]] = {}
     for spec in layout.joined(variables.PERSONAL):
         difference = state.personal[spec.name] - state.consensus[spec.name]
-        flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
-        squares.setdefault(spec.group, []).append(tf.reduce_sum(tf.square(flat), axis=1))
+        squares.setdefault(spec.group, []).append(
+            tf.reduce_sum(tf.square(mix.flat(difference)), axis=1)
+        )
     return collections.OrderedDict(
         (f"consensus_distance/{group}", tf.sqrt(tf.add_n(parts)))
         for group, parts in squares.items()

@@ -82,8 +82,7 @@ def attention(gram: tf.Tensor, size: int, members: tf.Tensor) -> tf.Tensor:
 def _inner(first: list[tf.Tensor], second: list[tf.Tensor]) -> tf.Tensor:
     """Inner products over some variables together, float64 [N], of values [N, ...]."""
     flat = [
-        tf.reshape(tf.cast(a, tf.float64) * tf.cast(b, tf.float64), [tf.shape(a)[0], -1])
-        for a, b in zip(first, second)
+        mix.flat(tf.cast(a, tf.float64) * tf.cast(b, tf.float64)) for a, b in zip(first, second)
     ]
     return tf.add_n([tf.reduce_sum(product, axis=1) for product in flat])
 

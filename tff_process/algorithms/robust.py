@@ -107,7 +107,7 @@ def limited(
 
 
 def _bounded(deltas: list[tf.Tensor], places: tf.Tensor) -> list[tf.Tensor]:
-    squares = [tf.reduce_sum(tf.reshape(d, [tf.shape(d)[0], -1]) ** 2, axis=1) for d in deltas]
+    squares = [tf.reduce_sum(mix.flat(d) ** 2, axis=1) for d in deltas]
     norms = tf.sqrt(tf.add_n(squares))
     bound = _median(tf.gather(norms, places))
     factor = tf.minimum(1.0, tf.math.divide_no_nan(bound, norms))

@@ -116,10 +116,10 @@ class ClientStep:
 
         def values_of(number: tf.Tensor) -> "OD[str, tf.Tensor]":
             factor, found = factors[number], OD()
+            any_moves = tf.not_equal(factor, 1.0)
+            of_task = {t: any_moves & (serves[i] > 0) for i, t in enumerate(self._spec.tasks)}
             for spec in specs:
-                moves = tf.not_equal(factor, 1.0)
-                if spec.kind in variables.TASK_KINDS:
-                    moves &= serves[self._spec.tasks.index(spec.member)] > 0
+                moves = of_task[spec.member] if spec.kind in variables.TASK_KINDS else any_moves
                 after = spread.moved(consensus[spec.name], differences[spec.name], factor)
                 found[spec.name] = tf.where(moves, after, incoming[spec.name])
             return found
