@@ -22,7 +22,10 @@ import pytest
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, shards, writer
+from tests import quick_protocols
 from tests.pfrec.data import rows_back
+
+quick_protocols.install()
 
 _TESTS = pathlib.Path(__file__).parent
 # What trains, exports, runs whole commands or reads whole logs; `make test-quick` leaves it out.

@@ -263,6 +263,9 @@ def _preload() -> None:
     import tensorflow_federated as tff
     from tensorflow_federated.python.core.impl.context_stack import runtime_error_context
 
+    from tests import quick_protocols
+
+    quick_protocols.install()
     # Its import makes a context with a thread, which waits for work and does not come along into a
     # child. Commands make contexts of their own; one that used this one would be told so.
     tff.framework.set_default_context(runtime_error_context.RuntimeErrorContext())

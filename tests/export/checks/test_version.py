@@ -264,27 +264,30 @@ def _unchecked(outputs: Any) -> "tuple[tf.Module, dict[str, Any]]":
 
 
 @pytest.mark.parametrize(
-    ("outputs", "check"),
+    ("outputs", "checks"),
     [
-        (lambda x: {"click": tf.sigmoid(x), "purchase": tf.sigmoid(x)}, "signatures"),
-        (lambda x: {"click": tf.cast(x, tf.float64), "buy": x}, "signatures"),
-        (lambda x: {"click": tf.sigmoid(x), "buy": x * 1e3}, "batch sizes"),
+        (lambda x: {"click": tf.sigmoid(x), "purchase": tf.sigmoid(x)}, {"signatures"}),
+        (lambda x: {"click": tf.cast(x, tf.float64), "buy": x}, {"signatures"}),
+        (lambda x: {"click": tf.sigmoid(x), "buy": x * 1e3}, {"batch sizes"}),
         (
             lambda x: {
                 "click": tf.sigmoid(x),
                 "buy": tf.where(tf.math.is_nan(x), x, tf.sigmoid(x)),
             },
-            "unknown values",
+            {"unknown values"},
         ),
-        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "refusals"),
-        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "tf.Example"),
-        (lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)}, "recorded answers"),
+        (
+            lambda x: {"click": tf.sigmoid(x), "buy": tf.sigmoid(x)},
+            {"refusals", "tf.Example", "recorded answers"},
+        ),
     ],
 )
-def test_wrong_answers_are_refused(tmp_path: pathlib.Path, outputs: Any, check: str) -> None:
+def test_wrong_answers_are_refused(
+    tmp_path: pathlib.Path, outputs: Any, checks: "set[str]"
+) -> None:
     module, functions = _unchecked(outputs)
     _write_saved_model(tmp_path, module, functions)
-    assert check in _failed(version_checks.verify(tmp_path))
+    assert checks <= set(_failed(version_checks.verify(tmp_path)))
 
 
 def test_operation_of_training_is_named(tmp_path: pathlib.Path) -> None:

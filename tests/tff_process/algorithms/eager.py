@@ -1,4 +1,4 @@
-"""A client of an algorithm, called eagerly: a round of a single weight, or some of a small MMoE."""
+"""A client of an algorithm without TFF: a round of a single weight, or some of a small MMoE."""
 
 import numpy as np
 import tensorflow as tf
@@ -28,7 +28,7 @@ def work_of(dataset, scenario, steps, first=0):
 
 
 class Client:
-    """A client of an algorithm, called eagerly,
+    """A client of an algorithm, traced once for all rounds,
     that carries its private state from round to round as the process does.
     """
 
@@ -55,15 +55,19 @@ class Client:
                 self.initial[item.copy_of] if item.copy_of else tf.fill(item.shape, item.initial)
             )
             self.private.setdefault(item.name, first)
-        self.rounds = 0
+        self.rounds, self._train = 0, tf.function(self._trained)
+
+    def _trained(self, incoming, private, work):
+        inputs = work_lib.ClientInputs(self.layout, self.settings, incoming, {}, private, work)
+        done = self.algorithm.client.train(self.model, inputs)
+        return done.private, done.upload, done.examples, done.loss
 
     def round(self, incoming):
         # A round starts from what it is given, whatever another one left in the model.
         for variable in (*self.model.variables.values(), *self.model.slots.values()):
             variable.assign(tf.fill(variable.shape, 7.0))
         work = work_of(self._dataset, self._scenario, self._steps, self.rounds * self._steps)
-        inputs = work_lib.ClientInputs(self.layout, self.settings, incoming, {}, self.private, work)
-        done = self.algorithm.client.train(self.model, inputs)
+        done = work_lib.ClientRound(*self._train(incoming, self.private, work))
         assert set(done.private) == set(self.private)
         self.private, self.rounds = done.private, self.rounds + 1
         return done

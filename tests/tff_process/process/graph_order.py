@@ -79,6 +79,8 @@ def unordered(graph, results):
 class _Pass:
     """One pass through some loops, each within the one before:
     what leads back to their starts is cut, inner loops are whole.
+
+    Nodes are bits of integers here, since most have thousands before them.
     """
 
     def __init__(self, nodes, inputs, loops, within):
@@ -87,21 +89,61 @@ class _Pass:
             for name, own in loops.items()
             if nodes[name].op == "NextIteration" and own[-1] in within
         }
-        self._inputs = {name: () if name in back else inputs[name] for name in loops}
         self._back = {name for name in back if loops[name][-1] == within[-1]}
-        self._all_inputs, self._earlier = inputs, {}
+        self._all_inputs, self._bits = inputs, {name: 1 << n for n, name in enumerate(loops)}
+        cut = {name: () if name in back else inputs[name] for name in loops}
+        self._up_to = {}
+        for knot in _knots(cut):
+            up_to = 0
+            for name in knot:
+                up_to |= self._bits[name]
+                for source in cut[name]:
+                    up_to |= self._up_to.get(source, 0)  # None yet of the knot itself.
+            self._up_to.update(dict.fromkeys(knot, up_to))
 
     def _all_before(self, name):
-        if name not in self._earlier:
-            self._earlier[name] = _reaching(self._inputs, self._all_inputs[name])
-        return self._earlier[name]
+        found = 0
+        for source in self._all_inputs[name]:
+            found |= self._up_to[source]
+        return found
 
     def before(self, first, second):
-        return first in self._all_before(second)
+        return bool(self._bits[first] & self._all_before(second))
 
     def into_next(self, first, second):
         """Whether `first` in one pass of the innermost loop is before `second` in the next."""
-        return any(self.before(first, name) for name in self._all_before(second) & self._back)
+        ends = self._all_before(second)
+        return any(self._bits[name] & ends and self.before(first, name) for name in self._back)
+
+
+def _knots(inputs):
+    """The nodes that are reached from each other, by Tarjan's algorithm: each set of them after all
+    that they are reached from.
+    """
+    numbers, lowest, waiting, done = {}, {}, [], set()
+    for start in inputs:
+        path = [] if start in numbers else [(start, iter(inputs[start]))]
+        while path:
+            name, sources = path[-1]
+            if name not in numbers:
+                numbers[name] = lowest[name] = len(numbers)
+                waiting.append(name)
+            for source in sources:
+                if source not in numbers:
+                    path.append((source, iter(inputs[source])))
+                    break
+                if source not in done:
+                    lowest[name] = min(lowest[name], numbers[source])
+            else:
+                path.pop()
+                if path:
+                    above = path[-1][0]
+                    lowest[above] = min(lowest[above], lowest[name])
+                if lowest[name] == numbers[name]:
+                    place = waiting.index(name)
+                    knot, waiting = waiting[place:], waiting[:place]
+                    done.update(knot)
+                    yield knot
 
 
 def _node(source):

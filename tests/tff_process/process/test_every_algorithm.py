@@ -15,12 +15,20 @@ from tff_process.process import computations, federation, iterative
 
 @pytest.fixture(scope="module")
 def built(dataset):
-    """`algorithm -> (policy, computations, process)`, each made once."""
+    """`algorithm -> (policy, computations, process)`, each made once.
+
+    All evaluate by one model, so that the graph follows from what a client is given and keeps.
+    """
+    evaluating = {}
 
     @functools.cache
     def of(algorithm):
         made = federation.Federation(plan.Plan(algorithm, batch_size=50, model=TEMPLATED), dataset)
         traced = computations.trace(made.process_spec())
+        given = str(traced.bodies["evaluate_client"].parameters)
+        if given not in evaluating:
+            evaluating[given] = traced.evaluate_client
+        vars(traced)["evaluate_client"] = evaluating[given]  # As a cached property is kept.
         return made.algorithm.policy, traced, iterative.build(traced)
 
     return of
