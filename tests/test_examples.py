@@ -1,5 +1,5 @@
 """The programs and the notebook in examples/: each in a process of its own, as a reader would run
-it.
+it, but for the import of the libraries, which takes several processor seconds.
 """
 
 import ast
@@ -7,29 +7,25 @@ import csv
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
-from tests.integration import commands
+from tests.integration import commands, preloaded
 
 _EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
 
 def _run(program: pathlib.Path, directory: pathlib.Path) -> str:
-    done = subprocess.run(
-        [sys.executable, str(program), str(directory)],
-        cwd=_EXAMPLES.parent,
-        env={
+    started = preloaded.server().start(
+        program.stem,
+        [str(directory)],
+        directory=program.parent,
+        environment={
             **os.environ,
             **{"PYTHONPATH": str(_EXAMPLES.parent), "MPLBACKEND": "agg", "TMPDIR": str(directory)},
         },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
     )
+    done = commands.finish(started)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

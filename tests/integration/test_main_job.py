@@ -181,7 +181,7 @@ def test_compare_searches_for_all_entries_alike(
     )
     search = (
         "--tune=learning_rate=0.000001..0.01",
-        "--tune=batch_size=25|50",
+        "--tune=local_epochs=0.5|1",
         "--tune_points=4",
         "--tune_halving=2",
         "--tensorboard",

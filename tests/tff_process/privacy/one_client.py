@@ -1,5 +1,7 @@
 """One client of an algorithm under differential privacy, called eagerly."""
 
+import copy
+
 import numpy as np
 import tensorflow as tf
 
@@ -39,9 +41,7 @@ class Client:
         )
         initial = self.made._initial
         self.settings, self.consensus = work_lib.TrainingSettings(50), {}
-        # Each traced once for all calls.
-        self._call = tf.function(self._train)
-        self._call_at_home = tf.function(self._train_at_home)
+        self._graphs = {}
         self.incoming = {spec.name: initial[spec.name] for spec in self.layout.uploaded}
         self.private = {
             **{s.name: initial[s.name] for s in self.layout.joined("private")},
@@ -67,14 +67,34 @@ class Client:
             {name: tf.constant(value) for name, value in values.items()}
             for values in (incoming or self.incoming, private or self.private)
         ]
-        upload, state, said = self._call(*given, work)
+        upload, state, said = self._called(self._train, *given, work)
         if numbers.get("home_steps"):
-            state = {**state, **self._call_at_home(state, work)}
+            state = {**state, **self._called(self._train_at_home, state, work)}
         return (
             {name: value.numpy() for name, value in upload.items()},
             {name: value.numpy() for name, value in state.items()},
             {name: float(value) for name, value in said.items()},
         )
+
+    def _called(self, function, *given):
+        """A function's result, which is traced once whatever the values and however many files: as
+        a client's is.
+        """
+        if tf.config.functions_run_eagerly():
+            return function(*given)
+        types = tf.nest.map_structure(_type, given)
+        key = function.__name__, str(types)
+        if key not in self._graphs:
+            self._graphs[key] = tf.function(function).get_concrete_function(*types)
+        return self._graphs[key](*given)
+
+    def traced_anew_at_home(self):
+        """The same client, whose training at home is traced anew, of functions that a test
+        replaced.
+        """
+        other = copy.copy(self)
+        other._graphs = {key: of for key, of in self._graphs.items() if key[0] == "_train"}
+        return other
 
     def _train(self, incoming, private, work):
         inputs = work_lib.ClientInputs(
@@ -85,3 +105,7 @@ class Client:
 
     def _train_at_home(self, private, work):
         return self.strategy.train_at_home(self.model, self.settings, private, work)
+
+
+def _type(value):
+    return tf.TensorSpec([None] if value.dtype == tf.string else value.shape, value.dtype)

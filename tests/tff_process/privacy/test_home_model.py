@@ -16,7 +16,16 @@ from tff_process.training import selection
 
 
 @pytest.fixture(scope="module")
-def fedavg(dataset):
+def margin():
+    """How far ahead training alone must be, which one test changes: graphs take long to trace."""
+    with pytest.MonkeyPatch.context() as patch:
+        value = tf.Variable(home_lib._AHEAD, dtype=tf.float64)
+        patch.setattr(home_lib, "_AHEAD", value)
+        yield value
+
+
+@pytest.fixture(scope="module")
+def fedavg(dataset, margin):
     return Client("fedavg", dataset)
 
 
@@ -146,7 +155,7 @@ def test_what_was_received_is_served_where_nothing_can_be_measured(fedavg, first
         np.testing.assert_array_equal(state[name], first[1][name])
 
 
-def test_the_taught_model_is_served_unless_it_is_well_behind(dataset, monkeypatch):
+def test_the_taught_model_is_served_unless_it_is_well_behind(fedavg, margin, monkeypatch):
     """Taught the opposite of all labels, it is behind."""
 
     def answers(model, teachers, shares, batch, seed, serves):
@@ -154,12 +163,11 @@ def test_the_taught_model_is_served_unless_it_is_well_behind(dataset, monkeypatc
         return {**taught, ranker.TARGETS: 1.0 - taught[ranker.TARGETS]}
 
     monkeypatch.setattr(teaching, "with_answers", answers)
-    margin, scores = tf.Variable(1e-6, dtype=tf.float64), []
-    monkeypatch.setattr(home_lib, "_AHEAD", margin)
-    client = Client("fedavg", dataset)
+    client, usual, scores = fedavg.traced_anew_at_home(), margin.numpy(), []
     for value in (1e-6, 1.0):
         margin.assign(value)
         scores.append(scored(client, client.train(home_steps=54)[1]))
+    margin.assign(usual)
     assert scores[1] < scores[0] - 1e-6
 
 
@@ -171,10 +179,11 @@ def test_what_noise_has_made_useless_is_left_for_training_alone(fedavg):
         np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_training_alone_is_served_only_where_it_is_well_ahead(dataset, monkeypatch):
-    monkeypatch.setattr(home_lib, "_AHEAD", 1.0)
-    client = Client("fedavg", dataset)
-    served = client.train(incoming=useless(client, 1), home_steps=54)[1]
+def test_training_alone_is_served_only_where_it_is_well_ahead(fedavg, margin):
+    usual = margin.numpy()
+    margin.assign(1.0)
+    served = fedavg.train(incoming=useless(fedavg, 1), home_steps=54)[1]
+    margin.assign(usual)
     kernel = "expert/0/shared/expert_0/dense_0/kernel"
     np.testing.assert_array_equal(served[kernel], 0.0)
 
