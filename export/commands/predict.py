@@ -174,11 +174,21 @@ def _wanted(models: "models_lib.Models") -> "raw_rows.Wanted":
 
 
 def _strange(totals: "score.Totals", models: "models_lib.Models") -> "list[str]":
-    """A line for each feature whose truth values are spelled as the model knows none."""
+    """A line for each feature with truth values that are spelled as the model knows none, or with
+    ids that were rounded.
+    """
     from pfrec.data.conversion.columns import truth_words
+    from pfrec.data.reading import column_text
 
     features = {feature.name: feature for feature in models.schema.categorical}
-    return [truth_words.note(features[name], totals.strange[name]) for name in totals.strange]
+    return [
+        *(truth_words.note(features[name], totals.strange[name]) for name in totals.strange),
+        *(
+            column_text.rounded_note(features[name].raw, rows)
+            for name, rows in totals.rounded.items()
+            if rows
+        ),
+    ]
 
 
 def _left_out(totals: "score.Totals", on_bad_row: str, output: pathlib.Path) -> "list[str]":

@@ -213,6 +213,16 @@ def strange(chunk: source.RawChunk, wanted: Wanted) -> "dict[str, tuple[str, ...
     return {name: words for name, words in found.items() if words}
 
 
+def rounded(chunk: source.RawChunk, wanted: Wanted) -> "dict[str, int]":
+    """By feature, in how many rows an id is `column_text.rounded`."""
+    found = {
+        feature.name: column_text.rounded(chunk.columns[feature.raw])
+        for feature in wanted.schema.categorical
+        if feature.encoding != "identity"
+    }
+    return {name: int(rows.sum()) for name, rows in found.items() if rows is not None}
+
+
 def _ids(values: np.ndarray) -> np.ndarray:
     """Numbers as ids, int64; -1, which is unknown to every model, for what is none."""
     known = np.isfinite(values) & (np.abs(values) < _LARGEST_ID) & (values == np.floor(values))

@@ -35,6 +35,7 @@ class Totals:
         `message`.
       strange: by feature, truth values that are spelled as no value of the model, see
         `raw_rows.strange`.
+      rounded: by feature, rows with an id that is `raw_rows.rounded`.
     """
 
     rows: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
@@ -42,6 +43,7 @@ class Totals:
     bad: "dict[str, int]" = dataclasses.field(default_factory=dict)
     examples: "list[dict[str, Any]]" = dataclasses.field(default_factory=list)
     strange: "dict[str, set[str]]" = dataclasses.field(default_factory=dict)
+    rounded: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
 
 
 def score(
@@ -95,6 +97,7 @@ def score(
                 totals.sums.setdefault(scenario, collections.Counter()).update(sums)
             for feature, words in done.strange.items():
                 totals.strange.setdefault(feature, set()).update(words)
+            totals.rounded.update(done.rounded)
             progress(done.table.num_rows)
 
         try:
@@ -149,6 +152,7 @@ class _Scored:
     faults: "tuple[bad_rows.Faults, ...]"
     totals: "dict[str, tuple[int, dict[str, float]]]"
     strange: "dict[str, tuple[str, ...]]"
+    rounded: "dict[str, int]"
 
 
 def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> _Scored:
@@ -194,4 +198,5 @@ def _score(loaded: _Loaded, wanted: raw_rows.Wanted, chunk: source.RawChunk) -> 
         )
         for scenario, rows in counted.items()
     }
-    return _Scored(pa.table(columns), chunk.faults, totals, raw_rows.strange(chunk, wanted))
+    told = raw_rows.strange(chunk, wanted), raw_rows.rounded(chunk, wanted)
+    return _Scored(pa.table(columns), chunk.faults, totals, *told)

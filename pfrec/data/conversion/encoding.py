@@ -10,7 +10,7 @@ from pfrec import errors
 from pfrec.data import schema as schema_lib
 from pfrec.data.conversion.columns import as_ids, as_labels, as_numbers, row_checks
 from pfrec.data.dataset import row_block
-from pfrec.data.reading import bad_rows, source
+from pfrec.data.reading import bad_rows, column_text, source
 
 MISSING_NUMERICAL = ("reject", "impute")
 
@@ -28,6 +28,9 @@ class Encoded:
         are left out).
       empty: per vocabulary feature of one value, how many empty values good rows have that its
         vocabulary does not hold (features without any are left out): they have the unknown id.
+      rounded: per feature whose ids are of text, in how many good rows one is a float that is no
+        longer told from its neighbours (features without any are left out), see
+        `column_text.rounded`.
       contrary: per conditional task, in how many good rows it is 1 while the task it depends on is
         not (tasks without any are left out); there it counts as unobserved.
     """
@@ -37,6 +40,7 @@ class Encoded:
     faults: tuple[bad_rows.Faults, ...]
     imputed: "dict[str, int]"
     empty: "dict[str, int]"
+    rounded: "dict[str, int]"
     contrary: "dict[str, int]"
 
 
@@ -82,7 +86,7 @@ def encode_good(
     _require_columns(chunk, schema)
     checks = row_checks.Checks(chunk)
     categorical = np.empty((len(chunk), schema.id_columns), np.int32)
-    empty = {}
+    empty, rounded = {}, {}
     for feature, place in zip(schema.categorical, schema.id_places):
         ids = (
             as_ids.read(chunk, feature, checks, beyond)[:, np.newaxis]
@@ -93,6 +97,8 @@ def encode_good(
         # Lists leave empty values out.
         if feature.encoding == "vocabulary" and feature.values == 1:
             empty[feature.name] = as_ids.unknown_and_empty(chunk, feature, ids[:, 0])
+        if feature.encoding != "identity":
+            rounded[feature.name] = column_text.rounded(chunk.columns[feature.raw])
     numerical = np.empty((len(chunk), schema.number_columns), np.float32)
     missing = {}
     for column, place in zip(schema.numerical, schema.number_places):
@@ -110,6 +116,7 @@ def encode_good(
         tuple(checks.faults),
         _counted(missing, good),
         _counted(empty, good),
+        _counted(rounded, good),
         _counted(contrary, good),
     )
 

@@ -50,6 +50,7 @@ class Gathering:
         self._imputed.update(piece.imputed)
         if self._watched is not None:
             self._watched.empty.update(piece.empty)
+            self._watched.rounded.update(piece.rounded)
         for part in piece.parts:
             if self._rows is not None:
                 self._rows[part.scenario] += len(part.rows)

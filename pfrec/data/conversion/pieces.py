@@ -46,6 +46,7 @@ class Piece:
       faults: its bad rows.
       imputed: how many values were imputed, by numerical column.
       empty: how many unknown values are empty ones, by vocabulary feature.
+      rounded: in how many rows an id is a float that is not told from its neighbours, by feature.
       contrary: in how many rows a conditional task is 1 against its condition, by task.
       parts: its good rows.
     """
@@ -55,6 +56,7 @@ class Piece:
     faults: "tuple[bad_rows.Faults, ...]"
     imputed: "collections.Counter[str]"
     empty: "collections.Counter[str]"
+    rounded: "collections.Counter[str]"
     contrary: "collections.Counter[str]"
     parts: "tuple[Part, ...]"
 
@@ -84,9 +86,10 @@ class Encoder:
         scenario, split, rows = chunk
         imputed: collections.Counter[str] = collections.Counter()
         empty: collections.Counter[str] = collections.Counter()
+        rounded: collections.Counter[str] = collections.Counter()
         contrary: collections.Counter[str] = collections.Counter()
         if not len(rows):
-            return Piece(0, rows.resume, rows.faults, imputed, empty, contrary, ())
+            return Piece(0, rows.resume, rows.faults, imputed, empty, rounded, contrary, ())
         if scenario is None and (self.clients or self.before is not None):
             parts: list[tuple[Optional[str], source.RawChunk]] = list(by_scenario(rows))
         else:
@@ -103,6 +106,7 @@ class Encoder:
             faults += encoded.faults
             imputed.update(encoded.imputed)
             empty.update(encoded.empty)
+            rounded.update(encoded.rounded)
             contrary.update(encoded.contrary)
             places = self._places(split, part, encoded.good)
             for found, index in [(name, None)] if name is not None else _codes(part, encoded.good):
@@ -111,7 +115,8 @@ class Encoder:
                 where = places if index is None else places[index]
                 prints = watch.fingerprints(found, own) if self.raw.survey else None
                 done.append(Part(found, split, own, where, schema, prints))
-        return Piece(len(rows), rows.resume, tuple(faults), imputed, empty, contrary, tuple(done))
+        counts = (imputed, empty, rounded, contrary)
+        return Piece(len(rows), rows.resume, tuple(faults), *counts, tuple(done))
 
     def _places(self, split: Optional[str], part: source.RawChunk, good: np.ndarray) -> np.ndarray:
         """The split of each good row, int8 [good rows]."""

@@ -13,6 +13,7 @@ from pfrec.data import schema as schema_lib
 from pfrec.data import splits
 from pfrec.data.conversion.columns import truth_words
 from pfrec.data.dataset import row_block
+from pfrec.data.reading import column_text
 
 # A raw number beyond this, or whose mean is so many deviations from zero, drowns other features.
 _LARGE, _FAR = 100.0, 10.0
@@ -28,6 +29,7 @@ class Watch:
     Attributes:
       empty: of the values that have the unknown id of a vocabulary, how many are empty, by feature:
         who leaves a field open has no wrong vocabulary.
+      rounded: rows whose id is a float that is not told from its neighbours, by feature.
     """
 
     def __init__(self, schema: schema_lib.Schema, state: Optional[Mapping[str, Any]]) -> None:
@@ -43,6 +45,7 @@ class Watch:
         self._values = np.array(state.get("values", nothing), np.int64)
         self._unknown = np.array(state.get("unknown", nothing), np.int64)
         self.empty: collections.Counter[str] = collections.Counter(state.get("empty", {}))
+        self.rounded: collections.Counter[str] = collections.Counter(state.get("rounded", {}))
         self._shift = int(state.get("shift", 0))
         kept = state.get("prints", ["", "", ""])
         self._prints = [np.frombuffer(bytes.fromhex(text), np.uint64) for text in kept]
@@ -78,6 +81,7 @@ class Watch:
             "values": self._values.tolist(),
             "unknown": self._unknown.tolist(),
             "empty": dict(self.empty),
+            "rounded": dict(self.rounded),
             "shift": self._shift,
             "prints": [p.tobytes().hex() for p in self._prints],
         }
@@ -98,6 +102,9 @@ class Watch:
                     'which spoils training; say normalise = "standard" in its [[numerical]], or '
                     "make it the time of [split] or a [[categorical]]"
                 )
+        for feature in self._schema.categorical:
+            if rows := self.rounded[feature.name]:
+                found.append(column_text.rounded_note(feature.raw, rows))
         for i, feature in enumerate(self._schema.categorical):
             empty = self.empty[feature.name]
             unknown, values = int(self._unknown[i]) - empty, int(self._values[i]) - empty

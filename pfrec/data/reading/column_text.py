@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from pfrec import amounts
 from pfrec.data.reading import words
 
 # Above this, float64 no longer tells neighbouring integers apart.
@@ -138,6 +139,38 @@ def of(values: Any) -> Any:
         whole = compute.if_else(exact, values, None).cast(pa.int64()).cast(pa.string())
         values = compute.if_else(compute.fill_null(exact, False), whole, values.cast(pa.string()))
     return compute.fill_null(values.cast(pa.string()), "")
+
+
+def rounded(values: Any) -> Optional[np.ndarray]:
+    """In which rows of a column a float stands for a whole number that floats do not tell from its
+    neighbours, bool [rows], as pandas makes of ids where one is missing; None where they are no
+    floats.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if isinstance(values, np.ndarray) and values.dtype.kind != "f":
+        return None  # What else it holds is not looked at, which would take long.
+    found = arrow(values)
+    flat = compute.list_flatten(found) if holds_lists(found) else found
+    if not pa.types.is_floating(flat.type):
+        return None
+    large = compute.greater_equal(compute.abs(flat.cast(pa.float64())), _LARGEST_EXACT)
+    large = compute.fill_null(large, False).to_numpy(zero_copy_only=False)
+    if flat is found:
+        return np.asarray(large)
+    rows = compute.list_parent_indices(found).to_numpy(zero_copy_only=False)
+    return np.bincount(rows[large], minlength=len(found)) > 0
+
+
+def rounded_note(column: str, rows: int) -> str:
+    """What a user should know of a column of ids that is `rounded` in so many rows."""
+    return (
+        f"{column!r}: {amounts.amount(rows, 'row')} with a floating-point number from 2^53 on, "
+        "where floats no longer tell whole numbers apart (pandas makes floats of ids where one is "
+        "missing): such an id is another one than that of the whole number that it was; write the "
+        "column as whole numbers or as text"
+    )
 
 
 def canonical(values: Any) -> Any:

@@ -290,3 +290,21 @@ def test_truth_values_of_another_spelling_are_told(tmp_path: pathlib.Path) -> No
         rows = source.RawChunk("a file", np.arange(1), {"new": pa.array([True])})
         assert raw_rows.request(rows, own)["new"].tolist() == [text]
         assert raw_rows.strange(rows, own) == {}
+
+
+def test_ids_that_floats_do_not_tell_apart_are_told(tmp_path: pathlib.Path) -> None:
+    schema = schema_lib.Schema(
+        (schema_lib.Categorical("user", 9, encoding="hash"),),
+        (),
+        (schema_lib.Task("click", "click"),),
+    )
+    answered = _Constant()
+    answered.schema = schema
+    ids = pa.table({"user": [1e18, 7.0, None]})
+    parquet.write_table(ids, tmp_path / "in.parquet")
+    inputs = raw_rows.find(tmp_path / "in.parquet")[0]
+    wanted = raw_rows.Wanted(schema, None, "a", ())
+    totals = score.score(answered, wanted, inputs, tmp_path / "out.csv")
+    assert totals.rounded == {"user": 1}
+    (note,) = predict._strange(totals, answered)
+    assert note.startswith("'user': 1 row with a floating-point number from 2^53 on")

@@ -12,6 +12,7 @@ from pfrec import errors
 from pfrec.commands import convert
 from pfrec.data.converters import table
 from pfrec.data.dataset import dataset
+from pfrec.data.reading import column_text
 
 _SCHEMA = """
 group = "user"
@@ -118,3 +119,25 @@ def test_a_table_need_not_have_the_labels_that_may_be_unobserved(tmp_path):
     data = dataset.Dataset.open(tmp_path / "d")
     assert data.observed("nl", "train", "buy") == 0
     assert data.observed("nl", "train", "click") == data.rows("nl", "train") > 0
+
+
+def test_ids_that_floats_do_not_tell_apart_are_warned_of(tmp_path):
+    """As pandas makes of 19 digits where one is missing; of fewer a float is the number itself."""
+    made, ids, schema = _table(), np.arange(400), _SCHEMA.replace('group = "user"', "")
+    for start, told in ((10**18, 1), (10**15, 0)):
+        user = pd.Series(start + ids, dtype="Int64").mask(ids == 7).astype("float64")
+        frame = made.to_pandas().assign(user=user)
+        notes = table.convert_table(frame, tmp_path / str(start), schema)
+        warned = dataset.Dataset.open(tmp_path / str(start)).warnings
+        assert [f"WARNING: {line}" for line in warned] == list(notes)
+        assert len(warned) == told
+    notes = table.convert_table(made.to_pandas().assign(user=10**18 + ids), tmp_path / "i", schema)
+    assert not notes
+    user = pd.Series(10.0**18 + ids)
+    (note,) = table.convert_table(made.to_pandas().assign(user=user), tmp_path / "f", schema)
+    assert note.startswith(
+        "WARNING: 'user': 400 rows with a floating-point number from 2^53 on, where floats no "
+        "longer tell whole numbers apart"
+    )
+    lists = [[float(10**18)], [], None, [1.0, float(2**53)]]
+    assert column_text.rounded(pa.array(lists)).tolist() == [True, False, False, True]
