@@ -26,13 +26,19 @@ def after_rounds(dataset, lengths):
     model = work_lib.ClientModel(lambda: mmoe.build(dataset.schema, SMALL, 0), dataset.schema, 0.01)
     layout = variables.of(groups.tag(model.network), local.local(dataset.schema).policy, ())
     state, first, rows = model.private_state(layout), 0, 0.0
+
+    @tf.function
+    def train(private, work):
+        inputs = work_lib.ClientInputs(layout, work_lib.TrainingSettings(16), {}, {}, private, work)
+        done = work_lib.train(model, inputs)
+        return done.private, done.examples
+
     for steps in lengths:
         numbers = {"seed": 1, "first_step": first, "steps": steps, "epoch_steps": EPOCH_STEPS}
         work = {name: tf.constant(value, tf.int64) for name, value in numbers.items()}
         work["shards"] = tf.constant(dataset.shards("nl", "train"))
-        inputs = work_lib.ClientInputs(layout, work_lib.TrainingSettings(16), {}, {}, state, work)
-        done = work_lib.train(model, inputs)
-        state, first, rows = done.private, first + steps, rows + float(done.examples)
+        state, examples = train(state, work)
+        first, rows = first + steps, rows + float(examples)
     return state, rows
 
 
