@@ -8,13 +8,13 @@ worker gets a path that is made here.
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Optional
 
 import numpy as np
 from tensorflow_federated.proto.v0 import executor_pb2
 
-from pfrec import client_directory, files
+from pfrec import cells, client_directory, files, metrics
 from tff_process.client import summed_uploads
 from tff_process.silos import directory, labels, values
 from tff_process.silos.values import (
@@ -357,7 +357,7 @@ class Receivable:
             **self.client,
             **told,
             "run": note["run"],
-            "test": _metrics(note["test"]),
+            "test": _metrics(note["test"], {of["name"] for of in self.client["schema"]["tasks"]}),
         }
 
 
@@ -378,13 +378,17 @@ def _round(value: Any) -> int:
     return value
 
 
-def _metrics(value: Any) -> "dict[str, dict[str, Any]]":
-    """Metrics by task: numbers or nothing, under short names."""
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
+def _metrics(value: Any, tasks: "Collection[str]") -> "dict[str, dict[str, Any]]":
+    """Metrics by task: numbers or nothing, under names that the silo knows, as they stand on the
+    card of what it publishes.
+    """
+    if not isinstance(value, dict) or not set(value) <= set(tasks):
+        raise ValueError("not metrics of its tasks")
     for task in value.values():
-        if not isinstance(task, dict) or any(
-            not isinstance(x, (int, float, type(None))) for x in task.values()
+        if (
+            not isinstance(task, dict)
+            or not set(task) <= {*metrics.METRICS, cells.SERVED}
+            or any(not isinstance(x, (int, float, type(None))) for x in task.values())
         ):
             raise ValueError("not metrics")
     return value

@@ -170,7 +170,10 @@ def terms(**changed):
         work=work_rules.WorkRules(
             2, 20, 20, 16, 64, 4, 0.5, 3, task_weights=(1.0, 1.0), positive_weights=(1.0, 1.0)
         ),
-        client={"scenario": "nl", "seed": 3, "data": "d1"},
+        client={
+            **{"scenario": "nl", "seed": 3, "data": "d1"},
+            "schema": {"tasks": [{"name": "ctr"}, {"name": "cvr"}]},
+        },
     )
     own = {name: named(f"own {name}") for name in labels.CALLS}
     number = values.Tensor(values.INT32, ())

@@ -190,14 +190,19 @@ def test_notes_say_only_what_notes_say(silo, driver):
         with stand_in.refused("neither a name"):
             driver.text(note)
     told = (
-        '{"scenario": "nl", "seed": 3, "data": "d1", "private_version": 2, "round": 2, "run": "%s",'
-        ' "test": {"ctr": {"auc": 0.5}}}'
+        '{"scenario": "nl", "seed": 3, "data": "d1", "schema": {"tasks": [{"name": "ctr"}, '
+        '{"name": "cvr"}]}, "private_version": 2, "round": 2, "run": "%s", '
+        '"test": {"ctr": {"auc": 0.5}}}'
     )
     driver.text(told % stand_in.ID)
     with stand_in.refused("neither a name"):
         driver.text(told % "../../../etc")
     with stand_in.refused("neither a name"):
         driver.text((told % stand_in.ID).replace("0.5", '"rows of nl"'))
+    # Names would stand on the card of the model that the silo publishes.
+    for name, other in (('test": {"ctr"', 'test": {"ctr |\\n# Trusted"'), ('"auc"', '"<b>auc"')):
+        with stand_in.refused("neither a name"):
+            driver.text((told % stand_in.ID).replace(name, other))
     driver.text('{"round": 1, "reason": "%s"}' % ("x" * 5_000))
     assert len(values.text_of(silo[1].asked[-1].value)) < 1_100
     with stand_in.refused("whose scenario"):
