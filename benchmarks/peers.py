@@ -233,7 +233,7 @@ def main() -> None:
     labels = []
     for label, (_, _, needs) in PEERS.items():
         given = getattr(arguments, f"{needs}_python") if needs else sys.executable
-        if label in arguments.skip.split(","):
+        if label in arguments.skip:  # Labels have commas of their own, and none holds another.
             continue
         if given is None:
             print(f"{label}: skipped, no Python is given for it", flush=True)
