@@ -12,7 +12,7 @@ from typing import Optional
 
 import numpy as np
 
-from pfrec import client_directory
+from pfrec import checkpoint, client_directory
 from pfrec.data import schema as schema_lib
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import row_block, writer
@@ -107,7 +107,7 @@ def forget_versions(path: pathlib.Path, made: resident.ResidentTraining) -> None
     for client in made.clients:
         for old in (path / client.handle.scenario).glob("version_*"):
             if old.name != client_directory.version_name(client.version):
-                shutil.rmtree(old)
+                checkpoint.remove(old)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ too, and it carries a checksum of every tensor.
 """
 
 import pathlib
+import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
@@ -17,6 +18,9 @@ with lazy.imports():  # who reads a run's records needs no tensors
 
 PREFIX = "state"
 META = "meta.json"
+# Beside checkpoints that come and go: the tensors of one that was removed, see `remove`.
+SPARE = f"{files.TEMPORARY_PREFIX}spare"
+_TENSORS = f"{PREFIX}.data-00000-of-00001"
 
 
 def description(names: Iterable[str], meta: Any) -> str:
@@ -34,7 +38,8 @@ def owner(client: str, version: str) -> "dict[str, str]":
 def save(
     directory: pathlib.Path, values: Mapping[str, Any], meta: Optional[Mapping[str, Any]] = None
 ) -> None:
-    """Writes `values` and `meta` to `directory`, replacing one that is there.
+    """Writes `values` and `meta` to `directory`, replacing one that is there, in the memory of a
+    spare beside it.
 
     Raises:
       PfrecError: where there is no space or no permission; what was there before is kept.
@@ -44,6 +49,7 @@ def save(
             files.make_directory(directory.parent)
         with files.whole_directory(directory, replace=True) as temporary:
             names = sorted(values)
+            (directory.parent / SPARE).unlink(missing_ok=True)
             tf.raw_ops.SaveV2(
                 prefix=str(temporary / PREFIX),
                 tensor_names=names or ["empty"],
@@ -72,6 +78,19 @@ def load(directory: pathlib.Path) -> "tuple[dict[str, np.ndarray], Any]":
         raise errors.PfrecError(
             f"{directory}: damaged checkpoint ({reason}); remove it to use the one before"
         ) from error
+
+
+def remove(directory: pathlib.Path) -> None:
+    """Removes a checkpoint that another one is to follow in the same place. Its tensors stay as
+    `SPARE`, which whoever writes the other removes or empties right before that: it then gets their
+    pages of memory. A virtual machine's kernel takes longer for pages that were free for some
+    seconds, and are fresh ones then, than for the writing.
+    """
+    tensors = directory / _TENSORS
+    # What a hard link shares, as in a user's copy of a run, is not to be emptied.
+    if tensors.is_file() and not tensors.is_symlink() and tensors.stat().st_nlink == 1:
+        tensors.replace(directory.with_name(SPARE))
+    shutil.rmtree(directory)
 
 
 def fingerprint(directory: pathlib.Path) -> str:

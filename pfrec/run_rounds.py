@@ -5,6 +5,8 @@ RUN/server/round_00007/     the server's state after round 7; its appearance mak
                             complete
 RUN/clients/NL/             the private states of client NL, by how many aggregations there were
                             until then (`client_directory`); the server's part of a round names its
+
+and beside them, while it trains, what `checkpoint.remove` leaves.
 """
 
 import dataclasses
@@ -272,9 +274,13 @@ def _present_name(name: str) -> str:
 
 
 def _remove_others(parent: pathlib.Path, prefix: str, kept: "set[str]") -> None:
-    for path in sorted(parent.glob(f"*{prefix}*")):
-        if path.name not in kept:
-            _remove(path)
+    for path in sorted(parent.glob(f"{prefix}*")):
+        if path.name in kept:
+            continue
+        if path.is_dir():
+            checkpoint.remove(path)
+        else:
+            path.unlink()
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -19,12 +19,13 @@ from pfrec import checkpoint
 
 def writer(private_type: tff.StructType) -> tff.Computation:
     """The computation `(private, directory) -> int32`,
-    which writes a state and returns the bytes of its index.
+    which writes a state and returns the bytes of its index, in the memory of a spare beside it.
     """
 
     @tff.tensorflow.computation(private_type, np.str_)
     def write(private: Any, directory: tf.Tensor) -> tf.Tensor:
-        return _save(private, directory)
+        with tf.control_dependencies([_empty_spare(directory)]):
+            return _save(private, directory)
 
     return write
 
@@ -46,6 +47,18 @@ def _described(names: "Iterable[str]", directory: tf.Tensor) -> tf.Tensor:
     before, after = checkpoint.description(names, checkpoint.owner("@", "@")).split("@/@")
     place = tf.strings.regex_replace(directory, r"^.*/([^/]+/[^/]+)$", r"\1")
     return tf.strings.join([before, place, after])
+
+
+def _empty_spare(directory: tf.Tensor) -> tf.Tensor:
+    """Empties the spare beside a checkpoint, where there is one (`checkpoint.remove`)."""
+    spare = tf.io.matching_files(tf.strings.regex_replace(directory, "[^/]+$", checkpoint.SPARE))
+    found = tf.size(spare)
+
+    def empty() -> tf.Tensor:
+        with tf.control_dependencies([tf.io.write_file(spare[0], "")]):
+            return tf.identity(found)
+
+    return tf.cond(found > 0, empty, lambda: found)
 
 
 def _save(values: Mapping[str, tf.Tensor], directory: tf.Tensor) -> tf.Tensor:

@@ -162,9 +162,10 @@ def train(
     if not options.workers:
         dataset.verify()
     started = time.monotonic()
-    with files.Lock(path), contextlib.ExitStack() as refused:
+    with files.Lock(path), contextlib.ExitStack() as ending, contextlib.ExitStack() as refused:
         new = not (path / "config.json").exists()
         run = beginning.open_run(path, plan, dataset, resume, options)
+        ending.callback(run.remove_leftovers)
         if new:
             refused.push(functools.partial(_discard_refused, run))
         options = continuing.with_newcomers(options, run)
