@@ -189,9 +189,13 @@ def warnings(
 
 
 def is_identifier(column: Column) -> bool:
-    """Whether its whole numbers are ids, by its name or because they are too long to be amounts."""
-    size = max(-column.smallest, column.largest)
-    return column.whole and (column_names.is_identifier(column.name) or size >= _LARGEST_EXACT)
+    """Whether its numbers are ids: whole ones by its name or because they are too long to be
+    amounts, and by its name such long ones that are written as no whole numbers any more, like
+    1.23E+18.
+    """
+    named = column_names.is_identifier(column.name)
+    long = max(-column.smallest, column.largest) >= _LARGEST_EXACT
+    return (column.whole and (named or long)) or (named and long)
 
 
 def is_vector(column: Column) -> bool:

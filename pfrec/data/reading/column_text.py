@@ -13,6 +13,8 @@ from pfrec.data.reading import words
 _LARGEST_EXACT = 2.0**53
 # A whole number in text that is written with a point.
 POINTED = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
+# A number of 12 digits or more in text that is written with an exponent.
+_EXPONENT = r"\b[0-9](\.[0-9]+)?[eE]\+(1[1-9]|[2-9][0-9])\b"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +145,8 @@ def of(values: Any) -> Any:
 
 def rounded(values: Any) -> Optional[np.ndarray]:
     """In which rows of a column a float stands for a whole number that floats do not tell from its
-    neighbours, bool [rows], as pandas makes of ids where one is missing; None where they are no
-    floats.
+    neighbours, as pandas makes of ids where one is missing, or text for one with an exponent, as
+    pandas and spreadsheets write it then; bool [rows], and None where it holds neither.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -153,9 +155,12 @@ def rounded(values: Any) -> Optional[np.ndarray]:
         return None  # What else it holds is not looked at, which would take long.
     found = arrow(values)
     flat = compute.list_flatten(found) if holds_lists(found) else found
-    if not pa.types.is_floating(flat.type):
+    if pa.types.is_floating(flat.type):
+        large = compute.greater_equal(compute.abs(flat.cast(pa.float64())), _LARGEST_EXACT)
+    elif pa.types.is_string(flat.type):
+        large = compute.match_substring_regex(flat, _EXPONENT)
+    else:
         return None
-    large = compute.greater_equal(compute.abs(flat.cast(pa.float64())), _LARGEST_EXACT)
     large = compute.fill_null(large, False).to_numpy(zero_copy_only=False)
     if flat is found:
         return np.asarray(large)
@@ -166,10 +171,11 @@ def rounded(values: Any) -> Optional[np.ndarray]:
 def rounded_note(column: str, rows: int) -> str:
     """What a user should know of a column of ids that is `rounded` in so many rows."""
     return (
-        f"{column!r}: {amounts.amount(rows, 'row')} with a floating-point number from 2^53 on, "
-        "where floats no longer tell whole numbers apart (pandas makes floats of ids where one is "
-        "missing): such an id is another one than that of the whole number that it was; write the "
-        "column as whole numbers or as text"
+        f"{column!r}: {amounts.amount(rows, 'row')} with an id as a floating-point number from "
+        "2^53 on, where floats no longer tell whole numbers apart, or as text like 1.23E+18 "
+        "(pandas makes floats of ids where one is missing, spreadsheets of those with many "
+        "digits): it is another id than that of the whole number that it was; write the column as "
+        "whole numbers or as text"
     )
 
 

@@ -307,4 +307,4 @@ def test_ids_that_floats_do_not_tell_apart_are_told(tmp_path: pathlib.Path) -> N
     totals = score.score(answered, wanted, inputs, tmp_path / "out.csv")
     assert totals.rounded == {"user": 1}
     (note,) = predict._strange(totals, answered)
-    assert note.startswith("'user': 1 row with a floating-point number from 2^53 on")
+    assert note.startswith("'user': 1 row with an id as a floating-point number from 2^53 on")

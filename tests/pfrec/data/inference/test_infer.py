@@ -346,3 +346,21 @@ def test_labels_of_many_spellings_long_ids_and_infinite_numbers(tmp_path):
         "# WARNING: has a value of its own in nearly every row: an identifier in disguise; left "
         'out\n# [[categorical]]\n# name = "event"' in text
     )
+
+
+def test_ids_that_lost_digits_are_ids_and_large_amounts_are_none(tmp_path):
+    rows = [
+        {
+            "site": "ab"[i % 2],
+            "user_id": "1.23457E+18" if i % 7 == 0 else 10**18 + i % 60,
+            "stars": 1.5e22 * (i % 60) + 0.5,
+            "click": i % 2,
+        }
+        for i in range(400)
+    ]
+    log = tmp_path / "log.csv"
+    log.write_bytes(raw_layouts.table(list(rows[0]), rows))
+    text = infer.infer("csv", log, hints=roles.Hints(("click",)))
+    schema = toml_schema.read_text(text, place="here").schema
+    assert {f.name: f.encoding for f in schema.categorical} == {"user_id": "hash"}
+    assert [f.name for f in schema.numerical] == ["stars"]

@@ -72,3 +72,34 @@ def test_as_python_splits(texts, limit):
         [part.strip() for part in text.split("|") if part.strip()][:limit] for text in texts
     ]
     assert of(pa.array(texts, pa.string()), limit=limit) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("1.23E+18", True),
+        ("1.2345678901234568e+18", True),
+        ("1E+11", True),
+        ("a|9.1e+17|b", True),
+        (" 1.23E+18 ", True),
+        (None, False),
+        ("", False),
+        ("1234567890123456789", False),
+        ("1.5e+10", False),
+        ("1.23E-18", False),
+        ("model 3E+12x", False),
+        ("e+18", False),
+    ],
+)
+def test_text_that_lost_digits_is_told(text, lost):
+    assert column_text.rounded(pa.array(["7", text, None])).tolist() == [False, lost, False]
+
+
+def test_only_floats_and_text_can_have_lost_digits():
+    assert column_text.rounded(pa.array([10**18, None])) is None
+    assert column_text.rounded(pa.array([True, False])) is None
+    assert column_text.rounded(pa.array([2.0**53, 2.0**53 - 1, None])).tolist() == [
+        True,
+        False,
+        False,
+    ]
