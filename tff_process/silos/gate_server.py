@@ -69,6 +69,8 @@ def serve(
             ("grpc.so_reuseport", 0),
             # Of one connection: what waits beyond the calls that are taken is in memory too.
             ("grpc.max_concurrent_streams", _MOST_CALLS),
+            # gRPC looks at the size of what it has decompressed, and 1 byte may become 1,000.
+            ("grpc.per_message_decompression", 0),
         ),
     )
     # Messages are parsed in the handler, so that one that cannot be is refused like everything
@@ -166,6 +168,13 @@ def _refusals(
         context.abort(
             code,
             f"{code.name} in the silo's own computation; the silo's logs/gatekeeper.log says more",
+        )
+    except Exception as error:
+        # gRPC would tell the driver what it says, and the silo nothing.
+        say(f"{name}: a fault of the gatekeeper: {type(error).__name__}: {str(error)[:2000]}")
+        context.abort(
+            grpc.StatusCode.INTERNAL,
+            "a fault of the silo's gatekeeper; the silo's logs/gatekeeper.log says more",
         )
     context.abort(code, f"the silo refuses {said}")
 

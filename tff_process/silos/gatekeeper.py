@@ -99,6 +99,7 @@ class Gatekeeper:
         """Takes a value, or the name of a computation."""
         session = self._current(request.executor)
         if request.value.WhichOneof("value") == "computation":
+            session.require_room()
             held = session.hold(sessions.Held(self._named(request.value.computation), None))
             return executor_pb2.CreateValueResponse(value_ref=held)
         value = request.value

@@ -309,12 +309,13 @@ class Receivable:
             )
         try:
             label, note = self._note(files.parse_json(text))
-            written = files.json_text(note)
+            # Half a surrogate pair stands in JSON and in no text.
+            written = string(files.json_text(note))
         except (ValueError, TypeError):
             raise labels.RefusedError(
                 "a text that is neither a name in this silo's directory nor a note that it takes"
             ) from None
-        return Received(label, string(written), size, note.get("run", ""))
+        return Received(label, written, size, note.get("run", ""))
 
     def _note(self, note: Any) -> "tuple[str, dict[str, Any]]":
         """What a note is, and its content written anew.

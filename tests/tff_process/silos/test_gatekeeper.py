@@ -186,6 +186,7 @@ def test_notes_say_only_what_notes_say(silo, driver):
         "nul",
         '{"keep": [1], "a": 1}',
         "[" * 9999,
+        '{"round": 1, "reason": "\\ud800"}',  # Half a surrogate pair, which no UTF-8 has.
     ):
         with stand_in.refused("neither a name"):
             driver.text(note)

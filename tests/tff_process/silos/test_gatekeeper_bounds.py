@@ -2,6 +2,7 @@
 up.
 """
 
+import multiprocessing
 import pathlib
 import random
 
@@ -12,15 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_federated.proto.v0 import executor_pb2
 
+from tests.tff_process.silos import flood
 from tests.tff_process.silos import stand_in_worker as stand_in
 from tff_process.runtime import remote
 from tff_process.silos import gate_server, sessions
 
 
-def test_ten_thousand_values(driver):
+@pytest.mark.parametrize("value", [stand_in.tensor(0, np.int32), stand_in.named("train")])
+def test_ten_thousand_values(driver, value):
     with stand_in.refused("more than 1000 values at once"):
         for _ in range(10_000):
-            driver.value(stand_in.tensor(0, np.int32))
+            driver.value(value)
 
 
 def test_private_states_are_bounded(driver):
@@ -174,6 +177,43 @@ def test_over_the_wire_a_refusal_is_a_status_and_a_line_and_the_silo_stays_up(si
             assert call("CreateValue", value.SerializeToString())
     finally:
         server.stop(0).wait()
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_compressed_message_takes_no_more_memory_than_it_has_bytes(silo, compression):
+    """Of 200 MB of zeros 200 kB pass, which a bound on what is unpacked would come too late for."""
+    lines = []
+    server, port = gate_server.serve(silo[0], 1_000_000, lines.append)
+    sender = multiprocessing.get_context("spawn").Process(
+        target=flood.send_compressed, args=(port, 200_000_000, compression)
+    )
+    before = stand_in.resident("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    try:
+        sender.start()
+        sender.join(60)
+        assert sender.exitcode == 0
+    finally:
+        sender.kill()
+        server.stop(0).wait()
+    assert stand_in.resident("VmHWM") - before < 20_000_000
+    (line,) = lines
+    assert line.startswith("CreateValue: refused: a malformed message of ")
+
+
+def test_a_fault_of_its_own_is_told_to_the_silo_alone(silo):
+    gatekeeper, worker, _ = silo
+    worker.fails = KeyError("a word of the rows")
+    lines = []
+    handle = gate_server._handler("GetExecutor", gatekeeper.get_executor, lines.append)
+    with pytest.raises(stand_in.AbortedError) as stop:
+        handle(b"", stand_in.Context())
+    code, said = stop.value.args
+    assert code == grpc.StatusCode.INTERNAL
+    assert said == "a fault of the silo's gatekeeper; the silo's logs/gatekeeper.log says more"
+    assert lines == [
+        "GetExecutor: a fault of the gatekeeper: KeyError: 'a word of the rows'",
+    ]
 
 
 def test_the_log_is_bounded_and_of_single_lines(tmp_path):
