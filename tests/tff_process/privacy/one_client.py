@@ -1,4 +1,4 @@
-"""One client of an algorithm under differential privacy, called eagerly."""
+"""One client of an algorithm under differential privacy."""
 
 import copy
 
@@ -18,7 +18,7 @@ USER = "embedding/user/embedding_user/table"
 
 
 class Client:
-    """One client of an algorithm, called eagerly."""
+    """One client of an algorithm, whose work is traced once."""
 
     def __init__(self, algorithm, dataset, **settings):
         self.dataset = dataset

@@ -16,16 +16,24 @@ from tff_process.training import selection
 
 
 @pytest.fixture(scope="module")
-def margin():
-    """How far ahead training alone must be, which one test changes: graphs take long to trace."""
+def ahead():
+    """How far ahead training alone must be, as a variable of graphs, which take long to trace."""
     with pytest.MonkeyPatch.context() as patch:
         value = tf.Variable(home_lib._AHEAD, dtype=tf.float64)
         patch.setattr(home_lib, "_AHEAD", value)
         yield value
 
 
+@pytest.fixture
+def margin(ahead):
+    """`ahead`, for a test that changes it."""
+    usual = ahead.numpy()
+    yield ahead
+    ahead.assign(usual)
+
+
 @pytest.fixture(scope="module")
-def fedavg(dataset, margin):
+def fedavg(dataset, ahead):
     return Client("fedavg", dataset)
 
 
@@ -163,11 +171,10 @@ def test_the_taught_model_is_served_unless_it_is_well_behind(fedavg, margin, mon
         return {**taught, ranker.TARGETS: 1.0 - taught[ranker.TARGETS]}
 
     monkeypatch.setattr(teaching, "with_answers", answers)
-    client, usual, scores = fedavg.traced_anew_at_home(), margin.numpy(), []
+    client, scores = fedavg.traced_anew_at_home(), []
     for value in (1e-6, 1.0):
         margin.assign(value)
         scores.append(scored(client, client.train(home_steps=54)[1]))
-    margin.assign(usual)
     assert scores[1] < scores[0] - 1e-6
 
 
@@ -180,10 +187,8 @@ def test_what_noise_has_made_useless_is_left_for_training_alone(fedavg):
 
 
 def test_training_alone_is_served_only_where_it_is_well_ahead(fedavg, margin):
-    usual = margin.numpy()
     margin.assign(1.0)
     served = fedavg.train(incoming=useless(fedavg, 1), home_steps=54)[1]
-    margin.assign(usual)
     kernel = "expert/0/shared/expert_0/dense_0/kernel"
     np.testing.assert_array_equal(served[kernel], 0.0)
 
