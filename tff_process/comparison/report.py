@@ -147,9 +147,8 @@ def _main_table(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing
             if own and row.entry != own.entry
             else None
         )
-        name = (
-            row.entry if row.speaks else f"{row.entry} (another of its entries is ahead on `valid`)"
-        )
+        why = "speaks for it" if math.isnan(row.valid) else "is ahead on `valid`"
+        name = row.entry if row.speaks else f"{row.entry} (another of its entries {why})"
         lines.append(
             f"| {name} | {'no' if row.federated else 'yes'} | {_text(row.mean)} | "
             f"{_number(row.deviation)} | {_interval(found)} | {row.seconds:.0f} |"
@@ -172,7 +171,8 @@ def _verdict(cells: "Sequence[runs.Cell]", rows: "Sequence[standings.Standing]")
         judgement = "the interval holds zero"
     else:
         judgement = "ahead" if found.mean > 0 else "behind"
-    chosen = "" if own.algorithm == standings.SUBJECT else ", the best of all on `valid`,"
+    where = "test, as none is known on `valid`" if math.isnan(own.valid) else "`valid`"
+    chosen = "" if own.algorithm == standings.SUBJECT else f", the best of all on {where},"
     lines = [
         f"Against {baseline.entry}, which on test is the best of the others whose rows stay where "
         f"they are, {own.entry}{chosen} stands {_interval(found)}, paired by seed: {judgement}."

@@ -70,7 +70,7 @@ def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
                 valid=valid[name],
                 seconds=float(np.mean([cell.summary["wall_seconds"] for cell in own])),
                 round_bytes=own[0].round_bytes,
-                speaks=name == max(kin, key=lambda n: valid[n]),
+                speaks=name == max(kin, key=lambda n: _known_first(valid[n])),
             )
         )
     return sorted(rows, key=lambda row: (np.isnan(row.mean), -row.mean))
@@ -78,11 +78,14 @@ def standings(cells: "Sequence[runs.Cell]") -> "list[Standing]":
 
 def subject(rows: Sequence[Standing]) -> Optional[Standing]:
     """The entry that the others are held against: pf_msmtrec's, or else the federated one that is
-    best on `valid`, since one chosen on test would have its luck counted for it; None without any.
+    best on `valid`, since one chosen on test would have its luck counted for it, but for want of
+    any known there; None without any.
     """
     federated = [row for row in rows if row.federated and row.speaks]
     own = [row for row in federated if row.algorithm == SUBJECT] or federated
-    return max(own, key=lambda row: (not np.isnan(row.mean), row.valid)) if own else None
+    if not own:
+        return None
+    return max(own, key=lambda row: (not np.isnan(row.mean), *_known_first(row.valid)))
 
 
 def of_algorithm(rows: Sequence[Standing], algorithm: str) -> Optional[Standing]:
@@ -196,7 +199,7 @@ def winner(cells: "Sequence[runs.Cell]", output: pathlib.Path) -> "dict[str, Any
     known = [row for row in standings(cells) if row.federated and not np.isnan(row.mean)]
     if not known:
         return dict.fromkeys(("federated", "algorithm", "entry", "mean_auc", "valid_auc"))
-    row = max(known, key=lambda row: row.valid)
+    row = max(known, key=lambda row: _known_first(row.valid))
     cell = min((c for c in cells if c.entry.name == row.entry), key=lambda c: c.seed)
     path = runs.run_path(output, cell.entry, cell.seed).relative_to(output)
     return {
@@ -206,6 +209,11 @@ def winner(cells: "Sequence[runs.Cell]", output: pathlib.Path) -> "dict[str, Any
         "mean_auc": row.mean,
         "valid_auc": row.valid,
     }
+
+
+def _known_first(score: float) -> "tuple[bool, float]":
+    """A key that is largest for the best score and least for NaN, where nothing counts."""
+    return not np.isnan(score), score
 
 
 def _by_entry(cells: "Sequence[runs.Cell]") -> "dict[str, list[runs.Cell]]":

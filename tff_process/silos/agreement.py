@@ -170,16 +170,23 @@ class Agreement:
             f"at most {amounts.amount(bounds.trainings, 'training')} of "
             f"{amounts.amount(bounds.rounds, 'round')}, {amounts.amount(bounds.reports, 'report')} "
             f"and {bounds.evaluations if leaves['metrics'] else 'no'} evaluations",
-            f"behind each report at least {amounts.amount(bounds.rows, 'row')} in "
-            f"{amounts.amount(bounds.steps, 'batch', 'batches')}"
-            + ", as many as are drawn in the mean"
-            * bool(self.plan.get("dp_epsilon")),
+            self._behind(),
             self._budget(),
         ]
         if self.sums_keys:
             lines += ["", "reports are masked; the server learns their sum over the silos of"]
             lines += [f"  {scenario:<20} {key}" for scenario, key in sorted(self.sums_keys.items())]
         return "\n".join(lines)
+
+    def _behind(self) -> str:
+        """What is behind a report, as text; under a budget each batch draws as many rows as chance
+        has it.
+        """
+        rows = amounts.amount(self.bounds.rows, "row")
+        batches = amounts.amount(self.bounds.steps, "batch", "batches")
+        if self.plan.get("dp_epsilon"):
+            return f"drawn for each report: at least {rows} in the mean, in {batches}"
+        return f"behind each report at least {rows} in {batches}"
 
     def _budget(self) -> str:
         """What differential privacy bounds, as text."""

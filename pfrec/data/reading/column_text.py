@@ -144,9 +144,10 @@ def of(values: Any) -> Any:
 
 
 def rounded(values: Any) -> Optional[np.ndarray]:
-    """In which rows of a column a float stands for a whole number that floats do not tell from its
-    neighbours, as pandas makes of ids where one is missing, or text for one with an exponent, as
-    pandas and spreadsheets write it then; bool [rows], and None where it holds neither.
+    """In which rows of a column a float stands for a whole number that floats of its width do not
+    tell from its neighbours, as pandas makes of ids where one is missing, or text for one with an
+    exponent, as pandas and spreadsheets write it then; bool [rows], and None where it holds
+    neither.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -156,7 +157,8 @@ def rounded(values: Any) -> Optional[np.ndarray]:
     found = arrow(values)
     flat = compute.list_flatten(found) if holds_lists(found) else found
     if pa.types.is_floating(flat.type):
-        large = compute.greater_equal(compute.abs(flat.cast(pa.float64())), _LARGEST_EXACT)
+        exact = 2.0 ** (np.finfo(flat.type.to_pandas_dtype()).nmant + 1)
+        large = compute.greater_equal(compute.abs(flat.cast(pa.float64())), exact)
     elif pa.types.is_string(flat.type):
         large = compute.match_substring_regex(flat, _EXPONENT)
     else:
@@ -172,10 +174,10 @@ def rounded_note(column: str, rows: int) -> str:
     """What a user should know of a column of ids that is `rounded` in so many rows."""
     return (
         f"{column!r}: {amounts.amount(rows, 'row')} with an id as a floating-point number from "
-        "2^53 on, where floats no longer tell whole numbers apart, or as text like 1.23E+18 "
-        "(pandas makes floats of ids where one is missing, spreadsheets of those with many "
-        "digits): it is another id than that of the whole number that it was; write the column as "
-        "whole numbers or as text"
+        "2^53 on (float32 from 2^24, float16 from 2^11), where floats no longer tell whole numbers "
+        "apart, or as text like 1.23E+18 (pandas makes floats of ids where one is missing, "
+        "spreadsheets of those with many digits): it is another id than that of the whole number "
+        "that it was; write the column as whole numbers or as text"
     )
 
 

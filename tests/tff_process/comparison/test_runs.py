@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 
 import pytest
 
@@ -146,6 +147,24 @@ def test_without_pf_msmtrec_the_subject_is_the_best_on_valid():
     )
     assert standings.subject(rows[-1:]).entry == "fedrep"
     assert standings.subject([]) is None
+
+
+def test_what_is_not_known_on_valid_is_chosen_last_and_not_called_the_best_there():
+    cells = [
+        _cell("fedbn", 0, 0.74, valid=(math.nan,)),
+        _cell("fedbn:embedding/*=shared", 0, 0.73, valid=(math.nan,)),
+        _cell("fedavg", 0, 0.72, valid=(math.nan,)),
+    ]
+    text = report.markdown(cells, _Data(), None)
+    assert "fedbn, the best of all on test, as none is known on `valid`, stands +0.0200" in text
+    assert "fedbn:embedding/*=shared (another of its entries speaks for it)" in text
+    known = [
+        _cell("fedbn:embedding/*=private", 0, 0.71, valid=(0.6,)),
+        _cell("fedrep", 0, 0.70, valid=(0.5,)),
+    ]
+    rows = standings.standings([*cells, *known])
+    assert standings.subject(rows).entry == "fedbn:embedding/*=private"
+    assert standings.winner([*cells, *known], pathlib.Path())["valid_auc"] == 0.6
 
 
 def test_what_predicts_nan_is_the_last_and_never_a_best():

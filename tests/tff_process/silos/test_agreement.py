@@ -49,10 +49,10 @@ def test_it_is_read_back_and_told_to_a_person(agreed, tmp_path):
     withheld = dataclasses.replace(agreed, leaves={**agreed.leaves, "metrics": []})
     assert "24 reports and no evaluations" in withheld.describe()
     budget = {**agreed.plan, "dp_epsilon": 3.0, "dp_delta": 0.0, "dp_unit": "group"}
-    assert (
-        "differential privacy of each group: at most epsilon 3 at delta 1 / rows^1.1"
-        in dataclasses.replace(agreed, plan=budget).describe()
-    )
+    text = dataclasses.replace(agreed, plan=budget).describe()
+    assert "differential privacy of each group: at most epsilon 3 at delta 1 / rows^1.1" in text
+    assert "drawn for each report: at least 50 rows in the mean, in 1 batch" in text
+    assert "behind each report" not in text  # By chance there may be fewer.
 
 
 def test_under_a_budget_statistics_of_normalisation_are_told_to_be_constants(agreed):

@@ -136,8 +136,8 @@ def test_ids_that_floats_do_not_tell_apart_are_warned_of(tmp_path):
     user = pd.Series(10.0**18 + ids)
     (note,) = table.convert_table(made.to_pandas().assign(user=user), tmp_path / "f", schema)
     assert note.startswith(
-        "WARNING: 'user': 400 rows with an id as a floating-point number from 2^53 on, where "
-        "floats no longer tell whole numbers apart"
+        "WARNING: 'user': 400 rows with an id as a floating-point number from 2^53 on (float32 "
+        "from 2^24, float16 from 2^11), where floats no longer tell whole numbers apart"
     )
     lists = [[float(10**18)], [], None, [1.0, float(2**53)]]
     assert column_text.rounded(pa.array(lists)).tolist() == [True, False, False, True]

@@ -1,6 +1,7 @@
 """Lists of values: by hand, against Python's own `split`, and of every type of column."""
 
 import hypothesis
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
@@ -103,3 +104,12 @@ def test_only_floats_and_text_can_have_lost_digits():
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(("kind", "exact"), [("e", 2.0**11), ("f", 2.0**24), ("d", 2.0**53)])
+def test_narrower_floats_lose_digits_earlier(kind, exact):
+    values = np.array([exact - 1, -exact, exact, np.nan], kind)
+    assert values[0] + values.dtype.type(2) == exact  # What was exact + 1.
+    lost = [False, True, True, False]
+    assert column_text.rounded(values).tolist() == lost
+    assert column_text.rounded(pa.array([[value] for value in values])).tolist() == lost
