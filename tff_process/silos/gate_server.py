@@ -50,7 +50,8 @@ def serve(
 
     Args:
       gatekeeper: answers the calls.
-      most_bytes: of a message from a driver; a longer one is not read.
+      most_bytes: of a message from a driver; a longer one is refused when all of it has come, and
+        gRPC holds it until then.
       say: takes a line for every refusal and failure.
       port: to listen on; 0 for a free one.
 
