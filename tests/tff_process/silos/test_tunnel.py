@@ -173,6 +173,40 @@ def test_stunnel_says_which_certificate_of_which_connection_it_refuses():
 
 @needs_openssl
 @silo_machines.needs_tunnel
+def test_who_comes_again_shows_its_certificate_again(made, tmp_path):
+    """A resumed session has none: the ledger would not name its driver."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as worker,
+        worker_lib.listen("127.0.0.1", 0) as listening,
+    ):
+        worker.settimeout(10)
+        credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
+        log = tmp_path / "silo.log"
+        end = tunnel.Tunnel.of_silo(listening, credentials, worker.getsockname()[1], log)
+        party = made / "ours" / "driver"
+        context = ssl.create_default_context(cafile=party / tunnel.AUTHORITY)
+        context.check_hostname = False
+        context.load_cert_chain(party / tunnel.CERTIFICATE, party / tunnel.KEY)
+        said, session = [], None
+        for _ in range(2):
+            with (
+                socket.create_connection(listening.getsockname(), 10) as plain,
+                context.wrap_socket(plain, session=session) as connection,
+            ):
+                led, (_, port) = worker.accept()
+                with led:
+                    led.sendall(b"hello")
+                    assert connection.recv(5) == b"hello"  # And with it what resumes a session.
+                    said.append(end.peer(port))
+                assert not connection.session_reused
+                session = connection.session
+        end.stop()
+    assert said[0] == said[1]
+    assert key_of(party) in said[1]
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
 def test_the_silo_knows_who_it_leads_on(made, tmp_path):
     with (
         socket.create_server(("127.0.0.1", 0)) as worker,
