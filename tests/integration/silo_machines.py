@@ -11,18 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Optional
 
+import numpy as np
 import portpicker
 import pytest
 
-from pfrec import files
+from pfrec import files, run_data
 from pfrec.data.dataset import dataset as dataset_lib
 from pfrec.data.dataset import pipeline
 from tests.integration import commands, preloaded
+from tff_process import plan as plan_lib
 from tff_process.commands import certificates
 from tff_process.runtime import sandbox
 from tff_process.silos import directory as silo_directory
+from tff_process.training import loop
 
 HAS_TUNNEL = bool(shutil.which("openssl") and (shutil.which("stunnel4") or shutil.which("stunnel")))
 # Where they are not permitted, the workers' own ports are open on this machine during the tests.
@@ -82,10 +85,25 @@ class Silo:
         _wait(self.process)
 
 
-def directories(data: dataset_lib.Dataset, parent: pathlib.Path) -> "dict[str, pathlib.Path]":
-    """A client directory for each scenario, as if each silo had converted its own rows.
+def simulate(
+    plan: plan_lib.Plan, data: dataset_lib.Dataset, output: pathlib.Path, **settings: Any
+) -> loop.Outcome:
+    """`loop.train` in a simulation in which rows have the order that they have in `directories`."""
+    made = pipeline.simulated_secret
 
-    Each silo has the secret that a simulation with seed 0 has for it, so that the two train alike.
+    def secret(seed: int, client: int) -> np.ndarray:
+        own = made(0, client).tobytes()
+        rows = run_data.keyed(data.digests[data.scenarios[client]], own)
+        return np.frombuffer(silo_directory.secret_of_rows(own, rows), np.int64)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "simulated_secret", secret)
+        return loop.train(plan, data, output, **settings)
+
+
+def directories(data: dataset_lib.Dataset, parent: pathlib.Path) -> "dict[str, pathlib.Path]":
+    """A client directory for each scenario, as if each silo had converted its own rows; they train
+    as `simulate` does.
     """
     listing = json.loads((data.path / "dataset.json").read_text())
     made = {}

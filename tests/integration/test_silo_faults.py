@@ -1,5 +1,4 @@
-"""Runs over silos with faults; the scheme,
-the data and the run without faults are those of `test_faults`.
+"""Runs over silos with faults; the scheme and the data are those of `test_faults`.
 
 `PFREC_FAULT_ROUNDS=60 python -m pytest tests/integration/test_faults.py
 tests/integration/test_silo_faults.py` is the long run.
@@ -24,13 +23,21 @@ from tests.integration.test_faults import (
     SCENARIOS,
     assert_same,
     eight,
-    expected,
+    ending,
     participants,
     workers,
 )
 from tff_process.runtime import options
 from tff_process.silos import training as silo_training
 from tff_process.training import loop
+
+
+@pytest.fixture(scope="module")
+def expected(eight, tmp_path_factory):
+    """The run without faults."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    silo_machines.simulate(PLAN, eight, path)
+    return ending(path)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +129,7 @@ def test_a_worker_that_dies_with_a_state_that_no_file_holds(
     in the other silos too.
     """
     several = dataclasses.replace(PLAN, aggregations=3, rounds=2)
-    loop.train(several, eight, tmp_path / "whole")
+    silo_machines.simulate(several, eight, tmp_path / "whole")
     aggregation_step, struck = silo_training.SiloTraining.train_aggregation_step, []
 
     def strike(made, number):

@@ -24,7 +24,6 @@ from tff_process import plan
 from tff_process.algorithms import base
 from tff_process.silos import directory as silo_directory
 from tff_process.silos import own_computations
-from tff_process.training import loop
 
 ARGUMENTS = ("--rounds=3", "--participation=0.67", *commands.SMALL)
 PLAN = plan.Plan(
@@ -42,7 +41,7 @@ def simulated(
 ) -> pathlib.Path:
     """A simulation's run over the same data, with the plan that the arguments describe."""
     output = tmp_path_factory.mktemp("runs") / "simulated"
-    loop.train(PLAN, dataset, output)
+    silo_machines.simulate(PLAN, dataset, output)
     return output
 
 
@@ -185,7 +184,8 @@ def test_a_run_goes_on_over_silos_as_in_a_simulation(
     data = dataset_lib.Dataset.open(later)
     expected = tmp_path / "simulated"
     going_on = dataclasses.replace(PLAN, rounds=2, continues=True)
-    loop.train(dataclasses.replace(going_on, init_from=str(simulated)), data, expected)
+    going_on_from = dataclasses.replace(going_on, init_from=str(simulated))
+    silo_machines.simulate(going_on_from, data, expected)
     directories = silo_machines.directories(data, tmp_path)
     # In fr the rows of the week take the place of the last one's; the rest stays.
     week = tmp_path / "silo_of_fr"

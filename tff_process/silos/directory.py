@@ -3,8 +3,9 @@ and what is removed from it.
 
 CLIENT/data/                            what pfrec-convert wrote of this silo's one scenario:
                                         dataset.json, NL/schema.json, NL/train-*.tfrecord, ...
-CLIENT/secret                           16 random bytes of this silo's own, of which the order of
-                                        its rows follows; never leaves it
+CLIENT/secret                           16 random bytes of this silo's own; never leaves it
+CLIENT/secret_of_rows                   16 bytes of it and of the rows of now, of which their order
+                                        follows; written by pfrec-worker, never leaves either
 CLIENT/silo.json                        what a driver is told of it, and no more; written by
                                         pfrec-worker from the data
 CLIENT/runs/ID/version_00007/           the private state after aggregation 7 of the training ID;
@@ -31,6 +32,8 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
+import hmac
 import os
 import pathlib
 import re
@@ -47,6 +50,9 @@ from pfrec.data.dataset import trainable, writer
 
 DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
+# What the order of the rows of now follows from, of the secret: rows that were appended to would
+# else begin an epoch by the batches of before.
+ROWS_SECRET = "secret_of_rows"
 CONTINUE = "continue.json"
 SECRET_BYTES = 16
 FORMAT_VERSION = 1
@@ -213,6 +219,8 @@ def prepare(
     if warn is not None and (changed := other_rows(directory, told)):
         warn(changed)
     files.write_json(directory / FACTS, told.to_json())
+    secret = (directory / SECRET).read_bytes()
+    files.write_bytes(directory / ROWS_SECRET, secret_of_rows(secret, told.data))
     return told
 
 
@@ -247,6 +255,12 @@ def _make_secret(path: pathlib.Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(os.urandom(SECRET_BYTES))
+
+
+def secret_of_rows(secret: bytes, data: str) -> bytes:
+    """What `ROWS_SECRET` holds, of a silo's `SECRET` and the keyed digest of its rows."""
+    made = hmac.new(secret, f"order of {data}".encode(), hashlib.sha256).digest()
+    return made[:SECRET_BYTES]
 
 
 class Lock:

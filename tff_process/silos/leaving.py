@@ -21,7 +21,7 @@ from tff_process.silos import (
 )
 from tff_process.silos import terms as terms_lib
 
-# In the ledger, what the batches of a report follow from, by a digest: the plan and the rows.
+# In the ledger, what the batches of a report follow from, by a digest.
 _BATCHES = "batches"
 
 
@@ -89,14 +89,17 @@ class Leaving:
                 label, times = self._counted_as(entry["what"])
                 self.answered[label] += times
         self._trainings = _begun(own)
-        self._batches = origins.of(terms.plan_digest, terms.receivable.client["data"])
+        rules = terms.receivable.work
+        self._batches = origins.of(
+            f"seed {rules.seed}", f"batches of {rules.batch_size}", terms.receivable.client["data"]
+        )
         for entry in book.entries:
             if entry["what"] == labels.REPORT and self._of_these_batches(entry):
-                terms.receivable.work.narrow(*entry["work"])
+                rules.note(*entry["work"])
 
     def _of_these_batches(self, entry: "Mapping[str, Any]") -> bool:
-        """Whether a report is of the batches of now: of the same rows by the same plan, also under
-        another agreement. One of before that was noted is where its agreement is the same.
+        """Whether a report is of the batches of now: of the same rows in the same order, also under
+        another agreement or plan. One of before that was noted is where its agreement is the same.
         """
         if _BATCHES in entry:
             return bool(entry[_BATCHES] == self._batches)
@@ -193,6 +196,7 @@ class Leaving:
             message = made.SerializeToString()
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
+            self._terms.receivable.work.leave(*source.work)
             further["work"] = list(source.work)
             further[_BATCHES] = self._batches
         return ledger.Answer(source.label, leaves, message, further)

@@ -201,7 +201,7 @@ class OwnComputations:
                 f"{place}: bounds {bounds.rounds} rounds, and its plan has {self.plan.rounds}; "
                 "make it anew"
             )
-        whole = work.rows_behind(0, work.round_steps)
+        whole = work.fewest_rows(1)
         if whole < bounds.rows or work.round_steps < bounds.steps:
             raise errors.PfrecError(
                 f"{place}: asks for {bounds.rows} rows in {bounds.steps} steps behind each report, "

@@ -266,7 +266,7 @@ class Receivable:
         """
         names = {
             directory.FACTS: labels.FACTS_NAME,
-            directory.SECRET: labels.SECRET_NAME,
+            directory.ROWS_SECRET: labels.SECRET_NAME,
             directory.FINISHED: labels.CLIENT_NAME,
         }
         if text in names:

@@ -138,7 +138,7 @@ class Service:
         """What the worker reaches: it reads the data, the secret and what a driver is told, and
         writes in `runs/` alone.
         """
-        read = (silo_directory.DATA, silo_directory.SECRET, silo_directory.FACTS)
+        read = (silo_directory.DATA, silo_directory.ROWS_SECRET, silo_directory.FACTS)
         try:
             return sandbox.Sandbox(
                 worker_process.program(),

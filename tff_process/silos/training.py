@@ -88,7 +88,7 @@ class SiloTraining(resident.ResidentTraining):
         # The silo's own: it is read there, and the driver holds a reference that it never asks the
         # value of.
         return lambda there: there.call(
-            self._read_secret, there.send(silo_directory.SECRET, tff.TensorType(np.str_))
+            self._read_secret, there.send(silo_directory.ROWS_SECRET, tff.TensorType(np.str_))
         )
 
     def _make_masks(self) -> None:

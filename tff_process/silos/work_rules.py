@@ -16,9 +16,9 @@ from tff_process.silos import labels
 class WorkRules:
     """What a driver may ask a silo to train on.
 
-    A round's steps are cut into aggregation steps, one grid for all trainings of a plan on the same
-    rows: work that begins or ends anywhere else would let a driver subtract two reports and see a
-    single batch.
+    A round's steps are cut into aggregation steps, which are the same ones in all trainings whose
+    batches are the same: two reports that overlap in part would let a driver subtract one from the
+    other and see a single batch.
 
     Attributes:
       rounds: of a training, at most.
@@ -49,7 +49,7 @@ class WorkRules:
     train_rows: Optional[int] = None
 
     def __post_init__(self) -> None:
-        self._grids = set(range(1, max(1, self.round_steps // self.steps) + 1))
+        self._left: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
 
     def rows_behind(self, first_step: int, steps: int) -> int:
@@ -102,19 +102,20 @@ class WorkRules:
         if (behind := self.rows_behind(first_step, steps)) < self.rows:
             raise labels.RefusedError(
                 f"work of {behind} rows; the agreement has at least {self.rows} behind each report "
-                "(see --minimum_rows of pfrec-agreement)"
+                "(see --minimum_rows and --aggregation_steps of pfrec-agreement)"
             )
         number, offset = divmod(first_step, self.round_steps)
         if first_step < 0 or number >= self.rounds:
             raise labels.RefusedError(
                 f"work of round {number + 1}; the agreement has {self.rounds}"
             )
-        if not self.narrow(first_step, steps):
+        if not self._is_part(offset, steps):
             raise labels.RefusedError(
                 f"work of steps {offset} to {offset + steps} of a round's {self.round_steps}: not "
-                "one of its aggregation steps, which stay as the first report cut them while plan "
-                "and rows are the same; where other silos' rows have changed, agree to a new --seed"
+                "one of its aggregation steps, into however many it is cut"
             )
+        with self._lock:
+            self._require_apart(first_step, steps)
 
     def check_part(self, first_step: int, steps: int, number: int, parts: int) -> None:
         """Checks that work is the part of this silo's batches that belongs to a sum: all silos are
@@ -154,21 +155,45 @@ class WorkRules:
             if not np.array_equal(np.asarray(asked, np.float32), np.asarray(agreed, np.float32)):
                 raise labels.RefusedError(f"other {what} than agreed")
 
-    def narrow(self, first_step: int, steps: int) -> bool:
-        """Keeps to the grids that some work is on; without one nothing changes and it is False.
-        Safe to use from several threads: else two that ask at once could have a grid each.
-        """
-        offset = first_step % self.round_steps
-        with self._lock:
-            fitting = {grid for grid in self._grids if self._on(grid, offset, steps)}
-            self._grids = fitting or self._grids
-        return bool(fitting)
+    def note(self, first_step: int, steps: int) -> None:
+        """Notes the work of a report that left before, whatever else has."""
+        self._left.add((first_step, first_step + steps))
 
-    def _on(self, grid: int, offset: int, steps: int) -> bool:
-        # The part that begins at the offset is this one or, where it was rounded down, the next.
-        first = offset * grid // self.round_steps
+    def leave(self, first_step: int, steps: int) -> None:
+        """Notes the work of a report that leaves. Safe to use from several threads: else of two
+        that leave at once each could overlap the other.
+
+        Raises:
+          RefusedError: where that of one that left overlaps it in part; nothing is noted then.
+        """
+        with self._lock:
+            self._require_apart(first_step, steps)
+            self._left.add((first_step, first_step + steps))
+
+    def _require_apart(self, first_step: int, steps: int) -> None:
+        """Checks that work is that of a report that left, or has no batch of one.
+
+        Raises:
+          RefusedError: where it is not.
+        """
+        last_step = first_step + steps
+        for first, last in self._left - {(first_step, last_step)}:
+            if first < last_step and first_step < last:
+                raise labels.RefusedError(
+                    f"work of steps {first_step} to {last_step}: a report of steps {first} to "
+                    f"{last} of the same batches has left, and two that overlap tell of those "
+                    "between them; where a round is cut otherwise now, as with other rows of other "
+                    "silos, --aggregations or --local_epochs, agree to a new --seed"
+                )
+
+    def _is_part(self, offset: int, steps: int) -> bool:
+        """Whether some cut of a round into parts of at least the agreed steps has this one."""
         return any(
-            self._part(grid, part) == (offset, offset + steps) for part in (first, first + 1)
+            self._part(parts, number) == (offset, offset + steps)
+            for parts in range(1, max(1, self.round_steps // self.steps) + 1)
+            # The part that begins at the offset is this one or, where it was rounded down, the
+            # next.
+            for number in (offset * parts // self.round_steps + at for at in (0, 1))
         )
 
     def _part(self, grid: int, number: int) -> "tuple[int, int]":

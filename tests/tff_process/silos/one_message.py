@@ -47,7 +47,7 @@ def train(driver, asked=None, wanted="~13"):
         value("~1", stand_in.struct(user=stand_in.tensor(np.zeros([3, 2])))),
         call("~2", "~0", "~1"),
         value("~3", stand_in.named("secret")),
-        value("~4", stand_in.tensor(b"secret", np.str_)),
+        value("~4", stand_in.tensor(b"secret_of_rows", np.str_)),
         call("~5", "~3", "~4"),
         value("~6", stand_in.tensor(0, np.int32)),
         value("~7", asked or stand_in.work()),

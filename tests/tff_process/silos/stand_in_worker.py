@@ -258,7 +258,7 @@ class Driver:
         return self.struct(
             client_id=self.value(tensor(0, np.int32)),
             private=private or self.private(),
-            secret=self.call("secret", self.text("secret")),
+            secret=self.call("secret", self.text("secret_of_rows")),
             work=self.value(asked or work()),
             serves=self.value(tensor([1.0, 1.0])),
         )

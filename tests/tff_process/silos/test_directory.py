@@ -37,6 +37,29 @@ def test_facts_hold_the_least_and_come_back(dataset, tmp_path):
     assert silo_directory.Facts.from_json(written, place="x") == facts
 
 
+def test_the_order_of_rows_follows_from_the_secret_and_the_rows(dataset, tmp_path):
+    directories = silo_machines.directories(dataset, tmp_path)
+    silo = directories["es"]
+
+    def made():
+        silo_directory.prepare(silo)
+        return (silo / silo_directory.ROWS_SECRET).read_bytes()
+
+    first = made()
+    assert made() == first
+    assert len(first) == silo_directory.SECRET_BYTES
+    assert (silo / silo_directory.ROWS_SECRET).stat().st_mode & 0o777 == 0o600
+    told = json.loads((silo / "silo.json").read_text())["data"]
+    secret = (silo / silo_directory.SECRET).read_bytes()
+    assert first not in (bytes.fromhex(told)[: len(first)], secret)
+    shutil.rmtree(silo / "data")
+    shutil.copytree(directories["nl"] / "data", silo / "data")
+    other = made()
+    assert other != first
+    (silo / silo_directory.SECRET).write_bytes(secret[::-1])
+    assert made() not in (first, other)
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -55,7 +55,7 @@ def test_the_worker_gets_the_silos_own_computations_and_paths(silo, driver):
         for array in _arrays(request.value)
         for text in array.string_list.value
     ]
-    assert texts == [b"secret", b"data/nl/train-00000.tfrecord"]
+    assert texts == [b"secret_of_rows", b"data/nl/train-00000.tfrecord"]
 
 
 def _arrays(value):
@@ -100,7 +100,7 @@ def test_no_computation_of_the_drivers_reaches_the_worker(silo, driver):
         lambda d: d.private(),
         lambda d: d.train(),
         lambda d: d.select(d.train(), 0),
-        lambda d: d.call("secret", d.text("secret")),
+        lambda d: d.call("secret", d.text("secret_of_rows")),
         lambda d: d.client(),
         lambda d: d.value(stand_in.shared()),
         lambda d: d.value(stand_in.named("train")),
@@ -116,7 +116,7 @@ def test_compute_answers_for_reports_metrics_and_acknowledgements_alone(silo, dr
 
 
 def test_structures_cannot_smuggle(driver):
-    private, secret = driver.private(), driver.call("secret", driver.text("secret"))
+    private, secret = driver.private(), driver.call("secret", driver.text("secret_of_rows"))
     plain = {
         "shared": driver.value(stand_in.shared()),
         "personal": driver.value(stand_in.personal()),

@@ -63,10 +63,19 @@ def test_the_ledger_says_to_whom_it_was(silo, driver):
     assert [entry["to"] for entry in book.entries] == ["10.0.0.9", "unknown", "10.0.0.9"]
 
 
-def test_two_grids_of_work_would_tell_a_single_batch(driver):
-    driver.value(stand_in.work(0, 5))
-    with stand_in.refused("not one of its"):
-        driver.value(stand_in.work(0, 6))  # A third of a round, where it was cut into four.
+def test_two_cuts_of_a_round_would_tell_a_single_batch(silo, driver):
+    silo[1].answers = [stand_in.report()] * 2
+    quarter = driver.select(driver.train(asked=stand_in.work(0, 5)), 1)
+    third = driver.select(driver.train(asked=stand_in.work(0, 6)), 1)
+    driver.fetch(quarter)
+    told = "a report of steps 0 to 5 of the same batches has left"
+    with stand_in.refused(told):
+        driver.fetch(third)
+    with stand_in.refused(told):
+        driver.value(stand_in.work(0, 6))
+    with stand_in.refused("not one of its aggregation steps"):
+        driver.value(stand_in.work(5, 6))
+    assert [entry["work"] for entry in silo[2].entries] == [[0, 5]]
 
 
 def test_replays_end_with_the_agreement(silo, driver):

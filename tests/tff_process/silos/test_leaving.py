@@ -24,37 +24,53 @@ def again(silo, **changed):
     return stand_in.Driver(gatekeeper_lib.Gatekeeper(stand_in.terms(**changed), worker, book))
 
 
-def test_the_grid_of_what_left_holds_after_a_restart(silo, driver):
+def test_what_left_holds_after_a_restart(silo, driver):
     report(driver, silo[1], asked=stand_in.work(0, 5))
     restarted = again(silo)
-    with stand_in.refused("not one of its"):
+    with stand_in.refused("a report of steps 0 to 5 of the same batches has left"):
         restarted.value(stand_in.work(0, 10))
     restarted.value(stand_in.work(5, 5))
     # Nor under a further agreement to the same plan: reports of 10 and of 5 batches from the same
     # values tell of 5 alone, where each has 10 behind it.
-    with stand_in.refused("not one of its"):
+    with stand_in.refused("a report of steps 0 to 5 of the same batches has left"):
         again(silo, agreement_digest="cc" * 32).value(stand_in.work(0, 10))
 
 
-def test_batches_of_another_plan_or_of_other_rows_are_cut_as_they_are_asked_for(silo, driver):
-    report(driver, silo[1], asked=stand_in.work(0, 5))
-    again(silo, plan_digest="cc" * 32).value(stand_in.work(0, 10))
-    # Next month's rows: 40 batches a round, of which 5 are an eighth as they were a quarter of 20.
+def changed_work(data="d", **changed):
     known = stand_in.terms().receivable
-    grown = dataclasses.replace(
-        known,
-        work=dataclasses.replace(known.work, round_steps=40, epoch_steps=40),
-        client={**known.client, "data": "d2"},
+    client = {**known.client, "data": known.client["data"] if data == "d" else data}
+    return dataclasses.replace(
+        known, work=dataclasses.replace(known.work, **changed), client=client
     )
-    later = again(silo, receivable=grown)
-    for part in range(4):
-        later.value(stand_in.work(10 * part, 10, epoch_steps=40))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"plan_digest": "cc" * 32},  # As of more rounds, or of another pfrec.
+        {"receivable": changed_work(steps=10)},
+        {"receivable": changed_work(round_steps=40)},
+        {"receivable": changed_work(rounds=8)},
+    ],
+)
+def test_the_same_batches_are_cut_the_same_whatever_else_is_agreed(silo, driver, changed):
+    report(driver, silo[1], asked=stand_in.work(0, 5))
+    with stand_in.refused("a report of steps 0 to 5 of the same batches has left"):
+        again(silo, agreement_digest="cc" * 32, **changed).value(stand_in.work(0, 10))
+
+
+@pytest.mark.parametrize("changed", [{"data": "d2"}, {"batch_size": 8}, {"seed": 4}])
+def test_other_batches_are_cut_as_they_are_asked_for(silo, driver, changed):
+    report(driver, silo[1], asked=stand_in.work(0, 5))
+    other = changed_work(**changed)
+    work = stand_in.work(0, 10, seed=changed["seed"]) if "seed" in changed else stand_in.work(0, 10)
+    again(silo, receivable=other).value(work)
 
 
 def test_reports_of_before_batches_were_noted_hold_under_their_agreement(silo, driver):
     book = silo[2]
     book.append(labels.REPORT, "bb" * 32, work=[0, 5])
-    with stand_in.refused("not one of its"):
+    with stand_in.refused("a report of steps 0 to 5 of the same batches has left"):
         again(silo).value(stand_in.work(0, 10))
     again(silo, agreement_digest="cc" * 32).value(stand_in.work(0, 10))
 
@@ -136,12 +152,14 @@ def test_what_could_not_be_answered_is_not_counted(silo, driver):
 
 def test_a_value_is_no_computation_whatever_its_label(silo, driver):
     """The silo's secret and its facts have the names of the computations that read them."""
-    held = driver.call("secret", driver.text("secret"))
+    held = driver.call("secret", driver.text("secret_of_rows"))
     asked = len(silo[1].asked)
     with stand_in.refused("a call of secret, which is no computation"):
         silo[0].create_call(
             executor_pb2.CreateCallRequest(
-                executor=driver.executor, function_ref=held, argument_ref=driver.text("secret")
+                executor=driver.executor,
+                function_ref=held,
+                argument_ref=driver.text("secret_of_rows"),
             )
         )
     # The name alone was sent on.

@@ -107,6 +107,19 @@ def test_bounds_that_a_plan_does_not_fit_in_are_refused(
             own.terms(own.agreement(dataclasses.replace(bounds, **changed), "0.0.1"))
 
 
+def test_rows_that_one_round_has_and_another_does_not_are_refused_before_training(
+    dataset: dataset_lib.Dataset, tmp_path: pathlib.Path
+) -> None:
+    """Of six batches an epoch a round has four: the second one spans two epochs, by two of each."""
+    silo = silo_machines.directories(dataset, tmp_path)["nl"]
+    plan = plan_lib.Plan(
+        "fedavg", rounds=3, batch_size=50, model=two_silos.MODEL, local_epochs=0.67, aggregations=1
+    )
+    own = own_computations.OwnComputations(plan.to_json(), directory.facts(silo), "agreed.json")
+    with pytest.raises(errors.PfrecError, match=r"asks for 101 rows .* has 100 in 4 here"):
+        own.terms(own.agreement(own.bounds(1, 101), "0.0.1"))
+
+
 @pytest.mark.parametrize(("passes", "has"), [(2.0, True), (0.0, False)])
 def test_a_silo_trains_at_home_where_the_plan_does(
     passes: float,

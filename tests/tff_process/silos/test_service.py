@@ -16,7 +16,7 @@ def silo(tmp_path):
     """A service that has started nothing yet."""
     for name in ("data", "runs"):
         (tmp_path / name).mkdir()
-    for name in ("secret", "silo.json"):
+    for name in ("secret", "secret_of_rows", "silo.json"):
         (tmp_path / name).write_text(name)
     made = service.Service.__new__(service.Service)
     made._directory, made.unconfined = tmp_path, ""

@@ -67,6 +67,7 @@ def test_two_reports_never_overlap_in_part(first, steps, other_first, other_step
     for begin, count in ((first, steps), (other_first, other_steps)):
         try:
             agreed.check(begin, count, 10, 0.1, 0)
+            agreed.leave(begin, count)
         except labels.RefusedError:
             continue
         taken.append(set(range(begin, begin + count)))
@@ -88,6 +89,8 @@ def test_rows_that_two_epochs_may_have_in_common_count_once():
     agreed = rules(round_steps=24, epoch_steps=10, rounds=5)
     for first, steps, batches in ((8, 4, 2), (6, 5, 4), (0, 4, 4), (8, 12, 10), (8, 24, 10)):
         assert agreed.rows_behind(first, steps) == 8 * batches
+    # Of three parts one has three batches of an epoch at most; of four each has four.
+    assert rules(round_steps=16, epoch_steps=4).fewest_rows(4) == 8 * 3
     # Of 24 steps in three parts of eight one is from step 16 to 24: four of each epoch.
     assert agreed.fewest_rows(3) == 8 * 4
     with pytest.raises(labels.RefusedError, match=r"work of 32 rows; .*see --minimum_rows"):
@@ -111,28 +114,45 @@ def test_a_batch_of_a_small_silo_has_no_more_rows_than_the_silo():
     assert agreed.rows_behind(0, 1) == agreed.fewest_rows(1) == 180
 
 
-def test_a_restart_goes_on_with_the_grid_that_its_ledger_tells():
+def test_work_is_that_of_a_report_that_left_or_has_no_batch_of_it():
     agreed = rules()
-    assert agreed.narrow(0, 5)
-    with pytest.raises(labels.RefusedError, match="not one of its aggregation steps"):
-        agreed.check(0, 10, 10, 0.1, 0)
-    assert not agreed.narrow(0, 10)
-    agreed.check(5, 5, 10, 0.1, 0)
+    agreed.leave(0, 5)
+    for again in (lambda: agreed.check(0, 10, 10, 0.1, 0), lambda: agreed.leave(0, 10)):
+        with pytest.raises(
+            labels.RefusedError,
+            match="work of steps 0 to 10: a report of steps 0 to 5 of the same batches has left",
+        ):
+            again()
+    for first, steps in ((0, 5), (5, 5), (10, 10)):
+        agreed.check(first, steps, 10, 0.1, 0)
+        agreed.leave(first, steps)
 
 
-def test_of_two_that_ask_at_once_one_has_its_grid(monkeypatch):
-    agreed, both, on = rules(), threading.Barrier(2), WorkRules._on
+def test_what_is_asked_for_and_does_not_leave_binds_nothing():
+    agreed = rules()
+    agreed.check(0, 5, 10, 0.1, 0)
+    agreed.check(0, 10, 10, 0.1, 0)
+    agreed.leave(0, 10)
 
-    def slowly(self, grid, offset, steps):
-        if grid == 1:
-            with contextlib.suppress(threading.BrokenBarrierError):
-                both.wait(0.2)  # For the other to be in here too.
-        return on(self, grid, offset, steps)
 
-    monkeypatch.setattr(WorkRules, "_on", slowly)
+def test_of_two_that_leave_at_once_and_overlap_one_does(monkeypatch):
+    agreed, both, apart = rules(), threading.Barrier(2), WorkRules._require_apart
+
+    def slowly(self, first_step, steps):
+        apart(self, first_step, steps)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)  # For the other to be in here too.
+
+    def left(steps):
+        try:
+            agreed.leave(0, steps)
+        except labels.RefusedError:
+            return False
+        return True
+
+    monkeypatch.setattr(WorkRules, "_require_apart", slowly)
     with concurrent.futures.ThreadPoolExecutor(2) as drivers:
-        taken = list(drivers.map(lambda steps: agreed.narrow(0, steps), (5, 10)))
-    assert sorted(taken) == [False, True]
+        assert sorted(drivers.map(left, (5, 10))) == [False, True]
 
 
 def test_a_schedule_stays_below_the_rate_agreed():
