@@ -86,10 +86,13 @@ def remove(directory: pathlib.Path) -> None:
     pages of memory. A virtual machine's kernel takes longer for pages that were free for some
     seconds, and are fresh ones then, than for the writing.
     """
-    tensors = directory / _TENSORS
-    # What a hard link shares, as in a user's copy of a run, is not to be emptied.
-    if tensors.is_file() and not tensors.is_symlink() and tensors.stat().st_nlink == 1:
-        tensors.replace(directory.with_name(SPARE))
+    tensors, spare = directory / _TENSORS, directory.with_name(SPARE)
+    if tensors.is_file() and not tensors.is_symlink():
+        tensors.replace(spare)
+        # What a hard link shares, as in a user's copy of a run, is not to be emptied. Only now, as
+        # none comes to a name that nobody knows.
+        if spare.stat().st_nlink != 1:
+            spare.unlink()
     shutil.rmtree(directory)
 
 

@@ -9,6 +9,7 @@ RUN/clients/NL/             the private states of client NL, by how many aggrega
 and beside them, while it trains, what `checkpoint.remove` leaves.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -182,8 +183,8 @@ class Rounds:
             _remove_others(self.client_path(scenario), client_directory.FINISHED, set())
 
     def remove_leftovers(self) -> None:
-        """Removes what a kill left half-written;
-        only for the one process that trains into the directory.
+        """Removes what a kill left half-written or spare; only for the one process that trains into
+        the directory, before it does.
         """
         for parent in (
             self.path,
@@ -193,6 +194,14 @@ class Rounds:
         ):
             for path in parent.glob(f"{files.TEMPORARY_PREFIX}*"):
                 _remove(path)
+
+    def remove_spares(self) -> None:
+        """Removes what `checkpoint.remove` left, when nothing more is written. What cannot be
+        removed goes when the run is next resumed: the training has ended as it has.
+        """
+        for parent in (self.path / "server", *(self.client_path(s) for s in self.scenarios)):
+            with contextlib.suppress(OSError):
+                (parent / checkpoint.SPARE).unlink(missing_ok=True)
 
     def client_path(self, scenario: str) -> pathlib.Path:
         """The client directory of a scenario in a simulation."""

@@ -86,15 +86,23 @@ class Silo:
 
 
 def simulate(
-    plan: plan_lib.Plan, data: dataset_lib.Dataset, output: pathlib.Path, **settings: Any
+    plan: plan_lib.Plan,
+    data: dataset_lib.Dataset,
+    output: pathlib.Path,
+    agreed: bool = False,
+    **settings: Any,
 ) -> loop.Outcome:
-    """`loop.train` in a simulation in which rows have the order that they have in `directories`."""
+    """`loop.train` in a simulation in which rows have the order that they have in `directories`,
+    with `agreed` under an agreement to the plan.
+    """
     made = pipeline.simulated_secret
 
     def secret(seed: int, client: int) -> np.ndarray:
         own = made(0, client).tobytes()
         rows = run_data.keyed(data.digests[data.scenarios[client]], own)
-        return np.frombuffer(silo_directory.secret_of_rows(own, rows), np.int64)
+        return np.frombuffer(
+            silo_directory.secret_of_rows(own, rows, plan.to_json() if agreed else None), np.int64
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "simulated_secret", secret)

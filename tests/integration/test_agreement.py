@@ -139,7 +139,7 @@ def test_a_run_through_gatekeepers_equals_the_simulation_bit_for_bit(
     run, _, _ = trained
     directories, _ = agreements
     simulated = tmp_path / "simulated"
-    silo_machines.simulate(PLAN, data, simulated)
+    silo_machines.simulate(PLAN, data, simulated, agreed=True)
     assert (run / "metrics.csv").read_bytes() == (simulated / "metrics.csv").read_bytes()
     server, _ = checkpoint.load(run / "server" / f"round_{ROUNDS:05d}")
     expected, meta = checkpoint.load(simulated / "server" / f"round_{ROUNDS:05d}")
@@ -292,7 +292,7 @@ def test_a_private_run_of_small_uploads_equals_the_simulation_and_is_in_the_ledg
             "note: a training that has begun may go on, and another is refused: the agreement's 1 "
             "have begun; its owner agrees to more by pfrec-agreement with --trainings=2 or more\n"
         )
-    silo_machines.simulate(agreed, data, simulated)
+    silo_machines.simulate(agreed, data, simulated, agreed=True)
     for name, expected in checkpoint.load(simulated / "server" / "round_00001")[0].items():
         found = checkpoint.load(run / "server" / "round_00001")[0][name]
         np.testing.assert_array_equal(found, expected, err_msg=name)
@@ -333,7 +333,7 @@ def test_a_silo_whose_update_is_refused_pays_for_it_and_goes_on_from_before(data
         chosen = options.Options(workers=workers, max_update_norm=bound)
         loop.train(agreed, silo_training.survey(chosen, run), run, options=chosen)
     chosen = options.Options(max_update_norm=bound)
-    silo_machines.simulate(agreed, dataset, simulated, options=chosen)
+    silo_machines.simulate(agreed, dataset, simulated, agreed=True, options=chosen)
     for number in (1, 2):
         place = f"round_{number:05d}"
         told = json.loads((run / "diagnostics" / f"{place}.json").read_text())["refused"]

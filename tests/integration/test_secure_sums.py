@@ -43,7 +43,7 @@ def simulated(data, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summing.SimulatedMasks, "masked", noted)
-        silo_machines.simulate(PLAN, data, run)
+        silo_machines.simulate(PLAN, data, run, agreed=True)
     return run, plain
 
 

@@ -7,9 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from pfrec import checkpoint, run_directory
+from pfrec import checkpoint, files, run_directory
 from tests import run_records
+from tff_process.runtime import state_files
 
 VALUES = {"a": np.arange(5, dtype=np.float32)}
 
@@ -67,6 +69,17 @@ def test_what_is_half_removed_is_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a?", "a*", "a\\b", "ä b"])
+def test_a_directory_is_no_pattern(tmp_path, name):
+    """Beside it lies one that it would be a pattern of."""
+    for place in (tmp_path / name, tmp_path / "a1", tmp_path / "ab"):
+        place.mkdir(exist_ok=True)
+        (place / checkpoint.SPARE).write_bytes(b"tensors")
+    assert state_files._empty_spare(tf.constant(f"{tmp_path / name}/version_00001")) == 1
+    full = {p.parent.name for p in tmp_path.glob(f"*/{checkpoint.SPARE}") if p.stat().st_size}
+    assert full == {"a1", "ab"}
+
+
 def test_the_leftovers_of_a_run_are_its_spares_too(tmp_path):
     run_records.write(tmp_path)
     run = run_directory.RunDirectory.read(tmp_path)
@@ -76,8 +89,16 @@ def test_the_leftovers_of_a_run_are_its_spares_too(tmp_path):
     found = sorted(path.parent.relative_to(tmp_path) for path in tmp_path.rglob(checkpoint.SPARE))
     assert list(map(str, found)) == ["clients/nl", "server"]
     assert run.rounds() == [2]
-    run.remove_leftovers()
+    # At a training's end nothing else goes that a name of the kind has: another command writes it.
+    (tmp_path / f"{files.TEMPORARY_PREFIX}report").write_text("of another command")
+    run.remove_spares()
     assert not list(tmp_path.rglob(checkpoint.SPARE))
+    assert len(list(tmp_path.glob(f"{files.TEMPORARY_PREFIX}*"))) == 1
+    run.keep_only([])
+    assert list(tmp_path.rglob(checkpoint.SPARE))
+    run.remove_leftovers()
+    assert not list(tmp_path.rglob(f"{files.TEMPORARY_PREFIX}*"))
+    run.commit(2, run_directory.RoundState({}, {"nl": VALUES}, {}))
     shutil.rmtree(run.client_path("nl") / "version_00002")
     (run.client_path("nl") / "version_00002").write_text("of somebody else")
     run.keep_only([])

@@ -61,7 +61,7 @@ def to_json(
                 "by_seed": [_known(by_seed[seed]) for seed in sorted(by_seed)],
             },
             # What is of no use counts as 0 where rounds are chosen, and has no AUC.
-            "valid_auc": None if math.isnan(row.mean) else row.valid,
+            "valid_auc": None if math.isnan(row.mean) else _known(row.valid),
             "speaks_for_its_algorithm": row.speaks,
             "subject_minus_it": against
             and {"mean": _known(against.mean), "half_width": _known(against.half_width)},

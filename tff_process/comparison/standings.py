@@ -3,6 +3,7 @@ and which entry speaks for its algorithm.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
@@ -207,7 +208,7 @@ def winner(cells: "Sequence[runs.Cell]", output: pathlib.Path) -> "dict[str, Any
         "algorithm": row.algorithm,
         "entry": row.entry,
         "mean_auc": row.mean,
-        "valid_auc": row.valid,
+        "valid_auc": None if math.isnan(row.valid) else row.valid,
     }
 
 

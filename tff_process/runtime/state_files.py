@@ -51,7 +51,9 @@ def _described(names: "Iterable[str]", directory: tf.Tensor) -> tf.Tensor:
 
 def _empty_spare(directory: tf.Tensor) -> tf.Tensor:
     """Empties the spare beside a checkpoint, where there is one (`checkpoint.remove`)."""
-    spare = tf.io.matching_files(tf.strings.regex_replace(directory, "[^/]+$", checkpoint.SPARE))
+    # There is no other operation that asks for a file; what would be a pattern to it is none here.
+    plain = tf.strings.regex_replace(directory, r"([\[\]*?\\])", r"\\\1")
+    spare = tf.io.matching_files(tf.strings.regex_replace(plain, "[^/]+$", checkpoint.SPARE))
     found = tf.size(spare)
 
     def empty() -> tf.Tensor:

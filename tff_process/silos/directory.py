@@ -51,7 +51,7 @@ from pfrec.data.dataset import trainable, writer
 DATA, RUNS, CLIENT = client_directory.DATA, client_directory.RUNS, client_directory.CLIENT
 FACTS, KEEP, SECRET, LOGS = "silo.json", "keep.json", "secret", "logs"
 # What the order of the rows of now follows from, of the secret: rows that were appended to would
-# else begin an epoch by the batches of before.
+# else begin an epoch by those of before, and batches of another size hold a part of the same ones.
 ROWS_SECRET = "secret_of_rows"
 CONTINUE = "continue.json"
 SECRET_BYTES = 16
@@ -219,8 +219,8 @@ def prepare(
     if warn is not None and (changed := other_rows(directory, told)):
         warn(changed)
     files.write_json(directory / FACTS, told.to_json())
-    secret = (directory / SECRET).read_bytes()
-    files.write_bytes(directory / ROWS_SECRET, secret_of_rows(secret, told.data))
+    order = secret_of_rows((directory / SECRET).read_bytes(), told.data, agreed)
+    files.write_bytes(directory / ROWS_SECRET, order)
     return told
 
 
@@ -257,9 +257,17 @@ def _make_secret(path: pathlib.Path) -> None:
             stream.write(os.urandom(SECRET_BYTES))
 
 
-def secret_of_rows(secret: bytes, data: str) -> bytes:
-    """What `ROWS_SECRET` holds, of a silo's `SECRET` and the keyed digest of its rows."""
-    made = hmac.new(secret, f"order of {data}".encode(), hashlib.sha256).digest()
+def secret_of_rows(secret: bytes, data: str, agreed: "Optional[Mapping[str, Any]]" = None) -> bytes:
+    """What `ROWS_SECRET` holds.
+
+    Args:
+      secret: what `SECRET` holds.
+      data: the keyed digest of the rows.
+      agreed: the plan that the silo agreed to, as plain data: batches of another size, which would
+        cut one order elsewhere, have one of their own.
+    """
+    batch = (agreed or {}).get("batch_size", 0)
+    made = hmac.new(secret, f"order of {data} in {batch}".encode(), hashlib.sha256).digest()
     return made[:SECRET_BYTES]
 
 

@@ -10,6 +10,7 @@ import logging
 import logging.handlers
 import os
 import pathlib
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,7 +71,8 @@ def serve(
             ("grpc.so_reuseport", 0),
             # Of one connection: what waits beyond the calls that are taken is in memory too.
             ("grpc.max_concurrent_streams", _MOST_CALLS),
-            # gRPC looks at the size of what it has decompressed, and 1 byte may become 1,000.
+            # gRPC looks at the size of what it has decompressed, and 1 byte may become 1,000. The
+            # option is one of gRPC's own inner parts: a test tells where it goes.
             ("grpc.per_message_decompression", 0),
         ),
     )
@@ -172,7 +174,11 @@ def _refusals(
         )
     except Exception as error:
         # gRPC would tell the driver what it says, and the silo nothing.
-        say(f"{name}: a fault of the gatekeeper: {type(error).__name__}: {str(error)[:2000]}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        say(
+            f"{name}: a fault of the gatekeeper: {type(error).__name__}: {str(error)[:2000]} "
+            f"({pathlib.Path(place.filename).name}:{place.lineno})"
+        )
         context.abort(
             grpc.StatusCode.INTERNAL,
             "a fault of the silo's gatekeeper; the silo's logs/gatekeeper.log says more",

@@ -172,6 +172,8 @@ class Leaving:
             answers = []
             for source, message in zip(sources, made):
                 answer = self._told(source, message, to)
+                if source.label == labels.REPORT:
+                    charged.enter_context(self._terms.receivable.work.leaving(*source.work))
                 charged.enter_context(self._charged(source, answer.message, answer.further))
                 answers.append(answer)
             if answers:
@@ -196,7 +198,6 @@ class Leaving:
             message = made.SerializeToString()
         further: dict[str, Any] = {"to": to or "unknown"}
         if source.label == labels.REPORT:
-            self._terms.receivable.work.leave(*source.work)
             further["work"] = list(source.work)
             further[_BATCHES] = self._batches
         return ledger.Answer(source.label, leaves, message, further)

@@ -255,6 +255,7 @@ class OwnComputations:
             labels.ACKNOWLEDGEMENT: 2 * bounds.reports + 4 * bounds.evaluations + _CONNECTIONS,
             labels.FACTS: 2 * _CONNECTIONS,
         }
+        drawn_of = directory.secret_of_rows(secret, facts.data, agreement.plan)
         return terms_lib.Terms(
             plan_digest=agreement.plan_digest,
             agreement_digest=agreement.digest,
@@ -272,7 +273,7 @@ class OwnComputations:
                 {labels.SPREADS_METRICS: (labels.METRICS, self._federation.valid_models)},
             ),
             budget=None if mechanism is None else mechanism.budgets[0],
-            noise=origins.of(str(mechanism_lib.DRAWS), secret.hex()),
+            noise=origins.of(str(mechanism_lib.DRAWS), drawn_of.hex()),
             masks=self._masks(agreement.sums_keys, secret),
         )
 

@@ -135,8 +135,8 @@ class Service:
         self._worker = self._start_worker()
 
     def _limits(self) -> Optional[sandbox.Sandbox]:
-        """What the worker reaches: it reads the data, the secret and what a driver is told, and
-        writes in `runs/` alone.
+        """What the worker reaches: it reads the data, the secret of their order and what a driver
+        is told, and writes in `runs/` alone.
         """
         read = (silo_directory.DATA, silo_directory.ROWS_SECRET, silo_directory.FACTS)
         try:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import socket
 import ssl
@@ -34,6 +35,8 @@ ANEW = (
     "make an authority and everybody's certificates anew with pfrec-certificates, into another "
     "--output, and copy them"
 )
+# Of stunnel: the first that has `sessionResume`.
+_LEAST_VERSION = (5, 60)
 _START_SECONDS = 60.0
 _HANDSHAKE_SECONDS = 10
 _REFUSAL_SECONDS = 5.0
@@ -183,12 +186,19 @@ def program() -> str:
     """The path of stunnel.
 
     Raises:
-      PfrecError: where it is not installed.
+      PfrecError: where it is not installed, or too old for `Credentials.options`.
     """
     found = shutil.which("stunnel4") or shutil.which("stunnel")
     if found is None:
         raise errors.PfrecError(
             "stunnel is not installed; install it (Debian, Ubuntu: apt-get install stunnel4)"
+        )
+    told = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r"stunnel (\d+)\.(\d+)", told)
+    if version and tuple(map(int, version.groups())) < _LEAST_VERSION:
+        least = ".".join(map(str, _LEAST_VERSION))
+        raise errors.PfrecError(
+            f"{found}: {version.group()} is too old for the tunnels; install {least} or newer"
         )
     return found
 

@@ -2,9 +2,11 @@
 of the amounts that a driver asks for.
 """
 
+import collections
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import numpy as np
@@ -49,7 +51,7 @@ class WorkRules:
     train_rows: Optional[int] = None
 
     def __post_init__(self) -> None:
-        self._left: set[tuple[int, int]] = set()
+        self._left: collections.Counter[tuple[int, int]] = collections.Counter()
         self._lock = threading.Lock()
 
     def rows_behind(self, first_step: int, steps: int) -> int:
@@ -67,8 +69,8 @@ class WorkRules:
         """
         parts = {
             ((number * self.round_steps + first) % self.epoch_steps, last - first)
-            for grid in range(1, aggregation_steps + 1)
-            for first, last in (self._part(grid, at) for at in range(grid))
+            for cut in range(1, aggregation_steps + 1)
+            for first, last in (self._part(cut, at) for at in range(cut))
             for number in range(min(self.rounds, self.epoch_steps))  # Then it is as before.
         }
         return min(self.rows_behind(first, steps) for first, steps in parts)
@@ -157,18 +159,25 @@ class WorkRules:
 
     def note(self, first_step: int, steps: int) -> None:
         """Notes the work of a report that left before, whatever else has."""
-        self._left.add((first_step, first_step + steps))
+        self._left[first_step, first_step + steps] += 1
 
-    def leave(self, first_step: int, steps: int) -> None:
-        """Notes the work of a report that leaves. Safe to use from several threads: else of two
-        that leave at once each could overlap the other.
+    @contextlib.contextmanager
+    def leaving(self, first_step: int, steps: int) -> Iterator[None]:
+        """Notes the work of a report that leaves, which it has where the body succeeds. Safe to use
+        from several threads: else of two that leave at once each could overlap the other.
 
         Raises:
           RefusedError: where that of one that left overlaps it in part; nothing is noted then.
         """
         with self._lock:
             self._require_apart(first_step, steps)
-            self._left.add((first_step, first_step + steps))
+            self.note(first_step, steps)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._left[first_step, first_step + steps] -= 1
+            raise
 
     def _require_apart(self, first_step: int, steps: int) -> None:
         """Checks that work is that of a report that left, or has no batch of one.
@@ -177,8 +186,9 @@ class WorkRules:
           RefusedError: where it is not.
         """
         last_step = first_step + steps
-        for first, last in self._left - {(first_step, last_step)}:
-            if first < last_step and first_step < last:
+        for (first, last), left in self._left.items():
+            same = (first, last) == (first_step, last_step)
+            if left and not same and first < last_step and first_step < last:
                 raise labels.RefusedError(
                     f"work of steps {first_step} to {last_step}: a report of steps {first} to "
                     f"{last} of the same batches has left, and two that overlap tell of those "
@@ -196,7 +206,7 @@ class WorkRules:
             for number in (offset * parts // self.round_steps + at for at in (0, 1))
         )
 
-    def _part(self, grid: int, number: int) -> "tuple[int, int]":
+    def _part(self, parts: int, number: int) -> "tuple[int, int]":
         """Where a part of a round of so many begins and ends, in its steps."""
-        first, last = (at * self.round_steps // grid for at in (number, number + 1))
+        first, last = (at * self.round_steps // parts for at in (number, number + 1))
         return first, last

@@ -165,7 +165,7 @@ def train(
     with files.Lock(path), contextlib.ExitStack() as ending, contextlib.ExitStack() as refused:
         new = not (path / "config.json").exists()
         run = beginning.open_run(path, plan, dataset, resume, options)
-        ending.callback(run.remove_leftovers)
+        ending.callback(run.remove_spares)
         if new:
             refused.push(functools.partial(_discard_refused, run))
         options = continuing.with_newcomers(options, run)

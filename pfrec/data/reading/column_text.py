@@ -14,7 +14,7 @@ _LARGEST_EXACT = 2.0**53
 # A whole number in text that is written with a point.
 POINTED = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
 # A number of 12 digits or more in text that is written with an exponent.
-_EXPONENT = r"\b[0-9](\.[0-9]+)?[eE]\+(1[1-9]|[2-9][0-9])\b"
+_EXPONENT = r"\b[0-9]([.,][0-9]+)?[eE]\+(1[1-9]|[2-9][0-9])\b"
 
 
 @dataclasses.dataclass(frozen=True)

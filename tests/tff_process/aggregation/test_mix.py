@@ -133,7 +133,7 @@ def test_static_shapes_survive_a_graph() -> None:
     )
     concrete = function.get_concrete_function()
     assert [shape.as_list() for shape in concrete.output_shapes] == [[2, 3, 4], [3, 4], [2, 3, 4]]
-    # Nor is any of them computed: of a whole model that would be most of the aggregation's graph.
+    # Nor is any of them computed.
     kinds = {operation.type for operation in concrete.graph.get_operations()}
     assert not kinds & {"Shape", "Rank", "Pack", "StridedSlice"}
 

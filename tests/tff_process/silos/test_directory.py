@@ -57,7 +57,13 @@ def test_the_order_of_rows_follows_from_the_secret_and_the_rows(dataset, tmp_pat
     other = made()
     assert other != first
     (silo / silo_directory.SECRET).write_bytes(secret[::-1])
-    assert made() not in (first, other)
+    third = made()
+    assert third not in (first, other)
+    # Batches of another size would cut the same order elsewhere.
+    silo_directory.prepare(silo, {"batch_size": 64})
+    sixties = (silo / silo_directory.ROWS_SECRET).read_bytes()
+    silo_directory.prepare(silo, {"batch_size": 63})
+    assert len({third, sixties, (silo / silo_directory.ROWS_SECRET).read_bytes()}) == 3
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ def test_structures_cannot_smuggle(driver):
     "name",
     [
         "/etc/passwd",
+        "secret",
         "../secret",
         "data/nl/train-00000.tfrecord",
         "silo.json/../secret",

@@ -24,9 +24,17 @@ def silo(tmp_path):
 
 
 @pytest.mark.skipif(not sandbox.permitted(), reason="this system has no sandbox without root")
-def test_the_worker_has_a_sandbox(silo):
+def test_the_worker_has_a_sandbox_that_does_not_hold_the_secret_itself(silo, monkeypatch):
+    read = []
+    made = sandbox.Sandbox
+    monkeypatch.setattr(
+        sandbox,
+        "Sandbox",
+        lambda program, reads, *rest: read.extend(reads) or made(program, reads, *rest),
+    )
     limits = silo._limits()
     limits.close()
+    assert [path.name for path in read] == ["data", "secret_of_rows", "silo.json"]
     assert silo.unconfined == ""
 
 

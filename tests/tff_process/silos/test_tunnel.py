@@ -114,6 +114,19 @@ def key_of(party):
     return hashlib.sha256(content).hexdigest()[:32]
 
 
+@pytest.mark.parametrize(("version", "fits"), [("5.56", False), ("5.60", True), ("6.1", True)])
+def test_an_old_stunnel_is_refused(tmp_path, monkeypatch, version, fits):
+    program = tmp_path / "stunnel4"
+    program.write_text(f"#!/bin/sh\necho 'stunnel {version} on a platform' >&2\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if fits:
+        assert tunnel.program() == str(program)
+        return
+    with pytest.raises(errors.PfrecError, match=r"stunnel 5.56 is too old .* 5.60 or newer"):
+        tunnel.program()
+
+
 @needs_openssl
 def test_a_certificate_says_which_key_it_is_of(made):
     subjects = []

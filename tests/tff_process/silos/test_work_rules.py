@@ -28,6 +28,11 @@ def rules(**changed):
     )
 
 
+def leave(agreed, first, steps):
+    with agreed.leaving(first, steps):
+        pass
+
+
 @given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 5))
 def test_every_aggregation_step_of_a_plan_is_allowed(round_steps, aggregations, rounds):
     cut = min(round_steps, aggregations)
@@ -60,14 +65,14 @@ def test_who_has_fewer_batches_than_there_are_aggregation_steps_is_asked_for_one
     assert trained == rounds * round_steps
 
 
-@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50))
+@given(st.integers(0, 9), st.integers(1, 10), st.integers(0, 9), st.integers(1, 10))
 def test_two_reports_never_overlap_in_part(first, steps, other_first, other_steps):
     agreed = rules(rounds=1)
     taken = []
     for begin, count in ((first, steps), (other_first, other_steps)):
         try:
             agreed.check(begin, count, 10, 0.1, 0)
-            agreed.leave(begin, count)
+            leave(agreed, begin, count)
         except labels.RefusedError:
             continue
         taken.append(set(range(begin, begin + count)))
@@ -98,12 +103,12 @@ def test_rows_that_two_epochs_may_have_in_common_count_once():
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(1, 6))
-def test_no_part_of_a_plan_has_fewer_rows_than_are_agreed(epoch, round_steps, grid, rounds):
+def test_no_part_of_a_plan_has_fewer_rows_than_are_agreed(epoch, round_steps, parts, rounds):
     agreed = rules(round_steps=round_steps, epoch_steps=epoch, rounds=rounds)
-    grid = min(grid, round_steps)
-    fewest = agreed.fewest_rows(grid)
+    parts = min(parts, round_steps)
+    fewest = agreed.fewest_rows(parts)
     for number in range(rounds):
-        cuts = [number * round_steps + part * round_steps // grid for part in range(grid + 1)]
+        cuts = [number * round_steps + part * round_steps // parts for part in range(parts + 1)]
         for first, last in zip(cuts, cuts[1:]):
             epochs = collections.Counter(step // epoch for step in range(first, last))
             assert agreed.rows_behind(first, last - first) == 8 * max(epochs.values()) >= fewest
@@ -116,8 +121,8 @@ def test_a_batch_of_a_small_silo_has_no_more_rows_than_the_silo():
 
 def test_work_is_that_of_a_report_that_left_or_has_no_batch_of_it():
     agreed = rules()
-    agreed.leave(0, 5)
-    for again in (lambda: agreed.check(0, 10, 10, 0.1, 0), lambda: agreed.leave(0, 10)):
+    leave(agreed, 0, 5)
+    for again in (lambda: agreed.check(0, 10, 10, 0.1, 0), lambda: leave(agreed, 0, 10)):
         with pytest.raises(
             labels.RefusedError,
             match="work of steps 0 to 10: a report of steps 0 to 5 of the same batches has left",
@@ -125,14 +130,25 @@ def test_work_is_that_of_a_report_that_left_or_has_no_batch_of_it():
             again()
     for first, steps in ((0, 5), (5, 5), (10, 10)):
         agreed.check(first, steps, 10, 0.1, 0)
-        agreed.leave(first, steps)
+        leave(agreed, first, steps)
 
 
 def test_what_is_asked_for_and_does_not_leave_binds_nothing():
     agreed = rules()
     agreed.check(0, 5, 10, 0.1, 0)
+    with pytest.raises(OSError, match="the disk is full"), agreed.leaving(0, 5):
+        raise OSError("the disk is full")
     agreed.check(0, 10, 10, 0.1, 0)
-    agreed.leave(0, 10)
+    leave(agreed, 0, 10)
+
+
+def test_what_left_twice_has_left_where_one_of_two_fails():
+    agreed = rules()
+    with contextlib.suppress(OSError), agreed.leaving(0, 5):
+        leave(agreed, 0, 5)
+        raise OSError
+    with pytest.raises(labels.RefusedError, match="a report of steps 0 to 5"):
+        agreed.check(0, 10, 10, 0.1, 0)
 
 
 def test_of_two_that_leave_at_once_and_overlap_one_does(monkeypatch):
@@ -145,7 +161,7 @@ def test_of_two_that_leave_at_once_and_overlap_one_does(monkeypatch):
 
     def left(steps):
         try:
-            agreed.leave(0, steps)
+            leave(agreed, 0, steps)
         except labels.RefusedError:
             return False
         return True

@@ -81,6 +81,7 @@ def test_as_python_splits(texts, limit):
         ("1.23E+18", True),
         ("1.2345678901234568e+18", True),
         ("1E+11", True),
+        ("1,23457E+18", True),
         ("a|9.1e+17|b", True),
         (" 1.23E+18 ", True),
         (None, False),
