@@ -13,13 +13,14 @@ def flat(values: tf.Tensor) -> tf.Tensor:
     Shapes are constants of the graph where they are known: to compute them was a third of the
     aggregation's operations.
     """
+    values = tf.convert_to_tensor(values)
     clients = tf.shape(values)[0] if values.shape[0] is None else values.shape[0]
     return tf.reshape(values, [clients, values.shape[1:].num_elements()])
 
 
 def broadcast_like(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """A vector [N] shaped [N, 1, ..., 1] to broadcast against `like` [N, ...]."""
-    return tf.reshape(vector, [-1] + [1] * (like.shape.rank - 1))
+    return tf.reshape(vector, [-1] + [1] * (len(like.shape) - 1))
 
 
 def _shares(weights: tf.Tensor) -> tf.Tensor:
