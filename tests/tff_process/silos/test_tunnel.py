@@ -184,10 +184,11 @@ def test_stunnel_says_which_certificate_of_which_connection_it_refuses():
     assert tunnel_log.reason(FAILED.format(7) + REFUSED) == "Rejected by CERT at depth=1: CN=theirs"
 
 
-@needs_openssl
-@silo_machines.needs_tunnel
-def test_who_comes_again_shows_its_certificate_again(made, tmp_path):
-    """A resumed session has none: the ledger would not name its driver."""
+@contextlib.contextmanager
+def silo_end(made, tmp_path):
+    """The silo's end of a tunnel: the socket that it leads on to, the end, its address, and what a
+    driver of its authority speaks to it by.
+    """
     with (
         socket.create_server(("127.0.0.1", 0)) as worker,
         worker_lib.listen("127.0.0.1", 0) as listening,
@@ -200,10 +201,19 @@ def test_who_comes_again_shows_its_certificate_again(made, tmp_path):
         context = ssl.create_default_context(cafile=party / tunnel.AUTHORITY)
         context.check_hostname = False
         context.load_cert_chain(party / tunnel.CERTIFICATE, party / tunnel.KEY)
-        said, session = [], None
+        yield worker, end, listening.getsockname(), context
+        end.stop()
+
+
+@needs_openssl
+@silo_machines.needs_tunnel
+def test_who_comes_again_shows_its_certificate_again(made, tmp_path):
+    """A resumed session has none: the ledger would not name its driver."""
+    said, session = [], None
+    with silo_end(made, tmp_path) as (worker, end, address, context):
         for _ in range(2):
             with (
-                socket.create_connection(listening.getsockname(), 10) as plain,
+                socket.create_connection(address, 10) as plain,
                 context.wrap_socket(plain, session=session) as connection,
             ):
                 led, (_, port) = worker.accept()
@@ -213,36 +223,24 @@ def test_who_comes_again_shows_its_certificate_again(made, tmp_path):
                     said.append(end.peer(port))
                 assert not connection.session_reused
                 session = connection.session
-        end.stop()
     assert said[0] == said[1]
-    assert key_of(party) in said[1]
+    assert key_of(made / "ours" / "driver") in said[1]
 
 
 @needs_openssl
 @silo_machines.needs_tunnel
 def test_the_silo_knows_who_it_leads_on(made, tmp_path):
+    party = made / "ours" / "driver"
     with (
-        socket.create_server(("127.0.0.1", 0)) as worker,
-        worker_lib.listen("127.0.0.1", 0) as listening,
+        silo_end(made, tmp_path) as (worker, end, address, context),
+        socket.create_connection(address, 10) as plain,
+        context.wrap_socket(plain) as connection,
     ):
-        worker.settimeout(10)
-        credentials = tunnel.Credentials.read(made / "ours" / "silo-nl")
-        log = tmp_path / "silo.log"
-        end = tunnel.Tunnel.of_silo(listening, credentials, worker.getsockname()[1], log)
-        context = ssl.create_default_context(cafile=made / "ours" / "driver" / tunnel.AUTHORITY)
-        context.check_hostname = False
-        party = made / "ours" / "driver"
-        context.load_cert_chain(party / tunnel.CERTIFICATE, party / tunnel.KEY)
-        with (
-            socket.create_connection(listening.getsockname(), 10) as plain,
-            context.wrap_socket(plain) as connection,
-        ):
-            connection.sendall(b"hello")
-            led, (_, port) = worker.accept()
-            with led:
-                assert led.recv(5) == b"hello"
-                said = end.peer(port)
-        end.stop()
+        connection.sendall(b"hello")
+        led, (_, port) = worker.accept()
+        with led:
+            assert led.recv(5) == b"hello"
+            said = end.peer(port)
     authority = tunnel.Credentials.read(party).authority[:16]
     subject = f"O=pfrec, CN=driver.pfrec, serialNumber={key_of(party)}"
     assert said == f"127.0.0.1, certificate {subject} of the authority {authority}"
